@@ -1,0 +1,170 @@
+"""Every setting of the product: one frozen object, read from `CX_*` and `cx.toml`, validated at start."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "CX_"
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class ConfigError(Exception):
+    """The configuration is unusable; the text names the setting, where it stands, what came and what is expected."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    All settings with their defaults.
+
+    The environment (`CX_<NAME>`) wins over `cx.toml`, which wins over the defaults.
+    Times are seconds, sizes are bytes unless the name says otherwise.
+    """
+
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers, comma-separated `host:port`."""
+    kafka_security: Annotated[str, Meta(pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$")] = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    kafka_user: str = ""
+    kafka_password_file: str = ""
+    """File that holds the SASL password: secrets are never settings themselves."""
+    kafka_ca_file: str = ""
+    app_id: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$")] = "cx"
+    """Name of the Faust application: consumer group and changelog prefix."""
+    topic_prefix: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")] = "cx"
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
+    """Partitions of every topic; the unit of scaling, fixed once topics exist."""
+    replication: Annotated[int, Meta(ge=1, le=15)] = 1
+
+    clickhouse: str = "http://127.0.0.1:8123"
+    """Base URL of the ClickHouse HTTP interface."""
+    clickhouse_database: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] = "cx"
+    clickhouse_user: str = "default"
+    clickhouse_password_file: str = ""
+
+    kpis_path: str = ""
+    """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""
+    lateness_s: Annotated[float, Meta(ge=0)] = 60.0
+    """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
+    retention_s: Seconds = 86_400.0
+    """An event older than the watermark by more than this is *late*: stored, but in no KPI."""
+    dedup_ids: Annotated[int, Meta(ge=1_000)] = 200_000
+    """Event ids remembered per source partition; older ids leave in the order of arrival."""
+    ingest_flush_s: Seconds = 0.5
+    merge_flush_s: Seconds = 0.5
+    max_batch: Annotated[int, Meta(ge=100)] = 10_000
+    """Records per fetched batch, at most (cut at Kafka record-batch edges)."""
+    max_range: Annotated[int, Meta(ge=100)] = 40_000
+    """Records per frozen range, at most, rounded up to whole batches."""
+    max_range_bytes: Annotated[int, Meta(ge=65_536)] = 4_194_304
+    """Payload bytes per frozen range, at most, rounded up to whole batches."""
+    idle_s: Seconds = 10.0
+    """A source partition that was silent for so long no longer holds back the watermark of the others."""
+    breaker_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of bad records in a range above which the partition is stopped instead of dead-lettered."""
+    breaker_min: Annotated[int, Meta(ge=1)] = 2_000
+    """Ranges with fewer bad records never trip the breaker."""
+    series_cap: Annotated[int, Meta(ge=1)] = 2_000
+    """Label combinations per KPI and grouping; further ones are counted under `other`."""
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
+    """Port of `/metrics` of a worker; 0 switches it off."""
+    data_dir: str = ".cx"
+    """Where the embedded run keeps its store, logs and state."""
+    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    def kafka_password(self) -> str:
+        """Return the SASL password, or an empty string when no file is set."""
+        return _secret("kafka_password_file", self.kafka_password_file)
+
+    def clickhouse_password(self) -> str:
+        """Return the ClickHouse password, or an empty string when no file is set."""
+        return _secret("clickhouse_password_file", self.clickhouse_password_file)
+
+
+def _secret(name: str, path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise ConfigError(f"{name}: cannot read {path!r}: {exc.strerror}") from exc
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """
+    Read the settings: defaults, then `cx.toml` (or `file`, or `CX_CONFIG`), then `CX_*`, then `overrides`.
+
+    Raises:
+        ConfigError: a file or a value is unusable; every wrong value is named, with its line if it came from the file.
+    """
+    environ = os.environ if environ is None else environ
+    known = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    problems: list[str] = []
+
+    if file is None and environ.get("CX_CONFIG"):
+        file = Path(environ["CX_CONFIG"])
+    if file is None and Path("cx.toml").is_file():
+        file = Path("cx.toml")
+    if file is not None:
+        for name, value, line in _from_toml(file):
+            where = f"{file}, line {line}"
+            if name not in known:
+                problems.append(f"{where}: unknown setting {name!r}{_suggest(name, known)}")
+            else:
+                values[name], origin[name] = value, where
+
+    reserved = {"CX_CONFIG", "CX_DATA", "CX_REQUIRE_KAFKA"}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in reserved:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in known:
+            if difflib.get_close_matches(name, known, 1, 0.8):
+                problems.append(f"environment: unknown setting {variable}{_suggest(name, known)}")
+            continue
+        values[name], origin[name] = text, f"environment variable {variable}"
+
+    for name, value in overrides.items():
+        if value is not None:
+            values[name], origin[name] = value, f"option --{name.replace('_', '-')}"
+
+    hints = get_type_hints(Settings, include_extras=True)
+    for name in list(values):
+        try:
+            values[name] = msgspec.convert(values[name], hints[name], strict=False)
+        except msgspec.ValidationError as exc:
+            problems.append(f"{origin[name]}: {name} = {values[name]!r}: {exc}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Settings(**values)
+
+
+def _from_toml(file: Path) -> list[tuple[str, Any, int]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as exc:
+        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{file}: {exc}") from exc
+    rows = []
+    for name, value in table.items():
+        found = re.search(rf"^[ \t\[\"']*{re.escape(name)}\b", text, re.MULTILINE)
+        rows.append((name, value, text.count("\n", 0, found.start()) + 1 if found else 1))
+    return rows
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
