@@ -17,7 +17,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 class ConfigError(Exception):
-    """The configuration is unusable; the text names the setting, where it stands, what came and what is expected."""
+    """The configuration is unusable; the text names setting and place, what came and what is expected."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +104,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **o
     Read the settings: defaults, then `cx.toml` (or `file`, or `CX_CONFIG`), then `CX_*`, then `overrides`.
 
     Raises:
-        ConfigError: a file or a value is unusable; every wrong value is named, with its line if it came from the file.
+        ConfigError: a file or a value is unusable; every wrong value is named, with its line in the file.
     """
     environ = os.environ if environ is None else environ
     known = {field.name: field.type for field in msgspec.structs.fields(Settings)}

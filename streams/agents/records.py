@@ -1,0 +1,68 @@
+"""What the agents write to each other's topics: MessagePack, one record per range or flush, never one per event."""
+
+import msgspec
+
+from streams.events.intake import Outcome, Tally
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """A refused record with the reason; see `streams.events.decode.Refusal` for the fields."""
+
+    offset: int
+    reason: str
+    path: str
+    got: str
+    expected: str
+    message: str
+    payload: bytes
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """One frozen range of a source as it is stored: the same range always gives the same bytes."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+    at: float
+    """When the range was taken in (Unix s); repeated unchanged after a crash."""
+    tally: Tally
+    payloads: list[bytes]
+    offsets: list[int]
+    late_offsets: list[int]
+    dead: list[DeadLetter]
+
+
+def block_of(outcome: Outcome, topic: str, partition: int) -> Block:
+    """Build the block of a closed range."""
+    frozen = outcome.frozen
+    dead = [
+        DeadLetter(
+            bad.offset,
+            bad.refusal.reason,
+            bad.refusal.path,
+            bad.refusal.got,
+            bad.refusal.expected,
+            bad.refusal.message,
+            bad.payload,
+        )
+        for bad in outcome.bad
+    ]
+    return Block(
+        topic,
+        partition,
+        frozen.first,
+        frozen.last,
+        frozen.now,
+        outcome.tally,
+        outcome.payloads,
+        outcome.offsets,
+        outcome.late_offsets,
+        dead,
+    )
+
+
+encode = _encoder.encode
+decode_block = msgspec.msgpack.Decoder(Block).decode

@@ -1,0 +1,327 @@
+"""
+Decide the outcome of every record of one source partition: counted, duplicate, late or bad.
+
+The intake is a deterministic function of (state, records, `now`), whatever the edges of the fetches.
+That is what lets a worker that was killed repeat its last frozen range with the very same outputs.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from streams.events.decode import Refusal, decode_batch
+from streams.events.dedup import Segment, SeenIds, digest
+from streams.events.types import Envelope
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+FUTURE_TOLERANCE = timedelta(minutes=10)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = float("-inf")
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Records by outcome; `read` is always the sum of the other four."""
+
+    read: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    bad: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.read + other.read,
+            self.counted + other.counted,
+            self.duplicate + other.duplicate,
+            self.late + other.late,
+            self.bad + other.bad,
+        )
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """What a source knows between two ranges: next offset, newest event time, dedup horizon (Unix s), tally."""
+
+    next: int = 0
+    newest: float = _NEVER
+    horizon: float = _NEVER
+    tally: Tally = Tally()
+
+
+class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
+    """
+    The record that freezes one range of a source before anything is emitted for it.
+
+    `before` and `now` make the range repeatable; `after` and `ids` are the state once it is done.
+    """
+
+    source: str
+    first: int
+    last: int
+    now: float
+    before: Head
+    after: Head
+    ids: bytes
+    newest: float
+
+    def key(self) -> bytes:
+        """Return the changelog key: ranges of a source sort by their first offset."""
+        return f"{self.source}|{self.first:020d}".encode()
+
+
+class BadRecord(msgspec.Struct, frozen=True):
+    """One refused record: where it stands, what was refused, and its original bytes."""
+
+    offset: int
+    refusal: Refusal
+    payload: bytes
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Everything that one closed range gives to the stages after it."""
+
+    frozen: FrozenRange
+    tally: Tally
+    counted: list[Envelope]
+    payloads: list[bytes]
+    """Stored records as they were sent: the counted and the late ones, in offset order."""
+    offsets: list[int]
+    late_offsets: list[int]
+    bad: list[BadRecord]
+    forgotten: list[bytes]
+    """Changelog keys that are no longer needed once this range is frozen."""
+
+
+class _Open:
+    """A range under construction."""
+
+    def __init__(self, now: float, head: Head) -> None:
+        self.now = now
+        self.before = head
+        self.first = -1
+        self.last = -1
+        self.read = 0
+        self.duplicate = 0
+        self.newest = head.newest
+        self.ids: list[bytes] = []
+        self.own: set[bytes] = set()
+        self.counted: list[Envelope] = []
+        self.payloads: list[bytes] = []
+        self.offsets: list[int] = []
+        self.late_offsets: list[int] = []
+        self.bad: list[BadRecord] = []
+
+
+class Intake:
+    """The state machine of one source partition (see the module's text)."""
+
+    def __init__(self, source: str, *, retention_s: float, dedup_ids: int) -> None:
+        self.source = source
+        self._retention_s = retention_s
+        self._dedup_ids = dedup_ids
+        self._head = Head()
+        self._seen = SeenIds(dedup_ids)
+        self._open: _Open | None = None
+        self._pending: FrozenRange | None = None
+
+    @property
+    def head(self) -> Head:
+        """The state after the last closed range."""
+        return self._head
+
+    @property
+    def pending(self) -> FrozenRange | None:
+        """The frozen range that was restored and must be repeated with the same edges, if any."""
+        return self._pending
+
+    @property
+    def open_records(self) -> int:
+        """Records in the range under construction."""
+        return self._open.read if self._open else 0
+
+    def restore(self, ranges: Sequence[FrozenRange]) -> None:
+        """
+        Take over the frozen ranges of a changelog.
+
+        All but the newest are finished. The newest may not have been emitted: it is repeated if its records come again.
+        """
+        ordered = sorted(ranges, key=lambda frozen: frozen.first)
+        self._open = None
+        self._pending = ordered[-1] if ordered else None
+        self._head = self._pending.before if self._pending else Head()
+        self._seen = SeenIds(self._dedup_ids, self._head.horizon)
+        for frozen in ordered[:-1]:
+            self._seen.add(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest))
+        self._seen.horizon = self._head.horizon
+
+    def cut(self, offsets: Sequence[int]) -> int:
+        """
+        Return how many of these records (a fetch, offsets ascending) may go into the current range.
+
+        Only a restored range has a fixed edge; without one, all of them may.
+        """
+        if self._pending is None or not offsets or offsets[-1] <= self._pending.last:
+            return len(offsets)
+        return sum(1 for offset in offsets if offset <= self._pending.last)
+
+    def add(self, values: Sequence[bytes | None], offsets: Sequence[int], now: float) -> None:
+        """Classify records into the current range; `now` (Unix s) is fixed by the first records of a range."""
+        pending = self._pending
+        if pending is not None and offsets and offsets[0] > pending.last and self._open is None:
+            # The source was committed beyond the frozen range, so it had been emitted completely.
+            self._finish_pending(pending)
+        floor = self._head.next
+        if offsets and offsets[0] < floor:
+            skip = sum(1 for offset in offsets if offset < floor)
+            values, offsets = values[skip:], offsets[skip:]
+        if not offsets:
+            return
+        if self._open is None:
+            self._open = _Open(self._pending.now if self._pending else now, self._head)
+        current = self._open
+        if current.first < 0:
+            current.first = offsets[0]
+        current.last = offsets[-1]
+        current.read += len(values)
+        events, refusals = decode_batch(values)
+        if refusals:
+            current.bad.extend(BadRecord(offsets[r.index], r, values[r.index] or b"") for r in refusals)
+        self._classify(current, events, values, offsets)
+
+    def _classify(
+        self,
+        current: _Open,
+        events: Sequence[Envelope | None],
+        values: Sequence[bytes | None],
+        offsets: Sequence[int],
+    ) -> None:
+        good = [event for event in events if event is not None]
+        if not good:
+            return
+        ids = [digest(event.id) for event in good]
+        times = [event.time for event in good]
+        oldest, newest = min(times), max(times)
+        newest_s = _unix(newest)
+        fresh = set(ids)
+        simple = (
+            oldest >= EARLIEST
+            and newest_s <= current.now + FUTURE_TOLERANCE.total_seconds()
+            and _unix(oldest) > max(self._seen.horizon, max(current.newest, newest_s) - self._retention_s)
+            and len(fresh) == len(ids)
+            and self._seen.all_new(fresh)
+            and current.own.isdisjoint(fresh)
+        )
+        if not simple:
+            self._classify_one_by_one(current, events, values, offsets)
+            return
+        current.newest = max(current.newest, min(newest_s, current.now))
+        current.ids += ids
+        current.own |= fresh
+        current.counted += good
+        if len(good) == len(values):
+            current.payloads += values  # type: ignore[arg-type]  # a null record is never good
+            current.offsets += offsets
+        else:
+            keep = [i for i, event in enumerate(events) if event is not None]
+            current.payloads += [values[i] or b"" for i in keep]
+            current.offsets += [offsets[i] for i in keep]
+
+    def _classify_one_by_one(
+        self,
+        current: _Open,
+        events: Sequence[Envelope | None],
+        values: Sequence[bytes | None],
+        offsets: Sequence[int],
+    ) -> None:
+        latest = current.now + FUTURE_TOLERANCE.total_seconds()
+        for index, event in enumerate(events):
+            if event is None:
+                continue
+            at, payload, offset = _unix(event.time), values[index] or b"", offsets[index]
+            if event.time < EARLIEST or at > latest:
+                current.bad.append(BadRecord(offset, _bad_time(index, event.time, current.now), payload))
+                continue
+            event_id = digest(event.id)
+            if event_id in current.own or event_id in self._seen:
+                current.duplicate += 1
+                continue
+            current.own.add(event_id)
+            current.ids.append(event_id)
+            current.payloads.append(payload)
+            current.offsets.append(offset)
+            # No id is held for anything at or before the horizon, so such an event cannot be proven new.
+            if at <= self._seen.horizon or at < current.newest - self._retention_s:
+                current.late_offsets.append(offset)
+            else:
+                current.counted.append(event)
+            # A device whose clock runs ahead must not close minutes that are still filling.
+            current.newest = max(current.newest, min(at, current.now))
+
+    def close(self) -> Outcome | None:
+        """Close the range under construction; None if it has no records."""
+        current = self._open
+        if current is None or current.first < 0:
+            return None
+        self._open = None
+        pending, self._pending = self._pending, None
+        last = max(current.last, pending.last) if pending else current.last
+        first = pending.first if pending else current.first
+        tally = Tally(
+            current.read, len(current.counted), current.duplicate, len(current.late_offsets), len(current.bad)
+        )
+        if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad:
+            raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
+        segment = Segment(first, last, b"".join(current.ids), current.newest)
+        forgotten = self._seen.add(segment)
+        before = current.before
+        self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)
+        current.bad.sort(key=lambda bad: bad.offset)
+        return Outcome(
+            FrozenRange(
+                self.source, first, last, current.now, before, self._head, segment.ids, segment.newest
+            ),
+            tally,
+            current.counted,
+            current.payloads,
+            current.offsets,
+            current.late_offsets,
+            current.bad,
+            [f"{self.source}|{old.first:020d}".encode() for old in forgotten],
+        )
+
+    def settle(self) -> None:
+        """
+        Give up waiting for a restored range: the source has no records from it on, so it had been committed.
+
+        Call it only when the source is read to its end and nothing is under construction.
+        """
+        if self._pending is not None and self._open is None:
+            self._finish_pending(self._pending)
+
+    def watermark(self, lateness_s: float) -> float:
+        """Return the event time (Unix s) before which no more events are expected; minus infinity before the first."""
+        return self._head.newest - lateness_s
+
+    def _finish_pending(self, pending: FrozenRange) -> None:
+        self._seen.add(Segment(pending.first, pending.last, pending.ids, pending.newest))
+        self._seen.horizon = pending.after.horizon
+        self._head = pending.after
+        self._pending = None
+
+
+def _unix(at: datetime) -> float:
+    return (at - _EPOCH).total_seconds()
+
+
+def _bad_time(index: int, at: datetime, now: float) -> Refusal:
+    limit = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
+    early = at < EARLIEST
+    expected = f"not before {EARLIEST.isoformat()}" if early else f"not after {limit.isoformat()}"
+    return Refusal(
+        index=index,
+        reason="time_too_old" if early else "time_in_future",
+        path="time",
+        got=at.isoformat(),
+        expected=expected,
+        message=f"time {at.isoformat()} is out of bounds: expected {expected}",
+    )

@@ -1,0 +1,79 @@
+"""Every metric of a worker, declared once with its unit and meaning."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+RECORDS = Counter(
+    "cx_records",
+    "Records taken in, by outcome (counted, duplicate, late, bad); their sum is cx_records_read",
+    ["channel", "partition", "outcome"],
+    registry=REGISTRY,
+)
+RECORDS_READ = Counter(
+    "cx_records_read", "Records read from a source partition", ["channel", "partition"], registry=REGISTRY
+)
+DEAD_LETTERS = Counter(
+    "cx_dead_letters", "Records refused, by reason code", ["channel", "reason"], registry=REGISTRY
+)
+LAG = Gauge(
+    "cx_lag_records",
+    "Records of a topic that are not finished: neither fetched nor processed nor acknowledged",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+WATERMARK = Gauge(
+    "cx_watermark_timestamp_seconds",
+    "Event time before which a source expects no more events (Unix s)",
+    ["channel", "partition"],
+    registry=REGISTRY,
+)
+BREAKER = Gauge(
+    "cx_breaker_open",
+    "1 while a source is stopped because most of its records are bad",
+    ["channel", "partition"],
+    registry=REGISTRY,
+)
+STAGE_SECONDS = Histogram(
+    "cx_stage_seconds",
+    "Wall-clock time of one step of a stage (classify, fold, freeze, emit, apply, publish, insert)",
+    ["stage", "step"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+RANGE_RECORDS = Histogram(
+    "cx_range_records",
+    "Records per frozen range",
+    buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000),
+    registry=REGISTRY,
+)
+REPEATED_PARTIALS = Counter(
+    "cx_repeated_partials", "Partials received again after a crash and dropped", registry=REGISTRY
+)
+SERIES = Gauge("cx_series", "KPI series held by this worker", ["partition"], registry=REGISTRY)
+SERIES_CAPPED = Counter(
+    "cx_series_capped",
+    "Series-minutes counted under the label value `other` because a KPI's grouping reached its cap",
+    ["kpi"],
+    registry=REGISTRY,
+)
+PENDING_OUTPUTS = Gauge(
+    "cx_pending_outputs",
+    "Rows of open minutes and windows that wait for their publishing interval",
+    ["partition"],
+    registry=REGISTRY,
+)
+ROWS_STORED = Counter("cx_rows_stored", "Rows written to ClickHouse, by table", ["table"], registry=REGISTRY)
+STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", registry=REGISTRY)
+
+
+def serve(host: str, port: int) -> None:
+    """
+    Serve `/metrics` on `host:port` from a thread.
+
+    Raises:
+        OSError: the port cannot be bound.
+    """
+    start_http_server(port, addr=host, registry=REGISTRY)
