@@ -1,0 +1,114 @@
+"""
+Accumulators: what is kept of many events so that a KPI can be computed, merged and taken apart again.
+
+All are whole numbers, so addition is exact, commutative and associative, the order of arrival never shows in a result,
+and subtracting what was added leaves what was there before. Measured values become whole numbers by `quantise`.
+"""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Final, TypeAlias
+
+Acc: TypeAlias = list[int] | dict[int, int]
+"""
+Flat: `[n, ...]`, meaning by aggregator in `FLAT_FIELDS`. Bins: `{bin index: count}`, no count is zero.
+"""
+
+FLAT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "count": ("n",),
+    "sum": ("n", "sum"),
+    "ratio": ("n", "hits"),
+    "mean": ("n", "sum", "squares"),
+    "nps": ("n", "promoters", "detractors"),
+}
+"""Fields of the flat accumulators by aggregator; the first is always the number of answers or trials."""
+
+QUANTILE: Final = "quantile"
+"""The one aggregator that is kept in bins."""
+
+AGGREGATORS: Final = (*FLAT_FIELDS, QUANTILE)
+
+SCALE: Final = 1000
+"""Default number of steps per unit of a measured value."""
+
+
+def quantise(value: float, scale: int = SCALE) -> int:
+    """Return a measured value as whole steps of 1/scale, halves upwards; SQL: `toInt64(floor(x * scale + 0.5))`."""
+    return floor(value * scale + 0.5)
+
+
+def empty(aggregator: str) -> Acc:
+    """
+    Return the identity of an aggregator: merging it changes nothing.
+
+    Raises ValueError for an aggregator that does not exist.
+    """
+    if aggregator == QUANTILE:
+        return {}
+    fields = FLAT_FIELDS.get(aggregator)
+    if fields is None:
+        raise ValueError(f"aggregator {aggregator!r}: expected one of {', '.join(AGGREGATORS)}")
+    return [0] * len(fields)
+
+
+def merge_acc(into: Acc, other: Acc) -> None:
+    """
+    Add `other` to `into`.
+
+    Raises TypeError when one is flat and the other has bins, ValueError when flat ones differ in width.
+    """
+    if type(into) is list and type(other) is list:
+        if len(into) != len(other):
+            raise ValueError(f"cannot merge {len(other)} fields into {len(into)}")
+        for field, value in enumerate(other):
+            into[field] += value
+    elif type(into) is dict and type(other) is dict:
+        for index, count in other.items():
+            into[index] = into.get(index, 0) + count
+    else:
+        raise TypeError(f"cannot merge {type(other).__name__} into {type(into).__name__}")
+
+
+def subtract_acc(into: Acc, other: Acc) -> None:
+    """
+    Take `other`, merged earlier, out of `into`.
+
+    Raises TypeError and ValueError as `merge_acc`, and ValueError when a bin would hold less than nothing.
+    """
+    if type(into) is list and type(other) is list:
+        if len(into) != len(other):
+            raise ValueError(f"cannot subtract {len(other)} fields from {len(into)}")
+        for field, value in enumerate(other):
+            into[field] -= value
+    elif type(into) is dict and type(other) is dict:
+        for index, count in other.items():
+            left = into.get(index, 0) - count
+            if left > 0:
+                into[index] = left
+            elif left == 0:
+                into.pop(index, None)
+            else:
+                raise ValueError(f"bin {index} would hold {left}")
+    else:
+        raise TypeError(f"cannot subtract {type(other).__name__} from {type(into).__name__}")
+
+
+def copy_acc(acc: Acc) -> Acc:
+    """Return an accumulator of its own with the same content."""
+    return acc.copy()
+
+
+def cleared(acc: Acc) -> Acc:
+    """Return the identity of the same shape."""
+    return [0] * len(acc) if type(acc) is list else {}
+
+
+def is_empty(acc: Acc) -> bool:
+    """Tell whether nothing was counted; a ratio may have hits before its first trial and is then not empty."""
+    return not any(acc) if type(acc) is list else not acc
+
+
+def count_of(acc: Acc) -> int:
+    """Return n, the number of answers or trials."""
+    return acc[0] if type(acc) is list else sum(acc.values())  # type: ignore[union-attr]

@@ -1,0 +1,72 @@
+"""
+Names of KPI series.
+
+A series is one KPI under one set of labels, e.g. `csat` for `channel=web`. It travels as one string, so that it can
+be a dictionary key, a message-pack key and a row key without being built and taken apart at every step.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Final, TypeAlias
+from unicodedata import category
+
+SEPARATOR: Final = "\x1f"
+"""Stands between the parts of a series key; no cleaned label value can contain it."""
+
+LABEL_CHARS: Final = 64
+"""Longest label value, in characters."""
+
+OTHER: Final = "other"
+"""Label value of everything beyond the cardinality cap of a KPI."""
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs of label name and label value."""
+
+_CACHED = 1 << 17
+_REMOVED = frozenset({"Cc", "Cs"})  # controls, and halves of surrogate pairs, which UTF-8 cannot carry
+
+
+def clean_label(value: str) -> str:
+    """
+    Return a label value without control characters and cut to `LABEL_CHARS` characters.
+
+    Joiners (U+200C, U+200D) stay: in Persian they are part of the spelling.
+    """
+    if not value.isprintable():
+        value = "".join(char for char in value if category(char) not in _REMOVED)
+    return value[:LABEL_CHARS]
+
+
+def clean_label_sql(expression: str) -> str:
+    """Return the ClickHouse expression that cleans a String expression exactly as `clean_label` does."""
+    return f"substringUTF8(replaceRegexpAll({expression}, '\\\\p{{Cc}}', ''), 1, {LABEL_CHARS})"
+
+
+@lru_cache(maxsize=_CACHED)
+def series_key(kpi: str, labels: Labels = ()) -> str:
+    """Return the key of a series: KPI id, then label names and cleaned values in the order of the names."""
+    parts = [kpi]
+    for name, value in sorted(labels):
+        parts.append(name)
+        parts.append(clean_label(value))
+    return SEPARATOR.join(parts)
+
+
+@lru_cache(maxsize=_CACHED)
+def parse_series(key: str) -> tuple[str, Labels]:
+    """
+    Take a series key apart into KPI id and labels, sorted by name.
+
+    Raises ValueError when a label name has no value.
+    """
+    kpi, *parts = key.split(SEPARATOR)
+    if len(parts) % 2:
+        raise ValueError(f"series key {key!r}: label {parts[-1]!r} has no value")
+    return kpi, tuple(zip(parts[::2], parts[1::2], strict=True))
+
+
+def partition_of(kpi: str, partitions: int) -> int:
+    """Return the merge partition of a KPI: all its series live together, whatever their labels."""
+    return zlib.crc32(kpi.encode()) % partitions
