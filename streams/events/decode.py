@@ -1,0 +1,74 @@
+"""
+From bytes to events, and back.
+
+Every record is decoded and validated in one pass of C code. A record that fails costs its own explanation only:
+its neighbours are neither decoded again nor affected, whatever bytes it holds.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from streams.events.refusal import MAX_BYTES, MAX_DEPTH, Refusal, explain, nesting
+from streams.events.types import Envelope, wire_union
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Refusal", "decode_batch", "decode_one", "encode"]
+
+_decode: Final = msgspec.json.Decoder(wire_union()).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+# A record nested deeper than MAX_DEPTH has at least that many opening and as many closing brackets.
+_SUSPICIOUS: Final = 2 * MAX_DEPTH
+
+
+def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Envelope | None], list[Refusal]]:
+    """
+    Decode and validate a batch of records.
+
+    Returns:
+        One entry per record, None where it was refused; and the refusals, ascending by index.
+        The outcome of a record does not depend on its neighbours. No content makes this raise.
+    """
+    events: list[Envelope | None] = []
+    refusals: list[Refusal] = []
+    longest = max(map(len, filter(None, values)), default=0)
+    records = iter(_without_monsters(values) if longest > _SUSPICIOUS else values)
+    while True:
+        try:
+            # A failure leaves the events before it in the list: the list's length is the failing record's index.
+            events.extend(map(_decode, records))  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            index = len(events)
+            if isinstance(error, TypeError) and values[index] is not None:
+                raise
+            refusals.append(explain(index, values[index]))
+            events.append(None)
+        else:
+            return events, refusals
+
+
+def decode_one(value: bytes | None) -> Envelope | Refusal:
+    """Decode and validate a single record."""
+    (event,), refusals = decode_batch([value])
+    return refusals[0] if event is None else event
+
+
+def encode(event: Envelope) -> bytes:
+    """Write an event as it goes over the wire: JSON, with attributes that hold nothing left out."""
+    return _encode(event)
+
+
+def _without_monsters(values: Sequence[bytes | None]) -> list[bytes | None]:
+    """
+    Empty the records that are too large or too deep, so that decoding refuses them.
+
+    The decoder's own limit of depth depends on how deep its caller stands; what is refused must not.
+    """
+    return [b"" if value and len(value) > _SUSPICIOUS and _monstrous(value) else value for value in values]
+
+
+def _monstrous(value: bytes) -> bool:
+    if len(value) > MAX_BYTES:
+        return True
+    return value.count(b"[") + value.count(b"{") > MAX_DEPTH and nesting(value) > MAX_DEPTH

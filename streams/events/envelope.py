@@ -1,0 +1,169 @@
+"""
+The envelope all events share (CloudEvents 1.0, structured JSON), and the register that gives each type its struct.
+
+A family module defines the `data` of a type as a struct and registers it with `@event("cx.survey.answered")`;
+the struct of the whole event is derived from it, so envelope attributes are written down once.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+import msgspec
+
+from streams.events import text
+from streams.events.scalars import Attribute, Channel, Rating, Reference, Scale, Stage, Time
+
+
+class Data(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What happened, without the envelope: flat, scalars only, so that any field can be measured or grouped by."""
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
+    """
+    Who, where and when: the attributes of every event.
+
+    `subject` is the customer's pseudonymous key, or the anonymous one.
+    """
+
+    type: ClassVar[str]
+
+    specversion: Literal["1.0"]
+    id: Attribute
+    source: Reference
+    time: Time
+    subject: Attribute
+    channel: Channel
+    data: Any
+    touchpoint: Attribute | None = None
+    stage: Stage | None = None
+    sessionid: Attribute | None = None
+    journeyid: Attribute | None = None
+    orderid: Attribute | None = None
+    contactid: Attribute | None = None
+    unitid: Attribute | None = None
+    agentid: Attribute | None = None
+    segment: Attribute | None = None
+    region: Attribute | None = None
+    experiment: Attribute | None = None
+    variant: Attribute | None = None
+    synthetic: bool = False
+    timeimputed: bool = False
+    traceid: Attribute | None = None
+    dataschema: Reference | None = None
+
+
+D = TypeVar("D", bound=type[Data])
+
+_events: Final[dict[str, type[Envelope]]] = {}
+_data: Final[dict[str, type[Data]]] = {}
+_names: Final[dict[type[Data], str]] = {}
+
+# Metrics asked from 0 to 10; all other ratings start at 1.
+ZERO_BASED_METRICS: Final = frozenset({"nps", "enps"})
+
+REGISTERED_EVENTS: Final = MappingProxyType(_events)
+REGISTERED_DATA: Final = MappingProxyType(_data)
+
+
+def event(name: str) -> Callable[[D], D]:
+    """
+    Register a data struct as the content of the event type `name`.
+
+    Raises:
+        ValueError: The name is taken: a type is listed once.
+    """
+
+    def register(data: D) -> D:
+        if name in _events:
+            raise ValueError(f"event type {name} is registered twice: {_data[name].__name__}, {data.__name__}")
+        whole: Any = msgspec.defstruct(
+            f"{data.__name__}Event",
+            [("data", data)],
+            bases=(Envelope,),
+            namespace={"type": name, "__doc__": data.__doc__},
+            module=data.__module__,
+            tag=name,
+            kw_only=True,
+            frozen=True,
+            gc=False,
+            omit_defaults=True,
+        )
+        _events[name] = whole
+        _data[name] = data
+        _names[data] = name
+        return data
+
+    return register
+
+
+def new_event(
+    data: Data,
+    *,
+    id: str,  # noqa: A002 - named as in the standard
+    source: str,
+    time: datetime,
+    subject: str,
+    channel: Channel,
+    **attributes: Any,
+) -> Envelope:
+    """
+    Wrap `data` in the envelope of its type.
+
+    Values are not validated here: encode and decode the event for that.
+
+    Raises:
+        KeyError: `data` is of no registered type.
+        TypeError: An attribute is none of the envelope's.
+    """
+    return _events[_names[type(data)]](
+        specversion="1.0",
+        id=id,
+        source=source,
+        time=time,
+        subject=subject,
+        channel=channel,
+        data=data,
+        **attributes,
+    )
+
+
+def whole_rating(value: float | str) -> int | None:
+    """Read a rating as it may arrive: 4, 4.0, "4", "۴" or "٤"; None if it is no whole number."""
+    if isinstance(value, str):
+        return text.parse_digits(value)
+    return int(value) if value == value // 1 else None
+
+
+class Rated(Data, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Data with a rating on a scale of `scale` points."""
+
+    scale: Scale
+    score: Rating
+
+    def __post_init__(self) -> None:
+        """
+        Settle the rating as an int from 1 to the scale's points.
+
+        Raises:
+            ValueError: It is no whole number, or outside the scale; decoding turns this into a refusal.
+        """
+        self.settle(1)
+
+    def settle(self, lowest: int) -> None:
+        """
+        Make the rating an int, and hold it against its scale.
+
+        Raises:
+            ValueError: It is no whole number, or outside `lowest` to `scale`.
+        """
+        score = self.score
+        if type(score) is not int:
+            whole = whole_rating(score)
+            if whole is None:
+                raise ValueError("the score is no whole number")
+            msgspec.structs.force_setattr(self, "score", whole)
+            score = whole
+        if not lowest <= score <= self.scale:
+            raise ValueError("the score is outside its scale")

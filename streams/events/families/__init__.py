@@ -1,0 +1,1 @@
+"""The event types, one module per family of touchpoints."""

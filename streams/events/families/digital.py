@@ -1,0 +1,240 @@
+"""Web and app: sessions, pages, search, cart, checkout, payment, and what goes wrong with them."""
+
+from typing import Literal
+
+from streams.events.envelope import Data, event
+from streams.events.scalars import Count, Currency, Label, Milliseconds, Money, Position, Seconds, Text
+
+
+@event("cx.session.started")
+class SessionStarted(Data, frozen=True, kw_only=True):
+    """A visit to the web site or the app began."""
+
+    device: Label | None = None
+    platform: Label | None = None
+    version: Label | None = None
+    entry: Label | None = None
+    referrer: Label | None = None
+    returning: bool | None = None
+
+
+@event("cx.session.ended")
+class SessionEnded(Data, frozen=True, kw_only=True):
+    """A visit ended; `engaged` is the channel's own judgement of engagement, `errors` its failed requests."""
+
+    duration_s: Seconds
+    device: Label | None = None
+    views: Count | None = None
+    engaged: bool | None = None
+    converted: bool | None = None
+    errors: Count | None = None
+    bounced: bool | None = None
+
+
+@event("cx.page.viewed")
+class PageViewed(Data, frozen=True, kw_only=True):
+    """A page or screen was shown."""
+
+    page: Label
+    title: Label | None = None
+    duration_s: Seconds | None = None
+
+
+@event("cx.search.performed")
+class SearchPerformed(Data, frozen=True, kw_only=True):
+    """A customer searched; 0 results is a failed search."""
+
+    results: Count
+    query: Text | None = None
+    search_id: Label | None = None
+
+
+@event("cx.search.clicked")
+class SearchClicked(Data, frozen=True, kw_only=True):
+    """A search result was opened."""
+
+    search_id: Label | None = None
+    position: Position | None = None
+    delay_s: Seconds | None = None
+
+
+@event("cx.product.viewed")
+class ProductViewed(Data, frozen=True, kw_only=True):
+    """A product's page was shown."""
+
+    product: Label
+    category: Label | None = None
+    price: Money | None = None
+    available: bool | None = None
+
+
+@event("cx.compare.viewed")
+class CompareViewed(Data, frozen=True, kw_only=True):
+    """Products were put side by side."""
+
+    products: Count
+
+
+@event("cx.review.read")
+class ReviewRead(Data, frozen=True, kw_only=True):
+    """A customer read the reviews of a product."""
+
+    product: Label | None = None
+    reviews: Count | None = None
+
+
+@event("cx.cart.added")
+class CartAdded(Data, frozen=True, kw_only=True):
+    """A product was put into the cart."""
+
+    product: Label | None = None
+    category: Label | None = None
+    quantity: Count | None = None
+    price: Money | None = None
+
+
+@event("cx.cart.removed")
+class CartRemoved(Data, frozen=True, kw_only=True):
+    """A product was taken out of the cart."""
+
+    product: Label | None = None
+    quantity: Count | None = None
+
+
+@event("cx.checkout.step")
+class CheckoutStep(Data, frozen=True, kw_only=True):
+    """A step of the checkout was reached; `position` orders the steps, the first is 1."""
+
+    step: Label
+    position: Position | None = None
+
+
+@event("cx.payment.attempted")
+class PaymentAttempted(Data, frozen=True, kw_only=True):
+    """The customer tried to pay."""
+
+    amount: Money | None = None
+    currency: Currency | None = None
+    method: Label | None = None
+    attempt: Position | None = None
+
+
+@event("cx.payment.succeeded")
+class PaymentSucceeded(Data, frozen=True, kw_only=True):
+    """A payment went through."""
+
+    amount: Money | None = None
+    currency: Currency | None = None
+    method: Label | None = None
+    duration_s: Seconds | None = None
+
+
+@event("cx.payment.failed")
+class PaymentFailed(Data, frozen=True, kw_only=True):
+    """A payment was refused or broke; `code` is the bank's or gateway's reason."""
+
+    code: Label
+    amount: Money | None = None
+    currency: Currency | None = None
+    method: Label | None = None
+
+
+@event("cx.order.placed")
+class OrderPlaced(Data, frozen=True, kw_only=True):
+    """An order was placed and paid."""
+
+    amount: Money
+    currency: Currency | None = None
+    items: Count | None = None
+    first: bool | None = None
+
+
+@event("cx.order.cancelled")
+class OrderCancelled(Data, frozen=True, kw_only=True):
+    """An order was cancelled before delivery."""
+
+    by: Literal["customer", "company", "system"] | None = None
+    reason: Label | None = None
+    amount: Money | None = None
+
+
+@event("cx.click.frustrated")
+class ClickFrustrated(Data, frozen=True, kw_only=True):
+    """Clicks that betray frustration: repeated in rage, without effect, or right before an error."""
+
+    kind: Literal["rage", "dead", "error"]
+    element: Label | None = None
+    page: Label | None = None
+    clicks: Count | None = None
+
+
+@event("cx.client.errored")
+class ClientErrored(Data, frozen=True, kw_only=True):
+    """An error was shown or thrown in the browser or app."""
+
+    code: Label | None = None
+    page: Label | None = None
+    fatal: bool | None = None
+    message: Text | None = None
+
+
+@event("cx.app.crashed")
+class AppCrashed(Data, frozen=True, kw_only=True):
+    """The app ended against the user's will."""
+
+    version: Label | None = None
+    platform: Label | None = None
+    at_launch: bool | None = None
+
+
+@event("cx.app.installed")
+class AppInstalled(Data, frozen=True, kw_only=True):
+    """The app was installed."""
+
+    version: Label | None = None
+    platform: Label | None = None
+
+
+@event("cx.app.uninstalled")
+class AppUninstalled(Data, frozen=True, kw_only=True):
+    """The app was removed."""
+
+    version: Label | None = None
+    platform: Label | None = None
+
+
+@event("cx.perf.sampled")
+class PerfSampled(Data, frozen=True, kw_only=True):
+    """The response time of one request or page load; a failed one counts as frustrating whatever its time."""
+
+    duration_ms: Milliseconds
+    failed: bool = False
+    page: Label | None = None
+    kind: Label | None = None
+
+
+@event("cx.feature.used")
+class FeatureUsed(Data, frozen=True, kw_only=True):
+    """A function of the product was used."""
+
+    feature: Label
+    first: bool | None = None
+    succeeded: bool | None = None
+
+
+@event("cx.onboarding.step")
+class OnboardingStep(Data, frozen=True, kw_only=True):
+    """A step of getting started was reached."""
+
+    step: Label
+    position: Position | None = None
+    completed: bool | None = None
+
+
+@event("cx.howto.viewed")
+class HowtoViewed(Data, frozen=True, kw_only=True):
+    """A help article was opened; whether it solved the matter, if the customer said so."""
+
+    article: Label
+    topic: Label | None = None
+    solved: bool | None = None

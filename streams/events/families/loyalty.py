@@ -1,0 +1,91 @@
+"""Customer relations and loyalty: profile, tier, offers, points, subscriptions."""
+
+from typing import Literal
+
+from streams.events.envelope import Data, event
+from streams.events.scalars import Currency, Label, Money, Points
+
+
+@event("cx.profile.updated")
+class ProfileUpdated(Data, frozen=True, kw_only=True):
+    """A fact about the customer changed; its value stays in the customer register."""
+
+    field: Label
+    by: Literal["customer", "company", "system"] | None = None
+
+
+@event("cx.tier.changed")
+class TierChanged(Data, frozen=True, kw_only=True):
+    """The customer's tier changed."""
+
+    tier: Label
+    previous: Label | None = None
+    direction: Literal["up", "down"] | None = None
+
+
+@event("cx.tag.added")
+class TagAdded(Data, frozen=True, kw_only=True):
+    """A mark was put on the customer."""
+
+    tag: Label
+
+
+@event("cx.offer.shown")
+class OfferShown(Data, frozen=True, kw_only=True):
+    """An offer was made."""
+
+    offer: Label
+    value: Money | None = None
+
+
+@event("cx.offer.accepted")
+class OfferAccepted(Data, frozen=True, kw_only=True):
+    """An offer was accepted."""
+
+    offer: Label
+    value: Money | None = None
+
+
+@event("cx.loyalty.earned")
+class LoyaltyEarned(Data, frozen=True, kw_only=True):
+    """Points were earned."""
+
+    points: Points
+    programme: Label | None = None
+
+
+@event("cx.loyalty.redeemed")
+class LoyaltyRedeemed(Data, frozen=True, kw_only=True):
+    """Points were spent."""
+
+    points: Points
+    programme: Label | None = None
+    reward: Label | None = None
+
+
+@event("cx.subscription.started")
+class SubscriptionStarted(Data, frozen=True, kw_only=True):
+    """A subscription began."""
+
+    plan: Label
+    amount: Money | None = None
+    currency: Currency | None = None
+    trial: bool | None = None
+
+
+@event("cx.subscription.renewed")
+class SubscriptionRenewed(Data, frozen=True, kw_only=True):
+    """A subscription was renewed."""
+
+    plan: Label
+    amount: Money | None = None
+    currency: Currency | None = None
+
+
+@event("cx.subscription.cancelled")
+class SubscriptionCancelled(Data, frozen=True, kw_only=True):
+    """A subscription was ended."""
+
+    plan: Label
+    reason: Label | None = None
+    voluntary: bool | None = None

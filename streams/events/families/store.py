@@ -1,0 +1,100 @@
+"""Shops and branches: visitors, queues, the till, help on the floor."""
+
+from typing import Literal
+
+from streams.events.envelope import Data, event
+from streams.events.scalars import Count, Currency, Label, Money, Seconds
+
+
+@event("cx.store.visitor_entered")
+class StoreVisitorEntered(Data, frozen=True, kw_only=True):
+    """Somebody came in; a counter that sees groups sends `people`."""
+
+    people: Count | None = None
+    entrance: Label | None = None
+
+
+@event("cx.store.visitor_left")
+class StoreVisitorLeft(Data, frozen=True, kw_only=True):
+    """Somebody left."""
+
+    people: Count | None = None
+    duration_s: Seconds | None = None
+    bought: bool | None = None
+
+
+@event("cx.store.queue_joined")
+class StoreQueueJoined(Data, frozen=True, kw_only=True):
+    """A customer joined a queue or drew a ticket."""
+
+    queue: Label | None = None
+    service: Label | None = None
+    waiting: Count | None = None
+
+
+@event("cx.store.queue_served")
+class StoreQueueServed(Data, frozen=True, kw_only=True):
+    """A queueing customer's turn came, after `wait_s`."""
+
+    wait_s: Seconds
+    queue: Label | None = None
+    service: Label | None = None
+
+
+@event("cx.store.queue_left")
+class StoreQueueLeft(Data, frozen=True, kw_only=True):
+    """A customer gave up queueing, or was sent elsewhere."""
+
+    wait_s: Seconds | None = None
+    queue: Label | None = None
+    service: Label | None = None
+    reason: Literal["abandoned", "closed", "moved"] | None = None
+
+
+@event("cx.store.queue_observed")
+class StoreQueueObserved(Data, frozen=True, kw_only=True):
+    """The wait a branch posted or a camera estimated: about the queue, not about one customer."""
+
+    wait_s: Seconds
+    queue: Label | None = None
+    service: Label | None = None
+    waiting: Count | None = None
+
+
+@event("cx.store.pos_transaction")
+class StorePosTransaction(Data, frozen=True, kw_only=True):
+    """A receipt at the till."""
+
+    amount: Money | None = None
+    currency: Currency | None = None
+    items: Count | None = None
+    duration_s: Seconds | None = None
+    refund: bool = False
+
+
+@event("cx.store.staff_assisted")
+class StoreStaffAssisted(Data, frozen=True, kw_only=True):
+    """Staff helped a customer on the floor."""
+
+    topic: Label | None = None
+    duration_s: Seconds | None = None
+    resolved: bool | None = None
+
+
+@event("cx.store.stock_out_hit")
+class StoreStockOutHit(Data, frozen=True, kw_only=True):
+    """A customer wanted something that was out of stock."""
+
+    product: Label
+    category: Label | None = None
+    substituted: bool | None = None
+
+
+@event("cx.store.service_completed")
+class StoreServiceCompleted(Data, frozen=True, kw_only=True):
+    """A service at a counter ended."""
+
+    duration_s: Seconds
+    service: Label | None = None
+    queue: Label | None = None
+    resolved: bool | None = None

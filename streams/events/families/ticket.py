@@ -1,0 +1,57 @@
+"""Requests with a due time, as in a city's service line or a support portal."""
+
+from typing import Literal
+
+from streams.events.envelope import Data, event
+from streams.events.scalars import Label, Seconds, Subchannel, Time
+
+
+@event("cx.ticket.opened")
+class TicketOpened(Data, frozen=True, kw_only=True):
+    """A request was filed."""
+
+    topic: Label
+    area: Label | None = None
+    department: Label | None = None
+    due: Time | None = None
+    subchannel: Subchannel | None = None
+
+
+@event("cx.ticket.assigned")
+class TicketAssigned(Data, frozen=True, kw_only=True):
+    """A request was given to a team."""
+
+    department: Label
+    topic: Label | None = None
+    wait_s: Seconds | None = None
+
+
+@event("cx.ticket.sla_breached")
+class TicketSlaBreached(Data, frozen=True, kw_only=True):
+    """The due time passed with the request still open."""
+
+    topic: Label | None = None
+    area: Label | None = None
+    department: Label | None = None
+    due: Time | None = None
+
+
+@event("cx.ticket.resolved")
+class TicketResolved(Data, frozen=True, kw_only=True):
+    """A request was settled, `duration_s` after it was filed."""
+
+    duration_s: Seconds
+    topic: Label | None = None
+    area: Label | None = None
+    department: Label | None = None
+    on_time: bool | None = None
+    outcome: Literal["done", "refused", "duplicate", "referred"] | None = None
+
+
+@event("cx.ticket.reopened")
+class TicketReopened(Data, frozen=True, kw_only=True):
+    """A settled request came back."""
+
+    topic: Label | None = None
+    area: Label | None = None
+    reason: Label | None = None

@@ -1,0 +1,326 @@
+"""
+Why a record was refused, said so that its sender can mend it: a reason from a closed list, the field, what came.
+
+Decoding only says no. The explanation is found afterwards, field by field, with the very types the decoder uses.
+`got` never repeats what customers wrote: it shows numbers, names and times, and for longer texts their length.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+from streams.events.envelope import ZERO_BASED_METRICS, whole_rating
+from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
+
+Reason: TypeAlias = Literal[
+    "null_record",
+    "empty_record",
+    "too_large",
+    "too_deep",
+    "not_utf8",
+    "not_json",
+    "not_an_object",
+    "unknown_type",
+    "missing_field",
+    "wrong_type",
+    "not_in_enum",
+    "out_of_range",
+    "bad_length",
+    "bad_format",
+    "bad_time",
+    "bad_rating",
+    "duplicate_key",
+    "invalid",
+    # Given by intake, which knows the clock.
+    "time_too_old",
+    "time_in_future",
+]
+REASONS: Final[tuple[str, ...]] = get_args(Reason)
+
+MAX_BYTES: Final = 1_048_576
+MAX_DEPTH: Final = 400
+
+_SHOWN: Final = 80
+_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_HUGE: Final = 400
+_UNION: Final = wire_union()
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """
+    One refused record of a batch.
+
+    `index` is its place in the batch, `path` the field (`data.score`; empty: the record as a whole),
+    `got` and `expected` what came there and what may, `message` both in a sentence.
+    """
+
+    index: int
+    reason: str
+    path: str
+    got: str
+    expected: str
+    message: str
+
+
+class _Pairs(dict[str, Any]):
+    """An object that remembers which of its keys came twice."""
+
+    repeated: str | None = None
+
+
+def explain(index: int, value: bytes | None) -> Refusal:
+    """
+    Say why decoding refused `value`.
+
+    Never raises: what cannot be told apart further is `invalid`, with the decoder's own words.
+    """
+    try:
+        return next(_findings(index, value))
+    except RecursionError:
+        return _too_deep(index, "nesting beyond the stack")
+
+
+def nesting(value: bytes) -> int:
+    """Measure how deep the brackets of a JSON text are nested, those in strings left out."""
+    deepest = depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _findings(index: int, value: bytes | None) -> Iterator[Refusal]:
+    if value is None:
+        yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
+        return
+    if not value:
+        yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
+    if len(value) > MAX_BYTES:
+        size = f"{len(value)} bytes"
+        yield _refuse(index, "too_large", "", size, f"at most {MAX_BYTES} bytes", f"the record has {size}")
+    depth = nesting(value)
+    if depth > MAX_DEPTH:
+        yield _too_deep(index, f"{depth} levels")
+    yield from _of_json(index, value)
+
+
+def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{value[error.start]:02x} at {error.start}"
+        yield _refuse(index, "not_utf8", "", got, "UTF-8 text", f"the record is not UTF-8: {got}")
+        return
+    try:
+        msgspec.json.decode(value)
+    except msgspec.ValidationError:
+        # A number beyond a float: which field it is in, the walk below finds out.
+        pass
+    except msgspec.DecodeError as error:
+        yield _refuse(index, "not_json", "", _plain(error), "a JSON object", f"the record is not JSON: {error}")
+        return
+    record = json.loads(text, parse_int=_number, object_pairs_hook=_pairs)
+    if not isinstance(record, dict):
+        got = _show(record)
+        yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
+        return
+    yield from _of_event(index, record)
+    for path, part in (("", record), ("data.", record.get("data"))):
+        if isinstance(part, _Pairs) and part.repeated is not None:
+            key = _cut(part.repeated)
+            yield _refuse(
+                index, "duplicate_key", path + key, "the key twice", "the key once", f"{path}{key} came twice"
+            )
+    yield _in_the_decoders_words(index, value)
+
+
+def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
+    name = record.get("type")
+    if "type" not in record:
+        yield _missing(index, "type", "an event type", record)
+        return
+    if not isinstance(name, str):
+        yield _refuse(index, "wrong_type", "type", _show(name), "text", f"type is {_show(name)}, not text")
+        return
+    if name not in EVENT_TYPES:
+        near = _nearest_type(name[:128])
+        hint = f" (did you mean {near}?)" if near else ""
+        got = _cut(name)
+        yield _refuse(
+            index, "unknown_type", "type", got, near or "a known event type", f"there is no event type {got}{hint}"
+        )
+        return
+    yield from _of_fields(index, "", record, EVENT_TYPES[name], ENVELOPE_FIELDS)
+    data = record.get("data")
+    if "data" not in record:
+        yield _missing(index, "data", "an object", record)
+    elif not isinstance(data, dict):
+        yield _refuse(index, "wrong_type", "data", _show(data), "an object", f"data is {_show(data)}, not an object")
+    else:
+        fields = data_fields(name)
+        yield from _of_fields(index, "data.", data, DATA_TYPES[name], fields)
+        if "score" in fields and fields["score"].rating:
+            yield from _of_rating(index, data)
+
+
+def _of_fields(
+    index: int,
+    prefix: str,
+    part: Mapping[str, Any],
+    struct: type[msgspec.Struct],
+    fields: Mapping[str, FieldInfo],
+) -> Iterator[Refusal]:
+    for field in msgspec.structs.fields(struct):
+        name = field.encode_name
+        if name == "data":
+            continue
+        info = fields[name]
+        path = prefix + name
+        if name not in part:
+            if field.required:
+                yield _missing(index, path, expectation(info), part)
+            continue
+        if info.rating:
+            if whole_number(part[name]) is None:
+                got = _show(part[name])
+                yield _refuse(index, "bad_rating", path, got, expectation(info), f"{path} is {got}: not a whole number")
+            continue
+        try:
+            msgspec.convert(part[name], field.type)
+        except msgspec.ValidationError:
+            yield _of_value(index, path, part[name], info)
+
+
+def _of_value(index: int, path: str, value: Any, info: FieldInfo) -> Refusal:
+    expected = expectation(info)
+    got = _show(value)
+    reason: Reason = "wrong_type"
+    if info.kind == "time":
+        reason = "bad_time"
+    elif info.kind == "numeric" and isinstance(value, int | float) and not isinstance(value, bool):
+        beyond = (info.low is not None and value < info.low) or (info.high is not None and value > info.high)
+        if info.values:
+            reason = "not_in_enum"
+        elif beyond or abs(value) == float("inf"):
+            reason = "out_of_range"
+    elif info.kind == "enum" and isinstance(value, str):
+        reason = "not_in_enum"
+    elif info.kind == "text" and isinstance(value, str):
+        too_short = len(value) < (info.low or 0)
+        too_long = info.high is not None and len(value) > info.high
+        reason = "bad_length" if too_short or too_long else "bad_format"
+        got = f"text of {len(value)} characters" if reason == "bad_length" else got
+    return _refuse(index, reason, path, got, expected, f"{path} is {got}, expected {expected}")
+
+
+def _of_rating(index: int, data: Mapping[str, Any]) -> Iterator[Refusal]:
+    scale, zero_based = data["scale"], data.get("metric") in ZERO_BASED_METRICS
+    if zero_based and scale != 10:
+        yield _refuse(
+            index, "not_in_enum", "data.scale", str(scale), "10", f"{data['metric']} is asked on the scale of 10"
+        )
+    score = whole_number(data["score"])
+    lowest = 0 if zero_based else 1
+    if score is not None and not lowest <= score <= scale:
+        expected = f"{lowest} to {scale}"
+        got = _show(score)
+        yield _refuse(
+            index, "out_of_range", "data.score", got, expected, f"data.score is {got}, its scale goes from {expected}"
+        )
+
+
+def whole_number(value: Any) -> int | None:
+    """Read a rating off any JSON value; None if it holds none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or value in (float("inf"), -float("inf")):
+        return None
+    return whole_rating(value)
+
+
+def expectation(info: FieldInfo) -> str:
+    """Say in words what a field may hold."""
+    if info.rating:
+        said = "a whole number, as number or text"
+    elif info.kind in ("enum", "numeric") and info.values:
+        said = "one of " + ", ".join(map(str, info.values))
+    elif info.kind == "numeric":
+        said = "a whole number" if info.integer else "a number"
+        if info.low is not None and info.high is not None:
+            said += f" from {info.low:g} to {info.high:g}"
+    elif info.kind == "text":
+        said = "text"
+        if info.high is not None:
+            said += f" of {info.low or 0:g} to {info.high:g} characters"
+        if info.pattern:
+            said += f" like {info.pattern}"
+    else:
+        said = {"bool": "true or false", "time": "an RFC 3339 time with offset"}.get(info.kind, info.kind)
+    return said + (" or null" if info.nullable else "")
+
+
+def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, message: str) -> Refusal:  # noqa: PLR0917
+    return Refusal(index, reason, path, got[:200], expected, message)
+
+
+def _too_deep(index: int, got: str) -> Refusal:
+    return _refuse(index, "too_deep", "", got, f"at most {MAX_DEPTH} levels", f"the record is nested too deep: {got}")
+
+
+def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> Refusal:
+    name = path.rpartition(".")[2]
+    keys = [key for key in list(part)[:64] if len(key) <= _SHOWN]
+    near = get_close_matches(name, keys, n=1, cutoff=0.7)
+    hint = f" (there is {near[0]})" if near else ""
+    return _refuse(index, "missing_field", path, "nothing", expected, f"{path} is missing{hint}")
+
+
+def _in_the_decoders_words(index: int, value: bytes) -> Refusal:
+    try:
+        msgspec.json.decode(value, type=_UNION)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        found = _PATH.search(str(error))
+        path = found["path"] if found else ""
+        return _refuse(index, "invalid", path, "", "", _plain(error))
+    return _refuse(index, "invalid", "", "", "", "decoding refused the record once, and accepts it now")
+
+
+@lru_cache(maxsize=512)
+def _nearest_type(name: str) -> str:
+    near = get_close_matches(name, EVENT_TYPES, n=1, cutoff=0.7)
+    return near[0] if near else ""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
+    found = _Pairs(pairs)
+    if len(found) < len(pairs):
+        found.repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+    return found
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _HUGE else float(digits)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _plain(error: Exception) -> str:
+    return str(error)[:200]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"an object with {len(value)} members"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, float) and abs(value) == float("inf"):
+        return "a number beyond all limits"
+    return _cut(json.dumps(value, ensure_ascii=False))

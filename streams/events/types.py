@@ -1,0 +1,160 @@
+"""
+All event types, each listed once, and what can be known about their fields.
+
+Whoever asks for a field by name (a KPI definition, a rule) finds here whether it exists and what it holds.
+"""
+
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias, Union
+
+import msgspec
+from msgspec import inspect
+
+# Importing a family registers its types.
+from streams.events.envelope import REGISTERED_DATA, REGISTERED_EVENTS, Data, Envelope, Rated, new_event
+from streams.events.families import (  # noqa: F401
+    agent,
+    awareness,
+    contact,
+    digital,
+    feedback,
+    fulfilment,
+    identity,
+    inferred,
+    loop,
+    loyalty,
+    pipeline,
+    store,
+    ticket,
+)
+
+__all__ = [
+    "DATA_TYPES",
+    "ENVELOPE_FIELDS",
+    "EVENT_TYPES",
+    "Data",
+    "Envelope",
+    "Event",
+    "FieldInfo",
+    "Kind",
+    "data_fields",
+    "fields_of",
+    "new_event",
+    "wire_union",
+]
+
+Event: TypeAlias = Envelope
+Kind: TypeAlias = Literal["numeric", "text", "bool", "enum", "time"]
+
+EVENT_TYPES: Final[dict[str, type[Envelope]]] = dict(sorted(REGISTERED_EVENTS.items()))
+DATA_TYPES: Final[dict[str, type[Data]]] = dict(sorted(REGISTERED_DATA.items()))
+
+
+class FieldInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a field may hold.
+
+    `values` are the members of an enum (also of a numeric one, as the points of a scale); `low` and `high` bound
+    a number, or the length of a text; `rating` marks a number that may be written as text on the wire.
+    """
+
+    name: str
+    part: Literal["envelope", "data"]
+    kind: Kind
+    required: bool
+    nullable: bool
+    integer: bool = False
+    rating: bool = False
+    values: tuple[str | int, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    pattern: str | None = None
+    default: Any = None
+    description: str = ""
+
+
+def wire_union() -> Any:
+    """Give the union of all event structs, for a decoder."""
+    return Union[tuple(EVENT_TYPES.values())]  # noqa: UP007 - built from a tuple
+
+
+def data_fields(event_type: str) -> dict[str, FieldInfo]:
+    """
+    List the fields of the `data` of a type, by name.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    return dict(_data_fields[event_type])
+
+
+def fields_of(event_type: str) -> dict[str, FieldInfo]:
+    """
+    List all fields of a type by name: the envelope's attributes, `type` among them, and those of `data`.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    return {**ENVELOPE_FIELDS, **_data_fields[event_type]}
+
+
+def _fields(struct: type[msgspec.Struct], part: Literal["envelope", "data"]) -> dict[str, FieldInfo]:
+    info = inspect.type_info(struct)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"expected a struct, got {struct}")
+    rated = issubclass(struct, Rated)
+    return {
+        field.encode_name: _field(field, part, rating=rated and field.name == "score")
+        for field in info.fields
+        if field.name != "data"
+    }
+
+
+def _field(field: inspect.Field, part: Literal["envelope", "data"], *, rating: bool) -> FieldInfo:
+    members = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+    nullable = any(isinstance(member, inspect.NoneType) for member in members)
+    descriptions = [m.extra_json_schema for m in members if isinstance(m, inspect.Metadata)]
+    members = tuple(m.type if isinstance(m, inspect.Metadata) else m for m in members)
+    found = next(member for member in members if not isinstance(member, inspect.NoneType))
+    common: dict[str, Any] = {
+        "name": field.encode_name,
+        "part": part,
+        "required": field.required,
+        "nullable": nullable,
+        "default": None if field.default is msgspec.NODEFAULT else field.default,
+        "description": next((d["description"] for d in descriptions if d and "description" in d), ""),
+    }
+    if rating:
+        return FieldInfo(**common, kind="numeric", integer=True, rating=True, low=0, high=10)
+    match found:
+        case inspect.BoolType():
+            return FieldInfo(**common, kind="bool")
+        case inspect.DateTimeType():
+            return FieldInfo(**common, kind="time")
+        case inspect.LiteralType():
+            values = tuple(value for value in found.values if isinstance(value, str | int))
+            numeric = isinstance(values[0], int)
+            return FieldInfo(**common, kind="numeric" if numeric else "enum", integer=numeric, values=values)
+        case inspect.IntType() | inspect.FloatType():
+            whole = isinstance(found, inspect.IntType)
+            return FieldInfo(**common, kind="numeric", integer=whole, low=found.ge, high=found.le)
+        case inspect.StrType():
+            return FieldInfo(**common, kind="text", low=found.min_length, high=found.max_length, pattern=found.pattern)
+    raise TypeError(f"field {field.name} holds {found}: fields are scalars, so that they can be measured")
+
+
+ENVELOPE_FIELDS: Final = MappingProxyType(
+    {
+        "type": FieldInfo(
+            name="type",
+            part="envelope",
+            kind="enum",
+            required=True,
+            nullable=False,
+            values=tuple(EVENT_TYPES),
+            description="what happened",
+        ),
+        **_fields(Envelope, "envelope"),
+    }
+)
+_data_fields: Final = {name: MappingProxyType(_fields(data, "data")) for name, data in DATA_TYPES.items()}
