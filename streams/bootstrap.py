@@ -89,6 +89,7 @@ class Environment:
         self.python = self.path / "bin" / "python"
         self.log = root / ".cx" / "bootstrap.log"
         self._stamp = self.path / "cx-stamp.json"
+        self._held: tuple[int, ...] = ()
 
     def active(self) -> bool:
         """Tell whether this process runs inside the environment."""
@@ -191,6 +192,7 @@ class Environment:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=environ,
+                pass_fds=self._held,
                 cwd=self.root,
             ) as child,
         ):
@@ -218,6 +220,8 @@ class Environment:
             except BlockingIOError:
                 say("another process prepares the environment: waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
+            # Children hold the lock as well: a pip that outlives us must end before anybody starts afresh.
+            self._held = (file.fileno(),)
             yield
 
     def _digest(self, lock: str) -> str:
