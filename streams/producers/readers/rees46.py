@@ -1,0 +1,78 @@
+"""REES46: the first minutes of a shop's month, second by second, in UTC. No currency is stated."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from streams.events.envelope import Data
+from streams.events.families.digital import CartAdded, OrderPlaced, ProductViewed
+from streams.events.scalars import Stage
+from streams.producers.readers.base import (
+    BadRowError,
+    DataSet,
+    Made,
+    Origin,
+    Report,
+    local_time,
+    number_of,
+    rows_of,
+)
+
+_ORIGIN = Origin("rees46")
+_ZONE = ZoneInfo("UTC")
+_NEEDED = ("event_time", "event_type", "product_id", "category_code", "price", "user_id", "user_session")
+
+
+def _events(path: Path, report: Report) -> Iterator[Made]:
+    alike: Counter[tuple[str, ...]] = Counter()
+    for number, row in rows_of(path, _NEEDED, report):
+        if not row["user_id"] or not row["product_id"]:
+            report.drop("no user or product", number)
+            continue
+        try:
+            at = local_time(row["event_time"], _ZONE, "event_time", "%Y-%m-%d %H:%M:%S UTC")
+            price = number_of(row["price"], "price")
+        except BadRowError as bad:
+            report.drop(str(bad), number)
+            continue
+        done = _act(row, price)
+        if done is None:
+            report.drop("event_type unknown", number)
+            continue
+        act, touchpoint, stage = done
+        # Two views of a product within a second are two views: their order tells them apart.
+        key = (row["event_time"], row["event_type"], row["product_id"], row["user_id"], row["user_session"])
+        alike[key] += 1
+        yield _ORIGIN.made(
+            number,
+            (*key, alike[key]),
+            act,
+            at,
+            subject=row["user_id"],
+            channel="web",
+            sessionid=row["user_session"],
+            touchpoint=touchpoint,
+            stage=stage,
+        )
+
+
+def _act(row: dict[str, str], price: float) -> tuple[Data, str, Stage] | None:
+    product, category = row["product_id"], row["category_code"] or None
+    match row["event_type"]:
+        case "view":
+            return ProductViewed(product=product, category=category, price=price), "product_page", "evaluation"
+        case "cart":
+            return CartAdded(product=product, category=category, quantity=1, price=price), "cart", "conversion"
+        case "purchase":
+            return OrderPlaced(amount=price, items=1), "checkout", "conversion"
+    return None
+
+
+REES46 = DataSet(
+    name="rees46",
+    title="REES46: a shop's views, carts and purchases (October 2019)",
+    folder="web_rees46",
+    files=("2019-Oct-sample.csv",),
+    events=_events,
+)
