@@ -11,7 +11,7 @@ ID_SIZE = 16
 
 def digest(event_id: str) -> bytes:
     """Return 128 bits of an event id: collisions are out of reach (10⁻²⁰ at a billion ids), and memory is bounded."""
-    return xxhash.xxh3_128_digest(event_id)
+    return xxhash.xxh3_128_digest(event_id.encode())
 
 
 class Segment(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from streams.events.decode import Refusal, decode_batch
-from streams.events.dedup import Segment, SeenIds, digest
+from streams.events.dedup import SeenIds, Segment, digest
 from streams.events.types import Envelope
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -123,6 +123,9 @@ class Intake:
         self._seen = SeenIds(dedup_ids)
         self._open: _Open | None = None
         self._pending: FrozenRange | None = None
+        # Changelog keys of forgotten ids. They are deleted one range later than they are forgotten:
+        # until the range that forgot them is emitted, a successor needs them to repeat it.
+        self._forgotten: list[bytes] = []
 
     @property
     def head(self) -> Head:
@@ -150,8 +153,9 @@ class Intake:
         self._pending = ordered[-1] if ordered else None
         self._head = self._pending.before if self._pending else Head()
         self._seen = SeenIds(self._dedup_ids, self._head.horizon)
+        self._forgotten = []
         for frozen in ordered[:-1]:
-            self._seen.add(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest))
+            self._remember(frozen)
         self._seen.horizon = self._head.horizon
 
     def cut(self, offsets: Sequence[int]) -> int:
@@ -277,16 +281,14 @@ class Intake:
         self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
-            FrozenRange(
-                self.source, first, last, current.now, before, self._head, segment.ids, segment.newest
-            ),
+            FrozenRange(self.source, first, last, current.now, before, self._head, segment.ids, segment.newest),
             tally,
             current.counted,
             current.payloads,
             current.offsets,
             current.late_offsets,
             current.bad,
-            [f"{self.source}|{old.first:020d}".encode() for old in forgotten],
+            deletable,
         )
 
     def settle(self) -> None:
@@ -303,10 +305,16 @@ class Intake:
         return self._head.newest - lateness_s
 
     def _finish_pending(self, pending: FrozenRange) -> None:
-        self._seen.add(Segment(pending.first, pending.last, pending.ids, pending.newest))
+        self._remember(pending)
         self._seen.horizon = pending.after.horizon
         self._head = pending.after
         self._pending = None
+
+    def _remember(self, frozen: FrozenRange) -> None:
+        self._forget_by(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest))
+
+    def _forget_by(self, segment: Segment) -> None:
+        self._forgotten += [f"{self.source}|{old.first:020d}".encode() for old in self._seen.add(segment)]
 
 
 def _unix(at: datetime) -> float:

@@ -1,0 +1,217 @@
+"""The intake's decisions: outcomes add up, repeat exactly, and do not depend on how fetches were cut."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.events.dedup import SeenIds, Segment, digest
+from streams.events.intake import FrozenRange, Intake, Outcome
+
+NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)
+NOW = NOON.timestamp()
+
+
+def record(number: int, at: datetime = NOON) -> bytes:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"e{number}",
+            "source": "test",
+            "type": "cx.session.started",
+            "time": at.isoformat(),
+            "subject": "c1",
+            "channel": "web",
+            "data": {},
+        }
+    ).encode()
+
+
+def make(retention_s: float = 3600, dedup_ids: int = 1000) -> Intake:
+    return Intake("web/0", retention_s=retention_s, dedup_ids=dedup_ids)
+
+
+def close(intake: Intake) -> Outcome:
+    outcome = intake.close()
+    assert outcome is not None
+    return outcome
+
+
+def test_every_record_has_one_outcome():
+    """Good, repeated, late, future, ancient and broken records end as exactly one outcome each."""
+    intake = make()
+    values = [
+        record(1),
+        record(1),
+        record(2, NOON - timedelta(hours=2)),
+        record(3, NOON + timedelta(minutes=11)),
+        record(4, datetime(1989, 1, 1, tzinfo=UTC)),
+        b"{",
+        None,
+        record(5),
+    ]
+    intake.add(values, range(10, 18), NOW)
+
+    outcome = close(intake)
+
+    assert (8, 2, 1, 1, 4) == msgspec.structs.astuple(outcome.tally)
+    assert ["e1", "e5"] == [event.id for event in outcome.counted]
+    assert [10, 12, 17] == outcome.offsets
+    assert [12] == outcome.late_offsets
+    assert [(13, "time_in_future"), (14, "time_too_old"), (15, "not_json"), (16, "null_record")] == [
+        (bad.offset, bad.refusal.reason) for bad in outcome.bad
+    ]
+    assert [b"{", b""] == [bad.payload for bad in outcome.bad[2:]]
+
+
+def test_a_clock_that_runs_ahead_does_not_advance_the_watermark_beyond_now():
+    """A device nine minutes ahead is counted, but minutes that are still filling stay open."""
+    intake = make()
+    intake.add([record(1, NOON + timedelta(minutes=9))], [0], NOW)
+    close(intake)
+
+    assert NOW - 60 == intake.watermark(60)
+
+
+def test_a_forgotten_id_is_late_and_never_counted_again():
+    """Beyond the memory for ids an event cannot be proven new: it is late, not counted twice."""
+    intake = make(retention_s=1e9, dedup_ids=2)
+    for number in range(5):
+        intake.add([record(number, NOON + timedelta(seconds=number))], [number], NOW + 60)
+        close(intake)
+
+    intake.add([record(0, NOON), record(4, NOON + timedelta(seconds=4))], [5, 6], NOW + 60)
+    tally = close(intake).tally
+
+    assert (1, 1, 0) == (tally.late, tally.duplicate, tally.counted)
+
+
+def test_forgetting_returns_the_changelog_keys_to_delete():
+    """What leaves the memory leaves the changelog too, one range later: until then it may have to be repeated."""
+    intake = make(dedup_ids=2)
+    forgotten = []
+    for number in range(5):
+        intake.add([record(number)], [number], NOW)
+        forgotten.append(close(intake).forgotten)
+
+    assert [[], [], [], [b"web/0|00000000000000000000"], [b"web/0|00000000000000000001"]] == forgotten
+
+
+def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
+    """One range larger than the limit is still remembered whole."""
+    seen = SeenIds(2)
+    ids = b"".join(digest(str(i)) for i in range(5))
+
+    assert [] == seen.add(Segment(0, 4, ids, 1.0))
+    assert all(digest(str(i)) in seen for i in range(5))
+
+
+def test_a_committed_pending_range_is_taken_as_done():
+    """Records beyond the restored range mean that it had been emitted and committed."""
+    first = make()
+    first.add([record(1), record(2)], [0, 1], NOW)
+    frozen = close(first).frozen
+
+    second = make()
+    second.restore([frozen])
+    second.add([record(2), record(3)], [2, 3], NOW)
+    outcome = close(second)
+
+    assert (1, 1) == (outcome.tally.counted, outcome.tally.duplicate)
+    assert (2, 3) == (outcome.frozen.first, outcome.frozen.last)
+    assert 4 == second.head.tally.read
+
+
+def test_settling_takes_over_a_range_whose_records_never_come_again():
+    """With the source read to its end, the restored range was committed."""
+    first = make()
+    first.add([record(1)], [0], NOW)
+    frozen = close(first).frozen
+    second = make()
+    second.restore([frozen])
+
+    second.settle()
+
+    assert first.head == second.head
+    assert second.pending is None
+
+
+seconds = st.integers(min_value=-7200, max_value=900)
+good = st.builds(lambda n, s: record(n, NOON + timedelta(seconds=s)), st.integers(0, 30), seconds)
+records = st.lists(st.one_of(good, good, good, st.sampled_from([b"{}", None, b"\xff"])), min_size=1, max_size=60)
+cuts = st.lists(st.integers(1, 7), min_size=1, max_size=80)
+
+
+def run(intake: Intake, values: list[bytes | None], sizes: list[int], start: int = 0) -> Outcome:
+    position, turn = start, 0
+    while position < len(values):
+        size = sizes[turn % len(sizes)]
+        turn += 1
+        part = values[position : position + size]
+        intake.add(part, range(position, position + len(part)), NOW)
+        position += len(part)
+    return close(intake)
+
+
+@given(records, cuts, cuts)
+def test_outcomes_do_not_depend_on_how_fetches_are_cut(values, one, other):
+    """The same records in other portions give the same range, byte for byte."""
+    first, second = run(make(), values, one), run(make(), values, other)
+
+    assert msgspec.json.encode(first.frozen) == msgspec.json.encode(second.frozen)
+    assert first.payloads == second.payloads
+    assert first.offsets == second.offsets
+    assert first.late_offsets == second.late_offsets
+    assert [(bad.offset, bad.refusal.reason, bad.payload) for bad in first.bad] == [
+        (bad.offset, bad.refusal.reason, bad.payload) for bad in second.bad
+    ]
+
+
+@given(records, st.sampled_from([3, 10, 1000]), st.data())
+def test_a_restored_intake_repeats_its_last_range_exactly(values, dedup_ids, data):
+    """Killed after freezing: the successor repeats the frozen range and goes on as if nothing had happened."""
+    undisturbed = make(dedup_ids=dedup_ids)
+    changelog: dict[bytes, FrozenRange] = {}
+    outcomes = []
+    position = 0
+    while position < len(values):
+        size = data.draw(st.integers(1, 20))
+        part = values[position : position + size]
+        undisturbed.add(part, range(position, position + len(part)), NOW)
+        position += len(part)
+        outcome = close(undisturbed)
+        outcomes.append(outcome)
+        for key in outcome.forgotten:
+            del changelog[key]
+        changelog[outcome.frozen.key()] = outcome.frozen
+
+    decoder = msgspec.msgpack.Decoder(FrozenRange)
+    successor = make(dedup_ids=dedup_ids)
+    successor.restore([decoder.decode(msgspec.msgpack.encode(frozen)) for frozen in changelog.values()])
+    last = outcomes[-1].frozen
+    resume = data.draw(st.integers(0, last.first))
+    again = list(values[resume:])
+    offsets = range(resume, len(values))
+    assert len(again) == successor.cut(offsets)
+    successor.add(again, offsets, NOW + 5)
+    repeated = close(successor)
+
+    assert last == repeated.frozen
+    assert outcomes[-1].payloads == repeated.payloads
+    assert undisturbed.head == successor.head
+
+
+def test_a_restored_range_is_cut_at_its_edge():
+    """Records after the frozen range belong to the next one."""
+    first = make()
+    first.add([record(1), record(2)], [0, 1], NOW)
+    frozen = close(first).frozen
+    second = make()
+    second.restore([frozen])
+
+    assert 2 == second.cut(range(5))
+    second.add([record(1), record(2)], [0, 1], NOW)
+    close(second)
+    assert 3 == second.cut(range(2, 5))
