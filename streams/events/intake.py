@@ -275,13 +275,14 @@ class Intake:
         )
         if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad:
             raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
-        segment = Segment(first, last, b"".join(current.ids), current.newest)
-        forgotten = self._seen.add(segment)
+        deletable, self._forgotten = self._forgotten, []
+        ids = b"".join(current.ids)
+        self._forget_by(Segment(first, last, ids, current.newest))
         before = current.before
         self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
-            FrozenRange(self.source, first, last, current.now, before, self._head, segment.ids, segment.newest),
+            FrozenRange(self.source, first, last, current.now, before, self._head, ids, current.newest),
             tally,
             current.counted,
             current.payloads,
