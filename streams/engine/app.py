@@ -1,0 +1,195 @@
+"""The Faust application with batch lanes: settings that are safe, and one notion of a live assignment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+import faust
+from faust.types import TP
+from mode import CrashingSupervisor
+
+from streams.engine.batch import BatchSchema
+from streams.engine.consumer import BatchConsumer, BatchTransport
+from streams.engine.lane import Assignment, Lane
+from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.engine.state import FencedTable
+
+#: Bytes of one record, at most: a packed block of raw events has to fit.
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+
+#: What the lanes were proven with. Faust's own guarantees are off on purpose: they do not hold.
+SAFE_DEFAULTS: dict[str, Any] = {
+    "agent_supervisor": CrashingSupervisor,
+    "autodiscover": False,
+    "broker_commit_interval": 1.0,
+    "broker_session_timeout": 30.0,
+    "broker_request_timeout": 60.0,
+    "consumer_auto_offset_reset": "earliest",
+    "consumer_max_fetch_size": 2 * 1024 * 1024,
+    "processing_guarantee": "at_least_once",
+    "producer_acks": -1,
+    "producer_compression_type": "lz4",
+    "producer_linger_ms": 2,
+    "producer_max_batch_size": 256 * 1024,
+    "producer_max_request_size": 2 * MAX_RECORD_BYTES,
+    "producer_request_timeout": 60.0,
+    "store": "memory://",
+    "stream_wait_empty": True,
+    "table_standby_replicas": 0,
+    "topic_allow_declare": False,
+    "topic_disable_leader": True,
+    "web_enabled": False,
+    "worker_redirect_stdouts": False,
+}
+
+
+class BatchApp(faust.App):
+    """A Faust application whose batch topics reach agents as `RecordBatch`.
+
+    Args:
+        id: Consumer group and prefix of the changelog topics.
+        brokers: Bootstrap servers, `host:port`, separated by commas.
+        partitions: Partitions of every topic and changelog: equal, so that they move together.
+        options: Faust settings that replace or extend `SAFE_DEFAULTS`.
+
+    Attributes:
+        live_generation: Assignment whose results may be written; `None` while partitions move.
+    """
+
+    #: Seconds the agents have to finish their work before partitions are given away.
+    finish_timeout_s = 10.0
+
+    def __init__(self, id: str, *, brokers: str, partitions: int, **options: Any) -> None:  # noqa: A002
+        self.batch_topics: set[str] = set()
+        self.lanes: list[Lane] = []
+        self.fenced_tables: list[FencedTable] = []
+        self.live_generation: int | None = None
+        self.failure: BaseException | None = None
+        self._assigned_in_rebalance = 0
+        urls = ";".join(f"kafka://{server.strip()}" for server in brokers.split(","))
+        super().__init__(id, broker=urls, topic_partitions=partitions, **{**SAFE_DEFAULTS, **options})
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    # Declaring
+
+    def batch_topic(self, *names: str) -> faust.TopicT:
+        """A topic, or several read as one, that an agent reads in whole batches."""
+        self.batch_topics.update(names)
+        return self.topic(*names, schema=BatchSchema(), value_type=bytes)
+
+    def lane(self, *topics: str, stall_limit_s: float | None = 120.0) -> Lane:
+        """A lane for one agent over `topics`.
+
+        Args:
+            topics: Names of the topics.
+            stall_limit_s: Seconds a batch may stay unacknowledged before the watchdog ends the process;
+                `None` for an agent that may have to wait for a store that is away.
+        """
+        lane = Lane(self, self.batch_topic(*topics), topics, stall_limit_s=stall_limit_s)
+        self.lanes.append(lane)
+        return lane
+
+    def fenced_table(self, name: str) -> FencedTable:
+        """State that is written to, and recovered from, an explicit partition of a changelog."""
+        table = FencedTable(self, name)
+        self.fenced_tables.append(table)
+        return table
+
+    @property
+    def batch_consumer(self) -> BatchConsumer:
+        """The consumer, with its batch extensions."""
+        consumer = self.consumer
+        if not isinstance(consumer, BatchConsumer):
+            raise TypeError(f"the transport made a {type(consumer).__name__}, expected a BatchConsumer")
+        return consumer
+
+    # Producing
+
+    async def produce(self, generation: int, records: Iterable[Outgoing]) -> None:
+        """Send `records` and wait until the broker has confirmed each of them.
+
+        Raises:
+            StaleGenerationError: `generation` is not the live one: nothing further was sent.
+            Exception: A send failed; the application is going down, since state and log now differ.
+        """
+        pending: list[asyncio.Future[Any]] = []
+        try:
+            for topic, partition, key, value in records:
+                self.require_live(generation)
+                sent: Awaitable[Any] = await self.producer.send(topic, key, value, partition, None, None)
+                pending.append(asyncio.ensure_future(sent))
+            if pending:
+                # Not gather(): a cancelled flush must not cancel records that are already on their way.
+                await asyncio.wait(pending)
+            for future in pending:
+                future.result()
+        except StaleGenerationError:
+            raise
+        except Exception as exc:
+            await self.fail(exc)
+            raise
+
+    def require_live(self, generation: int) -> None:
+        """Refuse to go on with the results of an assignment that is over.
+
+        Raises:
+            StaleGenerationError: `generation` is not the live one.
+        """
+        if generation != self.live_generation:
+            raise StaleGenerationError(f"generation {generation}, but {self.live_generation} is live")
+
+    async def fail(self, exc: BaseException) -> None:
+        """Take the process down: a worker that goes on after this would lose or double results."""
+        if self.failure is None:
+            self.failure = exc
+        await self.crash(exc)
+
+    # Assignments
+
+    def begin_recovery(self, assigned: set[TP]) -> None:
+        """A new assignment is known; its tables are not yet read."""
+        self._assigned_in_rebalance = self.rebalancing_count
+        for table in self.fenced_tables:
+            table.keep_only({tp.partition for tp in assigned if tp.topic == table.changelog})
+
+    def on_rebalance_end(self) -> None:
+        """Tables are recovered and sources sought: tell the lanes, and let batches come."""
+        if self._assigned_in_rebalance != self.rebalancing_count:
+            # The next rebalance began while this recovery was finishing: it will end by itself.
+            self.log.info("Recovery ended for an assignment that is already being revoked")
+            return
+        super().on_rebalance_end()
+        self.live_generation = self.consumer_generation_id
+        owned: dict[str, set[int]] = {}
+        for tp in self.consumer.assignment():
+            owned.setdefault(tp.topic, set()).add(tp.partition)
+        for lane in self.lanes:
+            partitions = {topic: tuple(sorted(owned.get(topic, ()))) for topic in lane.topics}
+            self.add_future(lane.begin(Assignment(self.live_generation, partitions)))
+
+    async def finish_generation(self) -> None:
+        """Let every lane finish what it holds, side by side and within bounds, and commit."""
+        finishing = [asyncio.ensure_future(lane.finish()) for lane in self.lanes]
+        if finishing:
+            done, late = await asyncio.wait(finishing, timeout=self.finish_timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+                self.log.warning("%d lanes were not done in time; their records are read again", len(late))
+            for task in done:
+                failed = task.exception()
+                if failed is not None and not isinstance(failed, StaleGenerationError):
+                    await self.fail(failed)
+                    return
+        await self.batch_consumer.commit_acknowledged()
+
+    def end_generation(self) -> None:
+        """Nothing computed so far may be written any more."""
+        self.live_generation = None
+        for lane in self.lanes:
+            lane.end()

@@ -1,0 +1,153 @@
+"""What an agent sees: batches of the live assignment, one at a time, acknowledged when it says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import faust
+from faust.types import TP
+
+from streams.engine.batch import RecordBatch
+
+if TYPE_CHECKING:
+    from streams.engine.app import BatchApp
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The partitions a worker owns in one generation of its consumer group.
+
+    Attributes:
+        generation: Number the broker gave to this distribution of partitions.
+        partitions: Owned partitions by topic, for the topics of one lane, in ascending order.
+    """
+
+    generation: int
+    partitions: Mapping[str, tuple[int, ...]]
+
+    @property
+    def tps(self) -> list[TP]:
+        """All owned partitions with their topics."""
+        return [TP(topic, partition) for topic, owned in self.partitions.items() for partition in owned]
+
+    @property
+    def owned(self) -> tuple[int, ...]:
+        """Numbers of the owned partitions, over all topics of the lane."""
+        return tuple(sorted({partition for owned in self.partitions.values() for partition in owned}))
+
+
+OnAssigned = Callable[[Assignment], Awaitable[None]]
+OnFinish = Callable[[], Awaitable[None]]
+
+
+class Lane:
+    """The batches of some topics, for exactly one agent.
+
+    Order of events in each generation: the `on_assigned` callback runs to its end, when all tables of the
+    owned partitions are recovered and whether or not a record ever arrives; then batches come; then, when
+    partitions move or the worker stops, the `on_finish` callback runs; after it nothing can be written.
+
+    Attributes:
+        topic: What the agent is declared on.
+        topics: Names of the topics.
+        stall_limit_s: See `BatchApp.lane`.
+        assignment: The live assignment, `None` while partitions move or `on_assigned` is running.
+    """
+
+    def __init__(
+        self, app: BatchApp, topic: faust.TopicT, topics: tuple[str, ...], *, stall_limit_s: float | None
+    ) -> None:
+        self.topic = topic
+        self.topics = topics
+        self.stall_limit_s = stall_limit_s
+        self.assignment: Assignment | None = None
+        self._app = app
+        self._assigned: OnAssigned | None = None
+        self._finish: OnFinish | None = None
+        self._beginning = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    def on_assigned(self, callback: OnAssigned) -> OnAssigned:
+        """Register what loads the agent's state; it must replace all that is left of earlier ones."""
+        self._assigned = callback
+        return callback
+
+    def on_finish(self, callback: OnFinish) -> OnFinish:
+        """Register the flush that runs before partitions are given away and before the worker stops."""
+        self._finish = callback
+        return callback
+
+    async def batches(self, stream: Any) -> AsyncIterator[RecordBatch]:
+        """Batches of the live assignment. None is acknowledged unless the agent does it."""
+        # Faust acknowledges when an agent raises, and whatever it iterates over: never here.
+        stream.enable_acks = False
+        async for event in stream.events():
+            batch: RecordBatch = event.value
+            if await self._is_live(batch):
+                yield batch
+            else:
+                batch.release()
+
+    async def _is_live(self, batch: RecordBatch) -> bool:
+        while self._app.live_generation == batch.generation:
+            if self.assignment is not None and self.assignment.generation == batch.generation:
+                return True
+            await self._changed.wait()
+        return False
+
+    def ack(self, *batches: RecordBatch) -> int:
+        """Mark batches as done, so that their offsets may be committed; their values are freed.
+
+        Returns:
+            How many counted: a batch whose assignment is over does not.
+        """
+        for batch in batches:
+            batch.release()
+        return sum(self._app.batch_consumer.ack_batch(batch) for batch in batches)
+
+    def lag(self, topic: str, partition: int) -> int | None:
+        """Records between the last one given to the agent and the end of the partition.
+
+        `None` when the end is not known yet, or the partition is not owned.
+        """
+        tp = TP(topic, partition)
+        consumer = self._app.batch_consumer
+        state = consumer.thread.fetch_state(tp)
+        if self.assignment is None or state is None:
+            return None
+        position, end = state
+        delivered = consumer.ledger.position(tp)
+        return max(0, end - (position if delivered is None else delivered))
+
+    def caught_up(self, topic: str, partition: int) -> bool:
+        """Whether the agent was given every record of the partition, and has freed them all."""
+        held = self._app.batch_consumer.ledger.unreleased(TP(topic, partition))
+        return held == 0 and self.lag(topic, partition) == 0
+
+    async def begin(self, assignment: Assignment) -> None:
+        """Load the agent's state for `assignment`, then let its batches through."""
+        async with self._beginning:
+            if self._app.live_generation != assignment.generation:
+                return
+            if self._assigned is not None:
+                await self._assigned(assignment)
+            if self._app.live_generation == assignment.generation:
+                self.assignment = assignment
+            self._wake()
+
+    async def finish(self) -> None:
+        """Run the agent's flush, if it has begun on this assignment."""
+        if self._finish is not None and self.assignment is not None:
+            await self._finish()
+
+    def end(self) -> None:
+        """The assignment is over."""
+        self.assignment = None
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
