@@ -1,0 +1,50 @@
+# Thin names over the commands; everything works without make, see README.md.
+.DEFAULT_GOAL := help
+.PHONY: help up test unit lint types imports check lock schemas bench clean
+
+PYTHON := .venv/bin/python
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(PYTHON): requirements-dev.lock
+	python3 -m streams test --version
+
+up: ## Run everything embedded: broker, store, worker, simulator, live page
+	python3 -m streams up
+
+test: ## Run all tests that this machine can run
+	python3 -m streams test
+
+unit: $(PYTHON) ## Run the unit tests, the quick ones
+	$(PYTHON) -m pytest -q tests/unit
+
+lint: $(PYTHON) ## Check and mend style
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types: $(PYTHON) ## Check types
+	$(PYTHON) -m mypy
+
+imports: $(PYTHON) ## Check that packages import only downwards
+	.venv/bin/lint-imports
+
+check: ## Do what CI does
+	bash .ci/run
+
+# The development lock comes first: the others hold the same versions of fewer packages.
+UV = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
+lock: $(PYTHON) ## Refresh the locks from pyproject.toml (UPGRADE=1: newest versions)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	$(PYTHON) -m pip install --quiet 'uv>=0.9'
+	$(UV) --extra local --extra dev -o requirements-dev.lock
+	$(UV) --extra local -c requirements-dev.lock -o requirements-local.lock
+	$(UV) -c requirements-dev.lock -o requirements.lock
+
+schemas: $(PYTHON) ## Write schemas/ anew from the types and check that they stay compatible
+	$(PYTHON) -m streams schemas write
+	$(PYTHON) -m streams schemas check
+
+clean: ## Remove the environment, caches and the embedded run's data
+	rm -rf .venv .cx .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
