@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
     """Partitions of every topic; the unit of scaling, fixed once topics exist."""
     replication: Annotated[int, Meta(ge=1, le=15)] = 1
+    epoch: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Raise by one whenever topics were deleted and created anew: offsets start again, stored positions must not."""
 
     clickhouse: str = "http://127.0.0.1:8123"
     """Base URL of the ClickHouse HTTP interface."""

@@ -35,12 +35,18 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     dead: list[DeadLetter]
 
 
-def block_of(outcome: Outcome, topic: str, partition: int) -> Block:
-    """Build the block of a closed range."""
+def position(epoch: int, offset: int) -> int:
+    """Return an offset that stays unique when topics are created anew: the epoch in the bits above 40."""
+    return (epoch << 40) + offset
+
+
+def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
+    """Build the block of a closed range; its offsets are positions."""
     frozen = outcome.frozen
+    base = position(epoch, 0)
     dead = [
         DeadLetter(
-            bad.offset,
+            base + bad.offset,
             bad.refusal.reason,
             bad.refusal.path,
             bad.refusal.got,
@@ -53,13 +59,13 @@ def block_of(outcome: Outcome, topic: str, partition: int) -> Block:
     return Block(
         topic,
         partition,
-        frozen.first,
-        frozen.last,
+        base + frozen.first,
+        base + frozen.last,
         frozen.now,
         outcome.tally,
         outcome.payloads,
-        outcome.offsets,
-        outcome.late_offsets,
+        [base + offset for offset in outcome.offsets] if epoch else outcome.offsets,
+        [base + offset for offset in outcome.late_offsets],
         dead,
     )
 

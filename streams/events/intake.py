@@ -123,6 +123,7 @@ class Intake:
         self._seen = SeenIds(dedup_ids)
         self._open: _Open | None = None
         self._pending: FrozenRange | None = None
+        self._complete = False
         # Changelog keys of forgotten ids. They are deleted one range later than they are forgotten:
         # until the range that forgot them is emitted, a successor needs them to repeat it.
         self._forgotten: list[bytes] = []
@@ -151,6 +152,7 @@ class Intake:
         ordered = sorted(ranges, key=lambda frozen: frozen.first)
         self._open = None
         self._pending = ordered[-1] if ordered else None
+        self._complete = False
         self._head = self._pending.before if self._pending else Head()
         self._seen = SeenIds(self._dedup_ids, self._head.horizon)
         self._forgotten = []
@@ -164,16 +166,20 @@ class Intake:
 
         Only a restored range has a fixed edge; without one, all of them may.
         """
-        if self._pending is None or not offsets or offsets[-1] <= self._pending.last:
-            return len(offsets)
-        return sum(1 for offset in offsets if offset <= self._pending.last)
-
-    def add(self, values: Sequence[bytes | None], offsets: Sequence[int], now: float) -> None:
-        """Classify records into the current range; `now` (Unix s) is fixed by the first records of a range."""
         pending = self._pending
-        if pending is not None and offsets and offsets[0] > pending.last and self._open is None:
+        if pending is None or not offsets or offsets[-1] <= pending.last:
+            return len(offsets)
+        if self._open is None and offsets[0] > pending.last:
             # The source was committed beyond the frozen range, so it had been emitted completely.
             self._finish_pending(pending)
+            return len(offsets)
+        self._complete = True
+        return sum(1 for offset in offsets if offset <= pending.last)
+
+    def add(self, values: Sequence[bytes | None], offsets: Sequence[int], now: float) -> None:
+        """
+        Classify records into the current range, which `cut` allows; `now` (Unix s) is fixed by the first of a range.
+        """
         floor = self._head.next
         if offsets and offsets[0] < floor:
             skip = sum(1 for offset in offsets if offset < floor)
@@ -262,12 +268,11 @@ class Intake:
             current.newest = max(current.newest, min(at, current.now))
 
     def close(self) -> Outcome | None:
-        """Close the range under construction; None if it has no records."""
-        current = self._open
-        if current is None or current.first < 0:
+        """Close the range under construction; None if it has no records, or must still wait for its restored edge."""
+        current, pending = self._open, self._pending
+        if current is None or (pending is not None and current.last < pending.last and not self._complete):
             return None
-        self._open = None
-        pending, self._pending = self._pending, None
+        self._open, self._pending, self._complete = None, None, False
         last = max(current.last, pending.last) if pending else current.last
         first = pending.first if pending else current.first
         tally = Tally(
@@ -294,12 +299,15 @@ class Intake:
 
     def settle(self) -> None:
         """
-        Give up waiting for a restored range: the source has no records from it on, so it had been committed.
+        Wait no longer for a restored range: the source is read to its end.
 
-        Call it only when the source is read to its end and nothing is under construction.
+        Without any record of it, the range had been committed; with some, the others are gone from the log.
         """
-        if self._pending is not None and self._open is None:
-            self._finish_pending(self._pending)
+        if self._pending is not None:
+            if self._open is None:
+                self._finish_pending(self._pending)
+            else:
+                self._complete = True
 
     def watermark(self, lateness_s: float) -> float:
         """Return the event time (Unix s) before which no more events are expected; minus infinity before the first."""

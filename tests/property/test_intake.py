@@ -116,6 +116,7 @@ def test_a_committed_pending_range_is_taken_as_done():
 
     second = make()
     second.restore([frozen])
+    assert 2 == second.cut([2, 3])
     second.add([record(2), record(3)], [2, 3], NOW)
     outcome = close(second)
 
@@ -215,3 +216,33 @@ def test_a_restored_range_is_cut_at_its_edge():
     second.add([record(1), record(2)], [0, 1], NOW)
     close(second)
     assert 3 == second.cut(range(2, 5))
+
+
+def test_a_restored_range_waits_for_its_edge():
+    """A fetch that ends within the frozen range does not close it: the rest is still to come."""
+    first = make()
+    first.add([record(1), record(2), record(3)], [0, 1, 2], NOW)
+    frozen = close(first).frozen
+    second = make()
+    second.restore([frozen])
+    second.add([record(1)], [0], NOW)
+
+    assert second.close() is None
+
+    second.add([record(2), record(3)], [1, 2], NOW)
+    assert frozen == close(second).frozen
+
+
+def test_a_restored_range_whose_tail_is_gone_ends_with_the_log():
+    """Read to the end without the tail of the frozen range, the range closes with what there is."""
+    first = make()
+    first.add([record(1), record(2)], [0, 1], NOW)
+    frozen = close(first).frozen
+    second = make()
+    second.restore([frozen])
+    second.add([record(1)], [0], NOW)
+    second.settle()
+
+    outcome = close(second)
+
+    assert (0, 1, 1) == (outcome.frozen.first, outcome.frozen.last, outcome.tally.read)

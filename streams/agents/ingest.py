@@ -1,0 +1,318 @@
+"""
+Ingest: touchpoint records in; frozen ranges, KPI partials, blocks and dead letters out.
+
+The order of a flush is the guarantee: freeze, emit, acknowledge. See docs/ARCHITECTURE.md.
+"""
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+from faust.types import TP
+
+from streams import __version__, metrics
+from streams.agents import records
+from streams.agents.topics import Topics
+from streams.engine.app import BatchApp
+from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
+from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.events.intake import FrozenRange, Intake, Outcome
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.fold import Deltas, Folder
+from streams.kpis.partials import Partial, encode_partial
+from streams.kpis.series import parse_series, partition_of
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 2.0
+
+_decode_frozen = msgspec.msgpack.Decoder(FrozenRange).decode
+
+
+@dataclass(slots=True)
+class Source:
+    """One source partition with its intake and the batches it has not acknowledged yet."""
+
+    tp: TP
+    channel: str
+    intake: Intake
+    waiting: list[RecordBatch] = field(default_factory=list)
+    open_bytes: int = 0
+    tripped: bool = False
+    told: tuple[float, bool] | None = None
+    told_at: float = 0.0
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Label values of this source in metrics."""
+        return self.channel, str(self.tp.partition)
+
+
+class Ingest:
+    """The ingest agent of one worker."""
+
+    def __init__(self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue) -> None:
+        self._app = app
+        self._settings = settings
+        self._topics = topics
+        self._folder = Folder(catalogue)
+        self._table = app.fenced_table("ingest")
+        self._sources: dict[TP, Source] = {}
+        self._flushing = asyncio.Lock()
+        self._partition_of: dict[str, int] = {}
+        self.lane = app.lane(*topics.sources)
+        self.lane.on_assigned(self._take_over)
+        self.lane.on_finish(self.flush)
+        app.agent(self.lane.topic, name="ingest")(self._run)
+        app.timer(settings.ingest_flush_s)(self._tick)
+
+    async def _take_over(self, assignment: Assignment) -> None:
+        """Restore every owned source from its frozen ranges."""
+        frozen: dict[str, list[FrozenRange]] = {}
+        for partition in assignment.owned:
+            for value in self._table.load(partition).values():
+                entry = _decode_frozen(value)
+                frozen.setdefault(entry.source, []).append(entry)
+        self._sources = {}
+        for tp in assignment.tps:
+            channel = self._topics.channel_of(tp.topic)
+            source = f"{channel}/{tp.partition}"
+            intake = Intake(source, retention_s=self._settings.retention_s, dedup_ids=self._settings.dedup_ids)
+            intake.restore(frozen.get(source, []))
+            self._sources[tp] = Source(tp, channel, intake)
+        log.info("ingest: %d source partitions taken over, generation %d", len(self._sources), assignment.generation)
+
+    async def _run(self, stream: Any) -> None:
+        async for batch in self.lane.batches(stream):
+            source = self._sources[batch.tp]
+            if source.tripped:
+                # Neither released nor acknowledged: back-pressure stops the partition.
+                continue
+            source.waiting.append(batch)
+            await self._take_in(source, batch)
+            batch.release()
+
+    async def _take_in(self, source: Source, batch: RecordBatch) -> None:
+        values, offsets, start = batch.values, batch.offsets, 0
+        while start < len(offsets):
+            end = start + source.intake.cut(offsets[start:])
+            if source.intake.pending is None:
+                end = start + self._fitting(source, values[start:end])
+            with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
+                source.intake.add(values[start:end], offsets[start:end], time.time())
+            full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
+            start = end
+            if full and not await self._flush_live():
+                return
+
+    def _fitting(self, source: Source, values: Sequence[bytes | None]) -> int:
+        """Count the records that go into the current range without its block growing beyond a Kafka record."""
+        sizes = [len(value or b"") for value in values]
+        size, room = sum(sizes), self._settings.max_range_bytes - source.open_bytes
+        if size <= room:
+            source.open_bytes += size
+            return len(values)
+        fitting = sum(1 for total in accumulate(sizes) if total <= room)
+        if not fitting and not source.open_bytes:
+            fitting = 1
+        source.open_bytes = self._settings.max_range_bytes
+        return fitting
+
+    async def _tick(self) -> None:
+        await self._flush_live()
+
+    async def _flush_live(self) -> bool:
+        """Flush; False when the partitions moved meanwhile, and what was held is read again by their new owner."""
+        try:
+            await self.flush()
+        except StaleGenerationError:
+            return False
+        return True
+
+    async def flush(self) -> None:
+        """
+        Close the current range of every source, freeze, emit, acknowledge; then tell watermarks.
+
+        Raises:
+            StaleGenerationError: the partitions are somebody else's by now.
+        """
+        async with self._flushing:
+            assignment = self.lane.assignment
+            if assignment is None:
+                return
+            closed = list(self._close_all())
+            if closed:
+                await self._freeze_and_emit(assignment.generation, closed)
+            await self._tell_watermarks(assignment.generation, {source.tp for source, _ in closed})
+            self._observe()
+
+    def _close_all(self) -> Iterator[tuple[Source, Outcome]]:
+        for source in self._sources.values():
+            if source.tripped:
+                continue
+            outcome = source.intake.close()
+            source.open_bytes = 0
+            if outcome is None:
+                continue
+            if self._trips(outcome):
+                self._trip(source, outcome)
+            else:
+                yield source, outcome
+
+    async def _freeze_and_emit(self, generation: int, closed: list[tuple[Source, Outcome]]) -> None:
+        with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
+            folded = [self._folder.fold(outcome.counted) for _, outcome in closed]
+        with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
+            await self._table.write_many(generation, self._frozen_entries(closed))
+        with metrics.STAGE_SECONDS.labels("ingest", "emit").time():
+            await self._app.produce(generation, self._emissions(closed, folded))
+        for source, outcome in closed:
+            done = [batch for batch in source.waiting if batch.last_offset <= outcome.frozen.last]
+            source.waiting = source.waiting[len(done) :]
+            self.lane.ack(*done)
+            self._count(source, outcome)
+
+    def _frozen_entries(self, closed: list[tuple[Source, Outcome]]) -> Iterator[tuple[int, bytes, bytes | None]]:
+        for source, outcome in closed:
+            partition = source.tp.partition
+            for key in outcome.forgotten:
+                yield partition, key, None
+            yield partition, outcome.frozen.key(), records.encode(outcome.frozen)
+
+    def _emissions(self, closed: list[tuple[Source, Outcome]], folded: list[Deltas]) -> Iterator[Outgoing]:
+        for (source, outcome), deltas in zip(closed, folded, strict=True):
+            tp, frozen = source.tp, outcome.frozen
+            watermark, caught_up = self._status(source)
+            for partition, share in enumerate(self._shares(deltas)):
+                partial = Partial(
+                    source=frozen.source,
+                    first=self._position(frozen.first),
+                    last=self._position(frozen.last),
+                    watermark=watermark,
+                    caught_up=caught_up,
+                    deltas=share,
+                )
+                yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
+            source.told, source.told_at = (watermark, caught_up), time.monotonic()
+            block = records.block_of(outcome, tp.topic, tp.partition, self._settings.epoch)
+            yield Outgoing(self._topics.blocks, tp.partition, None, records.encode(block))
+            for dead in block.dead:
+                yield Outgoing(
+                    self._topics.dead_letters,
+                    tp.partition,
+                    f"{tp.topic}/{tp.partition}/{dead.offset}".encode(),
+                    _dead_letter(block, dead),
+                )
+
+    def _shares(self, deltas: Deltas) -> list[Deltas]:
+        """Split deltas by the merge partition of their KPI."""
+        shares: list[Deltas] = [{} for _ in range(self._settings.partitions)]
+        for minute, series in deltas.items():
+            parts: list[dict[str, Any]] = [{} for _ in shares]
+            known = self._partition_of
+            for key, acc in series.items():
+                partition = known.get(key)
+                if partition is None:
+                    partition = partition_of(parse_series(key)[0], len(shares))
+                    if len(known) > 1 << 18:
+                        known.clear()
+                    known[key] = partition
+                parts[partition][key] = acc
+            for share, part in zip(shares, parts, strict=True):
+                if part:
+                    share[minute] = part
+        return shares
+
+    async def _tell_watermarks(self, generation: int, told: set[TP]) -> None:
+        """Tell every merge partition what silent sources know: their watermark, and that they are read to the end."""
+        now = time.monotonic()
+        outgoing = []
+        for tp, source in self._sources.items():
+            if tp in told:
+                continue
+            status = self._status(source)
+            if status[1]:
+                source.intake.settle()
+                status = self._status(source)
+            if status == source.told and now - source.told_at < HEARTBEAT_S:
+                continue
+            source.told, source.told_at = status, now
+            news = Partial(source=source.intake.source, first=1, last=0, watermark=status[0], caught_up=status[1])
+            outgoing += [
+                Outgoing(self._topics.partials, partition, None, encode_partial(news))
+                for partition in range(self._settings.partitions)
+            ]
+        await self._app.produce(generation, outgoing)
+
+    def _status(self, source: Source) -> tuple[float | None, bool]:
+        watermark = source.intake.watermark(self._settings.lateness_s)
+        ended = self.lane.caught_up(source.tp.topic, source.tp.partition) and not source.intake.open_records
+        return (None if watermark == float("-inf") else watermark), ended and not source.tripped
+
+    def _position(self, offset: int) -> int:
+        return records.position(self._settings.epoch, offset)
+
+    def _trips(self, outcome: Outcome) -> bool:
+        bad, read = outcome.tally.bad, outcome.tally.read
+        return bad >= self._settings.breaker_min and bad > read * self._settings.breaker_ratio
+
+    def _trip(self, source: Source, outcome: Outcome) -> None:
+        source.tripped = True
+        metrics.BREAKER.labels(*source.labels).set(1)
+        first = outcome.bad[0].refusal
+        log.error(
+            "%s stopped: %d of %d records [%d..%d] are bad, first: %s. Nothing of them was stored or committed. "
+            "Mend the producer or the contract and restart; CX_BREAKER_RATIO=1 lets them through as dead letters",
+            source.intake.source,
+            outcome.tally.bad,
+            outcome.tally.read,
+            outcome.frozen.first,
+            outcome.frozen.last,
+            first.message,
+        )
+
+    def _count(self, source: Source, outcome: Outcome) -> None:
+        tally = outcome.tally
+        metrics.RANGE_RECORDS.observe(tally.read)
+        metrics.RECORDS_READ.labels(*source.labels).inc(tally.read)
+        for name in ("counted", "duplicate", "late", "bad"):
+            metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
+        for bad in outcome.bad:
+            metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()
+
+    def _observe(self) -> None:
+        for tp, source in self._sources.items():
+            metrics.BREAKER.labels(*source.labels).set(source.tripped)
+            lag = self.lane.lag(tp.topic, tp.partition)
+            if lag is not None:
+                unfinished = lag + sum(len(batch) for batch in source.waiting)
+                metrics.LAG.labels(tp.topic, str(tp.partition)).set(unfinished)
+            watermark = source.intake.watermark(self._settings.lateness_s)
+            if watermark != float("-inf"):
+                metrics.WATERMARK.labels(*source.labels).set(watermark)
+
+
+def _dead_letter(block: records.Block, dead: records.DeadLetter) -> bytes:
+    return msgspec.json.encode(
+        {
+            "topic": block.topic,
+            "partition": block.partition,
+            "offset": dead.offset,
+            "reason": dead.reason,
+            "path": dead.path,
+            "got": dead.got,
+            "expected": dead.expected,
+            "message": dead.message,
+            "payload": base64.b64encode(dead.payload).decode(),
+            "code_version": __version__,
+            "at": block.at,
+        }
+    )
