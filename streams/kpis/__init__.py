@@ -1,0 +1,1 @@
+"""KPIs: what is measured, how events become numbers, and how sure those are."""

@@ -1,0 +1,182 @@
+"""Reading YAML strictly: every value knows the line it stands on, and every problem is told with it."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import yaml
+
+from streams.kpis.expressions import suggest
+
+T = TypeVar("T")
+
+
+class CatalogueError(ValueError):
+    """
+    Definitions that cannot be right.
+
+    Attributes:
+        problems: One line each: file, line, what is wrong, and what would be right.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Problems:
+    """The problems found so far, in one file or many."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, file: str, line: int, message: str) -> None:
+        """Note one problem; lines count from 1."""
+        self._found.append(f"{file}:{line}: {message}")
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def raise_any(self) -> None:
+        """
+        Raises:
+            CatalogueError: There is at least one problem.
+        """
+        if self._found:
+            raise CatalogueError(self._found)
+
+
+class Block:
+    """One YAML mapping; what is asked of it and is not there, or is of the wrong kind, becomes a problem."""
+
+    def __init__(self, node: yaml.MappingNode, file: str, what: str, problems: Problems) -> None:
+        self.file = file
+        self.line = node.start_mark.line + 1
+        self.what = what
+        self.problems = problems
+        self._nodes: dict[str, yaml.Node] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in self._nodes:
+                self._report(key_node, f"{key!r} stands twice in {what}")
+            self._nodes[key] = value_node
+            value_node.key_line = key_node.start_mark.line + 1
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._nodes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def line_of(self, key: str) -> int:
+        """Give the line a key stands on, or of the block if it has none."""
+        node: Any = self._nodes.get(key)
+        return node.key_line if node is not None else self.line
+
+    def problem(self, key: str, message: str) -> None:
+        """Note a problem with the value of a key."""
+        self.problems.add(self.file, self.line_of(key), f"{self.what}: {message}")
+
+    def expect(self, required: Iterable[str], allowed: Iterable[str]) -> None:
+        """Note each key that is unknown, and each that is missing."""
+        known = [*required, *allowed]
+        for key in self._nodes:
+            if key not in known:
+                self.problem(key, f"unknown key {key!r}{suggest(key, known) or f'; known: {chr(44).join(known)}'}")
+        for key in required:
+            if key not in self._nodes:
+                self.problem(key, f"{key!r} is missing")
+
+    def text(self, key: str) -> str:
+        """Give a text, empty if there is none."""
+        value = self.plain(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or not value.strip():
+            self.problem(key, f"{key!r} must be a text, not {value!r}")
+            return ""
+        return value.strip()
+
+    def choice(self, key: str, options: Sequence[T], default: T) -> T:
+        """Give one of the options."""
+        value = self.plain(key)
+        if value is None:
+            return default
+        if value not in options:
+            listed = ", ".join(map(str, options))
+            self.problem(key, f"{key!r} cannot be {value!r}: it is one of {listed}{suggest(str(value), options)}")
+            return default
+        return value  # type: ignore[no-any-return]
+
+    def whole(self, key: str, default: int, largest: int) -> int:
+        """Give a whole number from 1 to `largest`."""
+        value = self.plain(key)
+        if value is None:
+            return default
+        if type(value) is not int or not 1 <= value <= largest:
+            self.problem(key, f"{key!r} must be a whole number from 1 to {largest}, not {value!r}")
+            return default
+        return value
+
+    def list(self, key: str) -> "list[Any]":
+        """Give the items of a list; one item may stand without one."""
+        value = self.plain(key)
+        return [] if value is None else value if isinstance(value, list) else [value]
+
+    def block(self, key: str) -> "Block | None":
+        """Give the mapping below a key."""
+        node = self._nodes.get(key)
+        if node is None:
+            return None
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(key, f"{key!r} must be a mapping")
+            return None
+        return Block(node, self.file, f"{self.what}, {key}", self.problems)
+
+    def plain(self, key: str) -> Any:
+        """Give a value as YAML means it; None if it is not there."""
+        node = self._nodes.get(key)
+        if node is None:
+            return None
+        value = _construct(node)
+        if value is None:
+            self.problem(key, f"{key!r} is empty")
+        if isinstance(value, float) and not math.isfinite(value):
+            self.problem(key, f"{key!r} must be finite")
+            return None
+        return value
+
+    def _report(self, node: yaml.Node, message: str) -> None:
+        self.problems.add(self.file, node.start_mark.line + 1, message)
+
+
+def _construct(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[Block]:
+    """Read a YAML text that is a list of mappings."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        message = getattr(error, "problem", None) or str(error)
+        problems.add(file, mark.line + 1 if mark else 1, f"not YAML: {message}")
+        return []
+    if root is None:
+        return []
+    if not isinstance(root, yaml.SequenceNode):
+        problems.add(file, root.start_mark.line + 1, f"must be a list: one '- id: …' block per {what}")
+        return []
+    found = []
+    for node in root.value:
+        if isinstance(node, yaml.MappingNode):
+            name = next((str(v.value) for k, v in node.value if k.value == "id"), "without id")
+            found.append(Block(node, file, f"{what} {name}", problems))
+        else:
+            problems.add(file, node.start_mark.line + 1, f"must be a {what}: '- id: …' with keys below")
+    return found

@@ -1,0 +1,290 @@
+"""
+The catalogue: all KPI definitions, read from YAML and checked before the first event is counted.
+
+A definition that cannot be right is refused with its file and line, and with what was probably meant. All problems
+are reported together. Anyone adds a KPI by writing one block into a file of their own; no code is touched.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, get_args
+
+from streams.events.types import EVENT_TYPES
+from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of
+from streams.kpis.definition import UNITS, Aggregator, Class, Direction, Gates, Kpi, Maturity, Selector
+from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
+from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
+from streams.kpis.sketch import probability_steps
+from streams.kpis.tree import Param, names_in
+
+__all__ = ["Catalogue", "CatalogueError", "Kpi"]
+
+BUILT_IN: Final = Path(__file__).parent / "definitions"
+
+_REQUIRED: Final = (
+    "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
+    "groupings", "of",
+)  # fmt: skip
+_ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params")
+_VALUED: Final = ("sum", "mean", "nps", "quantile")
+_QUANTISED: Final = ("sum", "mean", "quantile")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The KPIs by id, in the order of their definition."""
+
+    kpis: Mapping[str, Kpi]
+
+    @classmethod
+    def load(cls, paths: Iterable[Path] = (), *, built_in: bool = True) -> "Catalogue":
+        """
+        Read the built-in definitions, then those in the given files and folders (`*.yaml`).
+
+        Raises:
+            CatalogueError: Anything cannot be right; names every problem with file and line.
+        """
+        problems = Problems()
+        found: list[Path] = []
+        for path in [*([BUILT_IN] if built_in else []), *paths]:
+            if path.is_dir():
+                found += sorted(path.glob("*.yaml"))
+            elif path.is_file():
+                found.append(path)
+            else:
+                problems.add(str(path), 1, "no such file or folder of KPI definitions")
+        texts = [(path.read_text(encoding="utf-8"), str(path)) for path in found]
+        return cls._read(texts, problems)
+
+    @classmethod
+    def parse(cls, text: str, file: str = "<text>") -> "Catalogue":
+        """
+        Read definitions from a text alone.
+
+        Raises:
+            CatalogueError: As for `load`.
+        """
+        return cls._read([(text, file)], Problems())
+
+    @classmethod
+    def _read(cls, texts: Iterable[tuple[str, str]], problems: Problems) -> "Catalogue":
+        kpis: dict[str, Kpi] = {}
+        places: dict[str, str] = {}
+        for text, file in texts:
+            for block in blocks_of(text, file, "KPI", problems):
+                before = len(problems)
+                kpi = _kpi(block)
+                if kpi.id in places:
+                    block.problem("id", f"is defined already at {places[kpi.id]}")
+                places.setdefault(kpi.id, f"{file}:{block.line}")
+                if len(problems) == before:
+                    kpis[kpi.id] = kpi
+        problems.raise_any()
+        return cls(MappingProxyType(kpis))
+
+    def __getitem__(self, kpi: str) -> Kpi:
+        if kpi not in self.kpis:
+            raise KeyError(f"no KPI {kpi!r}{suggest(kpi, self.kpis)}")
+        return self.kpis[kpi]
+
+    def __contains__(self, kpi: str) -> bool:
+        return kpi in self.kpis
+
+    def __iter__(self) -> Iterator[Kpi]:
+        return iter(self.kpis.values())
+
+    def __len__(self) -> int:
+        return len(self.kpis)
+
+
+def _kpi(block: Block) -> Kpi:
+    """Read one definition; if problems were noted on the way, what it returns means nothing."""
+    block.expect(_REQUIRED, _ALLOWED)
+    kpi_id = block.text("id")
+    if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
+        block.problem("id", f"id {kpi_id!r} must be lower case letters, digits and underscores")
+    aggregator: Aggregator = block.choice("aggregator", get_args(Aggregator), "count")
+    class_: Class = block.choice("class", get_args(Class), "A")
+    maturity: Maturity = block.choice("maturity", get_args(Maturity), "immediate")
+    if "class" in block and "maturity" in block and (maturity != "immediate") != (class_ in "CD"):
+        block.problem("maturity", f"class {class_} cannot be {maturity}: C and D wait for an outcome, A and B do not")
+    unit = block.text("unit")
+    if "aggregator" in block and unit and unit not in UNITS[aggregator]:
+        allowed = ", ".join(UNITS[aggregator])
+        hint = suggest(unit, UNITS[aggregator])
+        block.problem("unit", f"unit {unit!r} is impossible for {aggregator}: it is one of {allowed}{hint}")
+    params = _params(block)
+    of = _selector(block, "of", aggregator, params, None)
+    hits = _selector(block, "hits", aggregator, params, of) if aggregator == "ratio" or "hits" in block else None
+    if aggregator != "ratio" and "hits" in block:
+        block.problem("hits", f"'hits' belongs to a ratio, not to {aggregator}")
+    if aggregator == "ratio" and "hits" not in block:
+        block.problem("hits", "'hits' is missing: a ratio counts them among 'of'")
+    _used(block, params)
+    return Kpi(
+        id=kpi_id,
+        name=block.text("name"),
+        question=block.text("question"),
+        unit=unit,
+        direction=block.choice("direction", get_args(Direction), "none"),
+        class_=class_,
+        aggregator=aggregator,
+        formula=block.text("formula"),
+        source=block.text("source"),
+        owner=block.text("owner"),
+        groupings=_groupings(block, [*of.events, *(hits.events if hits else ())]),
+        of=of,
+        hits=hits,
+        nested=hits is not None and not _has_events(block),
+        min_n=_gates(block),
+        maturity=maturity,
+        scale=_scale(block, aggregator),
+        quantiles=_quantiles(block, aggregator),
+        params=MappingProxyType(params),
+    )
+
+
+def _has_events(block: Block) -> bool:
+    hits = block.block("hits")
+    return hits is not None and "events" in hits
+
+
+def _params(block: Block) -> dict[str, Param]:
+    given = block.block("params")
+    params: dict[str, Param] = {}
+    for name in given or ():
+        value = given.plain(name) if given else None
+        if not name.isidentifier() or not isinstance(value, bool | int | float | str):
+            block.problem("params", f"parameter {name!r} must be a name with a number, text or yes/no")
+        else:
+            params[name] = value
+    return params
+
+
+def _used(block: Block, params: Mapping[str, Param]) -> None:
+    texts = [
+        str(selector.plain(key))
+        for selector in (block.block("of"), block.block("hits"))
+        if selector
+        for key in ("where", "value")
+        if key in selector
+    ]
+    for name in params:
+        if not any(re.search(rf"\b{re.escape(name)}\b", text) for text in texts):
+            block.problem("params", f"parameter {name!r} is never used")
+
+
+def _selector(
+    block: Block, key: str, aggregator: Aggregator, params: Mapping[str, Param], outer: Selector | None
+) -> Selector:
+    """Read `of`, or `hits` with `of` as `outer`: the events it falls back to."""
+    given = block.block(key)
+    if given is None:
+        return Selector((), TRUE)
+    takes_value = outer is None and aggregator in _VALUED
+    given.expect(("events",) if outer is None else (), ("where", "value") if takes_value else ("events", "where"))
+    events = _events(given) if "events" in given or outer is None else outer.events
+    if not events:
+        return Selector((), TRUE)
+    fields = all_fields(events)
+    for name in params:
+        if name in fields:
+            block.problem("params", f"parameter {name!r} hides the field of that name")
+
+    def read(part: str, kind: Kind) -> Expression | None:
+        if part not in given:
+            return None
+        value = given.plain(part)
+        try:
+            expression = parse(str(value), kind, fields, params)
+        except ExpressionError as error:
+            given.problem(part, f"{part}: {error}")
+            return None
+        # Only who tells the types apart can have meant that some lack the field.
+        for name in expression.fields if "type" not in expression.fields else ():
+            if without := lacking(name, events):
+                given.problem(part, f"{part}: {name!r} is no field of {', '.join(without)}")
+        return expression
+
+    value = read("value", Kind.NUMBER) if takes_value else None
+    if takes_value and "value" not in given:
+        given.problem("value", f"'value' is missing: {aggregator} measures one")
+    if value and aggregator == "nps" and not all(field.bounded and field.whole for field in names_in(value.tree)):
+        given.problem("value", "an NPS is made of ratings")
+    return Selector(events, read("where", Kind.BOOL) or TRUE, value)
+
+
+def _events(given: Block) -> tuple[str, ...]:
+    """Resolve names and patterns (`cx.contact.*`) of event types."""
+    found: dict[str, None] = {}
+    for name in given.list("events"):
+        matching = fnmatch.filter(EVENT_TYPES, str(name)) if "*" in str(name) else [str(name)]
+        if not matching or matching[0] not in EVENT_TYPES:
+            given.problem("events", f"unknown event type {str(name)!r}{suggest(str(name), EVENT_TYPES)}")
+            return ()
+        found.update(dict.fromkeys(matching))
+    if not found:
+        given.problem("events", "'events' names no event type")
+    return tuple(found)
+
+
+def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
+    fields = all_fields(events) if events else {}
+    groupings: dict[tuple[str, ...], None] = {}
+    for labels in block.list("groupings"):
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            block.problem("groupings", f"grouping {labels!r} must be a list of field names; [] is the whole")
+            continue
+        for label in labels if events else ():
+            if label in IDENTITIES:
+                block.problem("groupings", f"{label!r} names single customers or visits: it cannot group")
+            elif label not in fields:
+                hint = suggest(label, [name for name, field in fields.items() if field.label])
+                block.problem("groupings", f"label {label!r} is no field of its events{hint}")
+            elif without := lacking(label, events):
+                block.problem("groupings", f"label {label!r} is no field of {', '.join(without)}")
+            elif not fields[label].label:
+                block.problem("groupings", f"label {label!r} has too many values to group by")
+        grouping = tuple(sorted(set(labels)))
+        if grouping in groupings or len(grouping) < len(labels):
+            block.problem("groupings", f"grouping {labels!r} repeats itself or another")
+        groupings[grouping] = None
+    if not groupings and "groupings" in block:
+        block.problem("groupings", "'groupings' is empty: write [[]] for the whole alone")
+    return tuple(groupings)
+
+
+def _gates(block: Block) -> Gates:
+    given = block.block("min_n")
+    if given is None:
+        return Gates()
+    given.expect((), ("show", "colour", "alert"))
+    default = Gates()
+    gates = Gates(*(given.whole(key, getattr(default, key), 10**9) for key in ("show", "colour", "alert")))
+    if not gates.show <= gates.colour <= gates.alert:
+        given.problem("show", "needs show ≤ colour ≤ alert")
+    return gates
+
+
+def _scale(block: Block, aggregator: Aggregator) -> int:
+    if "scale" in block and aggregator not in _QUANTISED:
+        block.problem("scale", f"'scale' means nothing for {aggregator}")
+    return block.whole("scale", 1000 if aggregator in _QUANTISED else 1, 1_000_000)
+
+
+def _quantiles(block: Block, aggregator: Aggregator) -> tuple[float, ...]:
+    if aggregator != "quantile":
+        if "quantiles" in block:
+            block.problem("quantiles", f"'quantiles' means nothing for {aggregator}")
+        return ()
+    given = block.list("quantiles") or [0.5, 0.9]
+    for q in given:
+        try:
+            probability_steps(float(q))
+        except (TypeError, ValueError) as error:
+            block.problem("quantiles", str(error))
+    return tuple(given)

@@ -1,0 +1,112 @@
+"""What a KPI is: one frozen record, from which folding, merging, verifying and reading all take their orders."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from streams.kpis.expressions import Expression
+from streams.kpis.tree import Param
+
+Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "quantile"]
+Direction: TypeAlias = Literal["up", "down", "none"]
+Class: TypeAlias = Literal["A", "B", "C", "D"]
+Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
+
+MEASURES: Final = ("seconds", "milliseconds", "hours", "days", "currency", "score", "count", "fraction")
+# The units a number can have, by how it is put together.
+UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
+    "count": ("count",),
+    "sum": MEASURES,
+    "ratio": ("percent", "fraction"),
+    "mean": (*MEASURES, "percent"),
+    "nps": ("points",),
+    "quantile": MEASURES,
+}
+# Largest number of steps a single value may have: squares and sums of it must fit 64 bits in storage.
+LIMITS: Final[dict[Aggregator, int]] = {"sum": 1 << 53, "mean": 1 << 31, "quantile": 1 << 53}
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """
+    Which events, and what of them.
+
+    Attributes:
+        events: Their types.
+        where: The condition they must meet.
+        value: What is measured on each; an event on which it is missing is not counted.
+    """
+
+    events: tuple[str, ...]
+    where: Expression
+    value: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """How many answers a value needs before it is shown, coloured by its target, and alerted on."""
+
+    show: int = 1
+    colour: int = 10
+    alert: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kpi:
+    """
+    One KPI.
+
+    Attributes:
+        question: What its readers want to know.
+        formula: How it is computed, in words.
+        source: Where the definition comes from.
+        groupings: The label sets it is kept for, `()` being the whole; label names in alphabetical order.
+        maturity: Whether later events may still change what an event counts for; `immediate` if not.
+        scale: Steps per unit in which values are kept.
+        quantiles: Which quantiles are published, the headline first.
+        of: What is counted or measured; of a ratio, the trials.
+        hits: Of a ratio, the successes; `nested` if among the trials.
+    """
+
+    id: str
+    name: str
+    question: str
+    unit: str
+    direction: Direction
+    class_: Class
+    aggregator: Aggregator
+    formula: str
+    source: str
+    owner: str
+    groupings: tuple[tuple[str, ...], ...]
+    of: Selector
+    hits: Selector | None = None
+    nested: bool = False
+    min_n: Gates = Gates()
+    maturity: Maturity = "immediate"
+    scale: int = 1000
+    quantiles: tuple[float, ...] = ()
+    params: Mapping[str, Param]
+
+    @property
+    def limit(self) -> int:
+        """Largest magnitude of a value in steps; one beyond it counts as missing."""
+        return LIMITS[self.aggregator]
+
+    @property
+    def definition_id(self) -> str:
+        """Name what the numbers mean: the id, and a hash that changes with whatever determines them."""
+        selectors = [
+            None if s is None else [sorted(s.events), s.where.text, None if s.value is None else s.value.text]
+            for s in (self.of, self.hits)
+        ]
+        content = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return f"{self.id}@{digest[:8]}"
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """The event types it looks at."""
+        return frozenset(self.of.events) | frozenset(self.hits.events if self.hits else ())

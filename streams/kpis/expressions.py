@@ -1,0 +1,252 @@
+"""
+The little language of KPI definitions: conditions and values over the fields of one event.
+
+It reads like Python: `metric == 'csat' and score >= top_box(scale)`, `talk_s + hold_s + wrapup_s`.
+One tree, two back ends that must agree on every event: Python source for the fold, ClickHouse SQL for verifying.
+
+What is missing:
+    A comparison with a missing field is false, whatever the operator, so `not (score > 5)` is true without a score.
+    A calculation with a missing field is missing, as is a division by zero.
+    `x is None` and `x is not None` ask for it; `coalesce(x, 0)` fills it in.
+
+All arithmetic is in IEEE doubles, in both back ends.
+"""
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from streams.kpis.fields import Field, Kind
+from streams.kpis.tree import (
+    Among,
+    Arithmetic,
+    Call,
+    Choice,
+    Compare,
+    Joined,
+    Literally,
+    Missing,
+    Name,
+    Node,
+    Not,
+    Param,
+    kind_of,
+    names_in,
+)
+from streams.kpis.writing import write_python, write_sql
+
+
+class ExpressionError(ValueError):
+    """The text is no expression of the language, or cannot mean anything on the events it is for."""
+
+
+_COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
+_ARITHMETIC: Final[dict[type[ast.operator], str]] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+
+
+def suggest(word: str, known: Iterable[object]) -> str:
+    """Give `; did you mean …?` for a word near a known one, else nothing."""
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class _Reader:
+    """Turns Python's syntax tree into ours, checking each step against the fields and parameters at hand."""
+
+    def __init__(self, text: str, fields: Mapping[str, Field], params: Mapping[str, Param]) -> None:
+        self._text = text
+        self._fields = fields
+        self._params = params
+
+    def condition(self, node: ast.expr) -> Node:
+        read = self.read(node)
+        self._expect(read, Kind.BOOL, node)
+        return read
+
+    def number(self, node: ast.expr) -> Node:
+        read = self.read(node)
+        self._expect(read, Kind.NUMBER, node)
+        return read
+
+    def read(self, node: ast.expr) -> Node:
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() as value):
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise self._error(node, "is too large")
+                return Literally(value)
+            case ast.Name(id=name):
+                return self._name(name, node)
+            case ast.BoolOp(op=op, values=items):
+                word: Literal["and", "or"] = "and" if isinstance(op, ast.And) else "or"
+                return Joined(word, tuple(self.condition(item) for item in items))
+            case ast.UnaryOp(op=ast.Not(), operand=item):
+                return Not(self.condition(item))
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return Literally(-value)
+            case ast.UnaryOp(op=ast.USub(), operand=item):
+                return Arithmetic("-", Literally(0), self.number(item))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                sign = cast("Literal['+', '-', '*', '/']", _ARITHMETIC[type(op)])
+                return Arithmetic(sign, self.number(left), self.number(right))
+            case ast.IfExp(test=test, body=then, orelse=otherwise):
+                return self._choice(test, then, otherwise, node)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                sides = [left, *others]
+                pairs = [self._compare(a, op, b) for a, op, b in zip(sides, ops, others, strict=False)]
+                return pairs[0] if len(pairs) == 1 else Joined("and", tuple(pairs))
+            case ast.Call(func=ast.Name(id=function), args=args, keywords=[]):
+                return self._call(function, args, node)
+            case _:
+                raise self._error(node, "is not part of the language")
+
+    def _name(self, name: str, node: ast.expr) -> Node:
+        if name in self._params:
+            return Literally(self._params[name])
+        if name not in self._fields:
+            known = [*self._fields, *self._params]
+            raise self._error(node, f"is no field of these events{suggest(name, known)}")
+        return Name(self._fields[name])
+
+    def _choice(self, test: ast.expr, then: ast.expr, otherwise: ast.expr, node: ast.expr) -> Node:
+        choice = Choice(self.condition(test), self.read(then), self.read(otherwise))
+        if kind_of(choice.then) is not kind_of(choice.otherwise):
+            raise self._error(node, f"gives {kind_of(choice.then)} or {kind_of(choice.otherwise)}: make it one kind")
+        return choice
+
+    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node:
+        if isinstance(op, ast.Is | ast.IsNot):
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                raise self._error(right, "cannot follow 'is': only None can")
+            return Missing(self.read(left), negated=isinstance(op, ast.IsNot))
+        item = self.read(left)
+        if isinstance(op, ast.In | ast.NotIn):
+            if not isinstance(right, ast.List | ast.Tuple) or not right.elts:
+                raise self._error(right, "cannot follow 'in': write a list such as ['a', 'b']")
+            values = tuple(self._listed(element, item) for element in right.elts)
+            return Among(item, values, negated=isinstance(op, ast.NotIn))
+        other = self.read(right)
+        self._alike(item, other, right)
+        if not isinstance(op, ast.Eq | ast.NotEq) and kind_of(item) is not Kind.NUMBER:
+            raise self._error(left, f"is {kind_of(item)}: only numbers have an order")
+        sign = cast("Literal['==', '!=', '<', '<=', '>', '>=']", _COMPARISONS[type(op)])
+        return Compare(sign, item, other)
+
+    def _listed(self, element: ast.expr, item: Node) -> Param:
+        read = self.read(element)
+        if not isinstance(read, Literally):
+            raise self._error(element, "cannot stand in a list: only literals and parameters can")
+        self._alike(item, read, element)
+        return read.value
+
+    def _call(self, function: str, args: list[ast.expr], node: ast.expr) -> Node:
+        if function == "top_box" and len(args) == 1:
+            scale = self.number(args[0])
+            if not (isinstance(scale, Name) and scale.field.whole):
+                raise self._error(args[0], "is no number of points: top_box needs a field such as scale")
+            return Call("top_box", (scale,))
+        if function == "coalesce" and len(args) == 2:
+            items = (self.read(args[0]), self.read(args[1]))
+            self._alike(items[0], items[1], args[1])
+            return Call("coalesce", items)
+        known = ("top_box(scale)", "coalesce(value, instead)")
+        raise self._error(node, f"calls no known function: there are {' and '.join(known)}{suggest(function, known)}")
+
+    def _alike(self, left: Node, right: Node, node: ast.expr) -> None:
+        """Refuse to compare different kinds, and a field with a value it can never have."""
+        if kind_of(left) is not kind_of(right):
+            raise self._error(node, f"is {kind_of(right)} where {kind_of(left)} is needed")
+        for side, other in ((left, right), (right, left)):
+            if isinstance(side, Name) and isinstance(other, Literally) and side.field.values:
+                listed = side.field.values
+                if other.value not in listed:
+                    names = ", ".join(map(str, listed))
+                    hint = suggest(str(other.value), listed)
+                    raise self._error(node, f"is never a value of {side.field.name} ({names}){hint}")
+
+    def _expect(self, read: Node, kind: Kind, node: ast.expr) -> None:
+        if kind_of(read) is not kind:
+            raise self._error(node, f"is {kind_of(read)} where {kind} is needed")
+
+    def _error(self, node: ast.expr, problem: str) -> ExpressionError:
+        written = ast.get_source_segment(self._text, node) or self._text
+        return ExpressionError(f"{written!r} {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """
+    A condition or value, read once and checked.
+
+    Attributes:
+        text: As it counts: parameters filled in, layout removed.
+    """
+
+    text: str
+    tree: Node
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of value it gives."""
+        return kind_of(self.tree)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the fields it reads."""
+        return frozenset(field.name for field in names_in(self.tree))
+
+    def to_sql(self, column_of: Callable[[str], str]) -> str:
+        """
+        Write it for ClickHouse: a condition is never NULL, a value is NULL where it is missing.
+
+        Args:
+            column_of: Gives a Nullable SQL expression for a field: Float64 or Int64, String, Bool.
+        """
+        return write_sql(self.tree, column_of)
+
+    def to_python(self, reference: Callable[[str], str], known: Mapping[Node, str] | None = None) -> str:
+        """
+        Write it as a Python expression: a condition gives a bool, a value gives None where it is missing.
+
+        Args:
+            reference: Gives Python source that reads a field.
+            known: Source for parts of the tree that are computed already.
+        """
+        return write_python(self.tree, reference, known or {})
+
+
+TRUE: Final = Expression("True", Literally(True))
+
+
+def _fill(tree: ast.Expression, params: Mapping[str, Param]) -> str:
+    class Filler(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            return ast.Constant(params[node.id]) if node.id in params else node
+
+    return ast.unparse(ast.fix_missing_locations(Filler().visit(tree)))
+
+
+def parse(text: str, kind: Kind, fields: Mapping[str, Field], params: Mapping[str, Param]) -> Expression:
+    """
+    Read a text as a condition (`Kind.BOOL`) or value over the given fields.
+
+    Raises:
+        ExpressionError: Not part of the language, an unknown field, or kinds that do not fit; says what would.
+    """
+    # Brackets make the line breaks of a long text legal.
+    body = f"({text.strip()})"
+    try:
+        tree = ast.parse(body, mode="eval")
+    except SyntaxError as error:
+        raise ExpressionError(
+            f"{text.strip()!r} cannot be read: {error.msg} near character {(error.offset or 2) - 1}"
+        ) from error
+    reader = _Reader(body, fields, params)
+    node = reader.condition(tree.body) if kind is Kind.BOOL else reader.read(tree.body)
+    if kind_of(node) is not kind:
+        raise ExpressionError(f"{text.strip()!r} is {kind_of(node)} where {kind} is needed")
+    return Expression(_fill(tree, params), node)

@@ -1,0 +1,116 @@
+"""
+What a KPI may ask of an event: the fields of each event type, and what each can be used for.
+
+Read from the event structs themselves, so a definition can never name a field that events do not have.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
+from typing import Final, Literal
+
+from streams.events import types
+
+# Fields that name one customer, visit or message: a series for each would never be read, and never end.
+IDENTITIES: Final = frozenset(
+    {"id", "specversion", "subject", "sessionid", "journeyid", "orderid", "contactid", "traceid", "dataschema"}
+)
+LONGEST_LABEL: Final = 128
+
+
+class Kind(StrEnum):
+    """The kinds of values that expressions work with."""
+
+    NUMBER = "a number"
+    TEXT = "text"
+    BOOL = "yes or no"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """
+    One field of one or more event types.
+
+    Attributes:
+        place: Where its value is found: an attribute of the envelope, a field of the data, or the type's name.
+        whole: A number without fraction.
+        optional: May be missing on an event.
+        bounded: Takes few values (yes or no, a rating, one of a list), whatever customers do.
+        label: May name a series.
+        values: The only values it takes, where they are listed.
+    """
+
+    name: str
+    kind: Kind
+    place: Literal["envelope", "data", "type"]
+    whole: bool = False
+    optional: bool = False
+    bounded: bool = False
+    label: bool = False
+    values: tuple[str | int, ...] = ()
+
+
+_KINDS: Final = {"numeric": Kind.NUMBER, "text": Kind.TEXT, "enum": Kind.TEXT, "bool": Kind.BOOL}
+
+
+def _field(info: types.FieldInfo) -> Field:
+    listed = bool(info.values) or info.kind == "bool" or info.rating
+    # A pattern marks a code, such as a currency's.
+    short = info.kind == "text" and (
+        info.pattern is not None or (info.high is not None and info.high <= LONGEST_LABEL)
+    )
+    return Field(
+        name=info.name,
+        kind=_KINDS[info.kind],
+        place=info.part,
+        whole=info.integer,
+        optional=info.nullable,
+        bounded=listed,
+        label=(listed or short or info.integer) and info.name not in IDENTITIES,
+        values=info.values,
+    )
+
+
+@cache
+def fields_of(event_type: str) -> Mapping[str, Field]:
+    """
+    Give the usable fields of an event type: all but times.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    found = {info.name: _field(info) for info in types.fields_of(event_type).values() if info.kind in _KINDS}
+    found["type"] = Field("type", Kind.TEXT, "type", bounded=True, label=True, values=(event_type,))
+    return MappingProxyType(found)
+
+
+def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
+    """
+    Give the fields that any of these types has, with the weakest promise among them: missing where a type lacks it.
+
+    A name that means different kinds in different types is left out.
+    """
+    tables = [fields_of(event_type) for event_type in event_types]
+    merged: dict[str, Field] = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        alike = [table[name] for table in tables if name in table]
+        first = alike[0]
+        if any(field.kind is not first.kind for field in alike):
+            continue
+        listed = all(field.values for field in alike)
+        merged[name] = replace(
+            first,
+            whole=all(field.whole for field in alike),
+            optional=len(alike) < len(tables) or any(field.optional for field in alike),
+            bounded=all(field.bounded for field in alike),
+            label=all(field.label for field in alike),
+            values=tuple(dict.fromkeys(value for field in alike for value in field.values)) if listed else (),
+        )
+    return merged
+
+
+def lacking(name: str, event_types: Iterable[str]) -> list[str]:
+    """Give those of the types that do not have the field."""
+    return [event_type for event_type in event_types if name not in fields_of(event_type)]

@@ -1,0 +1,335 @@
+"""
+How the events of one type are folded: compiled once from the catalogue into one scanning function.
+
+An event counts for many KPIs under many groupings, yet few of its fields decide for which. So the work is split:
+
+1. The *facts* of an event (its fields with few possible values, and the truth of each comparison on the others) are
+   looked up in a table. An entry says, per grouping, what such an event adds.
+2. For a grouping with open-ended labels (a shop, a queue), the entry is itself a table from label to *row*.
+3. A row lists series and what one event adds to each. Rows are counted, then multiplied out: the per-event cost is
+   one lookup per grouping, however many KPIs share it.
+
+Durations and amounts are gathered per row and summed once per row.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from streams.events.types import Event
+from streams.kpis.definition import Kpi
+from streams.kpis.expressions import Expression
+from streams.kpis.fields import Field, Kind, fields_of
+from streams.kpis.series import series_key
+from streams.kpis.sketch import bin_of
+from streams.kpis.tree import Among, Compare, Missing, Node, children, names_in
+from streams.kpis.writing import PYTHON_NAMES
+
+LabelValue: TypeAlias = str | int | bool | None
+Facts: TypeAlias = tuple[Any, ...]
+
+NOTHING: Final = 0
+PROMOTER: Final = 9
+DETRACTOR: Final = 6
+BEST: Final = 10
+
+
+class Effect(NamedTuple):
+    """
+    What one event does to one KPI.
+
+    `add` adds the payload to the fields, `bin` counts it in a bin; `gather` takes the value of a channel by number.
+    """
+
+    kpi: str
+    how: Literal["add", "bin", "gather"]
+    payload: tuple[int, ...]
+
+
+class Row:
+    """The series that events alike in facts and labels go to, sorted by what is to be done for each."""
+
+    __slots__ = ("bins", "gathered", "ones", "threes", "twos")
+
+    def __init__(self, entries: Iterable[tuple[str, Effect]]) -> None:
+        self.ones: list[tuple[str, int]] = []
+        self.twos: list[tuple[str, int, int]] = []
+        self.threes: list[tuple[str, int, int, int]] = []
+        self.bins: list[tuple[str, int]] = []
+        self.gathered: dict[int, list[str]] = {}
+        for key, (_, how, payload) in entries:
+            match how, payload:
+                case "bin", (index,):
+                    self.bins.append((key, index))
+                case "gather", (channel,):
+                    self.gathered.setdefault(channel, []).append(key)
+                case _, (a,):
+                    self.ones.append((key, a))
+                case _, (a, b):
+                    self.twos.append((key, a, b))
+                case _, (a, b, c):
+                    self.threes.append((key, a, b, c))
+                case _:
+                    raise AssertionError(f"an effect of {len(payload)} fields")
+
+
+class Table(list[Row]):
+    """All rows known, and how much is remembered to find them."""
+
+    def __init__(self) -> None:
+        super().__init__([Row(())])
+        self.remembered = 0
+
+    def add(self, entries: Sequence[tuple[str, Effect]]) -> int:
+        """Keep a row and give its number; `NOTHING` for one without entries."""
+        if not entries:
+            return NOTHING
+        self.append(Row(entries))
+        return len(self) - 1
+
+
+class Lookup(dict[Any, Any]):
+    """A dictionary that makes what it does not have, and counts it."""
+
+    __slots__ = ("_make", "_table")
+
+    def __init__(self, table: Table, make: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._table = table
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        made = self[key] = self._make(key)
+        self._table.remembered += 1
+        return made
+
+
+class Channel(NamedTuple):
+    """A value that varies from event to event, in whole steps or in bins."""
+
+    value: Expression
+    scale: int
+    limit: int
+    kind: Literal["sum", "mean", "quantile"]
+
+    def write(self, reference: Callable[[str], str]) -> str:
+        """Write Python source for it: None where it is missing or beyond the limit."""
+        steps = f"-{self.limit} <= (s := v * {self.scale} + 0.5) <= {self.limit}"
+        whole = "bin_of(floor(s))" if self.kind == "quantile" else "floor(s)"
+        return f"({whole} if (v := {self.value.to_python(reference)}) is not None and {steps} else None)"
+
+
+def label_text(value: LabelValue) -> str:
+    """Give the text of a label: `true` and `false` in lower case, as ClickHouse writes them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _leaves(node: Node) -> Iterable[Node]:
+    """Give the comparisons a condition is made of."""
+    if isinstance(node, Compare | Among | Missing):
+        yield node
+    else:
+        for child in children(node):
+            yield from _leaves(child)
+
+
+def _few(node: Node) -> bool:
+    """Tell whether a tree reads only fields with few possible values."""
+    return all(f.bounded for f in names_in(node))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One KPI's interest in a type: tells the effect from the facts."""
+
+    kpi: Kpi
+    effect: Callable[[Facts], Effect | None]
+
+
+@dataclass
+class Plan:
+    """
+    The compiled fold of one event type.
+
+    Attributes:
+        scan: Gives for a list of events the rows they go to, `width` for each, and the values of each channel.
+        channels: The values gathered.
+    """
+
+    event_type: str
+    kpis: Sequence[Kpi]
+    table: Table
+    width: int = 1
+    channels: list[Channel] = field(default_factory=list)
+    scan: Callable[[Sequence[Event]], tuple[list[int], tuple[list[int | None], ...]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fields = fields_of(self.event_type)
+        self._facts: dict[str, int] = {}
+        self._sources: list[str] = []
+        self._known: dict[Node, str] = {}
+        self._fact("synthetic")
+        groupings = sorted({grouping for kpi in self.kpis for grouping in kpi.groupings})
+        for name in sorted({name for grouping in groupings for name in grouping}):
+            if self._fields[name].bounded:
+                self._fact(name)
+        self._parts = [part for kpi in self.kpis for part in self._interests(kpi)]
+        self._closed = [g for g in groupings if not self._open_labels(g)]
+        self._open = [g for g in groupings if self._open_labels(g)]
+        self._bases = Lookup(self.table, self.table.add)
+        self._classes = [Lookup(self.table, self._labelled(grouping)) for grouping in self._open]
+        self._effects = Lookup(self.table, self._look)
+        self.width = 1 + len(self._open)
+        self._compile()
+
+    def forget(self) -> None:
+        """Drop everything remembered about facts and labels."""
+        self._effects.clear()
+        self._bases.clear()
+        for classes in self._classes:
+            classes.clear()
+
+    def _open_labels(self, grouping: tuple[str, ...]) -> list[Field]:
+        return [self._fields[name] for name in grouping if not self._fields[name].bounded]
+
+    def _source(self, name: str) -> str:
+        """Write how an event's field is read."""
+        if name not in self._fields:
+            return "None"
+        place = self._fields[name].place
+        return repr(self.event_type) if place == "type" else f"{'e' if place == 'envelope' else 'd'}.{name}"
+
+    def _fact(self, name: str) -> str:
+        """Make a field one of the facts, and write how it is read from them."""
+        if name == "type" or name not in self._fields:
+            return self._source(name)
+        if name not in self._facts:
+            self._facts[name] = len(self._sources)
+            self._sources.append(self._source(name))
+        return f"k[{self._facts[name]}]"
+
+    def _from_facts(self, expression: Expression) -> Callable[[Facts], Any]:
+        """Compile an expression to be evaluated on facts; comparisons on other fields become facts themselves."""
+        if expression.kind is Kind.BOOL:
+            for leaf in _leaves(expression.tree):
+                if not _few(leaf) and leaf not in self._known:
+                    self._known[leaf] = f"k[{len(self._sources)}]"
+                    self._sources.append(Expression("", leaf).to_python(self._source))
+        code = f"lambda k: {expression.to_python(self._fact, self._known)}"
+        return eval(code, dict(PYTHON_NAMES))  # type: ignore[no-any-return]  # noqa: S307 - written from a checked tree
+
+    def _interests(self, kpi: Kpi) -> Iterable[_Part]:
+        if self.event_type in kpi.of.events:
+            where = self._from_facts(kpi.of.where)
+            effect = self._effect_of(kpi)
+            yield _Part(kpi, lambda k: effect(k) if where(k) else None)
+        if kpi.hits and not kpi.nested and self.event_type in kpi.hits.events:
+            hit = self._from_facts(kpi.hits.where)
+            yield _Part(kpi, lambda k: Effect(kpi.id, "add", (0, 1)) if hit(k) else None)
+
+    def _effect_of(self, kpi: Kpi) -> Callable[[Facts], Effect | None]:
+        """Tell what a selected event does to a KPI."""
+        value = kpi.of.value
+        if kpi.aggregator == "count":
+            return lambda _: Effect(kpi.id, "add", (1,))
+        if kpi.aggregator == "ratio":
+            if not (kpi.nested and kpi.hits):
+                return lambda _: Effect(kpi.id, "add", (1, 0))
+            hit = self._from_facts(kpi.hits.where)
+            return lambda k: Effect(kpi.id, "add", (1, 1 if hit(k) else 0))
+        assert value is not None
+        if kpi.aggregator == "nps":
+            rating = self._from_facts(value)
+            return lambda k: _nps(kpi.id, rating(k))
+        if _few(value.tree):
+            of_facts = self._from_facts(value)
+            return lambda k: _measured(kpi, of_facts(k))
+        channel = Channel(value, kpi.scale, kpi.limit, kpi.aggregator)
+        if channel not in self.channels:
+            self.channels.append(channel)
+        gather = Effect(kpi.id, "gather", (self.channels.index(channel),))
+        return lambda _: gather
+
+    def _look(self, facts: Facts) -> Any:
+        """Find what events with these facts add: a row, and per open grouping a table from labels to rows."""
+        effects: list[tuple[Kpi, Effect]] = []
+        if not facts[self._facts["synthetic"]]:
+            found = ((part.kpi, part.effect(facts)) for part in self._parts)
+            effects = [(kpi, effect) for kpi, effect in found if effect]
+
+        def settled(grouping: tuple[str, ...]) -> tuple[tuple[str, LabelValue], ...]:
+            names = (name for name in grouping if self._fields[name].bounded)
+            return tuple((n, self.event_type if n == "type" else facts[self._facts[n]]) for n in names)
+
+        entries: list[tuple[str, Effect]] = []
+        for grouping in self._closed:
+            entries += _entries([e for kpi, e in effects if grouping in kpi.groupings], settled(grouping))
+        base = self._bases[tuple(entries)]
+        if not self._open:
+            return base
+        maps = [
+            classes[settled(grouping), tuple(e for kpi, e in effects if grouping in kpi.groupings)]
+            for grouping, classes in zip(self._open, self._classes, strict=True)
+        ]
+        return (base, *maps)
+
+    def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], Lookup]:
+        """Make tables from open labels to rows, one for each set of effects and settled labels."""
+        names = [f.name for f in self._open_labels(grouping)]
+
+        def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> Lookup:
+            settled, effects = key
+
+            def row_of(given: Any) -> int:
+                values = (given,) if len(names) == 1 else given
+                labels = (*settled, *zip(names, values, strict=True))
+                return self.table.add(_entries(effects, labels))
+
+            return Lookup(self.table, row_of)
+
+        return table_of
+
+    def _compile(self) -> None:
+        facts = ", ".join(self._sources)
+        each = "for e in events for d in (e.data,)"
+        lookups = [
+            f"m{i}[{', '.join(self._source(f.name) for f in self._open_labels(grouping))}]"
+            for i, grouping in enumerate(self._open)
+        ]
+        if lookups:
+            maps = ", ".join(f"m{i}" for i in range(len(lookups)))
+            rows = f"[r {each} for b, {maps} in (effects[{facts},],) for r in (b, {', '.join(lookups)})]"
+        else:
+            rows = f"[effects[{facts},] {each}]"
+        values = "".join(f"[{channel.write(self._source)} {each}], " for channel in self.channels)
+        source = f"def scan(events):\n    return {rows}, ({values})\n"
+        names: dict[str, Any] = {**PYTHON_NAMES, "effects": self._effects, "floor": floor, "bin_of": bin_of}
+        exec(source, names)  # noqa: S102 - written from a checked tree
+        self.scan = names["scan"]
+
+
+def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]) -> list[tuple[str, Effect]]:
+    """Name the series of each effect; none if a label is missing."""
+    if any(value is None for _, value in labels):
+        return []
+    texts = tuple((name, label_text(value)) for name, value in labels)
+    return [(series_key(effect.kpi, texts), effect) for effect in effects]
+
+
+def _nps(kpi: str, rating: int | None) -> Effect | None:
+    if rating is None or not 0 <= rating <= BEST:
+        return None
+    return Effect(kpi, "add", (1, int(rating >= PROMOTER), int(rating <= DETRACTOR)))
+
+
+def _measured(kpi: Kpi, value: float | None) -> Effect | None:
+    """Give the effect of a value that the facts tell."""
+    if value is None or not -kpi.limit <= (steps := value * kpi.scale + 0.5) <= kpi.limit:
+        return None
+    whole = floor(steps)
+    if kpi.aggregator == "quantile":
+        return Effect(kpi.id, "bin", (bin_of(whole),))
+    return Effect(kpi.id, "add", (1, whole) if kpi.aggregator == "sum" else (1, whole, whole * whole))
