@@ -52,6 +52,10 @@ _BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HUGE: Final = 400
 _UNION: Final = wire_union()
+_TYPES_BY_PART: Final[dict[str, list[str]]] = {}
+for _name in EVENT_TYPES:
+    for _part in _name.split(".")[1:]:
+        _TYPES_BY_PART.setdefault(_part, []).append(_name)
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -293,7 +297,9 @@ def _in_the_decoders_words(index: int, value: bytes) -> Refusal:
 
 @lru_cache(maxsize=512)
 def _nearest_type(name: str) -> str:
-    near = get_close_matches(name, EVENT_TYPES, n=1, cutoff=0.7)
+    # Compared only with types that share a part: a flood of invented names must stay cheap to refuse.
+    candidates = sorted({known for part in name.split(".")[1:] for known in _TYPES_BY_PART.get(part, ())})
+    near = get_close_matches(name, candidates, n=1, cutoff=0.7)
     return near[0] if near else ""
 
 
