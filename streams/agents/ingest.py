@@ -110,7 +110,7 @@ class Ingest:
                 source.intake.add(values[start:end], offsets[start:end], time.time())
             full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
             start = end
-            if full and not await self._flush_live():
+            if full and (not await self._flush_live() or source.tripped):
                 return
 
     def _fitting(self, source: Source, values: Sequence[bytes | None]) -> int:
@@ -147,7 +147,7 @@ class Ingest:
         async with self._flushing:
             assignment = self.lane.assignment
             if assignment is None:
-                return
+                raise StaleGenerationError("partitions are moving")
             closed = list(self._close_all())
             if closed:
                 await self._freeze_and_emit(assignment.generation, closed)

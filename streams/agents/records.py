@@ -1,8 +1,9 @@
-"""What the agents write to each other's topics: MessagePack, one record per range or flush, never one per event."""
+"""What the agents write to each other's topics: one record per range or flush, never one per event."""
 
 import msgspec
 
 from streams.events.intake import Outcome, Tally
+from streams.kpis.publish import PublishedMinute, PublishedValue
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -70,5 +71,16 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
     )
 
 
+class KpiRecord(msgspec.Struct, frozen=True):
+    """A part of what one flush of a merge partition publishes on `cx.kpis`, as JSON for everybody who listens."""
+
+    at: float
+    """When it was published (Unix s)."""
+    minutes: list[PublishedMinute]
+    values: list[PublishedValue]
+
+
 encode = _encoder.encode
 decode_block = msgspec.msgpack.Decoder(Block).decode
+encode_kpis = msgspec.json.Encoder().encode
+decode_kpis = msgspec.json.Decoder(KpiRecord).decode

@@ -1,0 +1,156 @@
+"""
+Merge: KPI partials in; minute totals and rolling values with their uncertainty out.
+
+The order of a flush is the guarantee: pages, outputs, marker, acknowledge. See streams/kpis/merge.py.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from streams import metrics
+from streams.agents import records
+from streams.agents.topics import CHANNELS, Topics
+from streams.engine.app import BatchApp
+from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
+from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.merge import MergeState, Outputs
+from streams.kpis.partials import decode_partial
+from streams.kpis.publish import Publisher
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROWS_PER_RECORD = 4_000
+
+
+@dataclass(slots=True)
+class Shard:
+    """One merge partition."""
+
+    partition: int
+    state: MergeState
+    waiting: list[RecordBatch] = field(default_factory=list)
+    saved_marker: bytes = b""
+    unpublished: int = 0
+
+
+class Merge:
+    """The merge agent of one worker."""
+
+    def __init__(self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue) -> None:
+        self._app = app
+        self._settings = settings
+        self._topics = topics
+        self._publisher = Publisher(catalogue)
+        self._table = app.fenced_table("merge")
+        self._shards: dict[int, Shard] = {}
+        self._flushing = asyncio.Lock()
+        self.lane = app.lane(topics.partials)
+        self.lane.on_assigned(self._take_over)
+        self.lane.on_finish(self.flush)
+        app.agent(self.lane.topic, name="merge")(self._run)
+        app.timer(settings.merge_flush_s)(self._tick)
+
+    async def _take_over(self, assignment: Assignment) -> None:
+        """Restore every owned merge partition from its changelog."""
+        self._shards = {}
+        for partition in assignment.owned:
+            state = self._new_state()
+            state.restore(self._table.load(partition).items())
+            self._shards[partition] = Shard(partition, state)
+        log.info("merge: partitions %s taken over", sorted(self._shards))
+
+    def _new_state(self) -> MergeState:
+        settings = self._settings
+        return MergeState(
+            idle_s=settings.idle_s,
+            grace_s=settings.idle_s,
+            expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],
+            open_every_s=settings.open_publish_s,
+            cap=lambda _kpi: settings.series_cap,
+        )
+
+    async def _run(self, stream: Any) -> None:
+        async for batch in self.lane.batches(stream):
+            shard = self._shards[batch.partition]
+            # Without an await in between: a flush sees whole batches only.
+            with metrics.STAGE_SECONDS.labels("merge", "apply").time():
+                for value, offset in zip(batch.values, batch.offsets, strict=True):
+                    if value is None:
+                        raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a partial cannot be empty")
+                    fresh = shard.state.apply(decode_partial(value), records.position(self._settings.epoch, offset))
+                    if not fresh:
+                        metrics.REPEATED_PARTIALS.inc()
+            shard.waiting.append(batch)
+            batch.release()
+
+    async def _tick(self) -> None:
+        try:
+            await self.flush()
+        except StaleGenerationError:
+            log.info("merge: partitions moved during a flush; their new owner repeats it")
+
+    async def flush(self) -> None:
+        """
+        Save pages, publish, save the markers, acknowledge: for all owned partitions side by side.
+
+        Raises:
+            StaleGenerationError: the partitions are somebody else's by now.
+        """
+        async with self._flushing:
+            assignment = self.lane.assignment
+            if assignment is None:
+                raise StaleGenerationError("partitions are moving")
+            now = time.time()
+            pages: list[tuple[int, bytes, bytes | None]] = []
+            outgoing: list[Outgoing] = []
+            markers: list[tuple[int, bytes, bytes | None]] = []
+            done: list[RecordBatch] = []
+            with metrics.STAGE_SECONDS.labels("merge", "publish").time():
+                for shard in self._shards.values():
+                    pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
+                    outgoing += self._emissions(shard, shard.state.drain_outputs(now))
+                    key, marker = shard.state.marker()
+                    if marker != shard.saved_marker:
+                        markers.append((shard.partition, key, marker))
+                        shard.saved_marker = marker
+                    waiting, shard.waiting = shard.waiting, []
+                    if shard.state.replaying:
+                        # Saved pages are ahead of the marker: nothing is finished before they are reached.
+                        shard.waiting = waiting
+                    else:
+                        done += waiting
+            await self._table.write_many(assignment.generation, pages)
+            await self._app.produce(assignment.generation, outgoing)
+            await self._table.write_many(assignment.generation, markers)
+            self.lane.ack(*done)
+            self._observe()
+
+    def _emissions(self, shard: Shard, outputs: Outputs) -> Iterator[Outgoing]:
+        """Pack the rows of a flush into few records."""
+        minutes = [self._publisher.minute(row) for row in outputs.minutes]
+        values = [published for row in outputs.values for published in self._publisher.values(row)]
+        at = time.time()
+        while minutes or values:
+            record = records.KpiRecord(
+                at=at,
+                minutes=minutes[:ROWS_PER_RECORD],
+                values=values[:ROWS_PER_RECORD],
+            )
+            minutes, values = minutes[ROWS_PER_RECORD:], values[ROWS_PER_RECORD:]
+            yield Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
+
+    def _observe(self) -> None:
+        for partition, shard in self._shards.items():
+            metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
+            metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
+            lag = self.lane.lag(self._topics.partials, partition)
+            if lag is not None:
+                waiting = lag + sum(len(batch) for batch in shard.waiting)
+                metrics.LAG.labels(self._topics.partials, str(partition)).set(waiting)
