@@ -1,0 +1,363 @@
+"""
+The state of one merge partition: totals per series and minute, rolling windows, and what is to be published of them.
+
+Pure: partials and the time come in, rows and records go out. The agent around it goes round like this, and may die
+between any two steps:
+
+1. `apply` each partial of `cx.kpi.partials`, in order, for about half a second;
+2. write `dirty_records()` to the changelog, in order, and wait;
+3. publish `drain_outputs(now)`, and wait;
+4. write `marker()` to the changelog, and wait;
+5. acknowledge partials up to `fence`.
+
+A new owner calls `restore` with the records and applies again from `fence + 1`. Rows are cumulative and carry a
+revision that grows with what they contain: the row with the highest revision of a key is right, however often any of
+them was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from streams.kpis.accumulators import Acc, is_empty, merge_acc
+from streams.kpis.admission import SHARD_BITS, Registry
+from streams.kpis.journal import (
+    Marker,
+    Record,
+    base_key,
+    base_totals,
+    marker_record,
+    page_key,
+    read_back,
+    series_record,
+)
+from streams.kpis.packing import merge_totals, pack, unpack
+from streams.kpis.pages import Page, Pages
+from streams.kpis.partials import Partial
+from streams.kpis.watermarks import Watermarks
+from streams.kpis.windows import WINDOWS, Settled, Windows, window_end, window_minutes
+
+Maturity: TypeAlias = Literal["open", "closed"]
+
+SERIES_CAP: Final = 10_000
+"""Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
+
+_STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
+
+
+class OverlapError(Exception):
+    """
+    A partial repeats records already counted together with new ones, and neither counting nor skipping it is right.
+
+    The ranges of a source are frozen before they are sent, so this is a source that lost its state: stop and look.
+    """
+
+
+class MinuteRow(NamedTuple):
+    """All that a part of a minute holds of a series."""
+
+    series: str
+    minute: int
+    """Unix seconds // 60."""
+    part: int
+    acc: Acc
+    revision: int
+
+
+class ValueRow(NamedTuple):
+    """A rolling sum as of a minute; with an empty accumulator when the series has just fallen out."""
+
+    series: str
+    window: str
+    at: int
+    """End of the window, unix seconds."""
+    acc: Acc
+    maturity: Maturity
+    revision: int
+
+
+class Outputs(NamedTuple):
+    """What is to be published."""
+
+    minutes: list[MinuteRow]
+    values: list[ValueRow]
+
+
+class MergeState:
+    """Totals, windows and watermarks of one merge partition."""
+
+    def __init__(
+        self,
+        *,
+        windows: Sequence[str] = WINDOWS,
+        slack_minutes: int = 10,
+        idle_s: float = 10.0,
+        grace_s: float = 10.0,
+        expected: Iterable[str] = (),
+        open_every_s: float = 1.0,
+        cap: Callable[[str], int] = lambda _kpi: SERIES_CAP,
+    ) -> None:
+        """
+        Start with nothing.
+
+        Args:
+            windows: rolling windows to keep, besides the total since the beginning.
+            slack_minutes: how much longer than the longest window a minute is kept behind the newest closed one.
+            idle_s: silence after which a source that is caught up no longer holds the watermark.
+            grace_s: how long expected sources may take to send their first partial.
+            expected: sources known to exist.
+            open_every_s: shortest time between two publications of minutes that are still open.
+            cap: series a KPI may have per set of label names, by KPI id.
+
+        Raises ValueError for an unknown window.
+        """
+        self.registry = Registry(cap)
+        self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
+        self.pages = Pages()
+        self.repeats = 0
+        """Partials ignored because their records were counted before."""
+        self.overlaps = 0
+        """Partials refused because only some of their records were counted before."""
+        self._closed = Windows(windows)
+        self._open = Windows(windows)
+        self._retention = max(map(window_minutes, windows), default=0) + slack_minutes
+        self._open_every_s = open_every_s
+        self._open_due: float | None = None
+        self._offset = -1
+        self._applied: dict[str, int] = {}
+        self._marked = Marker()
+        self._replay_until = -1
+        self._bases: dict[int, bytes] = {}
+        self._tombstones: list[Page] = []
+        self._dirty: dict[Page, None] = {}
+        self._unpacked: dict[Page, None] = {}
+        self._unpublished: dict[Page, None] = {}
+
+    @property
+    def fence(self) -> int:
+        """Offset of the last partial that the last marker covers; -1 before the first."""
+        return self._marked.fence
+
+    @property
+    def closed(self) -> int | None:
+        """The newest closed minute: no more is expected for it or any before."""
+        return self._closed.as_of
+
+    @property
+    def replaying(self) -> bool:
+        """Tell whether partials are still missing that saved pages contain; until then nothing is published."""
+        return self._offset < self._replay_until
+
+    def apply(self, partial: Partial, offset: int) -> bool:
+        """
+        Add a partial; tell whether it was new.
+
+        Raises OverlapError when some of its records were counted before and some were not. ValueError and TypeError
+        mean that a series changed its aggregator. After any of these the state must be thrown away and restored.
+        """
+        self._offset = max(self._offset, offset)
+        if partial.first <= partial.last:
+            applied = self._applied.get(partial.source, -1)
+            if partial.last <= applied:
+                self.repeats += 1
+                return False
+            if partial.first <= applied:
+                self.overlaps += 1
+                raise OverlapError(
+                    f"{partial.source}: records {partial.first} to {partial.last} came at offset {offset},"
+                    f" but those up to {applied} are counted"
+                )
+            if partial.deltas:
+                newest = max(partial.deltas)
+                if self._open.as_of is None or newest > self._open.as_of:
+                    self._open.advance(newest, self.pages)
+                for minute, series in partial.deltas.items():
+                    self._add(minute, series, offset)
+            self._applied[partial.source] = partial.last
+        self.watermarks.report(partial.source, partial.watermark, partial.caught_up)
+        return True
+
+    def dirty_records(self) -> list[Record]:
+        """
+        Return what changed since the last call, to be written in this order; pages behind retention are evicted.
+
+        A caller that cannot write them must throw the state away and restore it.
+        """
+        if self.replaying:
+            return []
+        evicted = self._evict()
+        records = [series_record(shard, keys) for shard, keys in self.registry.grown()]
+        records += [(page_key(page), page.save()) for page in self._dirty]
+        self._dirty.clear()
+        records += [(base_key(shard), self._bases[shard]) for shard in evicted]
+        records += [(page_key(page), None) for page in self._tombstones]
+        self._tombstones = []
+        return records
+
+    def drain_outputs(self, now: float) -> Outputs:
+        """Close what is due at `now` (unix seconds) and return the rows to publish."""
+        outputs = Outputs([], [])
+        if self.replaying:
+            return outputs
+        watermark = self.watermarks.advance(now)
+        if self.closed is not None:
+            self._publish(self._closed.touched(), outputs)
+        open_due = self._open_due is None or now >= self._open_due
+        if watermark is not None and (open_due or not self.watermarks.catching_up):
+            for minute in self._steps(int(watermark // 60) - 1):
+                self._closed.advance(minute, self.pages)
+                self._publish(self._closed.advanced(), outputs)
+        self._publish_minutes(outputs, open_due)
+        if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
+            if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
+                self._open.copy_from(self._closed)
+            self._open.forget_touched()
+        elif open_due and not self.watermarks.catching_up:
+            self._publish(self._open.touched(), outputs, "open")
+        if open_due:
+            self._open_due = now + self._open_every_s
+        return outputs
+
+    def marker(self) -> tuple[bytes, bytes]:
+        """Return key and value of the record that says: everything up to here is saved and published."""
+        if not self.replaying:
+            self._marked = Marker(
+                self._offset,
+                self._applied.copy(),
+                self.watermarks.sources.copy(),
+                self.watermarks.value,
+                self.closed,
+                self._open.as_of,
+            )
+            self._unpacked = {page: None for page in self._unpacked if not page.cool()}
+        return marker_record(self._marked)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """
+        Take over the records of a changelog, in the order they were written; only on a new state.
+
+        Raises ValueError for records that are not ours or not complete.
+        """
+        saved = read_back(records)
+        marker = self._marked = saved.marker
+        self._offset, self._applied = marker.fence, marker.applied.copy()
+        self.watermarks.restore(marker.watermark, marker.reports.copy())
+        self.registry.restore(saved.series)
+        self._bases, self._tombstones = saved.bases, saved.absorbed
+        for page in saved.pages:
+            self.pages.put(page)
+        self._replay_until = max((page.fence for page in saved.pages), default=-1)
+        newest = max((m for m in (marker.newest, self.pages.newest) if m is not None), default=None)
+        if newest is None:
+            return
+        before, series = base_totals(self._bases), len(self.registry.names)
+        if marker.closed is None:
+            self._open.start(newest, self.pages, before, series)
+        else:
+            self._closed.start(marker.closed, self.pages, before, series)
+            self._open.copy_from(self._closed)
+            if newest > marker.closed:
+                self._open.advance(newest, self.pages)
+                self._open.forget_touched()
+        for page in self.pages.between(marker.closed, newest):
+            self._touch(page, page.open())
+
+    def _add(self, minute: int, series: dict[str, Acc], offset: int) -> None:
+        """Add what a partial has for one minute to pages and windows."""
+        numbers = self.registry.numbers
+        by_shard: dict[int, list[tuple[int, Acc]]] = {}
+        for key, acc in series.items():
+            if is_empty(acc):
+                continue
+            number = numbers.get(key)
+            if number is None:
+                number = self.registry.admit(key)
+            by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
+        for shard, contributions in by_shard.items():
+            page = self.pages.at(minute, shard, offset)
+            if page.fence >= offset:  # saved, but perhaps not published before the crash
+                self._touch(page, [number for number, _ in contributions])
+                continue
+            pending = self._hold(page)
+            totals = page.open()
+            for number, acc in contributions:
+                pending.add(number)
+                known = totals.get(number)
+                if known is None:
+                    totals[number] = acc.copy()
+                else:
+                    merge_acc(known, acc)
+            page.fence, page.dirty = offset, True
+            self._dirty[page] = None
+            for windows in (self._open, self._closed):
+                if windows.as_of is not None and minute <= windows.as_of:
+                    windows.add(minute, contributions)
+
+    def _touch(self, page: Page, numbers: Iterable[int]) -> None:
+        """Have series of a page published again."""
+        self._hold(page).update(numbers)
+        for windows in (self._open, self._closed):
+            if windows.as_of is not None and page.minute <= windows.as_of:
+                windows.touch(page.minute, numbers)
+
+    def _hold(self, page: Page) -> set[int]:
+        """Keep a page unpacked and return its unpublished series."""
+        page.hot = True
+        if page.pending is None:
+            page.pending = set()
+        self._unpacked[page] = None
+        self._unpublished[page] = None
+        return page.pending
+
+    def _steps(self, target: int) -> range:
+        """Return the minutes to close one after the other, the last being `target`."""
+        if self.closed is None or self.watermarks.catching_up:
+            return range(target, target + 1) if self.closed is None or target > self.closed else range(0)
+        return range(max(self.closed + 1, target - _STEPS + 1), target + 1)
+
+    def _evict(self) -> list[int]:
+        """Move what is behind retention from pages into the totals since the beginning; return the shards changed."""
+        if self._marked.closed is None:
+            return []
+        leaving: dict[int, list[Page]] = {}
+        for page in self.pages.between(None, self._marked.closed - self._retention):
+            if not (page.hot or page.dirty or page.pending):  # all it holds was published before the last marker
+                leaving.setdefault(page.shard, []).append(page)
+                self.pages.remove(page)
+                self._unpacked.pop(page, None)
+        for shard, pages in leaving.items():
+            base = self._bases.get(shard)
+            totals = unpack(base) if base else {}
+            for page in pages:
+                merge_totals(totals, page.read())
+            self._tombstones += pages
+            absorbed = [page.name for page in self._tombstones if page.shard == shard]
+            self._bases[shard] = pack(totals, absorbed=absorbed)
+        return sorted(leaving)
+
+    def _publish_minutes(self, outputs: Outputs, include_open: bool) -> None:
+        """Add the unpublished rows of closed minutes, and of open ones when it is time for them."""
+        names = self.registry.names
+        closed = self.closed
+        for page in list(self._unpublished):
+            if not include_open and (closed is None or page.minute > closed):
+                continue
+            totals = page.open()
+            outputs.minutes.extend(
+                MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
+                for number in page.pending or ()
+            )
+            page.pending = None
+            del self._unpublished[page]
+
+    def _publish(self, sums: Iterable[Settled], outputs: Outputs, maturity: Maturity = "closed") -> None:
+        """Add rows of rolling sums; with the same content, closed ones have the higher revision."""
+        windows = self._closed if maturity == "closed" else self._open
+        if windows.as_of is None:
+            return
+        names, at = self.registry.names, window_end(windows.as_of)
+        revision = 2 * self._offset + (maturity == "closed")
+        outputs.values.extend(
+            ValueRow(names[number], window, at, acc.copy(), maturity, revision) for window, number, acc in sums
+        )

@@ -1,0 +1,72 @@
+"""
+Partials: what one source range adds to the KPIs of one merge partition, and how it travels.
+
+Every source sends a partial for every range to every merge partition, also when it adds nothing there: the watermark
+it carries is what lets minutes close.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from streams.kpis.accumulators import Acc
+
+Deltas: TypeAlias = dict[int, dict[str, Acc]]
+"""By minute (unix seconds // 60) and series key."""
+
+
+class Partial(msgspec.Struct, kw_only=True):
+    """The contribution of the records `first` to `last` of a source; with first > last only news of its watermark."""
+
+    source: str
+    """`"{channel}/{partition}"`."""
+    first: int
+    last: int
+    watermark: float | None
+    """Unix seconds before which no event is expected any more; None before the first event."""
+    caught_up: bool
+    """False while the source reads records that have waited, so that silence elsewhere proves nothing."""
+    deltas: Deltas = {}
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Partial)
+_WIDE_DECODER: Final = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def encode_partial(partial: Partial) -> bytes:
+    """Return the record of a partial: message-pack, whole numbers beyond 64 bits as text."""
+    try:
+        return _ENCODER.encode(partial)
+    except OverflowError:  # squares of large amounts; rare, so the common record pays nothing for it
+        deltas = {
+            minute: {
+                key: [narrow(value) for value in acc] if isinstance(acc, list) else acc for key, acc in series.items()
+            }
+            for minute, series in partial.deltas.items()
+        }
+        return _ENCODER.encode({**msgspec.structs.asdict(partial), "deltas": deltas})
+
+
+def decode_partial(record: bytes) -> Partial:
+    """
+    Return the partial of a record.
+
+    Raises msgspec.ValidationError or msgspec.DecodeError for a record that `encode_partial` has not written.
+    """
+    try:
+        return _DECODER.decode(record)
+    except msgspec.ValidationError:
+        loose = _WIDE_DECODER.decode(record)
+        for series in loose.get("deltas", {}).values():
+            for key, acc in series.items():
+                if isinstance(acc, list):
+                    series[key] = [int(value) for value in acc]
+        return msgspec.convert(loose, Partial)
+
+
+def narrow(value: int) -> int | str:
+    """Return a whole number as message-pack can carry it: as text when it needs more than 64 bits."""
+    return value if -(1 << 63) <= value < 1 << 63 else str(value)

@@ -1,0 +1,199 @@
+"""
+Rolling windows: running sums of every series over the last minutes, exact by adding what enters and taking out what
+leaves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc, subtract_acc
+from streams.kpis.packing import Totals, add_up, merge_totals
+from streams.kpis.pages import Pages
+
+TOTAL: Final = "total"
+"""The window since the beginning."""
+
+WINDOWS: Final = ("1m", "5m", "15m", "1h", "24h")
+"""Windows that are kept unless told otherwise."""
+
+_UNIT_MINUTES = {"m": 1, "h": 60, "d": 1440}
+
+
+def window_minutes(name: str) -> int:
+    """
+    Return the length of a window in minutes, e.g. 1440 for `24h`.
+
+    Raises ValueError for anything but a number of minutes, hours or days.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,3})([mhd])", name)
+    if found is None:
+        raise ValueError(f"window {name!r}: expected minutes, hours or days, e.g. 5m, 24h or 7d")
+    return int(found[1]) * _UNIT_MINUTES[found[2]]
+
+
+def window_end(minute: int) -> int:
+    """Return the end of a minute in unix seconds, which is the time of a window that ends with it."""
+    return (minute + 1) * 60
+
+
+class Window:
+    """One length of window as of one minute."""
+
+    __slots__ = ("gone", "minutes", "name", "sums", "touched")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.minutes = None if name == TOTAL else window_minutes(name)
+        """None: since the beginning."""
+        self.sums: Totals = {}
+        self.touched: set[int] = set()
+        """Series with something added since they were last taken."""
+        self.gone: Totals = {}
+        """Series that fell out at the last advance, with nothing left."""
+
+    def holds(self, minute: int, as_of: int) -> bool:
+        """Tell whether a minute up to `as_of` is inside."""
+        return self.minutes is None or minute > as_of - self.minutes
+
+    def add(self, totals: Iterable[tuple[int, Acc]]) -> None:
+        """Add what came for a minute inside."""
+        sums = self.sums
+        touched = self.touched
+        for number, acc in totals:
+            touched.add(number)
+            known = sums.get(number)
+            if known is None:
+                sums[number] = acc.copy()
+            elif type(known) is list and type(acc) is list and len(known) == len(acc):
+                known[:] = [a + b for a, b in zip(known, acc, strict=True)]
+            else:
+                merge_acc(known, acc)
+
+    def take_out(self, totals: Totals) -> None:
+        """Take out what was added for a minute that is no longer inside."""
+        sums = self.sums
+        for number, acc in totals.items():
+            known = sums[number]
+            subtract_acc(known, acc)
+            if is_empty(known):
+                self.gone[number] = sums.pop(number)
+
+
+class Settled(NamedTuple):
+    """A sum to publish."""
+
+    window: str
+    number: int
+    acc: Acc
+
+
+class Windows:
+    """Windows of several lengths and the total since the beginning, all as of the same minute."""
+
+    def __init__(self, names: Sequence[str] = WINDOWS) -> None:
+        """Start with nothing; raises ValueError for a name that is no window."""
+        self.as_of: int | None = None
+        self._windows = [Window(name) for name in names]
+        self._total = Window(TOTAL)
+        self._all = [*self._windows, self._total]
+
+    def start(self, as_of: int, pages: Pages, before: Totals, series: int) -> None:
+        """
+        Begin as of a minute, with what pages hold and what came `before` all pages.
+
+        Every page is added once: first the rings between one length and the next, then ring by ring outwards.
+        `series` is more than the largest series number.
+        """
+        self.as_of = as_of
+        reach = as_of
+        total: Totals = {}
+        for window in sorted(self._windows, key=_length):
+            start = as_of - _length(window)
+            merge_totals(total, add_up((page.save() for page in pages.between(start, reach)), series))
+            window.sums = {number: acc.copy() for number, acc in total.items()}
+            reach = start
+        merge_totals(total, add_up((page.save() for page in pages.between(None, reach)), series))
+        merge_totals(total, before)
+        self._total.sums = total
+
+    def copy_from(self, other: Windows) -> None:
+        """Begin with the same sums as another of the same lengths."""
+        self.as_of = other.as_of
+        for window, model in zip(self._all, other._all, strict=True):
+            window.sums = {number: acc.copy() for number, acc in model.sums.items()}
+
+    def add(self, minute: int, totals: Sequence[tuple[int, Acc]]) -> None:
+        """Add what came for a minute, which must not be later than `as_of`."""
+        assert self.as_of is not None
+        for window in self._all:
+            if window.holds(minute, self.as_of):
+                window.add(totals)
+
+    def touch(self, minute: int, numbers: Iterable[int]) -> None:
+        """Have series published again although nothing was added for this minute."""
+        assert self.as_of is not None
+        for window in self._all:
+            if window.holds(minute, self.as_of):
+                window.touched.update(numbers)
+
+    def advance(self, to: int, pages: Pages) -> None:
+        """Move on to a later minute; what lies between is read from pages, so that empty years cost nothing."""
+        before = self.as_of
+        assert before is None or to > before
+        for window in self._windows:
+            window.gone = {}
+            if before is not None and to - _length(window) >= before:
+                window.gone = {number: cleared(acc) for number, acc in window.sums.items()}
+                window.sums = {}
+        self.as_of = to
+        for page in pages.between(before, to):
+            totals = page.read()
+            for window in self._all:
+                if window.holds(page.minute, to):
+                    window.add(totals.items())
+                else:  # passed by in one leap; a state lost since may have published what it saw half-way
+                    window.gone.update((number, cleared(acc)) for number, acc in totals.items())
+        for window in self._windows:
+            start = to - _length(window)
+            if before is not None and start < before:
+                for page in pages.between(before - _length(window), start):
+                    window.take_out(page.read())
+            for number in window.gone.keys() & window.sums.keys():
+                del window.gone[number]
+
+    def advanced(self) -> Iterator[Settled]:
+        """Yield all sums after an advance, series that fell out with nothing, and of the total only what changed."""
+        for window in self._windows:
+            window.touched.clear()
+            for sums in (window.sums, window.gone):
+                for number, acc in sums.items():
+                    yield Settled(window.name, number, acc)
+            window.gone = {}
+        yield from _take_touched(self._total)
+
+    def touched(self) -> Iterator[Settled]:
+        """Yield the sums to which something was added since they were last taken."""
+        for window in self._all:
+            yield from _take_touched(window)
+
+    def forget_touched(self) -> None:
+        """Publish nothing of what was added until now."""
+        for window in self._all:
+            window.touched.clear()
+            window.gone = {}
+
+
+def _length(window: Window) -> int:
+    assert window.minutes is not None
+    return window.minutes
+
+
+def _take_touched(window: Window) -> Iterator[Settled]:
+    touched, window.touched = window.touched, set()
+    for number in touched:
+        acc = window.sums.get(number)
+        if acc is not None:
+            yield Settled(window.name, number, acc)

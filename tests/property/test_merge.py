@@ -1,0 +1,300 @@
+"""
+The merge state against a naive recomputation, with crashes between any two writes.
+
+A run sends partials of several sources to one topic, in ranges that may be sent again, and a consumer that dies at any
+point of a flush and starts over from what it had written.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
+from streams.kpis.merge import MergeState, MinuteRow, ValueRow
+from streams.kpis.partials import Partial, decode_partial, encode_partial
+from streams.kpis.series import OTHER, parse_series, series_key
+
+WINDOWS = ("1m", "3m", "10m")
+LENGTHS = {"1m": 1, "3m": 3, "10m": 10, "total": None}
+SOURCES = ("web/0", "app/1", "store/0")
+CAP = 3
+SERIES: list[tuple[str, Acc]] = [
+    (series_key("csat"), [1, 1]),
+    *((series_key("csat", (("channel", name),)), [2, 1]) for name in ("web", "app", "store", "kiosk", "email")),
+    (series_key("csat", (("channel", OTHER),)), [1, 0]),
+    (series_key("late_hits"), [0, 1]),
+    (series_key("aht"), [1, 7000, 49_000_000]),
+    (series_key("amount"), [1, 1 << 40, 1 << 80]),
+    (series_key("wait_p90"), {-1: 1, 300: 2}),
+    (series_key("wait_p90", (("channel", "web"),)), {301: 1}),
+    (series_key("silence"), [0, 0]),
+]
+
+
+class World:
+    """Producers, one topic, one changelog, one consumer."""
+
+    def __init__(self) -> None:
+        self.topic: list[bytes] = []
+        self.sent: dict[str, list[int]] = defaultdict(list)
+        self.next_record = dict.fromkeys(SOURCES, 0)
+        self.minute = 1000
+        self.now = 5_000_000.0
+        self.changelog: list[tuple[bytes, bytes | None]] = []
+        self.minutes: list[MinuteRow] = []
+        self.values: list[ValueRow] = []
+        self.state = self.fresh()
+        self.position = 0
+        self.crashes = 0
+
+    def fresh(self) -> MergeState:
+        return MergeState(
+            windows=WINDOWS, slack_minutes=2, idle_s=30, grace_s=5, expected=SOURCES, open_every_s=2, cap=lambda _: CAP
+        )
+
+    def send(self, source: str, picks: list[tuple[int, int]], *, behind: int, caught_up: bool, ranged: int) -> None:
+        deltas: dict[int, dict[str, Acc]] = {}
+        for which, back in picks:
+            key, acc = SERIES[which]
+            series = deltas.setdefault(self.minute - behind - back, {})
+            if key in series:
+                merge_acc(series[key], acc)
+            else:
+                series[key] = copy.copy(acc)
+        first = self.next_record[source]
+        self.next_record[source] = first + ranged
+        partial = Partial(
+            source=source,
+            first=first,
+            last=first + ranged - 1,
+            watermark=(self.minute - behind) * 60.0 - 60 if picks or first else None,
+            caught_up=caught_up,
+            deltas=deltas if ranged else {},
+        )
+        self.sent[source].append(len(self.topic))
+        self.topic.append(encode_partial(partial))
+
+    def send_again(self, source: str, back: int) -> None:
+        if self.sent[source]:
+            self.topic.append(self.topic[self.sent[source][-1 - back % len(self.sent[source])]])
+
+    def consume(self, count: int) -> None:
+        for _ in range(min(count, len(self.topic) - self.position)):
+            self.state.apply(decode_partial(self.topic[self.position]), self.position)
+            self.position += 1
+
+    def flush(self, crash: float | None) -> None:
+        """Go through the steps of a flush; `crash` is the share of its writes that survives."""
+        records = self.state.dirty_records()
+        outputs = self.state.drain_outputs(self.now)
+        rows = [*outputs.minutes, *outputs.values]
+        marker = self.state.marker()
+        steps: list[Any] = [*records, *rows, marker]
+        survived = len(steps) if crash is None else round(crash * (len(steps) - 1))
+        for step in steps[:survived]:
+            if isinstance(step, MinuteRow):
+                self.minutes.append(step)
+            elif isinstance(step, ValueRow):
+                self.values.append(step)
+            else:
+                self.changelog.append(step)
+        if crash is not None:
+            self.restart()
+
+    def restart(self) -> None:
+        self.crashes += 1
+        self.state = self.fresh()
+        self.state.restore(self.changelog)
+        self.position = self.state.fence + 1
+
+    def compact(self) -> None:
+        latest = dict(self.changelog)
+        self.changelog = [(key, value) for key, value in latest.items() if value is not None]
+
+    def finish(self) -> None:
+        for source in SOURCES:
+            self.send(source, [], behind=0, caught_up=True, ranged=1)
+        self.consume(len(self.topic))
+        for _ in range(3):
+            self.now += 3
+            self.flush(None)
+
+
+def contributions(topic: list[bytes]) -> list[tuple[int, int, str, Acc]]:
+    """Offset, minute, series and accumulator of everything that counts, worked out the slow way."""
+    found: list[tuple[int, int, str, Acc]] = []
+    seen: set[tuple[str, int]] = set()
+    admitted: dict[Any, set[str]] = defaultdict(set)
+    for offset, record in enumerate(topic):
+        partial = decode_partial(record)
+        if (partial.source, partial.first) in seen or partial.first > partial.last:
+            continue
+        seen.add((partial.source, partial.first))
+        for minute, series in partial.deltas.items():
+            for key, acc in series.items():
+                if is_empty(acc):
+                    continue
+                kpi, labels = parse_series(key)
+                rest = series_key(kpi, tuple((name, OTHER) for name, _ in labels))
+                group = admitted[kpi, tuple(name for name, _ in labels)]
+                if key != rest and key not in group:
+                    if len(group) < CAP:
+                        group.add(key)
+                    else:
+                        key = rest  # noqa: PLW2901
+                found.append((offset, minute, key, acc))
+    return found
+
+
+class Naive:
+    def __init__(self, topic: list[bytes]) -> None:
+        self.by_series: dict[str, list[tuple[int, int, Acc]]] = defaultdict(list)
+        for offset, minute, key, acc in contributions(topic):
+            self.by_series[key].append((offset, minute, acc))
+
+    def sum(self, key: str, minutes: tuple[int, int], offsets: tuple[int, int]) -> Acc:
+        total = cleared(self.by_series[key][0][2])
+        for offset, minute, acc in self.by_series[key]:
+            if minutes[0] <= minute <= minutes[1] and offsets[0] <= offset <= offsets[1]:
+                merge_acc(total, acc)
+        return total
+
+    def window(self, key: str, name: str, as_of: int, offset: int) -> Acc:
+        length = LENGTHS[name]
+        return self.sum(key, (-(10**9) if length is None else as_of - length + 1, as_of), (0, offset))
+
+
+def check(world: World) -> None:
+    naive = Naive(world.topic)
+    end = len(world.topic)
+    closed = world.state.closed
+
+    parts: dict[tuple[str, int], dict[int, MinuteRow]] = defaultdict(dict)
+    for row in world.minutes:
+        expected = naive.sum(row.series, (row.minute, row.minute), (row.part, row.revision))
+        assert row.acc == expected, f"a row of a minute holds what came from its part to its revision: {row}"
+        known = parts[row.series, row.minute].get(row.part)
+        if known is None or row.revision >= known.revision:
+            parts[row.series, row.minute][row.part] = row
+    for key, history in naive.by_series.items():
+        for minute in {minute for _, minute, _ in history}:
+            total = cleared(history[0][2])
+            for row in parts[key, minute].values():
+                merge_acc(total, row.acc)
+            assert total == naive.sum(key, (minute, minute), (0, end)), f"{key!r} of minute {minute}"
+
+    last: dict[tuple[str, str], ValueRow] = {}
+    at_key: dict[tuple[str, str, int], ValueRow] = {}
+    for value in world.values:
+        as_of = value.at // 60 - 1
+        expected = naive.window(value.series, value.window, as_of, value.revision // 2)
+        assert value.acc == expected, f"a value holds what its window held at its revision: {value}"
+        best = at_key.get((value.series, value.window, value.at))
+        if best is None or value.revision >= best.revision:
+            at_key[value.series, value.window, value.at] = value
+        if value.maturity == "closed":
+            newest = last.get((value.series, value.window))
+            if newest is None or (value.at, value.revision) >= (newest.at, newest.revision):
+                last[value.series, value.window] = value
+    for key in naive.by_series:
+        for window in LENGTHS:
+            if closed is None:
+                break
+            expected = naive.window(key, window, closed, end)
+            row = at_key.get((key, window, (closed + 1) * 60))
+            ended = last.get((key, window))
+            if window == "total" or is_empty(expected):
+                assert ended.acc == expected if ended else is_empty(expected), (key, window, "last row")
+            else:
+                assert row is not None, (key, window, "missing")
+                assert row.acc == expected, (key, window, "as of the newest closed minute")
+    newest_minute = max((m for history in naive.by_series.values() for _, m, _ in history), default=None)
+    if newest_minute is not None and (closed is None or newest_minute > closed):
+        for key, history in naive.by_series.items():
+            if any(minute == newest_minute for _, minute, _ in history):
+                for window in LENGTHS:
+                    row = at_key[key, window, (newest_minute + 1) * 60]
+                    assert row.acc == naive.window(key, window, newest_minute, end), (key, window, "open")
+
+
+PICKS = st.lists(
+    st.tuples(st.integers(0, len(SERIES) - 1), st.one_of(st.integers(0, 2), st.integers(0, 40))), max_size=5
+)
+ACTIONS = st.one_of(
+    st.tuples(
+        st.just("send"),
+        st.sampled_from(SOURCES),
+        PICKS,
+        st.sampled_from([0, 0, 0, 1, 5]),
+        st.booleans(),
+        st.sampled_from([0, 1, 1, 2, 7]),
+    ),
+    st.tuples(st.just("again"), st.sampled_from(SOURCES), st.integers(0, 3)),
+    st.tuples(st.just("consume"), st.integers(1, 6)),
+    st.tuples(st.just("flush"), st.one_of(st.none(), st.floats(0, 1))),
+    st.tuples(st.just("flush"), st.none()),
+    st.tuples(st.just("pass"), st.sampled_from([0, 1, 1, 1, 2, 15, 1_000_000]), st.sampled_from([0.5, 3, 40, 300])),
+    st.tuples(st.just("compact")),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ACTIONS, max_size=60))
+def test_outputs_equal_a_recomputation_whatever_crashes(actions: list[tuple[Any, ...]]) -> None:
+    """After any sequence of crashes, repetitions and late data, the rows that win say what the partials say."""
+    world = World()
+    for action, *arguments in actions:
+        match action:
+            case "send":
+                source, picks, behind, caught_up, ranged = arguments
+                world.send(source, picks, behind=behind, caught_up=caught_up, ranged=ranged)
+            case "again":
+                world.send_again(*arguments)
+            case "consume":
+                world.consume(*arguments)
+            case "flush":
+                world.flush(*arguments)
+            case "pass":
+                world.minute += arguments[0]
+                world.now += arguments[1]
+            case "compact":
+                world.compact()
+    world.finish()
+    check(world)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_long_runs_with_every_crash_point(seed: int) -> None:
+    """A run of hours, in which minutes are evicted and come back, ends right although each flush may be the last."""
+    import random
+
+    chance = random.Random(seed)
+    world = World()
+    for _ in range(250):
+        world.minute += chance.choice([0, 0, 0, 1, 1, 1, 2, 30])
+        world.now += chance.choice([0.5, 1, 5, 60])
+        for _ in range(chance.randrange(4)):
+            picks = [(chance.randrange(len(SERIES)), int(chance.expovariate(0.2))) for _ in range(chance.randrange(6))]
+            world.send(
+                chance.choice(SOURCES),
+                picks,
+                behind=chance.choice([0, 0, 3]),
+                caught_up=True,
+                ranged=chance.choice([0, 1, 3]),
+            )
+        if chance.random() < 0.1:
+            world.send_again(chance.choice(SOURCES), chance.randrange(3))
+        world.consume(chance.randrange(6))
+        world.flush(chance.random() if chance.random() < 0.15 else None)
+        if chance.random() < 0.1:
+            world.compact()
+    world.finish()
+    check(world)
+    assert world.crashes > 10
+    assert len({row.part for row in world.minutes}) > 50
