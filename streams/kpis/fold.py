@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from streams.events.types import Event
 from streams.kpis.accumulators import Acc
 from streams.kpis.definition import Kpi
-from streams.kpis.plan import Plan, Row, Table
+from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan, Row, Table
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""
@@ -45,19 +45,23 @@ class Folder:
         """Give the deltas of a batch; synthetic events add nothing."""
         if self._table.remembered > self._remembered:
             self._forget()
-        deltas: Deltas = {}
-        for minute, within in _by_minute(events).items():
-            by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
-            for event in within:
-                by_class[event.__class__].append(event)
-            series: dict[str, Acc] = {}
-            for cls, alike in by_class.items():
-                plan = self._plans[cls] if cls in self._plans else self._plan(cls)
-                if plan:
-                    self._add(plan, alike, series)
-            if series:
-                deltas[minute] = series
-        return deltas
+        by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
+        for event in events:
+            by_class[event.__class__].append(event)
+        first, several = _minutes(events)
+        deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict)
+        # Places of all types are counted together: a batch of history has minutes with few events of each.
+        places: list[int] = []
+        for cls, alike in by_class.items():
+            plan = self._plans[cls] if cls in self._plans else self._plan(cls)
+            if plan is None:
+                continue
+            found, columns = plan.scan_apart(alike, _shifts(alike, first)) if several else plan.scan(alike)
+            places += found
+            if columns:
+                self._add_values(plan, found, columns, first, deltas)
+        self._add_rows(places, first, deltas)
+        return dict(deltas)
 
     def _plan(self, cls: type[Event]) -> Plan | None:
         kpis = self._kpis.get(cls.type)
@@ -72,11 +76,13 @@ class Folder:
         self._table.append(Row(()))
         self._table.remembered = 0
 
-    def _add(self, plan: Plan, events: list[Event], series: dict[str, Acc]) -> None:
-        """Add the events of one type to the series of their minute."""
-        rows, values = plan.scan(events)
-        for number, times in Counter(rows).items():
-            row = self._table[number]
+    def _add_rows(self, places: list[int], first: int, deltas: defaultdict[int, dict[str, Acc]]) -> None:
+        """Add what the rows of events say, each as often as it occurs."""
+        for place, times in Counter(places).items():
+            row = self._table[place & ROW_MASK]
+            if row.empty:
+                continue
+            series = deltas[first + (place >> ROW_BITS)]
             for key, a in row.ones:
                 if key in series:
                     series[key][0] += a * times
@@ -99,31 +105,41 @@ class Folder:
                     series[key] = [a * times, b * times, c * times]
             for key, index in row.bins:
                 _count_bins(series, key, {index: times})
-        for channel, column in enumerate(values):
+
+    def _add_values(
+        self,
+        plan: Plan,
+        places: list[int],
+        columns: Columns,
+        first: int,
+        deltas: defaultdict[int, dict[str, Acc]],
+    ) -> None:
+        """Add what was measured: counts in bins, or number, sum and squares."""
+        for number, (channel, column) in enumerate(zip(plan.channels, columns, strict=True)):
             gathered: defaultdict[int, list[int]] = defaultdict(list)
             for offset in range(plan.width):
-                for number, value in zip(rows[offset :: plan.width], column, strict=True):
+                for place, value in zip(places[offset :: plan.width], column, strict=True):
                     if value is not None:
-                        gathered[number].append(value)
-            self._add_values(channel, plan.channels[channel].kind, gathered, series)
+                        gathered[place].append(value)
+            for place, values in gathered.items():
+                if keys := self._table[place & ROW_MASK].gathered.get(number):
+                    _add_column(deltas[first + (place >> ROW_BITS)], keys, channel.kind, values)
 
-    def _add_values(self, channel: int, kind: str, gathered: Mapping[int, list[int]], series: dict[str, Acc]) -> None:
-        """Add what was measured: counts in bins, or number, sum and squares."""
-        for number, values in gathered.items():
-            keys = self._table[number].gathered.get(channel)
-            if not keys:
-                continue
-            if kind == "quantile":
-                bins = Counter(values)
-                for key in keys:
-                    _count_bins(series, key, bins)
-                continue
-            added = [len(values), sum(values)]
-            if kind == "mean":
-                added.append(sum(map(mul, values, values)))
-            for key in keys:
-                acc = series.get(key)
-                series[key] = added.copy() if acc is None else [a + b for a, b in zip(acc, added, strict=True)]
+
+def _add_column(series: dict[str, Acc], keys: Iterable[str], kind: str, values: list[int]) -> None:
+    if kind == "quantile":
+        bins: dict[int, int] = {}
+        for index in values:
+            bins[index] = bins.get(index, 0) + 1
+        for key in keys:
+            _count_bins(series, key, bins)
+        return
+    added = [len(values), sum(values)]
+    if kind == "mean":
+        added.append(sum(map(mul, values, values)))
+    for key in keys:
+        acc = series.get(key)
+        series[key] = added.copy() if acc is None else [a + b for a, b in zip(acc, added, strict=True)]
 
 
 def _count_bins(series: dict[str, Acc], key: str, bins: Mapping[int, int]) -> None:
@@ -135,18 +151,22 @@ def _count_bins(series: dict[str, Acc], key: str, bins: Mapping[int, int]) -> No
             into[index] = into.get(index, 0) + times  # type: ignore[union-attr]
 
 
-def _by_minute(events: Sequence[Event]) -> dict[int, Sequence[Event]]:
-    """Sort events into minutes; the usual batch is within one, and then nothing moves."""
-    if not events:
-        return {}
-    times = [event.time for event in events]
+def _minute(time: datetime) -> int:
     # Differences of aware times are exact whole microseconds, whatever the zone they were sent in.
-    first, last = min(times) - _EPOCH, max(times) - _EPOCH
-    minute = first.days * _MINUTES_A_DAY + first.seconds // 60
-    if last.days * _MINUTES_A_DAY + last.seconds // 60 == minute:
-        return {minute: events}
-    found: defaultdict[int, list[Event]] = defaultdict(list)
-    spans = [time - _EPOCH for time in times]
-    for event, span in zip(events, spans, strict=True):
-        found[span.days * _MINUTES_A_DAY + span.seconds // 60].append(event)
-    return dict(found)
+    span = time - _EPOCH
+    return span.days * _MINUTES_A_DAY + span.seconds // 60
+
+
+def _minutes(events: Sequence[Event]) -> tuple[int, bool]:
+    """Give the first minute of the events, and whether there are others; usually there are none."""
+    if not events:
+        return 0, False
+    times = [event.time for event in events]
+    first = _minute(min(times))
+    return first, _minute(max(times)) != first
+
+
+def _shifts(events: Sequence[Event], first: int) -> list[int]:
+    """Give for each event the minutes since the first, in the upper bits of a place."""
+    spans = [event.time - _EPOCH for event in events]
+    return [span.days * _MINUTES_A_DAY + span.seconds // 60 - first << ROW_BITS for span in spans]

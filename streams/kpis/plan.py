@@ -28,8 +28,15 @@ from streams.kpis.writing import PYTHON_NAMES
 
 LabelValue: TypeAlias = str | int | bool | None
 Facts: TypeAlias = tuple[Any, ...]
+Columns: TypeAlias = tuple[list[int | None], ...]
+"""The values of each channel, in the order of the events; None where there is none."""
 
 NOTHING: Final = 0
+
+# A place is a row in a minute: the row's number in the lower bits, minutes since the batch's first in the upper.
+ROW_BITS: Final = 32
+ROW_MASK: Final = (1 << ROW_BITS) - 1
+
 PROMOTER: Final = 9
 DETRACTOR: Final = 6
 BEST: Final = 10
@@ -50,7 +57,7 @@ class Effect(NamedTuple):
 class Row:
     """The series that events alike in facts and labels go to, sorted by what is to be done for each."""
 
-    __slots__ = ("bins", "gathered", "ones", "threes", "twos")
+    __slots__ = ("bins", "empty", "gathered", "ones", "threes", "twos")
 
     def __init__(self, entries: Iterable[tuple[str, Effect]]) -> None:
         self.ones: list[tuple[str, int]] = []
@@ -72,6 +79,7 @@ class Row:
                     self.threes.append((key, a, b, c))
                 case _:
                     raise AssertionError(f"an effect of {len(payload)} fields")
+        self.empty = not (self.ones or self.twos or self.threes or self.bins)
 
 
 class Table(list[Row]):
@@ -156,6 +164,7 @@ class Plan:
 
     Attributes:
         scan: Gives for a list of events the rows they go to, `width` for each, and the values of each channel.
+        scan_apart: The same for events of several minutes: gives places, from rows and each event's minute.
         channels: The values gathered.
     """
 
@@ -164,7 +173,8 @@ class Plan:
     table: Table
     width: int = 1
     channels: list[Channel] = field(default_factory=list)
-    scan: Callable[[Sequence[Event]], tuple[list[int], tuple[list[int | None], ...]]] = field(init=False)
+    scan: Callable[[Sequence[Event]], tuple[list[int], Columns]] = field(init=False)
+    scan_apart: Callable[[Sequence[Event], list[int]], tuple[list[int], Columns]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._fields = fields_of(self.event_type)
@@ -294,21 +304,27 @@ class Plan:
 
     def _compile(self) -> None:
         facts = ", ".join(self._sources)
-        each = "for e in events for d in (e.data,)"
+        event = "for e in events for d in (e.data,)"
+        shifted = "for e, t in zip(events, shifts) for d in (e.data,)"
         lookups = [
             f"m{i}[{', '.join(self._source(f.name) for f in self._open_labels(grouping))}]"
             for i, grouping in enumerate(self._open)
         ]
         if lookups:
             maps = ", ".join(f"m{i}" for i in range(len(lookups)))
-            rows = f"[r {each} for b, {maps} in (effects[{facts},],) for r in (b, {', '.join(lookups)})]"
+            unpacked = f"for b, {maps} in (effects[{facts},],) for r in (b, {', '.join(lookups)})"
+            rows, places = f"[r {event} {unpacked}]", f"[r + t {shifted} {unpacked}]"
         else:
-            rows = f"[effects[{facts},] {each}]"
-        values = "".join(f"[{channel.write(self._source)} {each}], " for channel in self.channels)
-        source = f"def scan(events):\n    return {rows}, ({values})\n"
+            rows, places = f"[effects[{facts},] {event}]", f"[effects[{facts},] + t {shifted}]"
+        values = "".join(f"[{channel.write(self._source)} {event}], " for channel in self.channels)
+        source = (
+            f"def scan(events):\n    return {rows}, ({values})\n"
+            f"def scan_apart(events, shifts):\n    return {places}, ({values})\n"
+        )
         names: dict[str, Any] = {**PYTHON_NAMES, "effects": self._effects, "floor": floor, "bin_of": bin_of}
         exec(source, names)  # noqa: S102 - written from a checked tree
         self.scan = names["scan"]
+        self.scan_apart = names["scan_apart"]
 
 
 def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]) -> list[tuple[str, Effect]]:

@@ -1,0 +1,105 @@
+"""The catalogue as a page for its readers: every number with its definition."""
+
+from collections.abc import Iterable, Iterator
+
+from streams.kpis.definition import Kpi, Selector
+
+_CLASSES = {
+    "A": "one event decides",
+    "B": "a duration",
+    "C": "known after a wait",
+    "D": "known of a cohort",
+}
+_DIRECTIONS = {"up": "more is better", "down": "less is better", "none": "neither more nor less is better"}
+
+
+def markdown(kpis: Iterable[Kpi]) -> str:
+    """Write `docs/KPIS.md`."""
+    listed = list(kpis)
+    lines = [
+        "# KPIs",
+        "",
+        "Written from the definitions in `streams/kpis/definitions/` by `python -m streams.kpis.docs`; a test compares.",
+        "",
+        "Each KPI is kept for the whole and for each of its groupings, minute by minute. Its value never comes without",
+        "the number of answers behind it. The definition id changes with whatever changes the numbers.",
+        "",
+        "A KPI of your own is one more block in a file of your own; point the setting `kpis_path` at it:",
+        "",
+        "```yaml",
+        "- id: search_failure",
+        "  name: Searches without result",
+        "  question: Which share of searches finds nothing?",
+        "  unit: percent            # what a ratio can be in: percent or fraction",
+        "  direction: down          # up, down or none",
+        "  class: A                 # A counter, B duration, C matured, D cohort",
+        "  aggregator: ratio        # count, sum, ratio, mean, nps or quantile",
+        "  formula: Searches with no result of all searches.",
+        "  source: Own",
+        "  owner: digital",
+        "  groupings: [[], [channel], [channel, touchpoint]]",
+        "  params: {enough: 1}",
+        "  of: {events: cx.search.performed}",
+        "  hits: {where: results < enough}",
+        "```",
+        "",
+        "Conditions and values read like Python, over the fields of the event: comparisons, `in [...]`, `is None`,",
+        "`and`, `or`, `not`, `+ - * /`, `a if condition else b`, `coalesce(value, instead)`, `top_box(scale)`.",
+        "A comparison with a missing field is false. `hits` without `events` are counted among `of`, so that the",
+        "share stays within 0 and 100 %; with events of their own, they need not.",
+        "",
+        "| id | name | unit | aggregator | owner |",
+        "|---|---|---|---|---|",
+        *(f"| [{kpi.id}](#{kpi.id}) | {kpi.name} | {kpi.unit} | {kpi.aggregator} | {kpi.owner} |" for kpi in listed),
+        "",
+    ]
+    for kpi in listed:
+        lines += [*_section(kpi), ""]
+    return "\n".join(lines)
+
+
+def _section(kpi: Kpi) -> Iterator[str]:
+    yield f"## {kpi.id}"
+    yield ""
+    yield f"**{kpi.name}.** {kpi.question}"
+    yield ""
+    yield kpi.formula
+    yield ""
+    yield f"- Definition: `{kpi.definition_id}`"
+    yield f"- Unit: {kpi.unit}; {_DIRECTIONS[kpi.direction]}"
+    yield f"- Class: {kpi.class_}, {_CLASSES[kpi.class_]}; {kpi.maturity}"
+    yield f"- Aggregator: {_aggregator(kpi)}"
+    yield f"- {'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
+    if kpi.hits:
+        among = f"those of them where `{kpi.hits.where.text}`"
+        yield f"- Hits: {among if kpi.nested else _selector(kpi.hits)}"
+    if kpi.params:
+        yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
+    yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
+    yield f"- Shown from n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"
+    yield f"- Owner: {kpi.owner}. Source: {kpi.source}."
+
+
+def _aggregator(kpi: Kpi) -> str:
+    parts = [kpi.aggregator]
+    if kpi.quantiles:
+        parts.append(" and ".join(f"p{q * 100:g}" for q in kpi.quantiles))
+    if kpi.of.value and kpi.scale > 1:
+        parts.append(f"kept in steps of 1/{kpi.scale}")
+    return ", ".join(parts)
+
+
+def _selector(selector: Selector) -> str:
+    few = 6
+    names = ", ".join(f"`{name}`" for name in selector.events)
+    if len(selector.events) > few:
+        names = f"{len(selector.events)} event types"
+    value = f"`{selector.value.text}` of " if selector.value else ""
+    where = "" if selector.where.text == "True" else f" where `{selector.where.text}`"
+    return f"{value}{names}{where}"
+
+
+if __name__ == "__main__":
+    from streams.kpis.catalogue import Catalogue
+
+    print(markdown(Catalogue.load()), end="")  # noqa: T201 - the page is the output
