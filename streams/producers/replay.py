@@ -114,7 +114,7 @@ def replay(
 
     Raises:
         ValueError: `speed` or `repeat` is not positive, or `shuffle_within_s` is negative.
-        BufferFull, ProducerClosed, EventTooLarge: As the producer raises; a note says how far the replay had come.
+        BufferFullError, ProducerClosedError, EventTooLargeError: As the producer raises; a note says how far the replay had come.
     """
     if speed != "max" and not 0 < speed < float("inf"):
         raise ValueError(f"speed is {speed!r}; expected 'max' or a number above 0")

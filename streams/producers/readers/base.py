@@ -251,3 +251,19 @@ def number_of(text: str, what: str, least: float = 0.0) -> float:
     if not least <= number < float("inf"):
         raise BadRowError(f"{what} is out of range")
     return number
+
+
+def whole_of(text: str, what: str, least: int = 0, most: int = 1_000_000_000) -> int:
+    """
+    A whole number from `least` to `most`.
+
+    Raises:
+        BadRowError: It is none; names `what`.
+    """
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise BadRowError(f"{what} is not a whole number") from error
+    if not least <= number <= most:
+        raise BadRowError(f"{what} is out of range")
+    return number

@@ -17,9 +17,9 @@ from streams.producers.readers.base import (
     Made,
     Origin,
     Report,
-    number_of,
     rows_of,
     spread,
+    whole_of,
 )
 from streams.producers.readers.jalali import to_gregorian
 
@@ -56,14 +56,14 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             at = _moment(row["date"], review)
             published = ReviewPublished(
                 scale=5,
-                score=int(number_of(row["rating"], "rating", least=1)),
+                score=whole_of(row["rating"], "rating", least=1, most=5),
                 text=row["comment"] or None,
                 lang="fa",
                 product=row["app_package"] or None,
                 version=row["version_code"] or None,
                 store="cafebazaar",
-                likes=int(number_of(row["likes"], "likes")),
-                votes=int(number_of(row["total_votes"], "total_votes")),
+                likes=whole_of(row["likes"], "likes"),
+                votes=whole_of(row["total_votes"], "total_votes"),
                 edited=row["is_edited"] == "True",
             )
         except BadRowError as bad:

@@ -15,7 +15,17 @@ from streams.events.envelope import Data
 from streams.events.families.digital import OrderCancelled, OrderPlaced, PaymentSucceeded
 from streams.events.families.feedback import SurveyAnswered, SurveySent
 from streams.events.families.fulfilment import OrderDelivered, OrderDeliveryOverdue, OrderDispatched, PromiseMade
-from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, local_time, number_of, rows_of
+from streams.producers.readers.base import (
+    BadRowError,
+    DataSet,
+    Made,
+    Origin,
+    Report,
+    local_time,
+    number_of,
+    rows_of,
+    whole_of,
+)
 
 _ZONE = ZoneInfo("America/Sao_Paulo")
 _ORIGIN = Origin("olist")
@@ -239,7 +249,7 @@ def _reviews(path: Path, orders: dict[str, _Order], report: Report) -> Iterator[
         try:
             sent = local_time(row["review_creation_date"], _ZONE, "review_creation_date")
             answered = local_time(row["review_answer_timestamp"], _ZONE, "review_answer_timestamp")
-            score = int(number_of(row["review_score"], "review_score", least=1))
+            score = whole_of(row["review_score"], "review_score", least=1, most=5)
         except BadRowError as bad:
             report.drop(f"{path.name}: {bad}", number)
             continue

@@ -21,6 +21,7 @@ from streams.producers.readers.base import (
     number_of,
     rows_of,
     spread,
+    whole_of,
 )
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ _NEEDED = (
 def _events(path: Path, report: Report) -> Iterator[Made]:
     for number, row in rows_of(path, _NEEDED, report):
         try:
-            views = sum(int(number_of(row[kind], kind)) for kind in _KINDS)
+            views = sum(whole_of(row[kind], kind) for kind in _KINDS)
             length_s = sum(number_of(row[f"{kind}_Duration"], f"{kind}_Duration") for kind in _KINDS)
             weekend, bought = _choice(_BOOL, row, "Weekend"), _choice(_BOOL, row, "Revenue")
             returning = _choice(_VISITORS, row, "VisitorType")
