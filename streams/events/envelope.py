@@ -59,6 +59,7 @@ D = TypeVar("D", bound=type[Data])
 _events: Final[dict[str, type[Envelope]]] = {}
 _data: Final[dict[str, type[Data]]] = {}
 _names: Final[dict[type[Data], str]] = {}
+_versions: Final[dict[str, str]] = {}
 
 # Metrics asked from 0 to 10; all other ratings start at 1.
 ZERO_BASED_METRICS: Final = frozenset({"nps", "enps"})
@@ -67,9 +68,11 @@ REGISTERED_EVENTS: Final = MappingProxyType(_events)
 REGISTERED_DATA: Final = MappingProxyType(_data)
 
 
-def event(name: str) -> Callable[[D], D]:
+def event(name: str, version: str = "1-0-0") -> Callable[[D], D]:
     """
     Register a data struct as the content of the event type `name`.
+
+    `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one.
 
     Raises:
         ValueError: The name is taken: a type is listed once.
@@ -93,9 +96,20 @@ def event(name: str) -> Callable[[D], D]:
         _events[name] = whole
         _data[name] = data
         _names[data] = name
+        _versions[name] = version
         return data
 
     return register
+
+
+def version_of(name: str) -> str:
+    """
+    Give the current schema version of an event type.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    return _versions[name]
 
 
 def new_event(

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from streams.events.envelope import Data, event
-from streams.events.scalars import Label, Percent, Polarity, Share
+from streams.events.scalars import Days, Label, Percent, Polarity, Share
 
 
 @event("cx.sentiment.scored")
@@ -41,7 +41,7 @@ class ChurnScored(Data, frozen=True, kw_only=True):
     """A customer's probability to leave was estimated."""
 
     risk: Share
-    horizon_d: float | None = None
+    horizon_d: Days | None = None
     model: Label | None = None
 
 

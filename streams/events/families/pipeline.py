@@ -3,7 +3,7 @@
 from typing import Literal
 
 from streams.events.envelope import Data, event
-from streams.events.scalars import Count, Label, Seconds, Time
+from streams.events.scalars import Count, Label, Number, Seconds, Time
 
 
 @event("cx.pipeline.schema_violated")
@@ -52,7 +52,7 @@ class PipelineKpiComputed(Data, frozen=True, kw_only=True):
     """A KPI was computed."""
 
     kpi: Label
-    value: float | None = None
+    value: Number | None = None
     n: Count | None = None
 
 

@@ -1,0 +1,148 @@
+"""The AsyncAPI 3.0 document: which topic carries what, for people and tools that want to send or listen."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from streams.events.refusal import REASONS
+from streams.events.touchpoints import CHANNELS
+
+_JSON: Final = "application/cloudevents+json; charset=utf-8"
+_TEXT: Final = {"type": "string"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_NUMBER: Final = {"type": ["number", "null"]}
+_SECONDS: Final = {"type": "number", "description": "Unix seconds"}
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes equal parts out in full: not every reader of AsyncAPI follows YAML aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def document(schemas: Mapping[str, str]) -> str:
+    """
+    Write the document as YAML.
+
+    `schemas` gives the path of each event type's schema, seen from the document.
+    """
+    text: str = yaml.dump(_document(schemas), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+    return "# Generated from the event types; do not edit.\n" + text
+
+
+def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
+    events = {_name(event_type): _message(event_type, path) for event_type, path in schemas.items()}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "CX Streams",
+            "version": "1.0.0",
+            "description": "Touchpoint events in, customer-experience KPIs out.",
+        },
+        "defaultContentType": _JSON,
+        "channels": {
+            "touchpoints": {
+                "address": "cx.touchpoints.{channel}",
+                "title": "Touchpoint events, one topic per channel",
+                "description": "Keyed by subject, so that the events of one customer keep their order.",
+                "parameters": {"channel": {"enum": list(CHANNELS), "description": "where the customer was met"}},
+                "messages": {name: _reference(f"components/messages/{name}") for name in events},
+            },
+            "dead_letters": {
+                "address": "cx.dead_letters",
+                "title": "Refused records",
+                "description": "Keyed by topic/partition/offset. One that comes twice is the same one.",
+                "messages": {"dead_letter": _reference("components/messages/dead_letter")},
+            },
+            "kpis": {
+                "address": "cx.kpis",
+                "title": "KPI values",
+                "description": "Values are cumulative and revisioned: one that comes twice replaces itself.",
+                "messages": {"kpi_record": _reference("components/messages/kpi_record")},
+            },
+        },
+        "operations": {
+            "take_in": _operation("receive", "touchpoints", "Validate, deduplicate and measure what channels report"),
+            "refuse": _operation("send", "dead_letters", "Say what was refused, and why"),
+            "publish": _operation("send", "kpis", "Publish what was measured"),
+        },
+        "components": {"messages": {**events, "dead_letter": _dead_letter(), "kpi_record": _kpi_record()}},
+    }
+
+
+def _reference(path: str) -> dict[str, str]:
+    return {"$ref": f"#/{path}"}
+
+
+def _operation(action: str, channel: str, summary: str) -> dict[str, Any]:
+    return {"action": action, "channel": _reference(f"channels/{channel}"), "summary": summary}
+
+
+def _message(event_type: str, path: str) -> dict[str, Any]:
+    return {"name": event_type, "contentType": _JSON, "payload": {"$ref": f"./{path}"}}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _dead_letter() -> dict[str, Any]:
+    payload = _object(
+        {
+            "topic": _TEXT,
+            "partition": _COUNT,
+            "offset": _COUNT,
+            "reason": {"type": "string", "enum": list(REASONS)},
+            "path": {"type": "string", "description": "the field, such as data.score; empty: the record as a whole"},
+            "got": _TEXT,
+            "expected": _TEXT,
+            "message": _TEXT,
+            "payload": {"type": "string", "contentEncoding": "base64", "description": "the bytes as sent"},
+            "code_version": _TEXT,
+            "at": _SECONDS,
+        }
+    )
+    return {"name": "dead_letter", "contentType": "application/json", "payload": payload}
+
+
+def _kpi_record() -> dict[str, Any]:
+    series = {"kpi": _TEXT, "labels": {"type": "object", "additionalProperties": _TEXT}}
+    minute = _object(
+        {
+            **series,
+            "minute": {**_SECONDS, "description": "start of the minute, Unix seconds"},
+            "part": _COUNT,
+            "revision": _COUNT,
+            "n": _COUNT,
+            "fields": {"type": "array", "items": {"type": "integer"}},
+            "bins": {"type": "object", "additionalProperties": {"type": "integer"}},
+        }
+    )
+    value = _object(
+        {
+            **series,
+            "window": {"type": "string", "enum": ["1m", "5m", "15m", "1h", "24h", "total"]},
+            "at": {**_SECONDS, "description": "end of the window, Unix seconds"},
+            "value": {**_NUMBER, "description": "null where nothing was observed, never 0 instead"},
+            "n": _COUNT,
+            "lo": {**_NUMBER, "description": "lower end of the 95 % interval"},
+            "hi": {**_NUMBER, "description": "upper end of the 95 % interval"},
+            "definition": _TEXT,
+            "maturity": {"type": "string", "enum": ["open", "closed"]},
+            "revision": _COUNT,
+        }
+    )
+    payload = _object(
+        {"at": _SECONDS, "minutes": {"type": "array", "items": minute}, "values": {"type": "array", "items": value}}
+    )
+    return {"name": "kpi_record", "contentType": "application/json", "payload": payload}
+
+
+def _name(event_type: str) -> str:
+    return event_type.removeprefix("cx.").replace(".", "_")
