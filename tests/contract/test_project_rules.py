@@ -157,9 +157,10 @@ def missing_command(words: list[str]) -> str:
     for word in words:
         if not isinstance(command, click.Group):
             return ""
-        if word not in command.commands:
+        found = command.get_command(click.Context(command), word)
+        if found is None:
             return word
-        command = command.commands[word]
+        command = found
     return ""
 
 
