@@ -9,7 +9,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -20,7 +20,6 @@ from uuid import UUID, uuid5
 import msgspec
 
 from streams.events.types import EVENT_TYPES, data_fields
-from streams.producers.delivery import FlushReport
 from streams.producers.readers.base import Touch
 
 RUN = 2_000
@@ -32,13 +31,29 @@ _TIME_FIELDS: Final = {
 }
 
 
+class Deliveries(Protocol):
+    """What became of events since a producer was last asked; the `FlushReport` of `TouchpointProducer` is one."""
+
+    @property
+    def delivered(self) -> int:
+        """How many reached the broker."""
+
+    @property
+    def undelivered(self) -> Sequence[object]:
+        """Those that were given up."""
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """Why they were given up: how many by reason."""
+
+
 class Sender(Protocol):
     """What a replay needs of a producer, such as `TouchpointProducer` without `on_delivery`."""
 
     def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
         """Queue an event."""
 
-    def flush(self, timeout_s: float = 30.0) -> FlushReport:
+    def flush(self, timeout_s: float = 30.0) -> Deliveries:
         """Wait for what is queued, and tell what became of it since the last call."""
 
 
@@ -114,7 +129,8 @@ def replay(
 
     Raises:
         ValueError: `speed` or `repeat` is not positive, or `shuffle_within_s` is negative.
-        BufferFullError, ProducerClosedError, EventTooLargeError: As the producer raises; a note says how far the replay had come.
+        BufferFullError, ProducerClosedError, EventTooLargeError: As the producer raises them;
+            a note says how far the replay had come.
     """
     if speed != "max" and not 0 < speed < float("inf"):
         raise ValueError(f"speed is {speed!r}; expected 'max' or a number above 0")
@@ -202,7 +218,7 @@ class _Run:
             self.by_channel.update(map(itemgetter(1), touches))
             self._reached = touches[-1].time
 
-    def take(self, report: FlushReport) -> None:
+    def take(self, report: Deliveries) -> None:
         """Add what the producer tells since it was last asked."""
         self.delivered += report.delivered
         self.undelivered += len(report.undelivered)
