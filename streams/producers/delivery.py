@@ -261,7 +261,7 @@ class Outbox:
         """Give records to the client; return those of topics it knows nothing about yet."""
         refused: list[Parcel] = []
         absent: dict[str, str] = {}
-        producer = self._producer
+        producer: Any = self._producer
         for parcel in work:
             if parcel.topic in absent:
                 parcel.error = absent[parcel.topic]

@@ -26,7 +26,7 @@ TUNING_KEYS = frozenset({"linger_ms", "batch_size", "compression_type", "client_
 BOOTSTRAP_TIMEOUT_MS = 3_000
 
 
-class SubjectPartitioner(Partitioner):
+class SubjectPartitioner(Partitioner):  # type: ignore[misc]
     """
     The partition Kafka's Java client would choose (murmur2), remembered per key.
 

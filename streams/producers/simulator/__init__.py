@@ -1,0 +1,1 @@
+"""A simulated company: customers, journeys and troubles, told as events."""
