@@ -1,1 +1,20 @@
 """A simulated company: customers, journeys and troubles, told as events."""
+
+from streams.producers.simulator.emission import Emission, Flaws, emissions
+from streams.producers.simulator.running import Progress, Sender, pregenerate, recycled, run
+from streams.producers.simulator.scenario import Plan, holidays_of, simulate, simulated
+
+__all__ = [
+    "Emission",
+    "Flaws",
+    "Plan",
+    "Progress",
+    "Sender",
+    "emissions",
+    "holidays_of",
+    "pregenerate",
+    "recycled",
+    "run",
+    "simulate",
+    "simulated",
+]

@@ -29,7 +29,7 @@ VISITS: Final = 0.0350
 """How many begin per second, in a run of one event per second; measured, so that the sum of their events is one."""
 
 ORDERS: Final = 0.0036
-CASES: Final = 0.00035
+CASES: Final = 0.00014
 TICKETS: Final = 0.0008
 """How many come out of these, in the same measure."""
 
