@@ -94,6 +94,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _secret("clickhouse_password_file", self.clickhouse_password_file)
 
 
+def kpi_paths(settings: Settings) -> list[Path]:
+    """Return the files and folders with further KPI definitions."""
+    return [Path(part) for part in settings.kpis_path.split(os.pathsep) if part]
+
+
+def kafka_client_options(settings: Settings) -> dict[str, Any]:
+    """Return the security options of a kafka-python client."""
+    options: dict[str, Any] = {"security_protocol": settings.kafka_security}
+    if settings.kafka_security.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_user,
+            "sasl_plain_password": settings.kafka_password(),
+        }
+    if settings.kafka_security.endswith("SSL") and settings.kafka_ca_file:
+        options["ssl_cafile"] = settings.kafka_ca_file
+    return options
+
+
 def _secret(name: str, path: str) -> str:
     if not path:
         return ""

@@ -12,10 +12,6 @@ from streams.kpis.intervals import measure
 from streams.kpis.merge import Maturity, MinuteRow, ValueRow
 from streams.kpis.series import parse_series
 
-QUANTILE_LABEL = "quantile"
-"""Label that tells the quantiles of one KPI apart, e.g. `p90`."""
-
-
 class PublishedMinute(msgspec.Struct, frozen=True):
     """The accumulator of a series in one minute; the minute is the sum over its parts, newest revision of each."""
 
@@ -36,6 +32,8 @@ class PublishedValue(msgspec.Struct, frozen=True):
     kpi: str
     labels: dict[str, str]
     window: str
+    stat: str
+    """Which quantile, e.g. `p90`; empty for a KPI with one value."""
     at: int
     """End of the window, Unix seconds."""
     value: float | None
@@ -50,7 +48,7 @@ class PublishedValue(msgspec.Struct, frozen=True):
 
 
 def quantile_name(q: float) -> str:
-    """Return the label value of a quantile: 0.5 is `p50`, 0.999 is `p99.9`."""
+    """Return the name of a quantile: 0.5 is `p50`, 0.999 is `p99.9`."""
     return f"p{q * 100:g}"
 
 
@@ -85,13 +83,11 @@ class Publisher:
         definition = self._catalogue[kpi]
         for q in definition.quantiles or (0.5,):
             value, n, lo, hi = measure(definition.aggregator, row.acc, definition.scale, unit=definition.unit, q=q)
-            named = dict(labels)
-            if definition.quantiles:
-                named[QUANTILE_LABEL] = quantile_name(q)
             yield PublishedValue(
                 kpi,
-                named,
+                dict(labels),
                 row.window,
+                quantile_name(q) if definition.quantiles else "",
                 row.at,
                 value,
                 n,

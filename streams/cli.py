@@ -1,0 +1,60 @@
+"""The command `cx`: one door to everything, thin over the packages. Exit codes: 0 done, 1 not right, 2 wrong usage."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from streams import __version__
+from streams.settings import ConfigError
+
+# Command → module that defines it, and its help: modules are imported when used, so that `cx --help` is instant.
+_COMMANDS = {
+    "up": ("streams.commands.up", "Run everything here: broker, ClickHouse, worker, traffic, live view."),
+    "worker": ("streams.commands.worker", "Run one worker against the configured Kafka and ClickHouse."),
+    "topics": ("streams.commands.worker", "Create the topics, or check them."),
+    "simulate": ("streams.commands.traffic", "Produce realistic traffic of all four channels."),
+    "replay": ("streams.commands.traffic", "Produce the events of a data set or of a JSONL file."),
+    "migrate": ("streams.commands.store", "Bring the ClickHouse schema up to date."),
+    "query": ("streams.commands.store", "Ask ClickHouse: SQL, or a KPI over a window."),
+    "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
+    "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
+    "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
+    "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
+    "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when the command is used; configuration errors end with exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as exc:
+            click.echo(f"configuration refused:\n{exc}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="cx")
+def main() -> None:
+    """Live customer-experience KPIs from touchpoint events.
+
+    Settings come from cx.toml and from CX_* in the environment; see README.md.
+    """

@@ -1,0 +1,1 @@
+"""The commands of `cx`, by what they work on."""

@@ -1,0 +1,152 @@
+"""`cx kpis`, `cx schemas`, `cx test`: the definitions and whether they hold."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from streams.kpis.blocks import CatalogueError
+from streams.kpis.catalogue import Catalogue
+from streams.settings import kpi_paths, load
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> None:
+    """Run the tests (arguments go to pytest)."""
+    from streams.bootstrap import run_tests  # noqa: PLC0415
+
+    sys.exit(run_tests(list(arguments)))
+
+
+@click.group()
+def kpis() -> None:
+    """List, show and check KPI definitions.
+
+    The built-in ones, and those of the setting kpis_path (CX_KPIS_PATH).
+    """
+
+
+def _catalogue() -> Catalogue:
+    try:
+        return Catalogue.load(kpi_paths(load()))
+    except CatalogueError as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(1)
+
+
+@kpis.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def kpis_list(*, as_json: bool) -> None:
+    """List all KPIs."""
+    catalogue = _catalogue()
+    if as_json:
+        rows = [
+            {
+                "id": k.id,
+                "name": k.name,
+                "unit": k.unit,
+                "class": k.class_,
+                "aggregator": k.aggregator,
+                "owner": k.owner,
+                "groupings": k.groupings,
+                "definition": k.definition_id,
+            }
+            for k in catalogue
+        ]
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    width = max(len(kpi.id) for kpi in catalogue)
+    for kpi in catalogue:
+        click.echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
+
+
+@kpis.command("show")
+@click.argument("kpi_id")
+def kpis_show(kpi_id: str) -> None:
+    """Show one definition."""
+    try:
+        kpi = _catalogue()[kpi_id]
+    except KeyError as exc:
+        click.echo(exc.args[0], err=True)
+        sys.exit(1)
+    click.echo(f"{kpi.id}: {kpi.name} [{kpi.definition_id}]\n  {kpi.question}")
+    for label, value in (
+        ("formula", kpi.formula),
+        ("source", kpi.source),
+        ("owner", kpi.owner),
+        ("unit", f"{kpi.unit}, {kpi.direction} is better" if kpi.direction != "none" else kpi.unit),
+        ("class", f"{kpi.class_}, {kpi.maturity}"),
+        ("aggregator", kpi.aggregator),
+        ("events", ", ".join(sorted(kpi.event_types))),
+        ("groupings", "; ".join(" × ".join(group) or "overall" for group in kpi.groupings)),
+        ("shown from", f"n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"),
+        ("params", ", ".join(f"{key} = {value}" for key, value in kpi.params.items()) or "none"),
+    ):
+        click.echo(f"  {label:11} {value}")
+
+
+@kpis.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def kpis_check(paths: tuple[Path, ...]) -> None:
+    """Check definitions: the configured ones, and those in PATHS beside the built-in ones."""
+    try:
+        catalogue = Catalogue.load(paths or kpi_paths(load()))
+    except CatalogueError as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(1)
+    click.echo(f"{len(catalogue)} KPI definitions, all sound")
+
+
+@kpis.command("docs")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/KPIS.md is not what would be written.")
+def kpis_docs(*, check: bool) -> None:
+    """Write docs/KPIS.md from the built-in definitions."""
+    from streams.kpis.docs import page  # noqa: PLC0415
+
+    target, text = ROOT / "docs" / "KPIS.md", page(Catalogue.load())
+    if not check:
+        target.write_text(text, encoding="utf-8")
+    elif target.read_text(encoding="utf-8") != text:
+        click.echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
+        sys.exit(1)
+
+
+@click.group()
+def schemas() -> None:
+    """Generate and check the event schemas."""
+
+
+@schemas.command("generate")
+def schemas_generate() -> None:
+    """Write schemas/ from the event types."""
+    from streams.events.schemas import write  # noqa: PLC0415
+
+    for line in write(ROOT):
+        click.echo(line)
+
+
+@schemas.command("check")
+@click.option("--base", help="Git revision whose published schemas must not be broken.")
+def schemas_check(base: str | None) -> None:
+    """Check that schemas/ is up to date, its examples hold, and nothing published is broken."""
+    from streams.events.schemas import problems  # noqa: PLC0415
+
+    found = problems(ROOT, base)
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        sys.exit(1)
+    click.echo("schemas are up to date and compatible")
+
+
+@schemas.command("list")
+def schemas_list() -> None:
+    """List the event types with their schema files."""
+    from streams.events.schemas import schema_paths  # noqa: PLC0415
+
+    for name, path in schema_paths().items():
+        click.echo(f"{name:32} {path}")

@@ -1,0 +1,63 @@
+"""What the embedded run shows of itself: the worker's metrics and the newest KPI values."""
+
+import urllib.error
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """Totals of one worker process since it started."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Records by outcome, and `read`."""
+    channels: dict[str, int] = field(default_factory=dict)
+    """Records read by channel."""
+    lag: dict[str, int] = field(default_factory=dict)
+    """Unfinished records by topic."""
+    pending: int = 0
+    """Open minutes not yet published."""
+    stopped: tuple[str, ...] = ()
+    """Source partitions whose breaker is open."""
+    cpu_s: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all it was given is finished."""
+        return bool(self.lag) and not any(self.lag.values()) and not self.pending
+
+
+def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
+    """Ask a worker for its metrics; None while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=TIMEOUT_S) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, OSError):
+        return None
+    outcomes: Counter[str] = Counter()
+    channels: Counter[str] = Counter()
+    lag: Counter[str] = Counter()
+    pending, cpu_s, stopped = 0, 0.0, []
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels, value = sample.labels, sample.value
+            match sample.name:
+                case "cx_records_total":
+                    outcomes[labels["outcome"]] += int(value)
+                case "cx_records_read_total":
+                    outcomes["read"] += int(value)
+                    channels[labels["channel"]] += int(value)
+                case "cx_lag_records":
+                    lag[labels["topic"]] += int(value)
+                case "cx_pending_outputs":
+                    pending += int(value)
+                case "cx_breaker_open" if value:
+                    stopped.append(f"{labels['channel']}/{labels['partition']}")
+                case "process_cpu_seconds_total":
+                    cpu_s = value
+    return WorkerState(dict(outcomes), dict(channels), dict(lag), pending, tuple(stopped), cpu_s)
