@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from streams.local.broker import BrokerError, EmbeddedBroker
-from tests.harness.kafka import KafkaBroker, KafkaUnavailable, require_or_skip
+from tests.harness.kafka import KafkaBroker, KafkaUnavailableError, require_or_skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     try:
         broker.start()
-    except KafkaUnavailable as exc:
+    except KafkaUnavailableError as exc:
         require_or_skip(str(exc))
     yield Broker("kafka", broker.bootstrap)
     broker.stop()

@@ -15,6 +15,7 @@ from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.lane import Assignment, Lane
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.engine.state import FencedTable
+from streams.engine.watchdog import Limits, Watchdog
 
 #: Bytes of one record, at most: a packed block of raw events has to fit.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
@@ -24,7 +25,9 @@ SAFE_DEFAULTS: dict[str, Any] = {
     "agent_supervisor": CrashingSupervisor,
     "autodiscover": False,
     "broker_commit_interval": 1.0,
-    "broker_session_timeout": 30.0,
+    "broker_heartbeat_interval": 2.0,
+    "broker_rebalance_timeout": 30.0,
+    "broker_session_timeout": 12.0,
     "broker_request_timeout": 60.0,
     "consumer_auto_offset_reset": "earliest",
     "consumer_max_fetch_size": 2 * 1024 * 1024,
@@ -52,6 +55,7 @@ class BatchApp(faust.App):
         id: Consumer group and prefix of the changelog topics.
         brokers: Bootstrap servers, `host:port`, separated by commas.
         partitions: Partitions of every topic and changelog: equal, so that they move together.
+        limits: When the watchdog ends the process.
         options: Faust settings that replace or extend `SAFE_DEFAULTS`.
 
     Attributes:
@@ -59,20 +63,26 @@ class BatchApp(faust.App):
     """
 
     #: Seconds the agents have to finish their work before partitions are given away.
-    finish_timeout_s = 10.0
+    finish_timeout_s = 6.0
 
-    def __init__(self, id: str, *, brokers: str, partitions: int, **options: Any) -> None:  # noqa: A002
+    def __init__(self, id: str, *, brokers: str, partitions: int, limits: Limits | None = None, **options: Any) -> None:  # noqa: A002
         self.batch_topics: set[str] = set()
         self.lanes: list[Lane] = []
         self.fenced_tables: list[FencedTable] = []
         self.live_generation: int | None = None
         self.failure: BaseException | None = None
+        self.watchdog = Watchdog(self, limits or Limits())
         self._assigned_in_rebalance = 0
         urls = ";".join(f"kafka://{server.strip()}" for server in brokers.split(","))
         super().__init__(id, broker=urls, topic_partitions=partitions, **{**SAFE_DEFAULTS, **options})
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    async def on_start(self) -> None:
+        """Have the worker watched from its first moment: the first recovery is where most of them hang."""
+        await super().on_start()
+        self.watchdog.start()
 
     # Declaring
 

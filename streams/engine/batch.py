@@ -113,16 +113,9 @@ class RecordBatch:
 class BatchSchema(faust.Schema[Any, Any]):
     """Hands the batch to the agent as it is: Faust's conductor must not decode anything."""
 
-    def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> None:
+    def loads_key(self, app: Any, message: Any, **_options: Any) -> None:
         """A batch has no key."""
 
-    def loads_value(  # Faust calls it with these names
-        self,
-        app: Any,
-        message: Any,
-        *,
-        loads: Any = None,
-        serializer: Any = None,  # noqa: ARG002
-    ) -> Any:
+    def loads_value(self, app: Any, message: Any, **_options: Any) -> Any:  # noqa: ARG002
         """The message's value is the batch."""
         return message.value

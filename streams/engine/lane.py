@@ -55,6 +55,7 @@ class Lane:
         topics: Names of the topics.
         stall_limit_s: See `BatchApp.lane`.
         assignment: The live assignment, `None` while partitions move or `on_assigned` is running.
+        held: Partitions the agent has stopped on purpose, see `hold`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Lane:
         self.topics = topics
         self.stall_limit_s = stall_limit_s
         self.assignment: Assignment | None = None
+        self.held: frozenset[TP] = frozenset()
         self._app = app
         self._assigned: OnAssigned | None = None
         self._finish: OnFinish | None = None
@@ -108,6 +110,10 @@ class Lane:
             batch.release()
         return sum(self._app.batch_consumer.ack_batch(batch) for batch in batches)
 
+    def hold(self, tp: TP) -> None:
+        """Declare that `tp` is stopped on purpose until it is assigned anew: the watchdog lets it wait."""
+        self.held |= {tp}
+
     def lag(self, topic: str, partition: int) -> int | None:
         """Records between the last one given to the agent and the end of the partition.
 
@@ -146,6 +152,7 @@ class Lane:
     def end(self) -> None:
         """The assignment is over."""
         self.assignment = None
+        self.held = frozenset()
         self._wake()
 
     def _wake(self) -> None:

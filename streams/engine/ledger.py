@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 
 from faust.types import TP
@@ -88,15 +88,15 @@ class Ledger:
         else:
             self._committable_since.pop(tp, None)
 
-    def oldest_unacked_s(self, topics: Iterable[str]) -> float:
-        """Seconds the oldest unacknowledged batch of `topics` has waited; 0 when there is none."""
+    def oldest_unacked_s(self, topics: Iterable[str], but: Collection[TP] = ()) -> float:
+        """Seconds the oldest unacknowledged batch of `topics` has waited, `but` some partitions; 0 if none."""
         wanted = set(topics)
         oldest = min(
             (
                 entry.delivered_at
-                for tp, entries in self._entries.items()
-                if tp.topic in wanted
-                for entry in entries
+                for tp, entries in list(self._entries.items())
+                if tp.topic in wanted and tp not in but
+                for entry in list(entries)
                 if not entry.acked
             ),
             default=None,
@@ -105,7 +105,7 @@ class Ledger:
 
     def oldest_uncommitted_s(self) -> float:
         """Seconds since an acknowledged head could have been committed; 0 when none waits."""
-        since = min(self._committable_since.values(), default=None)
+        since = min(list(self._committable_since.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
     def clear(self) -> None:

@@ -21,7 +21,7 @@ START_TIMEOUT_S = 60
 _JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
-class KafkaUnavailable(Exception):
+class KafkaUnavailableError(Exception):
     """This machine cannot run Apache Kafka; the text says what is missing."""
 
 
@@ -36,7 +36,7 @@ def jars() -> Path:
     """Folder with the broker's jars, fetched by Maven on first use and kept in the user's cache."""
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
-            raise KafkaUnavailable(f"no `{tool}` on PATH: Apache Kafka is started from Maven artifacts")
+            raise KafkaUnavailableError(f"no `{tool}` on PATH: Apache Kafka is started from Maven artifacts")
     pom = POM.read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cx-streams"
     ready = cache / f"kafka-{hashlib.sha256(pom).hexdigest()[:12]}"
@@ -48,11 +48,13 @@ def jars() -> Path:
         fetched = Path(work) / "jars"
         command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
         try:
-            run = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S)
+            run = subprocess.run(
+                command, check=False, cwd=work, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S
+            )
         except subprocess.TimeoutExpired as exc:
-            raise KafkaUnavailable(f"Maven did not fetch Kafka within {FETCH_TIMEOUT_S} s") from exc
+            raise KafkaUnavailableError(f"Maven did not fetch Kafka within {FETCH_TIMEOUT_S} s") from exc
         if run.returncode != 0:
-            raise KafkaUnavailable(f"Maven could not fetch Kafka: {(run.stdout + run.stderr).strip()[-600:]}")
+            raise KafkaUnavailableError(f"Maven could not fetch Kafka: {(run.stdout + run.stderr).strip()[-600:]}")
         try:
             fetched.rename(ready)
         except OSError:
@@ -97,14 +99,16 @@ class KafkaBroker:
         """Format the storage, start the broker, and wait until it answers.
 
         Raises:
-            KafkaUnavailable: No jars, or the broker ended or did not answer; the text holds its log's end.
+            KafkaUnavailableError: No jars, or the broker ended or did not answer; the text holds its log's end.
         """
         classpath = f"{jars()}/*"
         cluster = "c" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
-        formatted = subprocess.run(["java", *_JVM, "-cp", classpath, *tool], capture_output=True, text=True)
+        formatted = subprocess.run(
+            ["java", *_JVM, "-cp", classpath, *tool], check=False, capture_output=True, text=True
+        )
         if formatted.returncode != 0:
-            raise KafkaUnavailable(f"Kafka could not format its storage: {formatted.stderr[-600:]}")
+            raise KafkaUnavailableError(f"Kafka could not format its storage: {formatted.stderr[-600:]}")
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 ["java", *_JVM, "-cp", classpath, "kafka.Kafka", str(self._config)],
@@ -117,7 +121,7 @@ class KafkaBroker:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise KafkaUnavailable(f"Kafka did not start: {self.log.read_text(errors='replace')[-1500:]}")
+                raise KafkaUnavailableError(f"Kafka did not start: {self.log.read_text(errors='replace')[-1500:]}")
             time.sleep(0.2)
 
     def _answers(self) -> bool:
