@@ -1,0 +1,89 @@
+"""Whatever bytes come: no exception, one outcome per record, and the same outcome among any neighbours."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.events import examples
+from streams.events.decode import Refusal, decode_batch, decode_one, encode
+from streams.events.refusal import REASONS
+from streams.events.types import EVENT_TYPES
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+VALUES = JSON | st.sampled_from(["", "x" * 200, "4", "۴", -1, 4.0, 10**30, 1e308, "2026-01-01T00:00:00Z", "web"])
+TYPES = st.sampled_from(sorted(EVENT_TYPES))
+
+
+def wire(value):
+    # Surrogates and NaN are written as they are: the decoder has to cope.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def mutated(draw):
+    """A good record of any type with some fields replaced, removed or added."""
+    record = json.loads(json.dumps(examples.good(draw(TYPES))[draw(st.sampled_from(["minimal", "full"]))]))
+    for _ in range(draw(st.integers(0, 3))):
+        part = draw(st.sampled_from([record, record.get("data")]))
+        if not isinstance(part, dict):
+            continue
+        name = draw(st.sampled_from(sorted(part)) | st.text(max_size=8)) if part else draw(st.text(max_size=8))
+        if draw(st.booleans()):
+            part[name] = draw(VALUES)
+        else:
+            part.pop(name, None)
+    return wire(record)
+
+
+@st.composite
+def damaged(draw):
+    """A good record with some bytes cut out, doubled or replaced."""
+    value = wire(examples.good(draw(TYPES))["minimal"])
+    start = draw(st.integers(0, len(value)))
+    end = draw(st.integers(start, min(len(value), start + 12)))
+    return value[:start] + draw(st.binary(max_size=6) | st.just(value[start:end] * 2)) + value[end:]
+
+
+RECORDS = st.binary(max_size=60) | JSON.map(wire) | mutated() | damaged() | st.none()
+
+
+@settings(max_examples=400)
+@given(st.lists(RECORDS, max_size=8))
+def test_every_record_has_one_outcome_and_its_neighbours_do_not_matter(values):
+    events, refusals = decode_batch(values)
+
+    assert len(events) == len(values)
+    assert [refusal.index for refusal in refusals] == [n for n, event in enumerate(events) if event is None]
+    for index, value in enumerate(values):
+        alone = decode_one(value)
+        if isinstance(alone, Refusal):
+            assert events[index] is None
+        else:
+            assert events[index] == alone
+
+
+@settings(max_examples=600)
+@given(mutated() | damaged())
+def test_every_refusal_is_explained_by_a_reason_of_the_list(value):
+    refusal = decode_one(value)
+
+    if isinstance(refusal, Refusal):
+        assert refusal.reason in REASONS
+        assert refusal.reason != "invalid", (refusal, value)
+        assert len(refusal.got) <= 200
+        assert len(refusal.message) <= 400
+        json.dumps(refusal.message).encode()
+        refusal.got.encode()
+
+
+@given(mutated())
+def test_what_was_accepted_can_be_sent_again(value):
+    event = decode_one(value)
+
+    if not isinstance(event, Refusal):
+        assert decode_one(encode(event)) == event
