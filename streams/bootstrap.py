@@ -254,7 +254,7 @@ def main(argv: list[str]) -> int:
         say(str(exc))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        say("interrupted: the same command starts again")
         return 130
     python = str(environment.python)
     return os.execv(python, [python, "-m", "streams", *argv])  # noqa: S606 - never returns
