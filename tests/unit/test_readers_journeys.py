@@ -226,6 +226,10 @@ def test_technion_ways_out_of_the_menu_and_of_the_queue(tmp_path):
     assert gone["A-2-9:10:00"] == gone["A-8-14:01:56"] == "abandoned"
     entered = {event["contactid"] for event in of_type(made, "cx.contact.queue_entered")}
     assert entered == set(gone)
+    # Answered at once is a wait of nothing; hung up at once is no wait.
+    passed = {event["contactid"]: event for event in of_type(made, "cx.contact.queue_left")}["A-3-10:00:00"]
+    assert (passed["data"]["reason"], passed["data"]["wait_s"]) == ("answered", 0)
+    assert passed["time"] == "1999-08-02T07:00:05Z"
     assert "A-7-13:27:13" not in gone
     assert report.dropped == {
         "PHANTOM: a virtual call, to be ignored": [6],

@@ -97,7 +97,8 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
     if wait_s < 0 or (served and at["ser_exit"] < at["ser_start"]):
         report.drop("a step of the call ends before it starts", number)
         return
-    queued = wait_s > 0
+    # An answered call that did not wait passed its queue in no time; a caller who gave up at once never was in it.
+    queued = served or wait_s > 0
     # A call that the bank made itself at the customer's wish, and that had to wait for its agent.
     direction: Literal["inbound", "outbound"] = "outbound" if topic == "TT" else "inbound"
     began = min(at["vru_entry"], at["vru_exit"])
@@ -106,13 +107,13 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
     if menu_s < 0:
         report.note("left the voice menu before entering it: no menu duration", number)
     else:
-        left = ContactIvrExited(duration_s=menu_s, outcome="queue" if served or queued else "contained")
+        left = ContactIvrExited(duration_s=menu_s, outcome="queue" if queued else "contained")
         yield made(left, at["vru_exit"], "ivr")
     if queued:
-        yield made(ContactQueueEntered(queue=topic, topic=topic), at["q_start"], "queue")
+        entered, gone = (at["q_start"], at["q_exit"]) if at["q_start"] else (at["vru_exit"], at["vru_exit"])
+        yield made(ContactQueueEntered(queue=topic, topic=topic), entered, "queue")
         reason: Literal["answered", "abandoned"] = "answered" if served else "abandoned"
-        gone = ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s)
-        yield made(gone, at["q_exit"], "queue")
+        yield made(ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s), gone, "queue")
     if served:
         yield from _service(row, at, made, number, report)
     elif row["ser_start"] != _NEVER:
