@@ -52,7 +52,7 @@ def damaged(draw):
 RECORDS = st.binary(max_size=60) | JSON.map(wire) | mutated() | damaged() | st.none()
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(RECORDS, max_size=8))
 def test_every_record_has_one_outcome_and_its_neighbours_do_not_matter(values):
     events, refusals = decode_batch(values)
@@ -67,7 +67,7 @@ def test_every_record_has_one_outcome_and_its_neighbours_do_not_matter(values):
             assert events[index] == alone
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(mutated() | damaged())
 def test_every_refusal_is_explained_by_a_reason_of_the_list(value):
     refusal = decode_one(value)
@@ -81,6 +81,7 @@ def test_every_refusal_is_explained_by_a_reason_of_the_list(value):
         refusal.got.encode()
 
 
+@settings(deadline=None)
 @given(mutated())
 def test_what_was_accepted_can_be_sent_again(value):
     event = decode_one(value)
