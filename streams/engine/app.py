@@ -59,6 +59,8 @@ class BatchApp(faust.App):
         options: Faust settings that replace or extend `SAFE_DEFAULTS`.
 
     Attributes:
+        generation: Counts the assignments of this process. The broker's own number will not do: a static
+            member that rejoins gets the same one again.
         live_generation: Assignment whose results may be written; `None` while partitions move.
     """
 
@@ -69,6 +71,7 @@ class BatchApp(faust.App):
         self.batch_topics: set[str] = set()
         self.lanes: list[Lane] = []
         self.fenced_tables: list[FencedTable] = []
+        self.generation = 0
         self.live_generation: int | None = None
         self.failure: BaseException | None = None
         self.watchdog = Watchdog(self, limits or Limits())
@@ -162,6 +165,7 @@ class BatchApp(faust.App):
 
     def begin_recovery(self, assigned: set[TP]) -> None:
         """A new assignment is known; its tables are not yet read."""
+        self.generation += 1
         self._assigned_in_rebalance = self.rebalancing_count
         for table in self.fenced_tables:
             table.keep_only({tp.partition for tp in assigned if tp.topic == table.changelog})
@@ -173,7 +177,7 @@ class BatchApp(faust.App):
             self.log.info("Recovery ended for an assignment that is already being revoked")
             return
         super().on_rebalance_end()
-        self.live_generation = self.consumer_generation_id
+        self.live_generation = self.generation
         owned: dict[str, set[int]] = {}
         for tp in self.consumer.assignment():
             owned.setdefault(tp.topic, set()).add(tp.partition)

@@ -20,7 +20,7 @@ class RecordBatch:
         offsets: Offset of each value: a `range`, or a list where the log has holes.
         max_timestamp_ms: Largest broker timestamp in the batch, milliseconds since 1970.
         nbytes: Size of the fetched data before decompression.
-        generation: Assignment the batch belongs to; a batch of an older one must not be processed.
+        generation: Assignment the batch belongs to; batches of an older one must not be processed.
     """
 
     __slots__ = (

@@ -59,32 +59,33 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
         # The wait above may span a whole rebalance, and the fetch below may too: a batch belongs to
-        # the generation that asked for it, and is dropped when another one has begun meanwhile.
-        generation = self.app.consumer_generation_id
+        # the assignment that asked for it, and is dropped when another one has begun meanwhile.
+        generation, member_generation = self.app.generation, self.app.consumer_generation_id
         fetched: Any = await self._thread.getmany(self._fetchable(), timeout)
         changelogs = self.app.tables.changelog_topics
         for tp, records in fetched.items():
             if isinstance(records, RecordBatch):
-                batch = self.ledger.accept(records) if self._delivers(tp, generation) else None
+                batch = self.ledger.accept(records) if self._delivers(tp, generation, member_generation) else None
                 if batch is not None:
-                    yield tp, self._batch_message(batch, generation)
+                    batch.generation = generation
+                    yield tp, self._batch_message(batch, member_generation)
                 continue
             wanted = latest_per_key(records) if tp.topic in changelogs else records
             for record in wanted:
-                if not self._delivers(tp, generation):
+                if not self._delivers(tp, generation, member_generation):
                     break
                 yield tp, self._to_message(tp, record)
 
-    def _delivers(self, tp: TP, generation: int) -> bool:
+    def _delivers(self, tp: TP, generation: int, member_generation: int) -> bool:
         return (
             self.flow_active
             and not self.should_stop
-            and generation == self.app.consumer_generation_id
+            and generation == self.app.generation
+            and member_generation == self.app.consumer_generation_id
             and (tp in self._active_partitions or tp in self._buffered_partitions)
         )
 
-    def _batch_message(self, batch: RecordBatch, generation: int) -> ConsumerMessage:
-        batch.generation = generation
+    def _batch_message(self, batch: RecordBatch, member_generation: int) -> ConsumerMessage:
         batch.on_release(self._released)
         self.app.monitor.track_tp_end_offset(batch.tp, self.highwater(batch.tp))
         return ConsumerMessage(
@@ -100,7 +101,7 @@ class BatchConsumer(driver.Consumer):
             0,
             batch.nbytes,
             batch.tp,
-            generation_id=generation,
+            generation_id=member_generation,
         )
 
     def _released(self, tp: TP) -> None:
@@ -116,7 +117,7 @@ class BatchConsumer(driver.Consumer):
 
     def ack_batch(self, batch: RecordBatch) -> bool:
         """Mark `batch` as done; False, and without effect, when its assignment is gone."""
-        return batch.generation == self.app.consumer_generation_id and self.ledger.ack(batch)
+        return batch.generation == self.app.generation and self.ledger.ack(batch)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         batch_topics = self.app.batch_topics

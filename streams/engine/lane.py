@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The partitions a worker owns in one generation of its consumer group.
+    """The partitions a worker owns, from one rebalance to the next.
 
     Attributes:
-        generation: Number the broker gave to this distribution of partitions.
+        generation: Counts the assignments of this process.
         partitions: Owned partitions by topic, for the topics of one lane, in ascending order.
     """
 

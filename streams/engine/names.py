@@ -1,0 +1,41 @@
+"""The names of all topics, derived from one prefix."""
+
+from dataclasses import dataclass
+
+CHANNELS = ("web", "app", "store", "call_center")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topics of one installation; every one has the same number of partitions."""
+
+    prefix: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Touchpoint topics, one per channel."""
+        return tuple(f"{self.prefix}.touchpoints.{channel}" for channel in CHANNELS)
+
+    @property
+    def partials(self) -> str:
+        """KPI deltas of frozen ranges, partitioned by KPI."""
+        return f"{self.prefix}.kpi.partials"
+
+    @property
+    def blocks(self) -> str:
+        """Raw payloads and outcomes of frozen ranges."""
+        return f"{self.prefix}.blocks"
+
+    @property
+    def kpis(self) -> str:
+        """Rolling KPI values and minute totals."""
+        return f"{self.prefix}.kpis"
+
+    @property
+    def dead_letters(self) -> str:
+        """Refused records with the reason."""
+        return f"{self.prefix}.dead_letters"
+
+    def channel_of(self, topic: str) -> str:
+        """Return the channel of a touchpoint topic."""
+        return topic.removeprefix(f"{self.prefix}.touchpoints.")
