@@ -20,7 +20,7 @@ from streams import cli, settings
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("cx-streams:")}
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 NAMED = pytest.mark.parametrize("name", SERVICES)
 
@@ -67,6 +67,13 @@ def test_servers_have_the_versions_that_the_tests_run_on() -> None:
     engine = re.search(r"^chdb-core==(\d+\.\d+)", (ROOT / "requirements-local.lock").read_text(), re.MULTILINE)
     assert engine
     assert SERVICES["clickhouse"]["image"].startswith(f"clickhouse/clickhouse-server:{engine[1]}.")
+
+
+def test_one_service_builds_the_image_that_no_registry_has() -> None:
+    """Two builds of one tag race; an image of ours that is missing must be built, never looked for elsewhere."""
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["worker"]
+    assert (ROOT / SERVICES["worker"]["build"]["dockerfile"]) == DOCKERFILE
+    assert all(service["pull_policy"] == "never" for service in OURS.values())
 
 
 @NAMED
