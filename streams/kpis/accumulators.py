@@ -7,6 +7,7 @@ and subtracting what was added leaves what was there before. Measured values bec
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import floor
 from typing import Final, TypeAlias
 
@@ -23,6 +24,8 @@ FLAT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "nps": ("n", "promoters", "detractors"),
 }
 """Fields of the flat accumulators by aggregator; the first is always the number of answers or trials."""
+
+_WIDEST = max(map(len, FLAT_FIELDS.values()))
 
 QUANTILE: Final = "quantile"
 """The one aggregator that is kept in bins."""
@@ -68,6 +71,26 @@ def merge_acc(into: Acc, other: Acc) -> None:
             into[index] = into.get(index, 0) + count
     else:
         raise TypeError(f"cannot merge {type(other).__name__} into {type(into).__name__}")
+
+
+def add_all(sums: dict[int, Acc], contributions: Iterable[tuple[int, Acc]]) -> None:
+    """
+    Add accumulators to those of the same number; one that is new is copied.
+
+    Merges as `merge_acc`, with which it shares its errors; written out by width because this is where time goes.
+    """
+    for number, acc in contributions:
+        known = sums.get(number)
+        if known is None:
+            sums[number] = acc.copy()
+        elif type(known) is list and type(acc) is list and len(known) == len(acc) <= _WIDEST:
+            known[0] += acc[0]
+            if len(acc) > 1:
+                known[1] += acc[1]
+                if len(acc) > 2:
+                    known[2] += acc[2]
+        else:
+            merge_acc(known, acc)
 
 
 def subtract_acc(into: Acc, other: Acc) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from streams.kpis.accumulators import Acc, is_empty, merge_acc
+from streams.kpis.accumulators import Acc, add_all, is_empty
 from streams.kpis.admission import SHARD_BITS, Registry
 from streams.kpis.journal import (
     Marker,
@@ -32,7 +32,7 @@ from streams.kpis.journal import (
     read_back,
     series_record,
 )
-from streams.kpis.packing import merge_totals, pack, unpack
+from streams.kpis.packing import pack, unpack
 from streams.kpis.pages import Page, Pages
 from streams.kpis.partials import Partial
 from streams.kpis.watermarks import Watermarks
@@ -168,12 +168,8 @@ class MergeState:
                     f"{partial.source}: records {partial.first} to {partial.last} came at offset {offset},"
                     f" but those up to {applied} are counted"
                 )
-            if partial.deltas:
-                newest = max(partial.deltas)
-                if self._open.as_of is None or newest > self._open.as_of:
-                    self._open.advance(newest, self.pages)
-                for minute, series in partial.deltas.items():
-                    self._add(minute, series, offset)
+            for minute in sorted(partial.deltas, reverse=True):  # the newest first: open windows move on once
+                self._add(minute, partial.deltas[minute], offset)
             self._applied[partial.source] = partial.last
         self.watermarks.report(partial.source, partial.watermark, partial.caught_up)
         return True
@@ -274,20 +270,15 @@ class MergeState:
             if number is None:
                 number = self.registry.admit(key)
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
+        if by_shard and (self._open.as_of is None or minute > self._open.as_of):
+            self._open.advance(minute, self.pages)
         for shard, contributions in by_shard.items():
             page = self.pages.at(minute, shard, offset)
             if page.fence >= offset:  # saved, but perhaps not published before the crash
                 self._touch(page, [number for number, _ in contributions])
                 continue
-            pending = self._hold(page)
-            totals = page.open()
-            for number, acc in contributions:
-                pending.add(number)
-                known = totals.get(number)
-                if known is None:
-                    totals[number] = acc.copy()
-                else:
-                    merge_acc(known, acc)
+            self._hold(page).update(number for number, _ in contributions)
+            add_all(page.open(), contributions)
             page.fence, page.dirty = offset, True
             self._dirty[page] = None
             for windows in (self._open, self._closed):
@@ -330,7 +321,7 @@ class MergeState:
             base = self._bases.get(shard)
             totals = unpack(base) if base else {}
             for page in pages:
-                merge_totals(totals, page.read())
+                add_all(totals, page.read().items())
             self._tombstones += pages
             absorbed = [page.name for page in self._tombstones if page.shard == shard]
             self._bases[shard] = pack(totals, absorbed=absorbed)
@@ -345,8 +336,10 @@ class MergeState:
                 continue
             totals = page.open()
             outputs.minutes.extend(
-                MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
-                for number in page.pending or ()
+                [
+                    MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
+                    for number in page.pending or ()
+                ]
             )
             page.pending = None
             del self._unpublished[page]
@@ -358,6 +351,7 @@ class MergeState:
             return
         names, at = self.registry.names, window_end(windows.as_of)
         revision = 2 * self._offset + (maturity == "closed")
-        outputs.values.extend(
-            ValueRow(names[number], window, at, acc.copy(), maturity, revision) for window, number, acc in sums
-        )
+        for window, settled in sums:
+            outputs.values.extend(
+                [ValueRow(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
+            )

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.kpis.accumulators import Acc, merge_acc
+from streams.kpis.accumulators import Acc, add_all
 from streams.kpis.partials import narrow
 
 Totals: TypeAlias = dict[int, Acc]
@@ -95,7 +95,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
 
     def settle(width: int) -> None:
         present = np.flatnonzero(seen[width])
-        merge_totals(totals, dict(zip(present.tolist(), sums[width][present].tolist(), strict=True)))
+        add_all(totals, zip(present.tolist(), sums[width][present].tolist(), strict=True))
         sums[width][:], largest[width] = 0, 0
 
     for record in records:
@@ -110,26 +110,16 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
             if largest[width] + bound >= _SAFE:
                 settle(width)
             if bound >= _SAFE:
-                merge_totals(totals, dict(zip(numbers.tolist(), fields.tolist(), strict=True)))
+                add_all(totals, zip(numbers.tolist(), fields.tolist(), strict=True))
                 continue
             largest[width] += bound
             sums[width][numbers] += fields
             seen[width][numbers] = True
-        merge_totals(totals, _binned(packed))
-        merge_totals(totals, {number: [int(value) for value in wide] for number, wide in packed.wide.items()})
+        add_all(totals, _binned(packed).items())
+        add_all(totals, ((number, [int(value) for value in wide]) for number, wide in packed.wide.items()))
     for width in sums:
         settle(width)
     return totals
-
-
-def merge_totals(into: Totals, other: Totals) -> None:
-    """Add totals to totals."""
-    for number, acc in other.items():
-        known = into.get(number)
-        if known is None:
-            into[number] = acc.copy()
-        else:
-            merge_acc(known, acc)
 
 
 def _lay_out(totals: Totals, packed: Packed) -> None:

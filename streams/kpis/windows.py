@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
-from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc, subtract_acc
-from streams.kpis.packing import Totals, add_up, merge_totals
+from streams.kpis.accumulators import Acc, add_all, cleared, is_empty, subtract_acc
+from streams.kpis.packing import Totals, add_up
 from streams.kpis.pages import Pages
 
 TOTAL: Final = "total"
@@ -39,6 +39,13 @@ def window_end(minute: int) -> int:
     return (minute + 1) * 60
 
 
+Contributions: TypeAlias = Sequence[tuple[int, Acc]]
+"""Series numbers with accumulators."""
+
+Settled: TypeAlias = tuple[str, Contributions]
+"""A window and its sums to publish."""
+
+
 class Window:
     """One length of window as of one minute."""
 
@@ -58,19 +65,10 @@ class Window:
         """Tell whether a minute up to `as_of` is inside."""
         return self.minutes is None or minute > as_of - self.minutes
 
-    def add(self, totals: Iterable[tuple[int, Acc]]) -> None:
+    def add(self, contributions: Contributions) -> None:
         """Add what came for a minute inside."""
-        sums = self.sums
-        touched = self.touched
-        for number, acc in totals:
-            touched.add(number)
-            known = sums.get(number)
-            if known is None:
-                sums[number] = acc.copy()
-            elif type(known) is list and type(acc) is list and len(known) == len(acc):
-                known[:] = [a + b for a, b in zip(known, acc, strict=True)]
-            else:
-                merge_acc(known, acc)
+        self.touched.update(number for number, _ in contributions)
+        add_all(self.sums, contributions)
 
     def take_out(self, totals: Totals) -> None:
         """Take out what was added for a minute that is no longer inside."""
@@ -80,14 +78,6 @@ class Window:
             subtract_acc(known, acc)
             if is_empty(known):
                 self.gone[number] = sums.pop(number)
-
-
-class Settled(NamedTuple):
-    """A sum to publish."""
-
-    window: str
-    number: int
-    acc: Acc
 
 
 class Windows:
@@ -112,11 +102,11 @@ class Windows:
         total: Totals = {}
         for window in sorted(self._windows, key=_length):
             start = as_of - _length(window)
-            merge_totals(total, add_up((page.save() for page in pages.between(start, reach)), series))
+            add_all(total, add_up((page.save() for page in pages.between(start, reach)), series).items())
             window.sums = {number: acc.copy() for number, acc in total.items()}
             reach = start
-        merge_totals(total, add_up((page.save() for page in pages.between(None, reach)), series))
-        merge_totals(total, before)
+        add_all(total, add_up((page.save() for page in pages.between(None, reach)), series).items())
+        add_all(total, before.items())
         self._total.sums = total
 
     def copy_from(self, other: Windows) -> None:
@@ -125,12 +115,12 @@ class Windows:
         for window, model in zip(self._all, other._all, strict=True):
             window.sums = {number: acc.copy() for number, acc in model.sums.items()}
 
-    def add(self, minute: int, totals: Sequence[tuple[int, Acc]]) -> None:
+    def add(self, minute: int, contributions: Contributions) -> None:
         """Add what came for a minute, which must not be later than `as_of`."""
         assert self.as_of is not None
         for window in self._all:
             if window.holds(minute, self.as_of):
-                window.add(totals)
+                window.add(contributions)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
@@ -150,12 +140,12 @@ class Windows:
                 window.sums = {}
         self.as_of = to
         for page in pages.between(before, to):
-            totals = page.read()
+            totals = list(page.read().items())
             for window in self._all:
                 if window.holds(page.minute, to):
-                    window.add(totals.items())
+                    window.add(totals)
                 else:  # passed by in one leap; a state lost since may have published what it saw half-way
-                    window.gone.update((number, cleared(acc)) for number, acc in totals.items())
+                    window.gone.update((number, cleared(acc)) for number, acc in totals)
         for window in self._windows:
             start = to - _length(window)
             if before is not None and start < before:
@@ -168,16 +158,14 @@ class Windows:
         """Yield all sums after an advance, series that fell out with nothing, and of the total only what changed."""
         for window in self._windows:
             window.touched.clear()
-            for sums in (window.sums, window.gone):
-                for number, acc in sums.items():
-                    yield Settled(window.name, number, acc)
+            yield window.name, [*window.sums.items(), *window.gone.items()]
             window.gone = {}
-        yield from _take_touched(self._total)
+        yield _take_touched(self._total)
 
     def touched(self) -> Iterator[Settled]:
         """Yield the sums to which something was added since they were last taken."""
         for window in self._all:
-            yield from _take_touched(window)
+            yield _take_touched(window)
 
     def forget_touched(self) -> None:
         """Publish nothing of what was added until now."""
@@ -191,9 +179,6 @@ def _length(window: Window) -> int:
     return window.minutes
 
 
-def _take_touched(window: Window) -> Iterator[Settled]:
+def _take_touched(window: Window) -> Settled:
     touched, window.touched = window.touched, set()
-    for number in touched:
-        acc = window.sums.get(number)
-        if acc is not None:
-            yield Settled(window.name, number, acc)
+    return window.name, [(number, window.sums[number]) for number in touched if number in window.sums]
