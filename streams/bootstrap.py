@@ -132,7 +132,7 @@ class Environment:
         pip = self._pip()
         before = self._read_stamp() or Stamp()
         self._write_stamp(Stamp(installing=lock))
-        say(f"installing {lock} (about 300 MB, once); details in {self.log}")
+        say(f"installing {lock} (up to 370 MB, once); details in {self.log}")
         options = "--no-input --disable-pip-version-check --progress-bar off --require-hashes --only-binary :all:"
         # The lock is complete, so pip needs not resolve; modules are compiled when first imported, most never are.
         command = [
