@@ -110,8 +110,11 @@ def _kpi(block: Block) -> Kpi:
     aggregator: Aggregator = block.choice("aggregator", get_args(Aggregator), "count")
     class_: Class = block.choice("class", get_args(Class), "A")
     maturity: Maturity = block.choice("maturity", get_args(Maturity), "immediate")
-    if "class" in block and "maturity" in block and (maturity != "immediate") != (class_ in "CD"):
-        block.problem("maturity", f"class {class_} cannot be {maturity}: C and D wait for an outcome, A and B do not")
+    if "class" in block and (maturity != "immediate") != (class_ in "CD"):
+        block.problem(
+            "maturity" if "maturity" in block else "class",
+            f"class {class_} cannot be {maturity}: C and D wait for an outcome, A and B do not",
+        )
     unit = block.text("unit")
     if "aggregator" in block and unit and unit not in UNITS[aggregator]:
         allowed = ", ".join(UNITS[aggregator])
@@ -184,12 +187,14 @@ def _selector(
     """Read `of`, or `hits` with `of` as `outer`: the events it falls back to."""
     given = block.block(key)
     if given is None:
-        return Selector((), TRUE)
+        return Selector((), (), TRUE)
     takes_value = outer is None and aggregator in _VALUED
     given.expect(("events",) if outer is None else (), ("where", "value") if takes_value else ("events", "where"))
-    events = _events(given) if "events" in given or outer is None else outer.events
+    own = "events" in given or outer is None
+    events = _events(given) if own else outer.events if outer else ()
+    written = tuple(map(str, given.list("events"))) if own else outer.written if outer else ()
     if not events:
-        return Selector((), TRUE)
+        return Selector((), (), TRUE)
     fields = all_fields(events)
     for name in params:
         if name in fields:
@@ -215,7 +220,7 @@ def _selector(
         given.problem("value", f"'value' is missing: {aggregator} measures one")
     if value and aggregator == "nps" and not all(field.bounded and field.whole for field in names_in(value.tree)):
         given.problem("value", "an NPS is made of ratings")
-    return Selector(events, read("where", Kind.BOOL) or TRUE, value)
+    return Selector(events, written, read("where", Kind.BOOL) or TRUE, value)
 
 
 def _events(given: Block) -> tuple[str, ...]:

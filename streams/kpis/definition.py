@@ -35,11 +35,13 @@ class Selector:
 
     Attributes:
         events: Their types.
+        written: The same as the definition writes them: names and patterns.
         where: The condition they must meet.
         value: What is measured on each; an event on which it is missing is not counted.
     """
 
     events: tuple[str, ...]
+    written: tuple[str, ...]
     where: Expression
     value: Expression | None = None
 
@@ -92,14 +94,19 @@ class Kpi:
 
     @property
     def limit(self) -> int:
-        """Largest magnitude of a value in steps; one beyond it counts as missing."""
+        """
+        Largest magnitude of a value in steps; one beyond it counts as missing.
+
+        Raises:
+            KeyError: The aggregator keeps no values in steps.
+        """
         return LIMITS[self.aggregator]
 
     @property
     def definition_id(self) -> str:
         """Name what the numbers mean: the id, and a hash that changes with whatever determines them."""
         selectors = [
-            None if s is None else [sorted(s.events), s.where.text, None if s.value is None else s.value.text]
+            None if s is None else [sorted(s.written), s.where.text, None if s.value is None else s.value.text]
             for s in (self.of, self.hits)
         ]
         content = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]

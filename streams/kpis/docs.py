@@ -19,7 +19,7 @@ def markdown(kpis: Iterable[Kpi]) -> str:
     lines = [
         "# KPIs",
         "",
-        "Written from the definitions in `streams/kpis/definitions/` by `python -m streams.kpis.docs`; a test compares.",
+        "Written by `python -m streams.kpis.docs` from the definitions in `streams/kpis/definitions/`.",
         "",
         "Each KPI is kept for the whole and for each of its groupings, minute by minute. Its value never comes without",
         "the number of answers behind it. The definition id changes with whatever changes the numbers.",
@@ -81,7 +81,7 @@ def _section(kpi: Kpi) -> Iterator[str]:
 
 
 def _aggregator(kpi: Kpi) -> str:
-    parts = [kpi.aggregator]
+    parts: list[str] = [kpi.aggregator]
     if kpi.quantiles:
         parts.append(" and ".join(f"p{q * 100:g}" for q in kpi.quantiles))
     if kpi.of.value and kpi.scale > 1:
@@ -90,10 +90,7 @@ def _aggregator(kpi: Kpi) -> str:
 
 
 def _selector(selector: Selector) -> str:
-    few = 6
-    names = ", ".join(f"`{name}`" for name in selector.events)
-    if len(selector.events) > few:
-        names = f"{len(selector.events)} event types"
+    names = ", ".join("all types" if name == "*" else f"`{name}`" for name in selector.written)
     value = f"`{selector.value.text}` of " if selector.value else ""
     where = "" if selector.where.text == "True" else f" where `{selector.where.text}`"
     return f"{value}{names}{where}"

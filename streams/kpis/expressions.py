@@ -151,7 +151,7 @@ class _Reader:
             return Call("top_box", (scale,))
         if function == "coalesce" and len(args) == 2:
             items = (self.read(args[0]), self.read(args[1]))
-            self._alike(items[0], items[1], args[1])
+            self._expect(items[1], kind_of(items[0]), args[1])
             return Call("coalesce", items)
         known = ("top_box(scale)", "coalesce(value, instead)")
         raise self._error(node, f"calls no known function: there are {' and '.join(known)}{suggest(function, known)}")
@@ -242,9 +242,8 @@ def parse(text: str, kind: Kind, fields: Mapping[str, Field], params: Mapping[st
     try:
         tree = ast.parse(body, mode="eval")
     except SyntaxError as error:
-        raise ExpressionError(
-            f"{text.strip()!r} cannot be read: {error.msg} near character {(error.offset or 2) - 1}"
-        ) from error
+        place = (error.offset or 2) - 1
+        raise ExpressionError(f"{text.strip()!r} cannot be read near character {place}: {error.msg}") from error
     reader = _Reader(body, fields, params)
     node = reader.condition(tree.body) if kind is Kind.BOOL else reader.read(tree.body)
     if kind_of(node) is not kind:

@@ -41,6 +41,11 @@ class Folder:
         self._table = Table()
         self._plans: dict[type[Event], Plan | None] = {}
 
+    @property
+    def remembered(self) -> int:
+        """How many combinations are remembered now."""
+        return self._table.remembered
+
     def fold(self, events: Sequence[Event]) -> Deltas:
         """Give the deltas of a batch; synthetic events add nothing."""
         if self._table.remembered > self._remembered:

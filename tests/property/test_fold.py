@@ -1,0 +1,217 @@
+"""Folding: order, batches and memory never show in a result, and each event adds what a plain reading says."""
+
+import ast
+import itertools
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+from math import floor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.events.families import awareness, contact, digital, feedback, fulfilment, store
+from streams.events.types import Event, new_event
+from streams.kpis.accumulators import Acc, merge_acc
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi, Selector
+from streams.kpis.fold import Deltas, Folder
+from streams.kpis.series import series_key
+from streams.kpis.sketch import bin_of
+from tests.unit.test_kpi_expressions import evaluate
+
+# Beside the built-in KPIs, such as exercise what those do not.
+ODD = Catalogue.parse("""
+- {id: odd_choice, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: mean, formula: f,
+   source: s, owner: o, groupings: [[], [page], [failed], [page, segment, channel]], params: {t: 100},
+   of: {events: cx.perf.sampled, value: 0 if failed else (1 if duration_ms <= t else 0.5 if duration_ms <= 4 * t else 0)}}
+- {id: odd_shares, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f,
+   source: s, owner: o, groupings: [[], [items], [first, region]], scale: 7,
+   of: {events: cx.order.placed, where: not first or region == 'r1', value: amount / items}}
+- {id: odd_bins, name: n, question: q, unit: score, direction: up, class: A, aggregator: quantile, formula: f,
+   source: s, owner: o, groupings: [[], [score], [unitid, scale]], scale: 3,
+   of: {events: [cx.survey.answered, cx.review.published], value: 'score * 2 - coalesce(scale, 1)'}}
+- {id: odd_both, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[], [type], [unitid]],
+   of: {events: 'cx.store.*', where: segment is not None},
+   hits: {events: [cx.store.queue_left, cx.order.placed], where: type == 'cx.order.placed' or wait_s > 2}}
+""")
+KPIS = [*Catalogue.load(), *ODD]
+START = datetime(2026, 3, 20, 23, 58, tzinfo=UTC)
+TEHRAN = timezone(timedelta(hours=3, minutes=30))
+
+CHANNELS = ("web", "app", "store", "call_center")
+
+
+def some_event(r: random.Random, number: int) -> Event:
+    """Any event the KPIs look at, and one they do not, with fields missing here and there."""
+    wait = r.choice([0.0, 0.04, 4.99, 5.0, 20.0, 20.01, 3600.5, 1e9])
+    maybe = lambda *values: r.choice([None, *values])  # noqa: E731
+    data = r.choice([
+        lambda: feedback.SurveyAnswered(
+            survey_id="s", metric=r.choice(["csat", "ces", "stars"]), scale=r.choice([3, 4, 5, 6, 7, 10]),
+            score=r.randint(1, 3), delivery=maybe("on_time", "late"),
+        ),
+        lambda: feedback.SurveyAnswered(
+            survey_id="s", metric=r.choice(["nps", "enps"]), scale=10, score=r.randint(0, 10),
+            kind=maybe("transactional", "relational"),
+        ),
+        lambda: feedback.SurveySent(survey_id="s", metric=maybe("csat")),
+        lambda: awareness.ReviewPublished(scale=r.choice([5, 10]), score=r.randint(1, 5), product=maybe("a", "b")),
+        lambda: contact.ContactQueueLeft(
+            queue=r.choice(["q1", "q\x1f\n2", "ق" * 90]), wait_s=wait, topic=maybe("t"),
+            reason=r.choice(["answered", "abandoned", "callback", "flow_out", "transfer"]),
+        ),
+        lambda: contact.ContactHandled(talk_s=wait, hold_s=0.1, wrapup_s=0.2, queue=maybe("q1")),
+        lambda: contact.ContactOpened(direction=maybe("inbound", "outbound")),
+        lambda: digital.SessionStarted(device="phone"),
+        lambda: digital.OrderPlaced(
+            amount=r.choice([0.0, 0.005, 19.99, 1e13]), items=maybe(0, 1, 3), first=maybe(True, False),
+            currency=maybe("IRR", "EUR"),
+        ),
+        lambda: digital.PerfSampled(duration_ms=r.choice([1.0, 100.0, 101.0, 400.0, 500.0]), failed=r.random() < 0.2),
+        lambda: fulfilment.OrderDelivered(late=r.random() < 0.3, condition=maybe("intact", "damaged")),
+        lambda: store.StoreQueueServed(wait_s=wait, queue=maybe("till")),
+        lambda: store.StoreQueueObserved(wait_s=wait),
+        lambda: store.StoreQueueLeft(wait_s=maybe(1.0, 3.0), reason=maybe("abandoned", "closed")),
+    ])()  # fmt: skip
+    time = START + timedelta(seconds=r.choice([0, 59.999999, 60, 119, 120, 86400 * 3, -86400 * 9000.5]))
+    return new_event(
+        data,
+        id=f"e{number}",
+        source="test",
+        time=time.astimezone(TEHRAN) if r.random() < 0.3 else time,
+        subject="c1",
+        channel=r.choice(CHANNELS),
+        touchpoint=maybe("search", "checkout"),
+        unitid=maybe("u1", "u2", "u3"),
+        segment=maybe("gold"),
+        region=maybe("r1", "r2"),
+        experiment=maybe("x"),
+        variant=maybe("a", "b"),
+        synthetic=r.random() < 0.1,
+    )
+
+
+class Fields(dict[str, Any]):
+    """The fields of one event by name; what it does not have is missing."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__({name: getattr(event, name) for name in event.__struct_fields__})
+        self |= {name: getattr(event.data, name) for name in event.data.__struct_fields__ if name not in self}
+        self["type"] = event.type
+
+    def __missing__(self, _: str) -> None:
+        return None
+
+
+def holds(selector: Selector, fields: Fields) -> bool:
+    return fields["type"] in selector.events and bool(evaluate(read(selector.where.text), fields))
+
+
+@cache
+def read(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def effect(kpi: Kpi, fields: Fields) -> Acc | None:
+    """What one event adds to one KPI."""
+    trial = holds(kpi.of, fields)
+    if kpi.hits:
+        hit = holds(kpi.hits, fields) and (trial or not kpi.nested)
+        return [int(trial), int(hit)] if trial or hit else None
+    if not trial:
+        return None
+    if kpi.of.value is None:
+        return [1]
+    value = evaluate(read(kpi.of.value.text), fields)
+    if kpi.aggregator == "nps":
+        return [1, int(value >= 9), int(value <= 6)]
+    if value is None or abs(value * kpi.scale + 0.5) > kpi.limit:
+        return None
+    steps = floor(value * kpi.scale + 0.5)
+    if kpi.aggregator == "quantile":
+        return {bin_of(steps): 1}
+    return [1, steps, steps**2][: 3 if kpi.aggregator == "mean" else 2]
+
+
+def label(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plain_fold(events: Sequence[Event]) -> Deltas:
+    """Event by event, KPI by KPI, grouping by grouping."""
+    deltas: Deltas = {}
+    for event in events:
+        fields = Fields(event)
+        if fields["synthetic"]:
+            continue
+        minute = floor((event.time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(minutes=1))
+        for kpi in KPIS:
+            if (added := effect(kpi, fields)) is None:
+                continue
+            for grouping in kpi.groupings:
+                if all(fields[name] is not None for name in grouping):
+                    key = series_key(kpi.id, tuple((name, label(fields[name])) for name in grouping))
+                    add(deltas, {minute: {key: added}})
+    return deltas
+
+
+def add(into: Deltas, deltas: Deltas) -> None:
+    for minute, series in deltas.items():
+        for key, acc in series.items():
+            found = into.setdefault(minute, {})
+            if key in found:
+                merge_acc(found[key], acc)
+            else:
+                found[key] = acc.copy()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Folder:
+    return Folder(KPIS)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 120))
+@settings(max_examples=40, deadline=None)
+def test_each_event_adds_what_a_plain_reading_says(folder: Folder, seed: int, size: int) -> None:
+    """The compiled fold equals event-by-event evaluation of all definitions."""
+    r = random.Random(seed)
+    events = [some_event(r, n) for n in range(size)]
+    assert folder.fold(events) == plain_fold(events)
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 200), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_order_and_batches_do_not_show(folder: Folder, seed: int, cuts: list[int]) -> None:
+    """Shuffled, cut anywhere, folded by folders with other memories, and merged: the same."""
+    r = random.Random(seed)
+    events = [some_event(r, n) for n in range(200)]
+    whole = folder.fold(events)
+    r.shuffle(events)
+    places = [0, *sorted(cuts), 200]
+    forgetful = Folder(KPIS, remembered=5)
+    merged: Deltas = {}
+    for n, (start, end) in enumerate(itertools.pairwise(places)):
+        add(merged, (forgetful if n % 2 else folder).fold(events[start:end]))
+    assert merged == whole
+
+
+def test_a_flood_of_labels_is_forgotten() -> None:
+    """Memory stays within its bound however many labels come, and nothing is lost by forgetting."""
+    r = random.Random(1)
+    folder = Folder(KPIS, remembered=500)
+    for batch in range(30):
+        events = [
+            new_event(
+                digital.PageViewed(page="p"), id=f"{batch}/{n}", source="s", time=START, subject="c", channel="web",
+                touchpoint=f"t{r.random()}",
+            )
+            for n in range(100)
+        ]  # fmt: skip
+        series = folder.fold(events)[floor(START.timestamp()) // 60]
+        assert series["volume"] == [100]
+        assert folder.remembered <= 500 + 300

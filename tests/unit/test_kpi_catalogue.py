@@ -1,0 +1,158 @@
+"""The catalogue: what is refused, with which words, and that the page of KPIs is up to date."""
+
+from pathlib import Path
+
+import pytest
+
+from streams.kpis.catalogue import Catalogue, CatalogueError
+from streams.kpis.docs import markdown
+
+PAGE = Path(__file__).parents[2] / "docs" / "KPIS.md"
+
+GOOD = """\
+- id: search_failure
+  name: Searches without result
+  question: Which share of searches finds nothing?
+  unit: percent
+  direction: down
+  class: A
+  aggregator: ratio
+  formula: Searches with no result of all searches.
+  source: Own
+  owner: digital
+  groupings: [[], [channel], [touchpoint, channel]]
+  params: {enough: 1}
+  of: {events: cx.search.performed}
+  hits: {where: results < enough}
+"""
+
+WAIT = GOOD.replace("ratio", "quantile").replace("percent", "seconds").replace("  params: {enough: 1}\n", "").replace(
+    "of: {events: cx.search.performed}\n  hits: {where: results < enough}",
+    "of: {events: cx.store.queue_served, value: wait_s}",
+)  # fmt: skip
+
+
+def refused(text: str) -> list[str]:
+    with pytest.raises(CatalogueError) as caught:
+        Catalogue.parse(text, "mine.yaml")
+    return list(caught.value.problems)
+
+
+def test_a_block_in_a_file_is_a_kpi(tmp_path: Path) -> None:
+    """One block of YAML adds a KPI beside the built-in ones."""
+    (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8")
+    built_in = Catalogue.load()
+    catalogue = Catalogue.load([tmp_path])
+    assert len(catalogue) == len(built_in) + 1
+    kpi = catalogue["search_failure"]
+    assert kpi.of.events == ("cx.search.performed",)
+    assert kpi.groupings == ((), ("channel",), ("channel", "touchpoint"))
+    assert kpi.nested
+    assert kpi.hits
+    assert kpi.hits.where.text == "results < 1"
+    assert kpi.min_n.alert == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("owner: digital", "owners: digital", 10, "unknown key 'owners'; did you mean 'owner'?"),
+        ("  owner: digital\n", "", 1, "'owner' is missing"),
+        ("owner: digital", "owner:", 10, "'owner' is empty"),
+        ("owner: digital", "owner: 7", 10, "'owner' must be a text, not 7"),
+        ("unit: percent", "unit: seconds", 4, "unit 'seconds' is impossible for ratio"),
+        ("unit: percent", "unit: precent", 4, "did you mean 'percent'?"),
+        ("direction: down", "direction: downwards", 5, "'direction' cannot be 'downwards'"),
+        ("class: A", "class: C", 6, "class C cannot be immediate"),
+        ("aggregator: ratio", "aggregator: rate", 7, "did you mean 'ratio'?"),
+        ("cx.search.performed", "cx.search.preformed", 13, "did you mean 'cx.search.performed'?"),
+        ("cx.search.performed", "cx.serch.*", 13, "unknown event type 'cx.serch.*'"),
+        ("results < enough", "result < enough", 14, "'result' is no field of these events; did you mean 'results'?"),
+        ("results < enough", "results < 'one'", 14, "\"'one'\" is text where a number is needed"),
+        ("results < enough", "results", 14, "'results' is a number where yes or no is needed"),
+        ("results < enough", "results < 1", 12, "parameter 'enough' is never used"),
+        ("{enough: 1}", "{enough: 1, results: 2}", 12, "parameter 'results' hides the field of that name"),
+        ("[channel], ", "[chanel], ", 11, "label 'chanel' is no field of its events; did you mean 'channel'?"),
+        ("[channel], ", "[sessionid], ", 11, "'sessionid' names single customers or visits"),
+        ("[channel], ", "[query], ", 11, "label 'query' has too many values"),
+        ("[channel], ", "[channel], [channel], ", 11, "grouping ['channel'] repeats"),
+        ("[channel], ", "channel, ", 11, "grouping 'channel' must be a list"),
+        ("  params", "  scale: 10\n  params", 12, "'scale' means nothing for ratio"),
+        ("  params", "  min_n: {show: 50}\n  params", 12, "needs show ≤ colour ≤ alert"),
+        ("  params", "  min_n: {alarm: 50}\n  params", 12, "did you mean 'alert'?"),
+        ("  params", "  maturity: matured\n  params", 12, "class A cannot be matured"),
+        ("  hits: {where: results < enough}\n", "", 1, "'hits' is missing"),
+        ("{events: cx.search.performed}", "{events: cx.search.performed, value: results}", 13, "unknown key 'value'"),
+        ("id: search_failure", "id: Search", 1, "id 'Search' must be lower case"),
+        ("id: search_failure", "id: a\n  id: b", 2, "'id' stands twice"),
+        ("id: search_failure", "id: [", 3, "not YAML"),
+    ],
+)
+def test_a_definition_that_cannot_be_right_is_refused(old: str, new: str, line: int, says: str) -> None:
+    """With file and line, and what was probably meant."""
+    assert old in GOOD
+    changed = GOOD.replace(old, new, 1)
+    problems = refused(changed)
+    assert any(says in problem and problem.startswith(f"mine.yaml:{line}: ") for problem in problems), problems
+
+
+@pytest.mark.parametrize("maturity", ["provisional", "matured"])
+def test_an_outcome_that_needs_waiting_says_how_sure_it_is(maturity: str) -> None:
+    """Classes C and D name their maturity, and keep it."""
+    waiting = GOOD.replace("class: A", f"class: C\n  maturity: {maturity}")
+    assert Catalogue.parse(waiting)["search_failure"].maturity == maturity
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Nobody wants to mend one line per attempt."""
+    problems = refused(GOOD.replace("percent", "feet").replace("digital", "''") + GOOD)
+    assert len(problems) == 3
+    assert problems[2].startswith("mine.yaml:15: ")
+    assert problems[2].endswith("is defined already at mine.yaml:1")
+
+
+def test_values_and_quantiles() -> None:
+    """A quantile needs a value, may name its quantiles, and only such as can be computed."""
+    assert Catalogue.parse(WAIT)["search_failure"].quantiles == (0.5, 0.9)
+    assert "'value' is missing" in refused(WAIT.replace(", value: wait_s", ""))[0]
+    assert "between 0 and 1" in refused(WAIT + "  quantiles: [50]\n")[0]
+    nps = WAIT.replace("quantile", "nps").replace("seconds", "points")
+    assert "an NPS is made of ratings" in refused(nps)[0]
+
+
+def test_a_field_that_some_types_lack_needs_a_reason() -> None:
+    """It is refused as a slip, unless the expression tells the types apart."""
+    both = WAIT.replace("cx.store.queue_served", "[cx.store.queue_served, cx.store.queue_left]")
+    assert Catalogue.parse(both)
+    slip = both.replace("value: wait_s", "value: wait_s, where: reason == 'abandoned'")
+    assert "'reason' is no field of cx.store.queue_served" in refused(slip)[0]
+    meant = slip.replace("reason ==", "type == 'cx.store.queue_served' or reason ==")
+    assert Catalogue.parse(meant)
+    assert "label 'reason' is no field of cx.store.queue_served" in refused(both.replace("[channel]", "[reason]"))[0]
+
+
+def test_the_definition_id_follows_the_numbers() -> None:
+    """It changes with a threshold, not with a word."""
+    before = Catalogue.parse(GOOD)["search_failure"].definition_id
+    assert before.startswith("search_failure@")
+    assert Catalogue.parse(GOOD.replace("finds nothing", "fails"))["search_failure"].definition_id == before
+    assert Catalogue.parse(GOOD.replace("enough: 1", "enough: 2"))["search_failure"].definition_id != before
+
+
+def test_missing_files_and_ids_are_told(tmp_path: Path) -> None:
+    """A path that leads nowhere is refused; an unknown id comes with the nearest known one."""
+    with pytest.raises(CatalogueError, match="no such file or folder"):
+        Catalogue.load([tmp_path / "none.yaml"])
+    with pytest.raises(KeyError, match="did you mean 'csat'"):
+        Catalogue.load()["csatt"]
+
+
+def test_the_page_is_written_from_the_definitions() -> None:
+    """docs/KPIS.md is what `python -m streams.kpis.docs` prints."""
+    assert PAGE.read_text(encoding="utf-8") == markdown(Catalogue.load())
+
+
+def test_the_example_on_the_page_works() -> None:
+    """Whoever copies the block of the page gets a KPI."""
+    example = PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    assert "search_failure" in Catalogue.parse(example)

@@ -1,0 +1,141 @@
+"""Folding: minutes, labels, values and what never counts."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from streams.events.families.contact import ContactHandled, ContactQueueLeft
+from streams.events.families.digital import OrderPlaced, PageViewed, PerfSampled, SessionStarted
+from streams.events.families.feedback import SurveyAnswered
+from streams.events.types import Data, Event, new_event
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.fold import Deltas, Folder
+from streams.kpis.intervals import measure
+from streams.kpis.series import parse_series, series_key
+from streams.kpis.sketch import ZERO_BIN, bin_of
+
+CATALOGUE = Catalogue.load()
+MINUTE = 29_000_000
+TIME = datetime.fromtimestamp(MINUTE * 60, UTC)
+
+
+def made(data: Data, time: datetime = TIME, **attributes: Any) -> Event:
+    return new_event(data, id="e", source="test", time=time, subject="c", **{"channel": "web", **attributes})
+
+
+def fold(*events: Event) -> Deltas:
+    return Folder(CATALOGUE).fold(events)
+
+
+def series_of(deltas: Deltas, kpi: str) -> set[tuple[tuple[str, str], ...]]:
+    keys = [parse_series(key) for series in deltas.values() for key in series]
+    return {labels for name, labels in keys if name == kpi}
+
+
+def test_nothing_gives_nothing() -> None:
+    """Neither an empty batch nor one of synthetic events leaves a trace."""
+    assert fold() == {}
+    assert fold(made(PageViewed(page="p"), synthetic=True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("offset", "minute"),
+    [(0, 0), (59.999999, 0), (60, 1), (-0.000001, -1), (-60, -1)],
+)
+def test_a_minute_starts_with_its_first_microsecond(offset: float, minute: int) -> None:
+    """Alone in its batch or not, an event falls into the same minute."""
+    event = made(PageViewed(page="p"), TIME + timedelta(seconds=offset))
+    assert list(fold(event)) == [MINUTE + minute]
+    far = made(PageViewed(page="p"), TIME + timedelta(days=400))
+    assert set(fold(event, far)) == {MINUTE + minute, MINUTE + 400 * 1440}
+
+
+def test_the_zone_in_which_a_time_was_sent_does_not_matter() -> None:
+    """Also one whose offset is no whole number of minutes, as before 1900 in most cities."""
+    zones = [UTC, timezone(timedelta(hours=3, minutes=30)), timezone(timedelta(hours=-1, seconds=-7))]
+    deltas = fold(*(made(PageViewed(page="p"), TIME.astimezone(zone)) for zone in zones))
+    assert deltas[MINUTE]["volume"] == [3]
+    before_1970 = made(PageViewed(page="p"), datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
+    assert list(fold(before_1970)) == [-1]
+
+
+def test_a_missing_label_makes_no_series() -> None:
+    """The event counts for the groupings whose labels it has, and only for those."""
+    assert series_of(fold(made(PageViewed(page="p"))), "volume") == {
+        (), (("channel", "web"),), (("type", "cx.page.viewed"),),
+        (("channel", "web"), ("type", "cx.page.viewed")),
+    }  # fmt: skip
+    half = made(OrderPlaced(amount=1.0), experiment="checkout")
+    assert not [labels for labels in series_of(fold(half), "orders") if ("experiment", "checkout") in labels]
+
+
+def test_label_values_are_cleaned() -> None:
+    """No value can break a series key, and none is longer than a label may be."""
+    handled = ContactHandled(talk_s=1, hold_s=0, wrapup_s=0, queue="a\x1fb\n" + "x" * 100)
+    assert (("queue", "ab" + "x" * 62),) in series_of(fold(made(handled, channel="call_center")), "aht")
+
+
+def test_labels_that_are_numbers_or_yes_or_no_are_written_as_in_clickhouse() -> None:
+    """true and false in lower case, whole numbers plain."""
+    labelled = Catalogue.parse("""
+- {id: slow, name: n, question: q, unit: count, direction: none, class: A, aggregator: count, formula: f, source: s,
+   owner: o, groupings: [[failed]], of: {events: cx.perf.sampled}}
+""")
+    deltas = Folder(labelled).fold([made(PerfSampled(duration_ms=1, failed=True)), made(PerfSampled(duration_ms=1))])
+    assert deltas == {MINUTE: {"slow\x1ffailed\x1ftrue": [1], "slow\x1ffailed\x1ffalse": [1]}}
+    answered = made(SurveyAnswered(survey_id="s", metric="csat", scale=10, score=9))
+    assert (("scale", "10"),) in series_of(fold(answered), "surveys_answered")
+
+
+def test_one_kpi_is_read_by_what_customers_lived_through() -> None:
+    """Late and timely deliveries are labels of one satisfaction, not KPIs of their own."""
+    on_time = [made(SurveyAnswered(survey_id="s", metric="csat", scale=5, score=s, delivery="on_time")) for s in (5, 4)]
+    late = [made(SurveyAnswered(survey_id="s", metric="csat", scale=5, score=s, delivery="late")) for s in (1, 2, 4)]
+    unknown = [made(SurveyAnswered(survey_id="s", metric="csat", scale=5, score=5))]
+    series = fold(*on_time, *late, *unknown)[MINUTE]
+    assert series[series_key("csat_mean", (("delivery", "on_time"),))] == [2, 9, 41]
+    assert series[series_key("csat_mean", (("delivery", "late"),))] == [3, 7, 21]
+    assert series[series_key("csat", (("delivery", "late"),))] == [3, 1]
+    assert series["csat_mean"] == [6, 21, 87]
+
+
+def test_durations_are_summed_in_whole_steps() -> None:
+    """Tenths of seconds, halves upwards, squares exact."""
+    handled = [ContactHandled(talk_s=t, hold_s=0.1, wrapup_s=0.2) for t in (100.0, 7.05)]
+    series = fold(*(made(data, channel="call_center") for data in handled))[MINUTE]
+    assert series["aht"] == [2, 1003 + 74, 1003**2 + 74**2]
+    shown = measure("mean", series["aht"], CATALOGUE["aht"].scale)
+    assert shown.value == pytest.approx(53.85)
+
+
+def test_waits_are_kept_in_bins() -> None:
+    """Zero has its own bin; who was called back waited for something else."""
+    waits = [("answered", 0.0), ("answered", 30.0), ("abandoned", 30.0), ("callback", 30.0)]
+    events = [made(ContactQueueLeft(queue="q", reason=r, wait_s=w), channel="call_center") for r, w in waits]
+    assert fold(*events)[MINUTE]["queue_wait"] == {ZERO_BIN: 1, bin_of(30_000): 2}
+
+
+def test_a_value_beyond_all_reason_is_missing() -> None:
+    """It neither enters the mean nor its n: squares of it would not fit into storage."""
+    absurd = ContactHandled(talk_s=1e9, hold_s=0, wrapup_s=0)
+    series = fold(made(absurd, channel="call_center"))[MINUTE]
+    assert "aht" not in series
+    assert series["contacts_handled"] == [1]
+
+
+def test_hits_of_their_own_need_no_trial() -> None:
+    """An order counts towards conversion in its own minute, one in a store does not."""
+    later = TIME + timedelta(minutes=5)
+    orders = [made(OrderPlaced(amount=1.0), later), made(OrderPlaced(amount=1.0), later, channel="store")]
+    deltas = fold(made(SessionStarted()), *orders)
+    assert deltas[MINUTE]["conversion"] == [1, 0]
+    assert deltas[MINUTE + 5]["conversion"] == [0, 1]
+    assert deltas[MINUTE + 5]["orders"] == [2]
+
+
+def test_a_type_nobody_measures_is_passed_over() -> None:
+    """A catalogue without a KPI for a type folds its events to nothing."""
+    only = Folder([CATALOGUE["orders"]])
+    assert only.fold([made(PageViewed(page="p"))]) == {}
+    assert only.fold([made(PageViewed(page="p")), made(OrderPlaced(amount=1.0))])[MINUTE]["orders"] == [1]

@@ -1,0 +1,147 @@
+"""Golden vectors of the field: events in, the published numbers out."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pytest
+
+from streams.events.families.contact import ContactQueueLeft
+from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
+from streams.events.types import Data, Event, new_event
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.fold import Folder
+from streams.kpis.intervals import Measure, measure
+from streams.kpis.series import series_key
+
+CATALOGUE = Catalogue.load()
+MINUTE = 28_333_334
+NOON = datetime.fromtimestamp(MINUTE * 60, UTC)
+
+
+def events(data: Iterable[Data]) -> list[Event]:
+    return [
+        new_event(one, id=f"e{n}", source="test", time=NOON, subject="c1", channel="call_center")
+        for n, one in enumerate(data)
+    ]
+
+
+def shown(kpi_id: str, data: Iterable[Data], **labels: str) -> Measure:
+    kpi = CATALOGUE[kpi_id]
+    deltas = Folder(CATALOGUE).fold(events(data))
+    acc = deltas[MINUTE][series_key(kpi_id, tuple(labels.items()))]
+    return measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit)
+
+
+def answers(metric: Metric, scale: int, counts: dict[int, int], **more: str) -> list[Data]:
+    return [
+        SurveyAnswered(survey_id="s", metric=metric, scale=scale, score=score, **more)
+        for score, times in counts.items()
+        for _ in range(times)
+    ]
+
+
+NPS = {10: 30, 9: 20, 8: 20, 7: 10, 6: 15, 0: 5}
+CES = {7: 40, 6: 25, 5: 15, 4: 8, 3: 5, 2: 4, 1: 3}
+DISMISSED: list[Data] = [SurveyDismissed(survey_id="s", metric="nps") for _ in range(25)]
+
+
+def test_nps() -> None:
+    """50 promoters, 30 passives, 20 detractors."""
+    got = shown("nps", answers("nps", 10, NPS))
+    assert got.value == 30.0
+    assert got.n == 100
+
+
+def test_nps_dismissed() -> None:
+    """25 who closed the survey are no answers: 24.0 is the known mistake."""
+    assert shown("nps", answers("nps", 10, NPS) + DISMISSED).value == 30.0
+
+
+def test_nps_empty() -> None:
+    """Without an answer there is no series, hence no number, and never 0."""
+    deltas = Folder(CATALOGUE).fold(events(DISMISSED))
+    assert not [key for key in deltas[MINUTE] if key.startswith("nps")]
+
+
+def test_nps_kinds_apart() -> None:
+    """Relational answers never enter the transactional score."""
+    both = answers("nps", 10, NPS, kind="transactional") + answers("nps", 10, {0: 50}, kind="relational")
+    assert shown("nps", both).value == 30.0
+    assert shown("nps_relational", both).value == -100.0
+
+
+def test_csat() -> None:
+    """8 of 10 satisfied: 80 %, Wilson 49.02 to 94.33."""
+    got = shown("csat", answers("csat", 5, {5: 5, 4: 3, 3: 1, 1: 1}))
+    assert got.value == 80.0
+    assert got.n == 10
+    assert got.lo == pytest.approx(49.02, abs=0.005)
+    assert got.hi == pytest.approx(94.33, abs=0.005)
+
+
+@pytest.mark.parametrize(("scale", "top"), [(3, 1), (4, 2), (5, 2), (6, 2), (7, 2), (10, 3)])
+def test_csat_scales(scale: int, top: int) -> None:
+    """One answer at each point: only the top box is satisfied."""
+    got = shown("csat", answers("csat", scale, dict.fromkeys(range(1, scale + 1), 1)))
+    assert got.n == scale
+    assert got.value == pytest.approx(100 * top / scale)
+
+
+def test_csat_mean_never_mixes_scales() -> None:
+    """Ten-point answers stay out of the five-point mean."""
+    got = shown("csat_mean", answers("csat", 5, {5: 1, 2: 1}) + answers("csat", 10, {10: 8}))
+    assert got.value == 3.5
+    assert got.n == 2
+
+
+def test_ces() -> None:
+    """Share agreeing 80 %, mean 5.63 ± 0.316."""
+    assert shown("ces", answers("ces", 7, CES)).value == 80.0
+    mean = shown("ces_mean", answers("ces", 7, CES))
+    assert mean.value == 5.63
+    assert mean.lo is not None
+    # The vector's margin is normal; Student's t at 99 degrees is 1.2 % wider.
+    assert mean.value - mean.lo == pytest.approx(0.316, rel=0.02)
+
+
+def queue_left() -> list[Data]:
+    """1,000 offered: 780 answered within 20 s, 120 later; 40 abandon under 5 s, 20 until 20 s, 40 later."""
+    flows = [
+        ("answered", 20.0, 780), ("answered", 20.1, 120),
+        ("abandoned", 4.9, 40), ("abandoned", 5.0, 10), ("abandoned", 20.0, 10), ("abandoned", 20.5, 40),
+    ]  # fmt: skip
+    return [
+        ContactQueueLeft(queue="main", reason=reason, wait_s=wait)
+        for reason, wait, times in flows
+        for _ in range(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variant", "k", "n", "percent"),
+    [
+        ("answered_only", 780, 900, 86.67),
+        ("all_offered", 780, 1000, 78.00),
+        ("minus_short", 780, 960, 81.25),
+        ("minus_abandon_within_t", 780, 940, 82.98),
+        ("removed_within_t", 840, 1000, 84.00),
+        ("abandon_le_t_ok_minus_short", 800, 960, 83.33),
+    ],
+)
+def test_service_level(variant: str, k: int, n: int, percent: float) -> None:
+    """The same afternoon in six dialects, whole and by queue."""
+    kpi_id = f"service_level_{variant}"
+    deltas = Folder(CATALOGUE).fold(events(queue_left()))[MINUTE]
+    assert deltas[series_key(kpi_id)] == [n, k]
+    assert deltas[series_key(kpi_id, (("queue", "main"),))] == [n, k]
+    assert shown(kpi_id, queue_left()).value == pytest.approx(percent, abs=0.005)
+
+
+def test_abandonment() -> None:
+    """100 of 1,000, or 60 of 960 without the short ones; a callback is neither."""
+    called_back: list[Data] = [ContactQueueLeft(queue="main", reason="callback", wait_s=60) for _ in range(50)]
+    deltas = Folder(CATALOGUE).fold(events(queue_left() + called_back))[MINUTE]
+    assert deltas["abandonment"] == [1000, 100]
+    assert deltas["abandonment_minus_short"] == [960, 60]
+    assert deltas["contacts_offered"] == [1000]
+    assert deltas["service_level_removed_within_t"] == [1050, 840]
