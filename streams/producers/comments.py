@@ -97,10 +97,8 @@ def comment(rng: Random, customer: Customer, cause: str, *, glad: bool) -> str:
     return text.translate(_ARABIC_LETTERS) if customer.arabic_letters else text
 
 
-def written_rating(rng: Random, customer: Customer, score: int) -> int | str:
-    """Give a rating as it arrives: mostly a number, from Persian forms sometimes text in one of three alphabets."""
-    if customer.lang != "fa":
-        return score
+def written_rating(rng: Random, score: int) -> int | str:
+    """Give a rating as a Persian form sends it: mostly a number, sometimes text in one of three alphabets."""
     habit = rng.random()
     if habit < 0.80:
         return score

@@ -79,7 +79,7 @@ def parse_incident(text: str, origin: datetime) -> Incident:
 
 def _start(text: str, origin: datetime) -> float:
     if text.startswith("+"):
-        return origin.timestamp() + _length(text[1:], text)
+        return origin.timestamp() + _seconds(text[1:], text)
     clock = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", text)
     if clock is not None:
         local = origin.astimezone(TEHRAN)
@@ -95,8 +95,15 @@ def _start(text: str, origin: datetime) -> float:
 
 
 def _length(text: str, whole: str) -> float:
+    seconds = _seconds(text, whole)
+    if seconds == 0:
+        raise IncidentError(f"incident {whole!r}: got length {text!r}, expected more than nothing")
+    return seconds
+
+
+def _seconds(text: str, whole: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None or float(match[1]) == 0:
+    if match is None:
         raise IncidentError(f"incident {whole!r}: got length {text!r}, expected e.g. 90s, 20m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2]]
 

@@ -275,6 +275,7 @@ class Visit:
             yield world.spread(12.0)
             if not world.chance(0.7):
                 break
+        self._ask_about_checkout()
         if world.chance(0.16):
             world.begin(self._call_about("payment", 180.0))
 
@@ -292,9 +293,14 @@ class Visit:
             world.begin(_cancel(world, way, amount))
         else:
             world.begin(self.fulfilment.promise(order))
+        self._ask_about_checkout()
+
+    def _ask_about_checkout(self) -> None:
+        """Ask whoever got as far as paying, whether it worked or not."""
+        world = self.world
         if world.chance(0.4):
             ask = _CHECKOUT_EASE if world.chance(0.5) else _ORDER_CSAT
-            world.begin(survey(world, trail, ask, self.lived))
+            world.begin(survey(world, self.trail, ask, self.lived))
 
     def _leave(self, bounced: bool) -> Steps:
         world, trail, rng = self.world, self.trail, self.world.rng

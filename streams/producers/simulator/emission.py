@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.events.decode import encode
+from streams.events.families.feedback import SurveyAnswered
 from streams.events.types import Event
+from streams.producers.comments import written_rating
 from streams.producers.incidents import Incidents
 from streams.producers.simulator.scenario import Plan, simulate
 
@@ -18,6 +20,10 @@ HELD_BACK_S: Final = (90.0, 900.0)
 
 CLOCK_BEHIND_S: Final = (25 * 3600.0, 60 * 3600.0)
 """Devices that were offline for a day or two: their events are too late for any KPI."""
+
+
+_TYPED_FORMS: Final = ("sms", "chat")
+"""Ways of asking where the rating is typed, not tapped."""
 
 
 class Emission(NamedTuple):
@@ -56,7 +62,9 @@ def emissions(plan: Plan, flaws: Flaws | None = None) -> Iterator[Emission]:
     Raises:
         IncidentError: an incident of the plan is wrong.
     """
-    rng = Random(f"{plan.seed}:flaws")  # noqa: S311 - a simulation wants to be repeatable
+    # A simulation wants to be repeatable.
+    rng = Random(f"{plan.seed}:flaws")  # noqa: S311
+    writing = Random(f"{plan.seed}:writing")  # noqa: S311
     incidents = Incidents.parse(plan.incidents, plan.start)
     flaws = flaws or Flaws()
     troubled = bool(incidents.all)
@@ -81,18 +89,29 @@ def emissions(plan: Plan, flaws: Flaws | None = None) -> Iterator[Emission]:
             if rng.random() < flaws.late:
                 if rng.random() < 0.5:
                     held = due + rng.uniform(*HELD_BACK_S)
-                    late = Emission(held, channel, event.subject, encode(event))
+                    late = Emission(held, channel, event.subject, _written(event, writing))
                     heapq.heappush(delayed, (held, next(order), late))
                     continue
                 behind = event.time.fromtimestamp(due - rng.uniform(*CLOCK_BEHIND_S), event.time.tzinfo)
                 event = msgspec.structs.replace(event, time=behind)  # noqa: PLW2901
-            emission = Emission(due, channel, event.subject, encode(event))
+            emission = Emission(due, channel, event.subject, _written(event, writing))
             yield emission
             if rng.random() < flaws.duplicate:
                 again = due + rng.uniform(0.05, 20.0)
                 heapq.heappush(delayed, (again, next(order), emission._replace(due=again)))
             continue
-        yield Emission(due, channel, event.subject, encode(event))
+        yield Emission(due, channel, event.subject, _written(event, writing))
+
+
+def _written(event: Event, rng: Random) -> bytes:
+    """Encode an event as channels do: Persian forms send some ratings as text, in the digits of the keyboard."""
+    payload = encode(event)
+    data = event.data
+    if isinstance(data, SurveyAnswered) and data.subchannel in _TYPED_FORMS:
+        rating = written_rating(rng, data.score)
+        if isinstance(rating, str):
+            return payload.replace(b'"score":%d' % data.score, f'"score":"{rating}"'.encode())
+    return payload
 
 
 def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Event], bytes]:

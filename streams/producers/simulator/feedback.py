@@ -20,7 +20,7 @@ from streams.events.families.feedback import (
 from streams.events.families.inferred import SentimentScored
 from streams.events.families.loop import CaseAssigned, CaseClosed, CaseContacted, CaseOpened, CaseResolved
 from streams.events.scalars import Subchannel
-from streams.producers.comments import comment, written_rating
+from streams.producers.comments import comment
 from streams.producers.population import Customer
 from streams.producers.simulator.world import Steps, Trail, World
 
@@ -130,7 +130,7 @@ def answer(world: World, trail: Trail, ask: Ask, lived: Lived, **facts: Any) -> 
             survey_id=name,
             metric=metric,
             scale=ask.scale,  # type: ignore[arg-type]
-            score=written_rating(rng, customer, given),  # type: ignore[arg-type]
+            score=given,
             kind=ask.kind,
             object=ask.object,
             text=text,

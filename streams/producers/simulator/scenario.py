@@ -34,7 +34,7 @@ TICKETS: Final = 0.0008
 """How many come out of these, in the same measure."""
 
 WARM_UP_S: Final = 900.0
-WARM_UP_EVENTS: Final = 60_000
+WARM_UP_EVENTS: Final = 400_000
 """Short matters (sessions, calls, queues) are brought into swing by living through this much before the start."""
 
 DAY: Final = 86_400.0
