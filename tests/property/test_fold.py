@@ -34,6 +34,9 @@ ODD = Catalogue.parse("""
 - {id: odd_bins, name: n, question: q, unit: score, direction: up, class: A, aggregator: quantile, formula: f,
    source: s, owner: o, groupings: [[], [score], [unitid, scale]], scale: 3,
    of: {events: [cx.survey.answered, cx.review.published], value: 'score * 2 - coalesce(scale, 1)'}}
+- {id: odd_huge, name: n, question: q, unit: score, direction: up, class: A, aggregator: mean, formula: f,
+   source: s, owner: o, groupings: [[], [scale]], scale: 1,
+   of: {events: cx.survey.answered, value: score * 1000000000}}
 - {id: odd_both, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [type], [unitid]],
    of: {events: 'cx.store.*', where: segment is not None},
