@@ -1,25 +1,22 @@
 """Wiring: settings → Faust application → lanes → agents. One screen, no logic."""
 
-import logging
-import sys
+import ssl
+from pathlib import Path
+from typing import Any
 
 import faust
-from rich.logging import RichHandler
 
-from streams import metrics
 from streams.agents.ingest import Ingest
 from streams.agents.merge import Merge
 from streams.agents.store import Store
-from streams.agents.topics import Topics
 from streams.engine.app import BatchApp
-from streams.engine.topics import check_topics, topic_plan
-from streams.engine.watchdog import Watchdog
+from streams.engine.names import Topics
 from streams.kpis.catalogue import Catalogue
-from streams.settings import ConfigError, Settings, kafka_security, kpi_paths
+from streams.settings import Settings, kpi_paths
 from streams.storage.writer import Writer
 
 
-def build(settings: Settings) -> BatchApp:
+def build(settings: Settings, writer: Writer) -> BatchApp:
     """
     Build the application with all agents; nothing is connected yet.
 
@@ -32,11 +29,36 @@ def build(settings: Settings) -> BatchApp:
         brokers=settings.kafka,
         partitions=settings.partitions,
         topic_replication_factor=settings.replication,
-        **kafka_security(settings),
+        datadir=str(_faust_folder(settings)),
+        **_security(settings),
     )
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
     Ingest(app, settings, topics, catalogue)
     Merge(app, settings, topics, catalogue)
-    Store(app, settings, topics)
+    Store(app, settings, topics, writer)
     return app
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    if settings.kafka_security == "PLAINTEXT":
+        return {}
+    context = None
+    if settings.kafka_security.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.kafka_ca_file or None)
+    if settings.kafka_security == "SSL":
+        return {"broker_credentials": faust.SSLCredentials(context)}
+    return {
+        "broker_credentials": faust.SASLCredentials(
+            username=settings.kafka_user,
+            password=settings.kafka_password(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    }
+
+
+def _faust_folder(settings: Settings) -> Path:
+    folder = Path(settings.data_dir) / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -61,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Event ids remembered per source partition; older ids leave in the order of arrival."""
     ingest_flush_s: Seconds = 0.5
     merge_flush_s: Seconds = 0.5
+    store_flush_s: Seconds = 1.0
+    """Time between two inserts into ClickHouse; small ones cost it more than large ones."""
     open_publish_s: Seconds = 1.0
     """Shortest time between two publications of minutes that are still open."""
     max_batch: Annotated[int, Meta(ge=100)] = 10_000

@@ -18,7 +18,7 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
-from streams.agents.topics import Topics
+from streams.engine.names import Topics
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment

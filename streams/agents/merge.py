@@ -13,7 +13,7 @@ from typing import Any
 
 from streams import metrics
 from streams.agents import records
-from streams.agents.topics import CHANNELS, Topics
+from streams.engine.names import CHANNELS, Topics
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment

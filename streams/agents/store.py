@@ -13,7 +13,7 @@ from streams.agents import records
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
-from streams.engine.topics import Topics
+from streams.engine.names import Topics
 from streams.settings import Settings
 from streams.storage.writer import Writer
 

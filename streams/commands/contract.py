@@ -125,7 +125,7 @@ def schemas_generate() -> None:
     """Write schemas/ from the event types."""
     from streams.events.schemas import write  # noqa: PLC0415
 
-    for line in write(ROOT):
+    for line in write(ROOT / "schemas"):
         click.echo(line)
 
 
@@ -135,7 +135,7 @@ def schemas_check(base: str | None) -> None:
     """Check that schemas/ is up to date, its examples hold, and nothing published is broken."""
     from streams.events.schemas import problems  # noqa: PLC0415
 
-    found = problems(ROOT, base)
+    found = problems(ROOT / "schemas", base)
     for line in found:
         click.echo(line, err=True)
     if found:

@@ -145,6 +145,11 @@ class MergeState:
         return self._closed.as_of
 
     @property
+    def unpublished(self) -> int:
+        """Pages with rows that still wait to be published."""
+        return len(self._unpublished)
+
+    @property
     def replaying(self) -> bool:
         """Tell whether partials are still missing that saved pages contain; until then nothing is published."""
         return self._offset < self._replay_until

@@ -1,0 +1,62 @@
+"""`cx worker` and `cx topics`."""
+
+import logging
+import sys
+
+import click
+
+from streams import metrics
+from streams.app import build
+from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
+from streams.engine.worker import run_worker
+from streams.kpis.blocks import CatalogueError
+from streams.settings import Settings, kafka_client_options, load
+from streams.storage.writer import Writer
+
+
+def _problems(settings: Settings, *, create: bool) -> list[str]:
+    plan = topic_plan(settings.partitions, settings.replication, settings.app_id, settings.topic_prefix)
+    look = ensure_topics if create else check_topics
+    try:
+        return look(settings.kafka, plan, **kafka_client_options(settings))
+    except TopicsError as exc:
+        return [str(exc)]
+
+
+def _refuse(problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Create nothing; exit 1 if something is missing or wrong.")
+def topics(*, check: bool) -> None:
+    """Create the topics that are missing, and check all of them.
+
+    Partitions and replication come from the settings (CX_PARTITIONS, CX_REPLICATION).
+    """
+    settings = load()
+    _refuse(_problems(settings, create=not check))
+    click.echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
+
+
+@click.command()
+def worker() -> None:
+    """Run one worker; start more of them to share the partitions.
+
+    Stops cleanly on SIGTERM and Ctrl-C. Ends with a non-zero exit code when it cannot go on
+    without losing or doubling something: have it restarted.
+    """
+    settings = load()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _refuse(_problems(settings, create=False))
+    try:
+        app = build(settings, Writer.of(settings))
+    except CatalogueError as exc:
+        _refuse([str(exc)])
+        raise
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    sys.exit(run_worker(app, settings.log_level))
