@@ -1,6 +1,7 @@
 """The one place that touches kafka-python: how its client is configured, opened, and shut without hanging."""
 
 import logging
+import socket
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -69,6 +70,8 @@ def connection_options(
     servers = [server.strip() for server in bootstrap.split(",") if server.strip()]
     if not servers:
         raise ValueError(f"bootstrap is {bootstrap!r}; expected host:port, several separated by commas")
+    for server in servers:
+        _address(server)
     tuned: dict[str, Any] = {
         "linger_ms": 20,
         "batch_size": 256 * 1024,
@@ -103,6 +106,8 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
     Raises:
         Exception: whatever the Kafka client raises; its kinds are many (Kafka errors, OSError, ssl, SASL).
     """
+    if not config.get("proxy_url"):
+        _knock(config["bootstrap_servers"])
     opened: list[KafkaNetClient] = []
 
     def client(**options: Any) -> KafkaNetClient:
@@ -115,6 +120,38 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
         for half_open in opened:
             half_open.close()
         raise
+
+
+def _knock(servers: list[str]) -> None:
+    """
+    Try whether any server listens: the Kafka client leaks a socket per refused connection.
+
+    Raises:
+        ConnectionError: none does; the text holds what each answered.
+    """
+    refusals = []
+    for server in servers:
+        try:
+            with socket.create_connection(_address(server), timeout=1.0):
+                return
+        except OSError as error:
+            refusals.append(f"{server}: {error.strerror or error}")
+    raise ConnectionError("; ".join(refusals))
+
+
+def _address(server: str) -> tuple[str, int]:
+    """
+    Split `host`, `host:port` or `[ipv6]:port`; the port is 9092 if not given.
+
+    Raises:
+        ValueError: the port is no number.
+    """
+    host, colon, port = server.rpartition(":")
+    if not colon or server.endswith("]"):
+        return server.strip("[]"), 9092
+    if not port.isdecimal():
+        raise ValueError(f"bootstrap server {server!r} has port {port!r}; expected host:port, such as 127.0.0.1:9092")
+    return host.strip("[]"), int(port)
 
 
 def shut_client(producer: KafkaProducer) -> None:

@@ -1,0 +1,276 @@
+"""The producer without a broker: what it refuses, and that nothing it took is lost silently."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from kafka.partitioner import DefaultPartitioner
+
+from streams.events.decode import decode_one
+from streams.events.types import DATA_TYPES, Event, new_event
+from streams.producers.client import (
+    BrokerAwayError,
+    BufferFullError,
+    EventTooLargeError,
+    InvalidEventError,
+    NotDeliveredError,
+    ProducerClosedError,
+    TouchpointProducer,
+    topic_of,
+)
+from streams.producers.wire import SubjectPartitioner, best_compression
+
+GOOD: dict[str, Any] = {
+    "type": "cx.store.queue_served",
+    "subject": "c-1",
+    "channel": "store",
+    "source": "/store/tills",
+    "data": {"wait_s": 42.0},
+}
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address where nothing listens, kept so for the test."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def producer(bootstrap: str, **changes: Any) -> TouchpointProducer:
+    return TouchpointProducer(bootstrap, **{"max_block_s": 0.3, "delivery_timeout_s": 1.0, **changes})
+
+
+def fill(sender: TouchpointProducer) -> int:
+    """Send until the buffer refuses, which it must within a thousand; returns how many it took."""
+    for taken in range(1000):
+        try:
+            sender.send(GOOD)
+        except BufferFullError as error:
+            error.add_note(str(taken))
+            raise
+    return 1000
+
+
+def an_event() -> Event:
+    return new_event(
+        DATA_TYPES["cx.store.queue_served"](wait_s=3.0),  # type: ignore[call-arg]
+        id="e-1",
+        source="/store/tills",
+        time=datetime.now(UTC),
+        subject="c-1",
+        channel="store",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"data": {"wait_s": "long"}}, "data.wait_s", "long"),
+        ({"data": {}}, "data.wait_s", "missing"),
+        ({"channel": "fax"}, "channel", "call_center"),
+        ({"type": "cx.store.queue_servd"}, "type", "cx.store.queue_served"),
+        ({"time": "yesterday"}, "time", "yesterday"),
+        ({"subject": ""}, "subject", "128"),
+    ],
+)
+def test_a_bad_event_comes_back_with_the_field_what_came_and_what_was_expected(
+    nowhere: str, change: dict[str, Any], field: str, said: str
+) -> None:
+    sender = producer(nowhere)
+    with pytest.raises(InvalidEventError) as refused:
+        sender.send({**GOOD, **change})
+    assert refused.value.field == field
+    assert field in str(refused.value)
+    assert said in str(refused.value)
+    assert sender.close(0).undelivered == []
+
+
+def test_what_json_cannot_hold_is_refused_as_well(nowhere: str) -> None:
+    sender = producer(nowhere)
+    with pytest.raises(InvalidEventError, match="JSON"):
+        sender.send({**GOOD, "data": {"wait_s": object()}})
+    with pytest.raises(InvalidEventError, match="not_json"):
+        sender.send(b"{")
+    sender.close(0)
+
+
+def test_a_dict_is_completed_with_what_the_producer_knows(nowhere: str) -> None:
+    sender = producer(nowhere, source="/shop/web", channel="web")
+    bare = {"type": "cx.page.viewed", "subject": "c-2", "data": {"page": "home"}}
+    first, second = sender.send(bare), sender.send(bare)
+    assert first != second
+    assert sender.send({**bare, "id": "mine"}) == "mine"
+    handed_back = sender.close(0).undelivered
+    assert [u.event for u in handed_back] == [bare, bare, {**bare, "id": "mine"}]
+
+
+def test_structs_dicts_and_bytes_are_taken_and_handed_back_as_given(nowhere: str) -> None:
+    sender = producer(nowhere)
+    event = an_event()
+    encoded = b'{"specversion":"1.0","id":"b-1","time":"2026-10-01T10:00:00Z",'
+    encoded += b'"source":"/x","type":"cx.page.viewed","subject":"c","channel":"web","data":{"page":"home"}}'
+    assert decode_one(encoded)
+    for given in (event, GOOD, encoded):
+        sender.send(given)
+    assert [u.event for u in sender.close(0).undelivered] == [event, GOOD, encoded]
+
+
+def test_an_oversize_event_is_refused_before_it_takes_room(nowhere: str) -> None:
+    sender = producer(nowhere)
+    with pytest.raises(EventTooLargeError, match="expected at most 900000"):
+        sender.send_encoded(b"x" * 900_001, "web", "c-1")
+    assert sender.close(0).undelivered == []
+
+
+def test_a_full_buffer_blocks_then_says_why(nowhere: str) -> None:
+    sender = producer(nowhere, buffer_bytes=10_000, max_block_s=0.4, delivery_timeout_s=60)
+    began = time.monotonic()
+    with pytest.raises(BufferFullError) as full:
+        fill(sender)
+    taken = int(full.value.__notes__[0])
+    assert time.monotonic() - began > 0.35
+    assert f"{taken} events wait for the broker" in str(full.value)
+    assert "10000 bytes" in str(full.value)
+    assert 5 < taken < 25
+    assert len(sender.close(0).undelivered) == taken
+
+
+def test_undelivered_events_are_handed_back_after_the_timeout_once(nowhere: str) -> None:
+    sender = producer(nowhere)
+    for number in range(5):
+        sender.send({**GOOD, "id": f"e-{number}"})
+    early = sender.flush(0.1)
+    assert (early.pending, early.undelivered, early.complete) == (5, [], False)
+    report = sender.flush(10)
+    assert sorted(u.event["id"] for u in report.undelivered) == [f"e-{n}" for n in range(5)]  # type: ignore[index]
+    assert all("not delivered within 1 s" in u.error for u in report.undelivered)
+    assert report.errors == {"not delivered within 1 s": 5}
+    assert (report.delivered, report.pending) == (0, 0)
+    assert sender.flush(0) == (0, 0, [], {})
+    assert sender.close(0).complete
+
+
+def test_undelivered_events_keep_their_room_until_taken(nowhere: str) -> None:
+    sender = producer(nowhere, buffer_bytes=5_000)
+    with pytest.raises(BufferFullError):
+        fill(sender)
+    time.sleep(2.5)
+    with pytest.raises(BufferFullError, match="wait to be taken by flush"):
+        fill(sender)
+    sender.flush(5)
+    sender.send(GOOD)
+    sender.close(0)
+
+
+def test_a_callback_gets_the_event_and_the_reason(nowhere: str) -> None:
+    seen: list[tuple[object, object]] = []
+    sender = producer(nowhere, on_delivery=lambda event, outcome: seen.append((event, outcome)))
+    sender.send(GOOD)
+    report = sender.close(5)
+    assert report.undelivered == []
+    assert [event for event, _ in seen] == [GOOD]
+    assert "not delivered within 1 s" in str(seen[0][1])
+
+
+def test_a_callback_that_fails_is_counted_and_stops_nothing(nowhere: str) -> None:
+    def fail(event: object, outcome: object) -> None:
+        raise RuntimeError("callback")
+
+    sender = producer(nowhere, on_delivery=fail)
+    sender.send(GOOD)
+    sender.send(GOOD)
+    assert sender.close(5).errors["on_delivery raised"] == 2
+
+
+def test_leaving_the_block_raises_when_something_was_not_delivered(nowhere: str) -> None:
+    with pytest.raises(NotDeliveredError, match="1 events were not delivered") as lost, producer(nowhere) as sender:
+        sender.send(GOOD)
+    assert lost.value.report.undelivered[0].event == GOOD
+
+
+def test_an_error_in_the_block_is_kept_and_carries_the_note(nowhere: str) -> None:
+    def work() -> None:
+        with producer(nowhere) as sender:
+            sender.send(GOOD)
+            raise KeyError("own")
+
+    with pytest.raises(KeyError) as error:
+        work()
+    assert "1 events were not delivered" in error.value.__notes__[0]
+
+
+def test_threads_share_a_producer_and_every_event_is_accounted_for(nowhere: str) -> None:
+    sender = producer(nowhere)
+
+    def work(name: int) -> None:
+        for number in range(200):
+            sender.send({**GOOD, "id": f"{name}-{number}"})
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ids = {u.event["id"] for u in sender.close(10).undelivered}  # type: ignore[index]
+    assert ids == {f"{name}-{number}" for name in range(6) for number in range(200)}
+
+
+def test_a_closed_producer_takes_nothing(nowhere: str) -> None:
+    sender = producer(nowhere)
+    sender.close(0)
+    with pytest.raises(ProducerClosedError):
+        sender.send(GOOD)
+
+
+def test_a_broker_that_is_away_is_said_in_words(nowhere: str) -> None:
+    sender = producer(nowhere)
+    sender.send(GOOD)
+    with pytest.raises(BrokerAwayError, match="no broker after 1"):
+        sender.wait_connected(1.5)
+    sender.close(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"options": {"lingerms": 5}}, "unknown producer options lingerms; expected some of: .*linger_ms"),
+        (
+            {"security": {"sasl_password": "x"}},
+            "unknown producer options sasl_password; expected .*sasl_plain_password",
+        ),
+        ({"bootstrap": " , "}, "expected host:port"),
+        ({"bootstrap": "kafka:port"}, "has port 'port'"),
+        ({"delivery_timeout_s": 0.05}, "delivery_timeout_s is 0.05"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(nowhere: str, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        producer(**{"bootstrap": nowhere, **changes})
+
+
+def test_the_partition_is_the_one_other_kafka_clients_choose() -> None:
+    class Cluster:
+        def topics(self) -> set[str]:
+            return {"t"}
+
+        def partitions_for_topic(self, topic: str) -> set[int]:
+            return set(range(12))
+
+        available_partitions_for_topic = partitions_for_topic
+
+    ours, theirs = SubjectPartitioner(), DefaultPartitioner()
+    keys = [f"c-{n}".encode() for n in range(300)] + ["مشتری-۱".encode()]
+    chosen = [ours.partition("t", None, key, None, b"", Cluster()) for key in keys]
+    assert chosen == [theirs.partition("t", None, key, None, b"", Cluster()) for key in keys]
+    assert set(chosen) == set(range(12))
+
+
+def test_names_and_codecs() -> None:
+    assert topic_of("web") == "cx.touchpoints.web"
+    assert topic_of("app", "test") == "test.touchpoints.app"
+    assert best_compression() in ("lz4", "zstd", "gzip")
