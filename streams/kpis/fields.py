@@ -58,9 +58,7 @@ _KINDS: Final = {"numeric": Kind.NUMBER, "text": Kind.TEXT, "enum": Kind.TEXT, "
 def _field(info: types.FieldInfo) -> Field:
     listed = bool(info.values) or info.kind == "bool" or info.rating
     # A pattern marks a code, such as a currency's.
-    short = info.kind == "text" and (
-        info.pattern is not None or (info.high is not None and info.high <= LONGEST_LABEL)
-    )
+    short = info.kind == "text" and (info.pattern is not None or (info.high is not None and info.high <= LONGEST_LABEL))
     return Field(
         name=info.name,
         kind=_KINDS[info.kind],
