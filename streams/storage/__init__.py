@@ -1,0 +1,1 @@
+"""ClickHouse: migrations, inserts that happen once, queries, and the proof that the stored numbers are right."""

@@ -1,0 +1,95 @@
+"""Where ClickHouse is, how to reach it, and which of its failures pass by themselves."""
+
+import dataclasses
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
+from urllib3.exceptions import HTTPError
+
+FAILURES: Final = (ClickHouseError, HTTPError, OSError)
+"""Everything a request to ClickHouse can fail with."""
+
+# Codes of the server for requests that can never succeed: schema, syntax, settings, access. All others may pass.
+_PERMANENT: Final = frozenset({
+    6, 8, 10, 16, 20, 26, 27, 36, 38, 41, 42, 43, 44, 46, 47, 48, 50, 53, 57, 60, 62, 63, 69, 70, 72, 73, 80, 81, 82,
+    108, 115, 117, 131, 164, 179, 192, 193, 194, 195, 291, 344, 349, 386, 403, 441, 452, 456, 497, 516, 636, 640,
+})  # fmt: skip
+
+
+class StorageError(Exception):
+    """Something is wrong with the store."""
+
+
+class PermanentStorageError(StorageError):
+    """The store refuses, and will refuse again: wrong schema, wrong credentials, an impossible statement."""
+
+
+class UnreachableError(StorageError):
+    """The store does not answer, or cannot serve just now."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """How to reach a database: `url` is the HTTP interface, e.g. http://127.0.0.1:8123."""
+
+    url: str
+    database: str = "cx"
+    user: str = "default"
+    password: str = dataclasses.field(default="", repr=False)
+
+
+def connect(address: Address, *, timeout_s: float = 120.0, database: str | None = None) -> Client:
+    """
+    Open a client; one client may serve several threads, since it keeps no session.
+
+    `timeout_s` bounds the wait for any answer. `database` replaces the address's, "" means none.
+
+    Raises:
+        PermanentStorageError: The server refuses us.
+        UnreachableError: It does not answer.
+    """
+    parts = urlsplit(address.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise PermanentStorageError(f"{address.url!r} is no address: expected http://host:port or https://host:port")
+    options: dict[str, Any] = {"secure": parts.scheme == "https"}
+    if parts.port:
+        options["port"] = parts.port
+    try:
+        return clickhouse_connect.get_client(
+            host=parts.hostname,
+            username=address.user,
+            password=address.password,
+            database=address.database if database is None else database,
+            autogenerate_session_id=False,
+            # On loopback compressing costs more than it saves; a remote server is worth it.
+            compress=not is_loopback(parts.hostname),
+            connect_timeout=10,
+            send_receive_timeout=timeout_s,
+            query_retries=1,
+            **options,
+        )
+    except FAILURES as error:
+        raise explain(error, f"cannot connect to {address.url} as {address.user}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name means this machine."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Tell whether repeating what failed is useless."""
+    code = getattr(error, "code", None)
+    if code is not None:
+        return code in _PERMANENT
+    return isinstance(error, ProgrammingError) and not isinstance(error, OperationalError)
+
+
+def explain(error: BaseException, doing: str) -> StorageError:
+    """Give the typed error for a failure: what was being done, and what the server said."""
+    said = " ".join(str(error).split())[:800] or type(error).__name__
+    kind = PermanentStorageError if is_permanent(error) else UnreachableError
+    return kind(f"{doing}: {said}")

@@ -1,0 +1,216 @@
+"""What the store is given, and how it is laid out in columns."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.definition import Kpi
+from streams.kpis.series import parse_series
+from streams.storage.native import (
+    Column,
+    ends,
+    numbers,
+    optional_floats,
+    repeated,
+    string,
+    strings,
+    texts,
+    wide_numbers,
+)
+
+COUNTED, LATE = b"\x01", b"\x02"
+
+MinuteRow: TypeAlias = tuple[str, int, int, Acc, int]
+"""Series key, minute (Unix seconds // 60), part, accumulator, revision."""
+
+
+class DeadLetter(NamedTuple):
+    """One refused record."""
+
+    offset: int
+    reason: str
+    path: str
+    got: str
+    expected: str
+    message: str
+    payload: bytes
+    at: float
+    """When it was refused, Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """
+    One range of records of a source, first to last included, and what became of each.
+
+    Attributes:
+        offsets: Of the stored records, the counted and the late.
+        payloads: The stored records as sent, in the order of `offsets`.
+        late_offsets: Those of the offsets that came too late for the KPIs.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+    offsets: Sequence[int]
+    payloads: Sequence[bytes]
+    late_offsets: Collection[int] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+    duplicates: int = 0
+    code_version: str = ""
+
+    @property
+    def token(self) -> str:
+        """Names the range: the same range has the same token, any other another."""
+        return f"{self.topic}-{self.partition}-{self.first}-{self.last}"
+
+
+class ValueRow(NamedTuple):
+    """One rolling value as published; `at` is the end of its window in Unix seconds."""
+
+    series: str
+    window: str
+    stat: str
+    at: int
+    value: float | None
+    n: int
+    lo: float | None
+    hi: float | None
+    definition: str
+    closed: bool
+    revision: int
+
+
+def event_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
+    """Give the rows and columns of `events` that are sent; the server reads the others from the payload."""
+    outcomes = []
+    for block in blocks:
+        late = frozenset(block.late_offsets)
+        if late:
+            outcomes.append(b"".join(LATE if offset in late else COUNTED for offset in block.offsets))
+        else:
+            outcomes.append(COUNTED * len(block.payloads))
+    return sum(len(block.payloads) for block in blocks), [
+        *_source_columns(blocks, [len(block.payloads) for block in blocks]),
+        Column("offset", "UInt64", b"".join(numbers(block.offsets, "<u8") for block in blocks)),
+        Column("outcome", "Enum8('counted' = 1, 'late' = 2)", b"".join(outcomes)),
+        Column("payload", "String", b"".join(strings(block.payloads) for block in blocks)),
+    ]
+
+
+def _source_columns(blocks: Sequence[Block], rows: Sequence[int]) -> list[Column]:
+    topics = (repeated(string(block.topic.encode()), n) for block, n in zip(blocks, rows, strict=True))
+    partitions = (repeated(block.partition.to_bytes(4, "little"), n) for block, n in zip(blocks, rows, strict=True))
+    return [Column("topic", "String", b"".join(topics)), Column("partition", "UInt32", b"".join(partitions))]
+
+
+def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
+    """Give the rows and columns of `dead_letters`."""
+    letters = [letter for block in blocks for letter in block.dead_letters]
+    versions = (repeated(string(block.code_version.encode()), len(block.dead_letters)) for block in blocks)
+    words = ("reason", "path", "got", "expected", "message")
+    return len(letters), [
+        *_source_columns(blocks, [len(block.dead_letters) for block in blocks]),
+        Column("offset", "UInt64", numbers((letter.offset for letter in letters), "<u8")),
+        *(Column(word, "String", texts(getattr(letter, word) for letter in letters)) for word in words),
+        Column("payload", "String", strings([letter.payload for letter in letters])),
+        Column("code_version", "String", b"".join(versions)),
+        Column("at", "DateTime64(3, 'UTC')", numbers((round(letter.at * 1000) for letter in letters), "<i8")),
+    ]
+
+
+def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
+    """Give the rows and columns of `outcomes`: the balance of each block."""
+    names = ("first", "last", "read", "counted", "duplicate", "late", "bad")
+    rows = []
+    for block in blocks:
+        stored, late, bad = len(block.payloads), len(block.late_offsets), len(block.dead_letters)
+        rows.append(
+            (block.first, block.last, stored + bad + block.duplicates, stored - late, block.duplicates, late, bad)
+        )
+    return len(rows), [
+        *_source_columns(blocks, [1] * len(blocks)),
+        *(
+            Column(name, "UInt64", numbers(column, "<u8"))
+            for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        ),
+    ]
+
+
+class _Encoded(NamedTuple):
+    """A series key as columns want it."""
+
+    kpi: bytes
+    labels: int
+    names: bytes
+    values: bytes
+
+
+@lru_cache(maxsize=1 << 17)
+def _encoded(series: str) -> _Encoded:
+    kpi, labels = parse_series(series)
+    names, values = (texts(part) for part in zip(*labels, strict=True)) if labels else (b"", b"")
+    return _Encoded(string(kpi.encode()), len(labels), names, values)
+
+
+def _series_columns(series: Iterable[str]) -> list[Column]:
+    parts = [_encoded(key) for key in series]
+    maps = (ends(p.labels for p in parts), *(p.names for p in parts), *(p.values for p in parts))
+    return [
+        Column("kpi", "String", b"".join([p.kpi for p in parts])),
+        Column("labels", "Map(String, String)", b"".join(maps)),
+    ]
+
+
+def minute_columns(rows: Sequence[MinuteRow]) -> list[Column]:
+    """Give the columns of `kpi_minutes`: series, minute (Unix seconds // 60), part, accumulator, revision."""
+    series, minutes, parts, accs, revisions = zip(*rows, strict=True)
+    flat = [acc if isinstance(acc, list) else () for acc in accs]
+    binned = [acc if isinstance(acc, dict) else {} for acc in accs]
+    indexes = numbers(chain.from_iterable(binned), "<i4")
+    counts = numbers(chain.from_iterable(bins.values() for bins in binned), "<u8")
+    return [
+        *_series_columns(series),
+        Column("minute", "DateTime('UTC')", numbers((60 * minute for minute in minutes), "<u4")),
+        Column("part", "UInt64", numbers(parts, "<u8")),
+        Column("revision", "UInt64", numbers(revisions, "<u8")),
+        Column("fields", "Array(Int128)", ends(map(len, flat)) + wide_numbers(list(chain.from_iterable(flat)))),
+        Column("bins", "Map(Int32, UInt64)", ends(map(len, binned)) + indexes + counts),
+    ]
+
+
+def value_columns(rows: Sequence[ValueRow]) -> list[Column]:
+    """Give the columns of `kpi_values`."""
+    series, windows, stats, ats, values, ns, los, his, definitions, closed, revisions = zip(*rows, strict=True)
+    return [
+        *_series_columns(series),
+        Column("window", "String", texts(windows)),
+        Column("stat", "String", texts(stats)),
+        Column("at", "DateTime('UTC')", numbers(ats, "<u4")),
+        Column("value", "Nullable(Float64)", optional_floats(values)),
+        Column("n", "UInt64", numbers(ns, "<u8")),
+        Column("lo", "Nullable(Float64)", optional_floats(los)),
+        Column("hi", "Nullable(Float64)", optional_floats(his)),
+        Column("definition", "String", texts(definitions)),
+        Column("maturity", "Enum8('open' = 1, 'closed' = 2)", bytes(2 if value else 1 for value in closed)),
+        Column("revision", "UInt64", numbers(revisions, "<u8")),
+    ]
+
+
+KPI_COLUMNS: Final = (
+    "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner", "groupings",
+    "min_n_show", "min_n_colour", "min_n_alert", "maturity", "scale", "quantiles", "definition",
+)  # fmt: skip
+
+
+def kpi_row(kpi: Kpi) -> list[Any]:
+    """Give the row of `kpis`, in the order of `KPI_COLUMNS`."""
+    return [
+        kpi.id, kpi.name, kpi.question, kpi.unit, kpi.direction, kpi.class_, kpi.aggregator, kpi.formula, kpi.source,
+        kpi.owner, [list(grouping) for grouping in kpi.groupings], kpi.min_n.show, kpi.min_n.colour, kpi.min_n.alert,
+        kpi.maturity, kpi.scale, list(kpi.quantiles), kpi.definition_id,
+    ]  # fmt: skip

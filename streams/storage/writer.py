@@ -1,0 +1,278 @@
+"""
+Inserts that take effect once, however often they are sent.
+
+Every insert carries a token built from the exact range of records it came from; the tables remember tokens and drop
+what they have. So the answer to every failure that may pass is the same: send the same bytes again under the same
+token, until the server says yes. That also makes harmless that the client library repeats inserts by itself.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from clickhouse_connect.driver.client import Client
+
+from streams.kpis.definition import Kpi
+from streams.kpis.sketch import ESTIMATES
+from streams.storage.connection import (
+    FAILURES,
+    Address,
+    PermanentStorageError,
+    StorageError,
+    UnreachableError,
+    connect,
+    explain,
+    is_loopback,
+)
+from streams.storage.native import Column, native_block
+from streams.storage.rows import (
+    KPI_COLUMNS,
+    Block,
+    DeadLetter,
+    MinuteRow,
+    ValueRow,
+    dead_letter_columns,
+    event_columns,
+    kpi_row,
+    minute_columns,
+    outcome_columns,
+    value_columns,
+)
+
+__all__ = ["Block", "DeadLetter", "InsertCancelledError", "MinuteRow", "ValueRow", "Writer"]
+
+logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+
+ROWS_PER_INSERT: Final = 200_000
+"""KPI rows of one insert; part of the tokens, so a change doubles nothing only once all older records are done."""
+
+
+# Events and dead letters are stored before the balance of their range, so those behind the newest balance may be there.
+_MARKS: Final = """
+    SELECT topic, partition, max(last) FROM outcomes
+    WHERE partition IN {partitions:Array(UInt32)} GROUP BY topic, partition"""
+_BEYOND: Final = """
+    SELECT topic, partition, offset
+    FROM (
+        SELECT topic, partition, offset FROM events WHERE partition IN {partitions:Array(UInt32)}
+        UNION ALL
+        SELECT topic, partition, offset FROM dead_letters WHERE partition IN {partitions:Array(UInt32)}
+    ) AS stored
+    LEFT JOIN (
+        SELECT topic, partition, max(last) AS last, 1 AS known FROM outcomes GROUP BY topic, partition
+    ) AS marks USING (topic, partition)
+    WHERE known = 0 OR offset > last"""
+
+
+class Stored(NamedTuple):
+    """What the store has of a source: everything up to `mark` (-1: nothing), and single records beyond it."""
+
+    mark: int
+    beyond: frozenset[int]
+
+
+class InsertCancelledError(StorageError):
+    """The writer was told to stop; the insert may have taken effect, and must be sent again later."""
+
+
+class Writer:
+    """
+    Sends blocks and KPI rows to ClickHouse, blocking until they are stored.
+
+    Inserts may be called from several threads at once. Nothing connects before the first insert, so a writer can be
+    made while the server is away. `cancel` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float = 60.0,
+        first_pause_s: float = 0.2,
+        longest_pause_s: float = 15.0,
+        on_retry: Callable[[str, int, StorageError], None] | None = None,
+    ) -> None:
+        """
+        Prepare a writer.
+
+        Args:
+            address: A user of it must be allowed to insert.
+            timeout_s: How long a server may take for one insert before it is sent again.
+            first_pause_s: Pause before the second attempt; doubles up to `longest_pause_s`.
+            longest_pause_s: The longest pause.
+            on_retry: Told table, number of failed attempts, and why.
+        """
+        self._address = address
+        self._timeout_s = timeout_s
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
+        self._on_retry = on_retry
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._compression = None if is_loopback(address.url.split("//")[-1].split(":")[0]) else "lz4"
+
+    def insert_block(self, block: Block) -> None:
+        """Store one range; see `insert_blocks`."""
+        self.insert_blocks([block])
+
+    def insert_blocks(self, blocks: Sequence[Block]) -> None:
+        """
+        Store the events, the dead letters and the balances of some ranges; done again, it changes nothing.
+
+        The token names all of the ranges. Ranges that were sent before in other company must be thinned out by
+        `stored_beyond` first: ClickHouse does not know them under the new token.
+
+        Raises:
+            PermanentStorageError: The server can never accept it.
+            InsertCancelledError: `cancel` was called.
+            ValueError: A block does not add up.
+        """
+        if not blocks:
+            return
+        for block in blocks:
+            _require_sound(block)
+        token = blocks[0].token
+        if len(blocks) > 1:
+            names = "\n".join(block.token for block in blocks)
+            token = f"{token}+{len(blocks) - 1}-{hashlib.blake2b(names.encode(), digest_size=16).hexdigest()}"
+        for table, (rows, columns) in (
+            ("events", event_columns(blocks)),
+            ("dead_letters", dead_letter_columns(blocks)),
+            # Last, so that a balance is never there before what it counts.
+            ("outcomes", outcome_columns(blocks)),
+        ):
+            if rows:
+                self._insert(table, rows, columns, token)
+
+    def stored(self, partitions: Sequence[int]) -> dict[tuple[str, int], Stored]:
+        """
+        Ask what is stored of the partitions of all topics.
+
+        Raises:
+            PermanentStorageError: The server refuses.
+            InsertCancelledError: `cancel` was called.
+        """
+        marks: dict[tuple[str, int], int] = {}
+        beyond: dict[tuple[str, int], set[int]] = {}
+
+        def ask(client: Client) -> None:
+            marks.clear()
+            beyond.clear()
+            parameters = {"partitions": list(partitions)}
+            rows = client.query(_MARKS, parameters=parameters).result_rows
+            marks.update({(topic, partition): last for topic, partition, last in rows})
+            for topic, partition, offset in client.query(_BEYOND, parameters=parameters).result_rows:
+                beyond.setdefault((topic, partition), set()).add(offset)
+
+        self._until_done("outcomes", ask)
+        return {
+            source: Stored(marks.get(source, -1), frozenset(beyond.get(source, ())))
+            for source in marks.keys() | beyond.keys()
+        }
+
+    def insert_kpi_minutes(self, rows: Sequence[MinuteRow], token: str) -> None:
+        """
+        Store what minutes hold: rows of series, minute (Unix seconds // 60), part, accumulator, revision.
+
+        `token` names the range of records the rows come from: `topic-partition-first-last`. Raises as `insert_block`.
+        """
+        for name, chunk in _chunks(rows, token):
+            self._insert("kpi_minutes", len(chunk), minute_columns(chunk), name)
+
+    def insert_kpi_values(self, rows: Sequence[ValueRow], token: str) -> None:
+        """Store rolling values; `token` and errors as in `insert_kpi_minutes`."""
+        for name, chunk in _chunks(rows, token):
+            self._insert("kpi_values", len(chunk), value_columns(chunk), name)
+
+    def store_catalogue(self, kpis: Iterable[Kpi]) -> None:
+        """Store what the KPIs mean, for readers of the database. Raises as `insert_block`."""
+        rows = [kpi_row(kpi) for kpi in kpis]
+        self._until_done("kpis", lambda client: client.insert("kpis", rows, column_names=KPI_COLUMNS))
+        bins = list(enumerate(ESTIMATES))
+        self._until_done(
+            "sketch_bins", lambda client: client.insert("sketch_bins", bins, column_names=["bin", "estimate"])
+        )
+
+    def store_touchpoints(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store the touchpoint dictionary: mappings from column to value. Raises as `insert_block`."""
+        columns = ["touchpoint", "name", "channel", "stage", "owner", "target_kpi", "target"]
+        table = [[row.get(column) if column == "target" else row.get(column, "") for column in columns] for row in rows]
+        self._until_done("touchpoints", lambda client: client.insert("touchpoints", table, column_names=columns))
+
+    def cancel(self) -> None:
+        """Make running and later inserts give up after their current attempt."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Cancel, and let go of the connections."""
+        self.cancel()
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _insert(self, table: str, rows: int, columns: Sequence[Column], token: str) -> None:
+        body = native_block(rows, columns)
+        names = [column.name for column in columns]
+        settings = {
+            "async_insert": 0,
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": token,
+            "deduplicate_blocks_in_dependent_materialized_views": 1,
+        }
+        self._until_done(
+            table,
+            lambda client: client.raw_insert(
+                table, names, body, settings=settings, fmt="Native", compression=self._compression
+            ),
+        )
+
+    def _until_done(self, table: str, send: Callable[[Client], object]) -> None:
+        """Send until the server has said yes, or never will."""
+        pause_s = self._first_pause_s
+        attempts = 0
+        while not self._stop.is_set():
+            try:
+                send(self._connected())
+            except (StorageError, *FAILURES) as failure:
+                error = failure if isinstance(failure, StorageError) else explain(failure, f"inserting into {table}")
+                if isinstance(error, PermanentStorageError):
+                    raise error from failure
+                attempts += 1
+                logger.warning("insert into %s failed %d times, again in %.1f s: %s", table, attempts, pause_s, error)
+                if self._on_retry is not None:
+                    self._on_retry(table, attempts, error)
+                self._stop.wait(pause_s)
+                pause_s = min(2 * pause_s, self._longest_pause_s)
+            else:
+                return
+        raise InsertCancelledError(f"the insert into {table} was cancelled after {attempts} failed attempts")
+
+    def _connected(self) -> Client:
+        with self._lock:
+            if self._stop.is_set():
+                raise UnreachableError("the writer is closed")
+            if self._client is None:
+                self._client = connect(self._address, timeout_s=self._timeout_s)
+            return self._client
+
+
+def _require_sound(block: Block) -> None:
+    stored, bad = len(block.payloads), len(block.dead_letters)
+    read = block.last - block.first + 1
+    if len(block.offsets) != stored or read < stored + bad + block.duplicates:
+        raise ValueError(
+            f"block {block.token}: {stored} payloads, {len(block.offsets)} offsets, {bad} dead letters and"
+            f" {block.duplicates} duplicates do not fit {read} records"
+        )
+
+
+def _chunks(rows: Sequence[Row], token: str) -> Iterable[tuple[str, Sequence[Row]]]:
+    """Cut rows into inserts, each with a token of its own."""
+    for place, start in enumerate(range(0, len(rows), ROWS_PER_INSERT)):
+        yield f"{token}/{place}" if place else token, rows[start : start + ROWS_PER_INSERT]

@@ -1,0 +1,91 @@
+"""A real ClickHouse for tests: one server per session, one migrated database per test."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.storage.connection import Address, connect
+from streams.storage.migrations import migrate
+from streams.storage.rows import Block, DeadLetter
+
+_numbers = itertools.count(1)
+TOPIC = "cx.touchpoints.web"
+
+
+@contextmanager
+def running_server(data_dir: Path, **options: Any) -> Iterator[EmbeddedClickHouse]:
+    server = EmbeddedClickHouse(data_dir, **options).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def address_of(server: EmbeddedClickHouse, role: str = "admin", database: str = "cx") -> Address:
+    user = {"admin": server.admin_user, "writer": server.writer_user, "reader": server.reader_user}[role]
+    return Address(server.url, database, user, getattr(server.credentials, role))
+
+
+class Database:
+    """A database of one test; `client` may do everything."""
+
+    def __init__(self, server: EmbeddedClickHouse, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.admin = address_of(server, "admin", name)
+        self.writer = address_of(server, "writer", name)
+        self.reader = address_of(server, "reader", name)
+        migrate(self.admin)
+        self.client: Client = connect(self.admin)
+
+    def rows(self, sql: str, **parameters: Any) -> Sequence[Sequence[Any]]:
+        return self.client.query(sql, parameters=parameters).result_rows
+
+    def value(self, sql: str) -> Any:
+        return self.rows(sql)[0][0]
+
+    def close(self) -> None:
+        self.client.command(f"DROP DATABASE `{self.name}` SYNC")
+        self.client.close()
+
+
+@contextmanager
+def fresh_database(server: EmbeddedClickHouse) -> Iterator[Database]:
+    database = Database(server, f"cx_test_{next(_numbers)}")
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def elsewhere(address: Address, port: int) -> Address:
+    return replace(address, url=f"http://127.0.0.1:{port}")
+
+
+def event(number: int, **changes: Any) -> bytes:
+    """A valid survey answer; `data` changes its data, anything else its envelope."""
+    data = {"survey_id": "s", "metric": "csat", "scale": 5, "score": 5, **changes.pop("data", {})}
+    envelope = {
+        "specversion": "1.0", "id": f"e{number}", "source": "/test", "type": "cx.survey.answered",
+        "time": "2026-03-01T10:00:30Z", "subject": f"c{number % 7}", "channel": "web",
+    }  # fmt: skip
+    return json.dumps({**envelope, **changes, "data": data}, ensure_ascii=False).encode()
+
+
+def block_of(payloads: Iterable[bytes], first: int = 0, **changes: Any) -> Block:
+    """A block of counted events at consecutive offsets; dead letters come after them."""
+    stored = list(payloads)
+    bad: Sequence[DeadLetter] = changes.get("dead_letters", ())
+    read = len(stored) + len(bad) + changes.get("duplicates", 0)
+    defaults = {
+        "topic": TOPIC, "partition": 0, "first": first, "last": first + read - 1,
+        "offsets": range(first, first + len(stored)), "payloads": stored,
+    }  # fmt: skip
+    return Block(**{**defaults, **changes})
