@@ -13,13 +13,13 @@ _CLASSES = {
 _DIRECTIONS = {"up": "more is better", "down": "less is better", "none": "neither more nor less is better"}
 
 
-def markdown(kpis: Iterable[Kpi]) -> str:
+def page(kpis: Iterable[Kpi]) -> str:
     """Write `docs/KPIS.md`."""
     listed = list(kpis)
     lines = [
         "# KPIs",
         "",
-        "Written by `python -m streams.kpis.docs` from the definitions in `streams/kpis/definitions/`.",
+        "Written by `cx kpis docs` from the definitions in `streams/kpis/definitions/`.",
         "",
         "Each KPI is kept for the whole and for each of its groupings, minute by minute. Its value never comes without",
         "the number of answers behind it. The definition id changes with whatever changes the numbers.",
@@ -94,9 +94,3 @@ def _selector(selector: Selector) -> str:
     value = f"`{selector.value.text}` of " if selector.value else ""
     where = "" if selector.where.text == "True" else f" where `{selector.where.text}`"
     return f"{value}{names}{where}"
-
-
-if __name__ == "__main__":
-    from streams.kpis.catalogue import Catalogue
-
-    print(markdown(Catalogue.load()), end="")  # noqa: T201 - the page is the output

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.docs import markdown
+from streams.kpis.docs import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "KPIS.md"
 
@@ -148,8 +148,8 @@ def test_missing_files_and_ids_are_told(tmp_path: Path) -> None:
 
 
 def test_the_page_is_written_from_the_definitions() -> None:
-    """docs/KPIS.md is what `python -m streams.kpis.docs` prints."""
-    assert PAGE.read_text(encoding="utf-8") == markdown(Catalogue.load())
+    """docs/KPIS.md is what `cx kpis docs` writes."""
+    assert PAGE.read_text(encoding="utf-8") == page(Catalogue.load())
 
 
 def test_the_example_on_the_page_works() -> None:
