@@ -1,0 +1,95 @@
+"""Columns in Native format, and which failures pass."""
+
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
+
+from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain, is_loopback
+from streams.storage.native import Column, ends, native_block, optional_floats, string, strings, texts, wide_numbers
+
+
+@pytest.mark.parametrize(
+    ("length", "head"),
+    [(0, b"\x00"), (127, b"\x7f"), (128, b"\x80\x01"), (16_383, b"\xff\x7f"), (16_384, b"\x80\x80\x01")],
+)
+def test_strings_follow_their_length(length: int, head: bytes) -> None:
+    """Lengths are LEB128."""
+    value = b"x" * length
+    assert string(value) == head + value
+    assert strings([value, b"ab"]) == head + value + b"\x02ab"
+
+
+def test_text_that_utf8_cannot_carry_still_goes_through() -> None:
+    """Half a surrogate pair must not stop a block."""
+    assert texts(["a\ud800", "ی"]) == b"\x02a?" + b"\x02\xdb\x8c"
+
+
+@pytest.mark.parametrize("values", [[0, 1, -1, 2**63 - 1, -(2**63)], [2**63, -(2**63) - 1, 2**100, -(2**127), 5]])
+def test_wide_numbers_keep_all_their_bits(values: list[int]) -> None:
+    """Both ways of writing them, narrow and wide."""
+    data = wide_numbers(values)
+    assert [int.from_bytes(data[at : at + 16], "little", signed=True) for at in range(0, len(data), 16)] == values
+
+
+def test_a_number_beyond_128_bits_is_refused() -> None:
+    """Never cut."""
+    with pytest.raises(OverflowError):
+        wide_numbers([1 << 127])
+
+
+def test_missing_floats_are_marked() -> None:
+    """The mask comes first, and a missing value is no zero."""
+    assert optional_floats([None, 1.0])[:2] == b"\x01\x00"
+    assert len(optional_floats([None, 1.0])) == 18
+
+
+def test_arrays_are_headed_by_where_each_ends() -> None:
+    """Running totals of the sizes."""
+    assert ends([2, 0, 3]) == b"".join(n.to_bytes(8, "little") for n in (2, 2, 5))
+
+
+def test_a_block_names_its_columns() -> None:
+    """Columns, rows, then name, type and data of each."""
+    assert native_block(300, [Column("a", "UInt8", b"..")]) == b"\x01\xac\x02\x01a\x05UInt8.."
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DatabaseError("no such table", code=60), PermanentStorageError),
+        (DatabaseError("wrong password", code=516), PermanentStorageError),
+        (OperationalError("no such column", code=16), PermanentStorageError),
+        (ProgrammingError("unknown setting"), PermanentStorageError),
+        (DatabaseError("memory limit", code=241), UnreachableError),
+        (DatabaseError("too many parts", code=252), UnreachableError),
+        (DatabaseError("disk full", code=243), UnreachableError),
+        (DatabaseError("bad gateway"), UnreachableError),
+        (OperationalError("connection refused"), UnreachableError),
+        (ConnectionResetError(104, "reset"), UnreachableError),
+    ],
+)
+def test_failures_that_pass_are_told_from_those_that_do_not(error: Exception, kind: type[Exception]) -> None:
+    """Only what can never succeed ends an insert."""
+    explained = explain(error, "inserting into events")
+    assert type(explained) is kind
+    assert "inserting into events" in str(explained)
+
+
+@pytest.mark.parametrize("url", ["localhost:8123", "ftp://host", "http://"])
+def test_an_address_without_host_is_refused(url: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(PermanentStorageError, match="is no address"):
+        connect(Address(url))
+
+
+def test_a_password_is_never_shown() -> None:
+    """Addresses end up in logs."""
+    assert "secret" not in repr(Address("http://h", password="secret"))
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("clickhouse", False), ("10.0.0.1", False)],
+)
+def test_loopback_is_recognised(host: str, here: bool) -> None:
+    """There compression is left off."""
+    assert is_loopback(host) is here
