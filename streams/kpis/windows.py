@@ -51,9 +51,9 @@ class Window:
 
     __slots__ = ("gone", "minutes", "name", "sums", "touched")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, minutes: int | None) -> None:
         self.name = name
-        self.minutes = None if name == TOTAL else window_minutes(name)
+        self.minutes = minutes
         """None: since the beginning."""
         self.sums: Totals = {}
         self.touched: set[int] = set()
@@ -86,8 +86,8 @@ class Windows:
     def __init__(self, names: Sequence[str] = WINDOWS) -> None:
         """Start with nothing; raises ValueError for a name that is no window."""
         self.as_of: int | None = None
-        self._windows = [Window(name) for name in names]
-        self._total = Window(TOTAL)
+        self._windows = [Window(name, window_minutes(name)) for name in names]
+        self._total = Window(TOTAL, None)
         self._all = [*self._windows, self._total]
 
     def start(self, as_of: int, pages: Pages, before: Totals, series: int) -> None:

@@ -1,0 +1,218 @@
+"""Values and intervals, against golden figures and SciPy."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from streams.kpis.distributions import binomial_cdf, normal_quantile, normal_tail, student_quantile
+from streams.kpis.intervals import Measure, measure, nps_interval, rank_bounds, student_factor, wilson
+from streams.kpis.significance import (
+    answers_for_drop,
+    answers_for_nps,
+    answers_for_share,
+    ztest_nps,
+    ztest_shares,
+)
+from streams.kpis.sketch import add_value
+
+CES_ANSWERS = {7: 40, 6: 25, 5: 15, 4: 8, 3: 5, 2: 4, 1: 3}
+
+
+def mean_of(answers: dict[int, int], scale: int = 1000) -> list[int]:
+    return [
+        sum(answers.values()),
+        sum(n * x * scale for x, n in answers.items()),
+        sum(n * (x * scale) ** 2 for x, n in answers.items()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "lo", "hi"),
+    [(8, 10, 49.02, 94.33), (80, 100, 71.1, 86.7), (800, 1000, 77.4, 82.4), (0, 10, 0, 27.8), (10, 10, 72.2, 100)],
+)
+def test_csat_wilson(hits: int, n: int, lo: float, hi: float) -> None:
+    found = measure("ratio", [n, hits], unit="percent")
+    assert (found.value, found.n) == (100 * hits / n, n)
+    assert (found.lo, found.hi) == (pytest.approx(lo, abs=0.051), pytest.approx(hi, abs=0.051))
+    reference = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits, n) == (pytest.approx(reference.low, abs=1e-12), pytest.approx(reference.high, abs=1e-12))
+
+
+@pytest.mark.parametrize(
+    ("promoters", "passives", "detractors", "value", "wald", "centre", "adjusted"),
+    [
+        (50, 30, 20, 30.0, 15.31, 29.13, 15.08),
+        (500, 300, 200, 30.0, 4.84, 29.91, 4.83),
+        (16, 8, 12, 11.11, 28.6, 10.26, 27.1),
+    ],
+)
+def test_nps(  # noqa: PLR0917
+    promoters: int, passives: int, detractors: int, value: float, wald: float, centre: float, adjusted: float
+) -> None:
+    n = promoters + passives + detractors
+    found = measure("nps", [n, promoters, detractors])
+    assert found.value == pytest.approx(value, abs=0.005)
+    assert (found.lo + found.hi) / 2 == pytest.approx(centre, abs=0.01)
+    assert (found.hi - found.lo) / 2 == pytest.approx(adjusted, abs=0.06)
+    lo, hi = nps_interval(promoters, detractors, n, adjust=False)
+    assert (hi - lo) / 2 == pytest.approx(wald, abs=0.05)
+
+
+def test_nps_stays_on_its_scale() -> None:
+    assert measure("nps", [1, 1, 0]).hi <= 100
+    assert measure("nps", [1, 0, 1]).lo >= -100
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "acc"),
+    [
+        ("count", [0]),
+        ("sum", [0, 0]),
+        ("ratio", [0, 0]),
+        ("ratio", [0, 3]),
+        ("mean", [0, 0, 0]),
+        ("nps", [0, 0, 0]),
+        ("quantile", {}),
+    ],
+)
+def test_no_answers_have_no_value(aggregator: str, acc) -> None:
+    assert measure(aggregator, acc) == Measure(None, 0, None, None)
+
+
+def test_ces_mean() -> None:
+    found = measure("mean", mean_of(CES_ANSWERS))
+    values = [x for x, n in CES_ANSWERS.items() for _ in range(n)]
+    assert found.value == 5.63
+    half = (found.hi - found.lo) / 2
+    assert half / student_factor(99) * 1.96 == pytest.approx(0.316, abs=5e-4)  # the golden figure uses the normal
+    assert stats.sem(values) * 10 == pytest.approx(1.612, abs=5e-4)
+    reference = stats.t.interval(0.95, 99, loc=5.63, scale=stats.sem(values))
+    assert (found.lo, found.hi) == (pytest.approx(reference[0], rel=1e-9), pytest.approx(reference[1], rel=1e-9))
+
+
+def test_the_variance_of_large_values_keeps_its_digits() -> None:
+    found = measure("mean", [2, 2 * 10**10 + 1, 10**20 + (10**10 + 1) ** 2], scale=1)
+    assert found.hi - found.lo == pytest.approx(2 * 12.7062 * 0.5, rel=1e-3)
+
+
+def test_one_answer_has_a_mean_but_no_interval() -> None:
+    assert measure("mean", [1, 4000, 16_000_000]) == Measure(4.0, 1, None, None)
+
+
+def test_counts_and_sums_have_no_interval() -> None:
+    assert measure("count", [12]) == Measure(12.0, 12, None, None)
+    assert measure("sum", [3, 4500], 1000) == Measure(4.5, 3, None, None)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "value"),
+    [
+        (780, 900, 86.67),
+        (780, 1000, 78.00),
+        (780, 960, 81.25),
+        (780, 940, 82.98),
+        (840, 1000, 84.00),
+        (800, 960, 83.33),
+    ],
+)
+def test_service_level_variants(hits: int, trials: int, value: float) -> None:
+    assert measure("ratio", [trials, hits], unit="percent").value == pytest.approx(value, abs=0.005)
+
+
+def test_apdex() -> None:
+    assert measure("mean", [100, 60 * 1000 + 30 * 500, 60 * 1000**2 + 30 * 500**2]).value == 0.75
+
+
+def test_a_ratio_above_one_has_the_interval_of_two_counts() -> None:
+    found = measure("ratio", [100, 150])
+    assert found.value == 1.5
+    assert (found.lo, found.hi) == (pytest.approx(1.16467, abs=1e-5), pytest.approx(1.93189, abs=1e-5))
+
+
+def test_a_quantile_is_bounded_by_values_at_ranks() -> None:
+    bins: dict[int, int] = {}
+    for milliseconds in range(1000, 101_000, 1000):
+        add_value(bins, milliseconds)
+    found = measure("quantile", bins, 1000, q=0.5)
+    assert found.n == 100
+    assert [found.value, found.lo, found.hi] == [pytest.approx(x, rel=0.01) for x in (50, 40, 61)]
+    assert measure("quantile", {700: 20}, q=0.95).hi is None
+    assert measure("quantile", {700: 3}, q=0.5)[2:] == (None, None)
+
+
+@pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.95, 0.999])
+def test_rank_bounds_are_those_of_the_binomial(q: float) -> None:
+    for n in (*range(1, 120), 500, 1999, 2000):
+        lower, upper = int(stats.binom.ppf(0.025, n, q)), int(stats.binom.ppf(0.975, n, q)) + 1
+        assert rank_bounds(n, q) == (lower or None, upper if upper <= n else None), n
+    for n in (2001, 10_000, 100_000):
+        lower, upper = rank_bounds(n, q)
+        assert 0 <= stats.binom.ppf(0.025, n, q) - lower <= 1
+        assert upper is None or 0 <= upper - 1 - stats.binom.ppf(0.975, n, q) <= 1
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 20, 99, 500, 999, 1000, 5000, 10**6])
+@pytest.mark.parametrize("tail", [1e-6, 0.001, 0.025, 0.2, 0.49])
+def test_student_quantile(degrees: int, tail: float) -> None:
+    assert student_quantile(tail, degrees) == pytest.approx(stats.t.isf(tail, degrees), rel=1e-10)
+
+
+def test_distributions_refuse_what_they_cannot_say() -> None:
+    for tail, degrees in ((0.0, 5), (0.5, 5), (0.1, 0)):
+        with pytest.raises(ValueError, match="expected 0 < tail"):
+            student_quantile(tail, degrees)
+
+
+def test_normal_and_binomial() -> None:
+    assert normal_tail(1.959963984540054) == pytest.approx(0.025, rel=1e-12)
+    assert normal_quantile(0.025) == pytest.approx(1.959963984540054, rel=1e-12)
+    for successes in (-1, 0, 3, 950, 1000):
+        assert binomial_cdf(successes, 1000, 0.95) == pytest.approx(stats.binom.cdf(successes, 1000, 0.95), abs=1e-11)
+
+
+def test_kinds_must_match() -> None:
+    with pytest.raises(TypeError, match="expected fields, got bins"):
+        measure("mean", {1: 1})
+    with pytest.raises(TypeError, match="expected bins, got fields"):
+        measure("quantile", [1])
+    with pytest.raises(KeyError):
+        measure("median", [1])
+
+
+def test_z_of_shares_and_of_nps() -> None:
+    assert ztest_shares(850, 1000, 156, 200) == pytest.approx(-2.455, abs=5e-4)
+    assert ztest_nps([1000, 500, 200], [200, 90, 50]) == pytest.approx(-1.599, abs=5e-4)
+    assert ztest_shares(0, 0, 1, 2) is None
+    assert ztest_shares(5, 5, 7, 7) is None
+    assert ztest_nps([0, 0, 0], [5, 1, 1]) is None
+    assert ztest_nps([3, 3, 0], [5, 5, 0]) is None
+
+
+@pytest.mark.parametrize(
+    ("margin", "mixed", "worst", "half", "eighty"),
+    [
+        (3, 2601, 4266, 1068, 683),
+        (5, 935, 1534, 385, 246),
+        (10, 232, 382, 97, 62),
+        (15, 102, 168, None, None),
+        (20, 56, 94, None, None),
+    ],
+)
+def test_how_many_answers_for_a_margin(margin, mixed, worst, half, eighty) -> None:
+    assert (answers_for_nps(margin, 0.61), answers_for_nps(margin)) == (mixed, worst)
+    if half is not None:
+        assert (answers_for_share(margin / 100), answers_for_share(margin / 100, 0.8)) == (half, eighty)
+
+
+@pytest.mark.parametrize(
+    ("share", "dropped", "sizes"),
+    [
+        (0.85, 0.8, (714, 1158, 1784)),
+        (0.85, 0.75, (197, 320, 494)),
+        (0.85, 0.7, (95, 155, 238)),
+        (0.9, 0.85, (540, 877, 1352)),
+    ],
+)
+def test_how_many_answers_to_see_a_drop(share: float, dropped: float, sizes: tuple[int, ...]) -> None:
+    assert tuple(answers_for_drop(share, dropped, alpha) for alpha in (0.05, 0.01, 0.001)) == sizes

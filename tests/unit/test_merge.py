@@ -1,0 +1,313 @@
+"""The merge state step by step: what holds minutes open, what is published when, and what each record is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.admission import Registry
+from streams.kpis.merge import MergeState, OverlapError
+from streams.kpis.packing import add_up, decode, pack, unpack
+from streams.kpis.partials import Partial, decode_partial, encode_partial
+from streams.kpis.series import series_key
+from streams.kpis.watermarks import Watermarks
+
+CSAT = series_key("csat")
+WEB = series_key("csat", (("channel", "web"),))
+
+
+def partial(records: tuple[int, int], deltas, *, source="web/0", watermark=0.0, caught_up=True) -> Partial:
+    return Partial(
+        source=source, first=records[0], last=records[1], watermark=watermark, caught_up=caught_up, deltas=deltas
+    )
+
+
+def state(**settings) -> MergeState:
+    return MergeState(**{"windows": ("1m", "5m"), "slack_minutes": 1, "idle_s": 30, "open_every_s": 10} | settings)
+
+
+def flush(merge: MergeState, now: float, changelog: dict[bytes, bytes] | None = None):
+    for key, value in merge.dirty_records():
+        if changelog is not None:
+            if value is None:
+                changelog.pop(key, None)
+            else:
+                changelog[key] = value
+    outputs = merge.drain_outputs(now)
+    key, value = merge.marker()
+    if changelog is not None:
+        changelog[key] = value
+    return outputs
+
+
+def values(outputs, maturity: str) -> dict[tuple[str, int], Acc]:
+    return {(row.window, row.at): row.acc for row in outputs.values if row.maturity == maturity}
+
+
+def test_a_minute_is_open_then_closed_then_silent() -> None:
+    merge = state()
+    merge.apply(partial((0, 9), {100: {CSAT: [10, 8]}}, watermark=100 * 60), 0)
+    first = flush(merge, 1)
+    assert [tuple(row) for row in first.minutes] == [(CSAT, 100, 0, [10, 8], 0)]
+    assert values(first, "open") == {(window, 6060): [10, 8] for window in ("1m", "5m", "total")}
+    merge.apply(partial((10, 19), {101: {CSAT: [1, 1]}}, watermark=101.5 * 60), 1)
+    second = flush(merge, 2)
+    assert values(second, "closed") == {(window, 6060): [10, 8] for window in ("1m", "5m", "total")}
+    assert values(second, "open") == {}, "open values wait for their interval"
+    assert merge.closed == 100
+    for minute in range(102, 108):
+        merge.apply(partial((minute * 10, minute * 10 + 9), {}, watermark=(minute + 1) * 60), minute)
+        last = flush(merge, minute)
+    assert values(last, "closed") == {}
+    assert merge.closed == 107
+
+
+def test_a_series_that_falls_silent_ends_with_one_empty_row() -> None:
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 0)
+    rows = []
+    for step in range(10):
+        merge.apply(partial((step + 1, step + 1), {}, watermark=(101 + step) * 60), step + 1)
+        rows += [(row.at // 60 - 1, row.acc) for row in flush(merge, step).values if row.window == "5m"]
+    assert rows == [(100, [1, 1]), (101, [1, 1]), (102, [1, 1]), (103, [1, 1]), (104, [1, 1]), (105, [0, 0])]
+
+
+def test_late_data_revises_what_was_closed() -> None:
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=102 * 60), 0)
+    before = flush(merge, 1)
+    merge.apply(partial((1, 1), {99: {CSAT: [1, 0]}}, watermark=102 * 60), 1)
+    after = flush(merge, 2)
+    assert values(after, "closed") == {("5m", 6120): [2, 1], ("total", 6120): [2, 1]}
+    assert [tuple(row) for row in after.minutes] == [(CSAT, 99, 1, [1, 0], 1)]
+    assert min(row.revision for row in after.values) > max(row.revision for row in before.values)
+
+
+def test_open_minutes_are_published_at_intervals_and_closed_ones_at_once() -> None:
+    merge = state()
+    published = []
+    for second in range(30):
+        merge.apply(partial((second, second), {100: {CSAT: [1, 1]}}, watermark=100 * 60), second)
+        published += [second for _ in flush(merge, second).minutes]
+    assert published == [0, 10, 20]
+    merge.apply(partial((30, 30), {}, watermark=102 * 60), 30)
+    assert [row.acc for row in flush(merge, 29.5).minutes] == [[30, 30]]
+
+
+def test_open_values_wait_until_sources_have_caught_up() -> None:
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, caught_up=False), 0)
+    assert values(flush(merge, 0), "open") == {}
+    merge.apply(partial((1, 0), {}, caught_up=True), 1)
+    assert values(flush(merge, 20), "open")["1m", 6060] == [1, 1]
+
+
+def test_repeated_partials_are_ignored_and_overlapping_ones_refused() -> None:
+    merge = state()
+    assert merge.apply(partial((0, 9), {100: {CSAT: [1, 1]}}), 0)
+    assert not merge.apply(partial((0, 9), {100: {CSAT: [1, 1]}}), 1)
+    with pytest.raises(OverlapError, match="web/0: records 5 to 14 came at offset 2, but those up to 9 are counted"):
+        merge.apply(partial((5, 14), {100: {CSAT: [1, 1]}}), 2)
+    assert (merge.repeats, merge.overlaps) == (1, 1)
+    assert flush(merge, 1).minutes[0].acc == [1, 1]
+
+
+def test_a_changed_aggregator_is_refused() -> None:
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}), 0)
+    with pytest.raises(ValueError, match="cannot merge 3 fields into 2"):
+        merge.apply(partial((1, 1), {100: {CSAT: [1, 1, 1]}}), 1)
+
+
+def test_an_evicted_minute_that_comes_back_is_another_part() -> None:
+    merge, changelog = state(), {}
+    for step, minute in enumerate((100, 200, 100, 201)):
+        merge.apply(partial((step, step), {minute: {CSAT: [1, 1]}}, watermark=(minute + 2) * 60), step)
+        outputs = flush(merge, step, changelog)
+        if minute == 100:
+            assert [tuple(row) for row in outputs.minutes] == [(CSAT, 100, step, [1, 1], step)]
+        flush(merge, step, changelog)
+    assert sorted(key for key in changelog if key.startswith(b"p/")) == [b"p/200/0/1", b"p/201/0/3"]
+    assert unpack(changelog[b"b/0"]) == {0: [2, 2]}
+    again = state()
+    again.restore(changelog.items())
+    again.apply(partial((4, 4), {201: {CSAT: [1, 0]}}, watermark=203 * 60), 4)
+    assert values(flush(again, 9), "closed")["total", 202 * 60 + 60] == [5, 4]
+
+
+def test_windows_survive_a_quiet_time_in_which_minutes_are_evicted() -> None:
+    """With all sources silent time goes on; open windows must not remember minutes that nobody can subtract."""
+    merge = state(idle_s=5)
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=100 * 60), 0)
+    for now in range(0, 1200, 30):
+        flush(merge, now)
+    assert merge.closed > 110
+    assert len(merge.pages) == 0
+    minute = merge.closed + 3
+    merge.apply(partial((1, 1), {minute: {CSAT: [2, 2]}}, watermark=minute * 60 - 60), 1)
+    assert values(flush(merge, 1230), "open") == {
+        ("1m", minute * 60 + 60): [2, 2],
+        ("5m", minute * 60 + 60): [2, 2],
+        ("total", minute * 60 + 60): [3, 3],
+    }
+
+
+def test_nothing_is_published_until_a_replay_has_caught_up_with_saved_pages() -> None:
+    merge, changelog = state(), {}
+    topic = [partial((n, n), {100: {CSAT: [1, 1]}}, watermark=102 * 60) for n in range(4)]
+    merge.apply(topic[0], 0)
+    flush(merge, 0, changelog)
+    for offset in (1, 2, 3):
+        merge.apply(topic[offset], offset)
+    changelog.update(merge.dirty_records())  # and here it dies: pages are ahead of the marker
+    again = state()
+    again.restore(changelog.items())
+    assert (again.fence, again.replaying) == (0, True)
+    for offset in (1, 2):
+        again.apply(topic[offset], offset)
+        assert flush(again, 5).minutes == []
+        assert again.fence == 0
+    again.apply(topic[3], 3)
+    outputs = flush(again, 5)
+    assert [tuple(row) for row in outputs.minutes] == [(CSAT, 100, 0, [4, 4], 3)]
+    assert values(outputs, "closed")["total", 102 * 60] == [4, 4]
+    assert again.fence == 3
+
+
+def test_pages_a_base_has_taken_in_are_not_counted_again_however_often_tombstones_are_lost() -> None:
+    """Twice a crash falls between a base and the tombstones; in between retention got shorter."""
+    merge, changelog = state(), {}
+    for step, minute in enumerate((100, 101, 200)):
+        merge.apply(partial((step, step), {minute: {CSAT: [1, 1]}}, watermark=(minute + 2) * 60), step)
+    flush(merge, 0, changelog)
+    for taken_in, dying in ((2, merge), (3, state(windows=("1m",), slack_minutes=0))):
+        if dying is not merge:
+            dying.restore(changelog.items())
+        records = dying.dirty_records()
+        assert [(key, value is None) for key, value in records] == [
+            (b"b/0", False),
+            *((b"p/%d/0/%d" % name, True) for name in ((100, 0), (101, 1), (200, 2))[:taken_in]),
+        ]
+        changelog.update(records[:1])
+        assert unpack(changelog[b"b/0"]) == {0: [taken_in, taken_in]}
+    last = state()
+    last.restore(changelog.items())
+    last.apply(partial((3, 3), {201: {CSAT: [1, 1]}}, watermark=203 * 60), 3)
+    assert values(flush(last, 9), "closed")["total", 202 * 60] == [4, 4]
+
+
+def test_foreign_and_incomplete_records_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of a merge partition"):
+        state().restore([(b"x/1", b"")])
+    registry = Registry(lambda _: 1)
+    with pytest.raises(ValueError, match="series shard 1 found after 0 series"):
+        registry.restore({1: ["a"]})
+
+
+def test_beyond_the_cap_series_are_other_for_ever() -> None:
+    registry = Registry({"csat": 2, "nps": 0}.__getitem__)
+    keys = [series_key("csat", (("channel", name),)) for name in ("web", "app", "store", "other")]
+    numbers = [registry.admit(key) for key in (*keys, keys[0], keys[2])]
+    assert numbers == [0, 1, 2, 2, 0, 2]
+    assert registry.names[2] == keys[3]
+    assert registry.refused == {"csat": 2}
+    assert registry.admit(series_key("csat")) == 3, "a KPI without labels has one series and no cap"
+    assert registry.admit(series_key("csat", (("unitid", "7"),))) == 4, "each grouping has a cap of its own"
+    again = Registry({"csat": 2}.__getitem__)
+    again.restore(dict(registry.grown()))
+    assert [again.admit(key) for key in keys] == [0, 1, 2, 2]
+    assert again.admit(series_key("csat", (("unitid", "8"),))) == 5
+    assert again.admit(series_key("csat", (("unitid", "9"),))) == again.admit(
+        series_key("csat", (("unitid", "other"),))
+    )
+
+
+@pytest.mark.parametrize(
+    "totals",
+    [
+        {},
+        {3: [1], 2047: [7, 300, -5]},
+        {0: [1, 1 << 63, 5], 1: [1, -(1 << 70), 5], 2: [1, 2, 3], 4: {1: 1}},
+        {1: [(1 << 63) - 1, -(1 << 63)], 2: [1, 1]},
+        {5: {-1: 4, 0: 1, 1837: 1 << 40}, 6: {700: 1}, 9: [2, 1]},
+    ],
+)
+def test_packing_loses_nothing(totals) -> None:
+    packed = pack(totals, 42, [(1, 2, 3)])
+    assert unpack(packed) == totals
+    assert (decode(packed).fence, decode(packed).absorbed) == (42, [(1, 2, 3)])
+    assert add_up([packed, packed, packed], 2048) == {
+        number: [3 * v for v in acc] if isinstance(acc, list) else {i: 3 * c for i, c in acc.items()}
+        for number, acc in totals.items()
+    }
+
+
+def test_a_thousand_series_take_a_few_bytes_each() -> None:
+    totals = {number: [20 + number % 7, 3 + number % 5] for number in range(1024)}
+    assert len(pack(totals)) < 4 * 1024
+
+
+def test_partials_travel_whole_even_with_squares_beyond_64_bits() -> None:
+    sent = partial((0, 1), {5: {CSAT: [1, 2], WEB: {3: 4}, "amount": [1, 1 << 50, 1 << 100]}}, watermark=None)
+    assert decode_partial(encode_partial(sent)) == sent
+    common = partial((0, 1), {5: {CSAT: [1, 2], WEB: {3: 4}}}, watermark=1.5)
+    assert decode_partial(encode_partial(common)) == common
+
+
+def watermarks(**expected) -> Watermarks:
+    return Watermarks(idle_s=10, grace_s=5, **expected)
+
+
+def test_the_slowest_source_holds_the_watermark_until_it_is_idle() -> None:
+    marks = watermarks()
+    marks.report("web/0", 1000, True)
+    marks.report("app/0", 900, True)
+    assert marks.advance(0) == 900
+    marks.report("web/0", 1100, True)
+    assert marks.advance(9) == 900
+    assert marks.advance(10) == 1100
+    marks.report("app/0", 950, True)
+    assert marks.advance(11) == 1100, "never back"
+
+
+def test_a_source_that_is_behind_holds_however_long_it_is_silent() -> None:
+    marks = watermarks()
+    marks.report("web/0", 1000, True)
+    marks.report("app/0", 100, False)
+    for now in (0, 100, 10_000):
+        marks.report("web/0", 1000 + now, True)
+        assert marks.advance(now) == 100
+    assert marks.catching_up
+    marks.report("store/0", None, False)
+    marks.report("app/0", 5000, True)
+    assert marks.advance(10_001) == 100, "a source without any event yet holds as well"
+    marks.report("store/0", None, True)
+    assert marks.advance(10_002) == 5000
+
+
+def test_expected_sources_are_waited_for_but_not_for_ever() -> None:
+    marks = watermarks(expected=["web/0", "app/0"])
+    marks.report("web/0", 1000, True)
+    assert [marks.advance(now) for now in (0, 4.9)] == [None, None]
+    assert marks.advance(5) == 1000
+
+
+def test_when_all_are_silent_time_goes_on_from_the_newest() -> None:
+    marks = watermarks()
+    marks.report("web/0", 1000, True)
+    marks.report("app/0", 900, True)
+    assert [marks.advance(now) for now in (0, 10, 12, 11, 15)] == [900, 1000, 1002, 1002, 1006]
+    marks.report("web/0", 1004, True)
+    assert marks.advance(100) == 1006
+    marks.report("web/0", 1050, True)
+    assert marks.advance(101) == 1050
+    assert marks.advance(111) == 1050
+    assert marks.advance(112) == 1051
+
+
+def test_nothing_known_is_no_watermark() -> None:
+    marks = watermarks()
+    assert marks.advance(0) is None
+    marks.report("web/0", None, True)
+    assert marks.advance(1) is None
+    assert marks.advance(100) is None

@@ -1,0 +1,127 @@
+"""Rolling windows: what they hold, what leaves them, and what gaps cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.pages import Pages
+from streams.kpis.windows import Windows, window_end, window_minutes
+
+YEAR = 525_600
+
+
+def pages_of(minutes: dict[int, dict[int, Acc]]) -> Pages:
+    pages = Pages()
+    for minute, totals in minutes.items():
+        pages.at(minute, 0, 0).totals = totals
+    return pages
+
+
+def sums(windows: Windows) -> dict[str, dict[int, Acc]]:
+    return {name: dict(settled) for name, settled in windows.advanced()}
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("1m", 1), ("15m", 15), ("24h", 1440), ("7d", 10_080)])
+def test_names_say_minutes(name: str, minutes: int) -> None:
+    assert window_minutes(name) == minutes
+
+
+@pytest.mark.parametrize("name", ["", "0m", "5", "m", "1w", "90s", "-5m", "total"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected minutes, hours or days"):
+        window_minutes(name)
+    with pytest.raises(ValueError, match="expected minutes, hours or days"):
+        Windows(("1m", name))
+
+
+def test_a_window_ends_with_its_last_minute() -> None:
+    assert window_end(10) == 660
+
+
+def test_minutes_enter_and_leave() -> None:
+    pages = pages_of({10: {1: [1, 10], 2: [1, 1]}, 11: {1: [2, 20]}, 12: {1: [4, 40]}})
+    windows = Windows(("1m", "3m"))
+    windows.advance(12, pages)
+    assert sums(windows) == {
+        "1m": {1: [4, 40], 2: [0, 0]},
+        "3m": {1: [7, 70], 2: [1, 1]},
+        "total": {1: [7, 70], 2: [1, 1]},
+    }
+    windows.advance(13, pages)
+    assert sums(windows) == {"1m": {1: [0, 0]}, "3m": {1: [6, 60], 2: [0, 0]}, "total": {}}
+    windows.advance(14, pages)
+    assert sums(windows) == {"1m": {}, "3m": {1: [4, 40]}, "total": {}}
+    windows.advance(15, pages)
+    assert sums(windows) == {"1m": {}, "3m": {1: [0, 0]}, "total": {}}
+    windows.advance(16, pages)
+    assert sums(windows) == {"1m": {}, "3m": {}, "total": {}}
+
+
+def test_a_series_that_stays_is_not_reported_as_gone() -> None:
+    pages = pages_of({10: {1: {5: 1}}, 20: {1: {6: 1}}})
+    windows = Windows(("1m",))
+    windows.advance(10, pages)
+    sums(windows)
+    windows.advance(20, pages)
+    assert sums(windows) == {"1m": {1: {6: 1}}, "total": {1: {5: 1, 6: 1}}}
+
+
+def test_what_a_leap_passed_by_is_reported_as_gone() -> None:
+    """A state that was lost may have published the window half-way; its readers must learn that it ended."""
+    pages = pages_of({10: {1: [1]}, 15: {2: [1]}})
+    windows = Windows(("3m",))
+    windows.advance(11, pages)
+    assert sums(windows)["3m"] == {1: [1]}
+    windows.advance(30, pages)
+    assert sums(windows)["3m"] == {1: [0], 2: [0]}
+
+
+def test_late_additions_are_taken_once_and_only_where_they_belong() -> None:
+    pages = pages_of({10: {1: [1]}})
+    windows = Windows(("1m", "3m"))
+    windows.advance(10, pages)
+    sums(windows)
+    windows.add(9, [(1, [5])])
+    assert [(name, dict(settled)) for name, settled in windows.touched()] == [
+        ("1m", {}),
+        ("3m", {1: [6]}),
+        ("total", {1: [6]}),
+    ]
+    assert all(not settled for _, settled in windows.touched())
+
+
+def test_years_without_data_cost_nothing() -> None:
+    reads = []
+
+    class Counting(Pages):
+        def between(self, after, last):
+            found = super().between(after, last)
+            reads.extend(found)
+            return found
+
+    pages = Counting()
+    for minute in (10, 10 + 30 * YEAR):
+        pages.at(minute, 0, 0).totals = {1: [1]}
+    windows = Windows()
+    windows.advance(10, pages)
+    windows.advance(10 + 30 * YEAR, pages)
+    assert len(reads) == 2
+    assert sums(windows)["24h"] == {1: [1]}
+
+
+def test_a_start_from_pages_equals_going_there() -> None:
+    minutes: dict[int, dict[int, Acc]] = {
+        m: {m % 3: [1, m, m * (1 << 60)], 7: {m % 5 - 1: 2}, 8: [m]} for m in (1, 2, 50, 58, 59, 60)
+    }
+    walked = Windows(("1m", "5m", "15m"))
+    for minute in sorted(minutes):
+        walked.advance(minute, pages_of({m: t for m, t in minutes.items() if m <= minute}))
+    started = Windows(("1m", "5m", "15m"))
+    started.start(60, pages_of(minutes), {8: [1000]}, 9)
+    walked.add(-10_000, [(8, [1000])])
+    walked.forget_touched()
+    started.forget_touched()
+    for windows in (walked, started):
+        windows.touch(60, range(9))
+    assert [(n, dict(s)) for n, s in started.touched()] == [(n, dict(s)) for n, s in walked.touched()]
