@@ -70,3 +70,12 @@ def test_this_environment_is_the_lock() -> None:
         for version, marker in found:
             if marker is None or marker.evaluate():
                 assert Version(metadata.version(name)) == version, f"{name}: run `python3 -m streams test`"
+
+
+def test_checksums_of_kafka_records_are_not_computed_in_pure_python() -> None:
+    """The client falls back without a word when the compiled checksum is absent, at a fraction of its speed."""
+    import crc32c
+    from kafka.record import util
+
+    assert util.crc32c_c is crc32c.crc32c
+    assert util.calc_crc32c(b"123456789") == 0xE3069283
