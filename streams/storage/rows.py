@@ -41,6 +41,16 @@ class DeadLetter(NamedTuple):
     """When it was refused, Unix seconds."""
 
 
+class Balance(NamedTuple):
+    """Records of a range by outcome; `read` is the sum of the others."""
+
+    read: int
+    counted: int
+    duplicate: int
+    late: int
+    bad: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """
@@ -50,6 +60,7 @@ class Block:
         offsets: Of the stored records, the counted and the late.
         payloads: The stored records as sent, in the order of `offsets`.
         late_offsets: Those of the offsets that came too late for the KPIs.
+        balance: What became of all its records, when some are left out here because they are stored already.
     """
 
     topic: str
@@ -61,6 +72,7 @@ class Block:
     late_offsets: Collection[int] = ()
     dead_letters: Sequence[DeadLetter] = ()
     duplicates: int = 0
+    balance: Balance | None = None
     code_version: str = ""
 
     @property
@@ -126,12 +138,7 @@ def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
 def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
     """Give the rows and columns of `outcomes`: the balance of each block."""
     names = ("first", "last", "read", "counted", "duplicate", "late", "bad")
-    rows = []
-    for block in blocks:
-        stored, late, bad = len(block.payloads), len(block.late_offsets), len(block.dead_letters)
-        rows.append(
-            (block.first, block.last, stored + bad + block.duplicates, stored - late, block.duplicates, late, bad)
-        )
+    rows = [(block.first, block.last, *(block.balance or _balance(block))) for block in blocks]
     return len(rows), [
         *_source_columns(blocks, [1] * len(blocks)),
         *(
@@ -139,6 +146,11 @@ def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
             for name, column in zip(names, zip(*rows, strict=True), strict=True)
         ),
     ]
+
+
+def _balance(block: Block) -> Balance:
+    stored, late, bad = len(block.payloads), len(block.late_offsets), len(block.dead_letters)
+    return Balance(stored + bad + block.duplicates, stored - late, block.duplicates, late, bad)
 
 
 class _Encoded(NamedTuple):

@@ -110,7 +110,7 @@ class Writer:
         self._timeout_s = timeout_s
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
-        self._on_retry = on_retry
+        self.on_retry = on_retry
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -205,8 +205,12 @@ class Writer:
         self._until_done("touchpoints", lambda client: client.insert("touchpoints", table, column_names=columns))
 
     def cancel(self) -> None:
-        """Make running and later inserts give up after their current attempt."""
+        """Make running and later inserts give up after their current attempt, until `resume`."""
         self._stop.set()
+
+    def resume(self) -> None:
+        """Allow inserts again."""
+        self._stop.clear()
 
     def close(self) -> None:
         """Cancel, and let go of the connections."""
@@ -245,8 +249,8 @@ class Writer:
                     raise error from failure
                 attempts += 1
                 logger.warning("insert into %s failed %d times, again in %.1f s: %s", table, attempts, pause_s, error)
-                if self._on_retry is not None:
-                    self._on_retry(table, attempts, error)
+                if self.on_retry is not None:
+                    self.on_retry(table, attempts, error)
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, self._longest_pause_s)
             else:

@@ -1,0 +1,116 @@
+"""Questions to the store, asked as a user who can only read; answers as a table, JSON or CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
+
+Format: TypeAlias = Literal["table", "json", "csv"]
+
+NAMED: Final[Mapping[str, str]] = {
+    "kpi": """
+        SELECT labels, stat, value, lo, hi, n, unit, definition
+        FROM kpi(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')})
+        WHERE by = {by:String} ORDER BY n DESC, labels, stat
+    """,
+    "series": """
+        SELECT time, labels, stat, value, lo, hi, n
+        FROM kpi_series(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
+            step = {step:UInt32})
+        WHERE by = {by:String} ORDER BY labels, stat, time
+    """,
+    "latest": """
+        SELECT labels, window, stat, as_of, value, lo, hi, n, definition
+        FROM kpi_latest WHERE kpi = {kpi:String} AND by = {by:String} ORDER BY labels, window, stat
+    """,
+    "kpis": "SELECT id, name, unit, direction, aggregator, owner, question FROM kpis FINAL ORDER BY id",
+    "balance": """
+        SELECT topic, partition, sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate,
+            sum(late) AS late, sum(bad) AS bad, max(last) AS last
+        FROM outcomes GROUP BY topic, partition ORDER BY topic, partition
+    """,
+    "refused": """
+        SELECT reason, path, count() AS records, max(at) AS newest, any(message) AS example
+        FROM dead_letters GROUP BY reason, path ORDER BY records DESC
+    """,
+}
+"""Ready-made questions, with their parameters."""
+
+_DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "step": 60, "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows, and the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+
+    def render(self, form: Format) -> str:
+        """Write it out; a missing value is empty in tables and CSV, null in JSON, and never 0."""
+        if form == "json":
+            rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+            return json.dumps(rows, ensure_ascii=False, indent=1)
+        cells = [[_cell(value) for value in row] for row in self.rows]
+        if form == "csv":
+            out = io.StringIO()
+            csv.writer(out, lineterminator="\n").writerows([self.columns, *cells])
+            return out.getvalue().rstrip("\n")
+        return "\n".join(_aligned([self.columns, *cells]))
+
+
+def run_query(question: str, parameters: Mapping[str, Any], address: Address, *, timeout_s: float = 60.0) -> Answer:
+    """
+    Ask a ready-made question by its name, or any SQL.
+
+    `parameters` fill `{name:Type}` in the SQL. Of the ready-made ones only `kpi` must be given.
+
+    Raises:
+        PermanentStorageError: The question cannot be answered: syntax, names, rights, a missing parameter.
+        UnreachableError: No answer, or not within `timeout_s`.
+    """
+    sql = NAMED.get(question)
+    given = dict(parameters) if sql is None else {**_DEFAULTS, **parameters}
+    client = connect(address, timeout_s=timeout_s + 5)
+    try:
+        # JSON: an empty answer in the library's own format has no column names.
+        raw = client.raw_query(
+            sql or question,
+            parameters={name: _text(value) for name, value in given.items()},
+            settings={"max_execution_time": int(timeout_s)},
+            fmt="JSONCompact",
+        )
+    except FAILURES as error:
+        raise explain(error, question if sql else "the query") from error
+    finally:
+        client.close()
+    try:
+        answer = json.loads(raw)
+    except ValueError as error:  # a failure in the middle of an answer stands in its text
+        raise UnreachableError(f"the answer broke off: {raw[-300:].decode(errors='replace')}") from error
+    return Answer(tuple(column["name"] for column in answer["meta"]), answer["data"])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={text}" for name, text in value.items()) or "all"
+    return str(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,44 @@
+"""Bring a store to where a worker can write: schema, catalogue, touchpoint dictionary."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from streams.events.touchpoints import Touchpoint, load_touchpoints
+from streams.kpis.catalogue import Catalogue
+from streams.storage.connection import Address
+from streams.storage.migrations import migrate
+from streams.storage.writer import Writer
+
+
+def prepare(admin: Address, catalogue: Catalogue, say: Callable[[str], None]) -> list[str]:
+    """
+    Apply what is missing of the schema, and store the catalogue and the touchpoints of this version.
+
+    Returns:
+        The names of the migrations applied; empty when the schema was up to date.
+
+    Raises:
+        StorageError: the server refuses, or a migration cannot be applied.
+    """
+    applied = migrate(admin)
+    for name in applied:
+        say(f"applied {name}")
+    writer = Writer(admin)
+    try:
+        writer.store_catalogue(catalogue)
+        writer.store_touchpoints(_row(touchpoint) for touchpoint in load_touchpoints().values())
+    finally:
+        writer.close()
+    return applied
+
+
+def _row(touchpoint: Touchpoint) -> Mapping[str, Any]:
+    return {
+        "touchpoint": touchpoint.id,
+        "name": touchpoint.en,
+        "channel": touchpoint.channels[0] if len(touchpoint.channels) == 1 else "",
+        "stage": touchpoint.stage,
+        "owner": touchpoint.owner,
+        "target_kpi": "csat",
+        "target": touchpoint.target,
+    }

@@ -1,0 +1,158 @@
+"""Any KPI over any window, asked of the real server; values and intervals agree with Python."""
+
+import json
+import math
+from datetime import UTC, datetime
+
+import pytest
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
+from streams.kpis.intervals import measure
+from streams.kpis.series import series_key
+from streams.storage.connection import PermanentStorageError
+from streams.storage.queries import run_query
+from streams.storage.rows import ValueRow
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database
+
+START = int(datetime(2026, 3, 1, 10, tzinfo=UTC).timestamp()) // 60
+DAY = {"from": datetime(2026, 3, 1, tzinfo=UTC), "to": datetime(2026, 3, 2, tzinfo=UTC)}
+
+ACCS: dict[str, list[Acc]] = {
+    "count": [[5], [1], [0]],
+    "sum": [[3, 12_345], [2, -7]],
+    "ratio": [[10, 8], [10, 0], [10, 10], [1000, 800], [3, 7], [0, 0]],
+    "mean": [[1, 4000], [2, 9000, 41_000_000], [6, 24_000, 100_000_000], [200, 900_000, 4_100_000_000], [0, 0, 0]],
+    "nps": [[100, 50, 20], [36, 16, 12], [1, 1, 0], [4, 0, 4]],
+    "quantile": [{5: 10, 400: 90, -1: 3}, {700: 1}, {i: i for i in range(300, 900)}],
+}
+ACCS["mean"] = [acc if len(acc) == 3 else [1, 4000, 16_000_000] for acc in ACCS["mean"]]
+
+
+def first_of(aggregator: str) -> Kpi:
+    return next(kpi for kpi in Catalogue.load().kpis.values() if kpi.aggregator == aggregator)
+
+
+@pytest.fixture
+def writer(database: Database):
+    made = Writer(database.writer)
+    made.store_catalogue(Catalogue.load().kpis.values())
+    yield made
+    made.close()
+
+
+CASES = [(aggregator, acc) for aggregator, accs in ACCS.items() for acc in accs]
+
+
+@pytest.mark.parametrize("aggregator", list(ACCS))
+def test_sql_gives_the_numbers_python_gives(database: Database, writer: Writer, aggregator: str) -> None:
+    """Value to the last digit; ends of intervals within the stated error of the approximations in SQL."""
+    kpi = first_of(aggregator)
+    accs = ACCS[aggregator]
+    rows = [(series_key(kpi.id, (("channel", f"c{i}"),)), START, 0, acc, 1) for i, acc in enumerate(accs)]
+    writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
+
+    answer = run_query("kpi", {"kpi": kpi.id, "by": "channel", **DAY}, database.reader)
+    found = {(row[0]["channel"], row[1]): row for row in answer.rows}
+    assert len(found) == len(accs) * max(1, len(kpi.quantiles))
+    for i, acc in enumerate(accs):
+        for q in kpi.quantiles or (0.5,):
+            stat = f"p{100 * q:g}" if kpi.quantiles else ""
+            value, lo, hi, n = found[f"c{i}", stat][2:6]
+            wanted = measure(aggregator, acc, kpi.scale, unit=kpi.unit, q=q)
+            assert (value, int(n)) == (wanted.value, wanted.n)
+            if aggregator == "quantile":
+                continue  # its ends are ranks found by approximation, tested on their own
+            for ours, exact in ((lo, wanted.lo), (hi, wanted.hi)):
+                assert (ours is None) == (exact is None)
+                assert ours is None or math.isclose(ours, exact, rel_tol=1e-3, abs_tol=1e-9)
+
+
+def test_the_interval_of_a_quantile_holds_it(database: Database, writer: Writer) -> None:
+    """From many values the ends are near Python's, from one there are none."""
+    kpi = first_of("quantile")
+    writer.insert_kpi_minutes([(kpi.id, START, 0, {i: i for i in range(300, 900)}, 1)], "cx.kpis-0-0-0")
+    for row in run_query("kpi", {"kpi": kpi.id, **DAY}, database.reader).rows:
+        wanted = measure("quantile", {i: i for i in range(300, 900)}, kpi.scale, q=float(row[1][1:]) / 100)
+        assert row[3] <= row[2] <= row[4]
+        assert wanted.lo is not None
+        assert wanted.hi is not None
+        assert math.isclose(row[3], wanted.lo, rel_tol=0.021)
+        assert math.isclose(row[4], wanted.hi, rel_tol=0.021)
+
+
+def test_windows_are_cut_at_their_minutes(database: Database, writer: Writer) -> None:
+    """`from` is included, `to` is not; parts of a minute and the newest revision count."""
+    kpi = first_of("ratio")
+    rows = [(kpi.id, START + i, part, [1, 1], 1) for i in range(10) for part in (0, 1)]
+    writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
+    writer.insert_kpi_minutes([(kpi.id, START + 3, 0, [5, 0], 2)], "cx.kpis-0-1-1")
+    window = {"from": "2026-03-01 10:02:00", "to": "2026-03-01 10:05:00"}
+    [[labels, _, value, *_, n, _, definition]] = run_query("kpi", {"kpi": kpi.id, **window}, database.reader).rows
+    assert (labels, n, definition) == ({}, 10, kpi.definition_id)
+    assert value == measure("ratio", [10, 5], unit=kpi.unit).value
+
+    series = run_query("series", {"kpi": kpi.id, "step": 300, **DAY}, database.reader)
+    assert [(row[0], row[-1]) for row in series.rows] == [("2026-03-01 10:00:00", 14), ("2026-03-01 10:05:00", 10)]
+
+
+def test_views_work_from_any_database(database: Database, writer: Writer) -> None:
+    """Grafana need not stand in our database."""
+    from dataclasses import replace
+
+    kpi = first_of("count")
+    writer.insert_kpi_minutes([(kpi.id, START, 0, [5], 1)], "cx.kpis-0-0-0")
+    outside = replace(database.reader, database="system")
+    sql = f"SELECT n FROM {database.name}.kpi(kpi = {{kpi:String}}, from = '2026-03-01 00:00:00', to = '2026-03-02 00:00:00')"
+    assert run_query(sql, {"kpi": kpi.id}, outside).rows == [[5]]
+
+
+def test_answers_are_written_in_three_forms(database: Database, writer: Writer) -> None:
+    """Nothing answered is nothing, never 0."""
+    row = ValueRow(
+        "csat\x1fchannel\x1fweb", "1m", "", START * 60, None, 0, None, None, "csat@1", closed=True, revision=1
+    )
+    writer.insert_kpi_values([row, row._replace(window="5m", value=80.5, n=3, lo=1.0, hi=99.0)], "cx.kpis-0-0-0")
+    answer = run_query("latest", {"kpi": "csat", "by": "channel"}, database.reader)
+    assert json.loads(answer.render("json"))[0] == {
+        "labels": {"channel": "web"}, "window": "1m", "stat": "", "as_of": "2026-03-01 10:00:00", "value": None, "lo": None,
+        "hi": None, "n": 0, "definition": "csat@1",
+    }  # fmt: skip
+    assert answer.render("csv").splitlines() == [
+        "labels,window,stat,as_of,value,lo,hi,n,definition",
+        "channel=web,1m,,2026-03-01 10:00:00,,,,0,csat@1",
+        "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,csat@1",
+    ]
+    table = answer.render("table").splitlines()
+    assert table[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "definition"]
+    assert table[0].index("definition") == table[1].index("csat@1")
+
+
+def test_an_empty_answer_still_has_columns(database: Database) -> None:
+    """As a table, it is its heading."""
+    answer = run_query("balance", {}, database.reader)
+    assert (answer.rows, answer.columns[:2]) == ([], ("topic", "partition"))
+    assert answer.render("table").startswith("topic  partition")
+
+
+@pytest.mark.parametrize(
+    ("question", "parameters", "told"),
+    [
+        ("SELECT nothing FROM nowhere", {}, "nowhere"),
+        ("kpi", {}, "kpi"),
+        ("DROP TABLE events", {}, "readonly|privileges"),
+        ("SELEC 1", {}, "[Ss]yntax"),
+    ],
+)
+def test_questions_that_cannot_be_answered(database: Database, question: str, parameters: dict, told: str) -> None:
+    """Typed, and in the server's words."""
+    with pytest.raises(PermanentStorageError, match=told):
+        run_query(question, parameters, database.reader)
+
+
+@pytest.mark.parametrize("question", ["kpis", "refused", "balance", "latest", "series", "kpi"])
+def test_every_named_question_is_valid(database: Database, question: str) -> None:
+    """All run on a fresh database."""
+    run_query(question, {"kpi": "csat"}, database.reader)
