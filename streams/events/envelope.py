@@ -5,10 +5,11 @@ A family module defines the `data` of a type as a struct and registers it with `
 the struct of the whole event is derived from it, so envelope attributes are written down once.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 
@@ -59,7 +60,7 @@ D = TypeVar("D", bound=type[Data])
 _events: Final[dict[str, type[Envelope]]] = {}
 _data: Final[dict[str, type[Data]]] = {}
 _names: Final[dict[type[Data], str]] = {}
-_versions: Final[dict[str, str]] = {}
+_versions: Final[dict[str, tuple[str, ...]]] = {}
 
 # Metrics asked from 0 to 10; all other ratings start at 1.
 ZERO_BASED_METRICS: Final = frozenset({"nps", "enps"})
@@ -68,11 +69,12 @@ REGISTERED_EVENTS: Final = MappingProxyType(_events)
 REGISTERED_DATA: Final = MappingProxyType(_data)
 
 
-def event(name: str, version: str = "1-0-0") -> Callable[[D], D]:
+def event(name: str, version: str = "1-0-0", *, earlier: tuple[str, ...] = ()) -> Callable[[D], D]:
     """
     Register a data struct as the content of the event type `name`.
 
-    `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one.
+    `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one, and moves
+    the one before to `earlier`, whose events are still taken.
 
     Raises:
         ValueError: The name is taken: a type is listed once.
@@ -81,9 +83,12 @@ def event(name: str, version: str = "1-0-0") -> Callable[[D], D]:
     def register(data: D) -> D:
         if name in _events:
             raise ValueError(f"event type {name} is registered twice: {_data[name].__name__}, {data.__name__}")
+        versions = (*earlier, version)
+        # A pattern costs nothing where the attribute is absent, as it nearly always is.
+        schema = Annotated[Reference, msgspec.Meta(pattern=schema_pattern(name, versions))]
         whole: Any = msgspec.defstruct(
             f"{data.__name__}Event",
-            [("data", data)],
+            [("data", data), ("dataschema", schema | None, None)],
             bases=(Envelope,),
             namespace={"type": name, "__doc__": data.__doc__},
             module=data.__module__,
@@ -96,7 +101,7 @@ def event(name: str, version: str = "1-0-0") -> Callable[[D], D]:
         _events[name] = whole
         _data[name] = data
         _names[data] = name
-        _versions[name] = version
+        _versions[name] = versions
         return data
 
     return register
@@ -109,7 +114,28 @@ def version_of(name: str) -> str:
     Raises:
         KeyError: There is no such type.
     """
+    return _versions[name][-1]
+
+
+def versions_of(name: str) -> tuple[str, ...]:
+    """
+    Give all schema versions of an event type that its events may name, the current one last.
+
+    Raises:
+        KeyError: There is no such type.
+    """
     return _versions[name]
+
+
+def schema_file(name: str, version: str) -> str:
+    """Give the path of a type's schema below the schema folder."""
+    return f"events/{'/'.join(name.split('.')[1:])}/{version}.json"
+
+
+def schema_pattern(name: str, versions: tuple[str, ...]) -> str:
+    """Give the pattern of the URIs that lead to one of a type's schemas, wherever the schema folder is served."""
+    path = re.escape(schema_file(name, "@")).replace("@", f"({'|'.join(versions)})")
+    return f"^(.*/)?{path}$"
 
 
 def new_event(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.events.envelope import schema_file, version_of
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import FieldInfo, data_fields
 
@@ -202,7 +203,12 @@ def good(event_type: str) -> dict[str, dict[str, Any]]:
         "region": "tehran",
     }
     found = {"minimal": {**base, "data": mandatory}}
-    found["full"] = {**base, **attributes, "data": {name: _value(field) for name, field in fields.items()}}
+    found["full"] = {
+        **base,
+        **attributes,
+        "dataschema": schema_file(event_type, version_of(event_type)),
+        "data": {name: _value(field) for name, field in fields.items()},
+    }
     return found
 
 

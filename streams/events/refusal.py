@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from streams.events.envelope import ZERO_BASED_METRICS, whole_rating
+from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 
 Reason: TypeAlias = Literal[
@@ -52,6 +52,7 @@ _BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HUGE: Final = 400
 _UNION: Final = wire_union()
+_SCHEMA: Final = ENVELOPE_FIELDS["dataschema"]
 _TYPES_BY_PART: Final[dict[str, list[str]]] = {}
 for _name in EVENT_TYPES:
     for _part in _name.split(".")[1:]:
@@ -162,7 +163,8 @@ def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
             index, "unknown_type", "type", got, near or "a known event type", f"there is no event type {got}{hint}"
         )
         return
-    yield from _of_fields(index, "", record, EVENT_TYPES[name], ENVELOPE_FIELDS)
+    schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(name, versions_of(name)))
+    yield from _of_fields(index, "", record, EVENT_TYPES[name], {**ENVELOPE_FIELDS, "dataschema": schema})
     data = record.get("data")
     if "data" not in record:
         yield _missing(index, "data", "an object", record)

@@ -20,7 +20,7 @@ import msgspec
 
 from streams.events import asyncapi, compatibility, examples
 from streams.events.decode import decode_one
-from streams.events.envelope import ZERO_BASED_METRICS, version_of
+from streams.events.envelope import ZERO_BASED_METRICS, schema_file, schema_pattern, version_of, versions_of
 from streams.events.refusal import Refusal
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields
 
@@ -34,7 +34,7 @@ _JSON_TYPES: Final = {"text": "string", "enum": "string", "time": "string", "boo
 
 def schema_path(event_type: str) -> str:
     """Give the path of a type's current schema below the schema folder."""
-    return f"events/{_folder(event_type)}/{version_of(event_type)}.json"
+    return schema_file(event_type, version_of(event_type))
 
 
 def envelope_schema() -> dict[str, Any]:
@@ -77,7 +77,11 @@ def event_schema(event_type: str) -> dict[str, Any]:
         "x-schemaver": version_of(event_type),
         # Wrapped, since older dialects ignore what stands beside a reference.
         "allOf": [{"$ref": "../" * schema_path(event_type).count("/") + ENVELOPE}],
-        "properties": {"type": {"const": event_type}, "data": data},
+        "properties": {
+            "type": {"const": event_type},
+            "dataschema": {"pattern": schema_pattern(event_type, versions_of(event_type))},
+            "data": data,
+        },
     }
 
 
@@ -134,7 +138,16 @@ def check(root: Path) -> list[str]:
             problems.append(f"{path}: missing; generate the schemas")
         elif file.read_text(encoding="utf-8") != text:
             problems.append(f"{path}: differs from the types; generate the schemas, as a new version if published")
-    return problems + check_examples(root)
+    return problems + check_versions(root) + check_examples(root)
+
+
+def check_versions(root: Path) -> list[str]:
+    """Compare the versions in the folder with those that events may name in `dataschema`."""
+    known = {schema_file(event_type, version) for event_type in EVENT_TYPES for version in versions_of(event_type)}
+    there = {file.relative_to(root).as_posix() for file in (root / "events").rglob("*.json")}
+    return [f"{path}: no type has this version; register it as an earlier one" for path in sorted(there - known)] + [
+        f"{path}: an earlier version of its type, but not there" for path in sorted(known - there - {*generated()})
+    ]
 
 
 def check_examples(root: Path) -> list[str]:

@@ -281,11 +281,13 @@ def test_what_is_written_passes_the_check_and_damage_does_not(tmp_path):
     (handwritten / "good/mine.json").write_text("{}", "utf-8")
     (handwritten / "bad/mine.json").write_text('{"reason": "bad_time", "path": "time", "text": "{}"}', "utf-8")
     (tmp_path / "asyncapi.yaml").write_text("", "utf-8")
+    (tmp_path / "events/page/viewed/1-0-1.json").write_text("{}", "utf-8")
     (tmp_path / schemas.ENVELOPE).unlink()
 
     assert schemas.problems(tmp_path) == [
         "envelope/1.json: missing; generate the schemas",
         "asyncapi.yaml: differs from the types; generate the schemas, as a new version if published",
+        "events/page/viewed/1-0-1.json: no type has this version; register it as an earlier one",
         "examples/page/viewed/1-0-0/good/mine.json: refused as missing_field at type: type is missing",
         "examples/page/viewed/1-0-0/bad/mine.json: states bad_time at 'time', but was refused as missing_field at 'type'",
     ]

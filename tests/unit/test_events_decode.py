@@ -4,11 +4,14 @@ import copy
 import json
 import sys
 
+import msgspec
 import pytest
 
+from streams.events import envelope
 from streams.events.decode import MAX_BYTES, MAX_DEPTH, Refusal, decode_batch, decode_one
 from streams.events.refusal import REASONS
 
+SCHEMA = "events/survey/answered/1-0-0.json"
 ANSWER = {
     "specversion": "1.0",
     "type": "cx.survey.answered",
@@ -87,6 +90,12 @@ REFUSED = [
     (record("data", ...), "missing_field", "data", "nothing"),
     (record("data", None), "wrong_type", "data", "null"),
     (record("data", [1]), "wrong_type", "data", "a list of 1"),
+    (record("dataschema", SCHEMA.replace("1-0-0", "1-0-7")), "bad_format", "dataschema", None),
+    (record("dataschema", SCHEMA.replace("answered", "sent")), "bad_format", "dataschema", None),
+    (record("dataschema", f"x{SCHEMA}"), "bad_format", "dataschema", None),
+    (record("dataschema", f"{SCHEMA}#"), "bad_format", "dataschema", None),
+    (record("dataschema", "x" * 257), "bad_length", "dataschema", None),
+    (record("dataschema", 1), "wrong_type", "dataschema", "1"),
     (record(survey_id=...), "missing_field", "data.survey_id", "nothing"),
     (record(score=...), "missing_field", "data.score", "nothing"),
     (record(score=4.5), "bad_rating", "data.score", "4.5"),
@@ -132,7 +141,46 @@ def test_every_reason_but_those_of_the_clock_is_tested():
     # `invalid` is the net below the others; no record is known that falls into it.
     untested = set(REASONS) - {reason for _, reason, _, _ in REFUSED}
 
-    assert untested == {"time_too_old", "time_in_future", "bad_format", "invalid"}
+    assert untested == {"time_too_old", "time_in_future", "invalid"}
+
+
+@pytest.mark.parametrize("where", ["", "/", "schemas/", "https://cx.example.org/schemas/"])
+def test_an_event_may_name_its_schema_wherever_that_is_served(where):
+    assert decode_one(record("dataschema", where + SCHEMA)).dataschema == where + SCHEMA
+
+
+def test_the_schemas_an_event_may_name_are_told_when_it_names_another():
+    refusal = decode_one(record("dataschema", "events/survey/answered/2-0-0.json"))
+
+    assert refusal.expected.endswith(r"like ^(.*/)?events/survey/answered/(1-0-0)\.json$ or null")
+
+
+def test_an_earlier_version_is_still_taken(monkeypatch):
+    monkeypatch.setattr(envelope, "_events", {})
+    monkeypatch.setattr(envelope, "_versions", {})
+
+    @envelope.event("cx.test.happened", "1-1-0", earlier=("1-0-0", "1-0-1"))
+    class Happened(envelope.Data, frozen=True, kw_only=True):
+        """Something."""
+
+    decode = msgspec.json.Decoder(envelope._events["cx.test.happened"]).decode
+    sent = {**ANSWER, "type": "cx.test.happened", "data": {}}
+    taken = []
+    for version in ("1-0-0", "1-0-1", "1-0-2", "1-1-0"):
+        try:
+            decode(json.dumps({**sent, "dataschema": f"events/test/happened/{version}.json"}))
+        except msgspec.ValidationError:
+            continue
+        taken.append(version)
+    assert taken == ["1-0-0", "1-0-1", "1-1-0"]
+    assert envelope.version_of("cx.test.happened") == "1-1-0"
+
+
+def test_an_order_needs_no_amount_and_a_search_no_results():
+    order = decode_one(json.dumps({**ANSWER, "type": "cx.order.placed", "data": {}}).encode())
+    search = decode_one(json.dumps({**ANSWER, "type": "cx.search.performed", "data": {}}).encode())
+
+    assert (order.data.amount, order.data.currency, search.data.results) == (None, None, None)
 
 
 def test_a_text_of_the_wrong_form_is_told_from_one_of_the_wrong_length():

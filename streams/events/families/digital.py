@@ -42,9 +42,9 @@ class PageViewed(Data, frozen=True, kw_only=True):
 
 @event("cx.search.performed")
 class SearchPerformed(Data, frozen=True, kw_only=True):
-    """A customer searched; 0 results is a failed search."""
+    """A customer searched; 0 results is a failed search, none given is a search nobody counted."""
 
-    results: Count
+    results: Count | None = None
     query: Text | None = None
     search_id: Label | None = None
 
@@ -141,9 +141,9 @@ class PaymentFailed(Data, frozen=True, kw_only=True):
 
 @event("cx.order.placed")
 class OrderPlaced(Data, frozen=True, kw_only=True):
-    """An order was placed and paid."""
+    """An order was placed; without `amount` it is counted, and adds nothing to revenue."""
 
-    amount: Money
+    amount: Money | None = None
     currency: Currency | None = None
     items: Count | None = None
     first: bool | None = None
