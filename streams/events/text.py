@@ -10,6 +10,7 @@ import unicodedata
 from typing import Final
 
 MAX_LABEL: Final = 64
+"""Longest label value, in characters."""
 
 _PERSIAN_DIGITS: Final = "۰۱۲۳۴۵۶۷۸۹"
 _ARABIC_DIGITS: Final = "٠١٢٣٤٥٦٧٨٩"
@@ -25,7 +26,7 @@ _HALF_SPACES: Final = re.compile("[\u200c\u00ac\u00ad]")
 _INVISIBLE: Final = re.compile("[\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SPACES: Final = re.compile(r"\s+")
 _RATING: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
-_SPACE_IN_LABEL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_UNLABELLED: Final = frozenset({"Cc", "Cs"})  # controls, and halves of surrogate pairs, which UTF-8 cannot carry
 
 
 def normalise(text: str) -> str:
@@ -52,5 +53,11 @@ def parse_digits(text: str) -> int | None:
 
 
 def clean_label(value: str) -> str:
-    """Make a label value safe for a series key: one line, no control characters, at most 64 characters."""
-    return _SPACE_IN_LABEL.sub(" ", value).strip()[:MAX_LABEL].rstrip()
+    """
+    Give a label value without control characters and cut to `MAX_LABEL` characters.
+
+    Joiners (U+200C, U+200D) stay: in Persian they are part of the spelling.
+    """
+    if not value.isprintable():
+        value = "".join(char for char in value if unicodedata.category(char) not in _UNLABELLED)
+    return value[:MAX_LABEL]

@@ -10,13 +10,11 @@ from __future__ import annotations
 import zlib
 from functools import lru_cache
 from typing import Final, TypeAlias
-from unicodedata import category
+
+from streams.events.text import MAX_LABEL, clean_label
 
 SEPARATOR: Final = "\x1f"
 """Stands between the parts of a series key; no cleaned label value can contain it."""
-
-LABEL_CHARS: Final = 64
-"""Longest label value, in characters."""
 
 OTHER: Final = "other"
 """Label value of everything beyond the cardinality cap of a KPI."""
@@ -25,23 +23,11 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of label name and label value."""
 
 _CACHED = 1 << 17
-_REMOVED = frozenset({"Cc", "Cs"})  # controls, and halves of surrogate pairs, which UTF-8 cannot carry
-
-
-def clean_label(value: str) -> str:
-    """
-    Return a label value without control characters and cut to `LABEL_CHARS` characters.
-
-    Joiners (U+200C, U+200D) stay: in Persian they are part of the spelling.
-    """
-    if not value.isprintable():
-        value = "".join(char for char in value if category(char) not in _REMOVED)
-    return value[:LABEL_CHARS]
 
 
 def clean_label_sql(expression: str) -> str:
     """Return the ClickHouse expression that cleans a String expression exactly as `clean_label` does."""
-    return f"substringUTF8(replaceRegexpAll({expression}, '\\\\p{{Cc}}', ''), 1, {LABEL_CHARS})"
+    return f"substringUTF8(replaceRegexpAll({expression}, '\\\\p{{Cc}}', ''), 1, {MAX_LABEL})"
 
 
 @lru_cache(maxsize=_CACHED)

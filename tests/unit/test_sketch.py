@@ -9,8 +9,9 @@ from fractions import Fraction
 import pytest
 from ddsketch import DDSketch
 
+from streams.events.text import clean_label
 from streams.kpis.accumulators import merge_acc
-from streams.kpis.series import clean_label, clean_label_sql
+from streams.kpis.series import clean_label_sql
 from streams.kpis.sketch import (
     BINS,
     EDGES,
