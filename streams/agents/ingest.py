@@ -18,10 +18,10 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
-from streams.engine.names import Topics
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
+from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
@@ -47,7 +47,7 @@ class Source:
     waiting: list[RecordBatch] = field(default_factory=list)
     open_bytes: int = 0
     tripped: bool = False
-    told: tuple[float, bool] | None = None
+    told: tuple[float | None, bool] | None = None
     told_at: float = 0.0
 
     @property

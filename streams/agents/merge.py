@@ -13,10 +13,10 @@ from typing import Any
 
 from streams import metrics
 from streams.agents import records
-from streams.engine.names import CHANNELS, Topics
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
+from streams.engine.names import CHANNELS, Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.merge import MergeState, Outputs

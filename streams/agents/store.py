@@ -6,18 +6,30 @@ ClickHouse being away stops only this agent: what it holds stays unacknowledged,
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from streams import metrics
+import msgspec
+from faust.types import TP
+
+from streams import __version__, metrics
 from streams.agents import records
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
+from streams.kpis.publish import PublishedMinute, PublishedValue
+from streams.kpis.series import series_key
 from streams.settings import Settings
-from streams.storage.writer import Writer
+from streams.storage.connection import StorageError
+from streams.storage.rows import Balance
+from streams.storage.writer import Block, DeadLetter, InsertCancelledError, MinuteRow, Stored, ValueRow, Writer
 
 log = logging.getLogger(__name__)
+
+ENOUGH_BYTES = 4 * 1024 * 1024
+"""Fetched bytes that are stored at once, without waiting for the next tick."""
 
 
 class Store:
@@ -25,76 +37,153 @@ class Store:
 
     def __init__(self, app: BatchApp, settings: Settings, topics: Topics, writer: Writer) -> None:
         self._topics = topics
+        self._epoch = settings.epoch
         self._writer = writer
         self._waiting: list[RecordBatch] = []
-        self._generation = -1
-        self._healthy = True
+        self._waiting_bytes = 0
+        self._stored: Mapping[tuple[str, int], Stored] | None = None
+        self._failing = False
         self._flushing = asyncio.Lock()
+        writer.on_retry = self._failed_once
         self.lane = app.lane(topics.blocks, topics.kpis, stall_limit_s=None)
         self.lane.on_assigned(self._take_over)
         self.lane.on_finish(self._finish)
         app.agent(self.lane.topic, name="store")(self._run)
         app.timer(settings.store_flush_s)(self.flush)
 
+    def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
+        self._failing = True
+        metrics.STORE_RETRIES.inc()
+
     async def _take_over(self, assignment: Assignment) -> None:
-        """Forget what an earlier assignment held; what ClickHouse holds of it is asked before the first insert."""
+        """Forget what an earlier assignment held; what ClickHouse has of it is asked before the first insert."""
         self._waiting = []
-        self._generation = assignment.generation
-        self._writer.forget()
+        self._stored = None
+        self._writer.resume()
+        log.info("store: partitions %s taken over", list(assignment.owned))
 
     async def _run(self, stream: Any) -> None:
         async for batch in self.lane.batches(stream):
             # Not released before it is stored: back-pressure bounds what is held while ClickHouse is away.
             self._waiting.append(batch)
+            self._waiting_bytes += batch.nbytes
+            if self._waiting_bytes >= ENOUGH_BYTES:
+                await self.flush()
 
     async def _finish(self) -> None:
-        if self._healthy:
+        if self._failing:
+            # ClickHouse is away, partitions must not wait for it: the new owner reads again what is not stored.
+            self._writer.cancel()
+        else:
             await self.flush()
 
     async def flush(self) -> None:
         """Store everything that waits, in the order it came, and acknowledge it."""
         async with self._flushing:
             assignment = self.lane.assignment
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
             if assignment is None or not waiting:
                 self._observe()
                 return
-            blocks = [
-                records.decode_block(value)
-                for batch in waiting
-                if batch.topic == self._topics.blocks
-                for value in batch.values
-                if value is not None
-            ]
-            published = [
-                records.decode_kpis(value)
-                for batch in waiting
-                if batch.topic == self._topics.kpis
-                for value in batch.values
-                if value is not None
-            ]
-
-            def give_up() -> bool:
-                self._healthy = False  # called after a failed attempt only
-                metrics.STORE_RETRIES.inc()
-                return self.lane.assignment is not assignment
-
-            with metrics.STAGE_SECONDS.labels("store", "insert").time():
-                stored = await asyncio.to_thread(self._store, blocks, published, give_up)
-            if stored:
-                self._healthy = True
-                self.lane.ack(*waiting)
+            try:
+                with metrics.STAGE_SECONDS.labels("store", "insert").time():
+                    await asyncio.to_thread(self._store, assignment.owned, waiting)
+            except InsertCancelledError:
+                log.info("store: partitions moved while ClickHouse was away; their new owner stores what is left")
+                return
+            self._failing = False
+            self.lane.ack(*waiting)
             self._observe()
 
-    def _store(self, blocks: list[records.Block], published: list[records.KpiRecord], give_up: Any) -> bool:
-        raise NotImplementedError
+    def _store(self, partitions: Sequence[int], waiting: Sequence[RecordBatch]) -> None:
+        """Insert the content of some batches; runs in a thread."""
+        if self._stored is None:
+            self._stored = self._writer.stored(partitions)
+        blocks: list[Block] = []
+        minutes: list[MinuteRow] = []
+        values: list[ValueRow] = []
+        for batch in waiting:
+            for value in batch.values:
+                if value is None:
+                    raise ValueError(f"{batch!r}: a record of ours cannot be empty")
+                if batch.topic == self._topics.blocks:
+                    blocks += self._new_part(records.decode_block(value))
+                else:
+                    record = records.decode_kpis(value)
+                    minutes += map(_minute_row, record.minutes)
+                    values += map(_value_row, record.values)
+        self._writer.insert_blocks(blocks)
+        # Rows replace each other by revision, so any token does that is new for new content.
+        token = "/".join(
+            f"{batch.topic}-{batch.partition}-{batch.first_offset}-{batch.last_offset}" for batch in waiting
+        )
+        token = f"{self._epoch}-{token}"
+        if minutes:
+            self._writer.insert_kpi_minutes(minutes, token)
+        if values:
+            self._writer.insert_kpi_values(values, token)
+        events = sum(len(block.payloads) for block in blocks)
+        for table, rows in (("events", events), ("kpi_minutes", len(minutes)), ("kpi_values", len(values))):
+            metrics.ROWS_STORED.labels(table).inc(rows)
+
+    def _new_part(self, block: records.Block) -> Iterator[Block]:
+        """Yield what ClickHouse does not have of a block; before a restart it may have got it in other company."""
+        stored = (self._stored or {}).get((block.topic, block.partition))
+        if stored is not None and block.last <= stored.mark:
+            return
+        known = stored.beyond if stored is not None else frozenset[int]()
+        fresh = [
+            (offset, payload)
+            for offset, payload in zip(block.offsets, block.payloads, strict=True)
+            if offset not in known
+        ]
+        yield Block(
+            topic=block.topic,
+            partition=block.partition,
+            first=block.first,
+            last=block.last,
+            offsets=[offset for offset, _ in fresh],
+            payloads=[payload for _, payload in fresh],
+            late_offsets=[offset for offset in block.late_offsets if offset not in known],
+            dead_letters=[_letter(dead, block.at) for dead in block.dead if dead.offset not in known],
+            duplicates=block.tally.duplicate,
+            balance=Balance(*msgspec.structs.astuple(block.tally)),
+            code_version=__version__,
+        )
 
     def _observe(self) -> None:
         assignment = self.lane.assignment
         if assignment is None:
             return
+        held = Counter[TP]()
+        for batch in self._waiting:
+            held[batch.tp] += len(batch)
         for tp in assignment.tps:
             lag = self.lane.lag(tp.topic, tp.partition)
             if lag is not None:
-                held = sum(len(batch) for batch in self._waiting if batch.tp == tp)
-                metrics.LAG.labels(tp.topic, str(tp.partition)).set(lag + held)
+                metrics.LAG.labels(tp.topic, str(tp.partition)).set(lag + held[tp])
+
+
+def _letter(dead: records.DeadLetter, at: float) -> DeadLetter:
+    return DeadLetter(dead.offset, dead.reason, dead.path, dead.got, dead.expected, dead.message, dead.payload, at)
+
+
+def _minute_row(row: PublishedMinute) -> MinuteRow:
+    series = series_key(row.kpi, tuple(row.labels.items()))
+    return series, row.minute // 60, row.part, row.bins or row.fields, row.revision
+
+
+def _value_row(row: PublishedValue) -> ValueRow:
+    return ValueRow(
+        series_key(row.kpi, tuple(row.labels.items())),
+        row.window,
+        row.stat,
+        row.at,
+        row.value,
+        row.n,
+        row.lo,
+        row.hi,
+        row.definition,
+        row.maturity == "closed",
+        row.revision,
+    )

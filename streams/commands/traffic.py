@@ -14,6 +14,9 @@ from streams.producers.client import TouchpointProducer
 from streams.producers.readers import DATA_SETS, DataSetError, Report, read
 from streams.producers.replay import Progress
 from streams.producers.replay import replay as run_replay
+from streams.producers.simulator import Flaws, Plan
+from streams.producers.simulator import Progress as SimulationProgress
+from streams.producers.simulator import run as run_simulation
 from streams.settings import Settings, kafka_client_options, load
 
 
@@ -32,7 +35,8 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _speed(_ctx: click.Context, _param: click.Parameter, value: str) -> float | str:
+def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> float | str:
+    """Read a speed: event seconds per second, or `max`."""
     if value == "max":
         return value
     try:
@@ -52,13 +56,15 @@ def _speed(_ctx: click.Context, _param: click.Parameter, value: str) -> float | 
     required=True,
     help="The data set's file or folder, or a folder that holds it; for jsonl the file.",
 )
-@click.option("--speed", default="1", callback=_speed, show_default=True, help="Event seconds per second, or max.")
+@click.option(
+    "--speed", default="1", callback=speed_option, show_default=True, help="Event seconds per second, or max."
+)
 @click.option("--shuffle", "shuffle_s", default=0.0, show_default=True, help="Disorder within so many seconds.")
 @click.option("--seed", default=0, show_default=True, help="Decides the disorder.")
 @click.option("--repeat", default=1, show_default=True, help="Send everything so many times.")
 @click.option("--rebase", is_flag=True, help="Move times so that the last event is now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def replay(
+def replay(  # noqa: PLR0917
     name: str, path: Path, speed: Any, shuffle_s: float, seed: int, repeat: int, *, rebase: bool, as_json: bool
 ) -> None:
     """Produce the events of a data set, in event-time order.
@@ -111,3 +117,87 @@ def replay(
         for error, count in result.errors.items():
             click.echo(f"  {count:,} not delivered: {error}", err=True)
         sys.exit(1)
+
+
+@click.command()
+@click.option("--rate", default=100.0, show_default=True, help="Mean events per second of event time.")
+@click.option("--seed", default=1, show_default=True, help="The same seed and start give the same events.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Start of event time; default: now.")
+@click.option(
+    "--speed", default="1", callback=speed_option, show_default=True, help="Event seconds per second, or max."
+)
+@click.option("--count", type=click.IntRange(1), help="Stop after so many records.")
+@click.option("--duration", "duration_s", type=float, help="Stop after so many seconds of event time.")
+@click.option("--customers", default=0, help="Population; default: as many as fit the rate.")
+@click.option(
+    "--incident",
+    "incidents",
+    multiple=True,
+    help="kind[:channel]@when+length, e.g. payment-outage@12:00+20m; may be given several times.",
+)
+@click.option("--bad-rate", default=0.0, help="Share of records that break the contract.")
+@click.option("--duplicate-rate", default=0.0, help="Share of records sent twice.")
+@click.option("--late-rate", default=0.0, help="Share of records that come late.")
+@click.option("--flat", is_flag=True, help="Without daily and weekly rhythm.")
+@click.option("--json", "as_json", is_flag=True, help="Print the final report as one JSON object.")
+def simulate(  # noqa: PLR0917
+    rate: float,
+    seed: int,
+    start: datetime | None,
+    speed: Any,
+    count: int | None,
+    duration_s: float | None,
+    customers: int,
+    incidents: tuple[str, ...],
+    bad_rate: float,
+    duplicate_rate: float,
+    late_rate: float,
+    *,
+    flat: bool,
+    as_json: bool,
+) -> None:
+    """Produce realistic, seeded traffic of all four channels.
+
+    A population of customers goes through the seven stages; scores follow from waits, errors and delays;
+    days and weeks have the rhythm of Iran. Incidents shift the causes, and therefore the KPIs.
+    """
+    stop = stop_on_signals()
+
+    def show(progress: SimulationProgress) -> None:
+        reached = datetime.fromtimestamp(progress.event_time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        click.echo(f"{progress.sent:>9,} sent, event time {reached}, {progress.per_second:,.0f}/s", err=True)
+
+    try:
+        plan = Plan(
+            start=start or datetime.now(UTC), seed=seed, rate=rate, population=customers, incidents=incidents, flat=flat
+        )
+        flaws = Flaws(bad=bad_rate, duplicate=duplicate_rate, late=late_rate)
+        with producer_of(load()) as producer:
+            done = run_simulation(
+                plan,
+                producer,
+                flaws=flaws,
+                speed=None if speed == "max" else speed,
+                count=count,
+                duration_s=duration_s,
+                stop=stop,
+                on_progress=None if as_json else show,
+            )
+            report = producer.flush(60.0)
+    except ValueError as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(2)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "sent": done.sent,
+                    "by_channel": done.by_channel,
+                    "undelivered": len(report.undelivered),
+                    "seconds": round(done.elapsed_s, 3),
+                }
+            )
+        )
+    else:
+        click.echo(f"{done.sent:,} records sent, {len(report.undelivered):,} not delivered")
+    sys.exit(1 if report.undelivered else 0)

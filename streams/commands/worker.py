@@ -4,11 +4,12 @@ import logging
 import sys
 
 import click
+import faust
 
 from streams import metrics
 from streams.app import build
+from streams.commands.connect import clickhouse_address
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
-from streams.engine.worker import run_worker
 from streams.kpis.blocks import CatalogueError
 from streams.settings import Settings, kafka_client_options, load
 from streams.storage.writer import Writer
@@ -53,10 +54,10 @@ def worker() -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _refuse(_problems(settings, create=False))
     try:
-        app = build(settings, Writer.of(settings))
+        app = build(settings, Writer(clickhouse_address(settings)))
     except CatalogueError as exc:
         _refuse([str(exc)])
         raise
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)
-    sys.exit(run_worker(app, settings.log_level))
+    faust.Worker(app, loglevel=settings.log_level, override_logging=False).execute_from_commandline()

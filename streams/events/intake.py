@@ -177,9 +177,7 @@ class Intake:
         return sum(1 for offset in offsets if offset <= pending.last)
 
     def add(self, values: Sequence[bytes | None], offsets: Sequence[int], now: float) -> None:
-        """
-        Classify records into the current range, which `cut` allows; `now` (Unix s) is fixed by the first of a range.
-        """
+        """Classify records that `cut` allowed into the current range, whose `now` (Unix s) its first ones fix."""
         floor = self._head.next
         if offsets and offsets[0] < floor:
             skip = sum(1 for offset in offsets if offset < floor)

@@ -4,23 +4,32 @@ The embedded run: broker, ClickHouse, worker and traffic as supervised children 
 Everything is on loopback, on free ports, in one folder; what stops last started first.
 """
 
+import fcntl
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Literal, Self, TypeAlias
 
 from streams.engine.topics import ensure_topics, topic_plan
+from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker, free_port
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import WorkerState, worker_state
 from streams.local.supervisor import Child, ChildError, wait_until
-from streams.settings import Settings
-from streams.storage.setup import prepare_store
+from streams.settings import Settings, kpi_paths
+from streams.storage.connection import Address
+from streams.storage.setup import prepare
+
+Role: TypeAlias = Literal["admin", "writer", "reader"]
 
 START_TIMEOUT_S = 60.0
-SETTLED_S = 2.0
+
+# What a run makes in its folder, and what may be deleted there; nothing else is touched.
+_OURS = ("clickhouse", "faust", "logs", "secrets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +44,18 @@ class Load:
 class EmbeddedRun:
     """Starts, watches and stops all parts; use it as a context."""
 
-    def __init__(self, settings: Settings, load: Load, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, load: Load, say: Callable[[str], None], *, keep: bool = False) -> None:
         self.settings = settings
         self.data_dir = Path(settings.data_dir).resolve()
+        self._keep = keep
         self.load = load
         self._say = say
         self.epoch = 0
-        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log")
-        self.clickhouse = EmbeddedClickHouse(self.data_dir / "clickhouse", database=settings.clickhouse_database)
         self.metrics_port = free_port()
         self.worker: Child | None = None
         self.producer: Child | None = None
+        self._parts: list[EmbeddedBroker | EmbeddedClickHouse] = []
+        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -61,13 +71,19 @@ class EmbeddedRun:
         self.stop()
 
     def _start(self) -> None:
-        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._take_folder()
+        (self.data_dir / "logs").mkdir(exist_ok=True)
         self.epoch = self._next_epoch()
+        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log")
+        self.clickhouse = EmbeddedClickHouse(self.data_dir / "clickhouse", database=self.settings.clickhouse_database)
+        self._parts = [self.broker, self.clickhouse]
         with ThreadPoolExecutor(2) as pool:
-            for started in [pool.submit(self.broker.start), pool.submit(self.clickhouse.start)]:
+            for started in [pool.submit(part.start) for part in self._parts]:
                 started.result()
         self._say(f"broker at {self.broker.bootstrap}, ClickHouse at {self.clickhouse.url}")
-        prepare_store(self.clickhouse, self.settings)
+        self.catalogue = Catalogue.load(kpi_paths(self.settings))
+        prepare(self.address("admin"), self.catalogue, self._say)
         plan = topic_plan(self.settings.partitions, 1, self.settings.app_id, self.settings.topic_prefix)
         problems = ensure_topics(self.broker.bootstrap, plan)
         if problems:
@@ -84,14 +100,25 @@ class EmbeddedRun:
             self.producer.log.unlink(missing_ok=True)
             self.producer.start()
 
+    def _take_folder(self) -> None:
+        """Make sure that no other run uses the folder; empty it unless it is to be kept."""
+        self._lock = (self.data_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ChildError(f"another run uses {self.data_dir}; give this one a folder of its own by --data") from exc
+        if not self._keep:
+            for name in _OURS:
+                shutil.rmtree(self.data_dir / name, ignore_errors=True)
+            (self.data_dir / "epoch").unlink(missing_ok=True)
+
     def environment(self) -> dict[str, str]:
         """Return the `CX_*` variables that point a `cx` command at this run."""
-        secrets = self.data_dir / "secrets"
         return {
             "CX_KAFKA": self.broker.bootstrap,
             "CX_CLICKHOUSE": self.clickhouse.url,
-            "CX_CLICKHOUSE_USER": self.clickhouse.writer_user,
-            "CX_CLICKHOUSE_PASSWORD_FILE": str(secrets / self.clickhouse.writer_user),
+            "CX_CLICKHOUSE_USER": self.address("writer").user,
+            "CX_CLICKHOUSE_PASSWORD_FILE": str(self._password_file("writer")),
             "CX_CLICKHOUSE_DATABASE": self.settings.clickhouse_database,
             "CX_PARTITIONS": str(self.settings.partitions),
             "CX_TOPIC_PREFIX": self.settings.topic_prefix,
@@ -99,7 +126,21 @@ class EmbeddedRun:
             "CX_EPOCH": str(self.epoch),
             "CX_METRICS_PORT": str(self.metrics_port),
             "CX_DATA_DIR": str(self.data_dir),
+            "CX_KPIS_PATH": os.pathsep.join(str(path.resolve()) for path in kpi_paths(self.settings)),
         }
+
+    def address(self, role: Role) -> Address:
+        """Return how to reach the store as admin, writer or reader."""
+        server = self.clickhouse
+        user = {"admin": server.admin_user, "writer": server.writer_user, "reader": server.reader_user}[role]
+        return Address(server.url, server.database, user, getattr(server.credentials, role))
+
+    def _password_file(self, role: Role) -> Path:
+        path = self.data_dir / "secrets" / role
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(self.address(role).password)
+        return path
 
     def _next_epoch(self) -> int:
         # The embedded broker forgets everything at its end, so each run's offsets start again.
@@ -112,6 +153,25 @@ class EmbeddedRun:
         """Return what the worker says of itself."""
         return worker_state(self.metrics_port)
 
+    def worker_cpu_s(self) -> float:
+        """Return the CPU seconds the worker has used since it started."""
+        pid = self.worker.pid if self.worker else None
+        if pid is None:
+            return 0.0
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def places(self) -> list[tuple[str, str]]:
+        """Return what else to open or connect to, with its address."""
+        password = self._password_file("reader")
+        clickhouse = f"{self.clickhouse.url}/play (user {self.clickhouse.reader_user}, password in {password})"
+        return [
+            ("kafka", self.broker.bootstrap),
+            ("clickhouse", clickhouse),
+            ("metrics", f"http://127.0.0.1:{self.metrics_port}/metrics"),
+            ("logs", str(self.data_dir / "logs")),
+        ]
+
     def watch(self) -> None:
         """
         Restart what died.
@@ -123,19 +183,20 @@ class EmbeddedRun:
             raise ChildError(f"the broker ended; its log is {self.broker.log}")
         if self.worker is not None:
             self.worker.keep_running()
-        if self.producer is not None and self.producer.exit_code is not None:
-            if self.load.ends and self.producer.exit_code == 0:
-                return
-            self.producer.keep_running() if not self.load.ends else self._replay_failed()
-
-    def _replay_failed(self) -> None:
-        assert self.producer is not None
-        raise ChildError(f"the replay ended with exit code {self.producer.exit_code}:\n{self.producer.tail()}")
+        producer = self.producer
+        if producer is None or producer.exit_code is None:
+            return
+        if not self.load.ends:
+            producer.keep_running()
+        elif producer.exit_code != 0:
+            raise ChildError(f"the replay ended with exit code {producer.exit_code}:\n{producer.tail()}")
 
     def stop(self) -> None:
         """Stop everything, in the direction of the flow, so that what was produced is still worked off."""
         for child in (self.producer, self.worker):
             if child is not None:
                 child.stop()
-        self.broker.stop()
-        self.clickhouse.stop()
+        for part in self._parts:
+            part.stop()
+        if self._lock is not None:
+            self._lock.close()

@@ -12,8 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from streams.events.envelope import Data
-from streams.events.families.digital import CheckoutStep, FeatureUsed, SessionEnded, SessionStarted
-from streams.events.scalars import Channel, Stage
+from streams.events.families.digital import FeatureUsed, OrderPlaced, SearchPerformed, SessionEnded, SessionStarted
+from streams.events.scalars import Channel
 from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, local_time, rows_of
 
 _ORIGIN = Origin("airbnb")
@@ -23,11 +23,11 @@ _NEEDED = ("id_visitor", "id_session", "dim_session_number", "dim_device_app_com
 _APPS = ("iOS", "Android")
 _ENGAGED_S = 10
 
-# What a flag says was done; where in the session it is placed; the stage it belongs to.
-_ACTS: dict[str, tuple[Data, float, Stage]] = {
-    "did_search": (FeatureUsed(feature="search"), 0.25, "discovery"),
-    "sent_message": (FeatureUsed(feature="message_to_host"), 0.5, "evaluation"),
-    "sent_booking_request": (CheckoutStep(step="booking_request", position=1), 0.75, "conversion"),
+# What a flag says was done; at which share of the session it is placed; where it was done.
+_ACTS: dict[str, tuple[Data, float, str]] = {
+    "did_search": (SearchPerformed(), 0.25, "search"),
+    "sent_message": (FeatureUsed(feature="message_to_host"), 0.5, "product_page"),
+    "sent_booking_request": (OrderPlaced(), 0.75, "checkout"),
 }
 
 
@@ -57,23 +57,18 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             continue
         seen.add(session)
         channel: Channel = "app" if platform in _APPS else "web"
-        shared: dict[str, Any] = {"sessionid": session, "touchpoint": "session"}
-        visitor = row["id_visitor"]
+        shared: dict[str, Any] = {"subject": row["id_visitor"], "channel": channel, "sessionid": session}
         done = [flag for flag in _FLAGS if row[flag] == "1"]
         started = SessionStarted(device=device, platform=platform, returning=row["dim_session_number"] != "1")
-        yield _ORIGIN.made(
-            number, (session,), started, start, subject=visitor, channel=channel, stage="discovery", **shared
-        )
+        yield _ORIGIN.made(number, (session,), started, start, touchpoint="session", **shared)
         for flag in done:
-            act, share, stage = _ACTS[flag]
+            act, share, touchpoint = _ACTS[flag]
             yield _ORIGIN.made(
                 number,
                 (session, flag),
                 act,
                 start + length * share,
-                subject=visitor,
-                channel=channel,
-                stage=stage,
+                touchpoint=touchpoint,
                 timeimputed=True,
                 **shared,
             )
@@ -84,9 +79,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             engaged=bool(done) or length >= timedelta(seconds=_ENGAGED_S),
             converted=booked,
         )
-        yield _ORIGIN.made(
-            number, (session,), ended, end, subject=visitor, channel=channel, stage="discovery", **shared
-        )
+        yield _ORIGIN.made(number, (session,), ended, end, touchpoint="session", **shared)
 
 
 AIRBNB = DataSet(

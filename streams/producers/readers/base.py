@@ -21,10 +21,12 @@ from zoneinfo import ZoneInfo
 
 from streams.events.envelope import REGISTERED_DATA, Data, Envelope, new_event
 from streams.events.scalars import Channel
+from streams.events.touchpoints import load_touchpoints
 
 _IDENTITY = UUID("6f0d3c0e-0f0b-5a3e-9c55-1d5a8f2b7c41")
 _FIRST_RECORD = 2
 _TYPE_OF = {data: name for name, data in REGISTERED_DATA.items()}
+_STAGE_OF = {name: touchpoint.stage for name, touchpoint in load_touchpoints().items()}
 
 
 class DataSetError(Exception):
@@ -138,6 +140,7 @@ class Origin:
         *,
         subject: object,
         channel: Channel,
+        touchpoint: str,
         **attributes: Any,
     ) -> Made:
         """
@@ -145,6 +148,9 @@ class Origin:
 
         `key` is natural: it tells this event from all others of its type in the set.
         Attributes that are empty or None are left out.
+
+        Raises:
+            KeyError: The touchpoint is not in the dictionary, which also gives the stage.
         """
         return Made(
             row,
@@ -155,6 +161,8 @@ class Origin:
                 time=at,
                 subject=f"{self.dataset}-{subject}",
                 channel=channel,
+                touchpoint=touchpoint,
+                stage=_STAGE_OF[touchpoint],
                 **{name: value for name, value in attributes.items() if value not in ("", None)},
             ),
         )

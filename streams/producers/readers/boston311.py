@@ -88,7 +88,6 @@ def _course(
             contactid=case,
             region=area,
             touchpoint="city_request",
-            stage="support",
         )
 
     yield made(TicketOpened(**about, due=due, subchannel=subchannel), opened)

@@ -47,8 +47,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             subject=f"receipt-{receipt}",
             channel="store",
             unitid="bread-basket-edinburgh",
-            touchpoint="till",
-            stage="conversion",
+            touchpoint="store_checkout",
         )
 
 

@@ -78,8 +78,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             subject=f"review-{review}",
             channel="app",
             unitid=row["app_package"],
-            touchpoint="app_store_review",
-            stage="experience",
+            touchpoint="app_review",
             timeimputed=True,
         )
 

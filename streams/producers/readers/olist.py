@@ -165,7 +165,6 @@ def _course(order: _Order, end: datetime, report: Report) -> Iterator[Made]:
     """Make all events of an order but its reviews; `end` is the last moment the data set knows of."""
 
     def made(data: Data, at: datetime, touchpoint: str, *key: object, **attributes: Any) -> Made:
-        bought = touchpoint in ("checkout", "payment")
         return _ORIGIN.made(
             order.row,
             (order.id, *key),
@@ -176,7 +175,6 @@ def _course(order: _Order, end: datetime, report: Report) -> Iterator[Made]:
             orderid=order.id,
             region=order.state,
             touchpoint=touchpoint,
-            stage="conversion" if bought else "experience",
             **attributes,
         )
 
@@ -261,7 +259,6 @@ def _reviews(path: Path, orders: dict[str, _Order], report: Report) -> Iterator[
             "orderid": order.id,
             "region": order.state,
             "touchpoint": "post_purchase_survey",
-            "stage": "experience",
         }
         yield _ORIGIN.made(
             number,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from streams.events.families.digital import SessionEnded, SessionStarted
+from streams.events.envelope import Data
+from streams.events.families.digital import OrderPlaced, SessionEnded, SessionStarted
 from streams.producers.readers.base import (
     BadRowError,
     DataSet,
@@ -59,13 +60,14 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             continue
         start = _moment(month, weekend, number)
         session = f"session-{number}"
-        for data, at in (
-            (SessionStarted(referrer=f"traffic-{row['TrafficType']}", returning=returning), start),
-            (
-                SessionEnded(duration_s=round(length_s, 3), views=views, converted=bought),
-                start + timedelta(seconds=length_s),
-            ),
-        ):
+        end = start + timedelta(seconds=length_s)
+        told: list[tuple[Data, datetime, str]] = [
+            (SessionStarted(referrer=f"traffic-{row['TrafficType']}", returning=returning), start, "session"),
+            (SessionEnded(duration_s=round(length_s, 3), views=views, converted=bought), end, "session"),
+        ]
+        if bought:
+            told.insert(1, (OrderPlaced(), end, "checkout"))
+        for data, at, touchpoint in told:
             # Rows that are alike are sessions that were alike: only the row tells them apart.
             yield _ORIGIN.made(
                 number,
@@ -76,8 +78,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
                 channel="web",
                 sessionid=session,
                 region=row["Region"],
-                touchpoint="session",
-                stage="discovery",
+                touchpoint=touchpoint,
                 timeimputed=True,
             )
 

@@ -40,7 +40,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
         if done is None:
             report.drop("event_type unknown", number)
             continue
-        act, touchpoint, stage = done
+        act, touchpoint = done
         # Two views of a product within a second are two views: their order tells them apart.
         key = (row["event_time"], row["event_type"], row["product_id"], row["user_id"], row["user_session"])
         alike[key] += 1
@@ -53,19 +53,18 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             channel="web",
             sessionid=row["user_session"],
             touchpoint=touchpoint,
-            stage=stage,
         )
 
 
-def _act(row: dict[str, str], price: float) -> tuple[Data, str, Stage] | None:
+def _act(row: dict[str, str], price: float) -> tuple[Data, str] | None:
     product, category = row["product_id"], row["category_code"] or None
     match row["event_type"]:
         case "view":
-            return ProductViewed(product=product, category=category, price=price), "product_page", "evaluation"
+            return ProductViewed(product=product, category=category, price=price), "product_page"
         case "cart":
-            return CartAdded(product=product, category=category, quantity=1, price=price), "cart", "conversion"
+            return CartAdded(product=product, category=category, quantity=1, price=price), "cart"
         case "purchase":
-            return OrderPlaced(amount=price, items=1), "checkout", "conversion"
+            return OrderPlaced(amount=price, items=1), "checkout"
     return None
 
 

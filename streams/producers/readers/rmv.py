@@ -61,7 +61,6 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
                 unitid=branch,
                 region="MA",
                 touchpoint="branch_queue",
-                stage="support",
             )
 
 

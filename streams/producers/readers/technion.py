@@ -48,9 +48,6 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             report.drop(str(bad), number)
             continue
         seen.add(key)
-        if row["outcome"] == "PHANTOM":
-            report.drop("PHANTOM: a virtual call, to be ignored", number)
-            continue
         yield from _call(number, key, row, steps, report)
 
 
@@ -86,12 +83,11 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
             contactid=call,
             unitid=topic,
             touchpoint=touchpoint,
-            stage="support",
             timeimputed=True,
             **attributes,
         )
 
-    served = row["outcome"] == "AGENT"
+    served, phantom = row["outcome"] == "AGENT", row["outcome"] == "PHANTOM"
     wait_s = at["q_exit"] - at["q_start"]
     menu_s = at["vru_exit"] - at["vru_entry"]
     if wait_s < 0 or (served and at["ser_exit"] < at["ser_start"]):
@@ -99,10 +95,13 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
         return
     # An answered call that did not wait passed its queue in no time; a caller who gave up at once never was in it.
     queued = served or wait_s > 0
+    if phantom and not queued:
+        report.drop("PHANTOM: a virtual call, never in the queue", number)
+        return
     # A call that the bank made itself at the customer's wish, and that had to wait for its agent.
     direction: Literal["inbound", "outbound"] = "outbound" if topic == "TT" else "inbound"
     began = min(at["vru_entry"], at["vru_exit"])
-    yield made(ContactOpened(topic=topic, direction=direction), began, "call")
+    yield made(ContactOpened(topic=topic, direction=direction), began, "ivr")
     yield made(ContactIvrEntered(), began, "ivr")
     if menu_s < 0:
         report.note("left the voice menu before entering it: no menu duration", number)
@@ -111,9 +110,9 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
         yield made(left, at["vru_exit"], "ivr")
     if queued:
         entered, gone = (at["q_start"], at["q_exit"]) if at["q_start"] else (at["vru_exit"], at["vru_exit"])
-        yield made(ContactQueueEntered(queue=topic, topic=topic), entered, "queue")
+        yield made(ContactQueueEntered(queue=topic, topic=topic), entered, "phone_queue")
         reason: Literal["answered", "abandoned"] = "answered" if served else "abandoned"
-        yield made(ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s), gone, "queue")
+        yield made(ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s), gone, "phone_queue")
     if served:
         yield from _service(row, at, made, number, report)
     elif row["ser_start"] != _NEVER:
@@ -130,13 +129,13 @@ def _service(
     timed = row["ser_start"] != _NEVER
     answered = ContactAnswered(wait_s=at["q_exit"] - at["q_start"], queue=topic, topic=topic)
     started = at["ser_start"] if timed else max(at["q_exit"], at["vru_exit"])
-    yield made(answered, started, "agent", agentid=agent)
+    yield made(answered, started, "phone_agent", agentid=agent)
     if not timed:
         report.note("service without times: answered at the end of the wait, not counted as handled", number)
         return
     talk_s = at["ser_exit"] - at["ser_start"]
     handled = ContactHandled(talk_s=talk_s, hold_s=0, wrapup_s=0, queue=topic, topic=topic)
-    yield made(handled, at["ser_exit"], "agent", agentid=agent)
+    yield made(handled, at["ser_exit"], "phone_agent", agentid=agent)
 
 
 TECHNION = DataSet(

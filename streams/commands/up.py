@@ -1,0 +1,169 @@
+"""`cx up`: everything on this machine, one command."""
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from streams.commands.traffic import speed_option
+from streams.kpis.blocks import CatalogueError
+from streams.local.broker import BrokerError
+from streams.local.clickhouse import ClickHouseProcessError
+from streams.local.run import EmbeddedRun, Load
+from streams.local.supervisor import ChildError
+from streams.local.until_done import result_of, wait_until_done
+from streams.local.values import cells
+from streams.local.view import View
+from streams.producers.readers import DATA_SETS
+from streams.settings import load
+from streams.storage.connection import StorageError
+
+EVERY_S = 1.0
+_PRINTED = ("", "delivery", "score")
+
+
+class _Stopped(Exception):  # noqa: N818
+    """Ctrl-C or SIGTERM."""
+
+
+@click.command()
+@click.option("--replay", "data_set", type=click.Choice([*DATA_SETS, "jsonl"]), help="Replay a data set, no simulator.")
+@click.option("--path", type=click.Path(exists=True, path_type=Path), help="Where the data set is.")
+@click.option("--speed", default="max", callback=speed_option, show_default=True, help="Of the replay: 1, 60, max, …")
+@click.option("--shuffle", "shuffle_s", default=0.0, help="Disorder of the replay, in seconds.")
+@click.option("--repeat", default=1, show_default=True, help="Replay so many times; all but the first are duplicates.")
+@click.option("--no-simulate", is_flag=True, help="Produce nothing: wait for your own producers.")
+@click.option("--rate", default=100.0, show_default=True, help="Events per second of the simulator.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulator.")
+@click.option("--incident", multiple=True, help="Incident of the simulator, e.g. payment-outage@+5m+10m.")
+@click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep, or go on with, the store in this folder. Without it: .cx, made anew each time.",
+)
+@click.option("--window", default="5m", show_default=True, help="Window of the KPIs on the screen.")
+@click.option("--until-done", is_flag=True, help="With --replay: stop when all is stored and verified.")
+@click.option("--json", "as_json", is_flag=True, help="With --until-done: print one JSON object, nothing else.")
+def up(  # noqa: PLR0917
+    data_set: str | None,
+    path: Path | None,
+    speed: Any,
+    shuffle_s: float,
+    repeat: int,
+    no_simulate: bool,
+    rate: float,
+    seed: int,
+    incident: tuple[str, ...],
+    data_dir: Path | None,
+    window: str,
+    until_done: bool,
+    as_json: bool,
+) -> None:
+    r"""Run broker, ClickHouse, a worker and traffic here, and watch the KPIs.
+
+    Nothing needs to be installed by hand, everything is on loopback, Ctrl-C stops all of it.
+    The embedded broker forgets at the end; the store in --data stays.
+
+    \b
+    Exit codes of --until-done: 0 stored and verified, 1 differences or a failure.
+    """
+    if bool(data_set) != bool(path):
+        raise click.UsageError("--replay and --path go together")
+    if until_done and not data_set:
+        raise click.UsageError("--until-done needs --replay: a simulation has no end")
+    if as_json and not until_done:
+        raise click.UsageError("--json needs --until-done")
+    load_ = Load()
+    if data_set:
+        arguments = [
+            "replay",
+            data_set,
+            "--path",
+            str(path),
+            "--speed",
+            str(speed),
+            "--shuffle",
+            str(shuffle_s),
+            "--repeat",
+            str(repeat),
+            "--json",
+        ]
+        load_ = Load(tuple(arguments), ends=True)
+    elif not no_simulate:
+        incidents = [part for text in incident for part in ("--incident", text)]
+        load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *incidents))
+    settings = load(data_dir=str(data_dir) if data_dir else None)
+    console = Console(stderr=as_json)
+
+    def say(text: str) -> None:
+        if not as_json:
+            console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+    code = 0
+    try:
+        with _signals(), EmbeddedRun(settings, load_, say, keep=data_dir is not None) as run:
+            if until_done:
+                report = wait_until_done(run, say)
+                result = result_of(run, data_set or "", report)
+                if as_json:
+                    click.echo(json.dumps(result, ensure_ascii=False))
+                else:
+                    _print_result(console, result)
+                code = 0 if result["ok"] else 1
+            else:
+                _watch(console, run, window)
+    except _Stopped:
+        say("stopped")
+    except (ChildError, BrokerError, ClickHouseProcessError, StorageError, CatalogueError) as exc:
+        click.echo(f"cx up: {exc}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        # Once is enough: a second Ctrl-C must not interrupt the stopping.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise _Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    yield
+
+
+def _watch(console: Console, run: EmbeddedRun, window: str) -> None:
+    view = View(run.catalogue, run.places(), window)
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            run.watch()
+            view.restarts = run.worker.restarts if run.worker else 0
+            view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())
+            live.update(view.render(), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def _print_result(console: Console, result: dict[str, Any]) -> None:
+    records = result["records"]
+    console.print("  " + "  ".join(f"{name} {count:,}" for name, count in records.items()), highlight=False)
+    for row in result["kpis"]:
+        if row["by"] not in _PRINTED:
+            continue
+        labels = ",".join(f"{key}={value}" for key, value in row["labels"].items()) or "all"
+        stat = f" {row['stat']}" if row["stat"] else ""
+        value = "no data" if row["value"] is None else f"{row['value']:.4g}"
+        console.print(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})", highlight=False)
+    differences = result["verify"]["differences"]
+    console.print(f"  verify: {result['verify']['checked']:,} numbers recomputed, {len(differences)} differences")
+    for difference in differences[:20]:
+        console.print(f"    {difference}", highlight=False)
