@@ -23,6 +23,9 @@ BLOCK_SLICE_S = 2.0
 GRACE_S = 1.0
 """A record the client keeps longer than its deadline and this is stuck inside the client."""
 
+STOP_S = 20.0
+"""Longest wait for the courier thread at the end: longer than its client may take to connect and to close."""
+
 PERMANENT = (
     kafka_errors.MessageSizeTooLargeError,
     kafka_errors.RecordListTooLargeError,
@@ -144,25 +147,32 @@ class Outbox:
         """
         now = time.monotonic()
         parcel = Parcel(topic, key, payload, event, now + self._timeout_s)
-        with self._changed:
-            while not self._closing and self._bytes + parcel.size > self._buffer_bytes:
+        while True:
+            with self._changed:
+                if self._closing:
+                    raise ProducerClosedError("this producer is closed; open a new one")
+                if self._bytes + parcel.size <= self._buffer_bytes:
+                    self._bytes += parcel.size
+                    self._queue.append(parcel)
+                    if len(self._queue) == 1:
+                        self._changed.notify_all()
+                    return
                 left = now + self._max_block_s - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+                if left <= 0:
                     raise BufferFullError(self._why_full())
-            if self._closing:
-                raise ProducerClosedError("this producer is closed; open a new one")
-            self._bytes += parcel.size
-            self._queue.append(parcel)
-            if len(self._queue) == 1:
-                self._changed.notify_all()
+                self._changed.wait(min(left, 0.5))
+            self._give_up_overdue()
 
     def flush(self, timeout_s: float) -> FlushReport:
         """Wait until nothing is open, at most `timeout_s`, and hand over what was given up since the last report."""
         deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while (self._queue or self._with_client) and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
-            return self._report()
+        while True:
+            with self._changed:
+                left = deadline - time.monotonic()
+                if left <= 0 or not (self._queue or self._with_client):
+                    return self._report()
+                self._changed.wait(min(left, 0.5))
+            self._give_up_overdue()
 
     def wait_connected(self, timeout_s: float) -> str | None:
         """Wait for the broker; return None once connected, else the last error in words."""
@@ -184,7 +194,9 @@ class Outbox:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            log.warning("the producer's thread hangs in the Kafka client; it is left to end by itself")
         with self._changed:
             left = [*self._with_client.values(), *self._queue]
         for parcel in left:
@@ -263,6 +275,8 @@ class Outbox:
         absent: dict[str, str] = {}
         producer: Any = self._producer
         for parcel in work:
+            if parcel.done:
+                continue
             if parcel.topic in absent:
                 parcel.error = absent[parcel.topic]
                 refused.append(parcel)
@@ -307,17 +321,28 @@ class Outbox:
 
     def _return_to_queue(self, parcels: list[Parcel]) -> None:
         """Put records back in their order; the overdue ones are given up."""
-        now = time.monotonic()
-        overdue = [parcel for parcel in parcels if parcel.deadline <= now]
         with self._changed:
             for parcel in reversed(parcels):
                 self._with_client.pop(id(parcel), None)
-                if parcel.deadline > now and not parcel.done:
+                if not parcel.done:
                     self._queue.appendleft(parcel)
+        self._give_up_overdue()
+
+    def _give_up_overdue(self) -> None:
+        """
+        Give up what is beyond its deadline.
+
+        Callers of `put` and `flush` do this too: deadlines hold even if the courier hangs in the Kafka client.
+        """
+        now = time.monotonic()
+        with self._changed:
             late = [parcel for parcel in self._queue if parcel.deadline <= now]
             if late:
                 self._queue = deque(parcel for parcel in self._queue if parcel.deadline > now)
-        for parcel in (*overdue, *late):
+            # The courier's own way, replacing the client, comes first.
+            patience = now - 3 * GRACE_S
+            late += [parcel for parcel in self._with_client.values() if parcel.deadline <= patience]
+        for parcel in late:
             cause = self._link_error or parcel.error
             self._give_up(parcel, f"not delivered within {self._timeout_s:g} s; last error: {cause}")
 

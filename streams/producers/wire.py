@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,8 @@ TUNING_KEYS = frozenset({"linger_ms", "batch_size", "compression_type", "client_
 """Other options of the Kafka client that a caller may set."""
 
 BOOTSTRAP_TIMEOUT_MS = 3_000
+KNOCK_S = 3.0
+"""Longest wait for a server to accept a connection, and for its TLS handshake."""
 
 
 class SubjectPartitioner(Partitioner):  # type: ignore[misc]
@@ -107,7 +110,7 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
         Exception: whatever the Kafka client raises; its kinds are many (Kafka errors, OSError, ssl, SASL).
     """
     if not config.get("proxy_url"):
-        _knock(config["bootstrap_servers"])
+        _knock(config)
     opened: list[KafkaNetClient] = []
 
     def client(**options: Any) -> KafkaNetClient:
@@ -122,21 +125,37 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
         raise
 
 
-def _knock(servers: list[str]) -> None:
+def _knock(config: Mapping[str, Any]) -> None:
     """
-    Try whether any server listens: the Kafka client leaks a socket per refused connection.
+    Try whether any server listens, and speaks TLS if it shall.
+
+    The Kafka client leaks a socket per refused connection, and hangs in a TLS handshake that is not answered.
 
     Raises:
         ConnectionError: none does; the text holds what each answered.
     """
     refusals = []
-    for server in servers:
+    for server in config["bootstrap_servers"]:
+        address = _address(server)
         try:
-            with socket.create_connection(_address(server), timeout=1.0):
+            with socket.create_connection(address, timeout=KNOCK_S) as connection:
+                if config.get("security_protocol") in ("SSL", "SASL_SSL"):
+                    _tls(config).wrap_socket(connection, server_hostname=address[0]).close()
                 return
         except OSError as error:
             refusals.append(f"{server}: {error.strerror or error}")
     raise ConnectionError("; ".join(refusals))
+
+
+def _tls(config: Mapping[str, Any]) -> ssl.SSLContext:
+    given: ssl.SSLContext | None = config.get("ssl_context")
+    if given is not None:
+        return given
+    context = ssl.create_default_context(cafile=config.get("ssl_cafile"))
+    context.check_hostname = config.get("ssl_check_hostname", True)
+    if config.get("ssl_certfile"):
+        context.load_cert_chain(config["ssl_certfile"], config.get("ssl_keyfile"), config.get("ssl_password"))
+    return context
 
 
 def _address(server: str) -> tuple[str, int]:
