@@ -42,6 +42,7 @@ class _Stopped(Exception):  # noqa: N818
 @click.option("--repeat", default=1, show_default=True, help="Replay so many times; all but the first are duplicates.")
 @click.option("--no-simulate", is_flag=True, help="Produce nothing: wait for your own producers.")
 @click.option("--rate", default=100.0, show_default=True, help="Events per second of the simulator.")
+@click.option("--rhythm", is_flag=True, help="Simulate days and weeks as they are, not a steady flow.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulator.")
 @click.option("--incident", multiple=True, help="Incident of the simulator, e.g. payment-outage@+5m+10m.")
 @click.option(
@@ -61,6 +62,7 @@ def up(  # noqa: PLR0917
     repeat: int,
     no_simulate: bool,
     rate: float,
+    rhythm: bool,  # noqa: FBT001
     seed: int,
     incident: tuple[str, ...],
     data_dir: Path | None,
@@ -100,7 +102,8 @@ def up(  # noqa: PLR0917
         load_ = Load(tuple(arguments), ends=True)
     elif not no_simulate:
         incidents = [part for text in incident for part in ("--incident", text)]
-        load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *incidents))
+        steady = [] if rhythm else ["--flat"]
+        load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *steady, *incidents))
     settings = load(data_dir=str(data_dir) if data_dir else None)
     console = Console(stderr=as_json)
 

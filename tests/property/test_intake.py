@@ -56,14 +56,17 @@ def test_every_record_has_one_outcome():
 
     outcome = close(intake)
 
-    assert (8, 2, 1, 1, 4) == msgspec.structs.astuple(outcome.tally)
-    assert ["e1", "e5"] == [event.id for event in outcome.counted]
-    assert [10, 12, 17] == outcome.offsets
-    assert [12] == outcome.late_offsets
-    assert [(13, "time_in_future"), (14, "time_too_old"), (15, "not_json"), (16, "null_record")] == [
-        (bad.offset, bad.refusal.reason) for bad in outcome.bad
+    assert msgspec.structs.astuple(outcome.tally) == (8, 2, 1, 1, 4)
+    assert [event.id for event in outcome.counted] == ["e1", "e5"]
+    assert outcome.offsets == [10, 12, 17]
+    assert outcome.late_offsets == [12]
+    assert [(bad.offset, bad.refusal.reason) for bad in outcome.bad] == [
+        (13, "time_in_future"),
+        (14, "time_too_old"),
+        (15, "not_json"),
+        (16, "null_record"),
     ]
-    assert [b"{", b""] == [bad.payload for bad in outcome.bad[2:]]
+    assert [bad.payload for bad in outcome.bad[2:]] == [b"{", b""]
 
 
 def test_a_clock_that_runs_ahead_does_not_advance_the_watermark_beyond_now():
@@ -72,7 +75,7 @@ def test_a_clock_that_runs_ahead_does_not_advance_the_watermark_beyond_now():
     intake.add([record(1, NOON + timedelta(minutes=9))], [0], NOW)
     close(intake)
 
-    assert NOW - 60 == intake.watermark(60)
+    assert intake.watermark(60) == NOW - 60
 
 
 def test_a_forgotten_id_is_late_and_never_counted_again():
@@ -85,7 +88,7 @@ def test_a_forgotten_id_is_late_and_never_counted_again():
     intake.add([record(0, NOON), record(4, NOON + timedelta(seconds=4))], [5, 6], NOW + 60)
     tally = close(intake).tally
 
-    assert (1, 1, 0) == (tally.late, tally.duplicate, tally.counted)
+    assert (tally.late, tally.duplicate, tally.counted) == (1, 1, 0)
 
 
 def test_forgetting_returns_the_changelog_keys_to_delete():
@@ -96,7 +99,7 @@ def test_forgetting_returns_the_changelog_keys_to_delete():
         intake.add([record(number)], [number], NOW)
         forgotten.append(close(intake).forgotten)
 
-    assert [[], [], [], [b"web/0|00000000000000000000"], [b"web/0|00000000000000000001"]] == forgotten
+    assert forgotten == [[], [], [], [b"web/0|00000000000000000000"], [b"web/0|00000000000000000001"]]
 
 
 def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
@@ -104,7 +107,7 @@ def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
     seen = SeenIds(2)
     ids = b"".join(digest(str(i)) for i in range(5))
 
-    assert [] == seen.add(Segment(0, 4, ids, 1.0))
+    assert seen.add(Segment(0, 4, ids, 1.0)) == []
     assert all(digest(str(i)) in seen for i in range(5))
 
 
@@ -116,13 +119,13 @@ def test_a_committed_pending_range_is_taken_as_done():
 
     second = make()
     second.restore([frozen])
-    assert 2 == second.cut([2, 3])
+    assert second.cut([2, 3]) == 2
     second.add([record(2), record(3)], [2, 3], NOW)
     outcome = close(second)
 
-    assert (1, 1) == (outcome.tally.counted, outcome.tally.duplicate)
-    assert (2, 3) == (outcome.frozen.first, outcome.frozen.last)
-    assert 4 == second.head.tally.read
+    assert (outcome.tally.counted, outcome.tally.duplicate) == (1, 1)
+    assert (outcome.frozen.first, outcome.frozen.last) == (2, 3)
+    assert second.head.tally.read == 4
 
 
 def test_settling_takes_over_a_range_whose_records_never_come_again():
@@ -212,10 +215,10 @@ def test_a_restored_range_is_cut_at_its_edge():
     second = make()
     second.restore([frozen])
 
-    assert 2 == second.cut(range(5))
+    assert second.cut(range(5)) == 2
     second.add([record(1), record(2)], [0, 1], NOW)
     close(second)
-    assert 3 == second.cut(range(2, 5))
+    assert second.cut(range(2, 5)) == 3
 
 
 def test_a_restored_range_waits_for_its_edge():
@@ -245,4 +248,4 @@ def test_a_restored_range_whose_tail_is_gone_ends_with_the_log():
 
     outcome = close(second)
 
-    assert (0, 1, 1) == (outcome.frozen.first, outcome.frozen.last, outcome.tally.read)
+    assert (outcome.frozen.first, outcome.frozen.last, outcome.tally.read) == (0, 1, 1)
