@@ -1,8 +1,13 @@
 """The dictionary of touchpoints and its mistakes."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+from streams import producers
 from streams.events.touchpoints import CHANNELS, STAGES, TouchpointError, load_touchpoints, parse_touchpoints
+from streams.producers.readers import DATA_SETS
 
 GOOD = """\
 touchpoints:
@@ -79,3 +84,69 @@ def test_a_touchpoint_is_defined_once():
 def test_an_empty_file_is_refused():
     with pytest.raises(TouchpointError, match="the file is empty"):
         parse_touchpoints("")
+
+
+PRODUCERS = Path(producers.__file__).parent
+SOURCES = sorted([*(PRODUCERS / "readers").glob("*.py"), *(PRODUCERS / "simulator").glob("*.py")])
+# Which argument of these calls is the touchpoint.
+PLACES = {"say": 1, "made": 2, "Ask": 3, "case": 3}
+
+
+def texts(node):
+    """The texts that an expression may come to; what is passed on by name is found where it was made."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return {text}
+        case ast.IfExp():
+            return texts(node.body) | texts(node.orelse)
+        case ast.Constant(value=None) | ast.Name() | ast.Attribute():
+            return set()
+    raise AssertionError(f"line {node.lineno}: which touchpoint is {ast.unparse(node)}?")
+
+
+def touchpoints_used(source):
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                place = PLACES.get(name)
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "touchpoint"]
+                if place is not None and not given and ast.unparse(node.func) != "_ORIGIN.made":
+                    given = node.args[place : place + 1]
+                found = found.union(*map(texts, given))
+            case ast.Assign(targets=[ast.Name(id="touchpoint")]):
+                found |= texts(node.value)
+            case ast.Dict():
+                keys = [ast.unparse(key) if key else "" for key in node.keys]
+                found = found.union(*(texts(v) for k, v in zip(keys, node.values, strict=True) if k == "'touchpoint'"))
+            # What happened, perhaps when, and where: a row of a table of events.
+            case ast.Tuple(elts=[ast.Call(), *_, ast.Constant(value=str(text))]):
+                found.add(text)
+    return found
+
+
+def test_touchpoints_are_found_however_they_are_written():
+    source = """
+trail.say(data, "a")
+yield made(data, 5, "b" if served else "c")
+yield _ORIGIN.made(row, key, data, at, touchpoint="d")
+yield _ORIGIN.made(row, key, data, at, **{"touchpoint": "e"})
+touchpoint = "f" if page == "not this" else "g" if app else "h"
+trail.say(data, touchpoint)
+trail.say(data, None)
+table = {"act": (Data(name="nor this"), 0.5, "i"), "other": (1, "nor this")}
+ASK = Ask("nor", "that", "either", "j", touch=1)
+"""
+    assert touchpoints_used(source) == set("abcdefghij")
+    with pytest.raises(AssertionError, match="line 1: which touchpoint is"):
+        touchpoints_used("trail.say(data, choose())")
+
+
+def test_readers_and_the_simulator_use_touchpoints_of_the_dictionary_only():
+    used = {path.name: touchpoints_used(path.read_text("utf-8")) for path in SOURCES}
+
+    known = load_touchpoints().keys()
+    assert {name: unknown for name, names in used.items() if (unknown := names - known)} == {}
+    for dataset in DATA_SETS:
+        assert used[f"{dataset}.py"], dataset
+    assert len(set().union(*used.values())) > 25

@@ -8,6 +8,7 @@ import pytest
 from streams.events.families.contact import ContactHandled, ContactQueueLeft
 from streams.events.families.digital import OrderPlaced, PageViewed, PerfSampled, SessionStarted
 from streams.events.families.feedback import SurveyAnswered
+from streams.events.families.store import StoreQueueServed
 from streams.events.types import Data, Event, new_event
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
@@ -110,10 +111,16 @@ def test_durations_are_summed_in_whole_steps() -> None:
 
 
 def test_waits_are_kept_in_bins() -> None:
-    """Zero has its own bin; who was called back waited for something else."""
-    waits = [("answered", 0.0), ("answered", 30.0), ("abandoned", 30.0), ("callback", 30.0)]
+    """All who had to wait, however it ended; who had not is left out."""
+    reasons = ("answered", "abandoned", "callback", "flow_out", "transfer")
+    waits = [(reason, wait) for reason in reasons for wait in (0.0, 30.0)]
     events = [made(ContactQueueLeft(queue="q", reason=r, wait_s=w), channel="call_center") for r, w in waits]
-    assert fold(*events)[MINUTE]["queue_wait"] == {ZERO_BIN: 1, bin_of(30_000): 2}
+    assert fold(*events)[MINUTE]["queue_wait"] == {bin_of(30_000): 5}
+
+
+def test_no_wait_at_all_has_its_own_bin() -> None:
+    events = [made(StoreQueueServed(wait_s=wait), channel="store") for wait in (0.0, 30.0)]
+    assert fold(*events)[MINUTE]["store_queue_wait"] == {ZERO_BIN: 1, bin_of(30_000): 1}
 
 
 def test_a_value_beyond_all_reason_is_missing() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from streams.events.families.contact import ContactQueueLeft
+from streams.events.families.digital import OrderPlaced
 from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
 from streams.events.types import Data, Event, new_event
 from streams.kpis.catalogue import Catalogue
@@ -145,3 +146,40 @@ def test_abandonment() -> None:
     assert deltas["abandonment_minus_short"] == [960, 60]
     assert deltas["contacts_offered"] == [1000]
     assert deltas["service_level_removed_within_t"] == [1050, 840]
+
+
+@pytest.mark.parametrize(
+    ("kpi_id", "k", "n"),
+    [
+        ("service_level_answered_only", 780, 900),
+        ("service_level_all_offered", 780, 1050),
+        ("service_level_minus_short", 780, 1010),
+        ("service_level_minus_abandon_within_t", 780, 940),
+        ("service_level_removed_within_t", 840, 1050),
+        ("service_level_abandon_le_t_ok_minus_short", 800, 1010),
+        ("abandonment", 100, 1050),
+        ("abandonment_of_waiting", 100, 1050),
+        ("abandonment_minus_short", 60, 1010),
+    ],
+)
+def test_who_flows_out_was_offered_and_neither_answered_nor_given_up(kpi_id: str, k: int, n: int) -> None:
+    flowed: list[Data] = [ContactQueueLeft(queue="main", reason="flow_out", wait_s=10) for _ in range(50)]
+    deltas = Folder(CATALOGUE).fold(events(queue_left() + flowed))[MINUTE]
+    assert deltas[kpi_id] == [n, k]
+    assert deltas["contacts_offered"] == [1050]
+
+
+def test_abandonment_of_those_who_had_to_wait() -> None:
+    """Answered at once: no wait, and no part of it."""
+    at_once: list[Data] = [ContactQueueLeft(queue="main", reason="answered", wait_s=0) for _ in range(500)]
+    deltas = Folder(CATALOGUE).fold(events(queue_left() + at_once))[MINUTE]
+    assert deltas["abandonment_of_waiting"] == [1000, 100]
+    assert deltas["abandonment"] == [1500, 100]
+
+
+def test_orders_without_an_amount_are_orders_and_no_revenue() -> None:
+    placed: list[Data] = [OrderPlaced(), OrderPlaced(amount=2.5), OrderPlaced(amount=1.5)]
+    deltas = Folder(CATALOGUE).fold(events(placed))[MINUTE]
+    assert deltas["orders"] == [3]
+    assert shown("revenue", placed).value == 4.0
+    assert shown("revenue", placed).n == 2

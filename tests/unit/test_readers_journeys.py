@@ -113,7 +113,8 @@ def test_olist_orders_and_payments(olist):
     assert placed["o1"]["time"] == "2017-07-01T15:00:00Z"
     assert placed["o1"]["subject"] == placed["o3"]["subject"] == "olist-u1"
     assert placed["o2"]["region"] == "RJ"
-    assert set(placed) == {"o1", "o2", "o3", "o4", "o5"}
+    assert set(placed) == {"o1", "o2", "o3", "o4", "o5", "o8"}
+    assert placed["o8"]["data"] == {"currency": "BRL"}
     paid = [(event["orderid"], event["data"]["amount"]) for event in of_type(made, "cx.payment.succeeded")]
     assert sorted(paid) == [("o1", 0.2), ("o1", 100.1), ("o2", 5.0), ("o3", 5.0), ("o4", 5.0)]
     assert len(of_type(made, "cx.promise.made")) == 6
@@ -152,7 +153,6 @@ def test_olist_rows_that_do_not_fit_are_reported(olist):
         "olist_order_items_dataset.csv: order unknown": [4],
         "olist_order_payments_dataset.csv: payment_value is not a number": [8],
         "olist_order_payments_dataset.csv: order unknown": [9],
-        "olist_orders_dataset.csv: no payment, so the order has no amount": [10],
         "olist_order_reviews_dataset.csv: review of the order repeated": [4],
         "olist_order_reviews_dataset.csv: review_score is out of range": [8],
         "olist_order_reviews_dataset.csv: order unknown": [10],
@@ -161,6 +161,7 @@ def test_olist_rows_that_do_not_fit_are_reported(olist):
         "olist_orders_dataset.csv: delivered at an unknown time, placed at the estimate as on time": [4],
         "olist_orders_dataset.csv: delivered and yet cancelled, its reviews carry no delivery label": [5],
         "olist_orders_dataset.csv: given to the carrier before it was ordered": [5],
+        "olist_orders_dataset.csv: no payment, so the order has no amount": [10],
         "olist_order_reviews_dataset.csv: review asked for before the order was placed": [9],
     }
 
@@ -171,6 +172,7 @@ A,2,NW,9:00:00,9:00:10,10,9:00:10,9:01:40,90,AGENT,9:01:39,9:05:00,201,SHARON,SH
 A,2,NW,9:10:00,9:10:10,10,9:10:10,9:10:30,20,HANG,0:00:00,0:00:00,0,NO_SERVER,NO_
 A,3,TT,10:00:00,10:00:05,5,0:00:00,0:00:00,0,AGENT,10:00:05,10:01:05,60,NO_SERVER,NO_
 A,4,PS,11:00:00,11:00:10,10,11:00:10,11:02:10,120,PHANTOM,11:02:10,11:02:12,2,NO_SERVER,NO_
+A,14,PS,11:00:00,11:00:10,10,0:00:00,0:00:00,0,PHANTOM,0:00:00,0:00:00,0,NO_SERVER,NO_
 A,5,PS,12:04:42,12:03:15,-87,12:03:15,12:04:56,101,AGENT,12:04:55,12:05:56,61,VICKY,VIC
 A,6,NW,8:48:53,8:49:02,9,8:49:02,8:53:47,285,AGENT,0:00:00,0:00:00,0,STEREN,STE
 A,7,PS,13:27:13,13:27:19,6,13:27:19,13:27:19,0,HANG,0:00:00,0:00:00,0,NO_SERVER,NO_
@@ -206,7 +208,16 @@ def test_technion_calls_from_menu_to_the_end_of_service(tmp_path):
     opened = {event["contactid"]: event["data"]["direction"] for event in of_type(made, "cx.contact.opened")}
     assert opened["A-3-10:00:00"] == "outbound"
     assert opened["A-2-9:00:00"] == "inbound"
-    assert "A-4-11:00:00" not in opened
+
+
+def test_technion_virtual_calls_are_told_only_as_they_pass_the_queue(tmp_path):
+    (tmp_path / "calls_one_day.csv").write_text(CALLS, encoding="utf-8")
+    made, _ = read_all("technion", tmp_path)
+    entered, left = [event for event in made if event["contactid"] == "A-4-11:00:00"]
+    assert (entered["type"], entered["time"]) == ("cx.contact.queue_entered", "1999-08-02T08:00:10Z")
+    assert (left["type"], left["time"]) == ("cx.contact.queue_left", "1999-08-02T08:02:10Z")
+    assert left["data"] == {"queue": "PS", "reason": "flow_out", "wait_s": 120, "topic": "PS"}
+    assert not [event for event in made if event["contactid"] == "A-14-11:00:00"]
 
 
 def test_technion_ways_out_of_the_menu_and_of_the_queue(tmp_path):
@@ -232,17 +243,18 @@ def test_technion_ways_out_of_the_menu_and_of_the_queue(tmp_path):
     assert passed["time"] == "1999-08-02T07:00:05Z"
     assert "A-7-13:27:13" not in gone
     assert report.dropped == {
-        "PHANTOM: a virtual call, to be ignored": [6],
-        "call repeated": [11],
-        "a step of the call ends before it starts": [12],
-        "vru_entry is not a time of day": [13, 14],
-        "outcome unknown": [15],
+        "PHANTOM: a virtual call, never in the queue": [7],
+        "call repeated": [12],
+        "a step of the call ends before it starts": [13],
+        "vru_entry is not a time of day": [14, 15],
+        "outcome unknown": [16],
     }
     assert report.noted == {
         "served by nobody named: no agentid": [5],
-        "left the voice menu before entering it: no menu duration": [7],
-        "service without times: answered at the end of the wait, not counted as handled": [8],
-        "hung up and yet has service times: taken as abandoned": [10],
+        "PHANTOM: a virtual call, told only as it passed the queue": [6],
+        "left the voice menu before entering it: no menu duration": [8],
+        "service without times: answered at the end of the wait, not counted as handled": [9],
+        "hung up and yet has service times: taken as abandoned": [11],
     }
 
 

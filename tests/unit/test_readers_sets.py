@@ -151,14 +151,23 @@ v1|s6|6||Desktop - IE|2015-02-16||2015-02-16 23:00:02|0|0|0
     told = [(event["type"], event["time"][11:19], event["channel"], event.get("timeimputed", False)) for event in made]
     assert told == [
         ("cx.session.started", "21:00:00", "app", False),
-        ("cx.feature.used", "21:10:00", "app", True),
+        ("cx.search.performed", "21:10:00", "app", True),
         ("cx.feature.used", "21:20:00", "app", True),
-        ("cx.checkout.step", "21:30:00", "app", True),
+        ("cx.order.placed", "21:30:00", "app", True),
         ("cx.session.ended", "21:40:00", "app", False),
         ("cx.session.started", "23:00:00", "web", False),
         ("cx.session.ended", "23:00:09", "web", False),
     ]
     assert {event["subject"] for event in made} == {"airbnb-v1"}
+    # The set knows of no number of results and of no price.
+    assert made[1]["data"] == made[3]["data"] == {}
+    assert [(event["touchpoint"], event["stage"]) for event in made[:5]] == [
+        ("session", "discovery"),
+        ("search", "discovery"),
+        ("product_page", "evaluation"),
+        ("checkout", "conversion"),
+        ("session", "discovery"),
+    ]
     assert made[4]["data"] == {"duration_s": 2400.0, "device": "iPhone", "engaged": True, "converted": True}
     assert made[6]["data"] == {"duration_s": 9.0, "device": "Desktop", "engaged": False, "converted": False}
     assert made[0]["data"]["returning"] is False
@@ -190,6 +199,9 @@ def test_online_shoppers_sessions_fall_on_a_fitting_day_of_their_month(tmp_path)
     ended = {event["sessionid"]: event for event in made if event["type"] == "cx.session.ended"}
     started = {event["sessionid"]: event for event in made if event["type"] == "cx.session.started"}
     assert set(ended) == set(started) == {"session-2", "session-3", "session-4"}
+    [order] = [event for event in made if event["type"] == "cx.order.placed"]
+    assert (order["sessionid"], order["touchpoint"], order["data"]) == ("session-2", "checkout", {})
+    assert order["time"] == ended["session-2"]["time"]
     assert ended["session-2"]["data"] == {"duration_s": 60.5, "views": 6, "converted": True}
     assert started["session-2"]["data"] == {"referrer": "traffic-2", "returning": False}
     assert "returning" not in started["session-3"]["data"]

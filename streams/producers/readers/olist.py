@@ -179,11 +179,10 @@ def _course(order: _Order, end: datetime, report: Report) -> Iterator[Made]:
         )
 
     items = order.items or None
-    if order.payments:
-        amount = round(sum(paid for _, _, paid in order.payments), 2)
-        yield made(OrderPlaced(amount=amount, currency="BRL", items=items), order.placed, "checkout")
-    else:
-        report.drop(f"{_ORDERS}: no payment, so the order has no amount", order.row)
+    amount = round(sum(paid for _, _, paid in order.payments), 2) if order.payments else None
+    if amount is None:
+        report.note(f"{_ORDERS}: no payment, so the order has no amount", order.row)
+    yield made(OrderPlaced(amount=amount, currency="BRL", items=items), order.placed, "checkout")
     yield made(PromiseMade(due=order.estimate, items=items), order.placed, "checkout")
     if order.approved:
         for sequence, method, paid in order.payments:

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from streams.events.envelope import Data
 from streams.events.families.digital import CartAdded, OrderPlaced, ProductViewed
-from streams.events.scalars import Stage
 from streams.producers.readers.base import (
     BadRowError,
     DataSet,

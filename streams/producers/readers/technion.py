@@ -87,7 +87,7 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
             **attributes,
         )
 
-    served, phantom = row["outcome"] == "AGENT", row["outcome"] == "PHANTOM"
+    served = row["outcome"] == "AGENT"
     wait_s = at["q_exit"] - at["q_start"]
     menu_s = at["vru_exit"] - at["vru_entry"]
     if wait_s < 0 or (served and at["ser_exit"] < at["ser_start"]):
@@ -95,8 +95,13 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
         return
     # An answered call that did not wait passed its queue in no time; a caller who gave up at once never was in it.
     queued = served or wait_s > 0
-    if phantom and not queued:
-        report.drop("PHANTOM: a virtual call, never in the queue", number)
+    if row["outcome"] == "PHANTOM":
+        # Nobody called and nobody answered, yet it took a place in the queue, which published figures count.
+        if queued:
+            report.note("PHANTOM: a virtual call, told only as it passed the queue", number)
+            yield from _passage(row, at, made, "flow_out")
+        else:
+            report.drop("PHANTOM: a virtual call, never in the queue", number)
         return
     # A call that the bank made itself at the customer's wish, and that had to wait for its agent.
     direction: Literal["inbound", "outbound"] = "outbound" if topic == "TT" else "inbound"
@@ -109,14 +114,25 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
         left = ContactIvrExited(duration_s=menu_s, outcome="queue" if queued else "contained")
         yield made(left, at["vru_exit"], "ivr")
     if queued:
-        entered, gone = (at["q_start"], at["q_exit"]) if at["q_start"] else (at["vru_exit"], at["vru_exit"])
-        yield made(ContactQueueEntered(queue=topic, topic=topic), entered, "phone_queue")
-        reason: Literal["answered", "abandoned"] = "answered" if served else "abandoned"
-        yield made(ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s), gone, "phone_queue")
+        yield from _passage(row, at, made, "answered" if served else "abandoned")
     if served:
         yield from _service(row, at, made, number, report)
     elif row["ser_start"] != _NEVER:
         report.note("hung up and yet has service times: taken as abandoned", number)
+
+
+def _passage(
+    row: dict[str, str],
+    at: dict[str, int],
+    made: Callable[..., Made],
+    reason: Literal["answered", "abandoned", "flow_out"],
+) -> Iterator[Made]:
+    """Make the events of the queue; a call that did not wait passes it when it leaves the voice menu."""
+    topic, wait_s = row["type"], at["q_exit"] - at["q_start"]
+    entered, gone = (at["q_start"], at["q_exit"]) if at["q_start"] else (at["vru_exit"], at["vru_exit"])
+    yield made(ContactQueueEntered(queue=topic, topic=topic), entered, "phone_queue")
+    left = ContactQueueLeft(queue=topic, topic=topic, reason=reason, wait_s=wait_s)
+    yield made(left, gone, "phone_queue")
 
 
 def _service(
