@@ -1,12 +1,23 @@
-"""Brokers for the tests: every test that takes `broker` runs on the embedded one and on Apache Kafka."""
+"""Real parts for the tests. Every test that takes `broker` runs on the embedded one and on Apache Kafka."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+with warnings.catch_warnings():
+    # kafka-python reads its schemas through a deprecated function of the standard library.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kafka  # noqa: F401
+
 from streams.local.broker import BrokerError, EmbeddedBroker
+from streams.local.clickhouse import EmbeddedClickHouse
+from tests.harness.clickhouse import Database, fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaUnavailableError, require_or_skip
+from tests.harness.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -46,3 +57,31 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """Both brokers, one after the other."""
     running: Broker = request.getfixturevalue(f"{request.param}_broker")
     return running
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
+    """The ClickHouse server of the test session."""
+    with running_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    with fresh_database(clickhouse) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def pipelines(broker: Broker, database: Database, tmp_path: Path) -> Iterator[Callable[..., Pipeline]]:
+    """Make whole pipelines; their workers are ended with the test."""
+    made: list[Pipeline] = []
+
+    def make(**settings: Any) -> Pipeline:
+        made.append(Pipeline(broker.bootstrap, database, tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for pipeline in made:
+        pipeline.close()

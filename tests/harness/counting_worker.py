@@ -38,6 +38,7 @@ def build(options: argparse.Namespace) -> BatchApp:
         broker_heartbeat_interval=0.5,
         consumer_group_instance_id=options.instance,
     )
+    app.finish_timeout_s = 2.0
     table = app.fenced_table("counts")
     lane = app.lane(options.topic)
     counts: dict[int, Count] = {}
@@ -49,11 +50,13 @@ def build(options: argparse.Namespace) -> BatchApp:
     async def take_over(assignment: Assignment) -> None:
         counts.clear()
         waiting.clear()
+        keys: set[str] = set()
         for partition in assignment.owned:
             entries = table.load(partition)
+            keys |= {key.decode() for key in entries}
             counts[partition] = msgspec.json.decode(entries[b"count"], type=Count) if entries else Count()
         records = sum(count.records for count in counts.values())
-        say("assigned", generation=assignment.generation, owned=assignment.owned, records=records)
+        say("assigned", generation=assignment.generation, owned=assignment.owned, records=records, keys=sorted(keys))
 
     @lane.on_finish
     async def flush() -> None:

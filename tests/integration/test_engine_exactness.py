@@ -1,0 +1,256 @@
+"""Counts stay exact whatever happens to the workers: on the embedded broker and on Apache Kafka."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from tests.harness.topics import create_topics
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 2
+START_S = 25.0
+
+pytestmark = pytest.mark.timeout(90)
+
+
+class Worker:
+    """A counting worker in a process of its own."""
+
+    def __init__(self, run: "Run", *options: str) -> None:
+        command = [sys.executable, "-m", "tests.harness.counting_worker"]
+        command += ["--brokers", run.bootstrap, "--app-id", run.app_id, "--topic", run.topic]
+        command += ["--partitions", str(PARTITIONS), *options]
+        self.log = run.folder / f"worker-{len(run.workers)}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.events: list[dict[str, Any]] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = START_S) -> dict[str, Any]:
+        """The first event from now on that fulfils `condition`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no such event within {timeout_s} s; {self.tail()}") from None
+            if line is None:
+                raise AssertionError(f"the worker ended with {self.process.wait()}; {self.tail()}")
+            event: dict[str, Any] = json.loads(line)
+            self.events.append(event)
+            if condition(event):
+                return event
+
+    def tail(self) -> str:
+        return f"last events {self.events[-3:]}, log:\n{self.log.read_text()[-3000:]}"
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+class Run:
+    """One application with its topics, records and workers."""
+
+    def __init__(self, bootstrap: str, folder: Path, name: str, *, changelog_exists: bool = False) -> None:
+        self.bootstrap, self.folder = bootstrap, folder
+        self.app_id = name
+        self.topic = f"{name}-numbers"
+        self.changelog = f"{name}-counts-changelog"
+        self.workers: list[Worker] = []
+        self.sent = 0
+        self.total = 0
+        topics = [self.topic] if changelog_exists else [self.topic, self.changelog]
+        create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
+        self.producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
+
+    def worker(self, *options: str) -> Worker:
+        self.workers.append(Worker(self, *options))
+        return self.workers[-1]
+
+    def send(self, count: int) -> None:
+        for number in range(self.sent, self.sent + count):
+            self.producer.send(self.topic, b"%d" % number, partition=number % PARTITIONS)
+            self.total += number
+        self.sent += count
+        self.producer.flush()
+
+    def state(self) -> tuple[int, int]:
+        """Number and sum of the counted records, as the changelog has it now."""
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None)
+        consumer.assign([TopicPartition(self.changelog, partition) for partition in range(PARTITIONS)])
+        latest: dict[bytes, list[int]] = {}
+        silent = 0
+        while silent < 2:
+            found = consumer.poll(timeout_ms=400)
+            silent = 0 if found else silent + 1
+            for records in found.values():
+                for record in records:
+                    latest[record.key] = json.loads(record.value)
+        consumer.close()
+        return sum(count[1] for count in latest.values()), sum(count[2] for count in latest.values())
+
+    def committed(self) -> int:
+        """Sum of the committed offsets."""
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.app_id)
+        offsets = [consumer.committed(TopicPartition(self.topic, p)) or 0 for p in range(PARTITIONS)]
+        consumer.close()
+        return sum(offsets)
+
+    def close(self) -> None:
+        self.producer.close()
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+            assert worker.process.stdout is not None
+            worker.process.stdout.close()
+
+
+@pytest.fixture
+def run(broker: Any, tmp_path: Path) -> Iterator[Run]:
+    run = Run(broker.bootstrap, tmp_path, f"x{os.getpid()}-{time.monotonic_ns()}")
+    yield run
+    run.close()
+
+
+def finished(run: Run) -> Callable[[dict[str, Any]], bool]:
+    return lambda event: event["event"] == "state" and event["caught_up"] and event["records"] >= run.sent
+
+
+def test_count_is_exact_through_kills_between_changelog_and_commit(run: Run) -> None:
+    replayed = 0
+    for _ in range(3):
+        # Dies when the state is durable and nothing is acknowledged: all of it is read again.
+        run.send(3_000)
+        worker = run.worker("--kill-after", "2", "--instance", "only")
+        worker.wait_for(lambda event: event["event"] == "assigned")
+        run.send(3_000)
+        assert worker.process.wait(START_S) == -signal.SIGKILL
+    run.send(2_000)
+    worker = run.worker("--instance", "only")
+    state = worker.wait_for(finished(run))
+    replayed += state["skipped"]
+    assert state["records"] == run.sent
+    assert replayed > 0, "nothing was read twice: the kills have proved nothing"
+    assert worker.stop() == 0
+    assert run.state() == (run.sent, run.total)
+
+
+def test_count_is_exact_while_workers_join_and_leave(run: Run) -> None:
+    first = run.worker()
+    first.wait_for(lambda event: event["event"] == "assigned" and event["owned"] == [0, 1])
+    sending = threading.Thread(target=lambda: [(run.send(500), time.sleep(0.1)) for _ in range(120)])
+    sending.start()
+    second = run.worker()
+    second.wait_for(lambda event: event["event"] == "assigned" and len(event["owned"]) == 1)
+    second.wait_for(lambda event: event["event"] == "state" and event["records"] > 0)
+    second.process.kill()
+    first.wait_for(lambda event: event["event"] == "assigned" and event["owned"] == [0, 1])
+    third = run.worker()
+    third.wait_for(lambda event: event["event"] == "assigned" and len(event["owned"]) == 1)
+    assert first.stop() == 0
+    third.wait_for(lambda event: event["event"] == "assigned" and event["owned"] == [0, 1])
+    sending.join()
+    state = third.wait_for(finished(run))
+    assert state["records"] == run.sent
+    assert third.stop() == 0
+    assert run.state() == (run.sent, run.total)
+
+
+def test_graceful_stop_leaves_nothing_to_repeat(run: Run) -> None:
+    run.send(5_000)
+    worker = run.worker()
+    worker.wait_for(lambda event: event["event"] == "state" and event["records"] > 0)
+    run.send(5_000)
+    assert worker.stop() == 0
+    counted, _total = run.state()
+    assert counted == run.committed() > 0, "what is counted is committed, and nothing else"
+    worker = run.worker()
+    state = worker.wait_for(finished(run))
+    assert state["records"] == run.sent
+    assert state["skipped"] == 0
+
+
+def test_agent_that_waits_for_ever_blocks_nobody(run: Run) -> None:
+    stuck_topic = f"{run.app_id}-stuck"
+    create_topics(run.bootstrap, {stuck_topic: PARTITIONS})
+    for number in range(50):
+        run.producer.send(stuck_topic, b"%d" % number, partition=number % PARTITIONS)
+    run.send(1_000)
+    first = run.worker("--stuck-topic", stuck_topic)
+    first.wait_for(lambda event: event["event"] == "stuck")
+    first.wait_for(finished(run))
+    run.send(1_000)
+    first.wait_for(finished(run), timeout_s=3)
+    second = run.worker("--stuck-topic", stuck_topic)
+    second.wait_for(lambda event: event["event"] == "assigned" and len(event["owned"]) == 1)
+    run.send(1_000)
+    half = second.wait_for(lambda event: event["event"] == "state" and event["caught_up"] and event["records"] == 1_500)
+    assert half["records"] * 2 == run.sent
+    started = time.monotonic()
+    assert first.stop() == 0
+    assert time.monotonic() - started < 15
+    second.wait_for(finished(run))
+    assert second.stop() == 0
+    assert run.state() == (run.sent, run.total)
+
+
+@pytest.mark.kafka
+def test_state_survives_compaction_and_deletion(kafka_broker: Any, tmp_path: Path) -> None:
+    name = f"c{os.getpid()}-{time.monotonic_ns()}"
+    changelog = f"{name}-counts-changelog"
+    config = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01"}
+    create_topics(kafka_broker.bootstrap, {changelog: PARTITIONS}, config)
+    run = Run(kafka_broker.bootstrap, tmp_path, name, changelog_exists=True)
+    try:
+        for number in range(4_000):
+            run.producer.send(changelog, json.dumps([-1, number, 0]).encode(), b"0/count", partition=0)
+            run.producer.send(changelog, b"x", b"0/gone-%d" % (number % 50), partition=0)
+        for number in range(50):
+            run.producer.send(changelog, None, b"0/gone-%d" % number, partition=0)
+        run.producer.flush()
+        time.sleep(0.3)  # the next record closes the segment: only closed ones are compacted
+        run.producer.send(changelog, json.dumps([-1, 4_000, 0]).encode(), b"0/count", partition=0)
+        run.producer.flush()
+        assert left_after_compaction(run, before=8_051) < 4_000
+        worker = run.worker()
+        assigned = worker.wait_for(lambda event: event["event"] == "assigned")
+        assert assigned["records"] == 4_000
+        assert assigned["keys"] == ["count"]
+    finally:
+        run.close()
+
+
+def left_after_compaction(run: Run, before: int) -> int:
+    """Records in partition 0 of the changelog, once the broker has begun to remove some."""
+    deadline = time.monotonic() + 30
+    left = before
+    while left == before and time.monotonic() < deadline:
+        consumer = KafkaConsumer(bootstrap_servers=run.bootstrap, auto_offset_reset="earliest", group_id=None)
+        partition = TopicPartition(run.changelog, 0)
+        consumer.assign([partition])
+        left = 0
+        while consumer.position(partition) < before:
+            left += sum(map(len, consumer.poll(timeout_ms=500).values()))
+        consumer.close()
+    return left
