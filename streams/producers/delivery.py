@@ -240,7 +240,7 @@ class Outbox:
                 for parcel in work:
                     self._with_client[id(parcel)] = parcel
             self._replace_dead_client()
-            if work and not self._connect():
+            if not self._connect():
                 self._return_to_queue(work)
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, pause)
@@ -259,9 +259,10 @@ class Outbox:
         try:
             producer = open_client(self._config)
         except Exception as error:  # noqa: BLE001 - every way to fail is the same to us: said in words, tried again
-            with self._changed:
-                self._link_error = f"{type(error).__name__}: {error}"
-            log.warning("no connection to the broker: %s", self._link_error)
+            text = f"{type(error).__name__}: {error}"
+            if text != self._link_error:
+                log.warning("no connection to the broker: %s", text)
+            self._link_error = text
             return False
         with self._changed:
             self._producer = producer

@@ -229,8 +229,7 @@ def test_a_closed_producer_takes_nothing(nowhere: str) -> None:
 
 def test_a_broker_that_is_away_is_said_in_words(nowhere: str) -> None:
     sender = producer(nowhere)
-    sender.send(GOOD)
-    with pytest.raises(BrokerAwayError, match="no broker after 1"):
+    with pytest.raises(BrokerAwayError, match=r"no broker after 1\.5 s: ConnectionError: .*: Connection refused"):
         sender.wait_connected(1.5)
     sender.close(0)
 
