@@ -29,6 +29,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
         brokers=settings.kafka,
         partitions=settings.partitions,
         topic_replication_factor=settings.replication,
+        broker_session_timeout=settings.broker_session_s,
         datadir=str(_faust_folder(settings)),
         **_security(settings),
     )

@@ -167,6 +167,7 @@ def _print_result(console: Console, result: dict[str, Any]) -> None:
         value = "no data" if row["value"] is None else f"{row['value']:.4g}"
         console.print(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})", highlight=False)
     differences = result["verify"]["differences"]
-    console.print(f"  verify: {result['verify']['checked']:,} numbers recomputed, {len(differences)} differences")
+    checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())
+    console.print(f"  verify: {checked} recomputed, {len(differences)} differences", highlight=False)
     for difference in differences[:20]:
         console.print(f"    {difference}", highlight=False)

@@ -1,0 +1,146 @@
+"""Kill things in the middle: afterwards nothing is lost, nothing counts twice, and every KPI is exact."""
+
+import random
+import time
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.producers.readers.base import Touch
+from streams.producers.simulator import Flaws, Plan, emissions
+from tests.harness.clickhouse import Database, fresh_database, running_server
+from tests.harness.pipeline import Pipeline
+
+
+def simulated(count, seed=11, **flaws):
+    plan = Plan(start=datetime(2026, 3, 21, 6, 0, tzinfo=UTC), rate=300.0, flat=True, seed=seed)
+    made = islice(emissions(plan, Flaws(**flaws)), count)
+    return [Touch(0.0, one.channel, one.subject, one.payload) for one in made]
+
+
+def test_worker_killed_in_the_middle(pipelines):
+    """SIGKILL at random moments of a replay, again and again: verify finds no difference."""
+    pipeline = pipelines(broker_session_s=6)
+    touches = simulated(24_000, bad=0.01, duplicate=0.02)
+    chance = random.Random(3)
+    worker = pipeline.start()
+    for start in range(0, 24_000, 6_000):
+        pipeline.send(touches[start : start + 6_000])
+        # Killed while it works: the pause is shorter than this part takes.
+        pipeline.wait(lambda start=start: pipeline.records()["read"] > start - 5_000, "progress", 60)
+        time.sleep(chance.uniform(0.0, 1.5))
+        worker.kill()
+        worker = pipeline.start()
+
+    records = pipeline.wait_stored(24_000, timeout_s=150)
+
+    assert records["read"] == 24_000
+    assert records["read"] == sum(records[outcome] for outcome in ("counted", "duplicate", "late", "bad"))
+    report = pipeline.verify()
+    assert report.differences == []
+    stored = pipeline.database.value("SELECT count() - uniqExact(topic, partition, offset) FROM events")
+    assert stored == 0
+
+
+def test_clickhouse_away(embedded_broker, tmp_path):
+    """While ClickHouse is down KPIs go on; when it is back, storage catches up without a gap or a double."""
+    with running_server(tmp_path / "store", restart=False) as server, fresh_database(server) as database:
+        pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path)
+        try:
+            _away(pipeline, server, database)
+        finally:
+            pipeline.close()
+
+
+def _away(pipeline: Pipeline, server: EmbeddedClickHouse, database: Database) -> None:
+    touches = simulated(9_000)
+    pipeline.start()
+    pipeline.send(touches[:3_000])
+    pipeline.wait(lambda: pipeline.records()["read"] >= 1_000, "some storage", 60)
+    server.kill()
+    pipeline.send(touches[3_000:])
+    published = pipeline.consume(pipeline.topics.kpis, 30, timeout_s=15)
+    time.sleep(4)
+    server.start()
+
+    records = pipeline.wait_stored(9_000)
+
+    assert records["counted"] == 9_000
+    assert len(published) > 5
+    assert pipeline.verify().differences == []
+    assert database.value("SELECT count() - uniqExact(topic, partition, offset) FROM events") == 0
+
+
+def test_breaker_stops_a_partition_of_nothing_but_bad_records(embedded_broker, database, tmp_path):
+    """A producer gone wrong stops its partition instead of filling the dead-letter topic; restart after mending."""
+    pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path, partitions=1, breaker_min=500)
+    try:
+        worker = pipeline.start()
+        good = [touch for touch in simulated(2_000) if touch.channel == "web"]
+        pipeline.send([Touch(0.0, "app", "c1", b'{"type": "cx.unknown"}')] * 1_500)
+        sent = pipeline.send(good)
+        pipeline.wait(lambda: "app/0 stopped" in worker.tail(), "the breaker", 40)
+        pipeline.wait(lambda: pipeline.records()["counted"] == sent, "the other channels to go on", 40)
+        assert pipeline.records()["bad"] == 0
+        worker.stop()
+
+        pipeline.environment["CX_BREAKER_RATIO"] = "1"
+        pipeline.start()
+        records = pipeline.wait_stored(sent + 1_500)
+        assert records["bad"] == 1_500
+        assert pipeline.verify().differences == []
+    finally:
+        pipeline.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_thousand_fuzzed_records(pipelines, seed):
+    """Whatever bytes come: one dead letter each with its reason, no crash, and good ones beside them are counted."""
+    pipeline = pipelines()
+    worker = pipeline.start()
+    good = simulated(2_000, seed=seed)
+    broken = list(fuzzed(good, random.Random(seed), 1_000))
+    mixed = good + [Touch(0.0, "web", f"c{number}", value) for number, (value, _) in enumerate(broken)]
+    random.Random(seed).shuffle(mixed)
+
+    records = pipeline.wait_stored(pipeline.send(mixed))
+
+    assert records["bad"] == 1_000
+    assert records["counted"] == 2_000
+    assert worker.process.poll() is None
+    stored = dict(pipeline.database.rows("SELECT payload, any(reason) FROM dead_letters GROUP BY payload"))
+    for value, reasons in broken:
+        key = value.decode("utf-8", "surrogateescape") if value not in stored else value
+        assert stored.get(value, stored.get(key)) in reasons, value[:200]
+    assert pipeline.verify().differences == []
+
+
+def fuzzed(good, chance, count):
+    """Yield broken records, each with the reasons that are right for it."""
+    kinds = (
+        lambda value: (value[: chance.randrange(1, len(value) - 1)], {"not_json", "not_utf8"}),
+        lambda value: (value.replace(b'"specversion":"1.0"', b'"specversion":1.0'), {"wrong_type"}),
+        lambda value: (value.replace(b'"type":"cx.', b'"type":"cy.'), {"unknown_type"}),
+        lambda value: (value.replace(b'"subject":', b'"subjekt":'), {"missing_field"}),
+        lambda value: (value.replace(b'"id":"', b'"id":"' + b"x" * 200), {"bad_length"}),
+        lambda value: (value[:40] + b"\xff\xfe" + value[40:], {"not_utf8"}),
+        lambda _value: (b"[" * 3000 + b"]" * 3000, {"too_deep"}),
+        lambda value: (b'{"pad":"' + b"p" * chance.randrange(100) + b'",' + value[1:-1], {"not_json"}),
+        lambda value: (_at(value, b"2199-01-01T00:00:00Z"), {"time_in_future"}),
+        lambda value: (_at(value, b"1970-01-01T00:00:00Z"), {"time_too_old"}),
+        lambda value: (_at(value, b"yesterday"), {"bad_time"}),
+        lambda value: (value.replace(b'"channel":"', b'"channel":"pigeon'), {"not_in_enum"}),
+        lambda _value: (str(chance.random()).encode(), {"not_an_object"}),
+        lambda _value: (b"", {"empty_record"}),
+        lambda value: (value.replace(b'"data":{', b'"data":7,"x":{'), {"wrong_type"}),
+    )
+    for number in range(count):
+        value = good[chance.randrange(len(good))].value
+        yield kinds[number % len(kinds)](value)
+
+
+def _at(value, at):
+    start = value.index(b'"time":"') + 8
+    return value[:start] + at + value[value.index(b'"', start) :]
