@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from streams.events.decode import decode_batch
-from streams.events.touchpoints import load_touchpoints
+from streams.events.touchpoints import CHANNELS, load_touchpoints
 from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
@@ -110,6 +110,16 @@ def shown(kpi_id: str, series: dict[str, Acc]) -> float:
     value = measure(kpi.aggregator, series[kpi_id], kpi.scale, unit=kpi.unit).value
     assert value is not None
     return round(value, 1)
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_the_page_of_data_sets_states_what_a_set_comes_to(name):
+    page = (Path(__file__).parents[2] / "docs" / "DATASETS.md").read_text(encoding="utf-8")
+    [row] = [line.split("|") for line in page.splitlines() if line.startswith(f"| [{name}](#{name}) |")]
+    made, report = load(name)
+    channels = {event["channel"] for event in made}
+    assert channels == (set(CHANNELS) if row[2] == " all four " else set(row[2].strip().split(", ")))
+    assert (row[3].strip(), row[4].strip()) == (f"{report.rows:,}", f"{len(made):,}")
 
 
 def test_olist_on_time_and_late_deliveries_are_rated_as_published():
