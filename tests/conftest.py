@@ -17,7 +17,7 @@ from streams.local.broker import BrokerError, EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from tests.harness.clickhouse import Database, fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaUnavailableError, require_or_skip
-from tests.harness.pipeline import Pipeline
+from tests.harness.wholejob import Pipeline
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Flaws, Plan, emissions
 from tests.harness.clickhouse import Database, fresh_database, running_server
-from tests.harness.pipeline import Pipeline
+from tests.harness.wholejob import Pipeline
 
 
 def simulated(count, seed=11, **flaws):

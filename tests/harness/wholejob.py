@@ -1,0 +1,156 @@
+"""A whole pipeline for a test: its own topics and database on a shared broker and server, its own worker processes."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer
+
+from streams.engine.names import Topics
+from streams.engine.topics import ensure_topics, topic_plan
+from streams.kpis.catalogue import Catalogue
+from streams.local.broker import free_port
+from streams.local.observe import worker_state
+from streams.local.values import records_stored, totals
+from streams.producers.client import TouchpointProducer
+from streams.producers.readers.base import Touch
+from streams.storage.verify import Report, verify
+from tests.harness.clickhouse import Database
+
+_numbers = itertools.count(1)
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Worker:
+    """A `cx worker` process."""
+
+    def __init__(self, environment: dict[str, str], folder: Path, name: str) -> None:
+        self.port = free_port()
+        self.log = folder / f"{name}.log"
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "worker"],
+                env={**os.environ, **environment, "CX_METRICS_PORT": str(self.port), "CX_DATA_DIR": str(folder / name)},
+                cwd=ROOT,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
+
+
+class Pipeline:
+    """Topics, a database and workers of one test."""
+
+    def __init__(self, bootstrap: str, database: Database, folder: Path, partitions: int = 4, **settings: Any) -> None:
+        name = f"t{os.getpid()}-{next(_numbers)}"
+        self.bootstrap = bootstrap
+        self.database = database
+        self.folder = folder
+        self.catalogue = Catalogue.load()
+        self.topics = Topics(name)
+        self.workers: list[Worker] = []
+        password = folder / "password"
+        password.write_text(database.writer.password)
+        self.environment = {
+            "CX_KAFKA": bootstrap,
+            "CX_APP_ID": name,
+            "CX_TOPIC_PREFIX": name,
+            "CX_PARTITIONS": str(partitions),
+            "CX_CLICKHOUSE": database.writer.url,
+            "CX_CLICKHOUSE_DATABASE": database.name,
+            "CX_CLICKHOUSE_USER": database.writer.user,
+            "CX_CLICKHOUSE_PASSWORD_FILE": str(password),
+            **{f"CX_{key.upper()}": str(value) for key, value in settings.items()},
+        }
+        problems = ensure_topics(bootstrap, topic_plan(partitions, 1, name, name))
+        assert problems == []
+        self.producer = TouchpointProducer(bootstrap, topic_prefix=name)
+
+    def start(self) -> Worker:
+        worker = Worker(self.environment, self.folder, f"worker-{len(self.workers)}")
+        self.workers.append(worker)
+        return worker
+
+    def send(self, touches: Iterable[Touch]) -> int:
+        """Send events and wait for the broker; the number sent."""
+        count = 0
+        for touch in touches:
+            self.producer.send_encoded(touch.value, touch.channel, touch.subject)
+            count += 1
+        report = self.producer.flush(60)
+        assert not report.undelivered, report.errors
+        return count
+
+    def records(self) -> dict[str, int]:
+        return records_stored(self.database.reader)
+
+    def wait_stored(self, records: int, timeout_s: float = 120.0) -> dict[str, int]:
+        """Wait until so many records are stored and everything behind them is finished."""
+        quiet_since: float | None = None
+
+        def done() -> bool:
+            nonlocal quiet_since
+            stored = self.records()["read"]
+            assert stored <= records, f"{stored} records stored, only {records} were sent"
+            states = [worker_state(worker.port) for worker in self.workers if worker.process.poll() is None]
+            finished = stored == records and states and all(state is not None and state.idle for state in states)
+            if not finished:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = time.monotonic()
+            return quiet_since is not None and time.monotonic() - quiet_since > 2.5
+
+        self.wait(done, f"{records} records to be stored", timeout_s)
+        return self.records()
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                logs = "\n".join(worker.tail() for worker in self.workers)
+                raise AssertionError(f"waited {timeout_s:.0f} s for {what}; have {self.records()}\n{logs}")
+            time.sleep(0.2)
+
+    def verify(self) -> Report:
+        return verify(self.database.client, self.catalogue)
+
+    def total(self, kpi: str, stat: str = "", **labels: str) -> tuple[float | None, int]:
+        """The value since the beginning and its n."""
+        for row in totals(self.database.reader):
+            if row["kpi"] == kpi and row["stat"] == stat and row["labels"] == labels:
+                return row["value"], row["n"]
+        raise AssertionError(f"no total of {kpi} {stat} {labels}")
+
+    def consume(self, topic: str, count: int, timeout_s: float = 20.0) -> list[Any]:
+        """Read `count` records of a topic from the beginning."""
+        consumer = KafkaConsumer(
+            topic, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None,
+            consumer_timeout_ms=int(timeout_s * 1000),
+        )  # fmt: skip
+        try:
+            return list(itertools.islice(consumer, count))
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        self.producer.close(5)
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
