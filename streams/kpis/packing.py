@@ -108,10 +108,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
                 seen[width] = np.zeros(series, dtype=np.bool_)
             bound = max(int(fields.max()), -int(fields.min()))
             if largest[width] + bound >= _SAFE:
-                settle(width)
-            if bound >= _SAFE:
-                add_all(totals, zip(numbers.tolist(), fields.tolist(), strict=True))
-                continue
+                settle(width)  # one record on top of nothing always fits
             largest[width] += bound
             sums[width][numbers] += fields
             seen[width][numbers] = True
