@@ -43,12 +43,6 @@ class Incident(msgspec.Struct, frozen=True):
     severity: float = 1.0
     target: str | None = None
 
-    def describe(self) -> str:
-        """Say in a line what it is and when, in Tehran time."""
-        where = f" of {self.target}" if self.target else ""
-        start, end = (datetime.fromtimestamp(at, TEHRAN).strftime("%H:%M:%S") for at in (self.start, self.end))
-        return f"{self.kind}{where} from {start} to {end} (severity {self.severity:g}): {KINDS[self.kind]}"
-
 
 def parse_incident(text: str, origin: datetime) -> Incident:
     """

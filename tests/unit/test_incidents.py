@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from streams.producers.incidents import KINDS, Incident, IncidentError, Incidents, parse_incident
+from streams.producers.incidents import Incident, IncidentError, Incidents, parse_incident
 from streams.producers.rhythm import TEHRAN
 
 ORIGIN = datetime(2026, 10, 5, 9, 0, tzinfo=TEHRAN)
@@ -63,8 +63,3 @@ def test_an_incident_strikes_from_its_start_until_before_its_end() -> None:
 def test_only_the_named_channel_is_hit() -> None:
     incidents = Incidents([Incident("collector-dead", 0, 10, 1.0, "web")])
     assert (incidents.level("collector-dead", 5, "web"), incidents.level("collector-dead", 5, "app")) == (1.0, 0)
-
-
-def test_every_kind_can_be_told_in_a_line() -> None:
-    for kind in KINDS:
-        assert kind in Incident(kind, 0, 60, 1.0, "web").describe()
