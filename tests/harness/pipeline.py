@@ -87,5 +87,3 @@ def _value(row) -> stored.ValueRow:
         series_key(row.kpi, tuple(row.labels.items())), row.window, row.stat, row.at, row.value, row.n, row.lo, row.hi,
         row.definition, row.maturity == "closed", row.revision,
     )  # fmt: skip
-
-

@@ -1,0 +1,89 @@
+"""Whether every record that was read is accounted for, once."""
+
+# ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+_LISTED: Final = 1_000
+
+# Positions carry the epoch of their topic above bit 40; with a new epoch offsets start again.
+_EPOCH_BITS: Final = 40
+
+_SOURCE: Final = "concat(topic, '/', toString(partition)) AS source"
+
+_QUERIES: Final[dict[str, str]] = {
+    "sum": f"""
+        SELECT {_SOURCE}, concat(toString(first), '-', toString(last)), toString(read),
+            concat(toString(counted + duplicate + late + bad), ' by outcome')
+        FROM outcomes WHERE read != counted + duplicate + late + bad OR last < first""",
+    "offsets": f"""
+        SELECT {_SOURCE}, concat(toString(first), '-', toString(last)), concat('first ', toString(first)),
+            concat(if(first > before + 1, 'gap after ', 'overlap with '), toString(before))
+        FROM (
+            SELECT *, lagInFrame(toInt64(last), 1, -1) OVER (
+                PARTITION BY topic, partition ORDER BY first, last ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before
+            FROM outcomes
+        )
+        WHERE before >= 0 AND first != before + 1
+            AND bitShiftRight(first, {_EPOCH_BITS}) = bitShiftRight(toUInt64(before), {_EPOCH_BITS})""",
+    "records": f"""
+        SELECT {_SOURCE}, kind, toString(sum(stored)), concat(toString(sum(told)), ' by balance')
+        FROM (
+            SELECT topic, partition, toString(outcome) AS kind, count() AS stored, 0 AS told
+            FROM events WHERE {{kept}} GROUP BY ALL
+            UNION ALL
+            SELECT topic, partition, 'bad', count(), 0 FROM dead_letters WHERE {{kept}} GROUP BY ALL
+            UNION ALL
+            SELECT topic, partition, told.1, 0, told.2 FROM (
+                SELECT topic, partition, arrayJoin([('counted', sum(counted)), ('late', sum(late)), ('bad', sum(bad))])
+                    AS told
+                FROM outcomes WHERE {{kept}} GROUP BY topic, partition)
+        )
+        GROUP BY topic, partition, kind HAVING sum(stored) != sum(told)""",
+    "twice": f"""
+        SELECT {_SOURCE}, concat('offset ', toString(offset)), concat(toString(count()), ' rows'), 'one'
+        FROM (SELECT topic, partition, offset FROM events UNION ALL SELECT topic, partition, offset FROM dead_letters)
+        GROUP BY topic, partition, offset HAVING count() > 1""",
+    "id": f"""
+        SELECT {_SOURCE}, concat('id ', any(id)), concat(toString(count()), ' counted'), 'one'
+        FROM events WHERE outcome = 'counted'
+        GROUP BY topic, partition, sipHash128(id) HAVING count() > 1""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Imbalance:
+    """One thing that does not add up: what is wrong, with which source, where, what is stored, what should be."""
+
+    check: str
+    source: str
+    when: str
+    stored: str
+    expected: str
+
+
+@dataclass(slots=True)
+class Balance:
+    """What was counted, and what does not add up."""
+
+    checked: dict[str, int]
+    found: list[Imbalance] = field(default_factory=list)
+
+
+def check_balance(client: Client) -> Balance:
+    """
+    Hold the balances of all sources against each other and against what is stored.
+
+    Raises clickhouse_connect's errors when the store cannot be asked.
+    """
+    [(sources, read)] = client.query("SELECT uniqExact(topic, partition), sum(read) FROM outcomes").result_rows
+    balance = Balance({"sources": sources, "records": read})
+    for check, sql in _QUERIES.items():
+        # Raw events and dead letters leave the store after 400 days, balances do not.
+        kept = "ingested_at > now() - INTERVAL 399 DAY"
+        rows = client.query(f"{sql.format(kept=kept)} ORDER BY ALL LIMIT {_LISTED}").result_rows
+        balance.found += [Imbalance(check, *row) for row in rows]
+    return balance

@@ -1,0 +1,224 @@
+"""
+A KPI computed anew from the raw events, in SQL and without anything the workers have computed.
+
+Definitions are read a second time here: their expressions are translated to SQL, fields come from the stored payload,
+and sums are formed by ClickHouse. What both ways share is the text of the definition alone.
+
+A series is named by its labels: names and values in turn, as in a series key without the KPI.
+"""
+
+# ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from streams.events import types
+from streams.kpis.definition import Kpi, Selector
+from streams.kpis.fields import Field, Kind, all_fields, fields_of
+from streams.kpis.plan import BEST, DETRACTOR, PROMOTER
+from streams.kpis.series import OTHER, SEPARATOR, clean_label_sql
+from streams.kpis.sketch import index_sql
+from streams.kpis.windows import TOTAL
+from streams.kpis.writing import sql_literal
+
+_NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
+_BINS: Final = "CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({}, toUInt64(1)))) AS bins"
+_JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
+
+KEY: Final = (
+    "arrayStringConcat(arrayFlatten(arrayMap((name, text) -> [name, text], mapKeys(labels), mapValues(labels))),"
+    f" {sql_literal(SEPARATOR)})"
+)
+"""The name of a series from its labels, in tables of KPIs."""
+
+
+def recomputed(kpi: Kpi) -> str:
+    """
+    Write the query for what each minute holds: key, minute, fields and bins of every series of a KPI.
+
+    The query takes `since` (the earliest time) and `known` (the keys of the series there are) from its WITH.
+    """
+    of = _Reading(kpi.of.events, "of")
+    readings = [of]
+    trial = kpi.of.where.to_sql(of.column)
+    chosen, made = [f"({trial})"], ""
+    match kpi.aggregator:
+        case "count":
+            made = _NUMBERS.format("count()")
+        case "ratio" if kpi.nested and kpi.hits:
+            hit = kpi.hits.where.to_sql(of.column)
+            made = _NUMBERS.format("count(), countIf(second)")
+            return _query(kpi, readings, trial, {"second": hit}, made)
+        case "ratio":
+            assert kpi.hits is not None
+            hits = _Reading(kpi.hits.events, "hits")
+            first, second = _selected(kpi.of, trial), _selected(kpi.hits, kpi.hits.where.to_sql(hits.column))
+            made = _NUMBERS.format("countIf(first), countIf(second)")
+            return _query(kpi, [of, hits], "first OR second", {"first": first, "second": second}, made)
+        case "nps":
+            chosen.append(f"ifNull(first BETWEEN 0 AND {BEST}, false)")
+            made = _NUMBERS.format(f"count(), countIf(first >= {PROMOTER}), countIf(first <= {DETRACTOR})")
+        case _:
+            chosen.append(f"ifNull(first BETWEEN -{kpi.limit} AND {kpi.limit}, false)")
+            whole = "toInt64(floor(assumeNotNull(first)))"
+            made = {
+                "sum": _NUMBERS.format(f"count(), sum(toInt128({whole}))"),
+                "mean": _NUMBERS.format(f"count(), sum(toInt128({whole})), sum(toInt128({whole}) * {whole})"),
+                "quantile": _BINS.format(index_sql(whole)),
+            }[kpi.aggregator]
+    columns = {}
+    if kpi.of.value is not None:
+        value = kpi.of.value.to_sql(of.column)
+        columns["first"] = value if kpi.aggregator == "nps" else f"toFloat64({value}) * {kpi.scale} + 0.5"
+    return _query(kpi, readings, " AND ".join(chosen), columns, made)
+
+
+def _selected(selector: Selector, where: str) -> str:
+    return f"type IN ({_listed(selector.events)}) AND ({where})"
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(map(sql_literal, values))
+
+
+class _Reading:
+    """How the fields of some event types are read; those of the data are taken out of the JSON in one go."""
+
+    def __init__(self, events: Iterable[str], name: str) -> None:
+        self._name = name
+        self.events = frozenset(events)
+        self._events = sorted(self.events)
+        self._fields = all_fields(self._events)
+        self._needed: dict[str, Field] = {}
+
+    def column(self, name: str) -> str:
+        """Give a Nullable expression for a field: missing on events of types that lack it, whatever they carry."""
+        ways: dict[str, list[str]] = {}
+        for event in self._events:
+            if name in fields_of(event):
+                ways.setdefault(self._read(self._fields[name], event), []).append(event)
+        if len(ways) == 1 and [*ways.values()] == [list(self._events)]:
+            return next(iter(ways))
+        cases = "".join(f"type IN ({_listed(having)}), {way}, " for way, having in ways.items())
+        return f"multiIf({cases}NULL)"
+
+    def _read(self, field: Field, event: str) -> str:
+        """Write how the field is read on events of one type."""
+        if field.place == "type":
+            return "toNullable(toString(type))"
+        if field.place == "envelope":
+            return f"nullIf(toString({field.name}), '')" if field.kind is Kind.TEXT else f"toNullable({field.name})"
+        info = types.fields_of(event)[field.name]
+        if info.rating:
+            return "toInt64(score)"  # digits of any alphabet were read when the event was stored
+        self._needed[field.name] = field
+        read = f"tupleElement({self._name}, {sql_literal(field.name)})"
+        if info.default is not None:
+            read = f"toNullable(ifNull({read}, {sql_literal(info.default)}))"
+        return f"toInt64({read})" if field.kind is Kind.NUMBER and field.whole else read
+
+    def label(self, name: str) -> str:
+        """Give a Nullable(String) expression for the text of a label."""
+        column, kind = self.column(name), self._fields[name].kind
+        if kind is Kind.TEXT:
+            return clean_label_sql(column)
+        return (
+            f"if(isNull({column}), NULL, if({column}, 'true', 'false'))" if kind is Kind.BOOL else f"toString({column})"
+        )
+
+    def tuple(self) -> str | None:
+        """Give the expression that reads all fields of the data that were asked for."""
+        if not self._needed:
+            return None
+        shape = ", ".join(f"`{name}` Nullable({_JSON_TYPES[field.kind]})" for name, field in self._needed.items())
+        return f"JSONExtract(data, {sql_literal(f'Tuple({shape})')}) AS {self._name}"
+
+
+def _query(kpi: Kpi, readings: list[_Reading], chosen: str, columns: Mapping[str, str], made: str) -> str:
+    of = readings[0]
+    labels_of = of if of.events >= kpi.event_types else _Reading(kpi.event_types, "labels")
+    if labels_of is not of:
+        readings = [*readings, labels_of]
+    names = sorted({name for grouping in kpi.groupings for name in grouping})
+    labels = {f"label_{name}": labels_of.label(name) for name in names}
+    defined = "".join(f"{sql} AS {name}, " for name, sql in {**columns, **labels}.items())
+    keys = ", ".join(map(_keys, kpi.groupings))
+    tuples = "".join(f", {sql}" for reading in readings if (sql := reading.tuple()))
+    return f"""
+        SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
+        FROM (
+            SELECT toStartOfMinute(time) AS minute, {defined}
+                arrayJoin(arrayConcat({keys})) AS keys, keys.1 AS own, keys.2 AS rest
+            FROM (
+                SELECT *{tuples} FROM events
+                WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(sorted(kpi.event_types))})
+                    AND time >= since
+            )
+            WHERE {chosen}
+        )
+        GROUP BY key, minute"""
+
+
+def _keys(grouping: tuple[str, ...]) -> str:
+    """Write the names of an event's series under a grouping, its own and that of the rest: one pair or none."""
+    if not grouping:
+        return "[('', '')]"
+    separator = sql_literal(SEPARATOR)
+    own = f", {separator}, ".join(f"{sql_literal(name)}, {separator}, assumeNotNull(label_{name})" for name in grouping)
+    rest = SEPARATOR.join(f"{name}{SEPARATOR}{OTHER}" for name in grouping)
+    there = " AND ".join(f"isNotNull(label_{name})" for name in grouping)
+    return f"if({there}, [(concat({own}), {sql_literal(rest)})], [])"
+
+
+def _latest(ids: Iterable[str]) -> str:
+    """Write the query for the newest closed row of each series, window and stat, and its KPI's newest time."""
+    length = "transform(right(window, 1), ['m', 'h', 'd'], [60, 3600, 86400], 0)"
+    return f"""
+        SELECT *, newest_row.1 AS at, max(newest_row.1) OVER (PARTITION BY kpi) AS newest_at
+        FROM (
+            SELECT kpi, {KEY} AS key, window, stat,
+                if(window = '{TOTAL}', 0, {length} * toUInt32OrZero(substring(window, 1, length(window) - 1)))
+                    AS length_s,
+                argMax((at, value, n, lo, hi, definition), (at, revision)) AS newest_row
+            FROM kpi_values WHERE kpi IN ({_listed(ids)}) AND maturity = 'closed'
+            GROUP BY kpi, key, window, stat
+        )"""
+
+
+def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expired: bool) -> str:
+    """
+    Write the query for the newest closed values and what their windows sum up to, then and at the KPI's newest time.
+
+    `minutes` is a query for kpi, key, minute, fields and bins, `head` the WITH it needs. When raw events may have
+    `expired`, only windows that begin after `since` are given.
+    """
+
+    def sums(end: str) -> str:
+        inside = f"minute < {end} AND (length_s = 0 OR minute >= {end} - length_s)"
+        return f"(sumForEachIf(fields, {inside}), mapSort(sumMapIf(bins, {inside})))"
+
+    comparable = f"length_s > 0 AND at - length_s >= {since}" if expired else "true"
+    return f"""
+        {head}
+        SELECT kpi, key, window, stat, newest_row, newest_at, {sums("at")} AS then, {sums("newest_at")} AS now
+        FROM (SELECT * FROM ({_latest(ids)}) WHERE {comparable}) AS latest
+        LEFT JOIN ({minutes}) AS minutes USING (kpi, key)
+        GROUP BY kpi, key, window, stat, length_s, newest_row, at, newest_at
+        ORDER BY kpi, key, window, stat"""
+
+
+def missing_totals(ids: Iterable[str], head: str, minutes: str, limit: int) -> str:
+    """Write the query for series with closed minutes that have no value since the beginning: KPI, key, first minute."""
+    return f"""
+        {head}
+        SELECT kpi, key, min(minute)
+        FROM ({minutes}) AS minutes
+        INNER JOIN (
+            SELECT kpi, max(at) AS newest_at FROM kpi_values
+            WHERE kpi IN ({_listed(ids)}) AND maturity = 'closed' GROUP BY kpi
+        ) AS newest USING (kpi)
+        WHERE minute < newest_at
+            AND (kpi, key) NOT IN (
+                SELECT kpi, {KEY} FROM kpi_values
+                WHERE kpi IN ({_listed(ids)}) AND maturity = 'closed' AND window = '{TOTAL}')
+        GROUP BY kpi, key ORDER BY kpi, key LIMIT {limit}"""

@@ -1,0 +1,239 @@
+"""
+The proof that the stored numbers are right: everything is computed anew from the raw events and compared.
+
+1. The balance of every source adds up, and events and dead letters are there exactly once.
+2. What every minute holds of every series equals a recomputation in SQL, whole number by whole number.
+3. The newest closed value of every series and window equals what Python makes of recomputed sums, to the last digit.
+
+Only for a store that is at rest: what is on its way shows as a difference.
+"""
+
+# ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.kpis.accumulators import Acc, empty
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
+from streams.kpis.intervals import Measure, measure
+from streams.kpis.series import SEPARATOR, parse_series
+from streams.kpis.windows import TOTAL
+from streams.kpis.writing import sql_literal
+from streams.storage.balance import Imbalance, check_balance
+from streams.storage.connection import FAILURES, explain
+from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed
+
+RAW_DAYS: Final = 400
+"""Days that raw events are kept, as in sql/0001: what may have left the store cannot be recomputed."""
+
+LISTED: Final = 10_000
+"""Differences listed per KPI and check, at most."""
+
+CELLS: Final = 1_000_000
+"""Minutes of series whose values are compared in one query: bounds the server's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    One thing that is not as it should be.
+
+    Attributes:
+        check: `minute`, `value`, `stale`, `missing`, or what of the balance is wrong.
+        series: KPI id or source.
+        labels: Of the series.
+        when: The minute, the window and its end, or the range of offsets.
+    """
+
+    check: str
+    series: str
+    labels: dict[str, str]
+    when: str
+    streamed: str
+    recomputed: str
+
+    def __str__(self) -> str:
+        labels = ", ".join(f"{name}={value}" for name, value in self.labels.items())
+        where = f"{self.series}{{{labels}}}" if labels else self.series
+        return f"{self.check} {where} {self.when}: {self.streamed} stored, {self.recomputed} recomputed"
+
+
+@dataclass(slots=True)
+class Report:
+    """
+    What was compared, and what differs.
+
+    Attributes:
+        checked: How much of what was compared: sources, records, kpis, minutes, values.
+        notes: What could not be compared, and why.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+
+def verify(client: Client, catalogue: Catalogue) -> Report:
+    """
+    Compare everything stored with a recomputation; `client` needs to read only.
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked.
+    """
+    report = Report()
+    try:
+        balance = check_balance(client)
+        report.checked |= balance.checked
+        report.differences += map(_of_balance, balance.found)
+        horizon = _horizon(client)
+        if horizon is not None:
+            report.notes.append(f"raw events from before {horizon} may have expired: only later minutes are compared")
+        _note_strangers(client, catalogue, report)
+        report.checked |= {"kpis": 0, "minutes": 0, "values": 0}
+        run = _Run(client, horizon, report)
+        for kpi in catalogue:
+            run.check_minutes(kpi)
+        run.check_values()
+    except FAILURES as error:
+        raise explain(error, "verifying") from error
+    return report
+
+
+class _Run:
+    """The comparison of the KPIs: minutes one by one, values of many together."""
+
+    def __init__(self, client: Client, horizon: datetime | None, report: Report) -> None:
+        self._client = client
+        self._report = report
+        self._expired = horizon is not None
+        self._since = f"toDateTime({int(horizon.timestamp()) if horizon else 0}, 'UTC')"
+        self._right: list[list[Kpi]] = []
+        self._cells = CELLS
+        self._wrong: list[Kpi] = []
+
+    def check_minutes(self, kpi: Kpi) -> None:
+        """Compare what the minutes of a KPI hold."""
+        sql = f"""
+            {self._with(kpi)}
+            SELECT count(), groupArrayIf({LISTED})((key, minute, streamed, recomputed), streamed != recomputed)
+            FROM (
+                SELECT key, minute, groupArrayIf((fields, bins), side = 1) AS streamed,
+                    groupArrayIf((fields, bins), side = 2) AS recomputed
+                FROM (
+                    SELECT key, minute, fields, bins, 1 AS side FROM ({self._streamed([kpi])})
+                    UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
+                )
+                GROUP BY key, minute
+            )"""
+        [(cells, wrong)] = self._client.query(sql).result_rows
+        self._report.checked["kpis"] += 1
+        self._report.checked["minutes"] += cells
+        for key, minute, streamed, found in sorted(wrong, key=lambda row: row[:2]):
+            self._differs("minute", kpi.id, key, _time(minute), _held(streamed), _held(found))
+        if wrong:
+            self._wrong.append(kpi)
+            return
+        if self._cells + cells > CELLS:
+            self._right.append([])
+            self._cells = 0
+        self._right[-1].append(kpi)
+        self._cells += cells
+
+    def check_values(self) -> None:
+        """
+        Compare the newest closed values of all KPIs whose minutes were looked at.
+
+        Minutes that are equal have equal sums: the values of those KPIs need no second look at the events.
+        """
+        for kpis in self._right:
+            self._check(kpis, "", self._streamed(kpis))
+        for kpi in self._wrong:
+            minutes = f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})"
+            self._check([kpi], self._with(kpi), minutes)
+
+    def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
+        by_id = {kpi.id: kpi for kpi in kpis}
+        for row in self._client.query(
+            latest_sums(by_id, head, minutes, self._since, expired=self._expired)
+        ).result_rows:
+            id_, key, window, stat, (at, value, n, lo, hi, definition), newest_at, sums, newest = row
+            kpi = by_id[id_]
+            if definition != kpi.definition_id:
+                self._differs("definition", id_, key, f"{window} {_time(at)}", definition, kpi.definition_id)
+                continue
+            q = next((q for q in kpi.quantiles if f"p{100 * q:g}" == stat), 0.5)
+            wanted = _measure(kpi, sums, q)
+            self._report.checked["values"] += 1
+            when = " ".join(filter(None, (window, stat, _time(at))))
+            if wanted != (value, n, lo, hi):
+                self._differs("value", id_, key, when, str((value, n, lo, hi)), str(tuple(wanted)))
+            elif sums != newest:
+                when = f"{when} as of {_time(newest_at)}"
+                self._differs("stale", id_, key, when, str((value, n, lo, hi)), str(tuple(_measure(kpi, newest, q))))
+        for id_, key, minute in self._client.query(missing_totals(by_id, head, minutes, LISTED)).result_rows:
+            self._differs("missing", id_, key, f"{TOTAL} since {_time(minute)}", "nothing", "values")
+
+    def _with(self, kpi: Kpi) -> str:
+        """Write what a recomputation refers to."""
+        known = f"(SELECT DISTINCT {KEY} FROM kpi_minutes WHERE kpi = {sql_literal(kpi.id)})"
+        return f"WITH {self._since} AS since, known AS {known}"
+
+    def _streamed(self, kpis: Sequence[Kpi]) -> str:
+        ids = ", ".join(sql_literal(kpi.id) for kpi in kpis)
+        return f"""
+            SELECT kpi, key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins
+            FROM (
+                SELECT kpi, {KEY} AS key, minute, fields, bins FROM kpi_minutes FINAL
+                WHERE kpi IN ({ids}) AND minute >= {self._since}
+            )
+            GROUP BY kpi, key, minute"""
+
+    def _differs(self, check: str, kpi: str, key: str, when: str, streamed: str, found: str) -> None:  # noqa: PLR0917
+        _, labels = parse_series(f"{kpi}{SEPARATOR}{key}" if key else kpi)
+        self._report.differences.append(Difference(check, kpi, dict(labels), when, streamed, found))
+
+
+def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
+    fields, bins = sums
+    acc: Acc = {index: count for index, count in bins.items() if count} if kpi.quantiles else fields
+    return measure(kpi.aggregator, acc or empty(kpi.aggregator), kpi.scale, unit=kpi.unit, q=q)
+
+
+def _held(rows: Sequence[tuple[list[int], dict[int, int]]]) -> str:
+    return "nothing" if not rows else str(rows[0][0] or rows[0][1])
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+def _of_balance(found: Imbalance) -> Difference:
+    return Difference(found.check, found.source, {}, found.when, found.stored, found.expected)
+
+
+def _horizon(client: Client) -> datetime | None:
+    """Give the time before which raw events may have expired; None while none can have."""
+    [(oldest, now)] = client.query("SELECT min(ingested_at), now() FROM outcomes HAVING count() > 0").result_rows or [
+        (None, None)
+    ]
+    if oldest is None or now is None:
+        return None
+    kept_since: datetime = now - timedelta(days=RAW_DAYS - 1)
+    return kept_since.replace(tzinfo=UTC, second=0, microsecond=0) if oldest < kept_since else None
+
+
+def _note_strangers(client: Client, catalogue: Catalogue, report: Report) -> None:
+    ids = [kpi.id for kpi in catalogue]
+    rows = client.query("SELECT DISTINCT kpi FROM kpi_minutes WHERE kpi NOT IN {ids:Array(String)} ORDER BY kpi",
+                        parameters={"ids": ids}).result_rows  # fmt: skip
+    report.notes += [f"{kpi}: stored, but not in the catalogue" for (kpi,) in rows]
