@@ -34,7 +34,7 @@ SAFE_DEFAULTS: dict[str, Any] = {
     "processing_guarantee": "at_least_once",
     "producer_acks": -1,
     "producer_compression_type": "lz4",
-    "producer_linger_ms": 2,
+    "producer_linger": 0.002,
     "producer_max_batch_size": 256 * 1024,
     "producer_max_request_size": 2 * MAX_RECORD_BYTES,
     "producer_request_timeout": 60.0,

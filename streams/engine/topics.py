@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any, Self
 
 from kafka import KafkaAdminClient
@@ -19,6 +20,7 @@ from streams.engine.app import MAX_RECORD_BYTES
 CHANNELS = ("web", "app", "store", "call_center")
 TABLES = ("ingest", "merge")
 
+_VISIBLE_TIMEOUT_S = 15.0
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _MIB = 1024 * 1024
@@ -138,6 +140,8 @@ class _Admin:
         self._client.close()
 
     def _found(self, plan: Sequence[TopicSpec]) -> dict[str, int]:
+        if not plan:
+            return {}
         try:
             described = self._client.describe_topics([spec.name for spec in plan])
         except KafkaError as exc:
@@ -146,9 +150,8 @@ class _Admin:
 
     def create_missing(self, plan: Sequence[TopicSpec]) -> None:
         found = self._found(plan)
-        for spec in plan:
-            if spec.name in found:
-                continue
+        missing = [spec for spec in plan if spec.name not in found]
+        for spec in missing:
             topic = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=dict(spec.config))
             try:
                 self._client.create_topics([topic])
@@ -156,6 +159,10 @@ class _Admin:
                 continue  # another worker was faster; the check follows
             except KafkaError as exc:
                 raise TopicsError(f"{self._brokers} refuses to create {spec.name}: {exc}") from exc
+        # A broker answers for a new topic only when it has heard of it from the controller.
+        deadline = monotonic() + _VISIBLE_TIMEOUT_S
+        while len(self._found(missing)) < len(missing) and monotonic() < deadline:
+            sleep(0.05)
 
     def problems(self, plan: Iterable[TopicSpec]) -> list[str]:
         plan = list(plan)

@@ -1,0 +1,107 @@
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from faust.types import TP
+
+from streams.engine.batch import RecordBatch
+from streams.engine.consumer import latest_per_key
+from streams.engine.drain import drain
+
+TP0 = TP("t", 3)
+
+
+def encoded(base: int, offsets: Iterable[int], *, compression: int = 0, control: bool = False) -> bytearray:
+    """A Kafka record batch at `base` with records at `offsets`."""
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 20)
+    for offset in offsets:
+        builder.append(offset - base, 1_000 + offset, None, b"v%d" % offset, [])
+    data = bytearray(builder.build())
+    data[0:8] = base.to_bytes(8, "big")
+    if control:
+        data[22] |= 0x20
+    return data
+
+
+def fetched(parts: Sequence[bytearray], start: int, *, check_crcs: bool = False) -> PartitionRecords:
+    return PartitionRecords(TP0, MemoryRecords(b"".join(parts)), [], start, None, None, check_crcs, 0)
+
+
+def taken(records: PartitionRecords, **options: Any) -> tuple[RecordBatch | None, bool]:
+    return drain(TP0, records, **{"limit": 1_000, "with_offsets": False, **options})
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3])
+def test_consecutive_kafka_batches_become_one_batch_with_a_range_of_offsets(compression: int) -> None:
+    records = fetched([encoded(5, range(5, 8), compression=compression), encoded(8, range(8, 10))], start=5)
+    batch, hole_ahead = taken(records)
+    assert batch is not None
+    assert batch.offsets == range(5, 10)
+    assert batch.values == [b"v5", b"v6", b"v7", b"v8", b"v9"]
+    assert (batch.topic, batch.partition, batch.max_timestamp_ms) == ("t", 3, 1_009)
+    assert not hole_ahead
+    assert records.next_fetch_offset == 10
+
+
+def test_a_seek_into_a_kafka_batch_skips_its_beginning() -> None:
+    batch, _ = taken(fetched([encoded(0, range(5))], start=3))
+    assert batch is not None
+    assert batch.offsets == range(3, 5)
+    assert batch.values == [b"v3", b"v4"]
+
+
+def test_the_limit_cuts_between_kafka_batches_and_the_rest_stays() -> None:
+    records = fetched([encoded(0, range(4)), encoded(4, range(4, 8)), encoded(8, range(8, 9))], start=0)
+    first, _ = taken(records, limit=5)
+    rest, _ = taken(records, limit=5)
+    assert first is not None
+    assert rest is not None
+    assert (first.offsets, rest.offsets) == (range(8), range(8, 9))
+
+
+def test_control_batches_are_passed_over() -> None:
+    records = fetched([encoded(0, range(2)), encoded(2, [2], control=True), encoded(3, range(3, 5))], start=0)
+    batch, hole_ahead = taken(records)
+    assert batch is not None
+    assert list(batch.offsets) == [0, 1, 3, 4]
+    assert batch.values == [b"v0", b"v1", b"v3", b"v4"]
+    assert not hole_ahead
+
+
+def test_a_hole_is_met_before_anything_of_its_batch_is_taken_and_read_with_offsets() -> None:
+    parts = [encoded(0, range(3)), encoded(3, [3, 5, 8]), encoded(9, range(9, 11))]
+    records = fetched(parts, start=0)
+    batch, hole_ahead = taken(records)
+    assert batch is not None
+    assert batch.offsets == range(3)
+    assert hole_ahead
+    assert records.next_fetch_offset == 3
+    again = fetched(parts[1:], start=3)
+    batch, hole_ahead = taken(again, with_offsets=True)
+    assert batch is not None
+    assert list(batch.offsets) == [3, 5, 8, 9, 10]
+    assert batch.values == [b"v3", b"v5", b"v8", b"v9", b"v10"]
+    assert not hole_ahead
+    assert again.next_fetch_offset == 11
+
+
+def test_a_broken_checksum_is_refused() -> None:
+    data = encoded(0, range(3))
+    data[-1] ^= 0xFF
+    with pytest.raises(CorruptRecordException, match="checksum"):
+        taken(fetched([data], start=0, check_crcs=True))
+
+
+def test_changelog_records_replaced_within_a_fetch_are_dropped() -> None:
+    records = [SimpleNamespace(key=key, offset=offset) for offset, key in enumerate([b"a", b"b", b"a", b"c", b"b"])]
+    assert [(r.key, r.offset) for r in latest_per_key(records)] == [(b"a", 2), (b"c", 3), (b"b", 4)]
+
+
+def test_a_batch_needs_as_many_offsets_as_values() -> None:
+    with pytest.raises(ValueError, match="t/0: 1 values but 2 offsets"):
+        RecordBatch("t", 0, [b"x"], range(2))

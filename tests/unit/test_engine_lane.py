@@ -1,0 +1,253 @@
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.engine import Assignment, BatchApp, RecordBatch, StaleGenerationError
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[BatchApp]:
+    app = BatchApp("lanes", brokers="127.0.0.1:1, 127.0.0.1:2", partitions=4)
+    thread_loop = app.batch_consumer.thread.thread_loop
+    yield app
+    thread_loop.close()
+
+
+def live(app: BatchApp, generation: int) -> None:
+    app.generation = app.live_generation = generation
+
+
+def batch(generation: int, first: int = 0) -> RecordBatch:
+    made = RecordBatch("t", 0, [b"x"], range(first, first + 1))
+    made.generation = generation
+    return made
+
+
+class Stream:
+    """Stands for Faust's stream: events are put by the test."""
+
+    def __init__(self) -> None:
+        self.enable_acks = True
+        self.queue: asyncio.Queue[RecordBatch] = asyncio.Queue()
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield SimpleNamespace(value=await self.queue.get())
+
+
+async def collect(lane: Any, stream: Stream, into: list[RecordBatch]) -> None:
+    async for each in lane.batches(stream):
+        into.append(each)  # noqa: PERF401 - the test looks while this waits
+
+
+async def test_brokers_become_urls(app: BatchApp) -> None:
+    assert [str(url) for url in app.conf.broker] == ["kafka://127.0.0.1:1", "kafka://127.0.0.1:2"]
+
+
+async def test_batches_wait_for_the_state_and_stale_ones_are_dropped(app: BatchApp) -> None:
+    lane = app.lane("t")
+    loaded, order = asyncio.Event(), []
+
+    @lane.on_assigned
+    async def load(assignment: Assignment) -> None:
+        await loaded.wait()
+        order.append(("loaded", assignment.generation))
+
+    stream, seen = Stream(), []
+    reading = asyncio.ensure_future(collect(lane, stream, seen))
+    live(app, 2)
+    beginning = asyncio.ensure_future(lane.begin(Assignment(2, {"t": (0,)})))
+    old, new = batch(1), batch(2)
+    stream.queue.put_nowait(old)
+    stream.queue.put_nowait(new)
+    await asyncio.sleep(0.02)
+    assert seen == []
+    assert lane.assignment is None
+    assert old.released
+    loaded.set()
+    await beginning
+    await asyncio.sleep(0.02)
+    assert order == [("loaded", 2)]
+    assert seen == [new]
+    assert not stream.enable_acks
+    reading.cancel()
+
+
+async def test_a_batch_waiting_for_state_is_dropped_when_partitions_move_on(app: BatchApp) -> None:
+    lane = app.lane("t")
+    stream, seen = Stream(), []
+    reading = asyncio.ensure_future(collect(lane, stream, seen))
+    live(app, 1)
+    waiting = batch(1)
+    stream.queue.put_nowait(waiting)
+    await asyncio.sleep(0.02)
+    app.end_generation()
+    await asyncio.sleep(0.02)
+    assert waiting.released
+    live(app, 2)
+    await lane.begin(Assignment(2, {"t": (0,)}))
+    await asyncio.sleep(0.02)
+    assert seen == []
+    reading.cancel()
+
+
+async def test_an_assignment_that_ended_while_it_was_loaded_never_becomes_live(app: BatchApp) -> None:
+    lane = app.lane("t")
+
+    @lane.on_assigned
+    async def load(_assignment: Assignment) -> None:
+        app.end_generation()
+
+    live(app, 1)
+    await lane.begin(Assignment(1, {"t": (0,)}))
+    assert lane.assignment is None
+
+
+async def test_lanes_are_told_of_partitions_without_records(app: BatchApp) -> None:
+    told: list[Assignment] = []
+    first, second = app.lane("a", "b"), app.lane("c")
+    for lane in (first, second):
+
+        @lane.on_assigned
+        async def load(assignment: Assignment) -> None:
+            told.append(assignment)
+
+    app.on_rebalance_start()
+    app.begin_recovery(set())
+    app.consumer.assignment = lambda: {TP("a", 1), TP("a", 0), TP("b", 3), TP("changelog", 0)}
+    app.on_rebalance_end()
+    await asyncio.sleep(0.02)
+    assert [dict(assignment.partitions) for assignment in told] == [{"a": (0, 1), "b": (3,)}, {"c": ()}]
+    assert told[0].owned == (0, 1, 3)
+    assert told[0].tps == [TP("a", 0), TP("a", 1), TP("b", 3)]
+    assert first.assignment == told[0]
+
+
+async def test_the_generation_is_ours_even_when_the_broker_repeats_its_number(app: BatchApp) -> None:
+    app.consumer.assignment = set
+    for expected in (1, 2):
+        app.consumer_generation_id = 7
+        app.on_rebalance_start()
+        app.begin_recovery(set())
+        app.on_rebalance_end()
+        assert app.live_generation == expected
+
+
+async def test_one_lane_that_does_not_finish_does_not_keep_the_others_from_it(app: BatchApp) -> None:
+    app.finish_timeout_s = 0.1
+    stuck, quick = app.lane("a"), app.lane("b")
+    finished = []
+
+    @stuck.on_finish
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    @quick.on_finish
+    async def finish() -> None:
+        finished.append("quick")
+
+    live(app, 1)
+    for lane in (stuck, quick):
+        await lane.begin(Assignment(1, {}))
+    app.batch_consumer.commit = nothing
+    await asyncio.wait_for(app.finish_generation(), 2)
+    assert finished == ["quick"]
+
+
+async def nothing() -> None:
+    """Nothing to commit."""
+
+
+async def test_a_flush_that_fails_takes_the_worker_down_unless_it_was_only_too_late(app: BatchApp) -> None:
+    lane = app.lane("a")
+    failure: Exception = StaleGenerationError("moved")
+
+    @lane.on_finish
+    async def finish() -> None:
+        raise failure
+
+    live(app, 1)
+    await lane.begin(Assignment(1, {}))
+    app.batch_consumer.commit = nothing
+    await app.finish_generation()
+    assert app.failure is None
+    failure = OSError("disk full")
+    await app.finish_generation()
+    assert app.failure is failure
+    assert app.crashed
+
+
+async def test_lag_and_caught_up_follow_the_fetch_and_the_agent(app: BatchApp) -> None:
+    lane = app.lane("t")
+    consumer = app.batch_consumer
+    state: list[Any] = [None]
+    consumer._thread = SimpleNamespace(fetch_state=lambda _tp: state[0], interrupt=lambda: None)
+    live(app, 1)
+    assert lane.lag("t", 0) is None
+    await lane.begin(Assignment(1, {"t": (0,)}))
+    assert lane.lag("t", 0) is None
+    state[0] = (5, 5)
+    assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (0, True)
+    # The fetcher has read to the end, the agent has got one record and holds it, one waits in the fetcher.
+    state[0] = (7, 7)
+    held = consumer.ledger.accept(batch(1, first=5))
+    assert held is not None
+    assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (1, False)
+    held.release()
+    last = consumer.ledger.accept(batch(1, first=6))
+    assert last is not None
+    assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (0, False)
+    last.release()
+    assert lane.caught_up("t", 0)
+
+
+# Fenced tables
+
+
+class Sent:
+    """Stands for the producer: everything is confirmed at once."""
+
+    def __init__(self, app: BatchApp) -> None:
+        self.records: list[tuple[Any, ...]] = []
+        app.producer.send = self.send
+
+    async def send(self, topic: str, key: bytes, value: bytes, partition: int, *_rest: Any) -> asyncio.Future[None]:
+        self.records.append((topic, partition, key, value))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+async def test_a_table_keeps_partitions_apart_and_forgets_foreign_ones(app: BatchApp) -> None:
+    table, sent = app.fenced_table("state"), Sent(app)
+    live(app, 1)
+    await table.write(1, 1, [(b"k", b"one"), (b"gone", b"x")])
+    await table.write_many(1, [(11, b"k", b"eleven"), (1, b"gone", None)])
+    assert table.changelog == "lanes-state-changelog"
+    assert sent.records == [
+        (table.changelog, 1, b"1/k", b"one"),
+        (table.changelog, 1, b"1/gone", b"x"),
+        (table.changelog, 11, b"11/k", b"eleven"),
+        (table.changelog, 1, b"1/gone", None),
+    ]
+    assert table.load(1) == {b"k": b"one"}
+    assert table.load(11) == {b"k": b"eleven"}
+    app.begin_recovery({TP(table.changelog, 11), TP("t", 1)})
+    assert table.load(1) == {}
+    assert table.load(11) == {b"k": b"eleven"}
+
+
+async def test_a_table_refuses_writes_of_a_past_assignment_before_it_changes_anything(app: BatchApp) -> None:
+    table, sent = app.fenced_table("state"), Sent(app)
+    live(app, 2)
+    with pytest.raises(StaleGenerationError, match="generation 1, but 2 is live"):
+        await table.write(1, 0, [(b"k", b"v")])
+    app.end_generation()
+    with pytest.raises(StaleGenerationError, match="None is live"):
+        await table.write(2, 0, [(b"k", b"v")])
+    assert sent.records == []
+    assert table.load(0) == {}
