@@ -53,6 +53,7 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     The record that freezes one range of a source before anything is emitted for it.
 
     `before` and `now` make the range repeatable; `after` and `ids` are the state once it is done.
+    A range below offset zero is inherited: done before the topics were made anew, it is only remembered.
     """
 
     source: str
@@ -64,8 +65,13 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     ids: bytes
     newest: float
 
+    @property
+    def inherited(self) -> bool:
+        """Whether it was done before the topics were made anew."""
+        return self.last < 0
+
     def key(self) -> bytes:
-        """Return the changelog key: ranges of a source sort by their first offset."""
+        """Return the changelog key: it names a range by its source and first offset."""
         return f"{self.source}|{self.first:020d}".encode()
 
 
@@ -147,7 +153,8 @@ class Intake:
         """
         Take over the frozen ranges of a changelog.
 
-        All but the newest are finished. The newest may not have been emitted: it is repeated if its records come again.
+        All but the newest are finished. The newest may not have been emitted: it is repeated if its records come again,
+        unless it is an inherited one.
         """
         ordered = sorted(ranges, key=lambda frozen: frozen.first)
         self._open = None
@@ -159,6 +166,8 @@ class Intake:
         for frozen in ordered[:-1]:
             self._remember(frozen)
         self._seen.horizon = self._head.horizon
+        if self._pending is not None and self._pending.inherited:
+            self._finish_pending(self._pending)
 
     def cut(self, offsets: Sequence[int]) -> int:
         """

@@ -262,7 +262,10 @@ class MergeState:
                 self._open.advance(newest, self.pages)
                 self._open.forget_touched()
         for page in self.pages.between(marker.closed, newest):
-            self._touch(page, page.open())
+            if page.inherited:
+                self._touch_windows(page.minute, page.read())
+            else:
+                self._touch(page, page.open())
 
     def _add(self, minute: int, series: dict[str, Acc], offset: int) -> None:
         """Add what a partial has for one minute to pages and windows."""
@@ -293,9 +296,13 @@ class MergeState:
     def _touch(self, page: Page, numbers: Iterable[int]) -> None:
         """Have series of a page published again."""
         self._hold(page).update(numbers)
+        self._touch_windows(page.minute, numbers)
+
+    def _touch_windows(self, minute: int, numbers: Iterable[int]) -> None:
+        """Have the windows of series that hold a minute published again."""
         for windows in (self._open, self._closed):
-            if windows.as_of is not None and page.minute <= windows.as_of:
-                windows.touch(page.minute, numbers)
+            if windows.as_of is not None and minute <= windows.as_of:
+                windows.touch(minute, numbers)
 
     def _hold(self, page: Page) -> set[int]:
         """Keep a page unpacked and return its unpublished series."""
@@ -319,7 +326,7 @@ class MergeState:
         leaving: dict[int, list[Page]] = {}
         for page in self.pages.between(None, self._marked.closed - self._retention):
             if not (page.hot or page.dirty or page.pending):  # all it holds was published before the last marker
-                leaving.setdefault(page.shard, []).append(page)
+                leaving.setdefault(page.home, []).append(page)
                 self.pages.remove(page)
                 self._unpacked.pop(page, None)
         for shard, pages in leaving.items():
@@ -328,7 +335,7 @@ class MergeState:
             for page in pages:
                 add_all(totals, page.read().items())
             self._tombstones += pages
-            absorbed = [page.name for page in self._tombstones if page.shard == shard]
+            absorbed = [page.name for page in self._tombstones if page.home == shard]
             self._bases[shard] = pack(totals, absorbed=absorbed)
         return sorted(leaving)
 

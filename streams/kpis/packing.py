@@ -30,6 +30,8 @@ _Ints: TypeAlias = NDArray[np.int64]
 _LEVEL = 1
 _WORD = np.dtype("<i8")
 _SAFE = 1 << 62
+_BIN_KEYS = 1 << 32  # more than there are bins, with one below zero
+_BINS_AT_ONCE = 256
 
 
 class Packed(msgspec.Struct, array_like=True):
@@ -92,6 +94,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
     sums: dict[int, _Ints] = {}
     seen: dict[int, NDArray[np.bool_]] = {}
     largest: dict[int, int] = {}
+    binned: list[tuple[_Ints, _Ints]] = []
 
     def settle(width: int) -> None:
         present = np.flatnonzero(seen[width])
@@ -112,10 +115,17 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
             largest[width] += bound
             sums[width][numbers] += fields
             seen[width][numbers] = True
-        add_all(totals, _binned(packed).items())
+        if packed.bins is not None:
+            binned.append(_bin_keys(packed.bins))
+            if len(binned) >= _BINS_AT_ONCE:
+                binned = [_sum_bins(binned)]
         add_all(totals, ((number, [int(value) for value in wide]) for number, wide in packed.wide.items()))
     for width in sums:
         settle(width)
+    if binned:
+        for key, count in zip(*(column.tolist() for column in _sum_bins(binned)), strict=True):
+            number, index = divmod(key, _BIN_KEYS)
+            totals.setdefault(number, {})[index - 1] = count
     return totals
 
 
@@ -154,6 +164,22 @@ def _binned(packed: Packed) -> Totals:
     }
 
 
+def _bin_keys(bins: tuple[bytes, bytes]) -> tuple[_Ints, _Ints]:
+    """Return one number for each bin of each series, and the counts."""
+    numbers, sizes = _from_bytes(bins[0], 2)
+    indexes, counts = _from_bytes(bins[1], 2)
+    return np.repeat(numbers.cumsum(), sizes) * _BIN_KEYS + indexes.cumsum() + 1, counts
+
+
+def _sum_bins(binned: Sequence[tuple[_Ints, _Ints]]) -> tuple[_Ints, _Ints]:
+    """Return each bin of each series once, with its whole count."""
+    keys, counts = (np.concatenate(columns) for columns in zip(*binned, strict=True))
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[starts], np.add.reduceat(counts, starts)
+
+
 def _array(values: Iterable[int]) -> _Ints:
     return np.fromiter(values, dtype=_WORD)
 
@@ -164,9 +190,10 @@ def _steps(values: _Ints) -> _Ints:
 
 def _to_bytes(columns: Sequence[_Ints]) -> bytes:
     table = np.ascontiguousarray(np.stack(columns), dtype=_WORD)
-    return table.view(np.uint8).reshape(len(columns), -1, 8).transpose(0, 2, 1).tobytes()
+    return table.view(np.uint8).reshape(*table.shape, 8).transpose(0, 2, 1).tobytes()
 
 
 def _from_bytes(raw: bytes, columns: int) -> NDArray[Any]:
-    planes = np.frombuffer(raw, dtype=np.uint8).reshape(columns, 8, -1)
-    return np.ascontiguousarray(planes.transpose(0, 2, 1)).view(_WORD).reshape(columns, -1)
+    rows = len(raw) // (8 * columns)  # perhaps none: a page may hold nothing but empty bins
+    planes = np.frombuffer(raw, dtype=np.uint8).reshape(columns, 8, rows)
+    return np.ascontiguousarray(planes.transpose(0, 2, 1)).view(_WORD).reshape(columns, rows)

@@ -17,6 +17,8 @@ class Page:
     Totals of one shard of series in one minute.
 
     A page whose minute was evicted and comes back starts anew under another `part`; the minute is the sum of its parts.
+    A page with a shard below zero is inherited: it holds what was published before the topics were made anew. It counts
+    in windows and totals, but nothing is added to it, and none of its minutes is published again.
     """
 
     __slots__ = ("dirty", "fence", "hot", "minute", "packed", "part", "pending", "shard", "totals")
@@ -47,6 +49,16 @@ class Page:
     def name(self) -> Name:
         """What names the page among all that ever were."""
         return self.minute, self.shard, self.part
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was published before the topics were made anew."""
+        return self.shard < 0
+
+    @property
+    def home(self) -> int:
+        """The shard of its series, whose totals take it in when it is evicted."""
+        return ~self.shard if self.inherited else self.shard
 
     def read(self) -> Totals:
         """Return the totals, to be looked at only; a packed page stays packed."""
