@@ -46,5 +46,10 @@ schemas: $(PYTHON) ## Write schemas/ anew from the types and check that they sta
 	$(PYTHON) -m streams schemas write
 	$(PYTHON) -m streams schemas check
 
+bench: $(PYTHON) ## Measure the whole job beside bare readers (ARGS="--broker kafka"; see docs/BENCHMARKS.md)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11' 'py-spy>=0.4'
+	$(PYTHON) -m tests.bench $(ARGS)
+
 clean: ## Remove the environment, caches and the embedded run's data
 	rm -rf .venv .cx .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
