@@ -118,7 +118,7 @@ class _Run:
         self._expired = horizon is not None
         self._since = f"toDateTime({int(horizon.timestamp()) if horizon else 0}, 'UTC')"
         self._right: list[list[Kpi]] = []
-        self._cells = CELLS
+        self._cells = 0
         self._wrong: list[Kpi] = []
 
     def check_minutes(self, kpi: Kpi) -> None:
@@ -143,7 +143,7 @@ class _Run:
         if wrong:
             self._wrong.append(kpi)
             return
-        if self._cells + cells > CELLS:
+        if not self._right or self._cells + cells > CELLS:
             self._right.append([])
             self._cells = 0
         self._right[-1].append(kpi)

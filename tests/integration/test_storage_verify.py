@@ -1,0 +1,296 @@
+"""Verification: silent on a right store, and telling of every single thing that is made wrong in it."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+
+import pytest
+
+from streams.events.decode import encode
+from streams.kpis.catalogue import Catalogue
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.producers.simulator import Plan, simulated
+from streams.storage.connection import UnreachableError, connect
+from streams.storage.rows import DeadLetter, ValueRow
+from streams.storage.verify import Report, verify
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database, block_of, event, fresh_database
+from tests.harness.pipeline import Pipeline
+
+START = datetime(2026, 11, 22, 6, tzinfo=UTC)
+LETTER = DeadLetter(0, "not_json", "", "", "", "no JSON", b"{", 0.0)
+
+CATALOGUE = Catalogue.load()
+TRICKY = Catalogue.parse(
+    """
+- {id: answers, name: a, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s, owner: o,
+   groupings: [[], [score], [resolved], [unitid, channel], [type]], of: {events: [cx.survey.answered]}}
+- {id: happy, name: a, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s, owner: o,
+   groupings: [[], [unitid]], of: {events: [cx.survey.answered]}, hits: {where: "score >= top_box(scale)"}}
+- {id: orders_per_answer, name: a, question: q, unit: fraction, direction: up, class: A, aggregator: ratio, formula: f, source: s, owner: o,
+   groupings: [[], [channel]], of: {events: [cx.survey.answered]}, hits: {events: [cx.order.placed]}}
+- {id: wait_mean, name: a, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s, owner: o,
+   groupings: [[], [channel]], of: {events: [cx.survey.answered], value: wait_s}}
+- {id: wait_sum, name: a, question: q, unit: seconds, direction: down, class: B, aggregator: sum, formula: f, source: s, owner: o,
+   groupings: [[]], of: {events: [cx.survey.answered], value: "coalesce(wait_s, 2) * 1000000"}}
+- {id: wait, name: a, question: q, unit: seconds, direction: down, class: B, aggregator: quantile, formula: f, source: s, owner: o,
+   groupings: [[], [unitid]], quantiles: [0.5, 0.95, 0.999], of: {events: [cx.survey.answered], value: wait_s}}
+- {id: recommend, name: a, question: q, unit: points, direction: up, class: A, aggregator: nps, formula: f, source: s, owner: o,
+   groupings: [[], [channel]], of: {events: [cx.survey.answered], where: "metric == 'nps'", value: score}}
+"""
+)
+
+
+@cache
+def simulated_payloads() -> list[bytes]:
+    return [encode(made) for made in simulated(Plan(start=START, rate=20.0, flat=True, seed=3), 6_000)]
+
+
+def tricky_payloads() -> list[bytes]:
+    """Everything in which two readers of an event could differ."""
+    ratings = [1, 5, 5.0, "5", "۵", "٥", "۴", 3]
+    units = ["شعبه ۱", "a" * 128, "x\u0001y\u007f", "\u200cنیم‌فاصله", "tab\tsep", "", 'q"uote\\', None]
+    waits = [0, 0.0005, 0.0004999, -0.0, 12.3456789, 1e9, None, 7]
+    times = [
+        "2026-03-01T10:00:00Z",
+        "2026-03-01T13:30:59.9999999+03:30",
+        "2026-03-01t10:02:59.9999994z",
+        "2026-03-01T09:59:59.999-00:00",
+    ]
+    made = []
+    for n in range(160):
+        data = {"score": ratings[n % 8], "resolved": [True, False, None][n % 3], "delivery": None}
+        if waits[n // 3 % 8] is not None:
+            data["wait_s"] = waits[n // 3 % 8]
+        if n % 5 == 0:
+            data |= {"metric": "nps", "scale": 10, "score": ["۱۰", 9, 6, "0", 7][n // 5 % 5]}
+        changes = {"time": times[n % 4], "channel": ["web", "app"][n % 2], "synthetic": n % 17 == 0}
+        if units[n // 7 % 8]:
+            changes["unitid"] = units[n // 7 % 8]
+        if n % 11 == 0:
+            order = {"amount": 10.5, "currency": "IRR", "items": 2, "score": 5, "metric": "nps"}
+            made.append(
+                json.dumps({**json.loads(event(n, **changes)), "type": "cx.order.placed", "data": order}).encode()
+            )
+        else:
+            made.append(event(n, data=data, **changes))
+    return made
+
+
+@pytest.fixture(scope="module")
+def stored(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
+    """A right store, shared: tests change it and change it back."""
+    with fresh_database(clickhouse) as database:
+        writer = Writer(database.writer)
+        pipeline = Pipeline(writer, CATALOGUE)
+        payloads = simulated_payloads()
+        for start in range(0, len(payloads), 1500):
+            pipeline.feed(payloads[start : start + 1500])
+        pipeline.finish()
+        writer.close()
+        yield database
+
+
+def check(database: Database, catalogue: Catalogue = CATALOGUE) -> Report:
+    client = connect(database.reader)
+    try:
+        return verify(client, catalogue)
+    finally:
+        client.close()
+
+
+def told(report: Report) -> list[str]:
+    return [str(difference) for difference in report.differences]
+
+
+def test_a_right_store_has_no_difference(stored: Database) -> None:
+    """And much was compared."""
+    report = check(stored)
+    assert told(report) == []
+    assert report.ok
+    assert report.notes == []
+    checked = report.checked
+    assert (checked["records"], checked["sources"], checked["kpis"]) == (6_000, 4, len(list(CATALOGUE)))
+    assert checked["minutes"] > 1_000
+    assert checked["values"] > 2_000
+
+
+@pytest.mark.parametrize("cap", [10_000, 2])
+def test_both_readings_of_tricky_events_agree(database: Database, cap: int) -> None:
+    """Digits, rounding, unknown fields, odd labels, missing values, offsets, synthetic events, and the rest as `other`."""
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, TRICKY, cap=cap)
+    payloads = tricky_payloads()
+    for start in range(0, len(payloads), 40):
+        pipeline.feed(payloads[start : start + 40])
+    pipeline.finish()
+    writer.close()
+
+    report = check(database, TRICKY)
+    assert told(report) == []
+    assert report.checked["minutes"] > 40
+    others = database.value("SELECT countIf(labels['unitid'] = 'other') FROM kpi_minutes")
+    assert (others > 0) is (cap == 2)
+
+
+def test_late_events_are_not_expected_in_kpis(database: Database) -> None:
+    """Stored, balanced, and in no minute."""
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, TRICKY)
+    pipeline.feed([event(n) for n in range(10)])
+    pipeline.finish()
+    writer.insert_block(block_of([event(99)], first=10, late_offsets={10}, duplicates=3))
+    writer.close()
+    assert told(check(database, TRICKY)) == []
+
+
+WRONG = [
+    ("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) VALUES ('csat', {}, '2026-11-22 03:00:00', 0, 1, [1, 1])",
+     "minute csat 2026-11-22 03:00: [1, 1] stored, nothing recomputed"),
+    (("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins) SELECT kpi, labels, minute, part, 1e9, [1, 7, 7], bins FROM"
+     " kpi_minutes FINAL WHERE kpi = 'aht' AND by = '' ORDER BY minute LIMIT 1"), "minute aht 2026-11-22 06:0"),
+    (("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins) SELECT kpi, labels, minute, part + 1000, 1, [], map(5, 1) FROM"
+     " kpi_minutes FINAL WHERE length(bins) > 0 AND by = '' ORDER BY kpi, minute LIMIT 1"), "{5: 1"),
+    (("INSERT INTO kpi_values (kpi, labels, window, stat, at, value, n, lo, hi, definition, maturity, revision) SELECT kpi, labels, window, stat,"
+     " at, value + 1e-12, n, lo, hi, definition, maturity, 1e9 FROM kpi_values FINAL WHERE kpi = 'csat' AND window = 'total' AND maturity ="
+     " 'closed' AND by = '' ORDER BY at DESC LIMIT 1"), "value csat total 2026-11-22 06"),
+    (("INSERT INTO kpi_values (kpi, labels, window, stat, at, value, n, lo, hi, definition, maturity, revision) SELECT kpi, labels, window, stat,"
+     " at, value, n, lo, NULL, definition, maturity, 1e9 FROM kpi_values FINAL WHERE kpi = 'csat' AND window = '1h' AND maturity ="
+     " 'closed' AND by = 'channel' ORDER BY at DESC LIMIT 1"), "value csat{channel="),
+    (("INSERT INTO kpi_values (kpi, labels, window, stat, at, value, n, lo, hi, definition, maturity, revision) SELECT kpi, labels, window, stat,"
+     " at, value, n, lo, hi, 'csat@old', maturity, 1e9 FROM kpi_values FINAL WHERE kpi = 'csat' AND window = '5m' AND maturity ="
+     " 'closed' AND by = '' ORDER BY at DESC LIMIT 1"), "definition csat 5m"),
+    (("INSERT INTO outcomes (topic, partition, first, last, read, counted, duplicate, late, bad) VALUES"
+     " ('cx.touchpoints.web', 0, 100000, 100009, 10, 8, 0, 1, 0)"), "sum cx.touchpoints.web/0 100000-100009: 10 stored, 9 by outcome recomputed"),
+    ("INSERT INTO outcomes (topic, partition, first, last, read, counted) VALUES ('cx.touchpoints.web', 0, 0, 0, 0, 0)",
+     "overlap with"),
+    (("INSERT INTO outcomes (topic, partition, first, last, read, counted) SELECT topic, partition, max(last) + 2, max(last) + 2, 1, 1 FROM outcomes"
+     " WHERE topic = 'cx.touchpoints.app' GROUP BY topic, partition"), "offsets cx.touchpoints.app/0"),
+    (("INSERT INTO outcomes (topic, partition, first, last, read, counted) SELECT topic, partition, max(last) + 1, max(last) + 1, 1, 1 FROM outcomes"
+     " WHERE topic = 'cx.touchpoints.app' GROUP BY topic, partition"), "records cx.touchpoints.app/0 counted"),
+    ("INSERT INTO dead_letters (topic, partition, offset) VALUES ('cx.touchpoints.store', 0, 999999)",
+     "records cx.touchpoints.store/0 bad: 1 stored, 0 by balance recomputed"),
+    ("INSERT INTO events (topic, partition, offset, outcome, payload) SELECT topic, partition, offset, 'counted', payload FROM events ORDER BY id LIMIT 1",
+     "twice cx.touchpoints."),
+    (("INSERT INTO events (topic, partition, offset, outcome, payload) SELECT topic, partition, offset + 1000000, 'counted', payload FROM events"
+     " ORDER BY id LIMIT 1"), "id cx.touchpoints."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "difference"), WRONG)
+def test_every_single_wrong_row_is_told(stored: Database, change: str, difference: str) -> None:
+    """One row is added that makes the store wrong; verification names it, and is silent once it is gone."""
+    tables = ("kpi_minutes", "kpi_values", "outcomes", "dead_letters", "events")
+    for table in tables:
+        stored.client.command(f"CREATE TABLE backup_{table} CLONE AS {table}")
+    try:
+        stored.client.command(change)
+        found = told(check(stored))
+        assert any(difference in line for line in found), found[:5]
+    finally:
+        for table in tables:
+            stored.client.command(f"EXCHANGE TABLES {table} AND backup_{table}")
+            stored.client.command(f"DROP TABLE backup_{table} SYNC")
+
+
+@pytest.mark.parametrize(
+    ("table", "condition", "check_name"),
+    [
+        ("kpi_minutes", "kpi = 'csat' AND by = 'channel'", "minute"),
+        ("kpi_values", "kpi = 'csat' AND by = '' AND window = 'total'", "missing"),
+        ("kpi_values", "kpi = 'csat' AND by = '' AND window = '1m' AND maturity = 'closed' AND at >= (SELECT max(at) - 60 FROM kpi_values)", "stale"),
+        ("outcomes", "topic = 'cx.touchpoints.web' AND first = 0", "records"),
+        ("events", "topic = 'cx.touchpoints.web' AND offset = 5", "records"),
+        ("events", "type = 'cx.contact.handled' AND offset % 3 = 0", "minute"),
+    ],
+)  # fmt: skip
+def test_everything_that_is_taken_away_is_told(stored: Database, table: str, condition: str, check_name: str) -> None:
+    """Lost rows are differences, too."""
+    stored.client.command(f"CREATE TABLE backup_{table} CLONE AS {table}")
+    try:
+        stored.client.command(f"DELETE FROM {table} WHERE {condition}")
+        assert check_name in {difference.check for difference in check(stored).differences}
+    finally:
+        stored.client.command(f"EXCHANGE TABLES {table} AND backup_{table}")
+        stored.client.command(f"DROP TABLE backup_{table} SYNC")
+
+
+def test_a_wrong_minute_is_verified_against_events_not_against_itself(stored: Database) -> None:
+    """Where minutes are wrong, right values stay right: they are held against the events."""
+    stored.client.command("CREATE TABLE backup_kpi_minutes CLONE AS kpi_minutes")
+    try:
+        stored.client.command("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) SELECT kpi, labels, minute, part, 1e9, [500, 1]"
+                              " FROM kpi_minutes FINAL WHERE kpi = 'csat' AND by = '' ORDER BY minute LIMIT 1")  # fmt: skip
+        assert [difference.check for difference in check(stored).differences] == ["minute"]
+    finally:
+        stored.client.command("EXCHANGE TABLES kpi_minutes AND backup_kpi_minutes")
+        stored.client.command("DROP TABLE backup_kpi_minutes SYNC")
+
+
+def test_a_new_epoch_is_no_gap(database: Database) -> None:
+    """Offsets that start again in a higher epoch are as contiguous as can be."""
+    writer = Writer(database.writer)
+    writer.insert_block(block_of([event(1), event(2)]))
+    writer.insert_block(block_of([event(3)], first=1 << 40))
+    writer.insert_block(block_of([event(4)], first=(1 << 40) + 2))
+    writer.close()
+    offsets = [str(d) for d in check(database, Catalogue.parse("[]")).differences if d.check == "offsets"]
+    assert offsets == [
+        f"offsets cx.touchpoints.web/0 {(1 << 40) + 2}-{(1 << 40) + 2}: first {(1 << 40) + 2} stored, gap after {1 << 40} recomputed"
+    ]
+
+
+def test_what_may_have_expired_is_left_out_and_said(database: Database) -> None:
+    """Raw events leave after 400 days; older minutes cannot be recomputed."""
+    old = datetime(2024, 1, 1, tzinfo=UTC)
+    database.client.command("INSERT INTO outcomes (topic, partition, first, last, read, counted, ingested_at) VALUES"
+                            f" ('cx.touchpoints.web', 0, 0, 9, 10, 10, {int(old.timestamp())})")  # fmt: skip
+    database.client.command(
+        "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) VALUES ('answers', {}, '2024-01-01 00:00:00', 0, 1, [10])"
+    )
+    report = check(database, TRICKY)
+    assert told(report) == []
+    assert "may have expired" in report.notes[0]
+
+
+def test_the_retention_stated_is_that_of_the_tables(database: Database) -> None:
+    """What verification assumes is what the schema does."""
+    from streams.storage.verify import RAW_DAYS
+
+    for table in ("events", "dead_letters"):
+        assert f"ingested_at + toIntervalDay({RAW_DAYS})" in database.value(f"SHOW CREATE TABLE {table}")
+
+
+def test_kpis_without_a_definition_are_noted(stored: Database) -> None:
+    """A definition that was taken away leaves its numbers, which cannot be checked."""
+    report = check(stored, TRICKY)
+    assert "csat: stored, but not in the catalogue" in report.notes
+
+
+def test_an_empty_store_is_right(database: Database) -> None:
+    """Nothing was read, nothing is missing."""
+    report = check(database)
+    assert (report.ok, report.checked["records"], report.checked["minutes"]) == (True, 0, 0)
+
+
+def test_values_of_a_series_that_fell_silent_are_checked(database: Database) -> None:
+    """A value of an emptied window is nothing, and a stale one is told."""
+    writer = Writer(database.writer)
+    row = ValueRow(
+        "answers", "5m", "", 1_772_359_500, 3.0, 3, None, None, TRICKY["answers"].definition_id, closed=True, revision=1
+    )
+    writer.insert_kpi_values([row], "cx.kpis-0-0-0")
+    writer.close()
+    assert told(check(database, TRICKY)) == [
+        "value answers 5m 2026-03-01 10:05: (3.0, 3, None, None) stored, (None, 0, None, None) recomputed"
+    ]
+
+
+def test_a_store_that_is_away_is_told() -> None:
+    """As a typed error."""
+    from streams.local.clickhouse import free_port
+    from streams.storage.connection import Address
+
+    with pytest.raises(UnreachableError):
+        connect(Address(f"http://127.0.0.1:{free_port()}"))
