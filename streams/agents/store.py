@@ -7,7 +7,7 @@ ClickHouse being away stops only this agent: what it holds stays unacknowledged,
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -41,7 +41,7 @@ class Store:
         self._writer = writer
         self._waiting: list[RecordBatch] = []
         self._waiting_bytes = 0
-        self._stored: Mapping[tuple[str, int], Stored] | None = None
+        self._stored: dict[tuple[str, int], Stored] | None = None
         self._failing = False
         self._flushing = asyncio.Lock()
         writer.on_retry = self._failed_once
@@ -127,11 +127,18 @@ class Store:
             metrics.ROWS_STORED.labels(table).inc(rows)
 
     def _new_part(self, block: records.Block) -> Iterator[Block]:
-        """Yield what ClickHouse does not have of a block; before a restart it may have got it in other company."""
-        stored = (self._stored or {}).get((block.topic, block.partition))
-        if stored is not None and block.last <= stored.mark:
+        """
+        Yield what ClickHouse does not have of a block.
+
+        After a crash a block comes again: as the rest of a group that was stored in part, or as a second copy behind
+        the first, which its source sent when it repeated the frozen range.
+        """
+        assert self._stored is not None
+        source = block.topic, block.partition
+        mark, known = self._stored.get(source, Stored(-1, frozenset()))
+        if block.last <= mark:
             return
-        known = stored.beyond if stored is not None else frozenset[int]()
+        self._stored[source] = Stored(block.last, known)
         fresh = [
             (offset, payload)
             for offset, payload in zip(block.offsets, block.payloads, strict=True)
