@@ -77,6 +77,18 @@ def test_what_a_leap_passed_by_is_reported_as_gone() -> None:
     assert sums(windows)["3m"] == {1: [0], 2: [0]}
 
 
+def test_a_mark_without_content_may_leave_after_the_series_has_ended() -> None:
+    pages = pages_of({10: {1: [1]}, 11: {1: [0], 2: [0]}})
+    windows = Windows(("2m",))
+    for minute in (11, 12):
+        windows.advance(minute, pages)
+    assert sums(windows)["2m"] == {1: [0], 2: [0]}
+    windows.advance(13, pages)
+    assert sums(windows)["2m"] == {2: [0]}
+    windows.advance(14, pages)
+    assert sums(windows)["2m"] == {}
+
+
 def test_late_additions_are_taken_once_and_only_where_they_belong() -> None:
     pages = pages_of({10: {1: [1]}})
     windows = Windows(("1m", "3m"))
