@@ -5,6 +5,8 @@ import msgspec
 from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
 
+EPOCH_BITS = 40
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -37,8 +39,13 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 
 
 def position(epoch: int, offset: int) -> int:
-    """Return an offset that stays unique when topics are created anew: the epoch in the bits above 40."""
-    return (epoch << 40) + offset
+    """Return an offset that stays unique when topics are created anew: the epoch in the high bits."""
+    return (epoch << EPOCH_BITS) + offset
+
+
+def epoch_of(position: int) -> int:
+    """Return the epoch of a position."""
+    return position >> EPOCH_BITS
 
 
 def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:

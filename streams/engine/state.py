@@ -55,7 +55,7 @@ class FencedTable:
         records = []
         local = self._table.data
         for partition, key, value in entries:
-            full_key = _prefix(partition) + key
+            full_key = table_key(partition, key)
             if value is None:
                 local.pop(full_key, None)
             else:
@@ -75,6 +75,11 @@ class FencedTable:
         local = self._table.data
         for key in [key for key in local if int(bytes(key).partition(b"/")[0]) not in partitions]:
             del local[key]
+
+
+def table_key(partition: int, key: bytes) -> bytes:
+    """The key of an entry as it stands in the changelog."""
+    return _prefix(partition) + key
 
 
 def _prefix(partition: int) -> bytes:

@@ -7,6 +7,7 @@ Everything is on loopback, on free ports, in one folder; what stops last started
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, TypeAlias
 
+import msgspec
+
+from streams.agents.reseed import next_epoch, reseed
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker, free_port
@@ -27,6 +31,10 @@ from streams.storage.setup import prepare
 Role: TypeAlias = Literal["admin", "writer", "reader"]
 
 START_TIMEOUT_S = 60.0
+DRAIN_TIMEOUT_S = 20.0
+"""Longest wait at the end for what was taken in to be stored."""
+QUIET_S = 2.5
+"""So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
 # What a run makes in its folder, and what may be deleted there; nothing else is touched.
 _OURS = ("clickhouse", "faust", "logs", "secrets")
@@ -74,7 +82,6 @@ class EmbeddedRun:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_folder()
         (self.data_dir / "logs").mkdir(exist_ok=True)
-        self.epoch = self._next_epoch()
         self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log")
         self.clickhouse = EmbeddedClickHouse(self.data_dir / "clickhouse", database=self.settings.clickhouse_database)
         self._parts = [self.broker, self.clickhouse]
@@ -84,10 +91,14 @@ class EmbeddedRun:
         self._say(f"broker at {self.broker.bootstrap}, ClickHouse at {self.clickhouse.url}")
         self.catalogue = Catalogue.load(kpi_paths(self.settings))
         prepare(self.address("admin"), self.catalogue, self._say)
+        self.epoch = self._next_epoch()
         plan = topic_plan(self.settings.partitions, 1, self.settings.app_id, self.settings.topic_prefix)
         problems = ensure_topics(self.broker.bootstrap, plan)
         if problems:
             raise ChildError("topics: " + "; ".join(problems))
+        if self.epoch:
+            self._take_over()
+        (self.data_dir / "unfinished").touch()
         environment = self.environment()
         self.worker = Child("worker", ["worker"], environment, self.data_dir / "logs" / "worker.log")
         self.worker.start()
@@ -110,7 +121,32 @@ class EmbeddedRun:
         if not self._keep:
             for name in _OURS:
                 shutil.rmtree(self.data_dir / name, ignore_errors=True)
-            (self.data_dir / "epoch").unlink(missing_ok=True)
+            for name in ("epoch", "partitions", "unfinished"):
+                (self.data_dir / name).unlink(missing_ok=True)
+        self._check_partitions()
+
+    def _check_partitions(self) -> None:
+        """Refuse a folder filled with another number of partitions: each customer's ids would be elsewhere."""
+        file, partitions = self.data_dir / "partitions", self.settings.partitions
+        if file.is_file() and int(file.read_text()) != partitions:
+            raise ChildError(
+                f"{self.data_dir} was filled with {file.read_text()} partitions, {partitions} are set: "
+                f"use CX_PARTITIONS={file.read_text()}, or another folder"
+            )
+        file.write_text(str(partitions))
+
+    def _take_over(self) -> None:
+        """Give the workers' new topics the state that earlier runs have left in the store."""
+        settings = msgspec.structs.replace(self.settings, kafka=self.broker.bootstrap, epoch=self.epoch)
+        done = reseed(
+            settings,
+            self.address("admin"),
+            self.catalogue,
+            now=time.time(),
+            clean=not (self.data_dir / "unfinished").exists(),
+            say=self._say,
+        )
+        self._say(f"taken over from earlier runs: {done.ids:,} event ids, {done.series:,} KPI series")
 
     def environment(self) -> dict[str, str]:
         """Return the `CX_*` variables that point a `cx` command at this run."""
@@ -145,7 +181,7 @@ class EmbeddedRun:
     def _next_epoch(self) -> int:
         # The embedded broker forgets everything at its end, so each run's offsets start again.
         file = self.data_dir / "epoch"
-        epoch = int(file.read_text()) + 1 if file.is_file() else 0
+        epoch = next_epoch(self.address("admin"), int(file.read_text()) + 1 if file.is_file() else 0)
         file.write_text(str(epoch))
         return epoch
 
@@ -193,10 +229,31 @@ class EmbeddedRun:
 
     def stop(self) -> None:
         """Stop everything, in the direction of the flow, so that what was produced is still worked off."""
-        for child in (self.producer, self.worker):
-            if child is not None:
-                child.stop()
+        if self.producer is not None:
+            self.producer.stop()
+        if self._keep and self._drained():
+            (self.data_dir / "unfinished").unlink(missing_ok=True)
+        if self.worker is not None:
+            self.worker.stop()
         for part in self._parts:
             part.stop()
         if self._lock is not None:
             self._lock.close()
+
+    def _drained(self) -> bool:
+        """Wait until all that was taken in is stored: the broker takes the rest with it."""
+        if self.worker is None or self.worker.pid is None:
+            return False
+        self._say("storing what is on its way")
+        deadline, quiet_since = time.monotonic() + DRAIN_TIMEOUT_S, None
+        while (now := time.monotonic()) < deadline and self.worker.pid is not None:
+            state = self.state()
+            if state is None or not state.idle:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = now
+            elif now - quiet_since >= QUIET_S:
+                return True
+            time.sleep(0.1)
+        self._say("not everything could be stored: the next run recomputes its KPIs from what is")
+        return False

@@ -60,7 +60,8 @@ class World:
         synthetic_share: float,
     ) -> None:
         self.rng = Random(f"{seed}:events")  # noqa: S311 - a simulation wants to be repeatable
-        self._ids = Random(f"{seed}:ids")  # noqa: S311
+        # By the start as well: a later run of the same seed is other traffic, and its ids must not look like repeats.
+        self._ids = Random(f"{seed}:{start}:ids")  # noqa: S311
         self.start = self.now = start
         self.rate = rate
         self.population = population

@@ -1,0 +1,134 @@
+"""What the store knows of the past: enough to rebuild the state of workers whose topics are gone."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.kpis.accumulators import FLAT_FIELDS, Acc, is_empty
+from streams.kpis.definition import Kpi
+from streams.kpis.inheritance import KEPT_MINUTES
+from streams.kpis.series import series_key
+
+_NEVER: Final = float("-inf")
+
+# Stored times are whole milliseconds, cut off: the next one is not before the true time.
+_TIME: Final = "(toUnixTimestamp64Milli(time) + 1) / 1000"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHistory:
+    """
+    What became of the records of a source.
+
+    Attributes:
+        balance: Records read, counted, duplicate, late, bad.
+        ids: The newest accepted events, in the order they came.
+        times: Their event times (Unix s), to the next millisecond.
+        forgotten_newest: Newest event time of accepted events before those.
+    """
+
+    topic: str
+    partition: int
+    balance: tuple[int, int, int, int, int]
+    ids: list[str]
+    times: list[float]
+    forgotten_newest: float
+
+
+@dataclass(slots=True)
+class KpiHistory:
+    """
+    What the minutes of some KPIs hold, by series.
+
+    Attributes:
+        before: Sums of all minutes that no window needs any more.
+        minutes: The other minutes (Unix seconds // 60).
+        unfit: KPIs whose sums are not of the kind their definition makes.
+    """
+
+    before: dict[str, Acc] = field(default_factory=dict)
+    minutes: list[tuple[int, dict[str, Acc]]] = field(default_factory=list)
+    unfit: set[str] = field(default_factory=set)
+
+
+def newest_position(client: Client) -> int | None:
+    """Return the highest position whose balance is stored, None in an empty store."""
+    [(ranges, last)] = client.query("SELECT count(), max(last) FROM outcomes").result_rows
+    return last if ranges else None
+
+
+def source_histories(client: Client, ids: int) -> Iterator[SourceHistory]:
+    """Give the history of every source, with its newest `ids` accepted events."""
+    balances = client.query(
+        "SELECT topic, partition, sum(read), sum(counted), sum(duplicate), sum(late), sum(bad) FROM outcomes"
+        " GROUP BY topic, partition ORDER BY topic, partition"
+    ).result_rows
+    for topic, partition, *balance in balances:
+        source = {"topic": topic, "partition": partition, "ids": ids}
+        where = "FROM events WHERE topic = {topic:String} AND partition = {partition:UInt32}"
+        rows = client.query(
+            f"SELECT offset, id, {_TIME} {where} ORDER BY offset DESC LIMIT {{ids:UInt64}}", parameters=source
+        ).result_rows
+        forgotten = _NEVER
+        if len(rows) == ids:
+            [(others, newest)] = client.query(
+                f"SELECT count(), max({_TIME}) {where} AND offset < {{first:UInt64}}",
+                parameters={**source, "first": rows[-1][0]},
+            ).result_rows
+            forgotten = newest if others else _NEVER
+        read, counted, duplicate, late, bad = balance
+        yield SourceHistory(
+            topic,
+            partition,
+            (read, counted, duplicate, late, bad),
+            [row[1] for row in reversed(rows)],
+            [row[2] for row in reversed(rows)],
+            forgotten,
+        )
+
+
+def closed_minutes(client: Client) -> Mapping[str, int]:
+    """Return the newest closed minute (Unix seconds // 60) of every KPI that has one."""
+    rows = client.query("SELECT kpi, max(at) FROM kpi_values WHERE maturity = 'closed' GROUP BY kpi").result_rows
+    return {kpi: int(at.replace(tzinfo=UTC).timestamp()) // 60 - 1 for kpi, at in rows}
+
+
+def kpi_history(client: Client, kpis: Iterable[Kpi], closed: int | None) -> KpiHistory:
+    """Return what the minutes of some KPIs hold; `closed` is the newest closed one, None before the first."""
+    found = KpiHistory()
+    floor = datetime.fromtimestamp(0 if closed is None else max(0, (closed - KEPT_MINUTES) * 60), UTC)
+    for kpi in kpis:
+        parameters = {"kpi": kpi.id, "floor": floor}
+        totals = client.query(f"SELECT labels, {_SUMS.format('<=')} GROUP BY labels", parameters=parameters)
+        for labels, fields, bins in totals.result_rows:
+            acc = _acc(kpi, fields, bins, found)
+            if acc is not None:
+                found.before[series_key(kpi.id, tuple(labels.items()))] = acc
+        recent = client.query(
+            f"SELECT labels, minute, {_SUMS.format('>')} GROUP BY labels, minute", parameters=parameters
+        )
+        for labels, minute, fields, bins in recent.result_rows:
+            acc = _acc(kpi, fields, bins, found)
+            if acc is not None:
+                at = int(minute.replace(tzinfo=UTC).timestamp()) // 60
+                found.minutes.append((at, {series_key(kpi.id, tuple(labels.items())): acc}))
+    return found
+
+
+_SUMS: Final = (
+    "sumForEach(fields), sumMap(bins) FROM kpi_minutes FINAL"
+    " WHERE kpi = {{kpi:String}} AND minute {} {{floor:DateTime('UTC')}}"
+)
+
+
+def _acc(kpi: Kpi, fields: list[int], bins: dict[int, int], found: KpiHistory) -> Acc | None:
+    """Give the accumulator of a row; None when it is empty, or noted as unfit."""
+    acc: Acc = {bin_: count for bin_, count in bins.items() if count} if kpi.aggregator == "quantile" else list(fields)
+    fits = not fields if kpi.aggregator == "quantile" else len(fields) == len(FLAT_FIELDS[kpi.aggregator])
+    if not fits:
+        found.unfit.add(kpi.id)
+        return None
+    return None if is_empty(acc) else acc

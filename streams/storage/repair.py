@@ -1,0 +1,112 @@
+"""
+Make the stored KPIs say what the stored events say.
+
+Needed after an end that was not clean, when events and KPIs had come differently far, and when a definition is new or
+has changed: what was counted by the old one, or not at all, is counted again by the one that holds now.
+"""
+
+# ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.kpis.definition import Kpi
+from streams.kpis.series import SEPARATOR
+from streams.kpis.writing import sql_literal
+from streams.storage.connection import FAILURES, explain
+from streams.storage.recompute import KEY, recomputed
+from streams.storage.verify import RAW_DAYS
+
+_SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
+
+
+def redefined(client: Client, kpis: Iterable[Kpi]) -> list[Kpi]:
+    """Return the KPIs whose newest values were made by another definition, and those that have none."""
+    sql = "SELECT kpi, argMax(definition, (at, revision)) FROM kpi_values GROUP BY kpi"
+    known = {row[0]: row[1] for row in client.query(sql).result_rows}
+    return [kpi for kpi in kpis if known.get(kpi.id) != kpi.definition_id]
+
+
+def repair(client: Client, kpis: Iterable[Kpi], part: int) -> list[str]:
+    """
+    Recompute KPIs from the stored events; where minutes differ, replace all of the KPI's; return the ids of those.
+
+    Values of windows that the difference reached are deleted: whoever goes on with the state publishes them anew.
+    Done again after it was interrupted, it ends the same. Nothing else may write meanwhile.
+
+    Args:
+        client: May insert and delete.
+        kpis: Which.
+        part: Of the minutes written; above every part and revision in the store.
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked, or refuses.
+    """
+    try:
+        since = _since(client)
+        return [kpi.id for kpi in kpis if _repair_one(client, kpi, since, part)]
+    except FAILURES as error:
+        raise explain(error, "recomputing KPIs") from error
+
+
+def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
+    own = sql_literal(kpi.id)
+    names = f"WITH {since} AS since, known AS (SELECT DISTINCT {KEY} FROM kpi_minutes WHERE kpi = {own})"
+    difference = f"""
+        {names}
+        SELECT count(), min(minute) FROM (
+            SELECT key, minute FROM (
+                SELECT key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, 1 AS side
+                FROM (SELECT {KEY} AS key, minute, fields, bins FROM kpi_minutes FINAL
+                    WHERE kpi = {own} AND minute >= since)
+                GROUP BY key, minute
+                UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
+            )
+            GROUP BY key, minute
+            HAVING groupArrayIf((fields, bins), side = 1) != groupArrayIf((fields, bins), side = 2)
+        )"""
+    [(differing, first)] = client.query(difference).result_rows
+    stale = f"definition != {sql_literal(kpi.definition_id)}"
+    if differing:
+        # New ones first: the recomputation looks at which series there are.
+        client.command(
+            f"""
+            INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
+            {names}
+            SELECT {own}, {_LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
+            settings=_SETTINGS,
+        )
+        client.command(
+            f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {since}", settings=_SETTINGS
+        )
+        stale = f"({stale} OR at > toDateTime({int(_seconds(first))}, 'UTC'))"
+    [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE kpi = {own} AND {stale}").result_rows
+    if there:
+        client.command(f"DELETE FROM kpi_values WHERE kpi = {own} AND {stale}", settings=_SETTINGS)
+    return bool(differing or there)
+
+
+# A key is names and values in turn.
+_LABELS: Final = (
+    f"CAST(mapFromArrays("
+    f"arrayFilter((part, place) -> key != '' AND place % 2 = 1, splitByString({sql_literal(SEPARATOR)}, key) AS parts,"
+    f" arrayEnumerate(parts)),"
+    f" arrayFilter((part, place) -> place % 2 = 0, parts, arrayEnumerate(parts))),"
+    f" 'Map(LowCardinality(String), String)')"
+)
+
+
+def _since(client: Client) -> str:
+    """Write the time before which raw events may have left the store, so that nothing can be recomputed."""
+    [(ranges, oldest, now)] = client.query("SELECT count(), min(ingested_at), now() FROM outcomes").result_rows
+    kept_since = now - timedelta(days=RAW_DAYS - 1)
+    if not ranges or oldest >= kept_since:
+        return "toDateTime(0, 'UTC')"
+    return f"toDateTime({int(_seconds(kept_since)) // 60 * 60}, 'UTC')"
+
+
+def _seconds(at: datetime) -> float:
+    return at.replace(tzinfo=UTC).timestamp()
