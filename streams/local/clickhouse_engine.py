@@ -49,6 +49,8 @@ _USERS_XML = """\
       <readonly>1</readonly>
       <max_memory_usage>{query_memory}</max_memory_usage>
       <max_execution_time>60</max_execution_time>
+      <max_bytes_before_external_group_by>{spill}</max_bytes_before_external_group_by>
+      <max_bytes_before_external_sort>{spill}</max_bytes_before_external_sort>
       <network_compression_method>LZ4</network_compression_method>
       <constraints><max_execution_time><changeable_in_readonly/></max_execution_time></constraints>
     </reader>
@@ -73,7 +75,8 @@ _USERS_XML = """\
 </clickhouse>
 """
 
-# The engine resets `logger.level` unless `log-level` says the same.
+# The engine resets `logger.level` unless `log-level` says the same. It waits for idle connections when it stops, so
+# these must not live long.
 _CONFIG_XML = """\
 <clickhouse>
   <display_name>{name}</display_name>
@@ -85,6 +88,7 @@ _CONFIG_XML = """\
   <log-level>warning</log-level>
   <logger><level>warning</level><log>{log}</log><size>20M</size><count>2</count></logger>
   <max_server_memory_usage>{server_memory}</max_server_memory_usage>
+  <keep_alive_timeout>3</keep_alive_timeout>
   <mark_cache_size>67108864</mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
   <background_pool_size>2</background_pool_size>

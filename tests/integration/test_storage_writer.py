@@ -249,7 +249,7 @@ def test_a_slow_server_is_asked_again_and_stores_once(database: Database) -> Non
 
 
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed(tmp_path) -> None:
-    """The server dies again and again in the middle of inserting; the count is exact in the end."""
+    """The server dies again and again in the middle of inserting, also between the partitions of a block; the count is exact."""
     rows, blocks, kills = 2_000, 60, 4
     with running_server(tmp_path / "data") as server, fresh_database(server) as database:
         writer = Writer(database.writer, first_pause_s=0.02, longest_pause_s=0.1)
@@ -258,7 +258,12 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed(tmp_path) -> None:
         def insert() -> None:
             for number in range(blocks):
                 first = number * rows
-                writer.insert_block(block_of([event(n) for n in range(first, first + rows)], first=first))
+                writer.insert_block(
+                    block_of(
+                        [event(n, time=f"{2019 + n % 3}-05-01T00:00:00Z") for n in range(first, first + rows)],
+                        first=first,
+                    )
+                )
                 done.append(number)
 
         thread = threading.Thread(target=insert)
