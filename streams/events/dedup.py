@@ -1,7 +1,6 @@
 """Which events were seen already: the ids of one source partition, bounded, exact as long as it is asked in order."""
 
 from collections import deque
-from collections.abc import Iterable
 
 import msgspec
 import xxhash
@@ -53,9 +52,9 @@ class SeenIds:
     def __len__(self) -> int:
         return self.total
 
-    def all_new(self, ids: Iterable[bytes]) -> bool:
-        """Tell whether none of `ids` was seen."""
-        return self._ids.isdisjoint(ids)
+    def among(self, ids: set[bytes]) -> set[bytes]:
+        """Return those of `ids` that were seen."""
+        return self._ids & ids
 
     def add(self, segment: Segment) -> list[Segment]:
         """Remember a segment; return the segments that had to be forgotten for it."""

@@ -5,6 +5,7 @@ The intake is a deterministic function of (state, records, `now`), whatever the 
 That is what lets a worker that was killed repeat its last frozen range with the very same outputs.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,9 @@ from streams.events.types import Envelope
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 FUTURE_TOLERANCE = timedelta(minutes=10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST_S = (EARLIEST - _EPOCH).total_seconds()
 _NEVER = float("-inf")
+_AT_ONCE = 512  # records that are still in the processor's cache when they are looked at again
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
@@ -200,79 +203,72 @@ class Intake:
             current.first = offsets[0]
         current.last = offsets[-1]
         current.read += len(values)
+        for start in range(0, len(values), _AT_ONCE):
+            self._take(current, values[start : start + _AT_ONCE], offsets[start : start + _AT_ONCE])
+
+    def _take(self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int]) -> None:
         events, refusals = decode_batch(values)
         if refusals:
             current.bad.extend(BadRecord(offsets[r.index], r, values[r.index] or b"") for r in refusals)
-        self._classify(current, events, values, offsets)
+            good = [index for index, event in enumerate(events) if event is not None]
+            events = [events[index] for index in good]
+            values, offsets = [values[index] for index in good], [offsets[index] for index in good]
+        if events:
+            self._classify(current, events, values, offsets)  # type: ignore[arg-type]  # no None is left
 
     def _classify(
-        self,
-        current: _Open,
-        events: Sequence[Envelope | None],
-        values: Sequence[bytes | None],
-        offsets: Sequence[int],
+        self, current: _Open, events: Sequence[Envelope], values: Sequence[bytes], offsets: Sequence[int]
     ) -> None:
-        good = [event for event in events if event is not None]
-        if not good:
-            return
-        ids = [digest(event.id) for event in good]
-        times = [event.time for event in good]
-        oldest, newest = min(times), max(times)
-        newest_s = _unix(newest)
-        fresh = set(ids)
-        simple = (
-            oldest >= EARLIEST
-            and newest_s <= current.now + FUTURE_TOLERANCE.total_seconds()
-            and _unix(oldest) > max(self._seen.horizon, max(current.newest, newest_s) - self._retention_s)
-            and len(fresh) == len(ids)
-            and self._seen.all_new(fresh)
-            and current.own.isdisjoint(fresh)
-        )
-        if not simple:
-            self._classify_one_by_one(current, events, values, offsets)
-            return
-        current.newest = max(current.newest, min(newest_s, current.now))
-        current.ids += ids
-        current.own |= fresh
-        current.counted += good
-        if len(good) == len(values):
-            current.payloads += values  # type: ignore[arg-type]  # a null record is never good
-            current.offsets += offsets
-        else:
-            keep = [i for i, event in enumerate(events) if event is not None]
-            current.payloads += [values[i] or b"" for i in keep]
-            current.offsets += [offsets[i] for i in keep]
+        """Count runs of plain records at once, and decide about those in between one by one."""
+        ids = [digest(event.id) for event in events]
+        times = [event.time for event in events]
+        start = 0
+        for place in [*self._odd(current, ids, times), len(events)]:
+            if start < place:
+                run = slice(start, place)
+                current.newest = max(current.newest, min(_unix(max(times[run])), current.now))
+                current.ids += ids[run]
+                current.own.update(ids[run])
+                current.counted += events[run]
+                current.payloads += values[run]
+                current.offsets += offsets[run]
+            if place < len(events):
+                self._decide(current, events[place], values[place], offsets[place], ids[place])
+            start = place + 1
 
-    def _classify_one_by_one(
-        self,
-        current: _Open,
-        events: Sequence[Envelope | None],
-        values: Sequence[bytes | None],
-        offsets: Sequence[int],
-    ) -> None:
-        latest = current.now + FUTURE_TOLERANCE.total_seconds()
-        for index, event in enumerate(events):
-            if event is None:
-                continue
-            at, payload, offset = _unix(event.time), values[index] or b"", offsets[index]
-            if event.time < EARLIEST or at > latest:
-                current.bad.append(BadRecord(offset, _bad_time(index, event.time, current.now), payload))
-                continue
-            event_id = digest(event.id)
-            if event_id in current.own or event_id in self._seen:
-                current.duplicate += 1
-                continue
-            current.own.add(event_id)
-            current.ids.append(event_id)
-            current.payloads.append(payload)
-            current.offsets.append(offset)
-            # No id is held for anything at or before the horizon, so such an event cannot be proven new.
-            if at <= self._seen.horizon or at < current.newest - self._retention_s:
-                current.late_offsets.append(offset)
-            else:
-                current.counted.append(event)
-            # A device whose clock runs ahead must not close minutes that are still filling.
-            current.newest = max(current.newest, min(at, current.now))
+    def _odd(self, current: _Open, ids: Sequence[bytes], times: Sequence[datetime]) -> list[int]:
+        """Return the places, ascending, of all records that might end as anything but counted."""
+        fresh = set(ids)
+        repeated = self._seen.among(fresh) | (current.own & fresh)
+        if len(fresh) < len(ids):
+            repeated |= {event_id for event_id, count in Counter(ids).items() if count > 1}
+        odd = {place for place, event_id in enumerate(ids) if event_id in repeated} if repeated else set()
+        newest, latest = _unix(max(times)), current.now + FUTURE_TOLERANCE.total_seconds()
+        # What is late when the newest of all came first; fewer may be when it is their turn.
+        floor = max(self._seen.horizon, max(current.newest, min(newest, current.now)) - self._retention_s, _EARLIEST_S)
+        if newest > latest or _unix(min(times)) <= floor:
+            odd |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
+        return sorted(odd)
+
+    def _decide(self, current: _Open, event: Envelope, payload: bytes, offset: int, event_id: bytes) -> None:
+        at = _unix(event.time)
+        if event.time < EARLIEST or at > current.now + FUTURE_TOLERANCE.total_seconds():
+            current.bad.append(BadRecord(offset, _bad_time(event.time, current.now), payload))
+            return
+        if event_id in current.own or event_id in self._seen:
+            current.duplicate += 1
+            return
+        current.own.add(event_id)
+        current.ids.append(event_id)
+        current.payloads.append(payload)
+        current.offsets.append(offset)
+        # No id is held for anything at or before the horizon, so such an event cannot be proven new.
+        if at <= self._seen.horizon or at < current.newest - self._retention_s:
+            current.late_offsets.append(offset)
+        else:
+            current.counted.append(event)
+        # A device whose clock runs ahead must not close minutes that are still filling.
+        current.newest = max(current.newest, min(at, current.now))
 
     def close(self) -> Outcome | None:
         """Close the range under construction; None if it has no records, or must still wait for its restored edge."""
@@ -337,12 +333,12 @@ def _unix(at: datetime) -> float:
     return (at - _EPOCH).total_seconds()
 
 
-def _bad_time(index: int, at: datetime, now: float) -> Refusal:
+def _bad_time(at: datetime, now: float) -> Refusal:
     limit = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
     early = at < EARLIEST
     expected = f"not before {EARLIEST.isoformat()}" if early else f"not after {limit.isoformat()}"
     return Refusal(
-        index=index,
+        index=0,
         reason="time_too_old" if early else "time_in_future",
         path="time",
         got=at.isoformat(),
