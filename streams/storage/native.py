@@ -6,7 +6,6 @@ to a general encoder. Every function gives the bytes of one column; `native_bloc
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,11 +14,11 @@ _MISSING: Final = 0.0
 
 
 class Column(NamedTuple):
-    """One column: its name, its ClickHouse type, and the bytes of its values."""
+    """One column: its name, its ClickHouse type, and the bytes of its values, in one piece or many."""
 
     name: str
     type: str
-    data: bytes
+    data: bytes | list[bytes]
 
 
 class _Lengths(dict[int, bytes]):
@@ -46,7 +45,8 @@ def native_block(rows: int, columns: Sequence[Column]) -> bytes:
     """Put the columns of so many rows together as one block."""
     parts = [_varint(len(columns)), _varint(rows)]
     for column in columns:
-        parts += (string(column.name.encode()), string(column.type.encode()), column.data)
+        parts += (string(column.name.encode()), string(column.type.encode()))
+        parts += [column.data] if isinstance(column.data, bytes) else column.data
     return b"".join(parts)
 
 
@@ -55,10 +55,17 @@ def string(value: bytes) -> bytes:
     return _LENGTHS[len(value)] + value
 
 
+def string_parts(values: Sequence[bytes]) -> list[bytes]:
+    """Give a String column in pieces, so that large values are copied only once, into their block."""
+    parts = [b""] * (2 * len(values))
+    parts[::2] = map(_LENGTHS.__getitem__, map(len, values))
+    parts[1::2] = values
+    return parts
+
+
 def strings(values: Sequence[bytes]) -> bytes:
     """Give a String column."""
-    lengths = map(_LENGTHS.__getitem__, map(len, values))
-    return b"".join(chain.from_iterable(zip(lengths, values, strict=True)))
+    return b"".join(string_parts(values))
 
 
 def texts(values: Iterable[str]) -> bytes:

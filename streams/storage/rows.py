@@ -16,6 +16,7 @@ from streams.storage.native import (
     optional_floats,
     repeated,
     string,
+    string_parts,
     strings,
     texts,
     wide_numbers,
@@ -110,7 +111,7 @@ def event_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
         *_source_columns(blocks, [len(block.payloads) for block in blocks]),
         Column("offset", "UInt64", b"".join(numbers(block.offsets, "<u8") for block in blocks)),
         Column("outcome", "Enum8('counted' = 1, 'late' = 2)", b"".join(outcomes)),
-        Column("payload", "String", b"".join(strings(block.payloads) for block in blocks)),
+        Column("payload", "String", list(chain.from_iterable(string_parts(block.payloads) for block in blocks))),
     ]
 
 

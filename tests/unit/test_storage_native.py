@@ -4,7 +4,17 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
 
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain, is_loopback
-from streams.storage.native import Column, ends, native_block, optional_floats, string, strings, texts, wide_numbers
+from streams.storage.native import (
+    Column,
+    ends,
+    native_block,
+    optional_floats,
+    string,
+    string_parts,
+    strings,
+    texts,
+    wide_numbers,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +26,14 @@ def test_strings_follow_their_length(length: int, head: bytes) -> None:
     value = b"x" * length
     assert string(value) == head + value
     assert strings([value, b"ab"]) == head + value + b"\x02ab"
+
+
+def test_a_column_in_pieces_is_the_column() -> None:
+    """Pieces only save a copy."""
+    values = [b"", b"ab", b"c" * 300]
+    assert b"".join(string_parts(values)) == strings(values)
+    whole, pieces = (Column("p", "String", data) for data in (strings(values), string_parts(values)))
+    assert native_block(3, [pieces]) == native_block(3, [whole])
 
 
 def test_text_that_utf8_cannot_carry_still_goes_through() -> None:
