@@ -1,5 +1,6 @@
 """A whole pipeline for a test: its own topics and database on a shared broker and server, its own worker processes."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer
+from aiokafka import AIOKafkaConsumer
 
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
@@ -139,18 +140,25 @@ class Pipeline:
         raise AssertionError(f"no total of {kpi} {stat} {labels}")
 
     def consume(self, topic: str, count: int, timeout_s: float = 20.0) -> list[Any]:
-        """Read `count` records of a topic from the beginning."""
-        consumer = KafkaConsumer(
-            topic, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None,
-            consumer_timeout_ms=int(timeout_s * 1000),
-        )  # fmt: skip
-        try:
-            return list(itertools.islice(consumer, count))
-        finally:
-            consumer.close()
+        """Read up to `count` records of a topic from the beginning, within `timeout_s`."""
+        return asyncio.run(_consume(self.bootstrap, topic, count, timeout_s))
 
     def close(self) -> None:
         self.producer.close(5)
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
+
+
+async def _consume(bootstrap: str, topic: str, count: int, timeout_s: float) -> list[Any]:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    read: list[Any] = []
+    deadline = time.monotonic() + timeout_s
+    try:
+        while len(read) < count and time.monotonic() < deadline:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                read += records
+        return read[:count]
+    finally:
+        await consumer.stop()
