@@ -67,6 +67,8 @@ class BatchApp(faust.App):
 
     #: Seconds the agents have to finish their work before partitions are given away.
     finish_timeout_s = 6.0
+    #: Records per batch, at most, cut at the edge of a Kafka record batch.
+    max_batch_records = 20_000
 
     def __init__(self, id: str, *, brokers: str, partitions: int, limits: Limits | None = None, **options: Any) -> None:  # noqa: A002
         self.batch_topics: set[str] = set()
@@ -78,7 +80,10 @@ class BatchApp(faust.App):
         self.watchdog = Watchdog(self, limits or Limits())
         self._assigned_in_rebalance = 0
         urls = ";".join(f"kafka://{server.strip()}" for server in brokers.split(","))
-        super().__init__(id, broker=urls, topic_partitions=partitions, **{**SAFE_DEFAULTS, **options})
+        settings = {**SAFE_DEFAULTS, **options}
+        # Joining a group may take the broker a whole session.
+        settings["broker_request_timeout"] = max(settings["broker_request_timeout"], settings["broker_session_timeout"])
+        super().__init__(id, broker=urls, topic_partitions=partitions, **settings)
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)

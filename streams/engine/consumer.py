@@ -16,8 +16,6 @@ from streams.engine.ledger import Ledger
 class BatchConsumer(driver.Consumer):
     """Delivers one message per partition and fetch; a message's offset is the last one of its batch."""
 
-    #: Records per batch, at most, cut at the edge of a Kafka record batch.
-    max_batch_records = 20_000
     #: Batches per partition an agent may hold before the partition is fetched no more.
     max_unreleased = 2
 

@@ -134,7 +134,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         partition_records = result._partition_records  # noqa: SLF001
         batch, hole_ahead = drain(
-            tp, partition_records, limit=self.consumer.max_batch_records, with_offsets=tp in self._holed
+            tp, partition_records, limit=self.consumer.app.max_batch_records, with_offsets=tp in self._holed
         )
         result._update_position()  # noqa: SLF001
         if hole_ahead:

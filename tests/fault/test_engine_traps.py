@@ -484,7 +484,7 @@ def lane_thread(topic: str) -> Any:
     """The lane's fetching part without the thread around it."""
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread.consumer = SimpleNamespace(
-        flow_active=True, app=SimpleNamespace(batch_topics={topic}), max_batch_records=20_000
+        flow_active=True, app=SimpleNamespace(batch_topics={topic}, max_batch_records=20_000)
     )
     thread._holed = set()
     thread._interrupted = False

@@ -48,6 +48,11 @@ async def test_brokers_become_urls(app: BatchApp) -> None:
     assert [str(url) for url in app.conf.broker] == ["kafka://127.0.0.1:1", "kafka://127.0.0.1:2"]
 
 
+async def test_a_session_longer_than_a_request_lengthens_the_request() -> None:
+    app = BatchApp("long", brokers="127.0.0.1:1", partitions=1, broker_session_timeout=90.0)
+    assert app.conf.broker_request_timeout == 90.0
+
+
 async def test_batches_wait_for_the_state_and_stale_ones_are_dropped(app: BatchApp) -> None:
     lane = app.lane("t")
     loaded, order = asyncio.Event(), []
