@@ -43,7 +43,10 @@ Maturity: TypeAlias = Literal["open", "closed"]
 SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
 
+_CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
+_VALUES_PER_S = 4_000  # open rows per second; publishing all that moves every second would cost more than all the rest
 _STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
+_STEP_ROWS = 10_000  # rows of so many minutes, above which it is only the last: each minute has all series anew
 
 
 class OverlapError(Exception):
@@ -107,7 +110,8 @@ class MergeState:
             idle_s: silence after which a source that is caught up no longer holds the watermark.
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
-            open_every_s: shortest time between two publications of minutes that are still open.
+            open_every_s: shortest time between two publications of minutes that are still open; several times that
+                while sources catch up, and as long as it takes to keep a steady rate with very many series.
             cap: series a KPI may have per set of label names, by KPI id.
 
         Raises ValueError for an unknown window.
@@ -123,7 +127,8 @@ class MergeState:
         self._open = Windows(windows)
         self._retention = max(map(window_minutes, windows), default=0) + slack_minutes
         self._open_every_s = open_every_s
-        self._open_due: float | None = None
+        self._opened_at: float | None = None
+        self._open_pause_s = open_every_s
         self._offset = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()
@@ -204,7 +209,7 @@ class MergeState:
         watermark = self.watermarks.advance(now)
         if self.closed is not None:
             self._publish(self._closed.touched(), outputs)
-        open_due = self._open_due is None or now >= self._open_due
+        open_due = self._is_open_due(now)
         if watermark is not None and (open_due or not self.watermarks.catching_up):
             for minute in self._steps(int(watermark // 60) - 1):
                 self._closed.advance(minute, self.pages)
@@ -217,7 +222,8 @@ class MergeState:
         elif open_due and not self.watermarks.catching_up:
             self._publish(self._open.touched(), outputs, "open")
         if open_due:
-            self._open_due = now + self._open_every_s
+            self._opened_at = now
+            self._open_pause_s = max(self._open_every_s, len(outputs.values) / _VALUES_PER_S)
         return outputs
 
     def marker(self) -> tuple[bytes, bytes]:
@@ -313,11 +319,18 @@ class MergeState:
         self._unpublished[page] = None
         return page.pending
 
+    def _is_open_due(self, now: float) -> bool:
+        if self._opened_at is None:
+            return True
+        catching_up = self._open_every_s * _CATCHING_UP if self.watermarks.catching_up else 0.0
+        return now >= self._opened_at + max(self._open_pause_s, catching_up)
+
     def _steps(self, target: int) -> range:
         """Return the minutes to close one after the other, the last being `target`."""
         if self.closed is None or self.watermarks.catching_up:
             return range(target, target + 1) if self.closed is None or target > self.closed else range(0)
-        return range(max(self.closed + 1, target - _STEPS + 1), target + 1)
+        steps = _STEPS if self._closed.rows * _STEPS <= _STEP_ROWS else 1
+        return range(max(self.closed + 1, target - steps + 1), target + 1)
 
     def _evict(self) -> list[int]:
         """Move what is behind retention from pages into the totals since the beginning; return the shards changed."""

@@ -93,6 +93,11 @@ class Windows:
         self._total = Window(TOTAL, None)
         self._all = [*self._windows, self._total]
 
+    @property
+    def rows(self) -> int:
+        """How many sums an advance yields, about."""
+        return sum(len(window.sums) for window in self._windows)
+
     def start(self, as_of: int, pages: Pages, before: Totals, series: int) -> None:
         """
         Begin as of a minute, with what pages hold and what came `before` all pages.
