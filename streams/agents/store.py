@@ -139,18 +139,17 @@ class Store:
         if block.last <= mark:
             return
         self._stored[source] = Stored(block.last, known)
-        fresh = [
-            (offset, payload)
-            for offset, payload in zip(block.offsets, block.payloads, strict=True)
-            if offset not in known
-        ]
+        offsets, payloads = block.offsets, block.payloads
+        if known:
+            fresh = [place for place, offset in enumerate(offsets) if offset not in known]
+            offsets, payloads = [offsets[place] for place in fresh], [payloads[place] for place in fresh]
         yield Block(
             topic=block.topic,
             partition=block.partition,
             first=block.first,
             last=block.last,
-            offsets=[offset for offset, _ in fresh],
-            payloads=[payload for _, payload in fresh],
+            offsets=offsets,
+            payloads=payloads,
             late_offsets=[offset for offset in block.late_offsets if offset not in known],
             dead_letters=[_letter(dead, block.at) for dead in block.dead if dead.offset not in known],
             duplicates=block.tally.duplicate,
