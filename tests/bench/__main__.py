@@ -102,13 +102,20 @@ def _stages(port: int) -> str:
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
     except OSError:
         return "no metrics"
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    rows = {sample.labels["table"]: sample.value for sample in samples if sample.name == "cx_rows_stored_total"}
+    ranges = sum(sample.value for sample in samples if sample.name == "cx_range_records_count")
+    series = sum(sample.value for sample in samples if sample.name == "cx_series")
     seconds = {
         f"{sample.labels['stage']}/{sample.labels['step']}": sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        for sample in samples
         if sample.name == "cx_stage_seconds_sum"
     }
-    return "wall clock by stage: " + "  ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    counts = "  ".join(f"{name} {count:,.0f}" for name, count in rows.items())
+    return (
+        f"{ranges:,.0f} ranges, {series:,.0f} series, rows stored: {counts}\nwall clock by stage: "
+        + "  ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    )
 
 
 def _print(
