@@ -31,14 +31,20 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
         topic_replication_factor=settings.replication,
         broker_session_timeout=settings.broker_session_s,
         datadir=str(_faust_folder(settings)),
+        **_membership(settings),
         **_security(settings),
     )
+    app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
     Ingest(app, settings, topics, catalogue)
     Merge(app, settings, topics, catalogue)
     Store(app, settings, topics, writer)
     return app
+
+
+def _membership(settings: Settings) -> dict[str, Any]:
+    return {"consumer_group_instance_id": settings.instance} if settings.instance else {}
 
 
 def _security(settings: Settings) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replication: Annotated[int, Meta(ge=1, le=15)] = 1
     broker_session_s: Annotated[float, Meta(ge=6, le=300)] = 30.0
     """A worker that is silent for so long loses its partitions to the others."""
+    instance: str = ""
+    """Name of this worker that outlives it, e.g. its pod: restarted under it, it goes on at once. Never used twice."""
     epoch: Annotated[int, Meta(ge=0, le=65_535)] = 0
     """Raise by one whenever topics were deleted and created anew: offsets start again, stored positions must not."""
 

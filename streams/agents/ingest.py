@@ -266,6 +266,7 @@ class Ingest:
 
     def _trip(self, source: Source, outcome: Outcome) -> None:
         source.tripped = True
+        self.lane.hold(source.tp)
         metrics.BREAKER.labels(*source.labels).set(1)
         first = outcome.bad[0].refusal
         log.error(

@@ -16,8 +16,9 @@ from streams.agents import records
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
-from streams.engine.names import CHANNELS, Topics
+from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.merge import MergeState, Outputs
 from streams.kpis.partials import decode_partial

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-CHANNELS = ("web", "app", "store", "call_center")
+from streams.events.scalars import CHANNELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from streams.engine.app import MAX_RECORD_BYTES
+from streams.engine.names import Topics
 
-CHANNELS = ("web", "app", "store", "call_center")
 TABLES = ("ingest", "merge")
 
 _VISIBLE_TIMEOUT_S = 15.0
@@ -81,12 +81,13 @@ def topic_plan(
         tables: Names of the fenced tables.
     """
     durable = {"min.insync.replicas": "2"} if replication >= 3 else {}
+    names = Topics(prefix)
     configs: dict[str, Mapping[str, str]] = {
-        **{f"{prefix}.touchpoints.{channel}": _SOURCE for channel in CHANNELS},
-        f"{prefix}.kpi.partials": _INTERNAL,
-        f"{prefix}.blocks": _INTERNAL,
-        f"{prefix}.kpis": _INTERNAL,
-        f"{prefix}.dead_letters": _DEAD_LETTERS,
+        **dict.fromkeys(names.sources, _SOURCE),
+        names.partials: _INTERNAL,
+        names.blocks: _INTERNAL,
+        names.kpis: _INTERNAL,
+        names.dead_letters: _DEAD_LETTERS,
         **{f"{app_id}-{table}-changelog": _CHANGELOG for table in tables},
     }
     return [TopicSpec(name, partitions, replication, {**config, **durable}) for name, config in configs.items()]

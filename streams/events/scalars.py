@@ -5,7 +5,7 @@ Limits keep nonsense out of the sums: every one is far beyond what a real touchp
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta
 
@@ -39,5 +39,6 @@ else:
     Rating = int | float | Annotated[str, Meta(min_length=1, max_length=3)]
 
 Channel = Literal["web", "app", "store", "call_center"]
+CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 Subchannel = Literal["chat", "email", "sms", "social", "ivr", "kiosk", "courier"]
 Stage = Literal["awareness", "discovery", "evaluation", "conversion", "experience", "support", "repurchase"]

@@ -10,7 +10,7 @@ from streams.local.run import EmbeddedRun
 from streams.local.supervisor import ChildError
 from streams.local.values import records_stored, totals
 from streams.storage.connection import StorageError, connect
-from streams.storage.verify import verify  # x
+from streams.storage.verify import verify
 
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams.engine.names import CHANNELS
+from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.local.observe import WorkerState

@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from streams.producers.rhythm import CHANNELS, TEHRAN
+from streams.events.scalars import CHANNELS
+from streams.producers.rhythm import TEHRAN
 
 KINDS: Final[dict[str, str]] = {
     "payment-outage": "payments fail at the gateway",

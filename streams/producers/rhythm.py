@@ -6,11 +6,11 @@ from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from streams.events.scalars import CHANNELS
 from streams.producers.readers.jalali import to_gregorian
 
 TEHRAN: Final = ZoneInfo("Asia/Tehran")
 
-CHANNELS: Final = ("web", "app", "store", "call_center")
 
 # One figure per hour of the day, 0 to 23; only their proportions count.
 _HOURS: Final[dict[str, tuple[float, ...]]] = {

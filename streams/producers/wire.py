@@ -40,7 +40,7 @@ class SubjectPartitioner(Partitioner):  # type: ignore[misc]
     def __init__(self) -> None:
         self._hash = lru_cache(maxsize=100_000)(murmur2)
 
-    def partition(  # noqa: PLR0917
+    def partition(
         self, topic: str, key: object, serialized_key: bytes, value: object, serialized_value: bytes, cluster: Any
     ) -> int:
         """Choose among the partitions the broker tells of, in their numeric order."""

@@ -1,7 +1,7 @@
 """The whole way, on the embedded broker and on Apache Kafka: records in, exact KPIs out."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 

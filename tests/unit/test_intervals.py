@@ -47,7 +47,7 @@ def test_csat_wilson(hits: int, n: int, lo: float, hi: float) -> None:
         (16, 8, 12, 11.11, 28.6, 10.26, 27.1),
     ],
 )
-def test_nps(  # noqa: PLR0917
+def test_nps(
     promoters: int, passives: int, detractors: int, value: float, wald: float, centre: float, adjusted: float
 ) -> None:
     n = promoters + passives + detractors

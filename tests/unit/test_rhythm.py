@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from streams.producers.rhythm import CHANNELS, TEHRAN, Rhythm, fixed_holidays
+from streams.events.scalars import CHANNELS
+from streams.producers.rhythm import TEHRAN, Rhythm, fixed_holidays
 
 
 def at(year: int, month: int, day: int, hour: int) -> float:

@@ -14,11 +14,10 @@ from typing import Any, get_args
 import pytest
 
 from streams.events.decode import decode_batch, encode
-from streams.events.scalars import Stage
+from streams.events.scalars import CHANNELS, Stage
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import Event
 from streams.producers.incidents import IncidentError
-from streams.producers.rhythm import CHANNELS
 from streams.producers.simulator import (
     Emission,
     Flaws,
