@@ -115,12 +115,11 @@ class Ingest:
 
     def _fitting(self, source: Source, values: Sequence[bytes | None]) -> int:
         """Count the records that go into the current range without its block growing beyond a Kafka record."""
-        sizes = [len(value or b"") for value in values]
-        size, room = sum(sizes), self._settings.max_range_bytes - source.open_bytes
+        size, room = sum(map(len, filter(None, values))), self._settings.max_range_bytes - source.open_bytes
         if size <= room:
             source.open_bytes += size
             return len(values)
-        fitting = sum(1 for total in accumulate(sizes) if total <= room)
+        fitting = sum(1 for total in accumulate(len(value or b"") for value in values) if total <= room)
         if not fitting and not source.open_bytes:
             fitting = 1
         source.open_bytes = self._settings.max_range_bytes

@@ -4,9 +4,10 @@ Folding: from a batch of events to what it adds to each KPI series in each minut
 The hot path of the whole job; the way it is arranged is told in `plan`.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import mul
 from typing import Final, TypeAlias
 
@@ -23,6 +24,7 @@ REMEMBERED: Final = 1 << 18
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTES_A_DAY: Final = 24 * 60
+_FEW: Final = 64
 
 
 class Folder:
@@ -53,7 +55,7 @@ class Folder:
         by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
         for event in events:
             by_class[event.__class__].append(event)
-        first, several = _minutes(events)
+        first, last = _minutes(events)
         deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict)
         # Places of all types are counted together: a batch of history has minutes with few events of each.
         places: list[int] = []
@@ -61,7 +63,7 @@ class Folder:
             plan = self._plans[cls] if cls in self._plans else self._plan(cls)
             if plan is None:
                 continue
-            found, columns = plan.scan_apart(alike, _shifts(alike, first)) if several else plan.scan(alike)
+            found, columns = plan.scan_apart(alike, _shifts(alike, first, last)) if first < last else plan.scan(alike)
             places += found
             if columns:
                 self._add_values(plan, found, columns, first, deltas)
@@ -162,16 +164,19 @@ def _minute(time: datetime) -> int:
     return span.days * _MINUTES_A_DAY + span.seconds // 60
 
 
-def _minutes(events: Sequence[Event]) -> tuple[int, bool]:
-    """Give the first minute of the events, and whether there are others; usually there are none."""
+def _minutes(events: Sequence[Event]) -> tuple[int, int]:
+    """Give the first and the last minute of the events."""
     if not events:
-        return 0, False
+        return 0, 0
     times = [event.time for event in events]
-    first = _minute(min(times))
-    return first, _minute(max(times)) != first
+    return _minute(min(times)), _minute(max(times))
 
 
-def _shifts(events: Sequence[Event], first: int) -> list[int]:
+def _shifts(events: Sequence[Event], first: int, last: int) -> list[int]:
     """Give for each event the minutes since the first, in the upper bits of a place."""
+    if last - first <= _FEW:
+        # Searching among few edges costs less than an object for each difference.
+        edges = [_EPOCH + timedelta(minutes=minute) for minute in range(first + 1, last + 1)]
+        return [bisect_right(edges, event.time) << ROW_BITS for event in events]
     spans = [event.time - _EPOCH for event in events]
     return [span.days * _MINUTES_A_DAY + span.seconds // 60 - first << ROW_BITS for span in spans]
