@@ -20,6 +20,8 @@ _COMMANDS = {
     "query": ("streams.commands.store", "Ask ClickHouse: SQL, or a KPI over a window."),
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
+    "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
+    "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),

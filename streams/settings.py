@@ -135,6 +135,13 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **o
     Raises:
         ConfigError: a file or a value is unusable; every wrong value is named, with its line in the file.
     """
+    return load_with_origins(file, environ, **overrides)[0]
+
+
+def load_with_origins(
+    file: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any
+) -> tuple[Settings, Mapping[str, str]]:
+    """Read the settings as `load` does; tell of each that is not the default where it comes from."""
     environ = os.environ if environ is None else environ
     known = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     values: dict[str, Any] = {}
@@ -176,7 +183,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **o
             problems.append(f"{origin[name]}: {name} = {values[name]!r}: {exc}")
     if problems:
         raise ConfigError("\n".join(problems))
-    return Settings(**values)
+    return Settings(**values), origin
 
 
 def _from_toml(file: Path) -> list[tuple[str, Any, int]]:

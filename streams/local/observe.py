@@ -25,6 +25,8 @@ class WorkerState:
     stopped: tuple[str, ...] = ()
     """Source partitions whose breaker is open."""
     cpu_s: float = 0.0
+    watermarks: dict[str, float] = field(default_factory=dict)
+    """Event time before which a channel expects no more events (Unix s): that of its partition furthest behind."""
 
     @property
     def idle(self) -> bool:
@@ -43,6 +45,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     channels: Counter[str] = Counter()
     lag: Counter[str] = Counter()
     pending, cpu_s, stopped = 0, 0.0, []
+    watermarks: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
@@ -56,8 +59,11 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     lag[labels["topic"]] += int(value)
                 case "cx_pending_outputs":
                     pending += int(value)
+                case "cx_watermark_timestamp_seconds":
+                    channel = labels["channel"]
+                    watermarks[channel] = min(value, watermarks.get(channel, value))
                 case "cx_breaker_open" if value:
                     stopped.append(f"{labels['channel']}/{labels['partition']}")
                 case "process_cpu_seconds_total":
                     cpu_s = value
-    return WorkerState(dict(outcomes), dict(channels), dict(lag), pending, tuple(stopped), cpu_s)
+    return WorkerState(dict(outcomes), dict(channels), dict(lag), pending, tuple(stopped), cpu_s, watermarks)

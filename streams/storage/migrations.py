@@ -116,6 +116,30 @@ def migrate(address: Address, migrations: Sequence[Migration] | None = None) -> 
     return [migration.name for migration in waiting]
 
 
+def pending(address: Address, migrations: Sequence[Migration] | None = None) -> list[str]:
+    """
+    Return the names of the files that `migrate` would apply; changes nothing.
+
+    Raises:
+        MigrationError: An applied file has changed or is gone.
+        PermanentStorageError, UnreachableError: No connection.
+    """
+    migrations = load() if migrations is None else migrations
+    server = connect(address, database="")
+    try:
+        there = server.query(
+            "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
+            parameters={"database": address.database},
+        ).result_rows[0][0]
+        sql = f"SELECT number, name, checksum FROM `{address.database}`.migrations"  # noqa: S608 - checked by settings
+        rows = server.query(sql).result_rows if there else []
+    except FAILURES as error:
+        raise explain(error, f"reading the migrations of {address.database}") from error
+    finally:
+        server.close()
+    return [one.name for one in _waiting(migrations, {number: (name, checksum) for number, name, checksum in rows})]
+
+
 def _waiting(migrations: Sequence[Migration], applied: dict[int, tuple[str, str]]) -> list[Migration]:
     """Give those not applied yet, once it is sure that the applied ones are still the same."""
     known = {migration.number: migration for migration in migrations}

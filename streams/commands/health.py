@@ -1,0 +1,236 @@
+"""`cx status` and `cx doctor`: what the workers do, and whether all they need is there and right."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import click
+import msgspec
+
+from streams.commands.connect import clickhouse_address
+from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.engine.topics import TopicsError, check_topics, topic_plan
+from streams.events.touchpoints import TouchpointError, load_touchpoints
+from streams.kpis.blocks import CatalogueError
+from streams.kpis.catalogue import Catalogue
+from streams.local.observe import WorkerState, worker_state
+from streams.settings import ConfigError, Settings, kafka_client_options, kpi_paths, load, load_with_origins
+from streams.storage.connection import FAILURES, StorageError, connect, explain
+from streams.storage.migrations import pending
+
+Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
+
+_CHANNELS = ("web", "app", "store", "call_center")
+_OUTCOMES = ("read", "counted", "duplicate", "late", "bad")
+
+
+@click.command()
+@click.option(
+    "--at", "places", multiple=True, metavar="HOST:PORT", help="Metrics of a worker; repeatable.  [default: settings]"
+)
+@as_json_option
+@told_plainly
+def status(places: tuple[str, ...], *, as_json: bool) -> None:
+    r"""Show what workers have done since they started: records by outcome, lag by topic, watermarks.
+
+    Asks their /metrics, at CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
+    Exit code 1 if a worker does not answer or has stopped a partition because most of its records are bad.
+
+    \b
+    Examples:
+      cx status
+      cx status --at worker-1:9464 --at worker-2:9464 --json
+    """
+    settings = load()
+    asked = [_place(place) for place in places] or [(settings.metrics_host, settings.metrics_port)]
+    now = datetime.now(UTC).timestamp()
+    states = {f"{host}:{port}": worker_state(port, host) for host, port in asked}
+    fine = all(state is not None and not state.stopped for state in states.values())
+    if as_json:
+        workers = {
+            place: None if state is None else {**dataclasses.asdict(state), "idle": state.idle}
+            for place, state in states.items()
+        }
+        print_json({"ok": fine, "workers": workers})
+        sys.exit(0 if fine else 1)
+    for place, state in states.items():
+        if state is None:
+            click.echo(f"no worker answers at http://{place}/metrics: is it running, and is the port right?", err=True)
+            continue
+        _print_state(place, state, now)
+    sys.exit(0 if fine else 1)
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise click.UsageError(f"--at {text!r}: expected host:port")
+    return host, int(port)
+
+
+def _print_state(place: str, state: WorkerState, now: float) -> None:
+    click.echo(f"worker at {place}: {'idle' if state.idle else 'busy'}, {state.cpu_s:,.1f} CPU seconds")
+    click.echo("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES))
+    rows = []
+    for channel in _CHANNELS:
+        mark = state.watermarks.get(channel)
+        reached = "" if mark is None else datetime.fromtimestamp(mark, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        behind = "" if mark is None else f"{max(0.0, now - mark):,.0f} s"
+        rows.append((channel, f"{state.channels.get(channel, 0):,}", reached, behind))
+    click.echo(_indented(table(("channel", "read", "watermark (UTC)", "behind now"), rows)))
+    click.echo(_indented(table(("topic", "lag"), [(topic, f"{lag:,}") for topic, lag in sorted(state.lag.items())])))
+    for source in state.stopped:
+        click.echo(
+            f"  {source} is stopped: most of its records are bad, see `cx dlq list` and the worker's log", err=True
+        )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+@dataclasses.dataclass(slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    what: str
+    verdict: Verdict
+    text: str
+
+
+class _Doctor:
+    """Checks one thing after the other; what hangs on something that is wrong is not guessed at."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.findings: list[Finding] = []
+        self._address = clickhouse_address(settings)
+
+    def examine(self) -> list[Finding]:
+        """Check everything."""
+        catalogue = self._check("catalogue", self._catalogue)
+        touchpoints = self._check("touchpoints", self._touchpoints)
+        self._check("kafka", self._kafka)
+        self._check("worker", self._worker)
+        if self._check("clickhouse", self._clickhouse) is None:
+            for what in ("migrations", "stored catalogue", "stored touchpoints"):
+                self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
+        elif self._check("migrations", self._migrations) is not None:
+            if catalogue is not None:
+                self._check("stored catalogue", lambda: self._stored_catalogue(catalogue))
+            if touchpoints is not None:
+                self._check("stored touchpoints", lambda: self._stored_touchpoints(touchpoints))
+        return self.findings
+
+    def _check(self, what: str, check: Callable[[], tuple[Any, str]]) -> Any:
+        try:
+            found, text = check()
+        except (StorageError, TopicsError, CatalogueError, TouchpointError, ConfigError, _WrongError) as error:
+            self.findings.append(Finding(what, "wrong", str(error)))
+            return None
+        self.findings.append(Finding(what, "unknown" if found is None else "right", text))
+        return found
+
+    def _catalogue(self) -> tuple[Catalogue, str]:
+        catalogue = Catalogue.load(kpi_paths(self.settings))
+        return catalogue, f"{len(catalogue)} KPI definitions"
+
+    def _touchpoints(self) -> tuple[set[str], str]:
+        found = set(load_touchpoints())
+        return found, f"{len(found)} touchpoints"
+
+    def _kafka(self) -> tuple[bool, str]:
+        settings = self.settings
+        plan = topic_plan(settings.partitions, settings.replication, settings.app_id, settings.topic_prefix)
+        problems = check_topics(settings.kafka, plan, **kafka_client_options(settings))
+        if problems:
+            raise _WrongError("; ".join(problems))
+        return True, f"{settings.kafka} answers, {len(plan)} topics with {settings.partitions} partitions each"
+
+    def _worker(self) -> tuple[bool | None, str]:
+        settings = self.settings
+        if not settings.metrics_port:
+            return None, "CX_METRICS_PORT=0: workers serve no metrics"
+        place = f"{settings.metrics_host}:{settings.metrics_port}"
+        state = worker_state(settings.metrics_port, settings.metrics_host)
+        if state is None:
+            return None, f"none answers at http://{place}/metrics: start one by `cx worker`"
+        if state.stopped:
+            raise _WrongError(f"{', '.join(state.stopped)} stopped because most records are bad: see `cx dlq list`")
+        return True, f"one answers at {place}, {sum(state.lag.values()):,} records on their way"
+
+    def _clickhouse(self) -> tuple[bool, str]:
+        with closing(connect(self._address, timeout_s=10.0, database="")) as client:
+            return True, f"{self._address.url} answers: version {client.server_version}"
+
+    def _migrations(self) -> tuple[bool, str]:
+        waiting = pending(self._address)
+        if waiting:
+            raise _WrongError(f"not applied to {self._address.database}: {', '.join(waiting)}; run `cx migrate`")
+        return True, f"{self._address.database} is up to date"
+
+    def _stored_catalogue(self, catalogue: Catalogue) -> tuple[bool, str]:
+        stored = {row[0]: row[1] for row in self._rows("SELECT id, definition FROM kpis FINAL")}
+        missing = [kpi.id for kpi in catalogue if kpi.id not in stored]
+        other = [kpi.id for kpi in catalogue if stored.get(kpi.id, kpi.definition_id) != kpi.definition_id]
+        if missing or other:
+            parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [
+                f"defined otherwise: {', '.join(other)}"
+            ] * bool(other)
+            raise _WrongError(f"{'; '.join(parts)}; run `cx migrate`")
+        return True, "as in this version"
+
+    def _stored_touchpoints(self, touchpoints: set[str]) -> tuple[bool, str]:
+        stored = {row[0] for row in self._rows("SELECT touchpoint FROM touchpoints FINAL")}
+        missing = sorted(touchpoints - stored)
+        if missing:
+            raise _WrongError(f"{len(missing)} are missing, e.g. {missing[0]}; run `cx migrate`")
+        return True, "as in this version"
+
+    def _rows(self, sql: str) -> Any:
+        with closing(connect(self._address, timeout_s=10.0)) as client:
+            try:
+                return client.query(sql).result_rows
+            except FAILURES as error:
+                raise explain(error, "reading what is stored") from error
+
+
+class _WrongError(Exception):
+    """What was checked is not right; the text says what to do."""
+
+
+@click.command()
+@as_json_option
+def doctor(*, as_json: bool) -> None:
+    r"""Explain the settings in force, and check everything a worker needs.
+
+    Changes nothing. Exit code 1 if something is wrong; each such line says what to do.
+
+    \b
+    Examples:
+      cx doctor
+      CX_KAFKA=broker:9092 cx doctor --json
+    """
+    settings, origins = load_with_origins()
+    findings = _Doctor(settings).examine()
+    fine = not any(finding.verdict == "wrong" for finding in findings)
+    values = msgspec.structs.asdict(settings)
+    if as_json:
+        print_json({
+            "ok": fine,
+            "settings": {
+                name: {"value": value, "from": origins.get(name, "default")} for name, value in values.items()
+            },
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+        })  # fmt: skip
+        sys.exit(0 if fine else 1)
+    rows = [(name, value, origins.get(name, "default")) for name, value in values.items()]
+    click.echo(table(("setting", "value", "from"), rows))
+    click.echo()
+    for finding in findings:
+        mark = {"right": "ok   ", "wrong": "WRONG", "unknown": "?    "}[finding.verdict]
+        click.echo(f"{mark} {finding.what}: {finding.text}")
+    sys.exit(0 if fine else 1)

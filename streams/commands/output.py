@@ -1,0 +1,46 @@
+"""How commands print: the same table, the same JSON, the same end for errors of the services they use."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from streams.engine.topics import TopicsError
+from streams.kpis.blocks import CatalogueError
+from streams.storage.connection import StorageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def told_plainly(command: Callable[P, T]) -> Callable[P, T]:
+    """End a command with one line and exit code 1 when a service it needs is away or refuses."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (StorageError, TopicsError, CatalogueError) as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+
+    return wrapper
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lay rows out under their columns; nothing known is empty."""
+    cells = [list(columns), *([("" if value is None else str(value)) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))

@@ -1,0 +1,213 @@
+"""`cx migrate`, `cx query`, `cx verify`: the store's schema, its answers, and the proof that they are right."""
+
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+
+from streams.commands.connect import clickhouse_address
+from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.events.touchpoints import load_touchpoints
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.windows import window_minutes
+from streams.settings import kpi_paths, load
+from streams.storage.connection import Address, connect
+from streams.storage.queries import NAMED, Format, run_query
+from streams.storage.setup import prepare
+from streams.storage.verify import verify as recompute
+
+_TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+
+
+@click.command()
+@as_json_option
+@told_plainly
+def migrate(*, as_json: bool) -> None:
+    r"""Bring the ClickHouse schema up to date, and store the KPI catalogue and the touchpoints.
+
+    Harmless when repeated. The user of CX_CLICKHOUSE_USER must be allowed to create tables.
+
+    \b
+    Examples:
+      cx migrate
+      CX_CLICKHOUSE=https://ch.example:8443 CX_CLICKHOUSE_USER=admin cx migrate --json
+    """
+    settings = load()
+    catalogue = Catalogue.load(kpi_paths(settings))
+    applied = prepare(clickhouse_address(settings), catalogue, lambda text: None if as_json else click.echo(text))
+    touchpoints = len(load_touchpoints())
+    if as_json:
+        print_json({"applied": applied, "kpis": len(catalogue), "touchpoints": touchpoints})
+        return
+    if not applied:
+        click.echo("nothing to apply: the schema is up to date")
+    click.echo(f"stored {len(catalogue)} KPI definitions and {touchpoints} touchpoints")
+
+
+@click.command()
+@click.argument("question")
+@click.argument("kpi_id", metavar="[KPI]", required=False)
+@click.option("--window", help="The last so many minutes, hours or days, e.g. 15m, 24h, 7d.")
+@click.option("--from", "start", type=click.DateTime(_TIMES), help="Start, included; UTC unless it says otherwise.")
+@click.option("--to", "end", type=click.DateTime(_TIMES), help="End, not included.  [default: now]")
+@click.option("--by", default="", help="Labels to split by, e.g. channel, or channel,stage.")
+@click.option("--step", default="1m", show_default=True, help="Of `series`: length of a step, e.g. 5m, 1h.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in SQL; repeatable.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds.")
+@told_plainly
+def query(
+    question: str,
+    kpi_id: str | None,
+    window: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    by: str,
+    step: str,
+    params: tuple[str, ...],
+    form: Format,
+    as_json: bool,
+    timeout_s: float,
+) -> None:
+    r"""Ask ClickHouse: any SQL, or a ready-made QUESTION.
+
+    \b
+    Questions about one KPI (`cx kpis list` names them):
+      kpi KPI      its value over a window, with 95 % interval and n
+      series KPI   the same per --step
+      latest KPI   its newest closed values over all rolling windows
+    Others:
+      kpis         the catalogue
+      balance      records read, and what became of them, by source
+      refused      dead letters by reason
+
+    \b
+    Examples:
+      cx query kpi csat --window 1h --by channel
+      cx query series service_level --window 24h --step 1h --format csv
+      cx query kpi csat --from 2026-03-01 --to 2026-03-08 --json
+      cx query "SELECT count() FROM events WHERE channel = {c:String}" --param c=web
+    """
+    settings = load()
+    address = clickhouse_address(settings)
+    parameters = _params(params)
+    sql = NAMED.get(question)
+    if sql is None and " " not in question.strip():
+        raise click.UsageError(f"no question {question!r}: one of {', '.join(NAMED)}, or SQL in quotes")
+    asked = sql is not None and "{kpi:" in sql
+    if asked != (kpi_id is not None):
+        raise click.UsageError(f"{question!r} needs a KPI" if asked else "only kpi, series and latest take a KPI")
+    if sql is not None and params:
+        raise click.UsageError("--param is for SQL; ready-made questions have options")
+    named_times = sql is not None and "{from:" in sql
+    if (window or start or end) and not named_times:
+        raise click.UsageError("--window, --from and --to belong to `kpi` and `series`")
+    if kpi_id is not None:
+        parameters |= {"kpi": kpi_id, "by": _grouping(Catalogue.load(kpi_paths(settings)), kpi_id, by)}
+    if named_times:
+        parameters |= {**_times(window, start, end), "step": 60 * _minutes("--step", step)}
+    answer = run_query(question, parameters, address, timeout_s=timeout_s)
+    click.echo(answer.render("json" if as_json else form))
+    if kpi_id is not None and not answer.rows:
+        click.echo(_why_nothing(kpi_id, address), err=True)
+
+
+def _params(given: tuple[str, ...]) -> dict[str, Any]:
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not equals or not name.isidentifier():
+            raise click.UsageError(f"--param {name!r}: expected NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _grouping(catalogue: Catalogue, kpi_id: str, by: str) -> str:
+    """Bring label names into the order in which they are stored."""
+    try:
+        kpi = catalogue[kpi_id]
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from None
+    names = tuple(sorted(filter(None, re.split(r"[,\s]+", by))))
+    if names not in kpi.groupings:
+        choices = "; ".join(",".join(grouping) for grouping in kpi.groupings if grouping)
+        what = f"by {','.join(names)}" if names else "as a whole"
+        raise click.UsageError(f"{kpi_id} is not kept {what}; it is kept by: {choices or 'nothing'}")
+    return ",".join(names)
+
+
+def _times(window: str | None, start: datetime | None, end: datetime | None) -> Mapping[str, datetime]:
+    """Work out a span of whole minutes; without any hint all there is."""
+    if window and start:
+        raise click.UsageError("give --window or --from, not both")
+    if not window:
+        found = {"from": start, "to": end}
+        return {name: _utc(at) for name, at in found.items() if at is not None}
+    until = _utc(end) if end else datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return {"from": until - timedelta(minutes=_minutes("--window", window)), "to": until}
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _minutes(option: str, text: str) -> int:
+    try:
+        return window_minutes(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from None
+
+
+def _why_nothing(kpi_id: str, address: Address) -> str:
+    """Say where the KPI has numbers, for those who asked elsewhere."""
+    sql = "SELECT count(), min(minute), max(minute) FROM kpi_minutes WHERE kpi = {kpi:String}"
+    [(count, first, last)] = run_query(sql, {"kpi": kpi_id}, address).rows
+    if not int(count):
+        return f"nothing of {kpi_id} is stored"
+    return f"nothing of {kpi_id} there; it is stored from {first} to {last} UTC"
+
+
+@click.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Differences shown.")
+@as_json_option
+@told_plainly
+def verify(limit: int, *, as_json: bool) -> None:
+    r"""Recompute every KPI from the stored events, and compare with what was streamed.
+
+    Compares balances, minutes and the newest closed values, all with `=`. What is still on its way shows as a
+    difference: verify while nothing comes in. Exit code 1 if anything differs.
+
+    \b
+    Examples:
+      cx verify
+      cx verify --json
+    """
+    settings = load()
+    catalogue = Catalogue.load(kpi_paths(settings))
+    with closing(connect(clickhouse_address(settings), timeout_s=600.0)) as client:
+        report = recompute(client, catalogue)
+    rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
+    columns = ("check", "series", "labels", "when", "stored", "recomputed")
+    if as_json:
+        print_json({
+            "ok": report.ok,
+            "checked": report.checked,
+            "notes": report.notes,
+            "differences": [dict(zip(columns, row, strict=True)) for row in rows],
+        })  # fmt: skip
+    else:
+        shown = [
+            (*row[:2], ", ".join(f"{k}={v}" for k, v in row[2].items()) or "all", *row[3:]) for row in rows[:limit]
+        ]
+        if shown:
+            click.echo(table(columns, shown))
+        if len(rows) > limit:
+            click.echo(f"… and {len(rows) - limit:,} more (--limit)")
+        for note in report.notes:
+            click.echo(f"note: {note}")
+        checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
+        click.echo(f"{checked} recomputed: {len(rows):,} differences")
+    sys.exit(0 if report.ok else 1)
