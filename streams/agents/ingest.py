@@ -202,7 +202,7 @@ class Ingest:
                 yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
             source.told, source.told_at = (watermark, caught_up), time.monotonic()
             block = records.block_of(outcome, tp.topic, tp.partition, self._settings.epoch)
-            yield Outgoing(self._topics.blocks, tp.partition, None, records.encode(block))
+            yield Outgoing(self._topics.blocks, tp.partition, None, records.encode_block(block))
             for dead in block.dead:
                 yield Outgoing(
                     self._topics.dead_letters,
