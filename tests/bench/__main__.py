@@ -77,9 +77,8 @@ def main() -> None:
             with stand.worker(room) as worker:
                 before, began = worker.usage(), time.monotonic()
                 with worker.profiled(f"{chosen.profile}.{number}") if chosen.profile else nullcontext():
-                    worker.finish(count, say)
-                after, wall_s = worker.usage(), time.monotonic() - began
-                cpu_s = after.cpu_s - before.cpu_s
+                    after, ended = worker.finish(count, say)
+                cpu_s, wall_s = after.cpu_s - before.cpu_s, ended - began
                 rounds["worker"].append((cpu_s, wall_s))
                 threads.append({name: used - before.threads.get(name, 0.0) for name, used in after.threads.items()})
                 resident = max(resident, after.resident)

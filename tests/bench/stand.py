@@ -31,6 +31,8 @@ from tests.harness.kafka import KafkaBroker
 TICK = os.sysconf("SC_CLK_TCK")
 LOAD_TIMEOUT_S = 300.0
 STALL_S = 120.0
+QUIET_S = 3.0
+"""So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
 
 @dataclass(frozen=True)
@@ -250,29 +252,36 @@ class Worker:
         """Return how many records have found their end in the store."""
         return int(self.client.query("SELECT sum(read) FROM outcomes").first_row[0] or 0)
 
-    def finish(self, count: int, say: Callable[[str], None]) -> None:
-        """Wait until `count` records are stored and everything that follows from them is published and stored."""
+    def finish(self, count: int, say: Callable[[str], None]) -> tuple[Usage, float]:
+        """
+        Wait until `count` records are stored and everything that follows from them is published and stored.
+
+        Returns:
+            What was used up to the moment after which it was all quiet, and that moment (monotonic clock).
+        """
         moved, before, told = time.monotonic(), -1, 0.0
+        done: tuple[Usage, float] | None = None
         while True:
-            stored = self.stored()
-            if stored >= count:
-                state = self.state()
-                if state is not None and state.idle:
-                    break
-            now = time.monotonic()
+            stored, now = self.stored(), time.monotonic()
+            usage = self.usage()
+            state = self.state() if stored >= count else None
+            if state is None or not state.idle:
+                done = None
+            elif done is None:
+                done = usage, now
+            elif now - done[1] > QUIET_S:
+                break
             if stored != before:
                 moved, before = now, stored
             if now - moved > STALL_S:
-                raise RuntimeError(
-                    f"nothing was stored for {STALL_S:.0f} s, {stored:,} records are:\n{self.child.tail()}"
-                )
-            if now - told > 5:
+                raise RuntimeError(f"nothing was stored for {STALL_S:.0f} s, {stored:,} records are:\n{self.child.tail()}")
+            if now - told > 5 and done is None:
                 told = now
                 say(f"{stored:,} of {count:,} stored")
-            self.usage()
             time.sleep(0.1)
         if stored != count:
             raise RuntimeError(f"{stored:,} records are stored, {count:,} were sent")
+        return done
 
 
 def _ticks(stat: Path) -> float:
