@@ -43,7 +43,7 @@ lock: $(PYTHON) ## Refresh the locks from pyproject.toml (UPGRADE=1: newest vers
 	$(UV) -c requirements-dev.lock -o requirements.lock
 
 schemas: $(PYTHON) ## Write schemas/ anew from the types and check that they stay compatible
-	$(PYTHON) -m streams schemas write
+	$(PYTHON) -m streams schemas generate
 	$(PYTHON) -m streams schemas check
 
 bench: $(PYTHON) ## Measure the whole job beside bare readers (ARGS="--broker kafka"; see docs/BENCHMARKS.md)
