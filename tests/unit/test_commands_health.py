@@ -1,0 +1,172 @@
+"""`cx status` and `cx doctor`: what they ask, what they say, and how they end."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import main
+from streams.commands import health
+from streams.engine.topics import TopicsError
+from streams.kpis.catalogue import Catalogue
+from streams.local.observe import WorkerState
+from streams.storage.connection import UnreachableError
+from streams.storage.migrations import MigrationError
+
+IDLE = WorkerState(
+    {"read": 1234, "counted": 1200, "duplicate": 30, "late": 3, "bad": 1},
+    {"web": 1234},
+    {"cx.touchpoints.web": 0, "cx.blocks": 0},
+    watermarks={"web": 1_767_225_600.0},
+)
+
+
+@pytest.fixture
+def cx(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return run
+
+
+def test_status_shows_outcomes_lag_and_watermarks(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(health, "worker_state", lambda port, host: asked.append((host, port)) or IDLE)
+    monkeypatch.setenv("CX_METRICS_PORT", "9999")
+    result = cx("status")
+    assert result.exit_code == 0
+    assert asked == [("127.0.0.1", 9999)]
+    assert "read 1,234, counted 1,200, duplicate 30, late 3, bad 1" in result.output
+    assert "2026-01-01 00:00:00" in result.output
+    assert "cx.blocks" in result.output
+    assert result.output.startswith("worker at 127.0.0.1:9999: idle")
+
+
+def test_status_of_several_workers_one_of_them_away(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "worker_state", lambda port, host: IDLE if host == "a" else None)
+    result = cx("status", "--at", "a:1", "--at", "b:2")
+    assert result.exit_code == 1
+    assert "no worker answers at http://b:2/metrics" in result.stderr
+    told = json.loads(cx("status", "--at", "a:1", "--at", "b:2", "--json").output)
+    assert told["ok"] is False
+    assert told["workers"]["a:1"]["outcomes"]["counted"] == 1200
+    assert told["workers"]["b:2"] is None
+
+
+def test_a_stopped_partition_is_not_right(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(stopped=("web/1",)))
+    result = cx("status")
+    assert result.exit_code == 1
+    assert "web/1 is stopped" in result.stderr
+
+
+def test_status_wants_host_and_port(cx) -> None:
+    assert cx("status", "--at", "worker").exit_code == 2
+
+
+class _Client:
+    server_version = "26.7"
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def installation(monkeypatch: pytest.MonkeyPatch):
+    """Everything right; a test breaks one thing."""
+    catalogue = Catalogue.load()
+
+    class Installation:
+        def __init__(self) -> None:
+            self.kpis = {kpi.id: kpi.definition_id for kpi in catalogue}
+            self.touchpoints = set(health.load_touchpoints())
+
+        def rows(self, sql):
+            return list(self.kpis.items()) if "kpis" in sql else [(one,) for one in self.touchpoints]
+
+    right = Installation()
+    monkeypatch.setattr(health, "check_topics", lambda *_args, **_options: [])
+    monkeypatch.setattr(health, "worker_state", lambda *_: IDLE)
+    monkeypatch.setattr(health, "connect", lambda *_args, **_kwargs: _Client())
+    monkeypatch.setattr(health, "pending", lambda *_: [])
+    monkeypatch.setattr(health._Doctor, "_rows", right.rows)
+    return right
+
+
+def findings(result: Result) -> dict[str, tuple[str, str]]:
+    return {one["what"]: (one["verdict"], one["text"]) for one in json.loads(result.stdout)["findings"]}
+
+
+def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypatch, tmp_path) -> None:
+    (tmp_path / "cx.toml").write_text('kafka = "broker:9092"\n')
+    monkeypatch.setenv("CX_PARTITIONS", "8")
+    result = cx("doctor")
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "kafka broker:9092 cx.toml, line 1" in lines
+    assert "partitions 8 environment variable CX_PARTITIONS" in lines
+    assert "epoch 0 default" in lines
+    assert not any(line.startswith("WRONG") for line in lines)
+    told = json.loads(cx("doctor", "--json").output)
+    assert told["settings"]["partitions"] == {"value": 8, "from": "environment variable CX_PARTITIONS"}
+    assert {verdict for verdict, _ in findings(cx("doctor", "--json")).values()} == {"right"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "what", "says"),
+    [
+        ("broker", "kafka", "no broker answers"),
+        ("topic", "kafka", "cx.blocks is missing"),
+        ("clickhouse", "clickhouse", "cannot connect"),
+        ("pending", "migrations", "0003_kpi_views.sql; run `cx migrate`"),
+        ("changed", "migrations", "was changed after it was applied"),
+        ("kpi", "stored catalogue", "defined otherwise: csat; run `cx migrate`"),
+        ("kpi missing", "stored catalogue", "missing: csat; run `cx migrate`"),
+        ("touchpoint", "stored touchpoints", "1 are missing"),
+        ("catalogue", "catalogue", "no such file"),
+        ("stopped", "worker", "web/1 stopped"),
+    ],
+)
+def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch, broken, what, says) -> None:
+    def fail(error):
+        def raising(*_args, **_kwargs):
+            raise error
+
+        return raising
+
+    match broken:
+        case "broker":
+            monkeypatch.setattr(health, "check_topics", fail(TopicsError("no broker answers at x")))
+        case "topic":
+            monkeypatch.setattr(health, "check_topics", lambda *_args, **_options: ["cx.blocks is missing"])
+        case "clickhouse":
+            monkeypatch.setattr(health, "connect", fail(UnreachableError("cannot connect to x")))
+        case "pending":
+            monkeypatch.setattr(health, "pending", lambda *_: ["0003_kpi_views.sql"])
+        case "changed":
+            monkeypatch.setattr(health, "pending", fail(MigrationError("0001 was changed after it was applied")))
+        case "kpi":
+            installation.kpis = {**installation.kpis, "csat": "csat@old"}
+        case "kpi missing":
+            installation.kpis = {kpi: text for kpi, text in installation.kpis.items() if kpi != "csat"}
+        case "touchpoint":
+            installation.touchpoints = set(sorted(installation.touchpoints)[1:])
+        case "catalogue":
+            monkeypatch.setenv("CX_KPIS_PATH", "nowhere")
+        case "stopped":
+            monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(stopped=("web/1",)))
+    result = cx("doctor", "--json")
+    assert result.exit_code == 1
+    verdict, text = findings(result)[what]
+    assert verdict == "wrong"
+    assert says in text
+    assert sum(verdict == "wrong" for verdict, _ in findings(result).values()) == 1
+
+
+def test_no_worker_is_no_error(cx, installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "worker_state", lambda *_: None)
+    result = cx("doctor", "--json")
+    assert result.exit_code == 0
+    assert findings(result)["worker"][0] == "unknown"
