@@ -54,7 +54,7 @@ class _Stopped(Exception):  # noqa: N818
 @click.option("--window", default="5m", show_default=True, help="Window of the KPIs on the screen.")
 @click.option("--until-done", is_flag=True, help="With --replay: stop when all is stored and verified.")
 @click.option("--json", "as_json", is_flag=True, help="With --until-done: print one JSON object, nothing else.")
-def up(  # noqa: PLR0917
+def up(
     data_set: str | None,
     path: Path | None,
     speed: Any,
@@ -62,7 +62,7 @@ def up(  # noqa: PLR0917
     repeat: int,
     no_simulate: bool,
     rate: float,
-    rhythm: bool,  # noqa: FBT001
+    rhythm: bool,
     seed: int,
     incident: tuple[str, ...],
     data_dir: Path | None,
@@ -164,7 +164,7 @@ def _print_result(console: Console, result: dict[str, Any]) -> None:
             continue
         labels = ",".join(f"{key}={value}" for key, value in row["labels"].items()) or "all"
         stat = f" {row['stat']}" if row["stat"] else ""
-        value = "no data" if row["value"] is None else f"{row['value']:.4g}"
+        value = "no data" if row["value"] is None else f"{row['value']:,.2f}".rstrip("0").rstrip(".")
         console.print(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})", highlight=False)
     differences = result["verify"]["differences"]
     checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())

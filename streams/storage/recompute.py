@@ -171,16 +171,20 @@ def _keys(grouping: tuple[str, ...]) -> str:
 
 
 def _latest(ids: Iterable[str]) -> str:
-    """Write the query for the newest closed row of each series, window and stat, and its KPI's newest time."""
+    """
+    Write the query for the newest row of each series, window and stat, and its KPI's newest time.
+
+    Of windows that move only closed rows count; since the beginning, an open row holds all that was counted so far.
+    """
     length = "transform(right(window, 1), ['m', 'h', 'd'], [60, 3600, 86400], 0)"
     return f"""
-        SELECT *, newest_row.1 AS at, max(newest_row.1) OVER (PARTITION BY kpi) AS newest_at
+        SELECT *, newest_row.1 AS at, max(newest_row.1) OVER (PARTITION BY kpi, window = '{TOTAL}') AS newest_at
         FROM (
             SELECT kpi, {KEY} AS key, window, stat,
                 if(window = '{TOTAL}', 0, {length} * toUInt32OrZero(substring(window, 1, length(window) - 1)))
                     AS length_s,
                 argMax((at, value, n, lo, hi, definition), (at, revision)) AS newest_row
-            FROM kpi_values WHERE kpi IN ({_listed(ids)}) AND maturity = 'closed'
+            FROM kpi_values WHERE kpi IN ({_listed(ids)}) AND (maturity = 'closed' OR window = '{TOTAL}')
             GROUP BY kpi, key, window, stat
         )"""
 
