@@ -6,6 +6,7 @@ Everything is on loopback, on free ports, in one folder; what stops last started
 
 import fcntl
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -100,6 +101,8 @@ class EmbeddedRun:
             self._take_over()
         (self.data_dir / "unfinished").touch()
         environment = self.environment()
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+        (self.data_dir / "environment").write_text("".join(lines))
         self.worker = Child("worker", ["worker"], environment, self.data_dir / "logs" / "worker.log")
         self.worker.start()
         wait_until(lambda: self.state() is not None, "the worker", START_TIMEOUT_S, [self.worker])
@@ -121,7 +124,7 @@ class EmbeddedRun:
         if not self._keep:
             for name in _OURS:
                 shutil.rmtree(self.data_dir / name, ignore_errors=True)
-            for name in ("epoch", "partitions", "unfinished"):
+            for name in ("environment", "epoch", "partitions", "unfinished"):
                 (self.data_dir / name).unlink(missing_ok=True)
         self._check_partitions()
 
@@ -209,6 +212,7 @@ class EmbeddedRun:
             ("clickhouse", clickhouse),
             ("metrics", f"http://127.0.0.1:{self.metrics_port}/metrics"),
             ("logs", str(self.data_dir / "logs")),
+            ("other cx", f". {self.data_dir / 'environment'}"),
         ]
 
     def watch(self) -> None:
