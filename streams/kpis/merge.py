@@ -43,6 +43,7 @@ Maturity: TypeAlias = Literal["open", "closed"]
 SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
 
+_BEHIND_S = 300.0  # event time this far behind the clock is history
 _CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
 _VALUES_PER_S = 4_000  # open rows per second; publishing all that moves every second would cost more than all the rest
 _STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
@@ -322,8 +323,10 @@ class MergeState:
     def _is_open_due(self, now: float) -> bool:
         if self._opened_at is None:
             return True
-        catching_up = self._open_every_s * _CATCHING_UP if self.watermarks.catching_up else 0.0
-        return now >= self._opened_at + max(self._open_pause_s, catching_up)
+        reached = self.watermarks.value
+        # Under load a source is behind for moments, which nobody shall wait for.
+        behind = self.watermarks.catching_up and (reached is None or now - reached > _BEHIND_S)
+        return now >= self._opened_at + max(self._open_pause_s, self._open_every_s * _CATCHING_UP if behind else 0.0)
 
     def _steps(self, target: int) -> range:
         """Return the minutes to close one after the other, the last being `target`."""
