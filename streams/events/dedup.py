@@ -56,8 +56,8 @@ class SeenIds:
         """Return those of `ids` that were seen."""
         return self._ids & ids
 
-    def add(self, segment: Segment) -> list[Segment]:
-        """Remember a segment; return the segments that had to be forgotten for it."""
+    def add(self, segment: Segment, now: float) -> list[Segment]:
+        """Remember a segment at `now` (Unix s); return the segments that had to be forgotten for it."""
         self._ids.update(segment.split())
         self._segments.append(segment)
         self.total += len(segment)
@@ -67,6 +67,7 @@ class SeenIds:
             self._ids.difference_update(oldest.split())
             self.total -= len(oldest)
             if len(oldest):
-                self.horizon = max(self.horizon, oldest.newest)
+                # One device whose clock runs ahead must not make everybody else late.
+                self.horizon = max(self.horizon, min(oldest.newest, now))
             forgotten.append(oldest)
         return forgotten

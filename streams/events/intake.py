@@ -112,6 +112,7 @@ class _Open:
         self.read = 0
         self.duplicate = 0
         self.newest = head.newest
+        self.latest = _NEVER
         self.ids: list[bytes] = []
         self.own: set[bytes] = set()
         self.counted: list[Envelope] = []
@@ -119,6 +120,13 @@ class _Open:
         self.offsets: list[int] = []
         self.late_offsets: list[int] = []
         self.bad: list[BadRecord] = []
+
+    def note(self, at: float) -> None:
+        """Take note of the time of an accepted event (Unix s)."""
+        self.latest = max(self.latest, at)
+        # A device whose clock runs ahead must not close minutes that are still filling.
+        self.newest = max(self.newest, min(at, self.now))
+
 
 
 class Intake:
@@ -226,7 +234,7 @@ class Intake:
         for place in [*self._odd(current, ids, times), len(events)]:
             if start < place:
                 run = slice(start, place)
-                current.newest = max(current.newest, min(_unix(max(times[run])), current.now))
+                current.note(_unix(max(times[run])))
                 current.ids += ids[run]
                 current.own.update(ids[run])
                 current.counted += events[run]
@@ -267,8 +275,7 @@ class Intake:
             current.late_offsets.append(offset)
         else:
             current.counted.append(event)
-        # A device whose clock runs ahead must not close minutes that are still filling.
-        current.newest = max(current.newest, min(at, current.now))
+        current.note(at)
 
     def close(self) -> Outcome | None:
         """Close the range under construction; None if it has no records, or must still wait for its restored edge."""
@@ -285,12 +292,12 @@ class Intake:
             raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
         deletable, self._forgotten = self._forgotten, []
         ids = b"".join(current.ids)
-        self._forget_by(Segment(first, last, ids, current.newest))
+        self._forget_by(Segment(first, last, ids, current.latest), current.now)
         before = current.before
         self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
-            FrozenRange(self.source, first, last, current.now, before, self._head, ids, current.newest),
+            FrozenRange(self.source, first, last, current.now, before, self._head, ids, current.latest),
             tally,
             current.counted,
             current.payloads,
@@ -323,10 +330,10 @@ class Intake:
         self._pending = None
 
     def _remember(self, frozen: FrozenRange) -> None:
-        self._forget_by(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest))
+        self._forget_by(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest), frozen.now)
 
-    def _forget_by(self, segment: Segment) -> None:
-        self._forgotten += [f"{self.source}|{old.first:020d}".encode() for old in self._seen.add(segment)]
+    def _forget_by(self, segment: Segment, now: float) -> None:
+        self._forgotten += [f"{self.source}|{old.first:020d}".encode() for old in self._seen.add(segment, now)]
 
 
 def _unix(at: datetime) -> float:

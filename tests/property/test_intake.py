@@ -91,6 +91,21 @@ def test_a_forgotten_id_is_late_and_never_counted_again():
     assert (tally.late, tally.duplicate, tally.counted) == (1, 1, 0)
 
 
+def test_an_event_from_a_fast_clock_is_not_counted_again_once_its_time_has_come():
+    """Its id is forgotten when the clock has passed its time: then it is behind the horizon, like all others."""
+    intake = make(retention_s=1e9, dedup_ids=2)
+    ahead = record(0, NOON + timedelta(minutes=9))
+    intake.add([ahead], [0], NOW)
+    close(intake)
+    for number in range(1, 5):
+        intake.add([record(number, NOON + timedelta(minutes=10 + number))], [number], NOW + 900)
+        close(intake)
+
+    intake.add([ahead], [5], NOW + 900)
+
+    assert (close(intake).tally.late, intake.head.tally.counted) == (1, 5)
+
+
 def test_forgetting_returns_the_changelog_keys_to_delete():
     """What leaves the memory leaves the changelog too, one range later: until then it may have to be repeated."""
     intake = make(dedup_ids=2)
@@ -107,7 +122,7 @@ def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
     seen = SeenIds(2)
     ids = b"".join(digest(str(i)) for i in range(5))
 
-    assert seen.add(Segment(0, 4, ids, 1.0)) == []
+    assert seen.add(Segment(0, 4, ids, 1.0), 2.0) == []
     assert all(digest(str(i)) in seen for i in range(5))
 
 
