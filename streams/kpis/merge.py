@@ -168,7 +168,8 @@ class MergeState:
         mean that a series changed its aggregator. After any of these the state must be thrown away and restored.
         """
         self._offset = max(self._offset, offset)
-        if partial.first <= partial.last:
+        active = partial.first <= partial.last
+        if active:
             applied = self._applied.get(partial.source, -1)
             if partial.last <= applied:
                 self.repeats += 1
@@ -182,7 +183,7 @@ class MergeState:
             for minute in sorted(partial.deltas, reverse=True):  # the newest first: open windows move on once
                 self._add(minute, partial.deltas[minute], offset)
             self._applied[partial.source] = partial.last
-        self.watermarks.report(partial.source, partial.watermark, partial.caught_up)
+        self.watermarks.report(partial.source, partial.watermark, partial.caught_up, active=active)
         return True
 
     def dirty_records(self) -> list[Record]:

@@ -25,8 +25,8 @@ class Watermarks:
     | source | holds the watermark |
     |---|---|
     | not caught up | at its own watermark, however long it is silent |
-    | caught up, heard of within `idle_s` | at its own watermark |
-    | caught up, silent for `idle_s` | not at all |
+    | caught up, had something new within `idle_s` | at its own watermark |
+    | caught up, nothing new for `idle_s` | not at all |
     | expected, never heard of | where it is, for `grace_s` after the start |
 
     When all are silent, event time goes on as fast as `now` from where the newest source stopped: a quiet night closes
@@ -49,13 +49,19 @@ class Watermarks:
         """Tell whether a source still reads what has waited."""
         return not all(report.caught_up for report in self.sources.values())
 
-    def report(self, source: str, watermark: float | None, caught_up: bool) -> None:
-        """Take note of what a source says; an older watermark than before changes nothing."""
+    def report(self, source: str, watermark: float | None, caught_up: bool, *, active: bool = False) -> None:
+        """
+        Take note of what a source says; an older watermark than before changes nothing.
+
+        A source without events repeats itself. That is no news of it, unless it was `active`: sent records.
+        """
         known = self.sources.get(source)
         if known is not None and known.watermark is not None:
             watermark = known.watermark if watermark is None else max(watermark, known.watermark)
-        self.sources[source] = Report(watermark, caught_up)
-        self._news.add(source)
+        report = Report(watermark, caught_up)
+        if active or report != known:
+            self._news.add(source)
+        self.sources[source] = report
 
     def restore(self, value: float | None, sources: dict[str, Report]) -> None:
         """Take over what was saved; the silence of sources is measured anew."""

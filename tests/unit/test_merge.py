@@ -272,6 +272,19 @@ def test_the_slowest_source_holds_the_watermark_until_it_is_idle() -> None:
     assert marks.advance(11) == 1100, "never back"
 
 
+def test_a_source_that_repeats_itself_is_idle() -> None:
+    """A quiet partition says every two seconds where it stands; that must not hold back all the others."""
+    marks = watermarks()
+    marks.report("app/0", 900, True)
+    for now in range(0, 12, 2):
+        marks.report("web/0", 1000 + now, True, active=True)
+        marks.report("app/0", 900, True)
+        assert marks.advance(now) == (900 if now < 10 else 1010)
+    marks.report("app/0", 900, True, active=True)
+    marks.report("web/0", 1100, True, active=True)
+    assert marks.advance(12) == 1010, "records that make its time no newer end its silence as well"
+
+
 def test_a_source_that_is_behind_holds_however_long_it_is_silent() -> None:
     marks = watermarks()
     marks.report("web/0", 1000, True)
