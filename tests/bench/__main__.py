@@ -111,9 +111,8 @@ def _stages(port: int) -> str:
         if sample.name == "cx_stage_seconds_sum"
     }
     counts = "  ".join(f"{name} {count:,.0f}" for name, count in rows.items())
-    return (
-        f"{ranges:,.0f} ranges, {series:,.0f} series, rows stored: {counts}\nwall clock by stage: "
-        + "  ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    return f"{ranges:,.0f} ranges, {series:,.0f} series, rows stored: {counts}\nwall clock by stage: " + "  ".join(
+        f"{name} {value:.2f} s" for name, value in seconds.items()
     )
 
 

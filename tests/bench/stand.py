@@ -274,7 +274,9 @@ class Worker:
             if stored != before:
                 moved, before = now, stored
             if now - moved > STALL_S:
-                raise RuntimeError(f"nothing was stored for {STALL_S:.0f} s, {stored:,} records are:\n{self.child.tail()}")
+                raise RuntimeError(
+                    f"nothing was stored for {STALL_S:.0f} s, {stored:,} records are:\n{self.child.tail()}"
+                )
             if now - told > 5 and done is None:
                 told = now
                 say(f"{stored:,} of {count:,} stored")
