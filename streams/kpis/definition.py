@@ -20,7 +20,7 @@ UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
     "count": ("count",),
     "sum": MEASURES,
     "ratio": ("percent", "fraction"),
-    "mean": (*MEASURES, "percent"),
+    "mean": (*MEASURES, "percent", "points"),
     "nps": ("points",),
     "quantile": MEASURES,
 }

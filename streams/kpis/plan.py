@@ -20,10 +20,10 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from streams.events.types import Event
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import Expression
-from streams.kpis.fields import Field, Kind, fields_of
+from streams.kpis.fields import Field, fields_of
 from streams.kpis.series import series_key
 from streams.kpis.sketch import bin_of
-from streams.kpis.tree import Among, Compare, Missing, Node, children, names_in
+from streams.kpis.tree import Among, Compare, Missing, Name, Node, children, names_in
 from streams.kpis.writing import PYTHON_NAMES
 
 LabelValue: TypeAlias = str | int | bool | None
@@ -136,7 +136,7 @@ def label_text(value: LabelValue) -> str:
 
 
 def _leaves(node: Node) -> Iterable[Node]:
-    """Give the comparisons a condition is made of."""
+    """Give the comparisons in a tree."""
     if isinstance(node, Compare | Among | Missing):
         yield node
     else:
@@ -147,6 +147,17 @@ def _leaves(node: Node) -> Iterable[Node]:
 def _few(node: Node) -> bool:
     """Tell whether a tree reads only fields with few possible values."""
     return all(f.bounded for f in names_in(node))
+
+
+def _decided(node: Node) -> bool:
+    """Tell whether fields with few possible values, and comparisons on the others, say what a value is."""
+    match node:
+        case Compare() | Among() | Missing():
+            return True
+        case Name(read):
+            return read.bounded
+        case _:
+            return all(map(_decided, children(node)))
 
 
 @dataclass(frozen=True)
@@ -223,11 +234,10 @@ class Plan:
 
     def _from_facts(self, expression: Expression) -> Callable[[Facts], Any]:
         """Compile an expression to be evaluated on facts; comparisons on other fields become facts themselves."""
-        if expression.kind is Kind.BOOL:
-            for leaf in _leaves(expression.tree):
-                if not _few(leaf) and leaf not in self._known:
-                    self._known[leaf] = f"k[{len(self._sources)}]"
-                    self._sources.append(Expression("", leaf).to_python(self._source))
+        for leaf in _leaves(expression.tree):
+            if not _few(leaf) and leaf not in self._known:
+                self._known[leaf] = f"k[{len(self._sources)}]"
+                self._sources.append(Expression("", leaf).to_python(self._source))
         code = f"lambda k: {expression.to_python(self._fact, self._known)}"
         return eval(code, dict(PYTHON_NAMES))  # type: ignore[no-any-return]  # noqa: S307 - written from a checked tree
 
@@ -254,7 +264,7 @@ class Plan:
         if kpi.aggregator == "nps":
             rating = self._from_facts(value)
             return lambda k: _nps(kpi.id, rating(k))
-        if _few(value.tree):
+        if _decided(value.tree):
             of_facts = self._from_facts(value)
             return lambda k: _measured(kpi, of_facts(k))
         channel = Channel(value, kpi.scale, kpi.limit, kpi.aggregator)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.events.families import awareness, contact, digital, feedback, fulfilment, store
+from streams.events.families import agent, awareness, contact, digital, feedback, fulfilment, inferred, loop, store
 from streams.events.types import Event, new_event
 from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.catalogue import Catalogue
@@ -77,6 +77,26 @@ def some_event(r: random.Random, number: int) -> Event:
         ),
         lambda: digital.PerfSampled(duration_ms=r.choice([1.0, 100.0, 101.0, 400.0, 500.0]), failed=r.random() < 0.2),
         lambda: fulfilment.OrderDelivered(late=r.random() < 0.3, condition=maybe("intact", "damaged")),
+        lambda: digital.SessionEnded(
+            duration_s=wait, views=maybe(0, 1, 2), engaged=maybe(True, False), bounced=maybe(True, False),
+            converted=maybe(True, False), errors=maybe(0, 2), device=maybe("phone"),
+        ),
+        lambda: digital.ClickFrustrated(kind=r.choice(["rage", "dead", "error"]), page=maybe("p")),
+        lambda: agent.AgentStateChanged(
+            state="idle", previous=maybe("busy", "idle", "break"), duration_s=maybe(wait, 0.05)
+        ),
+        lambda: agent.AgentEvaluationScored(quality=r.choice([0.0, 99.95]), critical_failed=maybe(True, False)),
+        lambda: inferred.SentimentScored(
+            polarity=r.choice([-1.0, -0.05, 0.0, 0.05, 0.051]), label=maybe("positive", "neutral", "negative"),
+            start=maybe(-0.5, 0.25), end=maybe(0.3),
+        ),
+        lambda: feedback.KanoAnswered(
+            feature="f", functional=r.choice(["like", "neutral", "dislike"]),
+            dysfunctional=r.choice(["like", "neutral", "dislike"]),
+        ),
+        lambda: loop.CaseOpened(case_id="k", reason=maybe("late")),
+        lambda: loop.CaseClosed(case_id="k", duration_s=maybe(wait), outcome=maybe("lost")),
+        lambda: store.StoreVisitorEntered(people=maybe(0, 1, 4)),
         lambda: store.StoreQueueServed(wait_s=wait, queue=maybe("till")),
         lambda: store.StoreQueueObserved(wait_s=wait),
         lambda: store.StoreQueueLeft(wait_s=maybe(1.0, 3.0), reason=maybe("abandoned", "closed")),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from streams.events.families.contact import ContactQueueLeft
-from streams.events.families.digital import OrderPlaced
+from streams.events.families.digital import OrderPlaced, PerfSampled
 from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
 from streams.events.types import Data, Event, new_event
 from streams.kpis.catalogue import Catalogue
@@ -183,3 +183,23 @@ def test_orders_without_an_amount_are_orders_and_no_revenue() -> None:
     assert deltas["orders"] == [3]
     assert shown("revenue", placed).value == 4.0
     assert shown("revenue", placed).n == 2
+
+
+def loads(satisfied: int, tolerating: int, frustrated: int, failed: int = 0) -> list[Data]:
+    """Page loads at the edges of T = 500 ms and 4 T; failed ones are as fast as the best."""
+    times = [(500.0, satisfied), (500.1, tolerating - 1), (2000.0, 1), (2000.1, frustrated)]
+    made: list[Data] = [PerfSampled(duration_ms=ms) for ms, count in times for _ in range(count)]
+    return made + [PerfSampled(duration_ms=10.0, failed=True) for _ in range(failed)]
+
+
+def test_apdex() -> None:
+    """60 satisfied, 30 tolerating, 10 frustrated: 0.75."""
+    got = shown("apdex", loads(60, 30, 10))
+    assert got.value == 0.75
+    assert got.n == 100
+
+
+def test_apdex_of_failed_requests() -> None:
+    """A request that fails at once has satisfied nobody."""
+    assert shown("apdex", loads(60, 30, 0, failed=10)).value == 0.75
+    assert shown("request_failure", loads(60, 30, 0, failed=10)).value == 10.0
