@@ -64,7 +64,7 @@ def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> fl
 @click.option("--repeat", default=1, show_default=True, help="Send everything so many times.")
 @click.option("--rebase", is_flag=True, help="Move times so that the last event is now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def replay(  # noqa: PLR0917
+def replay(
     name: str, path: Path, speed: Any, shuffle_s: float, seed: int, repeat: int, *, rebase: bool, as_json: bool
 ) -> None:
     """Produce the events of a data set, in event-time order.
@@ -140,7 +140,7 @@ def replay(  # noqa: PLR0917
 @click.option("--late-rate", default=0.0, help="Share of records that come late.")
 @click.option("--flat", is_flag=True, help="Without daily and weekly rhythm.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as one JSON object.")
-def simulate(  # noqa: PLR0917
+def simulate(
     rate: float,
     seed: int,
     start: datetime | None,

@@ -128,7 +128,6 @@ class _Open:
         self.newest = max(self.newest, min(at, self.now))
 
 
-
 class Intake:
     """The state machine of one source partition (see the module's text)."""
 

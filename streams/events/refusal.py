@@ -271,7 +271,7 @@ def expectation(info: FieldInfo) -> str:
     return said + (" or null" if info.nullable else "")
 
 
-def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, message: str) -> Refusal:  # noqa: PLR0917
+def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, message: str) -> Refusal:
     return Refusal(index, reason, path, got[:200], expected, message)
 
 

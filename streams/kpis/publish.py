@@ -12,6 +12,7 @@ from streams.kpis.intervals import measure
 from streams.kpis.merge import Maturity, MinuteRow, ValueRow
 from streams.kpis.series import parse_series
 
+
 class PublishedMinute(msgspec.Struct, frozen=True):
     """The accumulator of a series in one minute; the minute is the sum over its parts, newest revision of each."""
 

@@ -73,7 +73,9 @@ class Rhythm:
     def __init__(self, *, flat: bool = False, holidays: Collection[date] = ()) -> None:
         self.flat = flat
         self._holidays = frozenset(holidays)
-        self._mean = {channel: sum(_HOURS[channel]) * sum(_DAYS[channel]) / (24 * 7) for channel in CHANNELS}
+        self._mean: dict[str, float] = {
+            channel: sum(_HOURS[channel]) * sum(_DAYS[channel]) / (24 * 7) for channel in CHANNELS
+        }
         self._factor = lru_cache(maxsize=4096)(self._compute)
 
     def factor(self, at: float, channel: str) -> float:

@@ -198,7 +198,7 @@ class _Run:
             )
             GROUP BY kpi, key, minute"""
 
-    def _differs(self, check: str, kpi: str, key: str, when: str, streamed: str, found: str) -> None:  # noqa: PLR0917
+    def _differs(self, check: str, kpi: str, key: str, when: str, streamed: str, found: str) -> None:
         _, labels = parse_series(f"{kpi}{SEPARATOR}{key}" if key else kpi)
         self._report.differences.append(Difference(check, kpi, dict(labels), when, streamed, found))
 
