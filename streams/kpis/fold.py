@@ -124,7 +124,7 @@ class Folder:
         """Add what was measured: counts in bins, or number, sum and squares."""
         for number, (channel, column) in enumerate(zip(plan.channels, columns, strict=True)):
             gathered: defaultdict[int, list[int]] = defaultdict(list)
-            for offset in range(plan.width):
+            for offset in plan.offsets[number]:
                 for place, value in zip(places[offset :: plan.width], column, strict=True):
                     if value is not None:
                         gathered[place].append(value)

@@ -177,6 +177,7 @@ class Plan:
         scan: Gives for a list of events the rows they go to, `width` for each, and the values of each channel.
         scan_apart: The same for events of several minutes: gives places, from rows and each event's minute.
         channels: The values gathered.
+        offsets: Which of an event's rows take the values of each channel.
     """
 
     event_type: str
@@ -184,6 +185,7 @@ class Plan:
     table: Table
     width: int = 1
     channels: list[Channel] = field(default_factory=list)
+    offsets: list[list[int]] = field(init=False)
     scan: Callable[[Sequence[Event]], tuple[list[int], Columns]] = field(init=False)
     scan_apart: Callable[[Sequence[Event], list[int]], tuple[list[int], Columns]] = field(init=False)
 
@@ -192,6 +194,7 @@ class Plan:
         self._facts: dict[str, int] = {}
         self._sources: list[str] = []
         self._known: dict[Node, str] = {}
+        self._gathering: list[set[tuple[str, ...]]] = []
         self._fact("synthetic")
         groupings = sorted({grouping for kpi in self.kpis for grouping in kpi.groupings})
         for name in sorted({name for grouping in groupings for name in grouping}):
@@ -204,6 +207,8 @@ class Plan:
         self._classes = [Lookup(self.table, self._labelled(grouping)) for grouping in self._open]
         self._effects = Lookup(self.table, self._look)
         self.width = 1 + len(self._open)
+        places = {grouping: 1 + n for n, grouping in enumerate(self._open)}
+        self.offsets = [sorted({places.get(g, 0) for g in groupings}) for groupings in self._gathering]
         self._compile()
 
     def forget(self) -> None:
@@ -270,7 +275,10 @@ class Plan:
         channel = Channel(value, kpi.scale, kpi.limit, kpi.aggregator)
         if channel not in self.channels:
             self.channels.append(channel)
-        gather = Effect(kpi.id, "gather", (self.channels.index(channel),))
+            self._gathering.append(set())
+        number = self.channels.index(channel)
+        self._gathering[number].update(kpi.groupings)
+        gather = Effect(kpi.id, "gather", (number,))
         return lambda _: gather
 
     def _look(self, facts: Facts) -> Any:
