@@ -68,6 +68,8 @@ def kpis_list(*, as_json: bool) -> None:
 @click.argument("kpi_id")
 def kpis_show(kpi_id: str) -> None:
     """Show one definition."""
+    from streams.kpis.docs import alert_text  # noqa: PLC0415
+
     try:
         kpi = _catalogue()[kpi_id]
     except KeyError as exc:
@@ -84,6 +86,7 @@ def kpis_show(kpi_id: str) -> None:
         ("events", ", ".join(sorted(kpi.event_types))),
         ("groupings", "; ".join(" × ".join(group) or "overall" for group in kpi.groupings)),
         ("shown from", f"n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"),
+        ("alert", alert_text(kpi)),
         ("params", ", ".join(f"{key} = {value}" for key, value in kpi.params.items()) or "none"),
     ):
         click.echo(f"  {label:11} {value}")

@@ -6,6 +6,7 @@ are reported together. Anyone adds a KPI by writing one block into a file of the
 """
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from typing import Final, get_args
 
 from streams.events.types import EVENT_TYPES
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of
-from streams.kpis.definition import UNITS, Aggregator, Class, Direction, Gates, Kpi, Maturity, Selector
+from streams.kpis.definition import UNITS, Aggregator, Alert, Class, Direction, Gates, Kpi, Maturity, Method, Selector
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.sketch import probability_steps
 from streams.kpis.tree import Param, names_in
+from streams.kpis.windows import WINDOWS, window_minutes
 
 __all__ = ["Catalogue", "CatalogueError", "Kpi"]
 
@@ -29,9 +31,13 @@ _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
     "groupings", "of",
 )  # fmt: skip
-_ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params")
+_ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params", "alert")
 _VALUED: Final = ("sum", "mean", "nps", "quantile")
 _QUANTISED: Final = ("sum", "mean", "quantile")
+# What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
+_UNTARGETED: Final = ("seasonal", "absence")
+_BERNOULLI: Final = ("ztest", "cusum", "burn")
+_BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,7 @@ def _kpi(block: Block) -> Kpi:
         maturity=maturity,
         scale=_scale(block, aggregator),
         quantiles=_quantiles(block, aggregator),
+        alert=_alert(block, aggregator, unit),
         params=MappingProxyType(params),
     )
 
@@ -293,3 +300,29 @@ def _quantiles(block: Block, aggregator: Aggregator) -> tuple[float, ...]:
         except (TypeError, ValueError) as error:
             block.problem("quantiles", str(error))
     return tuple(given)
+
+
+def _alert(block: Block, aggregator: Aggregator, unit: str) -> Alert | None:
+    """Read the alert a KPI comes with."""
+    given = block.block("alert")
+    if given is None:
+        return None
+    method: Method = given.choice("method", get_args(Method), "floor")
+    needed = () if method in _UNTARGETED else ("target",)
+    given.expect(("method", *needed, "window"), ("for",))
+    if method in _BERNOULLI and aggregator != "ratio":
+        given.problem("method", f"{method} judges hits among trials: it is for a ratio, not for {aggregator}")
+    if needed and block.plain("direction") == "none":
+        given.problem("method", f"{method} needs a better and a worse side: 'direction' is none")
+    target = given.plain("target") if "target" in given else None
+    low, high = _BOUNDS.get(unit, (-math.inf, math.inf))
+    if target is not None and not (type(target) in {int, float} and low <= target <= high):
+        given.problem("target", f"target {target!r} is no value in {unit}")
+        target = None
+    window = given.choice("window", WINDOWS, WINDOWS[0])
+    try:
+        lasting = window_minutes(str(given.plain("for"))) if "for" in given else 0
+    except ValueError as error:
+        given.problem("for", f"for: {error}")
+        lasting = 0
+    return Alert(method, target, window, lasting)

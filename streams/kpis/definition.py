@@ -13,6 +13,7 @@ Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "quantil
 Direction: TypeAlias = Literal["up", "down", "none"]
 Class: TypeAlias = Literal["A", "B", "C", "D"]
 Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
+Method: TypeAlias = Literal["floor", "ztest", "ewma", "cusum", "seasonal", "burn", "absence"]
 
 MEASURES: Final = ("seconds", "milliseconds", "hours", "days", "currency", "score", "count", "fraction")
 # The units a number can have, by how it is put together.
@@ -55,6 +56,24 @@ class Gates:
     alert: int = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """
+    When its owner wants to hear of a KPI, unless a rule of the user's says otherwise.
+
+    Attributes:
+        method: How a change is told from noise.
+        target: What the value is held against, in the KPI's unit; on which side trouble lies, the direction says.
+        window: The rolling window that is looked at.
+        for_minutes: How long it must last.
+    """
+
+    method: Method
+    target: float | None
+    window: str
+    for_minutes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kpi:
     """
@@ -70,6 +89,7 @@ class Kpi:
         quantiles: Which quantiles are published, the headline first.
         of: What is counted or measured; of a ratio, the trials.
         hits: Of a ratio, the successes; `nested` if among the trials.
+        alert: The alert it comes with, if any.
     """
 
     id: str
@@ -90,6 +110,7 @@ class Kpi:
     maturity: Maturity = "immediate"
     scale: int = 1000
     quantiles: tuple[float, ...] = ()
+    alert: Alert | None = None
     params: Mapping[str, Param]
 
     @property

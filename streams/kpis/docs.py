@@ -77,7 +77,19 @@ def _section(kpi: Kpi) -> Iterator[str]:
         yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
     yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
     yield f"- Shown from n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"
+    if kpi.alert:
+        yield f"- Default alert: {alert_text(kpi)}"
     yield f"- Owner: {kpi.owner}. Source: {kpi.source}."
+
+
+def alert_text(kpi: Kpi) -> str:
+    """Say in words when the owner of a KPI wants to hear of it."""
+    if kpi.alert is None:
+        return "none"
+    side = "above" if kpi.direction == "down" else "below"
+    against = "" if kpi.alert.target is None else f", {side} {kpi.alert.target:g} {kpi.unit}"
+    lasting = f", lasting {kpi.alert.for_minutes} min" if kpi.alert.for_minutes else ""
+    return f"{kpi.alert.method}{against}, over {kpi.alert.window}{lasting}"
 
 
 def _aggregator(kpi: Kpi) -> str:

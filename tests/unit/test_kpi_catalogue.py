@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.docs import page
+from streams.kpis.definition import Alert
+from streams.kpis.docs import alert_text, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "KPIS.md"
 
@@ -129,6 +130,43 @@ def test_a_field_that_some_types_lack_needs_a_reason() -> None:
     meant = slip.replace("reason ==", "type == 'cx.store.queue_served' or reason ==")
     assert Catalogue.parse(meant)
     assert "label 'reason' is no field of cx.store.queue_served" in refused(both.replace("[channel]", "[reason]"))[0]
+
+
+ALERT = GOOD + "  alert: {method: cusum, target: 20, window: 15m, for: 5m}\n"
+
+
+def test_a_kpi_comes_with_an_alert() -> None:
+    """It is kept and told, and changes no number."""
+    kpi = Catalogue.parse(ALERT)["search_failure"]
+    assert kpi.alert == Alert("cusum", 20, "15m", 5)
+    assert kpi.definition_id == Catalogue.parse(GOOD)["search_failure"].definition_id
+    assert alert_text(kpi) == "cusum, above 20 percent, over 15m, lasting 5 min"
+    absence = Catalogue.parse(ALERT.replace("cusum, target: 20", "absence").replace(", for: 5m", ""))
+    assert alert_text(absence["search_failure"]) == "absence, over 15m"
+    assert Catalogue.parse(GOOD)["search_failure"].alert is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("cusum", "cosum", "'method' cannot be 'cosum'"),
+        ("target: 20, ", "", "'target' is missing"),
+        ("target: 20", "target: 101", "target 101 is no value in percent"),
+        ("target: 20", "target: [20]", "target [20] is no value in percent"),
+        ("cusum", "absence", "unknown key 'target'"),
+        ("window: 15m", "window: 20m", "'window' cannot be '20m'"),
+        ("for: 5m", "for: soon", "for: window 'soon'"),
+        ("for: 5m", "until: 5m", "unknown key 'until'"),
+        ("direction: down", "direction: none", "cusum needs a better and a worse side"),
+    ],
+)
+def test_an_alert_that_cannot_be_right_is_refused(old: str, new: str, says: str) -> None:
+    assert any(says in problem and problem.startswith("mine.yaml:") for problem in refused(ALERT.replace(old, new, 1)))
+
+
+def test_single_hits_are_judged_of_ratios_only() -> None:
+    assert "cusum judges hits among trials" in refused(WAIT + "  alert: {method: cusum, target: 20, window: 15m}\n")[0]
+    assert Catalogue.parse(WAIT + "  alert: {method: floor, target: 20, window: 15m}\n")
 
 
 def test_the_definition_id_follows_the_numbers() -> None:
