@@ -35,9 +35,9 @@ def say(text: str) -> None:
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000, help="records per round (%(default)s)")
+    parser.add_argument("--events", type=int, default=1_200_000, help="records per round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which medians are shown (%(default)s)")
-    parser.add_argument("--rate", type=float, default=1_000.0, help="events per second of event time (%(default)s)")
+    parser.add_argument("--rate", type=float, default=20_000.0, help="events per second of event time (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--partitions", type=int, default=4, help="partitions of every topic (%(default)s)")
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="embedded")
