@@ -12,12 +12,15 @@ CREATE TABLE IF NOT EXISTS events
     outcome Enum8('counted' = 1, 'late' = 2) COMMENT 'counted: in the KPIs; late: came after its minute was closed',
     payload String COMMENT 'the event exactly as it was sent (CloudEvents JSON)' CODEC(ZSTD(1)),
 
-    -- One reading of the payload fills all columns below.
+    -- One reading of the payload fills all columns below. ClickHouse reads no JSON that holds a number beyond a double,
+    -- but a valid event may, in a field that nobody knows: there it is read as null.
     sent Tuple(id String, type String, time String, source String, subject String, channel String,
         touchpoint String, stage String, sessionid String, journeyid String, orderid String, contactid String,
         unitid String, agentid String, segment String, region String, experiment String, variant String,
         synthetic Bool, timeimputed Bool, traceid String, data String)
-        EPHEMERAL JSONExtract(payload, 'Tuple(id String, type String, time String, source String, subject String,
+        EPHEMERAL JSONExtract(if(isValidJSON(payload), payload, replaceRegexpAll(payload,
+            '([:,\\[\\s])-?([0-9.]+[eE][+]?[0-9]{3,}|[0-9]{309,}([.][0-9]+)?([eE][+]?[0-9]+)?)', '\\1null')),
+            'Tuple(id String, type String, time String, source String, subject String,
             channel String, touchpoint String, stage String, sessionid String, journeyid String, orderid String,
             contactid String, unitid String, agentid String, segment String, region String, experiment String,
             variant String, synthetic Bool, timeimputed Bool, traceid String, data String)')
@@ -27,7 +30,9 @@ CREATE TABLE IF NOT EXISTS events
     type LowCardinality(String) DEFAULT tupleElement(sent, 'type') COMMENT 'event type, e.g. cx.survey.answered',
     -- Rounded to the microsecond first, as the workers do, so that both put an event into the same minute.
     time DateTime64(3, 'UTC') DEFAULT fromUnixTimestamp64Milli(intDiv(toUnixTimestamp64Nano(
-        parseDateTime64BestEffort(upper(tupleElement(sent, 'time')), 9, 'UTC')) + 500, 1000000), 'UTC')
+        parseDateTime64BestEffort(upper(if(length(tupleElement(sent, 'time')) <= 35, tupleElement(sent, 'time'),
+            replaceRegexpOne(tupleElement(sent, 'time'), '([.][0-9]{9})[0-9]+', '\\1'))), 9, 'UTC')) + 500,
+        1000000), 'UTC')
         COMMENT 'when it happened' CODEC(DoubleDelta, ZSTD(1)),
     source LowCardinality(String) DEFAULT tupleElement(sent, 'source') COMMENT 'what produced it (URI)',
     subject String DEFAULT tupleElement(sent, 'subject') COMMENT 'pseudonymous customer key' CODEC(ZSTD(1)),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from streams.events.decode import Refusal, decode_one
 from streams.local.clickhouse import free_port
 from streams.storage.connection import PermanentStorageError
 from streams.storage.rows import DeadLetter, ValueRow
@@ -53,6 +54,26 @@ def test_columns_are_read_from_the_payload(database: Database, writer: Writer) -
         "channel": "web", "touchpoint": "checkout", "stage": "", "unitid": "شعبه ۱", "synthetic": True, "timeimputed": False,
         "score": 5, "text": 'خوب "بود"', "topic": TOPIC, "partition": 0, "offset": 0, "outcome": "counted",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        (b'"score"', b'"x": [1, 1e400, -1E+999], "score"'),
+        (b'"score"', b'"x": ' + b"9" * 400 + b'.5, "score"'),
+        (b'"id"', b'"x":-1e309, "id"'),
+        (b"10:00:30Z", b"10:00:30." + b"0" * 40 + b"Z"),
+    ],
+)
+def test_a_valid_event_that_clickhouse_cannot_read_as_it_is_does_not_stop_the_store(
+    database: Database, writer: Writer, found: bytes, instead: bytes
+) -> None:
+    payload = event(1, unitid="u").replace(found, instead)
+    assert not isinstance(decode_one(payload), Refusal)
+    writer.insert_block(block_of([event(0), payload]))
+    assert database.rows("SELECT payload, id, toString(time), unitid, score FROM events WHERE offset = 1") == [
+        (payload.decode(), "e1", "2026-03-01 10:00:30.000", "u", 5)
+    ]
 
 
 @pytest.mark.parametrize(
