@@ -238,7 +238,7 @@ class Ingest:
             if tp in told:
                 continue
             status = self._status(source)
-            if status[1]:
+            if status[1] and not source.tripped:
                 source.intake.settle()
                 status = self._status(source)
             if status == source.told and now - source.told_at < HEARTBEAT_S:
@@ -252,9 +252,12 @@ class Ingest:
         await self._app.produce(generation, outgoing)
 
     def _status(self, source: Source) -> tuple[float | None, bool]:
+        if source.tripped:
+            # It will say nothing more before people have looked at it: the minutes of all others must not wait.
+            return (source.told[0] if source.told else None), True
         watermark = source.intake.watermark(self._settings.lateness_s)
         ended = self.lane.caught_up(source.tp.topic, source.tp.partition) and not source.intake.open_records
-        return (None if watermark == float("-inf") else watermark), ended and not source.tripped
+        return (None if watermark == float("-inf") else watermark), ended
 
     def _position(self, offset: int) -> int:
         return records.position(self._settings.epoch, offset)

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streams.local.ports import free_port
+
 START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _TAIL_BYTES = 2_000
@@ -19,14 +21,6 @@ _TAIL_BYTES = 2_000
 
 class BrokerError(RuntimeError):
     """The broker could not be started; the text says why and holds the end of its log."""
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class EmbeddedBroker:

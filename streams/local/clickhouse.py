@@ -11,11 +11,9 @@ A data directory holds `credentials.json` (mode 0600; the passwords of the three
 """
 
 import argparse
-import contextlib
 import logging
 import os
 import select
-import socket
 import subprocess
 import sys
 import threading
@@ -36,6 +34,7 @@ from streams.local.clickhouse_engine import (
     Credentials,
     serve,
 )
+from streams.local.ports import free_port
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +60,6 @@ _EXIT_ERRORS = {
     EXIT_DATA_LOCKED: DataLockedError,
     EXIT_ENGINE_UNFIT: EngineUnfitError,
 }
-
-
-def free_port(host: str = "127.0.0.1", preferred: int = 0) -> int:
-    """Return `preferred` when nobody uses it, else any free port; others may still take it before we do."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    raise PortTakenError(f"no free port on {host}")
 
 
 class EmbeddedClickHouse:

@@ -21,9 +21,10 @@ import msgspec
 from streams.agents.reseed import next_epoch, reseed
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
-from streams.local.broker import EmbeddedBroker, free_port
+from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import WorkerState, worker_state
+from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
 from streams.settings import Settings, kpi_paths
 from streams.storage.connection import Address
@@ -60,7 +61,7 @@ class EmbeddedRun:
         self.load = load
         self._say = say
         self.epoch = 0
-        self.metrics_port = free_port()
+        self.metrics_port = free_port(preferred=9464)
         self.worker: Child | None = None
         self.producer: Child | None = None
         self._parts: list[EmbeddedBroker | EmbeddedClickHouse] = []
@@ -83,8 +84,13 @@ class EmbeddedRun:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_folder()
         (self.data_dir / "logs").mkdir(exist_ok=True)
-        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log")
-        self.clickhouse = EmbeddedClickHouse(self.data_dir / "clickhouse", database=self.settings.clickhouse_database)
+        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log", free_port(preferred=9092))
+        self.clickhouse = EmbeddedClickHouse(
+            self.data_dir / "clickhouse",
+            http_port=free_port(preferred=8123),
+            tcp_port=free_port(preferred=9000),
+            database=self.settings.clickhouse_database,
+        )
         self._parts = [self.broker, self.clickhouse]
         with ThreadPoolExecutor(2) as pool:
             for started in [pool.submit(part.start) for part in self._parts]:

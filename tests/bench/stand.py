@@ -18,9 +18,10 @@ from confluent_kafka import KafkaError, Producer
 
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
-from streams.local.broker import EmbeddedBroker, free_port
+from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import WorkerState, worker_state
+from streams.local.ports import free_port
 from streams.local.supervisor import Child
 from streams.producers.client import topic_of
 from streams.producers.simulator import Emission

@@ -22,7 +22,7 @@ def simulated(count, seed=11, **flaws):
 
 def test_worker_killed_in_the_middle(pipelines):
     """SIGKILL at random moments of a replay, again and again: verify finds no difference."""
-    pipeline = pipelines(broker_session_s=6)
+    pipeline = pipelines()
     touches = simulated(24_000, bad=0.01, duplicate=0.02)
     chance = random.Random(3)
     worker = pipeline.start()
@@ -84,6 +84,8 @@ def test_breaker_stops_a_partition_of_nothing_but_bad_records(embedded_broker, d
         pipeline.wait(lambda: "app/0 stopped" in worker.tail(), "the breaker", 40)
         pipeline.wait(lambda: pipeline.records()["counted"] == sent, "the other channels to go on", 40)
         assert pipeline.records()["bad"] == 0
+        values = "SELECT count() FROM kpi_values WHERE maturity = 'closed'"
+        pipeline.wait(lambda: database.value(values) > 0, "values of the other channels", 40)
         worker.stop()
 
         pipeline.environment["CX_BREAKER_RATIO"] = "1"

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
-from streams.local.broker import free_port
 from streams.local.observe import worker_state
+from streams.local.ports import free_port
 from streams.local.values import records_stored, totals
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers.base import Touch
@@ -74,6 +74,8 @@ class Pipeline:
             "CX_APP_ID": name,
             "CX_TOPIC_PREFIX": name,
             "CX_PARTITIONS": str(partitions),
+            # The embedded broker lets a group wait for half a session before it begins.
+            "CX_BROKER_SESSION_S": "6",
             "CX_CLICKHOUSE": database.writer.url,
             "CX_CLICKHOUSE_DATABASE": database.name,
             "CX_CLICKHOUSE_USER": database.writer.user,

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from streams.local import clickhouse as module
-from streams.local.clickhouse import DataLockedError, EmbeddedClickHouse, EngineUnfitError, PortTakenError, free_port
+from streams.local.clickhouse import DataLockedError, EmbeddedClickHouse, EngineUnfitError, PortTakenError
+from streams.local.ports import free_port
 from streams.storage.connection import connect
 from tests.harness.clickhouse import address_of, running_server
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from streams.local.clickhouse import EmbeddedClickHouse, free_port
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.ports import free_port
 from streams.storage.connection import PermanentStorageError, UnreachableError
 from streams.storage.migrations import Migration, MigrationError, load, migrate
 from tests.harness.clickhouse import Database, address_of, elsewhere

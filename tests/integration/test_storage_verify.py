@@ -289,7 +289,7 @@ def test_values_of_a_series_that_fell_silent_are_checked(database: Database) -> 
 
 def test_a_store_that_is_away_is_told() -> None:
     """As a typed error."""
-    from streams.local.clickhouse import free_port
+    from streams.local.ports import free_port
     from streams.storage.connection import Address
 
     with pytest.raises(UnreachableError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from streams.events.decode import Refusal, decode_one
-from streams.local.clickhouse import free_port
+from streams.local.ports import free_port
 from streams.storage.connection import PermanentStorageError
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.writer import InsertCancelledError, Writer
