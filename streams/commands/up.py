@@ -152,7 +152,7 @@ def _watch(console: Console, run: EmbeddedRun, window: str) -> None:
             run.watch()
             view.restarts = run.worker.restarts if run.worker else 0
             view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())
-            live.update(view.render(), refresh=True)
+            live.update(view.render(console.width), refresh=True)
             time.sleep(EVERY_S)
 
 

@@ -22,6 +22,9 @@ SHOWN = (
 
 RATE_OVER_S = 10.0
 
+WIDE = 175
+"""Columns from which every channel has room for its intervals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -64,9 +67,9 @@ class View:
         (first_at, first), (last_at, last) = self._reads[0], self._reads[-1]
         return max(0, last - first) / (last_at - first_at) if last_at > first_at else 0.0
 
-    def render(self) -> RenderableType:
-        """Return the whole screen."""
-        parts: list[RenderableType] = [self._pipeline(), self._kpis()]
+    def render(self, width: int) -> RenderableType:
+        """Return the whole screen for a terminal of `width` columns; a narrow one has intervals of the whole only."""
+        parts: list[RenderableType] = [self._pipeline(), self._kpis(intervals=width >= WIDE)]
         if self.notes:
             parts.append(Text("\n".join(self.notes), style="dim"))
         parts.append(Text("Ctrl-C stops everything", style="dim"))
@@ -93,7 +96,7 @@ class View:
             grid.add_row(name, address)
         return Panel(grid, title="CX Streams", title_align="left")
 
-    def _kpis(self) -> RenderableType:
+    def _kpis(self, *, intervals: bool) -> RenderableType:
         table = Table(
             title=f"KPIs of the last {self.window}: value [95 % interval] n", title_justify="left", expand=True
         )
@@ -103,16 +106,19 @@ class View:
         for kpi_id in SHOWN:
             if kpi_id in self.catalogue:
                 kpi = self.catalogue[kpi_id]
-                row = [self._cell(kpi, self.cells.get((kpi_id, channel))) for channel in ("all", *CHANNELS)]
+                row = [
+                    self._cell(kpi, self.cells.get((kpi_id, channel)), interval=intervals or channel == "all")
+                    for channel in ("all", *CHANNELS)
+                ]
                 table.add_row(kpi.name, *row)
         return table
 
     @staticmethod
-    def _cell(kpi: Kpi, cell: Cell | None) -> Text:
+    def _cell(kpi: Kpi, cell: Cell | None, *, interval: bool) -> Text:
         if cell is None or cell.value is None or cell.n < kpi.min_n.show:
             return Text("no data", style="dim")
         text = shown(kpi, cell.value)
-        if cell.lo is not None and cell.hi is not None:
+        if interval and cell.lo is not None and cell.hi is not None:
             text += f" [{_number(cell.lo)}–{_number(cell.hi)}]"
         if kpi.aggregator != "count":
             text += f" n={cell.n:,}"
