@@ -57,9 +57,12 @@ class Store:
 
     async def _take_over(self, assignment: Assignment) -> None:
         """Forget what an earlier assignment held; what ClickHouse has of it is asked before the first insert."""
-        self._waiting = []
-        self._stored = None
-        self._writer.resume()
+        # An insert of it may hang, and would be repeated: by then these records may be another worker's, or ours again.
+        self._writer.cancel()
+        async with self._flushing:
+            self._waiting, self._waiting_bytes = [], 0
+            self._stored = None
+            self._writer.resume()
         log.info("store: partitions %s taken over", list(assignment.owned))
 
     async def _run(self, stream: Any) -> None:
@@ -71,11 +74,12 @@ class Store:
                 await self.flush()
 
     async def _finish(self) -> None:
-        if self._failing:
-            # ClickHouse is away, partitions must not wait for it: the new owner reads again what is not stored.
+        try:
+            if not self._failing:
+                await self.flush()
+        finally:
+            # ClickHouse is away or slow, partitions must not wait: the new owner reads again what is not stored.
             self._writer.cancel()
-        else:
-            await self.flush()
 
     async def flush(self) -> None:
         """Store everything that waits, in the order it came, and acknowledge it."""
