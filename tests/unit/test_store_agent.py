@@ -1,0 +1,83 @@
+"""The store agent while partitions move: nothing of an earlier assignment is inserted any more."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+from streams.agents import records
+from streams.agents.store import Store
+from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
+from streams.engine.names import Topics
+from streams.events.intake import Tally
+from streams.settings import Settings
+from streams.storage.connection import Address, UnreachableError
+from streams.storage.writer import Writer
+
+TOPICS = Topics("cx")
+HERE = Assignment(1, {TOPICS.blocks: (0,)})
+
+
+class HangingClient:
+    """The first insert hangs until it is let go, and then fails as a timeout does; all others succeed."""
+
+    def __init__(self) -> None:
+        self.tables: list[str] = []
+        self.hangs, self.go_on = threading.Event(), threading.Event()
+
+    def query(self, *_args, **_kwargs):
+        return SimpleNamespace(result_rows=[])
+
+    def raw_insert(self, table, *_args, **_kwargs):
+        self.tables.append(table)
+        if len(self.tables) == 1:
+            self.hangs.set()
+            self.go_on.wait(10)
+            raise UnreachableError("timed out")
+
+
+def store_with(client: HangingClient) -> tuple[Store, SimpleNamespace]:
+    def keep(function):
+        return function
+
+    lane = SimpleNamespace(
+        on_assigned=keep, on_finish=keep, topic=None, assignment=HERE, ack=lambda *_: 0, lag=lambda *_: None
+    )
+    app = SimpleNamespace(lane=lambda *_, **__: lane, agent=lambda *_, **__: keep, timer=lambda *_: keep)
+    writer = Writer(Address("http://127.0.0.1:1", "cx", "writer", ""), first_pause_s=0.01)
+    writer._client = client  # type: ignore[assignment]
+    return Store(app, Settings(), TOPICS, writer), lane  # type: ignore[arg-type]
+
+
+def one_block() -> RecordBatch:
+    block = records.Block("cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), [b"{}"], [0], [], [])
+    return RecordBatch(TOPICS.blocks, 0, [records.encode_block(block)], range(1))
+
+
+def test_an_insert_that_hangs_is_not_repeated_once_partitions_have_moved() -> None:
+    """Repeated, it would store what the new owner, who found nothing of it, has stored under another token."""
+
+    async def moved() -> list[str]:
+        client = HangingClient()
+        store, lane = store_with(client)
+        store._waiting = [one_block()]
+        flush = asyncio.create_task(store.flush())
+        await asyncio.to_thread(client.hangs.wait, 10)
+        finish = asyncio.create_task(store._finish())
+        await asyncio.sleep(0)
+        finish.cancel()
+        await asyncio.wait([finish])
+        lane.assignment = None
+        taken = asyncio.create_task(store._take_over(HERE))
+        await asyncio.sleep(0.05)
+        assert not taken.done(), "the next assignment waits for what is still under way"
+        client.go_on.set()
+        await asyncio.gather(flush, taken)
+        first = client.tables.copy()
+        lane.assignment = HERE
+        store._waiting = [one_block()]
+        await store.flush()
+        assert client.tables[len(first) :] == ["events", "outcomes"], "the new assignment stores again"
+        return first
+
+    assert asyncio.run(moved()) == ["events"]
