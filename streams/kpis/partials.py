@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
+import cramjam
 import msgspec
 
 from streams.kpis.accumulators import Acc
@@ -31,13 +32,24 @@ class Partial(msgspec.Struct, kw_only=True):
     deltas: Deltas = {}
 
 
+_LEVEL: Final = 1
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Partial)
 _WIDE_DECODER: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 def encode_partial(partial: Partial) -> bytes:
-    """Return the record of a partial: message-pack, whole numbers beyond 64 bits as text."""
+    """
+    Return the record of a partial: message-pack, whole numbers beyond 64 bits as text, compressed.
+
+    A range of history can hold a minute of its own for every event: uncompressed, such a record would be larger than a
+    Kafka client sends, for ever.
+    """
+    return bytes(cramjam.zstd.compress(_packed(partial), _LEVEL))
+
+
+def _packed(partial: Partial) -> bytes:
     try:
         return _ENCODER.encode(partial)
     except OverflowError:  # squares of large amounts; rare, so the common record pays nothing for it
@@ -54,12 +66,14 @@ def decode_partial(record: bytes) -> Partial:
     """
     Return the partial of a record.
 
-    Raises msgspec.ValidationError or msgspec.DecodeError for a record that `encode_partial` has not written.
+    Raises msgspec.ValidationError, msgspec.DecodeError or cramjam.DecompressionError for a record that
+    `encode_partial` has not written.
     """
+    packed = bytes(cramjam.zstd.decompress(record))
     try:
-        return _DECODER.decode(record)
+        return _DECODER.decode(packed)
     except msgspec.ValidationError:
-        loose = _WIDE_DECODER.decode(record)
+        loose = _WIDE_DECODER.decode(packed)
         for series in loose.get("deltas", {}).values():
             for key, acc in series.items():
                 if isinstance(acc, list):

@@ -326,3 +326,14 @@ def test_nothing_known_is_no_watermark() -> None:
     marks.report("web/0", None, True)
     assert marks.advance(1) is None
     assert marks.advance(100) is None
+
+
+def test_a_partial_of_scattered_history_stays_far_below_what_a_client_sends():
+    """Every event of a range in a minute of its own, with dozens of series: still a record that Kafka takes."""
+    deltas = {minute: {f"kpi{number}\x1fchannel\x1fweb": [1, 1] for number in range(40)} for minute in range(10_000)}
+    partial = Partial(source="web/0", first=0, last=9_999, watermark=1.0, caught_up=False, deltas=deltas)
+
+    record = encode_partial(partial)
+
+    assert len(record) < 1 << 20
+    assert decode_partial(record) == partial
