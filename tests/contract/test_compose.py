@@ -191,9 +191,9 @@ def test_the_start_script_refuses_a_missing_or_short_password(tmp_path: Path) ->
     source = (ROOT / "deploy" / "docker" / "clickhouse-start").read_text(encoding="utf-8")
     source = source.replace("/run/secrets", str(tmp_path)).replace("exec /entrypoint.sh", "exec env #")
     for role in ("admin", "writer", "reader"):
-        (tmp_path / f"clickhouse_{role}").write_text("x" * 16)
+        (tmp_path / f"clickhouse_{role}").write_text("s" * 16)
     good = subprocess.run(["bash", "-c", source], capture_output=True, text=True, check=True)
-    assert "CLICKHOUSE_WRITER=xxxxxxxxxxxxxxxx" in good.stdout
+    assert "CLICKHOUSE_WRITER=ssssssssssssssss" in good.stdout
     (tmp_path / "clickhouse_reader").write_text("short")
     assert subprocess.run(["bash", "-c", source], capture_output=True, check=False).returncode == 1
     (tmp_path / "clickhouse_reader").unlink()

@@ -1,11 +1,13 @@
 """The whole way, on the embedded broker and on Apache Kafka: records in, exact KPIs out."""
 
 import random
+import urllib.request
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.producers.readers import read
 from streams.producers.readers.base import Touch
@@ -30,10 +32,35 @@ def assert_exact(pipeline, *, windows=False):
         assert report.checked["values"] > 0
 
 
+def counted_by_metrics(port):
+    """Records by channel, partition and outcome, as the worker's metrics say."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    counted = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            outcome = {"cx_records_read_total": "read"}.get(sample.name) or sample.labels.get("outcome")
+            if sample.name in {"cx_records_total", "cx_records_read_total"}:
+                counted[sample.labels["channel"], int(sample.labels["partition"]), outcome] = int(sample.value)
+    return counted
+
+
+def counted_by_store(pipeline):
+    """The same, as ClickHouse has it."""
+    outcomes = ("read", "counted", "duplicate", "late", "bad")
+    rows = pipeline.database.rows(
+        f"SELECT topic, partition, {', '.join(f'sum({name})' for name in outcomes)} FROM outcomes GROUP BY 1, 2"
+    )
+    counted = {}
+    for topic, partition, *sums in rows:
+        assert sums[0] == sum(sums[1:]), (topic, partition)
+        counted |= {(topic.rpartition(".")[2], partition, name): n for name, n in zip(outcomes, sums, strict=True)}
+    return counted
+
+
 def test_simulated_traffic_with_flaws(pipelines):
     """Bad, repeated and late records among good ones: all outcomes balance, all KPIs are exact."""
     pipeline = pipelines()
-    pipeline.start()
+    worker = pipeline.start()
     sent = pipeline.send(simulated(20_000, bad=0.02, duplicate=0.03, late=0.02))
 
     records = pipeline.wait_stored(sent)
@@ -45,6 +72,7 @@ def test_simulated_traffic_with_flaws(pipelines):
     assert pipeline.database.value("SELECT count() FROM dead_letters") == records["bad"]
     letters = pipeline.consume(pipeline.topics.dead_letters, records["bad"])
     assert len({letter.key for letter in letters}) == records["bad"]
+    assert counted_by_metrics(worker.port) == counted_by_store(pipeline)
 
 
 def test_the_same_events_twice_in_disorder(pipelines):
