@@ -1,0 +1,1 @@
+"""Alerts: rules, detectors, the state machine and explanations; pure, event time only."""
