@@ -78,6 +78,19 @@ PENDING_OUTPUTS = Gauge(
 ROWS_STORED = Counter("cx_rows_stored", "Rows written to ClickHouse, by table", ["table"], registry=REGISTRY)
 STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", registry=REGISTRY)
 
+NOTIFICATIONS = Counter(
+    "cx_notifications",
+    "Alerts handed to a receiver (alertmanager, webhook): delivered, failed (will be repeated), refused, expired",
+    ["kind", "receiver", "outcome"],
+    registry=REGISTRY,
+)
+NOTIFIED_AT = Gauge(
+    "cx_notified_timestamp_seconds",
+    "When a receiver last took something (Unix s); 0 while it never has",
+    ["kind", "receiver"],
+    registry=REGISTRY,
+)
+
 
 def serve(host: str, port: int) -> None:
     """

@@ -84,6 +84,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     series_cap: Annotated[int, Meta(ge=1)] = 2_000
     """Label combinations per KPI and grouping; further ones are counted under `other`."""
 
+    alertmanagers: str = ""
+    """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""
+    alert_resend_s: Annotated[float, Meta(ge=1, le=140)] = 60.0
+    """Time between two messages of an alert that fires; below half of Alertmanager's `resolve_timeout` of 5 minutes."""
+    webhooks: str = ""
+    """URLs that get every transition of every alert, comma-separated; https, or plain http to this machine only."""
+    webhook_secret_file: str = ""
+    """File with the key that webhooks are signed with; one that starts with `whsec_` is Base64."""
+    public_url: str = ""
+    """Where people reach the dashboards, for links in alerts; empty: alerts come without."""
+    alert_horizon_h: Annotated[float, Meta(gt=0, le=24 * 365)] = 24.0
+    """Closed minutes further behind the clock are history: never alerted on."""
+
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
     """Port of `/metrics` of a worker; 0 switches it off."""
@@ -98,6 +111,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def clickhouse_password(self) -> str:
         """Return the ClickHouse password, or an empty string when no file is set."""
         return _secret("clickhouse_password_file", self.clickhouse_password_file)
+
+    def webhook_secret(self) -> str:
+        """Return the key that webhooks are signed with, or an empty string when no file is set."""
+        return _secret("webhook_secret_file", self.webhook_secret_file)
 
 
 def kpi_paths(settings: Settings) -> list[Path]:

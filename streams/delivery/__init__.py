@@ -1,0 +1,1 @@
+"""Alerts to people: a client of Alertmanager, and signed webhooks. Knows HTTP, and nothing of Kafka."""

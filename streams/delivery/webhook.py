@@ -1,0 +1,218 @@
+"""
+Webhooks: every transition of every alert as signed JSON, delivered at least once, in order per alert.
+
+The receiver can tell who sent it, when, and whether it has it already (headers as in the Standard Webhooks
+specification, so that its libraries verify them):
+
+| header | content |
+|---|---|
+| `webhook-id`, `Idempotency-Key` | id of the transition; the same in every repetition |
+| `webhook-timestamp` | when this attempt was made, Unix s |
+| `webhook-signature` | `v1,` and the Base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; not sent without a secret |
+
+A receiver answers 2xx when it has the message. 400, 410, 413, 415 and 422 say that it never will: told once, counted,
+not repeated. Everything else, redirects included, is repeated with growing pauses, or after what `Retry-After` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import aiohttp
+
+from streams import __version__, metrics
+from streams.delivery.endpoint import AddressError, Patience, name_of, seconds_to_wait
+
+log = logging.getLogger(__name__)
+
+Outcome: TypeAlias = Literal["delivered", "refused", "expired"]
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - marks a secret, is none
+NEVER: Final = frozenset({400, 410, 413, 415, 422})
+GIVE_UP_S: Final = 86_400.0
+"""A transition older than this tells nobody anything; it stays in the store."""
+AT_ONCE: Final = 8
+"""Requests under way to one receiver, at most."""
+TIMEOUT_S: Final = 10.0
+
+
+class Message(NamedTuple):
+    """What is delivered."""
+
+    id: str
+    order: str
+    """Messages with the same `order`, e.g. of one alert, arrive one after the other."""
+    body: bytes
+    """JSON."""
+    at: float
+    """When it happened, Unix s."""
+
+
+def signing_key(secret: str) -> bytes:
+    """
+    Return the key of a secret: Base64 behind `whsec_`, else its bytes.
+
+    Raises:
+        AddressError: what follows `whsec_` is no Base64.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as exc:
+        raise AddressError(f"webhook_secret_file: what follows {SECRET_PREFIX} is no Base64: {exc}") from exc
+
+
+def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the signature of a message, for the header, or for a receiver to compare with."""
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+class Webhook:
+    """One receiver. While it fails, all of its messages wait; no other receiver does."""
+
+    def __init__(
+        self,
+        url: str,
+        key: bytes = b"",
+        *,
+        first_pause_s: float = 0.5,
+        longest_pause_s: float = 60.0,
+        give_up_s: float = GIVE_UP_S,
+        timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Prepare; nothing is connected.
+
+        Args:
+            url: Where to post; see `read_addresses` for what is safe.
+            key: Signs the messages; empty: they go unsigned.
+            first_pause_s: Pause after a first failure; doubles up to `longest_pause_s`.
+            longest_pause_s: The longest pause.
+            give_up_s: Age at which a message is no longer repeated.
+            timeout_s: How long the receiver may take for an answer.
+            clock: Unix s.
+        """
+        self.name = name_of(url)
+        self._url = url
+        self._key = key
+        self._patience = Patience(first_pause_s, longest_pause_s)
+        self._give_up_s = give_up_s
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._clock = clock
+        self._open_at = 0.0
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def deliver(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
+        """Post a message until it is taken, refused for good, or too old."""
+        async with self._room:
+            while (outcome := await self._attempt(session, message)) is None:
+                if self._clock() - message.at > self._give_up_s:
+                    log.error("webhook %s: %s was not delivered, it is too old now", self.name, message.id)
+                    outcome = "expired"
+                    break
+        metrics.NOTIFICATIONS.labels("webhook", self.name, outcome).inc()
+        return outcome
+
+    async def _attempt(self, session: aiohttp.ClientSession, message: Message) -> Outcome | None:
+        while (wait_s := self._open_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait_s)
+        status, said, asked_s = await self._post(session, message)
+        if 200 <= status < 300:
+            self._patience.succeeded()
+            metrics.NOTIFIED_AT.labels("webhook", self.name).set(self._clock())
+            return "delivered"
+        if status in NEVER:
+            log.error("webhook %s refuses %s, it is not sent again: %s", self.name, message.id, said)
+            return "refused"
+        pause_s = self._patience.failed(asked_s)
+        self._open_at = asyncio.get_running_loop().time() + pause_s
+        metrics.NOTIFICATIONS.labels("webhook", self.name, "failed").inc()
+        log.warning(
+            "webhook %s does not take %s, attempt %d, again in %.1f s: %s",
+            self.name, message.id, self._patience.failures, pause_s, said,
+        )  # fmt: skip
+        return None
+
+    async def _post(self, session: aiohttp.ClientSession, message: Message) -> tuple[int, str, float]:
+        """Return status (0: no answer), what was said, and the wait that was asked for."""
+        now = int(self._clock())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"cx-streams/{__version__}",
+            "Idempotency-Key": message.id,
+            "webhook-id": message.id,
+            "webhook-timestamp": str(now),
+        }
+        if self._key:
+            headers["webhook-signature"] = signature(self._key, message.id, now, message.body)
+        try:
+            async with session.post(
+                self._url, data=message.body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                said = "" if answer.ok else (await answer.text(errors="replace"))[:300]
+                wait_s = seconds_to_wait(answer.headers.get("Retry-After"), now)
+                return answer.status, f"{answer.status} {said}".strip(), wait_s
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as exc:
+            return 0, f"{type(exc).__name__} {exc}".strip(), 0.0
+
+
+class Webhooks:
+    """All receivers."""
+
+    def __init__(self, webhooks: Iterable[Webhook]) -> None:
+        self._webhooks = list(webhooks)
+        self._last: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def deliver(self, message: Message) -> list[Outcome]:
+        """
+        Deliver to every receiver, after what came before of the same `order`; return what became of it at each.
+
+        Cancelled, it may have been delivered, and has to be delivered again: the id tells the receiver.
+        """
+        if not self._webhooks:
+            return []
+        if self._session is None:
+            self._session = aiohttp.ClientSession(trust_env=False)
+        tasks = [self._chained(place, message) for place in range(len(self._webhooks))]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except asyncio.CancelledError:
+            await asyncio.wait(tasks)
+            raise
+
+    def _chained(self, place: int, message: Message) -> asyncio.Task[Outcome]:
+        chain = place, message.order
+        task = asyncio.create_task(self._after(self._last.get(chain), place, message))
+        self._last[chain] = task
+        task.add_done_callback(lambda done: self._forget(chain, done))
+        return task
+
+    async def _after(self, before: asyncio.Task[Outcome] | None, place: int, message: Message) -> Outcome:
+        if before is not None:
+            await asyncio.wait([before])
+        assert self._session is not None
+        return await self._webhooks[place].deliver(self._session, message)
+
+    def _forget(self, chain: tuple[int, str], done: asyncio.Task[Outcome]) -> None:
+        if self._last.get(chain) is done:
+            del self._last[chain]
+
+    async def close(self) -> None:
+        """Give up what is under way and let go of connections."""
+        for task in list(self._last.values()):
+            task.cancel()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
