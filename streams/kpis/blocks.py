@@ -37,13 +37,13 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
-    def raise_any(self) -> None:
+    def raise_any(self, error: type[CatalogueError] = CatalogueError) -> None:
         """
         Raises:
-            CatalogueError: There is at least one problem.
+            CatalogueError: There is at least one problem; of the given kind.
         """
         if self._found:
-            raise CatalogueError(self._found)
+            raise error(self._found)
 
 
 class Block:
@@ -118,6 +118,14 @@ class Block:
             return default
         return value
 
+    def number(self, key: str) -> float | None:
+        """Give a number, None if there is none."""
+        value = self.plain(key)
+        if value is not None and type(value) not in {int, float}:
+            self.problem(key, f"{key!r} must be a number, not {value!r}")
+            return None
+        return value  # type: ignore[no-any-return]
+
     def list(self, key: str) -> "list[Any]":
         """Give the items of a list; one item may stand without one."""
         value = self.plain(key)
@@ -132,6 +140,21 @@ class Block:
             self.problem(key, f"{key!r} must be a mapping")
             return None
         return Block(node, self.file, f"{self.what}, {key}", self.problems)
+
+    def blocks(self, key: str, what: str, name: str) -> "Sequence[Block]":
+        """Give the mappings listed below a key, each called `what` and the value of its key `name`."""
+        node = self._nodes.get(key)
+        return [] if node is None else _listed(node, self.file, what, name, self.problems)
+
+    def first_line(self, key: str) -> int:
+        """Give the line on which the value itself begins: of a text set apart by `|` or `>`, its first."""
+        node: Any = self._nodes[key]
+        return int(node.start_mark.line) + (2 if getattr(node, "style", None) in {"|", ">"} else 1)
+
+    def written(self, key: str) -> str | None:
+        """Give a single value as it stands in the file, whatever YAML takes it for; None if it is not one."""
+        node = self._nodes.get(key)
+        return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
     def plain(self, key: str) -> Any:
         """Give a value as YAML means it; None if it is not there."""
@@ -160,23 +183,41 @@ def _construct(node: yaml.Node) -> Any:
 
 def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[Block]:
     """Read a YAML text that is a list of mappings."""
+    root = _root(text, file, problems)
+    return [] if root is None else _listed(root, file, what, "id", problems)
+
+
+def block_of(text: str, file: str, what: str, problems: Problems) -> Block | None:
+    """Read a YAML text that is one mapping; None if it is empty or something else."""
+    root = _root(text, file, problems)
+    if root is None:
+        return None
+    if not isinstance(root, yaml.MappingNode):
+        problems.add(file, root.start_mark.line + 1, f"must be a mapping: {what}")
+        return None
+    return Block(root, file, what, problems)
+
+
+def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         message = getattr(error, "problem", None) or str(error)
         problems.add(file, mark.line + 1 if mark else 1, f"not YAML: {message}")
-        return []
-    if root is None:
-        return []
+        return None
+    return root
+
+
+def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems) -> list[Block]:
     if not isinstance(root, yaml.SequenceNode):
-        problems.add(file, root.start_mark.line + 1, f"must be a list: one '- id: …' block per {what}")
+        problems.add(file, root.start_mark.line + 1, f"must be a list: one '- {key}: …' block per {what}")
         return []
     found = []
     for node in root.value:
         if isinstance(node, yaml.MappingNode):
-            name = next((str(v.value) for k, v in node.value if k.value == "id"), "without id")
+            name = next((str(v.value) for k, v in node.value if k.value == key), f"without {key}")
             found.append(Block(node, file, f"{what} {name}", problems))
         else:
-            problems.add(file, node.start_mark.line + 1, f"must be a {what}: '- id: …' with keys below")
+            problems.add(file, node.start_mark.line + 1, f"must be a {what}: '- {key}: …' with keys below")
     return found
