@@ -1,14 +1,13 @@
 """What the agents write to each other's topics: one record per range or flush, never one per event."""
 
-import cramjam
 import msgspec
 
 from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
+from streams.storage.rows import Events, pack_events
 
 EPOCH_BITS = 40
 
-_LEVEL = 1
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -34,9 +33,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     at: float
     """When the range was taken in (Unix s); repeated unchanged after a crash."""
     tally: Tally
-    payloads: list[bytes]
-    offsets: list[int]
-    late_offsets: list[int]
+    events: Events
     dead: list[DeadLetter]
 
 
@@ -73,29 +70,15 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
         base + frozen.last,
         frozen.now,
         outcome.tally,
-        outcome.payloads,
-        [base + offset for offset in outcome.offsets] if epoch else outcome.offsets,
-        [base + offset for offset in outcome.late_offsets],
+        pack_events(
+            topic,
+            partition,
+            [base + offset for offset in outcome.offsets] if epoch else outcome.offsets,
+            outcome.payloads,
+            [base + offset for offset in outcome.late_offsets],
+        ),
         dead,
     )
-
-
-def encode_block(block: Block) -> bytes:
-    """
-    Return the record of a block.
-
-    Compressed here and not by the Kafka client: on the way through its buffers it is a seventh of the size.
-    """
-    return bytes(cramjam.zstd.compress(encode(block), _LEVEL))
-
-
-def decode_block(record: bytes) -> Block:
-    """
-    Return the block of a record.
-
-    Raises msgspec.DecodeError or msgspec.ValidationError, or cramjam.DecompressionError, for one that is not ours.
-    """
-    return _decode_block(cramjam.zstd.decompress(record))
 
 
 class KpiRecord(msgspec.Struct, frozen=True):
@@ -108,6 +91,7 @@ class KpiRecord(msgspec.Struct, frozen=True):
 
 
 encode = _encoder.encode
-_decode_block = msgspec.msgpack.Decoder(Block).decode
+encode_block = _encoder.encode
+decode_block = msgspec.msgpack.Decoder(Block).decode
 encode_kpis = msgspec.json.Encoder().encode
 decode_kpis = msgspec.json.Decoder(KpiRecord).decode

@@ -23,7 +23,7 @@ from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.series import series_key
 from streams.settings import Settings
 from streams.storage.connection import StorageError
-from streams.storage.rows import Balance
+from streams.storage.rows import Balance, pack_events, unpack_events
 from streams.storage.writer import Block, DeadLetter, InsertCancelledError, MinuteRow, Stored, ValueRow, Writer
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Store:
             self._writer.insert_kpi_minutes(minutes, token)
         if values:
             self._writer.insert_kpi_values(values, token)
-        events = sum(len(block.payloads) for block in blocks)
+        events = sum(block.events.rows for block in blocks)
         for table, rows in (("events", events), ("kpi_minutes", len(minutes)), ("kpi_values", len(values))):
             metrics.ROWS_STORED.labels(table).inc(rows)
 
@@ -143,18 +143,23 @@ class Store:
         if block.last <= mark:
             return
         self._stored[source] = Stored(block.last, known)
-        offsets, payloads = block.offsets, block.payloads
+        events = block.events
         if known:
+            offsets, payloads, late = unpack_events(events)
             fresh = [place for place, offset in enumerate(offsets) if offset not in known]
-            offsets, payloads = [offsets[place] for place in fresh], [payloads[place] for place in fresh]
+            events = pack_events(
+                block.topic,
+                block.partition,
+                [offsets[place] for place in fresh],
+                [payloads[place] for place in fresh],
+                [offset for offset in late if offset not in known],
+            )
         yield Block(
             topic=block.topic,
             partition=block.partition,
             first=block.first,
             last=block.last,
-            offsets=offsets,
-            payloads=payloads,
-            late_offsets=[offset for offset in block.late_offsets if offset not in known],
+            events=events,
             dead_letters=[_letter(dead, block.at) for dead in block.dead if dead.offset not in known],
             duplicates=block.tally.duplicate,
             balance=Balance(*msgspec.structs.astuple(block.tally)),

@@ -68,6 +68,23 @@ def strings(values: Sequence[bytes]) -> bytes:
     return b"".join(string_parts(values))
 
 
+def split_strings(data: bytes, at: int, rows: int) -> list[bytes]:
+    """Give the values of a String column of so many rows that begins at `at`."""
+    values = []
+    for _ in range(rows):
+        length = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            length |= (byte & 127) << shift
+            if byte < 128:
+                break
+            shift += 7
+        values.append(data[at : at + length])
+        at += length
+    return values
+
+
 def texts(values: Iterable[str]) -> bytes:
     """Give a String column of texts; what UTF-8 cannot carry becomes a question mark."""
     return strings([value.encode(errors="replace") for value in values])

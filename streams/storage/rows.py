@@ -6,15 +6,21 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import cramjam
+import msgspec
+import numpy as np
+
 from streams.kpis.accumulators import Acc
 from streams.kpis.definition import Kpi
 from streams.kpis.series import parse_series
 from streams.storage.native import (
     Column,
     ends,
+    native_block,
     numbers,
     optional_floats,
     repeated,
+    split_strings,
     string,
     string_parts,
     strings,
@@ -23,6 +29,11 @@ from streams.storage.native import (
 )
 
 COUNTED, LATE = b"\x01", b"\x02"
+
+_LEVEL: Final = 1
+_BEFORE_OFFSETS: Final = string(b"offset") + string(b"UInt64")
+_BEFORE_OUTCOMES: Final = string(b"outcome") + string(b"Enum8('counted' = 1, 'late' = 2)")
+_BEFORE_PAYLOADS: Final = string(b"payload") + string(b"String")
 
 MinuteRow: TypeAlias = tuple[str, int, int, Acc, int]
 """Series key, minute (Unix seconds // 60), part, accumulator, revision."""
@@ -52,15 +63,28 @@ class Balance(NamedTuple):
     bad: int
 
 
+class Events(msgspec.Struct, frozen=True, array_like=True):
+    """
+    Stored records of a source as the rows of `events` that are sent: a zstd frame of one block in Native format.
+
+    Packed once, where they were taken in. From there on nobody looks inside, and several in a row are one insert.
+    """
+
+    rows: int = 0
+    late: int = 0
+    """Those that came too late for the KPIs."""
+    size: int = 0
+    """Bytes of all payloads."""
+    frame: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """
     One range of records of a source, first to last included, and what became of each.
 
     Attributes:
-        offsets: Of the stored records, the counted and the late.
-        payloads: The stored records as sent, in the order of `offsets`.
-        late_offsets: Those of the offsets that came too late for the KPIs.
+        events: The stored records, the counted and the late.
         balance: What became of all its records, when some are left out here because they are stored already.
     """
 
@@ -68,9 +92,7 @@ class Block:
     partition: int
     first: int
     last: int
-    offsets: Sequence[int]
-    payloads: Sequence[bytes]
-    late_offsets: Collection[int] = ()
+    events: Events
     dead_letters: Sequence[DeadLetter] = ()
     duplicates: int = 0
     balance: Balance | None = None
@@ -98,21 +120,44 @@ class ValueRow(NamedTuple):
     revision: int
 
 
-def event_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
-    """Give the rows and columns of `events` that are sent; the server reads the others from the payload."""
-    outcomes = []
-    for block in blocks:
-        late = frozenset(block.late_offsets)
-        if late:
-            outcomes.append(b"".join(LATE if offset in late else COUNTED for offset in block.offsets))
-        else:
-            outcomes.append(COUNTED * len(block.payloads))
-    return sum(len(block.payloads) for block in blocks), [
-        *_source_columns(blocks, [len(block.payloads) for block in blocks]),
-        Column("offset", "UInt64", b"".join(numbers(block.offsets, "<u8") for block in blocks)),
-        Column("outcome", "Enum8('counted' = 1, 'late' = 2)", b"".join(outcomes)),
-        Column("payload", "String", list(chain.from_iterable(string_parts(block.payloads) for block in blocks))),
-    ]
+EVENT_COLUMNS: Final = ("offset", "outcome", "payload", "topic", "partition")
+"""Columns of `events` that are sent; the server reads the others from the payload."""
+
+
+def pack_events(
+    topic: str, partition: int, offsets: Sequence[int], payloads: Sequence[bytes], late_offsets: Collection[int] = ()
+) -> Events:
+    """Pack stored records, given with their offsets; `late_offsets` are those that came too late for the KPIs."""
+    rows = len(payloads)
+    if not rows:
+        return Events()
+    late = frozenset(late_offsets)
+    outcomes = b"".join(LATE if offset in late else COUNTED for offset in offsets) if late else COUNTED * rows
+    data = native_block(
+        rows,
+        [
+            Column("offset", "UInt64", numbers(offsets, "<u8")),
+            Column("outcome", "Enum8('counted' = 1, 'late' = 2)", outcomes),
+            Column("payload", "String", string_parts(payloads)),
+            Column("topic", "String", repeated(string(topic.encode()), rows)),
+            Column("partition", "UInt32", repeated(partition.to_bytes(4, "little"), rows)),
+        ],
+    )
+    return Events(rows, len(late), sum(map(len, payloads)), bytes(cramjam.zstd.compress(data, _LEVEL)))
+
+
+def unpack_events(events: Events) -> tuple[list[int], list[bytes], list[int]]:
+    """Give offsets, payloads and late offsets of packed records."""
+    rows = events.rows
+    if not rows:
+        return [], [], []
+    data = bytes(cramjam.zstd.decompress(events.frame))
+    at = data.index(_BEFORE_OFFSETS) + len(_BEFORE_OFFSETS)
+    offsets = np.frombuffer(data, "<u8", rows, at).tolist()
+    at = data.index(_BEFORE_OUTCOMES, at + 8 * rows) + len(_BEFORE_OUTCOMES)
+    late = [offset for offset, outcome in zip(offsets, data[at : at + rows], strict=True) if outcome == LATE[0]]
+    at = data.index(_BEFORE_PAYLOADS, at + rows) + len(_BEFORE_PAYLOADS)
+    return offsets, split_strings(data, at, rows), late
 
 
 def _source_columns(blocks: Sequence[Block], rows: Sequence[int]) -> list[Column]:
@@ -150,7 +195,7 @@ def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
 
 
 def _balance(block: Block) -> Balance:
-    stored, late, bad = len(block.payloads), len(block.late_offsets), len(block.dead_letters)
+    stored, late, bad = block.events.rows, block.events.late, len(block.dead_letters)
     return Balance(stored + bad + block.duplicates, stored - late, block.duplicates, late, bad)
 
 

@@ -28,13 +28,13 @@ from streams.storage.connection import (
 )
 from streams.storage.native import Column, native_block
 from streams.storage.rows import (
+    EVENT_COLUMNS,
     KPI_COLUMNS,
     Block,
     DeadLetter,
     MinuteRow,
     ValueRow,
     dead_letter_columns,
-    event_columns,
     kpi_row,
     minute_columns,
     outcome_columns,
@@ -49,6 +49,9 @@ Row = TypeVar("Row")
 
 ROWS_PER_INSERT: Final = 200_000
 """KPI rows of one insert; part of the tokens, so a change doubles nothing only once all older records are done."""
+
+BYTES_PER_INSERT: Final = 128 * 1024 * 1024
+"""Payloads of one insert; the server cuts what is larger than twice that, and a token would name each piece."""
 
 
 # Events and dead letters are stored before the balance of their range, so those behind the newest balance may be there.
@@ -132,22 +135,20 @@ class Writer:
             InsertCancelledError: `cancel` was called.
             ValueError: A block does not add up.
         """
-        if not blocks:
-            return
         for block in blocks:
             _require_sound(block)
-        token = blocks[0].token
-        if len(blocks) > 1:
-            names = "\n".join(block.token for block in blocks)
-            token = f"{token}+{len(blocks) - 1}-{hashlib.blake2b(names.encode(), digest_size=16).hexdigest()}"
-        for table, (rows, columns) in (
-            ("events", event_columns(blocks)),
-            ("dead_letters", dead_letter_columns(blocks)),
-            # Last, so that a balance is never there before what it counts.
-            ("outcomes", outcome_columns(blocks)),
-        ):
-            if rows:
-                self._insert(table, rows, columns, token)
+        for group in _groups(blocks):
+            token = _token_of(group)
+            frames = [block.events.frame for block in group if block.events.rows]
+            if frames:
+                self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd")
+            for table, (rows, columns) in (
+                ("dead_letters", dead_letter_columns(group)),
+                # Last, so that a balance is never there before what it counts.
+                ("outcomes", outcome_columns(group)),
+            ):
+                if rows:
+                    self._insert(table, rows, columns, token)
 
     def stored(self, partitions: Sequence[int]) -> dict[tuple[str, int], Stored]:
         """
@@ -221,8 +222,10 @@ class Writer:
             client.close()
 
     def _insert(self, table: str, rows: int, columns: Sequence[Column], token: str) -> None:
-        body = native_block(rows, columns)
         names = [column.name for column in columns]
+        self._send(table, names, native_block(rows, columns), token, self._compression)
+
+    def _send(self, table: str, names: Sequence[str], body: bytes, token: str, compression: str | None) -> None:
         settings = {
             "async_insert": 0,
             "insert_deduplicate": 1,
@@ -232,7 +235,7 @@ class Writer:
         self._until_done(
             table,
             lambda client: client.raw_insert(
-                table, names, body, settings=settings, fmt="Native", compression=self._compression
+                table, names, body, settings=settings, fmt="Native", compression=compression
             ),
         )
 
@@ -267,13 +270,34 @@ class Writer:
 
 
 def _require_sound(block: Block) -> None:
-    stored, bad = len(block.payloads), len(block.dead_letters)
+    stored, bad = block.events.rows, len(block.dead_letters)
     read = block.last - block.first + 1
-    if len(block.offsets) != stored or read < stored + bad + block.duplicates:
+    if read < stored + bad + block.duplicates:
         raise ValueError(
-            f"block {block.token}: {stored} payloads, {len(block.offsets)} offsets, {bad} dead letters and"
+            f"block {block.token}: {stored} payloads, {bad} dead letters and"
             f" {block.duplicates} duplicates do not fit {read} records"
         )
+
+
+def _groups(blocks: Sequence[Block]) -> Iterable[Sequence[Block]]:
+    """Cut blocks into inserts that the server takes in one piece."""
+    start = size = 0
+    for place, block in enumerate(blocks):
+        if place > start and size + block.events.size > BYTES_PER_INSERT:
+            yield blocks[start:place]
+            start, size = place, 0
+        size += block.events.size
+    if blocks:
+        yield blocks[start:]
+
+
+def _token_of(blocks: Sequence[Block]) -> str:
+    """Name all ranges of an insert."""
+    token = blocks[0].token
+    if len(blocks) == 1:
+        return token
+    names = "\n".join(block.token for block in blocks)
+    return f"{token}+{len(blocks) - 1}-{hashlib.blake2b(names.encode(), digest_size=16).hexdigest()}"
 
 
 def _chunks(rows: Sequence[Row], token: str) -> Iterable[tuple[str, Sequence[Row]]]:

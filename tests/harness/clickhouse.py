@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage.connection import Address, connect
 from streams.storage.migrations import migrate
-from streams.storage.rows import Block, DeadLetter
+from streams.storage.rows import Block, DeadLetter, pack_events
 
 _numbers = itertools.count(1)
 TOPIC = "cx.touchpoints.web"
@@ -86,6 +86,8 @@ def block_of(payloads: Iterable[bytes], first: int = 0, **changes: Any) -> Block
     read = len(stored) + len(bad) + changes.get("duplicates", 0)
     defaults = {
         "topic": TOPIC, "partition": 0, "first": first, "last": first + read - 1,
-        "offsets": range(first, first + len(stored)), "payloads": stored,
     }  # fmt: skip
-    return Block(**{**defaults, **changes})
+    late = changes.pop("late_offsets", ())
+    made = {**defaults, **changes}
+    events = pack_events(made["topic"], made["partition"], range(first, first + len(stored)), stored, late)
+    return Block(**made, events=events)

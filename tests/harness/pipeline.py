@@ -40,10 +40,9 @@ class Pipeline:
         for channel, pairs in by_channel.items():
             first = self._next[channel]
             self._next[channel] += len(pairs)
-            block = stored.Block(
-                topic=f"cx.touchpoints.{channel}", partition=0, first=first, last=first + len(pairs) - 1,
-                offsets=range(first, first + len(pairs)), payloads=[payload for payload, _ in pairs],
-            )  # fmt: skip
+            topic, offsets = f"cx.touchpoints.{channel}", range(first, first + len(pairs))
+            packed = stored.pack_events(topic, 0, offsets, [payload for payload, _ in pairs])
+            block = stored.Block(topic=topic, partition=0, first=first, last=offsets[-1], events=packed)
             if self._store_events:
                 self._writer.insert_block(block)
             newest = max(event.time.timestamp() for _, event in pairs)

@@ -2,6 +2,8 @@
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain, is_loopback
 from streams.storage.native import (
@@ -15,6 +17,7 @@ from streams.storage.native import (
     texts,
     wide_numbers,
 )
+from streams.storage.rows import _BEFORE_PAYLOADS, Events, pack_events, unpack_events
 
 
 @pytest.mark.parametrize(
@@ -111,3 +114,24 @@ def test_a_password_is_never_shown() -> None:
 def test_loopback_is_recognised(host: str, here: bool) -> None:
     """There compression is left off."""
     assert is_loopback(host) is here
+
+
+@given(
+    st.lists(st.binary(max_size=300), max_size=30),
+    st.integers(0, 2**63),
+    st.sets(st.integers(0, 29)),
+)
+def test_packed_events_come_back_as_they_were(payloads: list[bytes], first: int, late: set[int]) -> None:
+    """Thinning out what is stored already must change nothing else, whatever the payloads look like."""
+    payloads = [*payloads, b"payload\x06String outcome" + _BEFORE_PAYLOADS]
+    offsets = [first + 3 * place for place in range(len(payloads))]
+    lost = [offsets[place] for place in sorted(late) if place < len(offsets)]
+    packed = pack_events("cx.touchpoints.web", 3, offsets, payloads, lost)
+    assert (packed.rows, packed.late, packed.size) == (len(payloads), len(lost), sum(map(len, payloads)))
+    assert unpack_events(packed) == (offsets, payloads, lost)
+
+
+def test_no_events_pack_to_nothing() -> None:
+    """A range of nothing but refused records inserts no rows."""
+    assert pack_events("t", 0, [], []) == Events()
+    assert unpack_events(Events()) == ([], [], [])

@@ -12,6 +12,7 @@ from streams.engine.names import Topics
 from streams.events.intake import Tally
 from streams.settings import Settings
 from streams.storage.connection import Address, UnreachableError
+from streams.storage.rows import pack_events
 from streams.storage.writer import Writer
 
 TOPICS = Topics("cx")
@@ -50,7 +51,9 @@ def store_with(client: HangingClient) -> tuple[Store, SimpleNamespace]:
 
 
 def one_block() -> RecordBatch:
-    block = records.Block("cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), [b"{}"], [0], [], [])
+    block = records.Block(
+        "cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), pack_events("cx.touchpoints.web", 0, [0], [b"{}"]), []
+    )
     return RecordBatch(TOPICS.blocks, 0, [records.encode_block(block)], range(1))
 
 
