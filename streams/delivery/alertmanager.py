@@ -120,7 +120,7 @@ class Instance:
                 said = "" if answer.ok else (await answer.text(errors="replace"))[:300]
                 wait_s = seconds_to_wait(answer.headers.get("Retry-After"), now)
                 return answer.status, f"{answer.status} {said}".strip(), wait_s
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as exc:
+        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             return 0, f"{type(exc).__name__} {exc}".strip(), 0.0
 
     def _remember(self, some: Sequence[tuple[Key, Notice]]) -> None:
@@ -257,7 +257,7 @@ class Alertmanagers:
                 continue
             try:
                 await asyncio.wait_for(news.wait(), self._look_every_s)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
 
 

@@ -111,6 +111,7 @@ class Webhook:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._clock = clock
         self._open_at = 0.0
+        self._failed_at = 0.0
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def deliver(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
@@ -125,8 +126,9 @@ class Webhook:
         return outcome
 
     async def _attempt(self, session: aiohttp.ClientSession, message: Message) -> Outcome | None:
-        while (wait_s := self._open_at - asyncio.get_running_loop().time()) > 0:
+        while (wait_s := self._open_at - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - others move it
             await asyncio.sleep(wait_s)
+        began = asyncio.get_running_loop().time()
         status, said, asked_s = await self._post(session, message)
         if 200 <= status < 300:
             self._patience.succeeded()
@@ -135,8 +137,12 @@ class Webhook:
         if status in NEVER:
             log.error("webhook %s refuses %s, it is not sent again: %s", self.name, message.id, said)
             return "refused"
-        pause_s = self._patience.failed(asked_s)
-        self._open_at = asyncio.get_running_loop().time() + pause_s
+        now = asyncio.get_running_loop().time()
+        if began >= self._failed_at:  # else several were under way, and one of them has counted it
+            self._failed_at = now
+            self._open_at = now + self._patience.failed()
+        self._open_at = max(self._open_at, now + asked_s)
+        pause_s = max(0.0, self._open_at - now)
         metrics.NOTIFICATIONS.labels("webhook", self.name, "failed").inc()
         log.warning(
             "webhook %s does not take %s, attempt %d, again in %.1f s: %s",
@@ -163,7 +169,7 @@ class Webhook:
                 said = "" if answer.ok else (await answer.text(errors="replace"))[:300]
                 wait_s = seconds_to_wait(answer.headers.get("Retry-After"), now)
                 return answer.status, f"{answer.status} {said}".strip(), wait_s
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as exc:
+        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             return 0, f"{type(exc).__name__} {exc}".strip(), 0.0
 
 
