@@ -1,0 +1,81 @@
+"""
+Which channels can be trusted: one that is silent, or sends mostly what cannot be read, must not pose as a drop of KPIs.
+
+A silent channel is one from which records would have come by now. A collector sends a heartbeat every few seconds, so
+that a channel with no customers is not silent. Minutes in which a channel could not be trusted are remembered as long
+as windows reach back to them: without it, the mixture of customers in them is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from streams.alerts.types import SourceHealth
+
+MISSED: Final = 3.0
+"""Records that would have come in the silence if all was well: 3 are missed by luck once in twenty times."""
+
+BAD_SHARE: Final = 0.2
+"""Share of bad records above which a channel's numbers are not its customers' any more."""
+
+BAD_LEAST: Final = 20
+"""Records it takes to speak of a share."""
+
+HEALTH_MINUTES: Final = 5
+"""Over how long the health of a source is told."""
+
+_REMEMBERED = 7 * 1440  # no window reaches back further
+_SPANS = 200
+
+
+class Channel(msgspec.Struct, array_like=True, omit_defaults=True):
+    """What is remembered of a channel."""
+
+    per_minute: float = 0.0
+    """Records per minute when it was last heard of."""
+    spans: list[tuple[int, int]] = []
+    """First and last of minutes that cannot be trusted, in order."""
+    trouble: str = ""
+    """What is wrong as of the last minute; empty if nothing."""
+    lost: float = 0.0
+    """Share of the last five minutes' records that never arrived or cannot be read."""
+
+    def missing(self, minute: int, length: int) -> float:
+        """Return the share of a window of `length` minutes, the last being `minute`, that cannot be trusted."""
+        start = minute - length + 1
+        within = sum(min(last, minute) - max(first, start) + 1 for first, last in self.spans if last >= start)
+        return max(0, within) / length
+
+
+def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, SourceHealth]) -> None:
+    """Take note of how all sources are as of a minute, later than any before."""
+    together: dict[str, list[SourceHealth]] = {}
+    for health in sources.values():
+        together.setdefault(health.channel, []).append(health)
+    for name, parts in together.items():
+        channel = channels.setdefault(name, Channel())
+        before = channel.trouble
+        silent = min(part.silent_minutes for part in parts)
+        read, bad = sum(part.read for part in parts), sum(part.bad for part in parts)
+        if not silent:
+            channel.per_minute = read / HEALTH_MINUTES
+        channel.trouble, channel.lost = "", 0.0
+        if silent and channel.per_minute * silent >= MISSED:
+            channel.trouble = f"silent for {silent} min"
+            channel.lost = min(silent, HEALTH_MINUTES) / HEALTH_MINUTES
+            _mark(channel, minute - silent + 1, minute, joined=bool(before))
+        elif read >= BAD_LEAST and bad > BAD_SHARE * read:
+            channel.trouble = f"{100 * bad / read:.0f} % of {read} records bad"
+            channel.lost = bad / read
+            _mark(channel, minute, minute, joined=bool(before))
+
+
+def _mark(channel: Channel, first: int, last: int, *, joined: bool) -> None:
+    """Note minutes that cannot be trusted; with what lies between if the trouble just went on."""
+    spans = [span for span in channel.spans if span[1] > last - _REMEMBERED]
+    if spans and (joined or spans[-1][1] >= first - 1):
+        first = min(first, spans.pop()[0])
+    channel.spans = [*spans, (first, last)][-_SPANS:]
