@@ -1,0 +1,152 @@
+"""The state machine of one rule on one series: every way from state to state, and its clocks."""
+
+import pytest
+
+from streams.alerts.machine import RESOLVED_MINUTES, Instance, Policy, Step, advance, is_flapping, minutes
+from streams.alerts.types import Verdict
+
+BAD = Verdict(True, False, 71.0, 200, reason="71 % of 200")
+BETWEEN = Verdict(False, False, 76.0, 200, reason="76 % of 200")
+GOOD = Verdict(False, True, 85.0, 200, reason="85 % of 200")
+PLAIN = Verdict(False, None, 85.0, 200, reason="85 % of 200")
+THIN = Verdict(None, None, 20.0, 5, reason="n 5 of 100")
+EMPTY = Verdict(None, reason="no data")
+SIGNS = {"X": BAD, "~": BETWEEN, ".": GOOD, ",": PLAIN, "5": THIN, "_": EMPTY}
+
+
+def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str]]:
+    """Run verdicts written as signs (a blank is a minute that was not judged); tell the changes with their minute."""
+    instance, found = Instance(), []
+    for minute, sign in enumerate(signs, start):
+        if sign != " " and (step := advance(instance, policy, minute, SIGNS[sign])):
+            assert (instance.state, instance.since) == (step.new, minute)
+            found.append((minute - start, f"{step.old} => {step.new}"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("policy", "signs", "expected"),
+    [
+        pytest.param(Policy(), "X", [(0, "inactive => firing")], id="for 0 fires at once"),
+        pytest.param(Policy(for_=2), "XX", [(0, "inactive => pending")], id="one minute is not two"),
+        pytest.param(
+            Policy(for_=2), "XXX", [(0, "inactive => pending"), (2, "pending => firing")], id="two minutes later"
+        ),
+        pytest.param(
+            Policy(for_=2), "XX.XX",
+            [(0, "inactive => pending"), (2, "pending => inactive"), (3, "inactive => pending")],
+            id="the clock starts anew",
+        ),
+        pytest.param(Policy(for_=2), "XX~", [(0, "inactive => pending"), (2, "pending => inactive")],
+                     id="between the thresholds is no trouble before it fired"),
+        pytest.param(Policy(for_=5), "X         X", [(0, "inactive => pending"), (10, "pending => firing")],
+                     id="clocks go on through minutes that were not judged"),
+        pytest.param(Policy(for_=5), "X         .", [(0, "inactive => pending"), (10, "pending => inactive")],
+                     id="what was not seen in a gap is not made up"),
+        pytest.param(Policy(), "X.", [(0, "inactive => firing"), (1, "firing => resolved")], id="resolves at once"),
+        pytest.param(Policy(keep_firing_for=2), "X,,X,,,",
+                     [(0, "inactive => firing"), (6, "firing => resolved")], id="keep_firing_for starts anew"),
+        pytest.param(Policy(), "X~~~.", [(0, "inactive => firing"), (4, "firing => resolved")],
+                     id="between the thresholds it stays"),
+        pytest.param(Policy(recover_for=2), "X..~...",
+                     [(0, "inactive => firing"), (6, "firing => resolved")], id="recovery is unbroken"),
+        pytest.param(Policy(keep_firing_for=3, recover_for=1), "X~~..",
+                     [(0, "inactive => firing"), (4, "firing => resolved")], id="both clocks must have run down"),
+        pytest.param(Policy(keep_firing_for=2), "X5_,_,",
+                     [(0, "inactive => firing"), (5, "firing => resolved")], id="calm must be seen"),
+        pytest.param(Policy(), "5_5_5", [], id="what cannot be judged stays inactive"),
+        pytest.param(Policy(no_data_for=2), "X___",
+                     [(0, "inactive => firing"), (3, "firing => resolved")], id="no data is ok after its time"),
+        pytest.param(Policy(no_data_for=2), "X__X__X", [(0, "inactive => firing")], id="the no-data clock starts anew"),
+        pytest.param(Policy(no_data_for=2), "X555",
+                     [(0, "inactive => firing"), (3, "firing => resolved")], id="too little is no data in the end"),
+        pytest.param(Policy(no_data="keep", no_data_for=2), "X_______", [(0, "inactive => firing")], id="kept firing"),
+        pytest.param(Policy(for_=2, no_data="keep", no_data_for=1), "X_____X",
+                     [(0, "inactive => pending"), (6, "pending => firing")], id="kept pending"),
+        pytest.param(Policy(for_=9, no_data_for=2), "X___",
+                     [(0, "inactive => pending"), (3, "pending => inactive")], id="pending runs out without data"),
+        pytest.param(Policy(for_=2, no_data_for=5), "X_X",
+                     [(0, "inactive => pending"), (2, "pending => firing")], id="one thin minute breaks no pending"),
+        pytest.param(Policy(for_=2, no_data_for=5), "X___", [(0, "inactive => pending")],
+                     id="only trouble seen makes it fire"),
+        pytest.param(Policy(no_data="alert", no_data_for=3), "_" * 4,
+                     [(0, "inactive => pending"), (3, "pending => firing")], id="no data alerts after its own time"),
+        pytest.param(Policy(no_data="alert", no_data_for=3), "__,__",
+                     [(0, "inactive => pending"), (2, "pending => inactive"), (3, "inactive => pending")],
+                     id="data came back in time"),
+        pytest.param(Policy(no_data="alert", no_data_for=1), "5" * 30, [], id="n = 5 is data, and never pages"),
+        pytest.param(Policy(for_=1, no_data="alert", no_data_for=5), "__XX",
+                     [(0, "inactive => pending"), (2, "pending => pending"), (3, "pending => firing")],
+                     id="data came back bad: a clock of its own"),
+        pytest.param(Policy(no_data="alert", no_data_for=1), "__55,",
+                     [(0, "inactive => pending"), (1, "pending => firing"), (2, "firing => resolved")],
+                     id="any data ends the alert of none"),
+        pytest.param(Policy(for_=9, no_data="alert", no_data_for=2), "X___",
+                     [(0, "inactive => pending"), (3, "pending => firing")], id="trouble, then silence, alerts"),
+        pytest.param(Policy(no_data="alert", no_data_for=0), "_", [(0, "inactive => firing")], id="no data at once"),
+        pytest.param(Policy(for_=1), "XX.X.",
+                     [(0, "inactive => pending"), (1, "pending => firing"), (2, "firing => resolved"),
+                      (3, "resolved => pending"), (4, "pending => inactive")], id="again soon after"),
+        pytest.param(Policy(), "X" + "." * (RESOLVED_MINUTES + 1),
+                     [(0, "inactive => firing"), (1, "firing => resolved"), (RESOLVED_MINUTES + 1, "resolved => inactive")],
+                     id="resolved for a while, then inactive"),
+    ],
+)  # fmt: skip
+def test_goes_from_state_to_state(policy, signs, expected):
+    """The table of the module, case by case."""
+    assert told(policy, signs) == expected
+
+
+def test_one_that_flaps_is_held():
+    """After three firings in six hours the fourth stays until it was calm for an hour, and says so."""
+    policy = Policy(flaps=3, flap_hours=6, flap_hold=60)
+    instance, steps = Instance(), []
+    signs = "X.........X.........X.........X" + "." * 70
+    for minute, sign in enumerate(signs):
+        if step := advance(instance, policy, minute, SIGNS[sign]):
+            steps.append((minute, step))
+    assert [minute for minute, step in steps if step.new == "firing"] == [0, 10, 20, 30]
+    assert [minute for minute, step in steps if step.new == "resolved"] == [1, 11, 21, 91]
+    assert "held because it fired 4 times in 6 h" in steps[-1][1].reason
+
+
+def test_flaps_are_forgotten():
+    """What fired long ago holds nothing, and leaves nothing behind."""
+    policy = Policy(flaps=1, flap_hours=1)
+    instance = Instance()
+    for minute, verdict in ((0, BAD), (1, GOOD), (50, BAD)):
+        advance(instance, policy, minute, verdict)
+    assert is_flapping(instance, policy)
+    for minute in (111, 171, 190):
+        advance(instance, policy, minute, GOOD)
+    assert instance.is_fresh
+    assert not is_flapping(instance, policy)
+
+
+def test_flapping_may_be_allowed():
+    """With no limit nothing is counted."""
+    instance = Instance()
+    for minute in range(0, 60, 2):
+        assert advance(instance, Policy(flaps=0), minute, BAD) is not None
+        assert advance(instance, Policy(flaps=0), minute + 1, GOOD) is not None
+    assert instance.fired == []
+
+
+def test_reasons_carry_numbers():
+    """What happened is told with the numbers it rests on and the time it took."""
+    instance, policy = Instance(), Policy(for_=5, keep_firing_for=90)
+    told_ = [
+        advance(instance, policy, minute, verdict) for minute, verdict in ((0, BAD), (5, BAD), (6, GOOD), (96, GOOD))
+    ]
+    assert told_ == [
+        Step("inactive", "pending", "71 % of 200; fires if it lasts 5 min"),
+        Step("pending", "firing", "71 % of 200; for 5 min"),
+        None,
+        Step("firing", "resolved", "85 % of 200; no trouble for 1 h 30 min"),
+    ]
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 min"), (5, "5 min"), (60, "1 h"), (135, "2 h 15 min")])
+def test_writes_times(count, text):
+    """As people do."""
+    assert minutes(count) == text
