@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from faust.types import TP
@@ -45,6 +45,8 @@ class Source:
     channel: str
     intake: Intake
     waiting: list[RecordBatch] = field(default_factory=list)
+    deltas: Deltas = field(default_factory=dict)
+    """What the range under construction adds to the KPIs, but for events not collected yet."""
     open_bytes: int = 0
     tripped: bool = False
     told: tuple[float | None, bool] | None = None
@@ -54,6 +56,14 @@ class Source:
     def labels(self) -> tuple[str, str]:
         """Label values of this source in metrics."""
         return self.channel, str(self.tp.partition)
+
+
+class Closed(NamedTuple):
+    """A range that is ready to be frozen, and what it adds to the KPIs."""
+
+    source: Source
+    outcome: Outcome
+    deltas: Deltas
 
 
 class Ingest:
@@ -108,6 +118,9 @@ class Ingest:
                 end = start + self._fitting(source, values[start:end])
             with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
                 source.intake.add(values[start:end], offsets[start:end], time.time())
+            with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
+                # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
+                source.deltas = self._folder.fold(source.intake.collect(), source.deltas)
             full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
             start = end
             if full and (not await self._flush_live() or source.tripped):
@@ -150,10 +163,10 @@ class Ingest:
             closed = list(self._close_all())
             if closed:
                 await self._freeze_and_emit(assignment.generation, closed)
-            await self._tell_watermarks(assignment.generation, {source.tp for source, _ in closed})
+            await self._tell_watermarks(assignment.generation, {one.source.tp for one in closed})
             self._observe()
 
-    def _close_all(self) -> Iterator[tuple[Source, Outcome]]:
+    def _close_all(self) -> Iterator[Closed]:
         for source in self._sources.values():
             if source.tripped:
                 continue
@@ -161,33 +174,32 @@ class Ingest:
             source.open_bytes = 0
             if outcome is None:
                 continue
+            deltas, source.deltas = source.deltas, {}
             if self._trips(outcome):
                 self._trip(source, outcome)
             else:
-                yield source, outcome
+                yield Closed(source, outcome, deltas)
 
-    async def _freeze_and_emit(self, generation: int, closed: list[tuple[Source, Outcome]]) -> None:
-        with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
-            folded = [self._folder.fold(outcome.counted) for _, outcome in closed]
+    async def _freeze_and_emit(self, generation: int, closed: list[Closed]) -> None:
         with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
             await self._table.write_many(generation, self._frozen_entries(closed))
         with metrics.STAGE_SECONDS.labels("ingest", "emit").time():
-            await self._app.produce(generation, self._emissions(closed, folded))
-        for source, outcome in closed:
+            await self._app.produce(generation, self._emissions(closed))
+        for source, outcome, _ in closed:
             done = [batch for batch in source.waiting if batch.last_offset <= outcome.frozen.last]
             source.waiting = source.waiting[len(done) :]
             self.lane.ack(*done)
             self._count(source, outcome)
 
-    def _frozen_entries(self, closed: list[tuple[Source, Outcome]]) -> Iterator[tuple[int, bytes, bytes | None]]:
-        for source, outcome in closed:
+    def _frozen_entries(self, closed: list[Closed]) -> Iterator[tuple[int, bytes, bytes | None]]:
+        for source, outcome, _ in closed:
             partition = source.tp.partition
             for key in outcome.forgotten:
                 yield partition, key, None
             yield partition, outcome.frozen.key(), records.encode(outcome.frozen)
 
-    def _emissions(self, closed: list[tuple[Source, Outcome]], folded: list[Deltas]) -> Iterator[Outgoing]:
-        for (source, outcome), deltas in zip(closed, folded, strict=True):
+    def _emissions(self, closed: list[Closed]) -> Iterator[Outgoing]:
+        for source, outcome, deltas in closed:
             tp, frozen = source.tp, outcome.frozen
             watermark, caught_up = self._status(source)
             for partition, share in enumerate(self._shares(deltas)):

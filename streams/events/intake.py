@@ -92,6 +92,7 @@ class Outcome(msgspec.Struct, frozen=True):
     frozen: FrozenRange
     tally: Tally
     counted: list[Envelope]
+    """Those that `collect` has not given out before."""
     payloads: list[bytes]
     """Stored records as they were sent: the counted and the late ones, in offset order."""
     offsets: list[int]
@@ -116,6 +117,7 @@ class _Open:
         self.ids: list[bytes] = []
         self.own: set[bytes] = set()
         self.counted: list[Envelope] = []
+        self.collected = 0
         self.payloads: list[bytes] = []
         self.offsets: list[int] = []
         self.late_offsets: list[int] = []
@@ -213,6 +215,15 @@ class Intake:
         for start in range(0, len(values), _AT_ONCE):
             self._take(current, values[start : start + _AT_ONCE], offsets[start : start + _AT_ONCE])
 
+    def collect(self) -> list[Envelope]:
+        """Give out the counted events of the range under construction, each once: whoever takes them must fold them."""
+        current = self._open
+        if current is None:
+            return []
+        counted, current.counted = current.counted, []
+        current.collected += len(counted)
+        return counted
+
     def _take(self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int]) -> None:
         events, refusals = decode_batch(values)
         if refusals:
@@ -285,7 +296,11 @@ class Intake:
         last = max(current.last, pending.last) if pending else current.last
         first = pending.first if pending else current.first
         tally = Tally(
-            current.read, len(current.counted), current.duplicate, len(current.late_offsets), len(current.bad)
+            current.read,
+            current.collected + len(current.counted),
+            current.duplicate,
+            len(current.late_offsets),
+            len(current.bad),
         )
         if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad:
             raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
