@@ -22,15 +22,16 @@ FLAT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "ratio": ("n", "hits"),
     "mean": ("n", "sum", "squares"),
     "nps": ("n", "promoters", "detractors"),
+    "share": ("n", "whole", "part", "whole_squares", "products", "part_squares"),
 }
 """Fields of the flat accumulators by aggregator; the first is always the number of answers or trials."""
 
-_WIDEST = max(map(len, FLAT_FIELDS.values()))
+_UNROLLED = 3
 
-QUANTILE: Final = "quantile"
-"""The one aggregator that is kept in bins."""
+BINNED: Final = ("quantile", "distinct")
+"""The aggregators that are kept in bins."""
 
-AGGREGATORS: Final = (*FLAT_FIELDS, QUANTILE)
+AGGREGATORS: Final = (*FLAT_FIELDS, *BINNED)
 
 SCALE: Final = 1000
 """Default number of steps per unit of a measured value."""
@@ -47,7 +48,7 @@ def empty(aggregator: str) -> Acc:
 
     Raises ValueError for an aggregator that does not exist.
     """
-    if aggregator == QUANTILE:
+    if aggregator in BINNED:
         return {}
     fields = FLAT_FIELDS.get(aggregator)
     if fields is None:
@@ -83,7 +84,7 @@ def add_all(sums: dict[int, Acc], contributions: Iterable[tuple[int, Acc]]) -> N
         known = sums.get(number)
         if known is None:
             sums[number] = acc.copy()
-        elif type(known) is list and type(acc) is list and len(known) == len(acc) <= _WIDEST:
+        elif type(known) is list and type(acc) is list and len(known) == len(acc) <= _UNROLLED:
             known[0] += acc[0]
             if len(acc) > 1:
                 known[1] += acc[1]

@@ -16,7 +16,19 @@ from typing import Final, get_args
 
 from streams.events.types import EVENT_TYPES
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of
-from streams.kpis.definition import UNITS, Aggregator, Alert, Class, Direction, Gates, Kpi, Maturity, Method, Selector
+from streams.kpis.definition import (
+    UNITS,
+    Aggregator,
+    Alert,
+    Class,
+    Delay,
+    Direction,
+    Gates,
+    Kpi,
+    Maturity,
+    Method,
+    Selector,
+)
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.sketch import probability_steps
@@ -32,8 +44,9 @@ _REQUIRED: Final = (
     "groupings", "of",
 )  # fmt: skip
 _ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params", "alert")
-_VALUED: Final = ("sum", "mean", "nps", "quantile")
-_QUANTISED: Final = ("sum", "mean", "quantile")
+_VALUED: Final = ("sum", "mean", "nps", "share", "quantile", "distinct")
+_QUANTISED: Final = ("sum", "mean", "share", "quantile")
+_PAIRED: Final = ("ratio", "share")
 # What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
 _UNTARGETED: Final = ("seasonal", "absence")
 _BERNOULLI: Final = ("ztest", "cusum", "burn")
@@ -128,11 +141,14 @@ def _kpi(block: Block) -> Kpi:
         block.problem("unit", f"unit {unit!r} is impossible for {aggregator}: it is one of {allowed}{hint}")
     params = _params(block)
     of = _selector(block, "of", aggregator, params, None)
-    hits = _selector(block, "hits", aggregator, params, of) if aggregator == "ratio" or "hits" in block else None
-    if aggregator != "ratio" and "hits" in block:
-        block.problem("hits", f"'hits' belongs to a ratio, not to {aggregator}")
-    if aggregator == "ratio" and "hits" not in block:
-        block.problem("hits", "'hits' is missing: a ratio counts them among 'of'")
+    hits = _selector(block, "hits", aggregator, params, of) if aggregator in _PAIRED or "hits" in block else None
+    if aggregator not in _PAIRED and "hits" in block:
+        block.problem("hits", f"'hits' belongs to a ratio or share, not to {aggregator}")
+    if aggregator in _PAIRED and "hits" not in block:
+        block.problem("hits", f"'hits' is missing: a {aggregator} counts them among 'of'")
+    nested = hits is not None and not _has_events(block)
+    if aggregator == "share" and hits:
+        _check_share(block, unit, hits, nested=nested)
     _used(block, params)
     return Kpi(
         id=kpi_id,
@@ -148,7 +164,7 @@ def _kpi(block: Block) -> Kpi:
         groupings=_groupings(block, [*of.events, *(hits.events if hits else ())]),
         of=of,
         hits=hits,
-        nested=hits is not None and not _has_events(block),
+        nested=nested,
         min_n=_gates(block),
         maturity=maturity,
         scale=_scale(block, aggregator),
@@ -156,6 +172,16 @@ def _kpi(block: Block) -> Kpi:
         alert=_alert(block, aggregator, unit),
         params=MappingProxyType(params),
     )
+
+
+def _check_share(block: Block, unit: str, hits: Selector, *, nested: bool) -> None:
+    """Note what makes no share: a part that is the whole, or a percentage that is none."""
+    if not nested and hits.value is None:
+        block.problem("hits", "'value' is missing: events of their own measure the part themselves")
+    if nested and hits.value is None and hits.where is TRUE:
+        block.problem("hits", "the part is the whole: 'hits' needs 'where', or a 'value' of its own")
+    if unit in {"percent", "fraction"} and hits.value is not None:
+        block.problem("unit", f"unit {unit!r} is impossible for a share of two values: it is the share of one")
 
 
 def _has_events(block: Block) -> bool:
@@ -180,7 +206,7 @@ def _used(block: Block, params: Mapping[str, Param]) -> None:
         str(selector.plain(key))
         for selector in (block.block("of"), block.block("hits"))
         if selector
-        for key in ("where", "value")
+        for key in ("where", "value", "delay_s")
         if key in selector
     ]
     for name in params:
@@ -195,9 +221,10 @@ def _selector(
     given = block.block(key)
     if given is None:
         return Selector((), (), TRUE)
-    takes_value = outer is None and aggregator in _VALUED
-    given.expect(("events",) if outer is None else (), ("where", "value") if takes_value else ("events", "where"))
+    takes_value = aggregator in _VALUED if outer is None else aggregator == "share"
     own = "events" in given or outer is None
+    allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own else [])]
+    given.expect(("events",) if outer is None else (), allowed)
     events = _events(given) if own else outer.events if outer else ()
     written = tuple(map(str, given.list("events"))) if own else outer.written if outer else ()
     if not events:
@@ -222,12 +249,13 @@ def _selector(
                 given.problem(part, f"{part}: {name!r} is no field of {', '.join(without)}")
         return expression
 
-    value = read("value", Kind.NUMBER) if takes_value else None
-    if takes_value and "value" not in given:
+    value = read("value", Kind.TEXT if aggregator == "distinct" else Kind.NUMBER) if takes_value else None
+    if takes_value and outer is None and "value" not in given:
         given.problem("value", f"'value' is missing: {aggregator} measures one")
+    delay_s = read("delay_s", Kind.NUMBER) if own else None
     if value and aggregator == "nps" and not all(field.bounded and field.whole for field in names_in(value.tree)):
         given.problem("value", "an NPS is made of ratings")
-    return Selector(events, written, read("where", Kind.BOOL) or TRUE, value)
+    return Selector(events, written, read("where", Kind.BOOL) or TRUE, value, Delay(delay_s) if delay_s else None)
 
 
 def _events(given: Block) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from streams.kpis.expressions import Expression
 from streams.kpis.tree import Param
 
-Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "quantile"]
+Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "share", "quantile", "distinct"]
 Direction: TypeAlias = Literal["up", "down", "none"]
 Class: TypeAlias = Literal["A", "B", "C", "D"]
 Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
@@ -23,10 +23,31 @@ UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
     "ratio": ("percent", "fraction"),
     "mean": (*MEASURES, "percent", "points"),
     "nps": ("points",),
+    "share": (*MEASURES, "percent"),
     "quantile": MEASURES,
+    "distinct": ("count",),
 }
-# Largest number of steps a single value may have: squares and sums of it must fit 64 bits in storage.
-LIMITS: Final[dict[Aggregator, int]] = {"sum": 1 << 53, "mean": 1 << 31, "quantile": 1 << 53}
+# Largest number of steps a single value may have. Squares of means fit 64 bits, which is what is quick to work with;
+# those of shares may be as long as they like, up to the 128 bits of storage for the sum of many.
+LIMITS: Final[dict[Aggregator, int]] = {"sum": 1 << 53, "mean": 1 << 31, "share": 1 << 40, "quantile": 1 << 53}
+
+
+LONGEST_DELAY_S: Final = 100 * 86_400
+"""The longest an event can wait to be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """
+    When an event is counted, if not when it happened.
+
+    Attributes:
+        seconds: How much later; an event on which it is missing, negative or beyond `LONGEST_DELAY_S` is not counted.
+        hourly: Whether it is counted in the first minute of an hour, the next one if it falls inside.
+    """
+
+    seconds: Expression
+    hourly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +60,19 @@ class Selector:
         written: The same as the definition writes them: names and patterns.
         where: The condition they must meet.
         value: What is measured on each; an event on which it is missing is not counted.
+        delay: When they are counted; None: when they happen.
     """
 
     events: tuple[str, ...]
     written: tuple[str, ...]
     where: Expression
     value: Expression | None = None
+    delay: Delay | None = None
+
+    def content(self) -> list[object]:
+        """Give what determines its numbers, for a hash."""
+        found: list[object] = [sorted(self.written), self.where.text, None if self.value is None else self.value.text]
+        return found if self.delay is None else [*found, self.delay.seconds.text, self.delay.hourly]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +115,8 @@ class Kpi:
         maturity: Whether later events may still change what an event counts for; `immediate` if not.
         scale: Steps per unit in which values are kept.
         quantiles: Which quantiles are published, the headline first.
-        of: What is counted or measured; of a ratio, the trials.
-        hits: Of a ratio, the successes; `nested` if among the trials.
+        of: What is counted or measured; of a ratio the trials, of a share the whole.
+        hits: Of a ratio the successes, of a share the part; `nested` if among the events of `of`.
         alert: The alert it comes with, if any.
     """
 
@@ -126,13 +154,15 @@ class Kpi:
     @property
     def definition_id(self) -> str:
         """Name what the numbers mean: the id, and a hash that changes with whatever determines them."""
-        selectors = [
-            None if s is None else [sorted(s.written), s.where.text, None if s.value is None else s.value.text]
-            for s in (self.of, self.hits)
-        ]
+        selectors = [None if s is None else s.content() for s in (self.of, self.hits)]
         content = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return f"{self.id}@{digest[:8]}"
+
+    @property
+    def delayed(self) -> bool:
+        """Whether it counts events later than they happen."""
+        return self.of.delay is not None or (self.hits is not None and self.hits.delay is not None)
 
     @property
     def event_types(self) -> frozenset[str]:

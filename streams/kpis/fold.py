@@ -8,13 +8,12 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import mul
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
-from streams.kpis.accumulators import Acc
-from streams.kpis.definition import Kpi
-from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan, Row, Table
+from streams.kpis.accumulators import BINNED, Acc
+from streams.kpis.definition import Delay, Kpi
+from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Gathered, Plan, Row, Table, added
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""
@@ -41,43 +40,52 @@ class Folder:
             for event_type in kpi.event_types:
                 self._kpis[event_type].append(kpi)
         self._table = Table()
-        self._plans: dict[type[Event], Plan | None] = {}
+        self._plans: dict[type[Event], list[Plan]] = {}
 
     @property
     def remembered(self) -> int:
         """How many combinations are remembered now."""
         return self._table.remembered
 
-    def fold(self, events: Sequence[Event]) -> Deltas:
-        """Give the deltas of a batch; synthetic events add nothing."""
+    def fold(self, events: Sequence[Event], into: Deltas | None = None) -> Deltas:
+        """Add the deltas of a batch to those `into`, which are changed and given back; synthetic events add nothing."""
         if self._table.remembered > self._remembered:
             self._forget()
         by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
         for event in events:
             by_class[event.__class__].append(event)
         first, last = _minutes(events)
-        deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict)
+        deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict, into or {})
         # Places of all types are counted together: a batch of history has minutes with few events of each.
         places: list[int] = []
         for cls, alike in by_class.items():
-            plan = self._plans[cls] if cls in self._plans else self._plan(cls)
-            if plan is None:
-                continue
-            found, columns = plan.scan_apart(alike, _shifts(alike, first, last)) if first < last else plan.scan(alike)
-            places += found
-            if columns:
-                self._add_values(plan, found, columns, first, deltas)
+            for plan in self._plans[cls] if cls in self._plans else self._plan(cls):
+                if plan.delay is not None:
+                    found, columns = plan.scan_apart(*_delayed(plan, alike, first))
+                elif first < last:
+                    found, columns = plan.scan_apart(alike, _shifts(alike, first, last))
+                else:
+                    found, columns = plan.scan(alike)
+                places += found
+                if columns:
+                    self._add_values(plan, found, columns, first, deltas)
         self._add_rows(places, first, deltas)
         return dict(deltas)
 
-    def _plan(self, cls: type[Event]) -> Plan | None:
-        kpis = self._kpis.get(cls.type)
-        plan = self._plans[cls] = Plan(cls.type, kpis, self._table) if kpis else None
-        return plan
+    def _plan(self, cls: type[Event]) -> list[Plan]:
+        """Compile what is asked of a type: what is counted at once, and apart from it what is counted later."""
+        by_delay: defaultdict[Delay | None, dict[str, Kpi]] = defaultdict(dict)
+        for kpi in self._kpis.get(cls.type, ()):
+            for selector in (kpi.of, None if kpi.nested else kpi.hits):
+                if selector and cls.type in selector.events:
+                    by_delay[selector.delay][kpi.id] = kpi
+        plans = [Plan(cls.type, [*kpis.values()], self._table, delay) for delay, kpis in by_delay.items()]
+        self._plans[cls] = plans
+        return plans
 
     def _forget(self) -> None:
-        for plan in self._plans.values():
-            if plan:
+        for plans in self._plans.values():
+            for plan in plans:
                 plan.forget()
         self._table.clear()
         self._table.append(Row(()))
@@ -110,6 +118,8 @@ class Folder:
                     acc[2] += c * times
                 else:
                     series[key] = [a * times, b * times, c * times]
+            for key, fields in row.more:
+                _add_fields(series, key, [field * times for field in fields])
             for key, index in row.bins:
                 _count_bins(series, key, {index: times})
 
@@ -133,20 +143,20 @@ class Folder:
                     _add_column(deltas[first + (place >> ROW_BITS)], keys, channel.kind, values)
 
 
-def _add_column(series: dict[str, Acc], keys: Iterable[str], kind: str, values: list[int]) -> None:
-    if kind == "quantile":
-        bins: dict[int, int] = {}
-        for index in values:
-            bins[index] = bins.get(index, 0) + 1
+def _add_column(series: dict[str, Acc], keys: Iterable[str], kind: Gathered, values: list[Any]) -> None:
+    if kind in BINNED:
+        bins = Counter(values)
         for key in keys:
             _count_bins(series, key, bins)
         return
-    added = [len(values), sum(values)]
-    if kind == "mean":
-        added.append(sum(map(mul, values, values)))
+    fields = added(kind, values)
     for key in keys:
-        acc = series.get(key)
-        series[key] = added.copy() if acc is None else [a + b for a, b in zip(acc, added, strict=True)]
+        _add_fields(series, key, fields)
+
+
+def _add_fields(series: dict[str, Acc], key: str, fields: Sequence[int]) -> None:
+    acc = series.get(key)
+    series[key] = list(fields) if acc is None else [a + b for a, b in zip(acc, fields, strict=True)]
 
 
 def _count_bins(series: dict[str, Acc], key: str, bins: Mapping[int, int]) -> None:
@@ -170,6 +180,22 @@ def _minutes(events: Sequence[Event]) -> tuple[int, int]:
         return 0, 0
     times = [event.time for event in events]
     return _minute(min(times)), _minute(max(times))
+
+
+def _delayed(plan: Plan, events: Sequence[Event], first: int) -> tuple[list[Event], list[int]]:
+    """Give the events that a plan counts later, and for each the minutes from the first to then, in the upper bits."""
+    counted, shifts = [], []
+    hourly = plan.delay is not None and plan.delay.hourly
+    for event, delay_ms in zip(events, plan.delays_ms(events), strict=True):
+        if delay_ms is None or delay_ms < 0:
+            continue
+        span = event.time - _EPOCH
+        # Whole milliseconds, as times are stored.
+        at_ms = (span.days * 86_400 + span.seconds) * 1000 + span.microseconds // 1000 + delay_ms
+        minute = -(-at_ms // 3_600_000) * 60 if hourly else at_ms // 60_000
+        counted.append(event)
+        shifts.append(minute - first << ROW_BITS)
+    return counted, shifts
 
 
 def _shifts(events: Sequence[Event], first: int, last: int) -> list[int]:

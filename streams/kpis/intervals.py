@@ -12,7 +12,8 @@ from functools import lru_cache
 from math import ceil, exp, floor, sqrt
 from typing import Final, NamedTuple
 
-from streams.kpis.accumulators import SCALE, Acc
+from streams.kpis import distinct
+from streams.kpis.accumulators import BINNED, SCALE, Acc
 from streams.kpis.distributions import binomial_cdf, normal_tail, student_quantile
 from streams.kpis.sketch import PROBABILITY_STEPS, probability_steps, rank_of, value_at
 
@@ -20,6 +21,8 @@ Z95: Final = 1.959963984540054
 """Standard normal quantile of a two-sided 95 % interval."""
 
 PERCENT_UNITS: Final = frozenset({"percent", "%"})
+SHARE_UNITS: Final = PERCENT_UNITS | {"fraction"}
+"""Units in which a part cannot be less than nothing or more than the whole."""
 
 _EXACT_RANKS = 2_000  # beyond, the normal approximation is at most one rank wider
 
@@ -45,23 +48,26 @@ def measure(
         aggregator: one of `accumulators.AGGREGATORS`.
         acc: the accumulator of that aggregator.
         scale: steps per unit of measured values (sum, mean, quantile).
-        unit: "percent" makes ratios percentages; NPS is always in points from -100 to 100.
+        unit: "percent" makes ratios and shares percentages; NPS is always in points from -100 to 100.
         q: probability of the quantile.
         z: normal quantile of the interval.
 
     Raises KeyError for an unknown aggregator and TypeError when the accumulator is of another kind.
     """
     if type(acc) is dict:
-        if aggregator != "quantile":
+        if aggregator not in BINNED:
             raise TypeError(f"{aggregator}: expected fields, got bins")
-        return _quantile(acc, scale, q, z)
+        return _distinct(acc, z) if aggregator == "distinct" else _quantile(acc, scale, q, z)
     assert type(acc) is list
-    if aggregator == "quantile":
-        raise TypeError("quantile: expected bins, got fields")
+    if aggregator in BINNED:
+        raise TypeError(f"{aggregator}: expected bins, got fields")
     if not acc[0]:
         return Measure(None, 0, None, None)
+    factor = 100 if unit in PERCENT_UNITS else 1
     if aggregator == "ratio":
-        return _ratio(acc[1], acc[0], 100 if unit in PERCENT_UNITS else 1, z)
+        return _ratio(acc[1], acc[0], factor, z)
+    if aggregator == "share":
+        return _share(acc, factor, z, of_one=unit in SHARE_UNITS)
     return _FLAT[aggregator](acc, scale, z)
 
 
@@ -151,6 +157,38 @@ def _mean(acc: list[int], scale: int, z: float) -> Measure:
     return Measure(value, n, value - half, value + half)
 
 
+def _share(acc: list[int], factor: int, z: float, *, of_one: bool) -> Measure:
+    """
+    Return the sum of parts by the sum of wholes, as occupancy is busy time by staffed time.
+
+    The interval is that of the delta method for a ratio of sums (Cochran, Sampling Techniques, 3rd ed., ch. 2.11):
+    variance Σ(part − value · whole)² / (Σ whole)² · n / (n − 1), which also is that of two sums of random length. Where
+    every part is nothing or the whole it sees no spread; then it is Wilson's of as many answers as the wholes are worth
+    when their sizes differ, (Σ whole)² / Σ whole² (Kish, Survey Sampling, 1965, ch. 8.2).
+    """
+    n, whole, part, wholes, products, parts = acc
+    if whole <= 0:
+        return Measure(None, n, None, None)
+    value = float(factor * part) / whole
+    if n < 2:
+        return Measure(value, n, None, None)
+    # In whole numbers: the difference of large sums would lose all digits in doubles.
+    spread = parts * whole * whole - 2 * part * whole * products + part * part * wholes
+    if not spread:
+        if not of_one:
+            return Measure(value, n, None, None)
+        worth = float(whole * whole) / wholes
+        slack = z * z / (worth + z * z)
+        return Measure(
+            value, n, 0.0 if not part else factor * (1 - slack), factor * slack if not part else float(factor)
+        )
+    error = sqrt(float(spread) / float(whole**4) * n / (n - 1))
+    half = factor * student_factor(n - 1, z) * error
+    if of_one:
+        return Measure(value, n, max(0.0, value - half), min(float(factor), value + half))
+    return Measure(value, n, value - half, value + half)
+
+
 def _nps(acc: list[int], _scale: int, z: float) -> Measure:
     """Return the plain NPS with the adjusted interval, of which it is not quite the centre."""
     n, promoters, detractors = acc
@@ -169,6 +207,20 @@ def _quantile(bins: dict[int, int], scale: int, q: float, z: float) -> Measure:
         None if lower is None else value_at(bins, lower, scale),
         None if upper is None else value_at(bins, upper, scale),
     )
+
+
+def _distinct(bins: dict[int, int], z: float) -> Measure:
+    """
+    Return how many different values there were; n is the number of events that brought them.
+
+    There are no fewer than coupons and no more than events, so that the interval of few values is exact.
+    """
+    n = sum(bins.values())
+    if not n:
+        return Measure(None, 0, None, None)
+    found, error = distinct.estimate(bins)
+    value = float(min(found, n))
+    return Measure(value, n, max(float(len(bins)), value - z * error), min(float(n), value + z * error))
 
 
 @lru_cache(maxsize=1 << 14)

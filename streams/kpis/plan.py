@@ -15,10 +15,12 @@ Durations and amounts are gathered per row and summed once per row.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import floor
+from operator import mul
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from streams.events.types import Event
-from streams.kpis.definition import Kpi
+from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi
+from streams.kpis.distinct import coupon_of
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, fields_of
 from streams.kpis.series import series_key
@@ -28,7 +30,7 @@ from streams.kpis.writing import PYTHON_NAMES
 
 LabelValue: TypeAlias = str | int | bool | None
 Facts: TypeAlias = tuple[Any, ...]
-Columns: TypeAlias = tuple[list[int | None], ...]
+Columns: TypeAlias = tuple[list[Any], ...]
 """The values of each channel, in the order of the events; None where there is none."""
 
 NOTHING: Final = 0
@@ -57,12 +59,13 @@ class Effect(NamedTuple):
 class Row:
     """The series that events alike in facts and labels go to, sorted by what is to be done for each."""
 
-    __slots__ = ("bins", "empty", "gathered", "ones", "threes", "twos")
+    __slots__ = ("bins", "empty", "gathered", "more", "ones", "threes", "twos")
 
     def __init__(self, entries: Iterable[tuple[str, Effect]]) -> None:
         self.ones: list[tuple[str, int]] = []
         self.twos: list[tuple[str, int, int]] = []
         self.threes: list[tuple[str, int, int, int]] = []
+        self.more: list[tuple[str, tuple[int, ...]]] = []
         self.bins: list[tuple[str, int]] = []
         self.gathered: dict[int, list[str]] = {}
         for key, (_, how, payload) in entries:
@@ -78,8 +81,8 @@ class Row:
                 case _, (a, b, c):
                     self.threes.append((key, a, b, c))
                 case _:
-                    raise AssertionError(f"an effect of {len(payload)} fields")
-        self.empty = not (self.ones or self.twos or self.threes or self.bins)
+                    self.more.append((key, payload))
+        self.empty = not (self.ones or self.twos or self.threes or self.more or self.bins)
 
 
 class Table(list[Row]):
@@ -113,19 +116,34 @@ class Lookup(dict[Any, Any]):
         return made
 
 
+Gathered: TypeAlias = Literal["sum", "mean", "quantile", "distinct", "whole", "both", "part", "pair"]
+"""
+What becomes of a gathered value. Of a share: it is of the whole only, of whole and part, of the part only, or there is
+one value for each.
+"""
+
+
 class Channel(NamedTuple):
-    """A value that varies from event to event, in whole steps or in bins."""
+    """A value that varies from event to event, in whole steps or in bins; of a pair, two."""
 
     value: Expression
     scale: int
     limit: int
-    kind: Literal["sum", "mean", "quantile"]
+    kind: Gathered
+    part: Expression | None = None
 
     def write(self, reference: Callable[[str], str]) -> str:
         """Write Python source for it: None where it is missing or beyond the limit."""
+        value = self.value.to_python(reference)
+        if self.kind == "distinct":
+            return f"(coupon_of(v) if (v := {value}) is not None else None)"
         steps = f"-{self.limit} <= (s := v * {self.scale} + 0.5) <= {self.limit}"
         whole = "bin_of(floor(s))" if self.kind == "quantile" else "floor(s)"
-        return f"({whole} if (v := {self.value.to_python(reference)}) is not None and {steps} else None)"
+        if self.part is not None:
+            other = f"-{self.limit} <= (t := w * {self.scale} + 0.5) <= {self.limit}"
+            steps += f" and (w := {self.part.to_python(reference)}) is not None and {other}"
+            whole = "(floor(s), floor(t))"
+        return f"({whole} if (v := {value}) is not None and {steps} else None)"
 
 
 def label_text(value: LabelValue) -> str:
@@ -176,6 +194,8 @@ class Plan:
     Attributes:
         scan: Gives for a list of events the rows they go to, `width` for each, and the values of each channel.
         scan_apart: The same for events of several minutes: gives places, from rows and each event's minute.
+        delay: Of what the KPIs ask of this type, only what is counted so much later is folded.
+        delays_ms: Gives for a list of events by how much later each is counted; None: not at all.
         channels: The values gathered.
         offsets: Which of an event's rows take the values of each channel.
     """
@@ -183,11 +203,13 @@ class Plan:
     event_type: str
     kpis: Sequence[Kpi]
     table: Table
+    delay: Delay | None = None
     width: int = 1
     channels: list[Channel] = field(default_factory=list)
     offsets: list[list[int]] = field(init=False)
     scan: Callable[[Sequence[Event]], tuple[list[int], Columns]] = field(init=False)
     scan_apart: Callable[[Sequence[Event], list[int]], tuple[list[int], Columns]] = field(init=False)
+    delays_ms: Callable[[Sequence[Event]], list[int | None]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._fields = fields_of(self.event_type)
@@ -247,13 +269,19 @@ class Plan:
         return eval(code, dict(PYTHON_NAMES))  # type: ignore[no-any-return]  # noqa: S307 - written from a checked tree
 
     def _interests(self, kpi: Kpi) -> Iterable[_Part]:
-        if self.event_type in kpi.of.events:
+        if self.event_type in kpi.of.events and kpi.of.delay == self.delay:
             where = self._from_facts(kpi.of.where)
             effect = self._effect_of(kpi)
             yield _Part(kpi, lambda k: effect(k) if where(k) else None)
-        if kpi.hits and not kpi.nested and self.event_type in kpi.hits.events:
-            hit = self._from_facts(kpi.hits.where)
-            yield _Part(kpi, lambda k: Effect(kpi.id, "add", (0, 1)) if hit(k) else None)
+        hits = kpi.hits
+        if hits and not kpi.nested and self.event_type in hits.events and hits.delay == self.delay:
+            hit = self._from_facts(hits.where)
+            if kpi.aggregator == "share":
+                assert hits.value is not None
+                part = self._gather(kpi, "part", hits.value)
+                yield _Part(kpi, lambda k: part(k) if hit(k) else None)
+            else:
+                yield _Part(kpi, lambda k: Effect(kpi.id, "add", (0, 1)) if hit(k) else None)
 
     def _effect_of(self, kpi: Kpi) -> Callable[[Facts], Effect | None]:
         """Tell what a selected event does to a KPI."""
@@ -269,10 +297,28 @@ class Plan:
         if kpi.aggregator == "nps":
             rating = self._from_facts(value)
             return lambda k: _nps(kpi.id, rating(k))
-        if _decided(value.tree):
+        if kpi.aggregator != "share":
+            return self._gather(kpi, kpi.aggregator, value)
+        of_whole = self._gather(kpi, "whole", value)
+        if not (kpi.nested and kpi.hits):
+            return of_whole
+        hit = self._from_facts(kpi.hits.where)
+        of_part = (
+            self._gather(kpi, "both", value)
+            if kpi.hits.value is None
+            else self._gather(kpi, "pair", value, kpi.hits.value)
+        )
+        return lambda k: of_part(k) if hit(k) else of_whole(k)
+
+    def _gather(
+        self, kpi: Kpi, kind: Gathered, value: Expression, part: Expression | None = None
+    ) -> Callable[[Facts], Effect | None]:
+        """Have a value measured: from the facts if they tell it, otherwise event by event."""
+        if part is None and _decided(value.tree):
             of_facts = self._from_facts(value)
-            return lambda k: _measured(kpi, of_facts(k))
-        channel = Channel(value, kpi.scale, kpi.limit, kpi.aggregator)
+            return lambda k: _measured(kpi, kind, of_facts(k))
+        limit = 0 if kind == "distinct" else kpi.limit
+        channel = Channel(value, kpi.scale, limit, kind, part)
         if channel not in self.channels:
             self.channels.append(channel)
             self._gathering.append(set())
@@ -335,14 +381,21 @@ class Plan:
         else:
             rows, places = f"[effects[{facts},] {event}]", f"[effects[{facts},] + t {shifted}]"
         values = "".join(f"[{channel.write(self._source)} {event}], " for channel in self.channels)
+        later = "None"
+        if self.delay:
+            later = Channel(self.delay.seconds, 1000, LONGEST_DELAY_S * 1000, "sum").write(self._source)
         source = (
             f"def scan(events):\n    return {rows}, ({values})\n"
             f"def scan_apart(events, shifts):\n    return {places}, ({values})\n"
+            f"def delays_ms(events):\n    return [{later} {event}]\n"
         )
-        names: dict[str, Any] = {**PYTHON_NAMES, "effects": self._effects, "floor": floor, "bin_of": bin_of}
+        names: dict[str, Any] = {
+            **PYTHON_NAMES, "effects": self._effects, "floor": floor, "bin_of": bin_of, "coupon_of": coupon_of,
+        }  # fmt: skip
         exec(source, names)  # noqa: S102 - written from a checked tree
         self.scan = names["scan"]
         self.scan_apart = names["scan_apart"]
+        self.delays_ms = names["delays_ms"]
 
 
 def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]) -> list[tuple[str, Effect]]:
@@ -359,11 +412,36 @@ def _nps(kpi: str, rating: int | None) -> Effect | None:
     return Effect(kpi, "add", (1, int(rating >= PROMOTER), int(rating <= DETRACTOR)))
 
 
-def _measured(kpi: Kpi, value: float | None) -> Effect | None:
+def _measured(kpi: Kpi, kind: Gathered, value: Any) -> Effect | None:
     """Give the effect of a value that the facts tell."""
-    if value is None or not -kpi.limit <= (steps := value * kpi.scale + 0.5) <= kpi.limit:
+    if value is None:
+        return None
+    if kind == "distinct":
+        return Effect(kpi.id, "bin", (coupon_of(value),))
+    if not -kpi.limit <= (steps := value * kpi.scale + 0.5) <= kpi.limit:
         return None
     whole = floor(steps)
-    if kpi.aggregator == "quantile":
+    if kind == "quantile":
         return Effect(kpi.id, "bin", (bin_of(whole),))
-    return Effect(kpi.id, "add", (1, whole) if kpi.aggregator == "sum" else (1, whole, whole * whole))
+    return Effect(kpi.id, "add", added(kind, [whole]))
+
+
+def added(kind: Gathered, values: Sequence[Any]) -> tuple[int, ...]:
+    """Give what gathered values add to the fields of an accumulator."""
+    if kind == "pair":
+        wholes, parts = zip(*values, strict=True)
+        crossed = sum(map(mul, wholes, parts)), sum(map(mul, parts, parts))
+        return len(values), sum(wholes), sum(parts), sum(map(mul, wholes, wholes)), *crossed
+    n, total = len(values), sum(values)
+    if kind == "sum":
+        return n, total
+    squares = sum(map(mul, values, values))
+    match kind:
+        case "whole":
+            return n, total, 0, squares, 0, 0
+        case "both":
+            return n, total, total, squares, squares, squares
+        case "part":
+            return 0, 0, total, 0, 0, squares
+        case _:
+            return n, total, squares

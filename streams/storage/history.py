@@ -7,7 +7,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import FLAT_FIELDS, Acc, is_empty
+from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
 from streams.kpis.definition import Kpi
 from streams.kpis.inheritance import KEPT_MINUTES
 from streams.kpis.series import series_key
@@ -126,8 +126,9 @@ _SUMS: Final = (
 
 def _acc(kpi: Kpi, fields: list[int], bins: dict[int, int], found: KpiHistory) -> Acc | None:
     """Give the accumulator of a row; None when it is empty, or noted as unfit."""
-    acc: Acc = {bin_: count for bin_, count in bins.items() if count} if kpi.aggregator == "quantile" else list(fields)
-    fits = not fields if kpi.aggregator == "quantile" else len(fields) == len(FLAT_FIELDS[kpi.aggregator])
+    binned = kpi.aggregator in BINNED
+    acc: Acc = {bin_: count for bin_, count in bins.items() if count} if binned else list(fields)
+    fits = not fields if binned else len(fields) == len(FLAT_FIELDS[kpi.aggregator])
     if not fits:
         found.unfit.add(kpi.id)
         return None

@@ -9,11 +9,13 @@ A series is named by its labels: names and values in turn, as in a series key wi
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from streams.events import types
-from streams.kpis.definition import Kpi, Selector
+from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
+from streams.kpis.distinct import coupon_sql
+from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, Kind, all_fields, fields_of
 from streams.kpis.plan import BEST, DETRACTOR, PROMOTER
 from streams.kpis.series import OTHER, SEPARATOR, clean_label_sql
@@ -23,6 +25,8 @@ from streams.kpis.writing import sql_literal
 
 _NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
 _BINS: Final = "CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({}, toUInt64(1)))) AS bins"
+_WHOLE: Final = "toInt64(floor(assumeNotNull({})))"
+_ASKED: Final = {"share": ("trial", "whole", "part")}
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
 KEY: Final = (
@@ -38,43 +42,128 @@ def recomputed(kpi: Kpi) -> str:
 
     The query takes `since` (the earliest time) and `known` (the keys of the series there are) from its WITH.
     """
-    of = _Reading(kpi.of.events, "of")
-    readings = [of]
-    trial = kpi.of.where.to_sql(of.column)
-    chosen, made = [f"({trial})"], ""
+    sides = [_Side(kpi, kpi.of, "of")]
+    of = sides[0]
     match kpi.aggregator:
         case "count":
             made = _NUMBERS.format("count()")
         case "ratio" if kpi.nested and kpi.hits:
-            hit = kpi.hits.where.to_sql(of.column)
+            of.columns["second"] = kpi.hits.where.to_sql(of.reading.column)
             made = _NUMBERS.format("count(), countIf(second)")
-            return _query(kpi, readings, trial, {"second": hit}, made)
         case "ratio":
-            assert kpi.hits is not None
-            hits = _Reading(kpi.hits.events, "hits")
-            first, second = _selected(kpi.of, trial), _selected(kpi.hits, kpi.hits.where.to_sql(hits.column))
-            made = _NUMBERS.format("countIf(first), countIf(second)")
-            return _query(kpi, [of, hits], "first OR second", {"first": first, "second": second}, made)
+            of.columns["first"] = "true"
+            sides.append(_Side(kpi, kpi.hits, "hits", first="false"))
+            made = _NUMBERS.format("countIf(first), countIf(NOT first)")
         case "nps":
-            chosen.append(f"ifNull(first BETWEEN 0 AND {BEST}, false)")
+            of.measure("first", kpi.of, steps=False)
+            of.chosen.append(f"ifNull(first BETWEEN 0 AND {BEST}, false)")
             made = _NUMBERS.format(f"count(), countIf(first >= {PROMOTER}), countIf(first <= {DETRACTOR})")
+        case "distinct":
+            of.measure("first", kpi.of, steps=False)
+            of.chosen.append("isNotNull(first)")
+            made = _BINS.format(coupon_sql("assumeNotNull(first)"))
+        case "share":
+            _share(kpi, sides)
+            made = _NUMBERS.format(
+                "sum(trial), sum(whole), sum(part), sum(whole * whole), sum(whole * part), sum(part * part)"
+            )
         case _:
-            chosen.append(f"ifNull(first BETWEEN -{kpi.limit} AND {kpi.limit}, false)")
-            whole = "toInt64(floor(assumeNotNull(first)))"
+            of.measure("first", kpi.of)
+            whole = _WHOLE.format("first")
             made = {
                 "sum": _NUMBERS.format(f"count(), sum(toInt128({whole}))"),
                 "mean": _NUMBERS.format(f"count(), sum(toInt128({whole})), sum(toInt128({whole}) * {whole})"),
                 "quantile": _BINS.format(index_sql(whole)),
             }[kpi.aggregator]
-    columns = {}
-    if kpi.of.value is not None:
-        value = kpi.of.value.to_sql(of.column)
-        columns["first"] = value if kpi.aggregator == "nps" else f"toFloat64({value}) * {kpi.scale} + 0.5"
-    return _query(kpi, readings, " AND ".join(chosen), columns, made)
+    events = " UNION ALL ".join(side.query() for side in sides)
+    return f"""
+        SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
+        FROM ({events})
+        GROUP BY key, minute"""
 
 
-def _selected(selector: Selector, where: str) -> str:
-    return f"type IN ({_listed(selector.events)}) AND ({where})"
+def _share(kpi: Kpi, sides: list["_Side"]) -> None:
+    """Have the whole and the part of a share read as whole numbers of steps."""
+    of, hits = sides[0], kpi.hits
+    assert hits is not None
+    of.measure("first", kpi.of)
+    wide = f"toInt128({_WHOLE})"
+    of.columns |= {"trial": "1", "whole": wide.format("first")}
+    if not kpi.nested:
+        of.columns["part"] = "toInt128(0)"
+        sides.append(_Side(kpi, hits, "hits", trial="0", whole="toInt128(0)"))
+        sides[1].measure("second", hits)
+        sides[1].columns["part"] = wide.format("second")
+        return
+    of.columns["hit"] = hits.where.to_sql(of.reading.column)
+    if hits.value is None:
+        of.columns["part"] = "if(hit, whole, 0)"
+    else:
+        of.columns["second"] = _steps(kpi, hits.value, of.reading)
+        of.chosen.append(f"(NOT hit OR {_within('second', kpi.limit)})")
+        of.columns["part"] = f"if(hit, {wide.format('second')}, 0)"
+
+
+def _steps(kpi: Kpi, value: Expression, reading: "_Reading") -> str:
+    return f"toFloat64({value.to_sql(reading.column)}) * {kpi.scale} + 0.5"
+
+
+def _within(column: str, limit: int, lowest: int | None = None) -> str:
+    return f"ifNull({column} BETWEEN {-limit if lowest is None else lowest} AND {limit}, false)"
+
+
+class _Side:
+    """The events of one selector, each with the columns that are asked for and the names of its series."""
+
+    def __init__(self, kpi: Kpi, selector: Selector | None, name: str, **columns: str) -> None:
+        assert selector is not None
+        self.reading = _Reading(selector.events, name)
+        self.chosen = [f"({selector.where.to_sql(self.reading.column)})"]
+        self.columns = columns
+        self._kpi = kpi
+        self._minute = "toStartOfMinute(time)"
+        if selector.delay is not None:
+            self._count_later(selector.delay)
+
+    def measure(self, name: str, selector: Selector, *, steps: bool = True) -> None:
+        """Add the value of a selector as a column: in steps within their limit, or as it is."""
+        assert selector.value is not None
+        if steps:
+            self.columns[name] = _steps(self._kpi, selector.value, self.reading)
+            self.chosen.append(_within(name, self._kpi.limit))
+        else:
+            self.columns[name] = selector.value.to_sql(self.reading.column)
+
+    def _count_later(self, delay: Delay) -> None:
+        self.columns["delay"] = f"toFloat64({delay.seconds.to_sql(self.reading.column)}) * 1000 + 0.5"
+        self.chosen.append(_within("delay", LONGEST_DELAY_S * 1000, 0))
+        at_ms = "toUnixTimestamp64Milli(time) + toInt64(floor(assumeNotNull(delay)))"
+        if delay.hourly:
+            self._minute = f"toDateTime(intDiv({at_ms} + 3599999, 3600000) * 3600, 'UTC')"
+        else:
+            self._minute = f"toDateTime(intDiv({at_ms}, 60000) * 60, 'UTC')"
+
+    def query(self) -> str:
+        """Write the query for the events."""
+        kpi = self._kpi
+        names = sorted({name for grouping in kpi.groupings for name in grouping})
+        labels = {f"label_{name}": self.reading.label(name) for name in names}
+        defined = "".join(f"{sql} AS {name}, " for name, sql in {**self.columns, **labels}.items())
+        keys = ", ".join(map(_keys, kpi.groupings))
+        data = self.reading.tuple()
+        # Both sides of a KPI must give the same columns in the same order.
+        asked = _ASKED.get(kpi.aggregator, ("second",) if kpi.nested else ("first",) if "first" in self.columns else ())
+        return f"""
+            SELECT {"".join(f"{name}, " for name in asked)}minute, keys.1 AS own, keys.2 AS rest
+            FROM (
+                SELECT {self._minute} AS minute, {defined}arrayJoin(arrayConcat({keys})) AS keys
+                FROM (
+                    SELECT *{f", {data}" if data else ""} FROM events
+                    WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(sorted(self.reading.events))})
+                        AND time >= since
+                )
+                WHERE {" AND ".join(self.chosen)}
+            )"""
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -132,31 +221,6 @@ class _Reading:
             return None
         shape = ", ".join(f"`{name}` Nullable({_JSON_TYPES[field.kind]})" for name, field in self._needed.items())
         return f"JSONExtract(data, {sql_literal(f'Tuple({shape})')}) AS {self._name}"
-
-
-def _query(kpi: Kpi, readings: list[_Reading], chosen: str, columns: Mapping[str, str], made: str) -> str:
-    of = readings[0]
-    labels_of = of if of.events >= kpi.event_types else _Reading(kpi.event_types, "labels")
-    if labels_of is not of:
-        readings = [*readings, labels_of]
-    names = sorted({name for grouping in kpi.groupings for name in grouping})
-    labels = {f"label_{name}": labels_of.label(name) for name in names}
-    defined = "".join(f"{sql} AS {name}, " for name, sql in {**columns, **labels}.items())
-    keys = ", ".join(map(_keys, kpi.groupings))
-    tuples = "".join(f", {sql}" for reading in readings if (sql := reading.tuple()))
-    return f"""
-        SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
-        FROM (
-            SELECT toStartOfMinute(time) AS minute, {defined}
-                arrayJoin(arrayConcat({keys})) AS keys, keys.1 AS own, keys.2 AS rest
-            FROM (
-                SELECT *{tuples} FROM events
-                WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(sorted(kpi.event_types))})
-                    AND time >= since
-            )
-            WHERE {chosen}
-        )
-        GROUP BY key, minute"""
 
 
 def _keys(grouping: tuple[str, ...]) -> str:

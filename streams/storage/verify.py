@@ -17,7 +17,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import Acc, empty
+from streams.kpis.accumulators import BINNED, Acc, empty
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.intervals import Measure, measure
@@ -205,7 +205,7 @@ class _Run:
 
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
     fields, bins = sums
-    acc: Acc = {index: count for index, count in bins.items() if count} if kpi.quantiles else fields
+    acc: Acc = {index: count for index, count in bins.items() if count} if kpi.aggregator in BINNED else fields
     return measure(kpi.aggregator, acc or empty(kpi.aggregator), kpi.scale, unit=kpi.unit, q=q)
 
 

@@ -38,6 +38,23 @@ TRICKY = Catalogue.parse(
    groupings: [[], [unitid]], quantiles: [0.5, 0.95, 0.999], of: {events: [cx.survey.answered], value: wait_s}}
 - {id: recommend, name: a, question: q, unit: points, direction: up, class: A, aggregator: nps, formula: f, source: s, owner: o,
    groupings: [[], [channel]], of: {events: [cx.survey.answered], where: "metric == 'nps'", value: score}}
+- {id: people, name: a, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s, owner: o,
+   groupings: [[], [unitid], [channel]], of: {events: '*', value: subject}}
+- {id: places, name: a, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s, owner: o,
+   groupings: [[], [type]], of: {events: [cx.survey.answered, cx.order.placed], value: "coalesce(unitid, type)"}}
+- {id: wait_share, name: a, question: q, unit: percent, direction: up, class: B, aggregator: share, formula: f, source: s, owner: o,
+   groupings: [[], [unitid]], scale: 10, of: {events: [cx.survey.answered], value: wait_s}, hits: {where: resolved}}
+- {id: wait_by_points, name: a, question: q, unit: seconds, direction: up, class: B, aggregator: share, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], scale: 100,
+   of: {events: [cx.survey.answered], value: score}, hits: {where: metric == 'csat', value: wait_s * 1000000}}
+- {id: amount_by_answer, name: a, question: q, unit: currency, direction: up, class: A, aggregator: share, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], scale: 2,
+   of: {events: [cx.survey.answered, cx.order.placed], value: 1}, hits: {events: [cx.order.placed], value: amount / items}}
+- {id: later, name: a, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f, source: s, owner: o,
+   groupings: [[], [unitid]], params: {t: 20.5},
+   of: {events: [cx.survey.answered, cx.order.placed], delay_s: t}, hits: {events: [cx.survey.answered], delay_s: t - wait_s}}
+- {id: later_sum, name: a, question: q, unit: seconds, direction: up, class: B, aggregator: sum, formula: f, source: s, owner: o,
+   groupings: [[], [channel]], of: {events: [cx.survey.answered], value: score, delay_s: "coalesce(wait_s, 0.0004) + 59.9995"}}
 """
 )
 

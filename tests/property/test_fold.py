@@ -3,7 +3,7 @@
 import ast
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from math import floor
@@ -18,6 +18,7 @@ from streams.events.types import Event, new_event
 from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi, Selector
+from streams.kpis.distinct import coupon_of
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.series import series_key
 from streams.kpis.sketch import bin_of
@@ -41,6 +42,29 @@ ODD = Catalogue.parse("""
    source: s, owner: o, groupings: [[], [type], [unitid]],
    of: {events: 'cx.store.*', where: segment is not None},
    hits: {events: [cx.store.queue_left, cx.order.placed], where: type == 'cx.order.placed' or wait_s > 2}}
+- {id: odd_people, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f,
+   source: s, owner: o, groupings: [[], [channel], [segment, channel]],
+   of: {events: '*', where: region is None or region == 'r1', value: subject}}
+- {id: odd_kinds, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f,
+   source: s, owner: o, groupings: [[], [unitid]], of: {events: [cx.contact.queue_left], value: reason}}
+- {id: odd_weight, name: n, question: q, unit: percent, direction: up, class: B, aggregator: share, formula: f,
+   source: s, owner: o, groupings: [[], [unitid], [previous]], scale: 10,
+   of: {events: cx.agent.state_changed, value: duration_s}, hits: {where: "previous in ['busy', 'wrapup']"}}
+- {id: odd_pair, name: n, question: q, unit: seconds, direction: up, class: B, aggregator: share, formula: f,
+   source: s, owner: o, groupings: [[], [queue], [channel]], scale: 1,
+   of: {events: cx.contact.handled, value: talk_s + hold_s},
+   hits: {where: queue is not None, value: hold_s / (talk_s - 5)}}
+- {id: odd_apart, name: n, question: q, unit: currency, direction: up, class: A, aggregator: share, formula: f,
+   source: s, owner: o, groupings: [[], [channel]], scale: 1,
+   of: {events: [cx.session.started, cx.order.placed], value: 1}, hits: {events: cx.order.placed, value: amount / items}}
+- {id: odd_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[], [queue], [topic]], params: {t: 20},
+   of: {events: [cx.contact.queue_left, cx.contact.handled], delay_s: t},
+   hits: {events: cx.contact.queue_left, where: wait_s <= t, delay_s: t - wait_s}}
+- {id: odd_open, name: n, question: q, unit: count, direction: up, class: B, aggregator: sum, formula: f, scale: 1,
+   source: s, owner: o, groupings: [[], [channel]],
+   of: {events: [cx.contact.queue_left, cx.contact.handled], value: 1 if type == 'cx.contact.handled' else -1,
+        delay_s: 20 if type == 'cx.contact.handled' else 20 - wait_s}}
 """)
 KPIS = [*Catalogue.load(), *ODD]
 START = datetime(2026, 3, 20, 23, 58, tzinfo=UTC)
@@ -107,7 +131,7 @@ def some_event(r: random.Random, number: int) -> Event:
         id=f"e{number}",
         source="test",
         time=time.astimezone(TEHRAN) if r.random() < 0.3 else time,
-        subject="c1",
+        subject=f"c{r.randint(1, 9)}",
         channel=r.choice(CHANNELS),
         touchpoint=maybe("search", "checkout"),
         unitid=maybe("u1", "u2", "u3"),
@@ -140,24 +164,58 @@ def read(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
-def effect(kpi: Kpi, fields: Fields) -> Acc | None:
-    """What one event adds to one KPI."""
-    trial = holds(kpi.of, fields)
-    if kpi.hits:
-        hit = holds(kpi.hits, fields) and (trial or not kpi.nested)
-        return [int(trial), int(hit)] if trial or hit else None
-    if not trial:
+def steps_of(kpi: Kpi, selector: Selector, fields: Fields) -> int | None:
+    value = evaluate(read(selector.value.text), fields)
+    if value is None or abs(value * kpi.scale + 0.5) > kpi.limit:
         return None
+    return floor(value * kpi.scale + 0.5)
+
+
+def counted_at(selector: Selector, event: Event, fields: Fields) -> int | None:
+    """The minute an event counts in, None if it counts in none."""
+    ms = (event.time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    if selector.delay is not None:
+        delay = evaluate(read(selector.delay.seconds.text), fields)
+        if delay is None or not 0 <= delay * 1000 + 0.5 <= 8_640_000_000:
+            return None
+        ms += floor(delay * 1000 + 0.5)
+        if selector.delay.hourly:
+            return -(-ms // 3_600_000) * 60
+    return ms // 60_000
+
+
+def effects(kpi: Kpi, event: Event, fields: Fields) -> Iterator[tuple[int | None, Acc]]:
+    """What one event adds to one KPI, and in which minutes."""
+    if holds(kpi.of, fields) and (added := of_effect(kpi, fields)) is not None:
+        yield counted_at(kpi.of, event, fields), added
+    if kpi.hits and not kpi.nested and holds(kpi.hits, fields):
+        if kpi.aggregator == "ratio":
+            yield counted_at(kpi.hits, event, fields), [0, 1]
+        elif (part := steps_of(kpi, kpi.hits, fields)) is not None:
+            yield counted_at(kpi.hits, event, fields), [0, 0, part, 0, 0, part**2]
+
+
+def of_effect(kpi: Kpi, fields: Fields) -> Acc | None:
+    hit = kpi.hits is not None and kpi.nested and holds(kpi.hits, fields)
+    if kpi.aggregator == "ratio":
+        return [1, int(hit)]
     if kpi.of.value is None:
         return [1]
     value = evaluate(read(kpi.of.value.text), fields)
     if kpi.aggregator == "nps":
         return [1, int(value >= 9), int(value <= 6)]
-    if value is None or abs(value * kpi.scale + 0.5) > kpi.limit:
+    if kpi.aggregator == "distinct":
+        return None if value is None else {coupon_of(value): 1}
+    steps = steps_of(kpi, kpi.of, fields)
+    if steps is None:
         return None
-    steps = floor(value * kpi.scale + 0.5)
     if kpi.aggregator == "quantile":
         return {bin_of(steps): 1}
+    if kpi.aggregator == "share":
+        part: int | None = 0
+        if hit:
+            part = steps if kpi.hits.value is None else steps_of(kpi, kpi.hits, fields)
+        return None if part is None else [1, steps, part, steps**2, steps * part, part**2]
     return [1, steps, steps**2][: 3 if kpi.aggregator == "mean" else 2]
 
 
@@ -172,14 +230,12 @@ def plain_fold(events: Sequence[Event]) -> Deltas:
         fields = Fields(event)
         if fields["synthetic"]:
             continue
-        minute = floor((event.time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(minutes=1))
         for kpi in KPIS:
-            if (added := effect(kpi, fields)) is None:
-                continue
-            for grouping in kpi.groupings:
-                if all(fields[name] is not None for name in grouping):
-                    key = series_key(kpi.id, tuple((name, label(fields[name])) for name in grouping))
-                    add(deltas, {minute: {key: added}})
+            for minute, added in effects(kpi, event, fields):
+                for grouping in kpi.groupings if minute is not None else ():
+                    if all(fields[name] is not None for name in grouping):
+                        key = series_key(kpi.id, tuple((name, label(fields[name])) for name in grouping))
+                        add(deltas, {minute: {key: added}})
     return deltas
 
 

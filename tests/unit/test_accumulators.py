@@ -92,7 +92,7 @@ def test_a_bin_cannot_hold_less_than_nothing() -> None:
 
 
 def test_every_aggregator_has_an_identity_and_no_other_name_has() -> None:
-    assert [empty(name) for name in AGGREGATORS] == [[0], [0, 0], [0, 0], [0, 0, 0], [0, 0, 0], {}]
+    assert [empty(name) for name in AGGREGATORS] == [[0], [0] * 2, [0] * 2, [0] * 3, [0] * 3, [0] * 6, {}, {}]
     with pytest.raises(ValueError, match="expected one of count, sum"):
         empty("median")
 
