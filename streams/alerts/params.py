@@ -17,8 +17,8 @@ from msgspec import Meta
 
 METHODS: Final = ("floor", "ztest", "cusum", "ewma", "seasonal", "burn_rate", "absence", "mix_shift")
 
-WINDOW: Final = {"kind": "window"}
-"""Marks a field that names a kept window."""
+WINDOWS_IN: Final = ("baseline", "long", "short")
+"""Keys that name a kept window."""
 
 
 class ParamError(ValueError):
@@ -65,7 +65,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
 
 
-Window: TypeAlias = Annotated[str, Meta(pattern="^[1-9][0-9]{0,3}[mhd]$", extra=WINDOW)]
+Window: TypeAlias = Annotated[str, Meta(pattern="^[1-9][0-9]{0,3}[mhd]$")]
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 Z: TypeAlias = Annotated[float, Meta(gt=0, le=38)]
 
@@ -96,9 +96,9 @@ class Floor(Params, frozen=True, kw_only=True):
 
 
 class ZTest(Params, frozen=True, kw_only=True):
-    """The window is worse than the time before it: two proportions, two means (Welch), two NPS."""
+    """The window is worse than the time before it: two proportions, two means (Welch), two NPS, two rates."""
 
-    aggregators: ClassVar = ("ratio", "mean", "nps")
+    aggregators: ClassVar = ("ratio", "mean", "nps", "count", "quantile")
     sided: ClassVar = False
 
     baseline: Annotated[Window, Meta(description="Window it is compared with; longer than the rule's.")]
@@ -115,8 +115,9 @@ class Cusum(Params, frozen=True, kw_only=True):
     """
     Evidence of a lasting worse level, added up minute by minute: for erosion.
 
-    Of a ratio it is the log-likelihood of `p1` against `p0` per trial, and `h` counts natural-log units; of a mean and
-    an NPS it is the classical sum in standard deviations with slack k = δ/2, and `h` counts standard deviations.
+    Each answer adds the log-likelihood of `p1` against `p0`, whatever the KPI, and `h` counts natural-log units; of a
+    mean and an NPS that is the classical sum with slack k = δ/2, and where δ is one deviation, `h` counts deviations.
+    `h` is meant for one answer a minute; with more, the threshold rises by the logarithm of their number.
     A learnt normal value that is not better than `p1` cannot be judged: no verdict.
     """
 
@@ -130,10 +131,14 @@ class Cusum(Params, frozen=True, kw_only=True):
     delta: Annotated[
         Positive | None, Meta(description="How far from normal is worth an alert, in the KPI's unit; or give `p1`.")
     ] = None
-    h: Annotated[Positive, Meta(description="Evidence at which it fires; 7 to 9 for a ratio, 4 to 5 for a mean.")] = 8.0
+    h: Annotated[Positive, Meta(description="Evidence at which it fires; 7 to 9; docs/DETECTION.md.")] = 8.0
     min_failures: Annotated[
         int, Meta(ge=1, le=10**6, description="Bad answers that the run must hold, so that one person cannot page.")
     ] = 10
+    head_start: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Part of `h` that a fresh series begins with: sees soon what is bad already."),
+    ] = 0.0
     sd: Annotated[
         Positive | None, Meta(description="Standard deviation of one answer; learnt from `baseline` if left out.")
     ] = None

@@ -1,0 +1,253 @@
+"""
+CUSUM: evidence of a lasting worse level, added up answer by answer until it is enough (Page 1954, Biometrika 41).
+
+Each answer adds the logarithm of how much likelier it is at the worse level than at the normal one (Moustakides 1986:
+nothing sees such a change sooner at the same rate of false alarms); below zero the sum starts anew. In natural-log
+units the threshold means the same for every KPI. Steps of a closed minute with n answers, for a KPI of which more is
+better:
+
+| KPI | step | from |
+|---|---|---|
+| ratio, k hits | k·ln(p1/p0) + (n - k)·ln((1 - p1)/(1 - p0)) | Bernoulli |
+| ratio whose hits outnumber trials | k·ln(p1/p0) - n·(p1 - p0) | Poisson |
+| mean, NPS (score 1, 0, -1) | n·(δ/s²)·(μ0 - x̄ - δ/2) | normal: the classical k = δ/2; with δ = s, h counts s |
+
+Nobody knows the order of answers inside a minute, hence the sum moves by whole minutes: it depends on n and k only, and
+is set to zero, and compared with the threshold, at the end of a minute. Sums that would have crossed the threshold and
+come back inside a minute are not seen, which only lowers the rate of false alarms.
+
+That rate is per answer, e^-h times a constant, and people live in days. So `h` is meant for up to one answer a minute,
+and with λ answers a minute in the run the threshold is h + ln λ: as many false alarms a day at 5,000 as at one.
+
+The normal value is learnt and frozen (`learning`) as long as the sum is above zero. It is taken one standard error to
+the bad side, or little history would mean many alarms. What fired is over when the same evidence for normal, added up
+from its best moment, has reached half the threshold.
+"""
+
+from __future__ import annotations
+
+from math import exp, log, sqrt
+from typing import Final
+
+import msgspec
+
+from streams.alerts.detectors.learning import Normal, learn
+from streams.alerts.facts import Facts, Moments, Reading, before, length_of, moments, show
+from streams.alerts.params import Cusum
+from streams.alerts.types import Verdict
+from streams.kpis.accumulators import Acc
+from streams.kpis.intervals import measure
+
+KNOWN: Final = 5.0
+"""The change looked for must be so many standard errors of the normal value before anything is judged."""
+
+SPREAD_N: Final = 30
+"""Answers from which a spread can be learnt."""
+
+_EXTREME = 1e-6  # shares of exactly none or all would make one answer infinite evidence
+_OVERSHOOT = 1.166  # 2·0.583: mean overshoot of a normal random walk over both its barriers, in its own deviations
+
+
+class CusumState(msgspec.Struct, array_like=True, frozen=True):
+    """What is remembered of a series."""
+
+    total: float = 0.0
+    """The sum, in natural-log units."""
+    n: int = 0
+    minutes: int = 0
+    bad: int = 0
+    """Answers, minutes and bad answers since the sum was last zero."""
+    fired: bool = False
+    back: float = 0.0
+    """While it has fired: evidence that all is normal again."""
+    normal: Normal | None = None
+
+
+class Level(msgspec.Struct, frozen=True):
+    """Normal and worse level of a series, as log-likelihood per answer: a·hits + b·others, or a·(x̄ - middle)."""
+
+    good: float
+    bad: float
+    """In the KPI's unit."""
+    per_hit: float
+    per_other: float
+    """Of ratios and of Poisson: evidence of a hit and of a trial that is none."""
+    slope: float = 0.0
+    """Of means and NPS: evidence per unit of distance from the middle."""
+
+    def step(self, facts: Facts, acc: Acc | None) -> float:
+        """Return the evidence of a minute."""
+        if acc is None:
+            return 0.0
+        assert type(acc) is list
+        if facts.aggregator == "ratio":
+            return acc[1] * self.per_hit + (acc[0] - acc[1]) * self.per_other
+        middle = (self.good + self.bad) / 2
+        if facts.aggregator == "nps":
+            return self.slope * (facts.factor * (acc[1] - acc[2]) - acc[0] * middle)
+        return self.slope * (acc[1] / facts.scale - acc[0] * middle)
+
+
+def cusum(
+    params: Cusum, facts: Facts, window: str, reading: Reading, state: CusumState | None
+) -> tuple[Verdict, CusumState]:
+    """Judge a series with the minute that has just closed."""
+    state = state or CusumState(total=params.head_start * params.h)
+    normal = state.normal
+    if normal is None or (not state.total and not state.fired and normal.is_due(reading.minute)):
+        normal = _lesson(params, facts, window, reading, normal)
+    acc = reading.in_minute()
+    seen = reading.window(window)
+    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit) if seen else None
+    value, n, lo, hi = found or (None, 0, None, None)
+    level = level_of(params, facts, normal)
+    if isinstance(level, str):
+        return Verdict(None, None, value, n, lo, hi, reason=level), msgspec.structs.replace(state, normal=normal)
+    state = advance(level, params, facts, acc, state, normal)
+    threshold = threshold_of(params.h, state)
+    reason = (
+        f"evidence {state.total:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
+        f" became {show(level.bad, facts.unit)}, from {state.n} answers in {state.minutes} min, {state.bad} of them bad"
+    )
+    return Verdict(
+        breach=state.fired,
+        recovered=not state.fired,
+        value=value,
+        n=n,
+        lo=lo,
+        hi=hi,
+        baseline=level.good,
+        baseline_n=0 if normal is None else round(normal.n),
+        statistic=state.total,
+        reason=reason,
+        threshold=threshold,
+    ), state
+
+
+def threshold_of(h: float, state: CusumState) -> float:
+    """Return the threshold at the pace of the run: `h` up to one answer a minute."""
+    return h + log(state.n / state.minutes) if state.n > state.minutes > 0 else h
+
+
+def advance(
+    level: Level, params: Cusum, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None
+) -> CusumState:
+    """Return the state after a minute; it depends on what the minute holds, not on the order in which it came."""
+    step = level.step(facts, acc)
+    if state.fired:
+        back = max(0.0, state.back - step)
+        if back >= threshold_of(params.h, state) / 2:
+            return CusumState(normal=normal)
+    total = state.total + step
+    if total <= 0 and not state.fired:
+        return CusumState(normal=normal)
+    n, bad = _counted(facts, acc)
+    after = CusumState(max(0.0, total), state.n + n, state.minutes + 1, state.bad + bad, state.fired, normal=normal)
+    if state.fired:
+        return msgspec.structs.replace(after, back=back)
+    if after.total > threshold_of(params.h, after) and after.bad >= params.min_failures:
+        return msgspec.structs.replace(after, fired=True)
+    return after
+
+
+def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
+    """Return the levels to tell apart, or why there are none."""
+    sign = -1.0 if facts.direction == "up" else 1.0
+    if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
+        return "no normal value is known yet"
+    good = params.p0
+    if good is None:
+        assert normal is not None
+        good = normal.mean + sign * normal.error
+    bad = params.p1 if params.p1 is not None else good + sign * (params.delta or 0.0)
+    change = sign * (bad - good)
+    if change <= 0:
+        return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
+    if params.p0 is None and normal is not None and KNOWN * normal.error > change:
+        return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
+    if facts.aggregator == "ratio":
+        return _shares(good / facts.factor, bad / facts.factor, facts.factor)
+    spread = params.sd or sqrt(normal.variance if normal is not None else 0.0)
+    if spread <= 0:
+        return "all answers were the same until now"
+    return Level(good, bad, 0.0, 0.0, sign * change / (spread * spread))
+
+
+def _shares(good: float, bad: float, factor: float) -> Level:
+    if good >= 1 or bad >= 1:  # more hits than trials: events of their own, as orders per session
+        per_hit = log(max(bad, _EXTREME) / good)
+        return Level(factor * good, factor * bad, per_hit + good - bad, good - bad)
+    good = min(max(good, _EXTREME), 1 - _EXTREME)
+    # A level beyond none or all stands for a tenth of what there is to lose.
+    bad = max(bad, good / 10) if bad < good else min(bad, 1 - (1 - good) / 10)
+    return Level(factor * good, factor * bad, log(bad / good), log((1 - bad) / (1 - good)))
+
+
+def _lesson(params: Cusum, facts: Facts, window: str, reading: Reading, normal: Normal | None) -> Normal | None:
+    """Look at the baseline; where the normal value is given, only the spread is learnt, once, from what is there."""
+    if params.baseline is not None:
+        seen = moments(facts, before(reading, params.baseline, window))
+        length = length_of(params.baseline) - length_of(window)
+    elif facts.aggregator != "ratio" and params.sd is None and normal is None:
+        seen, length = moments(facts, reading.window(window)), length_of(window)
+    else:
+        return normal
+    if seen is None or seen.n < SPREAD_N:
+        return normal
+    return learn(normal, reading.minute, _cautious(facts, seen), length)
+
+
+def _cautious(facts: Facts, seen: Moments) -> Moments:
+    """Give a share as if half a hit and half a miss more had come: one never seen is not impossible."""
+    if facts.aggregator != "ratio" or seen.mean > facts.factor:
+        return seen
+    share = (seen.mean / facts.factor * seen.n + 0.5) / (seen.n + 1)
+    return Moments(seen.n, facts.factor * share, facts.factor**2 * share * (1 - share))
+
+
+def _counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
+    """Return answers and bad answers of a minute; of a mean, where none is bad by itself, all of them."""
+    if acc is None:
+        return 0, 0
+    assert type(acc) is list
+    n = acc[0]
+    if facts.aggregator == "ratio":
+        return n, max(0, n - acc[1]) if facts.direction == "up" else acc[1]
+    if facts.aggregator == "nps":
+        return n, acc[2] if facts.direction == "up" else acc[1]
+    return n, n
+
+
+def false_alarms_per_day(level: Level, facts: Facts, h: float, per_minute: float = 1.0, variance: float = 0.0) -> float:
+    """
+    Return about how often it fires per day while all is normal.
+
+    Siegmund's approximation of the run length (Sequential Analysis, 1985, §10.2) for log-likelihood steps:
+    (e^b - b - 1)/drift with b = h + 1.166·σ. Within a fifth of simulations at one answer a minute; with more, steps of
+    whole minutes make it an upper limit. `variance` is that of an answer, needed for means and NPS.
+    """
+    drift, deviation = _drift(level, facts, variance)
+    b = h + max(0.0, log(per_minute)) + _OVERSHOOT * deviation
+    return 1440 * per_minute * drift / (exp(b) - b - 1)
+
+
+def threshold_for(level: Level, facts: Facts, per_day: float, variance: float = 0.0) -> float:
+    """Return the `h` at which it fires about `per_day` times a day while all is normal, at one answer a minute."""
+    low, high = 0.5, 60.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if false_alarms_per_day(level, facts, middle, 1.0, variance) > per_day:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _drift(level: Level, facts: Facts, variance: float) -> tuple[float, float]:
+    """Return by how much an answer lowers the sum on average while all is normal, and its standard deviation."""
+    if facts.aggregator != "ratio":
+        change = abs(level.bad - level.good)
+        return abs(level.slope) * change / 2, abs(level.slope) * sqrt(variance)
+    share, a_hit = level.good / facts.factor, level.per_hit - level.per_other
+    spread = sqrt(share if max(level.good, level.bad) >= facts.factor else share * (1 - share))
+    return -(share * a_hit + level.per_other), abs(a_hit) * spread

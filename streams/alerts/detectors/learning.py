@@ -1,0 +1,60 @@
+"""
+The normal value of a series, learnt from a window of its recent past without letting a slow decline teach it.
+
+The window is looked at once an hour. What it shows is followed at a seventh of its own pace: of a window of 24 hours
+the normal value is the mean over a week, of one of seven days that over seven weeks. While a detector is in an
+excursion it does not ask, so trouble that lasts never becomes normal by lasting.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Final
+
+import msgspec
+
+from streams.alerts.facts import Moments
+
+LESSON_MINUTES: Final = 60
+"""Time between two looks."""
+
+PACE: Final = 7
+"""Windows over which the normal value is the mean."""
+
+
+class Normal(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of single answers while all is well, in the unit they are given in."""
+
+    mean: float
+    variance: float
+    n: float
+    """Answers that the mean stands on, counting those of windows that do not overlap."""
+    lessons: int
+    minute: int
+    """The minute of the last one."""
+
+    @property
+    def error(self) -> float:
+        """Return the standard error of the mean."""
+        return sqrt(self.variance / self.n)
+
+    def is_due(self, minute: int) -> bool:
+        """Tell whether it is time for the next lesson."""
+        return minute - self.minute >= LESSON_MINUTES
+
+
+def learn(known: Normal | None, minute: int, seen: Moments, window_minutes: int) -> Normal:
+    """Return the normal value after another look at its window."""
+    if known is None:
+        return Normal(seen.mean, seen.variance, float(seen.n), 1, minute)
+    longest = max(1, PACE * window_minutes // LESSON_MINUTES)
+    lessons = min(known.lessons + 1, longest)
+    weight = 1 / lessons
+    windows = max(1.0, lessons * LESSON_MINUTES / window_minutes)
+    return Normal(
+        known.mean + weight * (seen.mean - known.mean),
+        known.variance + weight * (seen.variance - known.variance),
+        seen.n * windows,
+        lessons,
+        minute,
+    )

@@ -1,0 +1,158 @@
+"""What detectors know of a KPI, what they read of a series, and the few sums that they all need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from streams.alerts.types import SourceHealth
+from streams.kpis.accumulators import Acc, copy_acc, is_empty, subtract_acc
+from streams.kpis.definition import Aggregator, Direction, Kpi
+from streams.kpis.intervals import PERCENT_UNITS
+from streams.kpis.windows import window_minutes
+
+length_of = lru_cache(maxsize=256)(window_minutes)
+"""Length of a window in minutes, by name."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What of a KPI's definition decides how its numbers are read."""
+
+    aggregator: Aggregator
+    direction: Direction = "up"
+    unit: str = ""
+    scale: int = 1000
+    q: float = 0.5
+    """Of a quantile: which one is judged."""
+
+    @classmethod
+    def of(cls, kpi: Kpi) -> Facts:
+        """Take them from a definition; of several quantiles the headline is judged."""
+        return cls(kpi.aggregator, kpi.direction, kpi.unit, kpi.scale, kpi.quantiles[0] if kpi.quantiles else 0.5)
+
+    @property
+    def factor(self) -> float:
+        """Return what a share or a score of one is in the KPI's unit."""
+        return 100.0 if self.aggregator == "nps" or self.unit in PERCENT_UNITS else 1.0
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a window usually has at this time of the week."""
+
+    value: float
+    """In the KPI's unit; of counts and sums the total of the window."""
+    spread: float
+    """Standard deviation between weeks, in the same unit, without the noise of small samples."""
+    n: float
+    """Answers, trials or events that the window usually has."""
+    dispersion: float
+    """Squared coefficient of variation of the volume between weeks, without Poisson noise."""
+    weeks: int
+    """Weeks it was seen in."""
+    level: Literal["hour of the week", "hour of such days", "hour of the day"]
+    """How finely times are told apart; coarser where there is too little."""
+
+
+class Reading(Protocol):
+    """
+    One series as of one closed minute; whoever judges gives it, and detectors ask it for no more than they need.
+
+    Accumulators that it returns are to be looked at only. None is: nothing there.
+    """
+
+    @property
+    def minute(self) -> int:
+        """The closed minute, unix seconds // 60."""
+        ...
+
+    def in_minute(self) -> Acc | None:
+        """Return what exactly this minute holds."""
+        ...
+
+    def window(self, name: str) -> Acc | None:
+        """Return the sum over a kept window that ends with this minute."""
+        ...
+
+    def parts(self, label: str, window: str) -> Mapping[str, Acc]:
+        """Return the sums over a window of the series below this one, by the value of one more label."""
+        ...
+
+    def expected(self, window: str) -> Expected | None:
+        """Return what the window usually has; None while too little was learnt."""
+        ...
+
+    def sources(self) -> Mapping[str, SourceHealth]:
+        """Return the health of the sources that feed the series, by name."""
+        ...
+
+
+class Moments(NamedTuple):
+    """Of single answers: how many, their mean and variance, in the KPI's unit."""
+
+    n: int
+    mean: float
+    variance: float
+
+
+def before(reading: Reading, longer: str, window: str) -> Acc | None:
+    """Return the longer window without the shorter one: closed, not overlapping it, up to where it begins."""
+    return without(reading.window(longer), reading.window(window))
+
+
+def without(longer: Acc | None, shorter: Acc | None) -> Acc | None:
+    """Return what a longer window holds that a shorter one does not; None when that is nothing."""
+    if longer is None or shorter is None:
+        return longer
+    rest = copy_acc(longer)
+    subtract_acc(rest, shorter)
+    return None if is_empty(rest) else rest
+
+
+def moments(facts: Facts, acc: Acc | None) -> Moments | None:
+    """
+    Return the moments of single answers; None when there are none, or the aggregator has none (count, sum, quantile).
+
+    Hits and trials of a ratio can be different events. Where hits outnumber trials they are taken as Poisson.
+    """
+    if acc is None or type(acc) is dict or not acc[0]:
+        return None
+    assert type(acc) is list
+    n = acc[0]
+    factor = facts.factor
+    match facts.aggregator:
+        case "ratio":
+            share = acc[1] / n
+            return Moments(n, factor * share, factor * factor * (share * (1 - share) if share <= 1 else share))
+        case "nps":
+            mean = (acc[1] - acc[2]) / n
+            return Moments(n, factor * mean, factor * factor * ((acc[1] + acc[2]) / n - mean * mean))
+        case "mean":
+            scale = facts.scale
+            # In whole numbers: the difference of two large sums would lose all digits in doubles.
+            variance = (n * acc[2] - acc[1] * acc[1]) / (n * (n - 1)) / (scale * scale) if n > 1 else 0.0
+            return Moments(n, acc[1] / (n * scale), variance)
+        case _:
+            return None
+
+
+def badness(facts: Facts, change: float) -> float:
+    """Return how bad a change of the value is: positive on the side of trouble, on either if there is no better one."""
+    if facts.direction == "up":
+        return -change
+    return change if facts.direction == "down" else abs(change)
+
+
+def show(value: float | None, unit: str = "") -> str:
+    """Write a value for people: four digits, and its unit where a short one exists."""
+    if value is None:
+        return "nothing"
+    text = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    return f"{text} %" if unit in PERCENT_UNITS else f"{text} {unit}" if unit == "points" else text
+
+
+def side_word(change: float) -> str:
+    """Say which way a value went."""
+    return "lower" if change < 0 else "higher" if change > 0 else "equal"
