@@ -26,7 +26,7 @@ from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
-from streams.kpis.partials import Partial, encode_partial
+from streams.kpis.partials import MINUTES, Partial, encode_partial
 from streams.kpis.series import parse_series, partition_of
 from streams.settings import Settings
 
@@ -202,6 +202,9 @@ class Ingest:
         for source, outcome, deltas in closed:
             tp, frozen = source.tp, outcome.frozen
             watermark, caught_up = self._status(source)
+            # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
+            reached = outcome.frozen.after.newest // 60
+            minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
             for partition, share in enumerate(self._shares(deltas)):
                 partial = Partial(
                     source=frozen.source,
@@ -210,6 +213,8 @@ class Ingest:
                     watermark=watermark,
                     caught_up=caught_up,
                     deltas=share,
+                    tally=outcome.tally,
+                    minutes=minutes,
                 )
                 yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
             source.told, source.told_at = (watermark, caught_up), time.monotonic()

@@ -20,7 +20,8 @@ from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.merge import MergeState, Outputs
+from streams.kpis.merge import MergeState
+from streams.kpis.outputs import Outputs
 from streams.kpis.partials import decode_partial
 from streams.kpis.publish import Publisher
 from streams.settings import Settings

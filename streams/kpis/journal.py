@@ -25,6 +25,7 @@ from typing import Final, TypeAlias
 import cramjam
 import msgspec
 
+from streams.kpis.health import SourceMinutes
 from streams.kpis.packing import Totals, decode, unpack
 from streams.kpis.pages import Page
 from streams.kpis.watermarks import Report
@@ -48,6 +49,8 @@ class Marker(msgspec.Struct, array_like=True):
     """The newest closed minute."""
     newest: int | None = None
     """The newest minute seen."""
+    health: dict[str, SourceMinutes] = {}
+    """What was read of each source lately."""
 
 
 class Saved(msgspec.Struct):

@@ -18,10 +18,12 @@ them was published.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final
 
 from streams.kpis.accumulators import Acc, add_all, is_empty
 from streams.kpis.admission import SHARD_BITS, Registry
+from streams.kpis.closed import ClosedMinute, SeriesIndex
+from streams.kpis.health import Health
 from streams.kpis.journal import (
     Marker,
     Record,
@@ -32,13 +34,12 @@ from streams.kpis.journal import (
     read_back,
     series_record,
 )
+from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
 from streams.kpis.packing import pack, unpack
 from streams.kpis.pages import Page, Pages
 from streams.kpis.partials import Partial
 from streams.kpis.watermarks import Watermarks
 from streams.kpis.windows import WINDOWS, Settled, Windows, window_end, window_minutes
-
-Maturity: TypeAlias = Literal["open", "closed"]
 
 SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
@@ -46,6 +47,7 @@ SERIES_CAP: Final = 10_000
 _BEHIND_S = 300.0  # event time this far behind the clock is history
 _CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
 _VALUES_PER_S = 4_000  # open rows per second; publishing all that moves every second would cost more than all the rest
+_JUDGED = 20  # minutes closed one by one for the judge in one go, so that what is published does not wait for them
 _STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
 _STEP_ROWS = 10_000  # rows of so many minutes, above which it is only the last: each minute has all series anew
 
@@ -56,36 +58,6 @@ class OverlapError(Exception):
 
     The ranges of a source are frozen before they are sent, so this is a source that lost its state: stop and look.
     """
-
-
-class MinuteRow(NamedTuple):
-    """All that a part of a minute holds of a series."""
-
-    series: str
-    minute: int
-    """Unix seconds // 60."""
-    part: int
-    acc: Acc
-    revision: int
-
-
-class ValueRow(NamedTuple):
-    """A rolling sum as of a minute; with an empty accumulator when the series has just fallen out."""
-
-    series: str
-    window: str
-    at: int
-    """End of the window, unix seconds."""
-    acc: Acc
-    maturity: Maturity
-    revision: int
-
-
-class Outputs(NamedTuple):
-    """What is to be published."""
-
-    minutes: list[MinuteRow]
-    values: list[ValueRow]
 
 
 class MergeState:
@@ -124,6 +96,9 @@ class MergeState:
         """Partials ignored because their records were counted before."""
         self.overlaps = 0
         """Partials refused because only some of their records were counted before."""
+        self.more_due = False
+        """Whether more minutes are due than were closed in one go."""
+        self.health = Health()
         self._closed = Windows(windows)
         self._open = Windows(windows)
         self._retention = max(map(window_minutes, windows), default=0) + slack_minutes
@@ -133,6 +108,8 @@ class MergeState:
         self._offset = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()
+        self._published: int | None = None
+        self._series = SeriesIndex(self.registry)
         self._replay_until = -1
         self._bases: dict[int, bytes] = {}
         self._tombstones: list[Page] = []
@@ -183,6 +160,10 @@ class MergeState:
             for minute in sorted(partial.deltas, reverse=True):  # the newest first: open windows move on once
                 self._add(minute, partial.deltas[minute], offset)
             self._applied[partial.source] = partial.last
+            if partial.tally is not None:
+                self.health.note(partial.source, partial.tally, partial.minutes)
+                # Who sends nothing but refused records or repetitions is as silent as who sends nothing.
+                active = partial.tally.counted > 0
         self.watermarks.report(partial.source, partial.watermark, partial.caught_up, active=active)
         return True
 
@@ -203,19 +184,38 @@ class MergeState:
         self._tombstones = []
         return records
 
-    def drain_outputs(self, now: float) -> Outputs:
-        """Close what is due at `now` (unix seconds) and return the rows to publish."""
+    def drain_outputs(
+        self, now: float, judge: Callable[[ClosedMinute], None] | None = None, horizon_s: float = 86_400.0
+    ) -> Outputs:
+        """
+        Close what is due at `now` (unix seconds) and return the rows to publish.
+
+        A `judge` is shown every minute within `horizon_s` behind `now`, one after the other, as soon as it is closed.
+        So many at a time that the rest does not wait; `more_due` then tells to come again at once. After a restart it
+        is shown the minutes after the last published one again.
+        """
         outputs = Outputs([], [])
+        self.more_due = False
         if self.replaying:
             return outputs
         watermark = self.watermarks.advance(now)
-        if self.closed is not None:
+        if self.closed is not None and self.closed == self._published:
             self._publish(self._closed.touched(), outputs)
         open_due = self._is_open_due(now)
-        if watermark is not None and (open_due or not self.watermarks.catching_up):
-            for minute in self._steps(int(watermark // 60) - 1):
+        due = open_due or not self.watermarks.catching_up
+        if watermark is not None:
+            target = int(watermark // 60) - 1
+            steps = self._steps(target) if due else range(0)
+            shown = range(0) if judge is None else self._shown(target, int((now - horizon_s) // 60))
+            for minute in shown or steps:
                 self._closed.advance(minute, self.pages)
-                self._publish(self._closed.advanced(), outputs)
+                if judge is not None and shown:
+                    judge(ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health))
+                if minute in steps:
+                    self._publish_closed(outputs)
+            self.more_due = bool(shown) and shown[-1] < target
+        if self.closed != self._published and (open_due or (due and not self.more_due)):
+            self._publish_closed(outputs)
         self._publish_minutes(outputs, open_due)
         if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
             if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
@@ -231,13 +231,16 @@ class MergeState:
     def marker(self) -> tuple[bytes, bytes]:
         """Return key and value of the record that says: everything up to here is saved and published."""
         if not self.replaying:
+            if self._published is not None:
+                self.health.prune(self._published)
             self._marked = Marker(
                 self._offset,
                 self._applied.copy(),
                 self.watermarks.sources.copy(),
                 self.watermarks.value,
-                self.closed,
+                self._published,
                 self._open.as_of,
+                self.health.copy(),
             )
             self._unpacked = {page: None for page in self._unpacked if not page.cool()}
         return marker_record(self._marked)
@@ -250,7 +253,8 @@ class MergeState:
         """
         saved = read_back(records)
         marker = self._marked = saved.marker
-        self._offset, self._applied = marker.fence, marker.applied.copy()
+        self._offset, self._applied, self._published = marker.fence, marker.applied.copy(), marker.closed
+        self.health = Health(marker.health)
         self.watermarks.restore(marker.watermark, marker.reports.copy())
         self.registry.restore(saved.series)
         self._bases, self._tombstones = saved.bases, saved.absorbed
@@ -335,6 +339,17 @@ class MergeState:
             return range(target, target + 1) if self.closed is None or target > self.closed else range(0)
         steps = _STEPS if self._closed.rows * _STEPS <= _STEP_ROWS else 1
         return range(max(self.closed + 1, target - steps + 1), target + 1)
+
+    def _shown(self, target: int, first: int) -> range:
+        """Return the minutes to show to the judge, from `first` to `target`, but only so many in one go."""
+        oldest = self.pages.oldest if self.closed is None else self.closed + 1
+        start = max(first, target if oldest is None else oldest)
+        return range(start, min(target + 1, start + _JUDGED))
+
+    def _publish_closed(self, outputs: Outputs) -> None:
+        """Add rows of all closed sums as of the newest closed minute."""
+        self._publish(self._closed.advanced(), outputs)
+        self._published = self.closed
 
     def _evict(self) -> list[int]:
         """Move what is behind retention from pages into the totals since the beginning; return the shards changed."""

@@ -107,6 +107,11 @@ class Pages:
         """The newest minute there is a page of."""
         return self._minutes[-1] if self._minutes else None
 
+    @property
+    def oldest(self) -> int | None:
+        """The oldest minute there is a page of."""
+        return self._minutes[0] if self._minutes else None
+
     def at(self, minute: int, shard: int, part: int) -> Page:
         """Return the page of a minute and shard; if there is none, a new one of the given part."""
         shards = self._by_minute.get(minute)

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import cramjam
 import msgspec
 
+from streams.events.intake import Tally
 from streams.kpis.accumulators import Acc
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
@@ -30,7 +31,14 @@ class Partial(msgspec.Struct, kw_only=True):
     caught_up: bool
     """False while the source reads records that have waited, so that silence elsewhere proves nothing."""
     deltas: Deltas = {}
+    tally: Tally | None = None
+    """What became of the records of the range; the same in the partials for all merge partitions."""
+    minutes: list[int] = []
+    """The newest of the minutes that the range has counted events of, whether or not they add anything here."""
 
+
+MINUTES: Final = 1_440
+"""How many minutes of its range a partial names, at most."""
 
 _LEVEL: Final = 1
 

@@ -9,7 +9,7 @@ import msgspec
 from streams.kpis.accumulators import count_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.intervals import measure
-from streams.kpis.merge import Maturity, MinuteRow, ValueRow
+from streams.kpis.outputs import Maturity, MinuteRow, ValueRow
 from streams.kpis.series import parse_series
 
 

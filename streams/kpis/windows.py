@@ -59,7 +59,7 @@ class Window:
         self.touched: set[int] = set()
         """Series with something added since they were last taken."""
         self.gone: Totals = {}
-        """Series that fell out at the last advance, with nothing left."""
+        """Series that fell out since sums were last taken, with nothing left."""
 
     def holds(self, minute: int, as_of: int) -> bool:
         """Tell whether a minute up to `as_of` is inside."""
@@ -137,14 +137,28 @@ class Windows:
             if window.holds(minute, self.as_of):
                 window.touched.update(numbers)
 
+    def sums(self, name: str) -> Totals:
+        """
+        Return the sums of a window by series number, to be looked at only.
+
+        Raises KeyError for a window that is not kept.
+        """
+        for window in self._all:
+            if window.name == name:
+                return window.sums
+        raise KeyError(name)
+
     def advance(self, to: int, pages: Pages) -> None:
-        """Move on to a later minute; what lies between is read from pages, so that empty years cost nothing."""
+        """
+        Move on to a later minute; what lies between is read from pages, so that empty years cost nothing.
+
+        Series that fell out stay noted until `advanced` or `forget_touched`, over any number of advances.
+        """
         before = self.as_of
         assert before is None or to > before
         for window in self._windows:
-            window.gone = {}
             if before is not None and to - _length(window) >= before:
-                window.gone = {number: cleared(acc) for number, acc in window.sums.items()}
+                window.gone.update((number, cleared(acc)) for number, acc in window.sums.items())
                 window.sums = {}
         self.as_of = to
         for page in pages.between(before, to):
@@ -166,13 +180,14 @@ class Windows:
         """Yield all sums after an advance, series that fell out with nothing, and of the total only what changed."""
         for window in self._windows:
             window.touched.clear()
-            yield window.name, [*window.sums.items(), *window.gone.items()]
-            window.gone = {}
+            sums, gone, window.gone = window.sums, window.gone, {}
+            yield window.name, [*sums.items(), *((number, acc) for number, acc in gone.items() if number not in sums)]
         yield _take_touched(self._total)
 
     def touched(self) -> Iterator[Settled]:
         """Yield the sums to which something was added since they were last taken."""
         for window in self._all:
+            window.gone = {}
             yield _take_touched(window)
 
     def forget_touched(self) -> None:

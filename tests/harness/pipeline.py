@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from streams.events.decode import decode_batch
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
-from streams.kpis.merge import MergeState, MinuteRow, Outputs
+from streams.kpis.merge import MergeState
+from streams.kpis.outputs import MinuteRow, Outputs
 from streams.kpis.partials import Partial
 from streams.kpis.publish import Publisher
 from streams.kpis.series import series_key

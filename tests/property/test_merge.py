@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
-from streams.kpis.merge import MergeState, MinuteRow, ValueRow
+from streams.kpis.merge import MergeState
+from streams.kpis.outputs import MinuteRow, ValueRow
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import OTHER, parse_series, series_key
 
