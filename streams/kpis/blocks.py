@@ -31,8 +31,10 @@ class Problems:
         self._found: list[str] = []
 
     def add(self, file: str, line: int, message: str) -> None:
-        """Note one problem; lines count from 1."""
-        self._found.append(f"{file}:{line}: {message}")
+        """Note one problem, once; lines count from 1."""
+        text = f"{file}:{line}: {message}"
+        if text not in self._found:
+            self._found.append(text)
 
     def __len__(self) -> int:
         return len(self._found)
