@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
+    "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
 }

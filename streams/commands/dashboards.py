@@ -1,0 +1,63 @@
+"""`cx dashboards`: Grafana's dashboards, made of the KPI definitions."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from streams.commands.output import told_plainly
+from streams.dashboards import files
+from streams.kpis.catalogue import Catalogue
+from streams.settings import kpi_paths, load
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@click.group()
+def dashboards() -> None:
+    """Make and check Grafana's dashboards.
+
+    Without --folder: those of the project, from the built-in KPI definitions.
+    """
+
+
+_folder = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Another folder, e.g. Grafana's own; KPIs of the setting kpis_path (CX_KPIS_PATH) are included.",
+)
+
+
+def _of(folder: Path | None) -> tuple[Catalogue, Path]:
+    if folder is None:
+        return Catalogue.load(), ROOT / files.FOLDER
+    return Catalogue.load(kpi_paths(load())), folder
+
+
+@dashboards.command("generate")
+@_folder
+@told_plainly
+def generate(folder: Path | None) -> None:
+    r"""Write the dashboards that have changed.
+
+    \b
+    Examples:
+      cx dashboards generate
+      CX_KPIS_PATH=my-kpis cx dashboards generate --folder /var/lib/grafana/dashboards/cx
+    """
+    for line in files.write(*_of(folder)):
+        click.echo(line)
+
+
+@dashboards.command("check")
+@_folder
+@told_plainly
+def check(folder: Path | None) -> None:
+    """Exit 1 if the files are not what the KPI definitions give."""
+    found = files.problems(*_of(folder))
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        click.echo("the dashboards are not up to date: run `cx dashboards generate`", err=True)
+        sys.exit(1)
+    click.echo("the dashboards are up to date")

@@ -1,0 +1,313 @@
+"""The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
+
+# ruff: noqa: S608 - statements are made of the catalogue; every literal is escaped
+
+from streams.dashboards import chosen, sql
+from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
+from streams.dashboards.look import Json
+from streams.dashboards.scores import breakdown, event_types, score_columns, scoreboard, tile, trend
+from streams.dashboards.variables import standard
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
+
+SERVICE_LEVELS = (
+    "service_level_answered_only",
+    "service_level_all_offered",
+    "service_level_minus_short",
+    "service_level_minus_abandon_within_t",
+    "service_level_removed_within_t",
+    "service_level_abandon_le_t_ok_minus_short",
+)
+
+
+def owned(catalogue: Catalogue, *owners: str) -> dict[str, Kpi]:
+    """Return the KPIs of some owners."""
+    return {kpi.id: kpi for kpi in catalogue if kpi.owner in owners}
+
+
+def picked(catalogue: Catalogue, *ids: str) -> dict[str, Kpi]:
+    """
+    Return KPIs by their ids.
+
+    Raises:
+        KeyError: The catalogue has no such KPI.
+    """
+    return {kpi: catalogue[kpi] for kpi in ids}
+
+
+def customer_link() -> Json:
+    """Return the link from a customer's key to all that the customer did."""
+    url = "/d/cx-explorer/kpi-explorer?var-kpi=volume&var-customer=${__value.raw}&var-datasource=${datasource}&${__url_time_range}"
+    return link("All events of this customer", url)
+
+
+def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers") -> Panel:
+    """Return the newest events that some KPIs look at; a customer's events are one click away."""
+    return Panel(
+        key="events",
+        title=title,
+        type="table",
+        width=24,
+        height=9,
+        description="The newest 200 events of the types that the KPIs of this dashboard count, as they were sent. "
+        "`outcome` says whether an event is counted, or came too late for it.",
+        targets=(target(sql.events(event_types(kpis.values())), "table"),),
+        defaults=plain("none", custom=table_custom()),
+        overrides=(
+            override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 190}),
+            override("byName", "customer", {"links": [customer_link()]}),
+            override("byName", "data", {"custom.inspect": True}),
+        ),
+        options=table_options(),
+    )
+
+
+def contact_centre(catalogue: Catalogue) -> Board:
+    """Queues, calls and chats, agents and what they solve."""
+    kpis = owned(catalogue, "contact-centre")
+    heads = ("service_level_all_offered", "abandonment", "asa", "queue_wait", "aht", "contacts_offered",
+             "first_response_time", "fcr_disposition", "transfer_rate", "hold_rate", "agent_answer_rate", "qa_score")  # fmt: skip
+    return Board(
+        slug="contact-centre",
+        title="Contact centre",
+        description="Whether customers are answered in time, how long they wait, how many give up, and what is solved.",
+        variables=standard(
+            list(kpis.values()),
+            "service_level_all_offered",
+            segments=["contacts_offered"],
+            units=["contacts_handled", "agent_answer_rate"],
+        ),
+        rows=(
+            Row("Over the selected time", tuple(tile(catalogue[kpi]) for kpi in heads)),
+            Row(
+                "Course",
+                tuple(
+                    trend(catalogue[kpi]) for kpi in ("service_level_all_offered", "abandonment", "asa", "queue_wait")
+                ),
+            ),
+            Row("Service level in all its variants", (_service_levels(picked(catalogue, *SERVICE_LEVELS)),)),
+            Row(
+                "Queues and topics",
+                (
+                    breakdown(catalogue["service_level_all_offered"], "queue"),
+                    breakdown(catalogue["abandonment"], "queue"),
+                    breakdown(catalogue["queue_wait"], "queue"),
+                    breakdown(catalogue["contacts_offered"], "topic"),
+                ),
+            ),
+            Row(
+                "Agents and teams",
+                (
+                    breakdown(catalogue["aht"], "agentid"),
+                    breakdown(catalogue["contacts_handled"], "unitid"),
+                ),
+            ),
+            chosen.row(catalogue),
+            Row("Everything of this area, rolling", (scoreboard(kpis, "Contact centre, newest ${window}"),)),
+            Row("Events", (events_panel(kpis),)),
+        ),
+    )
+
+
+def _service_levels(variants: dict[str, Kpi]) -> Panel:
+    """Return the variants side by side: who compares two centres must compare the same one."""
+    first = next(iter(variants.values()))
+    terms = sql.Terms.of(first)
+    each = "\n    UNION ALL ".join(
+        f"SELECT {sql.quoted(kpi.name)} AS variant, {sql.quoted(kpi.formula)} AS formula, labels, stat, value, n, lo, hi"
+        f" FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD}) WHERE {sql.SLICE}"
+        for kpi in variants.values()
+    )
+    asked = f"""
+SELECT variant, {sql.SERIES_NAME} AS series, {terms.shown("value")} AS value, {terms.shown("lo")} AS low,
+    {terms.shown("hi")} AS high, n, {sql.Terms.of(first).reading} AS reading, formula
+FROM
+(
+    {each}
+)
+ORDER BY series, value
+"""
+    return Panel(
+        key="service-levels",
+        title="Service level, variant by variant",
+        type="table",
+        width=24,
+        height=8,
+        description="There is no standard formula of the service level: vendors treat calls that are given up "
+        "differently. All variants are kept, from the same calls.",
+        targets=(target(asked, "table"),),
+        defaults=plain("percent", custom=table_custom()),
+        overrides=score_columns("percent"),
+        options=table_options(),
+    )
+
+
+def digital(catalogue: Catalogue) -> Board:
+    """Search, chat, purchase, and what goes wrong on the way."""
+    kpis = owned(catalogue, "digital", "sales") | picked(catalogue, "bot_containment", "first_response_time")
+    return Board(
+        slug="digital",
+        title="Digital: search, chat, purchase",
+        description="Whether visitors find, get help, buy and pay, on the web and in the app.",
+        variables=standard(list(kpis.values()), "conversion", segments=["conversion", "orders"], units=["csat"]),
+        rows=(
+            Row(
+                "Over the selected time",
+                tuple(
+                    tile(catalogue[kpi])
+                    for kpi in (
+                        "zero_result_searches",
+                        "bot_containment",
+                        "conversion",
+                        "payment_failure",
+                        "orders",
+                        "revenue",
+                        "apdex",
+                        "bounce",
+                        "error_sessions",
+                        "request_failure",
+                        "crash_rate",
+                        "rage_clicks",
+                    )
+                ),
+            ),
+            Row(
+                "Search",
+                (trend(catalogue["zero_result_searches"]), breakdown(catalogue["zero_result_searches"], "channel")),
+            ),
+            Row(
+                "Chat", (trend(catalogue["bot_containment"]), breakdown(catalogue["first_response_time"], "subchannel"))
+            ),
+            Row(
+                "Purchase",
+                (
+                    trend(catalogue["conversion"]),
+                    trend(catalogue["payment_failure"]),
+                    breakdown(catalogue["conversion"], "channel"),
+                    breakdown(catalogue["payment_failure"], "method"),
+                    breakdown(catalogue["payment_failures"], "channel", "code"),
+                    trend(catalogue["orders"]),
+                ),
+            ),
+            Row(
+                "Quality",
+                (
+                    trend(catalogue["apdex"]),
+                    trend(catalogue["error_sessions"]),
+                    breakdown(catalogue["apdex"], "channel", "page")
+                    if ("channel", "page") in catalogue["apdex"].groupings
+                    else breakdown(catalogue["apdex"], "page"),
+                    breakdown(catalogue["frustrated_clicks"], "kind"),
+                ),
+            ),
+            chosen.row(catalogue),
+            Row("Everything of this area, rolling", (scoreboard(kpis, "Digital, newest ${window}"),)),
+            Row("Events", (events_panel(kpis),)),
+        ),
+    )
+
+
+def delivery(catalogue: Catalogue) -> Board:
+    """From the carrier to the customer, and back."""
+    kpis = owned(catalogue, "logistics")
+    asked = kpis | picked(catalogue, "csat")
+    return Board(
+        slug="delivery",
+        title="Delivery and returns",
+        description="Whether deliveries come in time, whole and complete, what a late one costs in satisfaction, and how returns go.",
+        variables=standard(list(asked.values()), "delivery_lateness", segments=["delivery_lateness"], units=["csat"]),
+        rows=(
+            Row(
+                "Over the selected time",
+                tuple(
+                    tile(catalogue[kpi])
+                    for kpi in (
+                        "delivery_lateness",
+                        "damage_rate",
+                        "incomplete_deliveries",
+                        "failed_deliveries",
+                        "overdue_deliveries",
+                        "proactive_delay_notices",
+                        "return_requests",
+                        "returns_received",
+                        "refunds",
+                        "refund_time",
+                    )
+                ),
+            ),
+            Row(
+                "Delivery",
+                (
+                    trend(catalogue["delivery_lateness"]),
+                    breakdown(catalogue["csat_mean"], "delivery", title="Satisfaction by how the delivery went"),
+                    breakdown(catalogue["delivery_lateness"], "carrier"),
+                    breakdown(catalogue["delivery_lateness"], "region"),
+                    breakdown(catalogue["damage_rate"], "carrier"),
+                    breakdown(catalogue["failed_deliveries"], "reason"),
+                ),
+            ),
+            Row(
+                "Returns and refunds",
+                (
+                    trend(catalogue["return_requests"]),
+                    trend(catalogue["refund_time"]),
+                    breakdown(catalogue["return_requests"], "reason"),
+                    breakdown(catalogue["refund_time"], "channel"),
+                ),
+            ),
+            chosen.row(catalogue),
+            Row("Everything of this area, rolling", (scoreboard(kpis, "Delivery and returns, newest ${window}"),)),
+            Row("Events", (events_panel(kpis),)),
+        ),
+    )
+
+
+def store(catalogue: Catalogue) -> Board:
+    """Shops: who comes, waits, buys."""
+    kpis = owned(catalogue, "stores")
+    asked = kpis | picked(catalogue, "csat")
+    return Board(
+        slug="store",
+        title="Store",
+        description="Whether visitors of shops are served soon, buy, and leave satisfied.",
+        variables=standard(
+            list(asked.values()), "footfall_conversion", segments=["csat"], units=["store_visitors", "store_queue_wait"]
+        ),
+        rows=(
+            Row(
+                "Over the selected time",
+                tuple(
+                    tile(catalogue[kpi])
+                    for kpi in (
+                        "store_visitors",
+                        "store_transactions",
+                        "footfall_conversion",
+                        "store_queue_wait",
+                        "store_queue_abandonment",
+                        "store_queue_observed",
+                    )
+                ),
+            ),
+            Row(
+                "Course",
+                tuple(
+                    trend(catalogue[kpi])
+                    for kpi in ("footfall_conversion", "store_queue_wait", "store_visitors", "store_queue_abandonment")
+                ),
+            ),
+            Row(
+                "Shops",
+                (
+                    breakdown(catalogue["footfall_conversion"], "unitid"),
+                    breakdown(catalogue["store_queue_wait"], "unitid"),
+                    breakdown(catalogue["store_queue_abandonment"], "unitid"),
+                    breakdown(catalogue["csat"], "unitid"),
+                    breakdown(catalogue["store_queue_wait"], "service"),
+                    breakdown(catalogue["store_queue_observed"], "unitid"),
+                ),
+            ),
+            chosen.row(catalogue),
+            Row("Everything of this area, rolling", (scoreboard(kpis, "Stores, newest ${window}"),)),
+            Row("Events", (events_panel(kpis),)),
+        ),
+    )

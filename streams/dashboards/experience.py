@@ -1,0 +1,248 @@
+"""The dashboards across all areas: what the management looks at, and the channels side by side."""
+
+# ruff: noqa: S608 - statements are made of the catalogue; every literal is escaped
+
+from streams.dashboards import chosen, sql
+from streams.dashboards.areas import events_panel, owned, picked
+from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
+from streams.dashboards.look import CHANNEL_COLOURS
+from streams.dashboards.scores import (
+    KEPT,
+    TIMES,
+    breakdown,
+    explorer_url,
+    score_columns,
+    scoreboard,
+    stacked,
+    tile,
+    trend,
+)
+from streams.dashboards.variables import standard
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
+
+HEADLINES = {
+    "csat": "voice",
+    "nps": "voice",
+    "ces": "voice",
+    "net_sentiment": "voice",
+    "conversion": "digital",
+    "payment_failure": "digital",
+    "orders": "digital",
+    "revenue": "digital",
+    "service_level_all_offered": "contact-centre",
+    "abandonment": "contact-centre",
+    "delivery_lateness": "delivery",
+    "footfall_conversion": "store",
+}
+"""What the management looks at first, and where each leads."""
+
+_COMPARED = ("csat", "nps", "ces", "conversion", "payment_failure", "delivery_lateness", "surveys_answered", "volume")
+
+
+def executive(catalogue: Catalogue) -> Board:
+    """Everything on one page: is it good, is it sure, where does it hurt, does anybody know."""
+    kpis = picked(catalogue, *HEADLINES)
+    tiles = (
+        tile(catalogue[kpi], link(f"Dashboard {slug}", f"/d/cx-{slug}?{KEPT}&{TIMES}"))
+        for kpi, slug in HEADLINES.items()
+    )
+    return Board(
+        slug="executive",
+        title="Executive",
+        description="The customers' experience on one page: what they say, what they do, how they are served, and where it hurts most.",
+        variables=standard(list(kpis.values()), "csat", segments=["csat", "orders"], units=["csat"]),
+        rows=(
+            Row("Over the selected time", tuple(tiles)),
+            Row(
+                "Course",
+                tuple(trend(catalogue[kpi]) for kpi in ("csat", "nps", "conversion", "service_level_all_offered")),
+            ),
+            Row(
+                "Where it hurts", (touchpoints_and_targets(catalogue["csat"]), breakdown(catalogue["csat"], "segment"))
+            ),
+            chosen.row(catalogue),
+            Row("Rolling", (scoreboard(kpis, "Headlines, newest ${window}"),)),
+        ),
+    )
+
+
+def touchpoints_and_targets(kpi: Kpi, width: int = 12) -> Panel:
+    """Return satisfaction by touchpoint against the target that the dictionary gives each: the largest gap first."""
+    terms = sql.Terms("1", str(kpi.min_n.colour), "'up'", "ifNull(target, nan)")
+    asked = f"""
+SELECT name, labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, if(n >= {terms.colour}, value - target, NULL) AS gap, value, lo AS low, hi AS high,
+    n, target, {terms.reading} AS reading, owner
+FROM
+(
+    SELECT labels, value, lo, hi, n, labels['touchpoint'] AS place FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
+    WHERE {sql.grouped(("channel", "touchpoint"))}
+) AS asked
+INNER JOIN (SELECT touchpoint AS place, name, target, toString(owner) AS owner FROM touchpoints FINAL) AS known ON known.place = asked.place
+ORDER BY gap ASC NULLS LAST, n DESC
+LIMIT 100
+"""
+    links = [
+        link(
+            "In the explorer",
+            explorer_url(
+                kpi.id,
+                by="channel,touchpoint",
+                channel="${__data.fields.channel}",
+                touchpoint="${__data.fields.touchpoint}",
+            ),
+        )
+    ]
+    return Panel(
+        key="targets",
+        title=f"{kpi.name} by touchpoint against its target",
+        type="table",
+        width=width,
+        height=9,
+        description=f"{kpi.formula} Targets and owners come from the dictionary of touchpoints. The largest gap stands first; "
+        "touchpoints with too few answers are grey and at the end.",
+        targets=(target(asked, "table"),),
+        defaults=plain("percent", custom=table_custom()),
+        overrides=(
+            *score_columns("percent"),
+            override("byRegexp", "/^(gap|target)$/", {"decimals": 1, "custom.width": 80}),
+            override("byName", "name", {"links": links}),
+            override("byName", "touchpoint", {"custom.hidden": True}),
+        ),
+        options=table_options(),
+    )
+
+
+def channels(catalogue: Catalogue) -> Board:
+    """The same KPI in every channel: which is behind, by how much, and is that sure."""
+    kpis = [kpi for kpi in catalogue if ("channel",) in kpi.groupings]
+    where = sql.grouped(("channel",))
+    return Board(
+        slug="channels",
+        title="Channels compared",
+        description="The same KPI in every channel, and how far apart the channels are: a customer who changes the channel "
+        "should not notice.",
+        variables=standard(kpis, "csat", segments=["csat", "orders"], units=["csat"]),
+        rows=(
+            Row(
+                "${kpi:text}",
+                (
+                    chosen.tile(catalogue, where, "by-channel", "${kpi:text} by channel").sized(10, 10),
+                    chosen.by_channel(catalogue, where),
+                ),
+            ),
+            Row("How far apart", (_gaps(catalogue), _matrix(catalogue))),
+            chosen.row(catalogue),
+            Row(
+                "Traffic",
+                (
+                    stacked(
+                        "volume",
+                        "Events by channel",
+                        sql.amounts("'volume'", where),
+                        "short",
+                        catalogue["volume"].formula,
+                        CHANNEL_COLOURS,
+                    ),
+                    breakdown(catalogue["volume"], "channel"),
+                ),
+            ),
+            Row("Events", (events_panel(owned(catalogue, "customer-insight")),)),
+        ),
+    )
+
+
+def _each(kpis: dict[str, Kpi], columns: str) -> str:
+    return "\n    UNION ALL ".join(
+        f"SELECT {sql.quoted(kpi.name)} AS KPI, {sql.quoted(kpi.id)} AS id, {sql.quoted(kpi.unit)} AS unit,"
+        f" {kpi.min_n.colour} AS enough, labels, value, n, lo, hi{columns}"
+        f" FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD}) WHERE {sql.grouped(('channel',))} AND stat IN ('', 'p50')"
+        for kpi in kpis.values()
+    )
+
+
+def _gaps(catalogue: Catalogue) -> Panel:
+    kpis = picked(catalogue, *(kpi for kpi in _COMPARED if catalogue[kpi].aggregator not in sql.COUNTED))
+    asked = f"""
+SELECT KPI, argMax(channel, value) AS highest, argMin(channel, value) AS lowest, max(value) - min(value) AS gap,
+    if(count() < 2, NULL, gap - 1.96 * error) AS low, if(count() < 2, NULL, gap + 1.96 * error) AS high, unit,
+    count() AS channels, sum(n) AS n,
+    multiIf(count() < 2, 'too few channels', gap - 1.96 * error > 0, 'apart', 'not sure') AS reading,
+    sqrt(pow(argMax(deviation, value), 2) + pow(argMin(deviation, value), 2)) AS error, id
+FROM
+(
+    SELECT KPI, id, unit, labels['channel'] AS channel, value, n, (hi - lo) / 2 / 1.96 AS deviation
+    FROM
+    (
+    {_each(kpis, "")}
+    )
+    WHERE n >= enough AND value IS NOT NULL AND lo IS NOT NULL
+)
+GROUP BY KPI, id, unit
+ORDER BY KPI
+"""
+    return Panel(
+        key="gaps",
+        title="Gap between the best and the worst channel",
+        type="table",
+        width=12,
+        height=8,
+        description="Highest minus lowest value among the channels in which enough customers answered, with its 95 % interval: "
+        "`apart` if the interval does not reach 0. The two channels are picked because they are apart, so a small gap is a little "
+        "less sure than it looks; and channels may serve different needs.",
+        targets=(target(asked, "table"),),
+        defaults=plain("none", custom=table_custom()),
+        overrides=(
+            *score_columns("none"),
+            override("byName", "gap", {"decimals": 1}),
+            override(
+                "byName",
+                "KPI",
+                {"links": [link("In the explorer, by channel", explorer_url("${__data.fields.id}", by="channel"))]},
+            ),
+            override("byRegexp", "/^(error|id)$/", {"custom.hidden": True}),
+        ),
+        options=table_options(),
+    )
+
+
+def _matrix(catalogue: Catalogue) -> Panel:
+    kpis = picked(catalogue, *_COMPARED)
+    cells = ",\n    ".join(
+        f"anyIf({_CELL}, labels['channel'] = '{channel}') AS `{channel}`" for channel in CHANNEL_COLOURS
+    )
+    asked = f"""
+SELECT KPI, unit, {cells}, sum(n) AS n, id
+FROM
+(
+    {_each(kpis, "")}
+)
+GROUP BY KPI, unit, id
+ORDER BY KPI
+"""
+    return Panel(
+        key="matrix",
+        title="All channels at a glance",
+        type="table",
+        width=12,
+        height=8,
+        description="Value, 95 % interval and n in each channel; in brackets when too few answered.",
+        targets=(target(asked, "table"),),
+        defaults=plain("none", custom=table_custom()),
+        overrides=(
+            override(
+                "byName",
+                "KPI",
+                {"links": [link("In the explorer, by channel", explorer_url("${__data.fields.id}", by="channel"))]},
+            ),
+            override("byName", "id", {"custom.hidden": True}),
+        ),
+        options=table_options(),
+    )
+
+
+_NUMBERS = (
+    "concat(toString(round(assumeNotNull(value), 1)), if(lo IS NULL, '', concat(' (', toString(round(assumeNotNull(lo), 1)),"
+    " '–', toString(round(assumeNotNull(hi), 1)), ')')), ' n=', toString(n))"
+)
+_CELL = f"multiIf(value IS NULL, 'no data', n < enough AND lo IS NOT NULL, concat('[', {_NUMBERS}, ']'), {_NUMBERS})"

@@ -1,0 +1,128 @@
+"""The variables of the dashboards: what to look at, of whom, and over which window."""
+
+# ruff: noqa: S608 - statements are made of the catalogue; every literal is escaped
+
+from collections.abc import Iterable, Sequence
+
+from streams.dashboards.grafana import DATASOURCE, PLUGIN, PLUGIN_VERSION
+from streams.dashboards.look import Json
+from streams.dashboards.sql import PERIOD, TOTAL, WINDOW_SECONDS, listed, quoted
+from streams.events.touchpoints import CHANNELS
+from streams.kpis.definition import Kpi
+
+_ALL: Json = {"selected": True, "text": ["All"], "value": ["$__all"]}
+
+
+def standard(kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: Iterable[str]) -> tuple[Json, ...]:
+    """
+    Return the variables that every dashboard has.
+
+    Args:
+        kpis: what can be chosen as the KPI; `first` is chosen at first.
+        segments: KPIs whose segments can be chosen.
+        units: KPIs whose units (shops, teams) can be chosen.
+    """
+    return (
+        _datasource(),
+        _kpi(kpis, first),
+        listed_values("channel", "Channel", CHANNELS),
+        query("touchpoint", "Touchpoint", "SELECT touchpoint, name FROM touchpoints FINAL ORDER BY name", refresh=1),
+        query("segment", "Segment", _label_values(segments, "segment")),
+        query("unit", "Unit", _label_values(units, "unitid")),
+        listed_values("window", "Window", [*WINDOW_SECONDS, TOTAL], chosen="1h"),
+    )
+
+
+def query(
+    name: str,
+    label: str,
+    sql: str,
+    *,
+    several: bool = True,
+    refresh: int = 2,
+    chosen: Json | None = None,
+    description: str = "",
+) -> Json:
+    """
+    Return a variable whose values a query gives: one column, or value and text.
+
+    Args:
+        several: whether it can take several values, and All.
+        refresh: when its query runs: 1 when the dashboard is opened, 2 also when its time changes.
+    """
+    asked = {
+        "editorType": "sql",
+        "format": 1,
+        "pluginVersion": PLUGIN_VERSION,
+        "queryType": "sql",
+        "rawSql": sql.strip(),
+        "refId": f"variable-{name}",
+    }
+    return {
+        **_named(name, label, description),
+        "allValue": None,
+        "current": chosen or (_ALL if several else {}),
+        "datasource": DATASOURCE,
+        "definition": sql.strip(),
+        "includeAll": several,
+        "multi": several,
+        "options": [],
+        "query": asked,
+        "refresh": refresh,
+        "regex": "",
+        "sort": 0,
+        "type": "query",
+    }
+
+
+def listed_values(name: str, label: str, values: Sequence[str], chosen: str | None = None) -> Json:
+    """Return a variable with values that are known beforehand: several of them, or exactly one if one is `chosen`."""
+    options = [{"selected": value == chosen, "text": value, "value": value} for value in values]
+    if chosen is None:
+        options = [{"selected": True, "text": "All", "value": "$__all"}, *options]
+    return {
+        **_named(name, label, ""),
+        "allValue": None,
+        "current": _ALL if chosen is None else {"selected": True, "text": chosen, "value": chosen},
+        "includeAll": chosen is None,
+        "multi": chosen is None,
+        "options": options,
+        "query": ",".join(values),
+        "type": "custom",
+    }
+
+
+def _named(name: str, label: str, description: str) -> Json:
+    return {"description": description, "hide": 0, "label": label, "name": name, "skipUrlSync": False}
+
+
+def _datasource() -> Json:
+    return {
+        **_named("datasource", "ClickHouse", ""),
+        "current": {"selected": True, "text": "ClickHouse", "value": "cx-clickhouse"},
+        "includeAll": False,
+        "multi": False,
+        "options": [],
+        "query": PLUGIN,
+        "refresh": 1,
+        "regex": "",
+        "type": "datasource",
+    }
+
+
+def _kpi(kpis: Sequence[Kpi], first: str) -> Json:
+    sql = f"SELECT id, name FROM kpis FINAL WHERE id IN ({listed(kpi.id for kpi in kpis)}) ORDER BY name, id"
+    name = next(kpi.name for kpi in kpis if kpi.id == first)
+    chosen = {"selected": True, "text": name, "value": first}
+    return query("kpi", "KPI", sql, several=False, refresh=1, chosen=chosen)
+
+
+def _label_values(kpis: Iterable[str], label: str) -> str:
+    """Ask for the values of a label, those with the most answers first."""
+    each = "\n    UNION ALL ".join(
+        f"SELECT labels['{label}'] AS value, n FROM kpi(kpi = {quoted(kpi)}, {PERIOD}) WHERE by = '{label}'"
+        for kpi in kpis
+    )
+    return (
+        f"SELECT value\nFROM\n(\n    {each}\n)\nWHERE value != ''\nGROUP BY value ORDER BY sum(n) DESC, value LIMIT 500"
+    )
