@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from streams.events.dedup import join_ids
 from streams.events.intake import FrozenRange, Head, Tally
 
 SHARES: Final = 100
@@ -13,7 +14,7 @@ _NEVER: Final = float("-inf")
 
 def inherited_ranges(
     source: str,
-    ids: Sequence[bytes],
+    ids: Sequence[int],
     times: Sequence[float],
     *,
     forgotten_newest: float = _NEVER,
@@ -51,4 +52,4 @@ def inherited_ranges(
         part = slice(start, start + size)
         newest = max([newest, *(min(at, now) for at in times[part])])
         offset = place - len(starts)
-        yield FrozenRange(source, offset, offset, now, head, head, b"".join(ids[part]), newest)
+        yield FrozenRange(source, offset, offset, now, head, head, join_ids(ids[part]), newest)

@@ -6,13 +6,13 @@ That is what lets a worker that was killed repeat its last frozen range with the
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from streams.events.decode import Refusal, decode_batch
-from streams.events.dedup import SeenIds, Segment, digest
+from streams.events.dedup import SeenIds, Segment, digest, join_ids
 from streams.events.types import Envelope
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -114,8 +114,8 @@ class _Open:
         self.duplicate = 0
         self.newest = head.newest
         self.latest = _NEVER
-        self.ids: list[bytes] = []
-        self.own: set[bytes] = set()
+        self.ids: list[int] = []
+        self.own: set[int] = set()
         self.counted: list[Envelope] = []
         self.collected = 0
         self.payloads: list[bytes] = []
@@ -241,7 +241,8 @@ class Intake:
         ids = [digest(event.id) for event in events]
         times = [event.time for event in events]
         start = 0
-        for place in [*self._odd(current, ids, times), len(events)]:
+        odd, known = self._odd(current, ids, times)
+        for place in [*odd, len(events)]:
             if start < place:
                 run = slice(start, place)
                 current.note(_unix(max(times[run])))
@@ -251,13 +252,14 @@ class Intake:
                 current.payloads += values[run]
                 current.offsets += offsets[run]
             if place < len(events):
-                self._decide(current, events[place], values[place], offsets[place], ids[place])
+                self._decide(current, events[place], values[place], offsets[place], ids[place], known)
             start = place + 1
 
-    def _odd(self, current: _Open, ids: Sequence[bytes], times: Sequence[datetime]) -> list[int]:
-        """Return the places, ascending, of all records that might end as anything but counted."""
+    def _odd(self, current: _Open, ids: Sequence[int], times: Sequence[datetime]) -> tuple[list[int], set[int]]:
+        """Return the places, ascending, of all that might end as anything but counted, and the ids seen before."""
         fresh = set(ids)
-        repeated = self._seen.among(fresh) | (current.own & fresh)
+        known = self._seen.among(fresh)
+        repeated = known | (current.own & fresh)
         if len(fresh) < len(ids):
             repeated |= {event_id for event_id, count in Counter(ids).items() if count > 1}
         odd = {place for place, event_id in enumerate(ids) if event_id in repeated} if repeated else set()
@@ -266,14 +268,16 @@ class Intake:
         floor = max(self._seen.horizon, max(current.newest, min(newest, current.now)) - self._retention_s, _EARLIEST_S)
         if newest > latest or _unix(min(times)) <= floor:
             odd |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
-        return sorted(odd)
+        return sorted(odd), known
 
-    def _decide(self, current: _Open, event: Envelope, payload: bytes, offset: int, event_id: bytes) -> None:
+    def _decide(
+        self, current: _Open, event: Envelope, payload: bytes, offset: int, event_id: int, known: Collection[int]
+    ) -> None:
         at = _unix(event.time)
         if event.time < EARLIEST or at > current.now + FUTURE_TOLERANCE.total_seconds():
             current.bad.append(BadRecord(offset, _bad_time(event.time, current.now), payload))
             return
-        if event_id in current.own or event_id in self._seen:
+        if event_id in current.own or event_id in known:
             current.duplicate += 1
             return
         current.own.add(event_id)
@@ -305,7 +309,7 @@ class Intake:
         if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad:
             raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
         deletable, self._forgotten = self._forgotten, []
-        ids = b"".join(current.ids)
+        ids = join_ids(current.ids)
         self._forget_by(Segment(first, last, ids, current.latest), current.now)
         before = current.before
         self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)

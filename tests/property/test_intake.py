@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events.dedup import SeenIds, Segment, digest
+from streams.events.dedup import SeenIds, Segment, digest, join_ids
 from streams.events.intake import FrozenRange, Intake, Outcome
 
 NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)
@@ -120,10 +120,29 @@ def test_forgetting_returns_the_changelog_keys_to_delete():
 def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
     """One range larger than the limit is still remembered whole."""
     seen = SeenIds(2)
-    ids = b"".join(digest(str(i)) for i in range(5))
+    ids = join_ids([digest(str(i)) for i in range(5)])
 
     assert seen.add(Segment(0, 4, ids, 1.0), 2.0) == []
     assert all(digest(str(i)) in seen for i in range(5))
+
+
+@given(st.integers(1, 12), st.lists(st.integers(0, 9), max_size=40), st.randoms(use_true_random=False))
+def test_seen_ids_are_those_of_the_segments_that_are_kept(limit: int, sizes: list[int], order):
+    """Whatever the sizes of segments, what is merged and taken out again leaves just what was not forgotten."""
+    fresh = [0, 1, 2**63, 2**64 - 1, *(digest(str(i)) for i in range(sum(sizes)))]
+    order.shuffle(fresh)
+    seen, kept = SeenIds(limit), []
+    for place, size in enumerate(sizes):
+        ids, fresh = fresh[:size], fresh[size:]
+        forgotten = seen.add(Segment(place, place, join_ids(ids), float(place)), 1e9)
+        kept.append(ids)
+        expected = []
+        while sum(map(len, kept)) > limit and len(kept) > 1:
+            expected.append(join_ids(kept.pop(0)))
+        assert [one.ids for one in forgotten] == expected
+        inside = {one for ids in kept for one in ids}
+        assert len(seen) == len(inside)
+        assert seen.among(inside | set(fresh)) == inside
 
 
 def test_a_committed_pending_range_is_taken_as_done():
