@@ -20,6 +20,7 @@ _COMMANDS = {
     "query": ("streams.commands.store", "Ask ClickHouse: SQL, or a KPI over a window."),
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
+    "board": ("streams.commands.board", "Serve the live page: KPIs, alerts, verbatims, pipeline."),
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),

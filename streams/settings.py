@@ -100,6 +100,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
     """Port of `/metrics` of a worker; 0 switches it off."""
+    board_host: str = "127.0.0.1"
+    """Where the live page listens; it has no login."""
+    board_port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
     data_dir: str = ".cx"
     """Where the embedded run keeps its store, logs and state."""
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -1,0 +1,135 @@
+"""Lines with their interval as SVG: drawn on the server, so that fifty viewers cost one drawing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
+
+from streams.board.formats import amount, iso, utc_text
+from streams.board.readings import Reading
+from streams.board.texts import Lang
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where values lie in a picture of `width` × `height`."""
+
+    width: float
+    height: float
+    start: float
+    end: float
+    low: float
+    high: float
+
+    def x(self, at: float) -> float:
+        """Return the place of a time."""
+        return round(self.width * (at - self.start) / max(self.end - self.start, 1), 1)
+
+    def y(self, value: float) -> float:
+        """Return the place of a value, cut to the picture."""
+        inside = min(max(value, self.low), self.high)
+        return round(self.height * (1 - (inside - self.low) / (self.high - self.low)), 1)
+
+
+def spans(points: Sequence[Reading], step: float) -> list[list[Reading]]:
+    """Return the stretches without a gap: between two points more than one and a half steps apart nothing is known."""
+    found: list[list[Reading]] = []
+    for point in points:
+        if point.value is None:
+            continue
+        if found and point.at - found[-1][-1].at <= 1.5 * step:
+            found[-1].append(point)
+        else:
+            found.append([point])
+    return found
+
+
+def frame_of(points: Sequence[Reading], width: float, height: float, *, bands: bool = True) -> Frame | None:
+    """
+    Return the frame that holds all points; None when there are not two of them.
+
+    Intervals widen it to at most three times the range of the values: one thin sample must not flatten the line.
+    """
+    values = [point.value for point in points if point.value is not None]
+    if len(values) < 2:
+        return None
+    low, high = min(values), max(values)
+    room = max(high - low, abs(high) * 0.02, 1e-9)
+    ends = [end for point in points for end in (point.lo, point.hi) if end is not None and isfinite(end)]
+    if bands and ends:
+        low, high = max(min(*ends, low), low - room), min(max(*ends, high), high + room)
+    edge = max((high - low) * 0.06, 1e-9)
+    return Frame(width, height, points[0].at, points[-1].at, low - edge, high + edge)
+
+
+def path(points: Sequence[Reading], frame: Frame) -> str:
+    """Return the line through the points; a single one is a short dash."""
+    marks = [f"{frame.x(point.at)},{frame.y(point.value)}" for point in points if point.value is not None]
+    return f"M{marks[0]}h.1" if len(marks) == 1 else "M" + "L".join(marks)
+
+
+def band(points: Sequence[Reading], frame: Frame) -> str:
+    """Return the outline of the intervals; empty when fewer than two points have one."""
+    kept = [point for point in points if point.lo is not None and point.hi is not None]
+    if len(kept) < 2:
+        return ""
+    over = [f"{frame.x(point.at)},{frame.y(point.hi)}" for point in kept if point.hi is not None]
+    under = [f"{frame.x(point.at)},{frame.y(point.lo)}" for point in reversed(kept) if point.lo is not None]
+    return "M" + "L".join([*over, *under]) + "Z"
+
+
+def sparkline(points: Sequence[Reading], step: float, label: str) -> str:
+    """Return a small line with its band; empty when there are not two values. Time goes left to right."""
+    frame = frame_of(points, 200, 44)
+    if frame is None:
+        return ""
+    parts = [f'<svg class="spark" viewBox="0 0 200 44" preserveAspectRatio="none" role="img" aria-label="{label}">']
+    runs = spans(points, step)
+    parts += [f'<path class="band" d="{shape}"/>' for run in runs if (shape := band(run, frame))]
+    parts += [f'<path class="line" d="{path(run, frame)}"/>' for run in runs]
+    last = runs[-1][-1]
+    if last.value is not None:
+        parts.append(f'<path class="dot" d="M{frame.x(last.at)},{frame.y(last.value)}h.01"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round numbers between two values, in steps of 1, 2 or 5 times a power of ten."""
+    raw = (high - low) / about
+    if raw <= 0 or not isfinite(raw):
+        return []
+    power = 10.0 ** floor(log10(raw))
+    step = next(step * power for step in (1, 2, 5, 10) if raw <= step * power)
+    return [round(number * step, 10) for number in range(ceil(low / step), floor(high / step) + 1)]
+
+
+def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: str) -> str:
+    """Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer."""
+    width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
+    frame = frame_of(points, width - left - 12, height - bottom - top)
+    if frame is None:
+        return ""
+    parts = [f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">']
+    parts.append(f'<g transform="translate({left:g} {top:g})">')
+    for tick in ticks(frame.low, frame.high):
+        y = frame.y(tick)
+        parts.append(f'<path class="grid" d="M0,{y}H{frame.width:g}"/>')
+        parts.append(
+            f'<text class="tick" x="-8" y="{y}" dy=".35em" text-anchor="end">{amount(tick, unit, lang)[0]}</text>'
+        )
+    runs = spans(points, step)
+    parts += [f'<path class="band" d="{shape}"/>' for run in runs if (shape := band(run, frame))]
+    parts += [f'<path class="line" d="{path(run, frame)}"/>' for run in runs]
+    parts += [
+        f'<circle class="point" cx="{frame.x(point.at)}" cy="{frame.y(point.value)}" r="2.5"/>'
+        for run in runs
+        for point in run
+        if point.value is not None
+    ]
+    for number in range(5):
+        at = frame.start + (frame.end - frame.start) * number / 4
+        anchor = ("start", "middle", "middle", "middle", "end")[number]
+        parts.append(
+            f'<text class="tick" x="{frame.x(at)}" y="{frame.height + 20:g}" text-anchor="{anchor}"'
+            f' data-time="{iso(at)}" data-form="axis">{utc_text(at)[5:16]}</text>'
+        )
+    return "".join([*parts, "</g></svg>"])

@@ -1,0 +1,106 @@
+"""
+Whether a value has changed against an earlier one, judged by the intervals of both.
+
+Every KPI comes with an interval made for its kind (Wilson, Student, adjusted Wald, ranks). The interval of a difference
+follows from both by the method of variance estimates recovery: Zou & Donner, Statistics in Medicine 27 (2008) 1693;
+for shares it is Newcombe's method 10, Statistics in Medicine 17 (1998) 873. It needs no normality and is never wider
+than a value can be.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import hypot
+from typing import Final, Literal, TypeAlias
+
+from streams.board.readings import KpiInfo, Reading
+from streams.kpis.intervals import Z95
+
+BaselineKind: TypeAlias = Literal["week", "day", "24h"]
+"""What a value is held against: the same window a week or a day earlier, or the 24 hours before the window."""
+
+MARK_LEVEL: Final = 3.290526731491896
+"""
+Two-sided normal quantile of 99.9 %: a wall shows some seventy numbers and is looked at all day, so at 95 % three or
+four of them would be marked at any time with nothing wrong.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """An earlier value, and which."""
+
+    kind: BaselineKind
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference to a baseline in the KPI's unit."""
+
+    kind: BaselineKind
+    difference: float
+    baseline: float
+    baseline_n: int
+    lo: float | None
+    """95 % interval of the difference; None when one of the two has none, as counts do not."""
+    hi: float | None
+    significant: bool
+    better: bool | None
+    """Whether the direction of the change is the KPI's better one; None when it has none or nothing changed."""
+
+
+def difference_interval(now: Reading, before: Reading, z: float = Z95) -> tuple[float, float] | None:
+    """
+    Return the interval of `now − before` at the level of `z`; None when an end is unknown.
+
+    Beyond 95 % the distances from value to ends are stretched in proportion to z, which is what normal theory does.
+    """
+    if now.value is None or before.value is None:
+        return None
+    if now.lo is None or now.hi is None or before.lo is None or before.hi is None:
+        return None
+    # The value of an adjusted interval (NPS) may lie on its edge: distances are never negative.
+    down = hypot(max(0.0, now.value - now.lo), max(0.0, before.hi - before.value))
+    up = hypot(max(0.0, now.hi - now.value), max(0.0, before.value - before.lo))
+    difference, stretch = now.value - before.value, z / Z95
+    return difference - stretch * down, difference + stretch * up
+
+
+def change(info: KpiInfo, now: Reading | None, baselines: Iterable[Baseline]) -> Change | None:
+    """Return the change against the first baseline with enough answers; None when there is none to compare with."""
+    if now is None or now.value is None or now.n < info.min_n_show:
+        return None
+    for baseline in baselines:
+        before = baseline.reading
+        if before.value is None or before.n < info.min_n_colour:
+            continue
+        # Amounts of windows of different lengths are not comparable.
+        if info.counts and baseline.kind == "24h":
+            continue
+        difference = now.value - before.value
+        usual, strict = difference_interval(now, before), difference_interval(now, before, MARK_LEVEL)
+        enough = now.n >= info.min_n_colour
+        return Change(
+            baseline.kind,
+            difference,
+            before.value,
+            before.n,
+            usual[0] if usual else None,
+            usual[1] if usual else None,
+            bool(enough and strict and not strict[0] <= 0 <= strict[1]),
+            _better(info, difference),
+        )
+    return None
+
+
+def apart(now: Reading, whole: Reading) -> Literal[-1, 0, 1]:
+    """Tell whether the interval of a part lies above (1) or below (-1) the value of the whole, or holds it (0)."""
+    if whole.value is None or now.lo is None or now.hi is None:
+        return 0
+    return 1 if now.lo > whole.value else -1 if now.hi < whole.value else 0
+
+
+def _better(info: KpiInfo, difference: float) -> bool | None:
+    if info.direction == "none" or not difference:
+        return None
+    return (difference > 0) == (info.direction == "up")

@@ -1,0 +1,201 @@
+"""What scrolls by: alerts with their explanation, and what customers wrote."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from streams.board.formats import (
+    digits,
+    direction_of,
+    interval_text,
+    masked,
+    number,
+    one_text,
+    plain_labels,
+    pseudonym,
+)
+from streams.board.readings import ALL, KpiInfo
+from streams.board.texts import Lang, Texts, window_text
+from streams.events.touchpoints import Touchpoint
+
+VERBATIM_TYPES: Final = (
+    "cx.survey.answered",
+    "cx.feedback.given",
+    "cx.review.published",
+    "cx.social.mentioned",
+    "cx.contact.message_received",
+)
+"""Events in which customers speak for themselves; what employees and models say is none of it."""
+
+VERBATIMS_SHOWN: Final = 14
+ALERTS_SHOWN: Final = 12
+EXPLAINED_BY: Final = 3
+_ORDER: Final = {"firing": 0, "pending": 1, "resolved": 2, "inactive": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """What a customer wrote."""
+
+    at: float
+    """Unix s."""
+    id: str
+    channel: str
+    touchpoint: str
+    subject: str
+    text: str
+    score: int | None = None
+    scale: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerbatimView:
+    """A verbatim as shown."""
+
+    id: str
+    at: float
+    who: str
+    where: str
+    rating: str
+    text: str
+    dir: str
+    lang: str
+
+
+def verbatim_views(
+    verbatims: Iterable[Verbatim], channel: str, touchpoints: Mapping[str, Touchpoint], lang: Lang
+) -> list[VerbatimView]:
+    """Return the newest verbatims of a channel, newest first, without anything that names a customer."""
+    texts, views = Texts(lang), []
+    for verbatim in sorted(verbatims, key=lambda one: one.at, reverse=True):
+        if channel not in {ALL, verbatim.channel}:
+            continue
+        entry = touchpoints.get(verbatim.touchpoint)
+        place = verbatim.touchpoint.replace("_", " ") if entry is None else entry.fa if lang == "fa" else entry.en
+        rating = ""
+        if verbatim.score is not None:
+            rating = f"{texts['rated']} {number(verbatim.score, lang)}"
+            if verbatim.scale:
+                rating += f" {texts['of']} {number(verbatim.scale, lang)}"
+        text = masked(verbatim.text)
+        direction = direction_of(text)
+        views.append(
+            VerbatimView(
+                verbatim.id,
+                verbatim.at,
+                pseudonym(verbatim.subject),
+                " · ".join(filter(None, [texts.get(verbatim.channel, verbatim.channel), place])),
+                rating,
+                text,
+                direction,
+                "fa" if direction == "rtl" else "en",
+            )
+        )
+        if len(views) == VERBATIMS_SHOWN:
+            break
+    return views
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """The newest transition of an episode as the store has it, with the moment the episode began to fire."""
+
+    episode: str
+    rule: str
+    kpi: str
+    labels: Mapping[str, str]
+    state: str
+    severity: str
+    owner: str
+    why: str
+    at: int
+    """When it came into its state, unix s of event time."""
+    inhibited_by: str = ""
+    summary: str = ""
+    value: float | None = None
+    n: int = 0
+    lo: float | None = None
+    hi: float | None = None
+    unit: str = ""
+    window: str = ""
+    baseline: float | None = None
+    contributors: Sequence[tuple[Mapping[str, str], float]] = field(default_factory=tuple)
+    """Label sets with the part of the change that each explains (1: all of it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertView:
+    """An alert as shown."""
+
+    id: str
+    state: str
+    state_text: str
+    severity: str
+    severity_text: str
+    title: str
+    where: str
+    numbers: str
+    why: str
+    because: tuple[str, ...]
+    held_back: str
+    owner: str
+    at: int
+    spoken: str
+
+
+def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channel: str, lang: Lang) -> list[AlertView]:
+    """Return the alerts that concern a channel: those that fire first, then the newest."""
+    texts, views = Texts(lang), []
+    wanted = [alert for alert in alerts if channel == ALL or alert.labels.get("channel", channel) == channel]
+    for alert in sorted(wanted, key=lambda one: (_ORDER.get(one.state, 9), -one.at))[:ALERTS_SHOWN]:
+        info = infos.get(alert.kpi)
+        unit = alert.unit or (info.unit if info else "")
+        where = plain_labels({name: texts.get(value, value) for name, value in alert.labels.items()}) or texts["all"]
+        name = texts.kpi(alert.kpi, info.name if info else alert.kpi)
+        state = texts.get(alert.state, alert.state)
+        views.append(
+            AlertView(
+                alert.episode,
+                alert.state,
+                state,
+                alert.severity,
+                texts.get(alert.severity, alert.severity),
+                alert.rule,
+                f"{name} · {where}",
+                _numbers(alert, unit, lang),
+                alert.summary or alert.why,
+                tuple(
+                    f"{plain_labels(labels) or texts['all']}: {digits(f'{100 * part:.0f}%', lang)}"
+                    for labels, part in alert.contributors[:EXPLAINED_BY]
+                ),
+                f"{texts['held_back']} {alert.inhibited_by}" if alert.inhibited_by else "",
+                alert.owner,
+                alert.at,
+                f"{state}: {alert.rule}, {name}, {where}",
+            )
+        )
+    return views
+
+
+def _numbers(alert: AlertRow, unit: str, lang: Lang) -> str:
+    if alert.value is None:
+        return Texts(lang)["no_data"]
+    texts = Texts(lang)
+    parts = [one_text(alert.value, unit, lang)]
+    if ends := interval_text(alert.lo, alert.hi, unit, lang):
+        parts.append(f"[{ends}]")
+    parts.append(f"{texts['n']} {number(alert.n, lang, 0)}")
+    if alert.baseline is not None:
+        parts.append(f"{texts['baseline']} {one_text(alert.baseline, unit, lang)}")
+    if alert.window:
+        parts.append(window_text(alert.window, lang) if alert.window[-1:] in {"m", "h", "d"} else alert.window)
+    return " · ".join(parts)
+
+
+def announcement(views: Sequence[AlertView], lang: Lang) -> str:
+    """Return what a screen reader says when it changes: the newest firing alert, or nothing."""
+    firing = [view for view in views if view.state == "firing" and not view.held_back]
+    if not firing:
+        return ""
+    newest = max(firing, key=lambda view: view.at)
+    return f"{Texts(lang)['new_alert']}: {newest.title}. {newest.where}. {newest.numbers}"

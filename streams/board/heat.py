@@ -1,0 +1,152 @@
+"""The map of channels and touchpoints: numbers in cells, coloured only as far as they are known to differ."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from streams.board.compare import apart
+from streams.board.formats import interval_text, number, one_text
+from streams.board.readings import ALL, KpiInfo, Latest, Reading, Values
+from streams.board.texts import Lang, Texts
+from streams.board.tiles import State, state_of
+from streams.events.scalars import CHANNELS
+from streams.events.touchpoints import Touchpoint
+
+HEAT_GROUPING: Final = ("channel", "touchpoint")
+FIRST: Final = ("csat", "nps", "ces", "net_sentiment", "volume")
+"""KPIs of the map that are offered first."""
+
+Tone: TypeAlias = Literal["good", "bad", "high", "low", ""]
+"""Side of the whole on which a cell lies; `high` and `low` where neither side is the better one."""
+
+SHADES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One channel at one touchpoint."""
+
+    text: str
+    n: str
+    state: State
+    tone: Tone
+    shade: int
+    """0: plain; 1 to 3: the further from the whole, the stronger."""
+    sure: bool
+    """Whether its interval excludes the value of the whole."""
+    tip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One touchpoint over all channels."""
+
+    id: str
+    name: str
+    stage: str
+    first_of_stage: bool
+    cells: tuple[Cell | None, ...]
+    """None: the touchpoint is not met in that channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """The map of one KPI."""
+
+    kpi: str
+    name: str
+    whole: str
+    channels: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+    judged: bool
+    """Whether one side of the whole is the better one."""
+
+
+def heat_kpis(infos: Iterable[KpiInfo]) -> list[KpiInfo]:
+    """Return the KPIs that are kept by channel and touchpoint, the usual ones first."""
+    kept = [info for info in infos if HEAT_GROUPING in info.groupings]
+    return sorted(kept, key=lambda info: (FIRST.index(info.id) if info.id in FIRST else len(FIRST), info.name))
+
+
+def heat_map(
+    info: KpiInfo, values: Values, touchpoints: Mapping[str, Touchpoint], lang: Lang, channel: str = ALL
+) -> HeatMap:
+    """Return the map of a KPI: a row per touchpoint that has data, in the order of the customer's journey."""
+    texts = Texts(lang)
+    shown = {
+        (where, touchpoint): reading
+        for (kpi, where, touchpoint), latest in values.items()
+        if kpi == info.id and touchpoint and (reading := latest.shown(info)) is not None and reading.value is not None
+    }
+    whole = values.get((info.id, ALL, ""), Latest()).shown(info)
+    channels = [name for name in CHANNELS if channel in {ALL, name}]
+    spread = max((abs(_off(reading, whole)) for reading in shown.values() if reading.n >= info.min_n_colour), default=0)
+    known = [*touchpoints, *sorted({touchpoint for _, touchpoint in shown} - set(touchpoints))]
+    rows: list[Row] = []
+    stage_before = ""
+    for touchpoint in known:
+        if not any((name, touchpoint) in shown for name in channels):
+            continue
+        entry = touchpoints.get(touchpoint)
+        stage = texts.get(entry.stage, entry.stage) if entry else ""
+        name = touchpoint.replace("_", " ") if entry is None else entry.fa if lang == "fa" else entry.en
+        cells = tuple(
+            _cell(info, shown.get((where, touchpoint)), whole, spread, lang)
+            if entry is None or where in entry.channels or (where, touchpoint) in shown
+            else None
+            for where in channels
+        )
+        rows.append(Row(touchpoint, name, stage, stage != stage_before, cells))
+        stage_before = stage
+    return HeatMap(
+        info.id,
+        texts.kpi(info.id, info.name),
+        one_text(whole.value, info.unit, lang) if whole and whole.value is not None else texts["no_data"],
+        tuple((name, texts[name]) for name in channels),
+        tuple(rows),
+        info.direction != "none",
+    )
+
+
+def _off(reading: Reading, whole: Reading | None) -> float:
+    if whole is None or whole.value is None or reading.value is None:
+        return 0.0
+    return reading.value - whole.value
+
+
+def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread: float, lang: Lang) -> Cell:
+    texts, state = Texts(lang), state_of(info, reading)
+    if reading is None or reading.value is None or state == "none":
+        return Cell("", "", "none", "", 0, False, texts["no_data"])
+    text, n = one_text(reading.value, info.unit, lang), number(reading.n, lang, 0)
+    tip = text if info.counts else f"{text}, {texts['n']} {n}"
+    if ends := interval_text(reading.lo, reading.hi, info.unit, lang):
+        tip += f", {texts['interval']} {ends}"
+    tone: Tone = ""
+    shade, sure = 0, False
+    if state == "thin":
+        tip += f", {texts['thin']}"
+    elif info.counts:
+        # Of amounts the whole is no yardstick: the darker, the more.
+        tone, shade = "high", _shade(reading.value, spread or reading.value)
+    elif off := _off(reading, whole):
+        sure = bool(whole and apart(reading, whole))
+        tone = _tone(info, off > 0)
+        # Colour says what is known: short of that, a hint of it at most.
+        shade = _shade(abs(off), spread) if sure else 0
+        tip += f", {_said(tone, texts) if sure else texts['like_whole']}"
+    return Cell(text, n, state, tone, shade, sure, tip)
+
+
+def _shade(size: float, largest: float) -> int:
+    return min(SHADES, 1 + int(SHADES * size / largest)) if largest > 0 else 0
+
+
+def _tone(info: KpiInfo, above: bool) -> Tone:
+    if info.direction == "none":
+        return "high" if above else "low"
+    return "good" if above == (info.direction == "up") else "bad"
+
+
+def _said(tone: Tone, texts: Texts) -> str:
+    return texts[{"good": "surely_better", "bad": "surely_worse", "high": "surely_above"}.get(tone, "surely_below")]

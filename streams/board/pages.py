@@ -1,0 +1,228 @@
+"""From what is known to HTML: the whole page once, then only the fragments that have changed."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from streams.board.charts import chart
+from streams.board.feed import alert_views, announcement, verbatim_views
+from streams.board.formats import interval_text, iso, number, one_text, utc_text
+from streams.board.health import health_view
+from streams.board.heat import heat_kpis, heat_map
+from streams.board.poller import Detail, Known, Numbers
+from streams.board.readings import ALL, KpiInfo
+from streams.board.texts import LANGS, Lang, Texts, window_text
+from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
+from streams.events.scalars import CHANNELS
+from streams.events.touchpoints import Touchpoint, load_touchpoints
+
+DEFAULT_WINDOW: Final = "15m"
+STILL_S: Final = 240
+"""Closed minutes older than this are told to stand still: one closes every minute, at most two minutes after its end."""
+_LABELS_SHOWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a reader has chosen; everything else is the same for all."""
+
+    lang: Lang = "en"
+    window: str = DEFAULT_WINDOW
+    channel: str = ALL
+    heat: str = ""
+    kpi: str = ""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str], windows: Sequence[str], known: Mapping[str, KpiInfo]) -> "View":
+        """Read a choice from the address; what does not exist falls back to the default, as after an update."""
+        lang, window, channel = query.get("lang"), query.get("window", ""), query.get("channel", ALL)
+        if windows and window not in windows:
+            window = DEFAULT_WINDOW if DEFAULT_WINDOW in windows else windows[0]
+        return cls(
+            "fa" if lang == "fa" else LANGS[0],
+            window if windows else DEFAULT_WINDOW,
+            channel if channel in CHANNELS else ALL,
+            query.get("heat", "") if query.get("heat", "") in known else "",
+            query.get("kpi", "") if query.get("kpi", "") in known else "",
+        )
+
+    def link(self, **changes: str) -> str:
+        """Return the address of this view with something changed; defaults are left out."""
+        other, default = replace(self, **changes), View()  # type: ignore[arg-type]
+        chosen = {
+            name: getattr(other, name)
+            for name in ("lang", "window", "channel", "heat", "kpi")
+            if getattr(other, name) != getattr(default, name)
+        }
+        return "/?" + urlencode(chosen) if chosen else "/"
+
+    def stream(self) -> str:
+        """Return the address of this view's events."""
+        return "/stream" + self.link()[1:]
+
+
+class Pages:
+    """Renders views; holds no state but the templates."""
+
+    def __init__(self) -> None:
+        self._templates = Environment(
+            loader=PackageLoader("streams.board"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(time=_time, age=_age)
+        self._touchpoints: Mapping[str, Touchpoint] = load_touchpoints()
+
+    def whole(self, view: View, known: Known, now: float) -> str:
+        """Return the page."""
+        return self._render("page.html", view, fragments=self.fragments(view, known, now), known=known)
+
+    def fragments(self, view: View, known: Known, now: float) -> dict[str, Markup]:
+        """Return the parts of the page that change, by the id of the element that holds them; `now` is unix s."""
+        numbers = known.numbers.get(view.window, Numbers())
+        alerts = alert_views(known.alerts or (), known.infos, view.channel, view.lang)
+        parts = {
+            "status": self._render("status.html", view, **self._status(view, known, numbers, now)),
+            "controls": self._render("controls.html", view, windows=known.windows or [view.window]),
+            "heat": self._heat(view, known, numbers),
+            "alerts": self._render("alerts.html", view, alerts=alerts, kept=known.alerts is not None),
+            "announce": html.escape(announcement(alerts, view.lang)),
+            "verbatims": self._render(
+                "verbatims.html",
+                view,
+                verbatims=verbatim_views(known.verbatims, view.channel, self._touchpoints, view.lang),
+            ),
+            "pipeline": self._render("pipeline.html", view, health=health_view(known.health, view.lang)),
+            "detail": self._detail(view, known),
+        }
+        facts = TileFacts(numbers.values, numbers.baselines, numbers.courses, view.window, numbers.closed_until)
+        for kpi in HEADLINE:
+            info = known.infos.get(kpi, KpiInfo(id=kpi, name=kpi, groupings=(("channel",),)))
+            shown = tile(info, view.channel, facts, view.lang)
+            parts[f"tile-{kpi}"] = self._render("tile.html", view, tile=shown)
+        return {name: Markup(text) for name, text in parts.items()}  # noqa: S704 - made by our own templates
+
+    def _render(self, template: str, view: View, **values: Any) -> str:
+        return self._templates.get_template(template).render(
+            view=view,
+            t=Texts(view.lang),
+            window_text=window_text,
+            groups=GROUPS,
+            channels=(ALL, *CHANNELS),
+            **values,
+        )
+
+    def _status(self, view: View, known: Known, numbers: Numbers, now: float) -> dict[str, Any]:
+        """Tell in one word how the numbers are: `live`, `still`, `empty`, `away`, `refused` or `loading`."""
+        closed = numbers.closed_until
+        if known.away_since is not None:
+            state = "away"
+        elif known.refusal:
+            state = "refused"
+        elif view.window not in known.numbers:
+            state = "loading"
+        elif not closed:
+            state = "empty"
+        else:
+            state = "still" if now - closed > STILL_S else "live"
+        return {"state": state, "closed": closed, "since": known.away_since or 0.0, "refusal": known.refusal}
+
+    def _heat(self, view: View, known: Known, numbers: Numbers) -> str:
+        offered = heat_kpis(known.infos.values())
+        ids = [info.id for info in offered]
+        chosen = view.heat if view.heat in ids else ids[0] if ids else ""
+        found = (
+            heat_map(known.infos[chosen], numbers.values, self._touchpoints, view.lang, view.channel)
+            if chosen
+            else None
+        )
+        texts = Texts(view.lang)
+        names = [(info.id, texts.kpi(info.id, info.name)) for info in offered]
+        return self._render("heat.html", view, heat=found, offered=names, chosen=chosen)
+
+    def _detail(self, view: View, known: Known) -> str:
+        if not view.kpi:
+            return ""
+        texts, info = Texts(view.lang), known.infos[view.kpi]
+        detail = known.details.get((view.kpi, view.window))
+        facts = TileFacts(
+            known.numbers.get(view.window, Numbers()).values,
+            known.numbers.get(view.window, Numbers()).baselines,
+            {},
+            view.window,
+            known.numbers.get(view.window, Numbers()).closed_until,
+        )
+        points = list(detail.courses.get((info.id, view.channel, ""), ())) if detail else []
+        name = texts.kpi(info.id, info.name)
+        label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
+        return self._render(
+            "detail.html",
+            view,
+            info=info,
+            tile=tile(info, view.channel, facts, view.lang) if info.id in HEADLINE else None,
+            name=name,
+            loading=detail is None,
+            chart=Markup(chart(points, course_step(view.window), info.unit, view.lang, label)),  # noqa: S704
+            points=[
+                (
+                    point.at,
+                    one_text(point.value, info.unit, view.lang),
+                    interval_text(point.lo, point.hi, info.unit, view.lang),
+                    number(point.n, view.lang, 0),
+                )
+                for point in reversed(points)
+                if point.value is not None
+            ],
+            span=span_text(view.window, view.lang),
+            unit=texts.get(f"unit_{info.unit}", info.unit),
+            groupings=self._groupings(info, detail, view.lang) if detail else [],
+        )
+
+    def _groupings(self, info: KpiInfo, detail: Detail, lang: Lang) -> list[dict[str, Any]]:
+        """Return the values by label: per grouping its first rows, most answers first."""
+        texts = Texts(lang)
+        found: dict[str, list[dict[str, str]]] = {}
+        for by, labels, reading in detail.labels:
+            state = state_of(info, reading)
+            if state == "none" or reading.value is None:
+                continue
+            found.setdefault(by, []).append(
+                {
+                    "name": " · ".join(self._label(name, value, lang) for name, value in sorted(labels.items())),
+                    "value": one_text(reading.value, info.unit, lang),
+                    "interval": interval_text(reading.lo, reading.hi, info.unit, lang),
+                    "n": number(reading.n, lang, 0),
+                    "state": state,
+                }
+            )
+        return [
+            {
+                "by": " × ".join(texts.get(name, name) for name in by.split(",")),
+                "rows": rows[:_LABELS_SHOWN],
+                "more": number(len(rows) - _LABELS_SHOWN, lang) if len(rows) > _LABELS_SHOWN else "",
+            }
+            for by, rows in sorted(found.items())
+        ]
+
+    def _label(self, name: str, value: str, lang: Lang) -> str:
+        if name == "touchpoint" and value in self._touchpoints:
+            entry = self._touchpoints[value]
+            return entry.fa if lang == "fa" else entry.en
+        return Texts(lang).get(value, value) if name in {"channel", "stage"} else value
+
+
+def _time(at: float, form: str = "time") -> Markup:
+    """Return a moment; the browser shows it in the reader's zone and calendar. `form`: time, moment or ago."""
+    return Markup('<time datetime="{}" data-form="{}">{}</time>').format(iso(at), form, utc_text(at))
+
+
+def _age(at: float) -> Markup:
+    """Return a moment as the time since, which the browser counts on."""
+    return _time(at, "ago")

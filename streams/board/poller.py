@@ -1,0 +1,315 @@
+"""
+The one poller: asks ClickHouse for all viewers together, and tells them when there is something new.
+
+Nobody looking means nothing asked. Fifty viewers of the same page cost the same questions as one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from streams.board.compare import Baseline
+from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
+from streams.board.health import Counts, Health, Rate
+from streams.board.heat import heat_kpis
+from streams.board.readings import ALL, KpiInfo, Reading, SeriesKey, Values
+from streams.board.store import Store
+from streams.board.tiles import HEADLINE, course_span, course_step
+from streams.kpis.windows import TOTAL, window_minutes
+from streams.storage.connection import PermanentStorageError, UnreachableError
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 2.0
+LINGER_S: Final = 30.0
+"""A view that nobody looks at is kept up for so long: readers come back, and pages reload."""
+LOOK_BACK_S: Final = 6 * 3_600
+"""Verbatims are looked for so far back."""
+ALERTS_BACK_S: Final = 3 * 86_400
+"""Transitions of alerts are looked for so far back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is known of one window."""
+
+    values: Values = field(default_factory=dict)
+    baselines: Mapping[SeriesKey, Sequence[Baseline]] = field(default_factory=dict)
+    courses: Mapping[SeriesKey, Sequence[Reading]] = field(default_factory=dict)
+    closed_until: int = 0
+    """End of the newest closed window among the headline KPIs, unix s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is known of one KPI in one window."""
+
+    courses: Mapping[SeriesKey, Sequence[Reading]]
+    labels: Sequence[tuple[str, Mapping[str, str], Reading]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All that the page can show at one moment; replaced as a whole, never changed."""
+
+    infos: Mapping[str, KpiInfo] = field(default_factory=dict)
+    windows: Sequence[str] = ()
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    details: Mapping[tuple[str, str], Detail] = field(default_factory=dict)
+    alerts: Sequence[AlertRow] | None = None
+    """None: the store has no table of alerts."""
+    verbatims: Sequence[Verbatim] = ()
+    health: Health = field(default_factory=Health)
+    newest: int = 0
+    away_since: float | None = None
+    """When ClickHouse was first found away, unix s; None while it answers."""
+    refusal: str = ""
+    """What ClickHouse says when it refuses; empty when it does not."""
+
+
+class Poller:
+    """Keeps `known` up to date while somebody looks."""
+
+    def __init__(self, store: Store, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self.known = Known()
+        self.version = 0
+        """Grows with every round."""
+        self.store = store
+        self._every_s = every_s
+        self._clock = clock
+        self._wanted_windows: dict[str, float] = {}
+        self._wanted_details: dict[tuple[str, str], float] = {}
+        self._due: dict[str, float] = {}
+        self._rates: dict[str, Rate] = {}
+        self._wake = asyncio.Event()
+        self._told = asyncio.Condition()
+        self._stopped = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="board-store")
+
+    # -- what viewers want ---------------------------------------------------------------------------------------
+
+    def want(self, window: str, kpi: str = "") -> None:
+        """Keep a window, and a KPI's details in it, up to date for a while; call it again while somebody looks."""
+        until = self._clock() + LINGER_S
+        if window not in self._wanted_windows or (kpi and (kpi, window) not in self._wanted_details):
+            self._wake.set()
+        self._wanted_windows[window] = until
+        if kpi:
+            self._wanted_details[kpi, window] = until
+
+    def has(self, window: str, kpi: str = "") -> bool:
+        """Tell whether there is something to show, be it that the store is away."""
+        known = self.known
+        if known.away_since is not None or known.refusal:
+            return True
+        return window in known.numbers and (not kpi or (kpi, window) in known.details)
+
+    async def next_version(self, seen: int) -> int:
+        """Wait for a version other than `seen`; returns it, or `seen` when the poller has stopped."""
+        async with self._told:
+            await self._told.wait_for(lambda: self.version != seen or self._stopped)
+        return self.version
+
+    # -- rounds --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask in rounds until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = self._clock()
+            self._drop_unwanted(started)
+            if self._wanted_windows:
+                for step in (self._essentials, self._extras):
+                    await loop.run_in_executor(self._thread, self._safely, step)
+                    await self._tell()
+            self._wake.clear()
+            pause = self._every_s - (self._clock() - started) if self._wanted_windows else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), None if pause is None else max(pause, 0.05))
+            except TimeoutError:
+                continue
+
+    async def _tell(self) -> None:
+        async with self._told:
+            self.version += 1
+            self._told.notify_all()
+
+    async def stop(self) -> None:
+        """Let go of the store, and of everybody who waits."""
+        self._stopped = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        async with self._told:
+            self._told.notify_all()
+        self.store.close()
+
+    def _drop_unwanted(self, now: float) -> None:
+        self._wanted_windows = {key: until for key, until in self._wanted_windows.items() if until > now}
+        self._wanted_details = {key: until for key, until in self._wanted_details.items() if until > now}
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        """Do a step; a store that is away or refuses becomes part of what is known, and the values stay."""
+        try:
+            step()
+        except UnreachableError as error:
+            if self.known.away_since is None:
+                log.warning("ANSWERS => AWAY: ClickHouse at %s: %s", self.store.address.url, error)
+                self.known = replace(self.known, away_since=time.time())
+        except PermanentStorageError as error:
+            if self.known.refusal != str(error):
+                log.warning("ClickHouse at %s refuses: %s", self.store.address.url, error)
+                self.known = replace(self.known, refusal=str(error))
+
+    def _is_due(self, job: str, every_s: float) -> bool:
+        now = self._clock()
+        if self._due.get(job, 0.0) > now:
+            return False
+        self._due[job] = now + every_s
+        return True
+
+    def _essentials(self) -> None:
+        """Ask for what a reader sees first."""
+        store, known = self.store, self.known
+        if not known.infos or self._is_due("catalogue", 60):
+            known = replace(known, infos=store.catalogue())
+        newest = store.newest()
+        if not known.windows or self._is_due("windows", 60):
+            known = replace(known, windows=_ordered(store.windows(newest)))
+        heat = [info.id for info in heat_kpis(known.infos.values())]
+        numbers = {window: one for window, one in known.numbers.items() if window in self._wanted_windows}
+        for window in list(self._wanted_windows):
+            if window == TOTAL and window in numbers and not self._is_due("total", 10):
+                continue
+            after = 0 if window == TOTAL else newest - max(2 * _seconds(window), 3_600)
+            values = store.values(window, after, HEADLINE, heat, known.infos)
+            closed = max((one.closed.at for one in values.values() if one.closed), default=0)
+            numbers[window] = replace(numbers.get(window, Numbers()), values=values, closed_until=closed)
+        if known.away_since is not None:
+            log.warning("AWAY => ANSWERS: ClickHouse at %s", store.address.url)
+        # What was said of the store before is over as soon as it answers the first questions of a round.
+        self.known = replace(known, numbers=numbers, newest=newest, away_since=None, refusal="")
+
+    def _extras(self) -> None:
+        """Ask for the rest: what can come a moment later, and what is asked seldom."""
+        if self.known.away_since is not None or self.known.refusal:
+            return
+        self._details()
+        self._comparisons()
+        self._feed()
+        self._pipeline()
+        self._courses()
+
+    def _details(self) -> None:
+        known, store, details = self.known, self.store, {}
+        for kpi, window in list(self._wanted_details):
+            before = known.details.get((kpi, window))
+            if kpi not in known.infos:
+                continue
+            if before is not None and not self._is_due(f"detail {kpi} {window}", 10):
+                details[kpi, window] = before
+                continue
+            info, step = known.infos[kpi], course_step(window)
+            closed = _closed(known, window)
+            end = closed // step * step
+            courses = store.course(info, end - course_span(window), end, step)
+            after = 0 if window == TOTAL else closed - max(2 * _seconds(window), 3_600)
+            details[kpi, window] = Detail(courses, store.by_label(info, window, after))
+        self.known = replace(known, details=details)
+
+    def _comparisons(self) -> None:
+        known, numbers = self.known, dict(self.known.numbers)
+        for window, one in numbers.items():
+            if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
+                continue
+            self._due = {job: due for job, due in self._due.items() if due > self._clock()}
+            numbers[window] = replace(
+                one,
+                baselines=self.store.baselines(window, _seconds(window), one.closed_until, HEADLINE, known.infos),
+            )
+        self.known = replace(known, numbers=numbers)
+
+    def _feed(self) -> None:
+        known = self.known
+        kept = {verbatim.id: verbatim for verbatim in known.verbatims}
+        newest = max((verbatim.at for verbatim in known.verbatims), default=0.0)
+        # Partitions are stored one after the other, so a younger event may be there before an older one.
+        after = max(newest - 120, known.newest - LOOK_BACK_S) if newest else known.newest - LOOK_BACK_S
+        if self._is_due("verbatims", 4):
+            kept |= {verbatim.id: verbatim for verbatim in self.store.verbatims(after)}
+        by_channel: dict[str, int] = {}
+        verbatims = []
+        for verbatim in sorted(kept.values(), key=lambda one: one.at, reverse=True):
+            by_channel[verbatim.channel] = by_channel.get(verbatim.channel, 0) + 1
+            if by_channel[verbatim.channel] <= VERBATIMS_SHOWN:
+                verbatims.append(verbatim)
+        self.known = replace(known, verbatims=verbatims, alerts=self.store.alerts(known.newest - ALERTS_BACK_S))
+
+    def _pipeline(self) -> None:
+        known, store = self.known, self.store
+        if self._is_due("recount", 600):
+            store.recount()
+        channels = store.counts()
+        whole = Counts()
+        for channel, counts in channels.items():
+            whole = whole.plus(counts)
+            self._rates.setdefault(channel, Rate()).tell(self._clock(), counts.read)
+        self._rates.setdefault(ALL, Rate()).tell(self._clock(), whole.read)
+        health = replace(
+            known.health,
+            channels=channels,
+            rates={channel: rate.per_second() for channel, rate in self._rates.items()},
+        )
+        if self._is_due("closed", 4):
+            health = replace(health, closed_until=store.closed_until(known.newest))
+        if self._is_due("seldom", 10):
+            health = replace(health, delay_s=store.delays(), refused=store.refused())
+            health = self._parts(health)
+        self.known = replace(known, health=health)
+
+    def _parts(self, health: Health) -> Health:
+        """Ask for ClickHouse's own state, which a reader may not be allowed to see."""
+        try:
+            fullest, merges = self.store.parts()
+        except PermanentStorageError:
+            return replace(health, fullest=None, merges=None)
+        return replace(health, fullest=fullest, merges=merges)
+
+    def _courses(self) -> None:
+        """Bring the lines up to date: all of it at first, then only what may have changed."""
+        for window in list(self.known.numbers):
+            if not self._is_due(f"course {window}", 60):
+                continue
+            known = self.known
+            step, before = course_step(window), known.numbers[window].courses
+            end = _closed(known, window) // step * step
+            if not end:
+                self._due.pop(f"course {window}")
+                continue
+            first = end - course_span(window)
+            start = first if not before else max(first, end - 3 * step)
+            courses: dict[SeriesKey, Sequence[Reading]] = {}
+            for kpi in HEADLINE:
+                if kpi not in known.infos:
+                    continue
+                fresh = self.store.course(known.infos[kpi], start, end, step)
+                for key in {key for key in before if key[0] == kpi} | set(fresh):
+                    kept = [point for point in before.get(key, ()) if first < point.at <= start]
+                    courses[key] = [*kept, *fresh.get(key, [])]
+            numbers = {**known.numbers, window: replace(known.numbers[window], courses=courses)}
+            self.known = replace(known, numbers=numbers)
+
+
+def _seconds(window: str) -> int:
+    return 86_400 if window == TOTAL else 60 * window_minutes(window)
+
+
+def _closed(known: Known, window: str) -> int:
+    numbers = known.numbers.get(window)
+    return numbers.closed_until if numbers and numbers.closed_until else known.newest
+
+
+def _ordered(windows: Sequence[str]) -> list[str]:
+    return sorted(windows, key=lambda name: (name == TOTAL, _seconds(name)))

@@ -1,0 +1,85 @@
+"""What the page knows of a KPI series at one moment, and the notes that ClickHouse's rows become."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+ALL: Final = "all"
+"""The channel that stands for every channel together."""
+
+SeriesKey: TypeAlias = tuple[str, str, str]
+"""KPI, channel (`all` for the whole), touchpoint (empty for every one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A published value: in the KPI's unit, with its 95 % interval and the end of its window (unix s)."""
+
+    at: int
+    value: float | None
+    """None: nothing was answered or tried; never 0 for that."""
+    n: int
+    lo: float | None = None
+    hi: float | None = None
+    closed: bool = True
+    """Whether no more events are expected for the window."""
+    stat: str = ""
+    """Of a quantile: which one, e.g. `p50`."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return self.lo is not None and self.hi is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KpiInfo:
+    """What the store's catalogue says of a KPI, as far as the page tells it."""
+
+    id: str
+    name: str
+    question: str = ""
+    unit: str = "count"
+    direction: str = "none"
+    """`up`: more is better; `down`: less is better; `none`."""
+    aggregator: str = "count"
+    formula: str = ""
+    source: str = ""
+    owner: str = ""
+    groupings: tuple[tuple[str, ...], ...] = ()
+    min_n_show: int = 1
+    min_n_colour: int = 10
+    quantiles: tuple[float, ...] = ()
+    definition: str = ""
+    maturity: str = "immediate"
+
+    @property
+    def stat(self) -> str:
+        """Name of the headline quantile; empty when it has none."""
+        return f"p{100 * self.quantiles[0]:g}" if self.quantiles else ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the value is an amount, which grows with the time it is taken over."""
+        return self.aggregator in {"count", "sum"}
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest values of one series: of closed minutes, and with the minute that is still open."""
+
+    closed: Reading | None = None
+    open: Reading | None = None
+
+    def shown(self, info: KpiInfo) -> Reading | None:
+        """
+        Return what a tile shows: the newest of both.
+
+        An amount over a minute that is not over yet would look like a drop, so of amounts only closed ones are shown.
+        """
+        if self.closed is None or self.open is None or info.counts:
+            return self.closed
+        return self.open if self.open.at > self.closed.at else self.closed
+
+
+Values: TypeAlias = Mapping[SeriesKey, Latest]

@@ -1,0 +1,219 @@
+"""Questions to ClickHouse over one connection that is kept, and their rows as what the page knows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.board import questions
+from streams.board.compare import Baseline
+from streams.board.episodes import COLUMNS, episodes
+from streams.board.feed import VERBATIM_TYPES, VERBATIMS_SHOWN, AlertRow, Verbatim
+from streams.board.health import Counts
+from streams.board.readings import KpiInfo, Latest, Reading, SeriesKey
+from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
+
+TIMEOUT_S: Final = 10.0
+Row = Sequence[Any]
+
+
+class Store:
+    """
+    The one who asks, for all viewers together; to be used by one thread at a time.
+
+    Every method raises UnreachableError while ClickHouse is away, and PermanentStorageError when it refuses.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.asked = 0
+        """Questions asked since the start."""
+        self._client: Client | None = None
+        self._positions: dict[tuple[str, int], int] = {}
+        self._counts: dict[tuple[str, int], Counts] = {}
+
+    def ask(self, sql: str, **parameters: Any) -> Sequence[Row]:
+        """Return the rows of a question; a connection that failed is made anew for the next one."""
+        if self._client is None:
+            self._client = connect(self.address, timeout_s=TIMEOUT_S)
+        self.asked += 1
+        try:
+            raw = self._client.raw_query(
+                sql, parameters=parameters, settings={"max_execution_time": int(TIMEOUT_S)}, fmt="JSONCompact"
+            )
+        except FAILURES as error:
+            failed = explain(error, "the page's question")
+            if isinstance(failed, UnreachableError):
+                self.close()
+            raise failed from error
+        try:
+            rows: Sequence[Row] = json.loads(raw)["data"]
+        except ValueError as error:  # a failure in the middle of an answer stands in its text
+            raise UnreachableError(f"the answer broke off: {raw[-300:].decode(errors='replace')}") from error
+        return rows
+
+    def close(self) -> None:
+        """Give the connection back."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def catalogue(self) -> dict[str, KpiInfo]:
+        """Return the KPIs that the store knows, by id."""
+        return {info.id: info for info in map(_info, self.ask(questions.CATALOGUE))}
+
+    def newest(self) -> int:
+        """Return the end of the newest minute with any event, open or closed, unix s; 0 when there is none."""
+        return int(self.ask(questions.NEWEST)[0][0])
+
+    def windows(self, newest: int) -> list[str]:
+        """Return the windows that are kept."""
+        return [name for (name,) in self.ask(questions.WINDOWS, after=newest - 7_200)]
+
+    def values(
+        self, window: str, after: int, headline: Sequence[str], heat: Sequence[str], infos: Mapping[str, KpiInfo]
+    ) -> dict[SeriesKey, Latest]:
+        """Return the newest values of all series of the page in a window, that are newer than `after`."""
+        rows = self.ask(questions.VALUES, window=window, after=after, headline=headline, heat=heat)
+        found: dict[SeriesKey, Latest] = {}
+        for kpi, where, touchpoint, stat, ripe, newest in rows:
+            if kpi not in infos or stat != infos[kpi].stat:
+                continue
+            reading = _reading(newest, stat, closed=ripe == "closed")
+            known = found.get((kpi, where, touchpoint), Latest())
+            found[kpi, where, touchpoint] = (
+                Latest(reading, known.open) if reading.closed else Latest(known.closed, reading)
+            )
+        return found
+
+    def baselines(
+        self, window: str, seconds: int, closed_until: int, headline: Sequence[str], infos: Mapping[str, KpiInfo]
+    ) -> dict[SeriesKey, list[Baseline]]:
+        """Return what values are held against, the best comparison first; `seconds` is the window's length."""
+        rows = self.ask(
+            questions.BASELINES,
+            window=window,
+            week=closed_until - 7 * 86_400,
+            day=closed_until - 86_400,
+            slack=max(seconds // 4, 60),
+            before=closed_until - seconds if seconds < 86_400 else 0,
+            headline=headline,
+        )
+        kinds = {(1, 1): 0, (0, 1): 1, (0, 0): 2, (1, 0): 2}
+        found: dict[SeriesKey, list[tuple[int, Baseline]]] = {}
+        for kpi, where, stat, week, same, newest in rows:
+            if kpi in infos and stat == infos[kpi].stat:
+                rank = kinds[int(week), int(same)]
+                baseline = Baseline(("week", "day", "24h")[rank], _reading(newest, stat))  # type: ignore[arg-type]
+                found.setdefault((kpi, where, ""), []).append((rank, baseline))
+        return {key: [one for _, one in sorted(ranked, key=lambda pair: pair[0])] for key, ranked in found.items()}
+
+    def course(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[Reading]]:
+        """Return a KPI per step from `start` to `end` (both whole steps), for the whole and per channel."""
+        rows = self.ask(questions.COURSE, kpi=info.id, **{"from": _utc(start), "to": _utc(end), "step": step})
+        found: dict[SeriesKey, list[Reading]] = {}
+        for where, stat, at, value, n, lo, hi in rows:
+            if stat == info.stat:
+                reading = Reading(int(at) + step, value, int(n), lo, hi, stat=stat)
+                found.setdefault((info.id, where, ""), []).append(reading)
+        return found
+
+    def by_label(self, info: KpiInfo, window: str, after: int) -> list[tuple[str, dict[str, str], Reading]]:
+        """Return the newest value of every series of a KPI but the whole: grouping, labels, value."""
+        rows = self.ask(questions.BY_LABEL, kpi=info.id, window=window, stat=info.stat, after=after)
+        return [(by, labels, _reading(newest, info.stat)) for by, labels, newest in rows]
+
+    def counts(self) -> dict[str, Counts]:
+        """Return what became of the records, by channel; only what is new is read, but for the first time."""
+        since, parameters = "", {}
+        if self._positions:
+            conditions = []
+            for number, ((topic, partition), first) in enumerate(self._positions.items()):
+                conditions.append(
+                    f"topic = {{t{number}:String}} AND partition = {{p{number}:UInt32}} AND first > {{f{number}:UInt64}}"
+                )
+                parameters |= {f"t{number}": topic, f"p{number}": partition, f"f{number}": first}
+            since = f"WHERE {' OR '.join(conditions)}"
+        for topic, partition, first, stored_at, *counts in self.ask(
+            questions.OUTCOMES.format(since=since), **parameters
+        ):
+            key = (topic, int(partition))
+            self._positions[key] = int(first)
+            self._counts[key] = self._counts.get(key, Counts()).plus(Counts(*map(int, counts), int(stored_at)))
+        channels: dict[str, Counts] = {}
+        for (topic, _), one in self._counts.items():
+            channel = topic.rpartition(".")[2]
+            channels[channel] = channels.get(channel, Counts()).plus(one)
+        return channels
+
+    def recount(self) -> None:
+        """Read all outcomes anew next time: there may be partitions that were not there before."""
+        self._positions.clear()
+        self._counts.clear()
+
+    def closed_until(self, newest: int) -> dict[str, int]:
+        """Return the end of the newest closed minute with events, by channel."""
+        rows = self.ask(questions.CLOSED_UNTIL, after=newest - 86_400)
+        return {channel: int(until) for channel, until in rows}
+
+    def delays(self) -> dict[str, float]:
+        """Return within how many seconds of happening 95 % of the last minute's events were stored, by channel."""
+        return {channel: float(delay) for channel, delay in self.ask(questions.DELAYS)}
+
+    def refused(self) -> list[tuple[str, int, str]]:
+        """Return the dead letters of the last hour by reason, with an example's explanation."""
+        return [(reason, int(records), message) for reason, records, message in self.ask(questions.REFUSED)]
+
+    def parts(self) -> tuple[int, int]:
+        """Return the parts of the fullest partition and the merges that run."""
+        fullest, merges = self.ask(questions.PARTS, database=self.address.database)[0]
+        return int(fullest), int(merges)
+
+    def alerts(self, after: int) -> list[AlertRow] | None:
+        """Return the episodes of alerts with a transition after a moment; None when the store keeps no alerts."""
+        if not int(self.ask(questions.HAS_ALERTS)[0][0]):
+            return None
+        return episodes(dict(zip(COLUMNS, row, strict=True)) for row in self.ask(questions.ALERTS, after=after))
+
+    def verbatims(self, after: float) -> list[Verbatim]:
+        """Return what customers wrote after a moment (unix s), the newest of each channel."""
+        rows = self.ask(questions.VERBATIMS, types=list(VERBATIM_TYPES), after=int(after * 1000), shown=VERBATIMS_SHOWN)
+        return [
+            Verbatim(float(at), key, channel, touchpoint, subject, text, score, scale)
+            for at, key, channel, touchpoint, subject, text, score, scale in rows
+        ]
+
+
+def _reading(newest: Row, stat: str, *, closed: bool = True) -> Reading:
+    at, value, n, lo, hi = newest
+    return Reading(int(at), value, int(n), lo, hi, closed, stat)
+
+
+def _info(row: Row) -> KpiInfo:
+    (
+        key, name, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour, quantiles,
+        definition, maturity,
+    ) = row  # fmt: skip
+    return KpiInfo(
+        id=key,
+        name=name,
+        question=question,
+        unit=unit,
+        direction=direction,
+        aggregator=aggregator,
+        formula=formula,
+        source=source,
+        owner=owner,
+        groupings=tuple(tuple(labels) for labels in groupings),
+        min_n_show=int(show),
+        min_n_colour=int(colour),
+        quantiles=tuple(quantiles),
+        definition=definition,
+        maturity=maturity,
+    )
+
+
+def _utc(at: int) -> str:
+    # A DateTime parameter is read as unix seconds when it is a plain number of ten digits.
+    return str(at).zfill(10)

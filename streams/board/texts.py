@@ -1,0 +1,264 @@
+"""The page's own words in English and Persian; what teams write (KPIs' questions, rules, owners) stays as written."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias, get_args
+
+Lang: TypeAlias = Literal["en", "fa"]
+LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    # page and controls
+    "title": ("Customer experience, live", "تجربهٔ مشتری، زنده"),
+    "skip": ("Skip to the numbers", "پرش به عددها"),
+    "window": ("Window", "بازه"),
+    "channel": ("Channel", "کانال"),
+    "language": ("Language", "زبان"),
+    "theme": ("Colours", "رنگ‌ها"),
+    "theme_auto": ("As the device", "مانند دستگاه"),
+    "theme_light": ("Light", "روشن"),
+    "theme_dark": ("Dark", "تیره"),
+    "controls": ("View", "نما"),
+    "all": ("All", "همه"),
+    "web": ("Web", "وب"),
+    "app": ("App", "برنامه"),
+    "store": ("Store", "فروشگاه"),
+    "call_center": ("Call centre", "مرکز تماس"),
+    "total": ("since start", "از آغاز"),
+    "other_language": ("فارسی", "English"),
+    # freshness and errors
+    "live": ("Live", "زنده"),
+    "data_until": ("Data until", "داده‌ها تا"),
+    "no_numbers_yet": ("No numbers yet", "هنوز عددی نیست"),
+    "waiting": (
+        "ClickHouse answers, but holds no KPI values yet: they appear when the first minute has closed.",
+        "ClickHouse پاسخ می‌دهد، اما هنوز مقداری ندارد: با بسته‌شدن نخستین دقیقه نمایان می‌شود.",
+    ),
+    "store_away": (
+        "ClickHouse does not answer since",
+        "ClickHouse پاسخ نمی‌دهد از",
+    ),
+    "stale_shown": (
+        "the last known values are shown, marked stale.",
+        "آخرین مقدارها، با نشان کهنه، نمایش داده می‌شوند.",
+    ),
+    "store_refuses": ("ClickHouse refuses to answer:", "ClickHouse پاسخ نمی‌دهد، چون:"),
+    "still": (
+        "The numbers stand still: the newest closed minute is from",
+        "عددها ایستاده‌اند: تازه‌ترین دقیقهٔ بسته از این زمان است:",
+    ),
+    "page_away": (
+        "The page's server does not answer: values are stale. Trying again …",
+        "کارساز صفحه پاسخ نمی‌دهد: مقدارها کهنه‌اند. در حال تلاش دوباره …",
+    ),
+    "stale": ("stale", "کهنه"),
+    # tiles
+    "kpis": ("Key figures", "شاخص‌های کلیدی"),
+    "group_voice": ("What customers say", "مشتریان چه می‌گویند"),
+    "group_digital": ("Web and app", "وب و برنامه"),
+    "group_contact": ("Contact centre", "مرکز تماس"),
+    "group_fulfilment": ("Delivery and stores", "تحویل و فروشگاه"),
+    "no_data": ("no data", "بدون داده"),
+    "thin": ("few answers", "پاسخ اندک"),
+    "not_kept": ("not kept by channel", "به تفکیک کانال نیست"),
+    "n": ("n", "تعداد"),
+    "interval": ("95 % interval", "بازهٔ ۹۵٪"),
+    "to": ("to", "تا"),
+    "median": ("median", "میانه"),
+    "quantile": ("quantile", "چندک"),
+    "as_of": ("as of", "تا"),
+    "includes_open": ("with the open minute", "با دقیقهٔ باز"),
+    "closed": ("closed minute", "دقیقهٔ بسته"),
+    "better": ("better", "بهتر"),
+    "worse": ("worse", "بدتر"),
+    "changed": ("changed", "تغییر"),
+    "no_clear_change": ("no clear change", "بدون تغییر روشن"),
+    "against_week": ("vs a week earlier", "نسبت به هفتهٔ پیش"),
+    "against_day": ("vs a day earlier", "نسبت به روز پیش"),
+    "against_24h": ("vs the 24 h before", "نسبت به ۲۴ ساعت پیش از آن"),
+    "no_baseline": ("nothing earlier to compare", "چیزی برای مقایسه نیست"),
+    "percentage_points": ("pp", "واحد درصد"),
+    "details": ("details", "جزئیات"),
+    "course": ("Course", "روند"),
+    "course_of": ("course of the last", "روند"),
+    # heat map
+    "heat": ("Channel × touchpoint", "کانال × نقطهٔ تماس"),
+    "heat_kpi": ("KPI of the map", "شاخص نقشه"),
+    "touchpoint": ("Touchpoint", "نقطهٔ تماس"),
+    "stage": ("Stage", "مرحله"),
+    "surely_better": ("surely better than the whole", "به‌یقین بهتر از کل"),
+    "surely_worse": ("surely worse than the whole", "به‌یقین بدتر از کل"),
+    "surely_above": ("surely above the whole", "به‌یقین بیش از کل"),
+    "surely_below": ("surely below the whole", "به‌یقین کمتر از کل"),
+    "like_whole": ("not told apart from the whole", "تفاوتی با کل دیده نمی‌شود"),
+    "whole": ("Whole", "کل"),
+    "legend": ("Key", "راهنما"),
+    "show": ("Show", "نمایش"),
+    # alerts
+    "alerts": ("Alerts", "هشدارها"),
+    "no_alerts": ("No alerts.", "هشداری نیست."),
+    "alerts_absent": ("This store keeps no alerts yet.", "این مخزن هنوز هشداری نگه نمی‌دارد."),
+    "firing": ("firing", "فعال"),
+    "pending": ("pending", "در آستانه"),
+    "resolved": ("resolved", "برطرف‌شده"),
+    "inactive": ("ended", "پایان‌یافته"),
+    "since": ("since", "از"),
+    "page": ("page", "فوری"),
+    "ticket": ("ticket", "پیگیری"),
+    "info": ("info", "آگاهی"),
+    "because": ("What explains it", "چه چیزی آن را توضیح می‌دهد"),
+    "held_back": ("held back by", "بازداشته به سبب"),
+    "owner": ("Owner", "مسئول"),
+    "new_alert": ("New alert", "هشدار تازه"),
+    "baseline": ("before", "پیش‌تر"),
+    # verbatims
+    "verbatims": ("In their own words", "به زبان خودشان"),
+    "no_verbatims": ("Nobody has written anything lately.", "تازگی کسی چیزی ننوشته است."),
+    "customer": ("Customer", "مشتری"),
+    "rated": ("rated", "امتیاز"),
+    "of": ("of", "از"),
+    # pipeline
+    "pipeline": ("Pipeline", "خط پردازش"),
+    "events_per_second": ("Events per second", "رویداد در ثانیه"),
+    "balance": ("Outcomes", "سرانجام رویدادها"),
+    "read": ("read", "خوانده"),
+    "counted": ("counted", "شمرده"),
+    "duplicate": ("duplicate", "تکراری"),
+    "late": ("late", "دیررسیده"),
+    "bad": ("refused", "ردشده"),
+    "adds_up": ("adds up", "تراز است"),
+    "does_not_add_up": ("does not add up", "تراز نیست"),
+    "delay": ("Event to store, 95 % within", "از رویداد تا ذخیره، ۹۵٪ در"),
+    "watermark": ("Closed until", "بسته تا"),
+    "last_stored": ("Last stored", "آخرین ذخیره"),
+    "dead_letters": ("Refused in the last hour, by reason", "ردشده‌ها در ساعت گذشته، بر پایهٔ دلیل"),
+    "none_refused": ("None refused.", "هیچ‌کدام رد نشد."),
+    "clickhouse": ("ClickHouse", "ClickHouse"),
+    "fullest": ("parts in the fullest partition", "قطعه در پرترین بخش"),
+    "merges": ("merges running", "ادغام در جریان"),
+    "unknown": ("unknown", "نامعلوم"),
+    "lag": ("Waiting in the store's inserts", "در انتظار ذخیره"),
+    # details of a KPI
+    "close": ("Close", "بستن"),
+    "formula": ("Formula", "فرمول"),
+    "definition": ("Definition", "تعریف"),
+    "question": ("Question", "پرسش"),
+    "source": ("Source", "منبع"),
+    "maturity": ("Maturity", "بلوغ"),
+    "unit": ("Unit", "یکا"),
+    "by_label": ("By label", "بر پایهٔ برچسب"),
+    "label": ("Label", "برچسب"),
+    "value": ("Value", "مقدار"),
+    "min_n": ("Shown from n, coloured from n", "نمایش از تعداد، رنگ از تعداد"),
+    "table_of_course": ("The course as a table", "روند به‌صورت جدول"),
+    "time": ("Time", "زمان"),
+    "loading": ("Reading …", "در حال خواندن …"),
+    "no_such_kpi": ("The store's catalogue has no such KPI.", "فهرست مخزن چنین شاخصی ندارد."),
+    "more": ("more", "بیشتر"),
+    # units
+    "unit_minutes": ("min", "دقیقه"),
+    "unit_seconds": ("s", "ثانیه"),
+    "unit_hours": ("h", "ساعت"),
+    "unit_days": ("d", "روز"),
+    "unit_milliseconds": ("ms", "میلی‌ثانیه"),
+    "unit_points": ("pts", "امتیاز"),
+    "unit_count": ("count", "شمار"),
+    "unit_percent": ("percent", "درصد"),
+    "unit_score": ("score", "نمره"),
+    "unit_fraction": ("fraction", "نسبت"),
+    "unit_currency": ("currency", "پول"),
+    "billion": ("bn", "میلیارد"),
+    "million": ("M", "میلیون"),
+    "thousand": ("k", "هزار"),
+    "minutes_short": ("min", "دقیقه"),
+    "hours_short": ("h", "ساعت"),
+    "days_short": ("d", "روز"),
+    # stages
+    "awareness": ("Awareness", "آگاهی"),
+    "discovery": ("Discovery", "یافتن"),
+    "evaluation": ("Evaluation", "سنجش"),
+    "conversion": ("Purchase", "خرید"),
+    "experience": ("Experience", "تجربه"),
+    "support": ("Support", "پشتیبانی"),
+    "repurchase": ("Repurchase", "خرید دوباره"),
+    # reasons of refusal
+    "reason_not_utf8": ("not UTF-8", "نویسهٔ نادرست"),
+    "reason_not_json": ("not JSON", "JSON نیست"),
+    "reason_missing_field": ("field missing", "فیلد گم‌شده"),
+    "reason_wrong_type": ("wrong type", "نوع نادرست"),
+    "reason_not_in_enum": ("unknown value", "مقدار ناشناخته"),
+    "reason_bad_time": ("unusable time", "زمان نادرست"),
+    "reason_time_in_future": ("time in the future", "زمان در آینده"),
+    "reason_unknown_type": ("unknown event type", "نوع رویداد ناشناخته"),
+}
+
+KPI_NAMES_FA: Final[Mapping[str, str]] = {
+    "csat": "رضایت مشتری",
+    "csat_mean": "میانگین رضایت، از ۵",
+    "nps": "خالص مروجان (NPS)",
+    "ces": "آسانی کار برای مشتری",
+    "ces_mean": "میانگین آسانی، از ۷",
+    "review_score": "امتیاز عمومی",
+    "conversion": "نرخ تبدیل",
+    "orders": "سفارش‌ها",
+    "payment_failure": "پرداخت ناموفق",
+    "apdex": "شاخص سرعت (Apdex)",
+    "service_level_all_offered": "سطح خدمت، از کل تماس‌ها",
+    "asa": "میانگین زمان پاسخ",
+    "abandonment": "رهاکردن صف",
+    "aht": "میانگین زمان رسیدگی",
+    "delivery_lateness": "تحویل دیرهنگام",
+    "store_queue_wait": "انتظار در فروشگاه",
+    "store_queue_abandonment": "رهاکردن صف فروشگاه",
+    "volume": "رویدادها",
+    "surveys_sent": "نظرسنجی‌های فرستاده",
+    "surveys_answered": "نظرسنجی‌های پاسخ‌داده",
+    "feedback_received": "بازخوردهای رسیده",
+    "survey_dismissal": "نظرسنجی‌های بسته‌شده",
+    "net_sentiment": "خالص احساس",
+    "sentiment": "میانگین احساس",
+    "self_score": "برآورد خودمان از رضایت",
+    "fcr_survey": "حل‌شده به گفتهٔ مشتری",
+}
+"""Persian names of the KPIs on the page; any other is called as its definition says."""
+
+
+class Texts:
+    """The words of one language."""
+
+    def __init__(self, lang: Lang) -> None:
+        self.lang: Lang = lang
+        self._index = LANGS.index(lang)
+
+    def __getitem__(self, key: str) -> str:
+        """Return a text; raises KeyError for one that nobody has written."""
+        return _WORDS[key][self._index]
+
+    def get(self, key: str, default: str) -> str:
+        """Return a text, or what stands for it when nobody has written one."""
+        pair = _WORDS.get(key)
+        return pair[self._index] if pair else default
+
+    @property
+    def direction(self) -> str:
+        """Writing direction of the language."""
+        return "rtl" if self.lang == "fa" else "ltr"
+
+    def kpi(self, kpi: str, name: str) -> str:
+        """Return the name of a KPI; `name` is what its definition calls it."""
+        return KPI_NAMES_FA.get(kpi, name) if self.lang == "fa" else name
+
+
+def words() -> Mapping[str, tuple[str, ...]]:
+    """Return all texts, one per language."""
+    return _WORDS
+
+
+def window_text(name: str, lang: Lang) -> str:
+    """Return a window's name as people say it: `15 min`, `24 h`."""
+    texts = Texts(lang)
+    if name == "total":
+        return texts["total"]
+    count, unit = name[:-1], {"m": "minutes_short", "h": "hours_short", "d": "days_short"}[name[-1]]
+    if lang == "fa":
+        count = count.translate(str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹"))
+    return f"{count}\u00a0{texts[unit]}"

@@ -1,0 +1,228 @@
+"""From readings to the tiles of the page: what each says, and what it leaves unsaid because too little is known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from streams.board.charts import sparkline
+from streams.board.compare import Baseline, Change, change
+from streams.board.formats import amount, difference_text, digits, interval_text, number, one_text
+from streams.board.readings import ALL, KpiInfo, Latest, Reading, SeriesKey, Values
+from streams.board.texts import Lang, Texts, window_text
+from streams.events.scalars import CHANNELS
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "voice": ("csat", "nps", "ces", "review_score"),
+    "digital": ("conversion", "orders", "payment_failure", "apdex"),
+    "contact": ("service_level_all_offered", "asa", "abandonment", "aht"),
+    "fulfilment": ("delivery_lateness", "store_queue_wait", "store_queue_abandonment", "volume"),
+}
+"""The headline KPIs, in the order of the wall."""
+
+HEADLINE: Final = tuple(kpi for group in GROUPS.values() for kpi in group)
+
+BEHIND_S: Final = 180
+"""A value so far behind the page's newest one is told to be old."""
+
+State: TypeAlias = Literal["ok", "thin", "none"]
+"""Enough answers; fewer than colour needs; nothing to show."""
+
+Mark: TypeAlias = Literal["better", "worse", "changed", "same", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The value of one channel inside a tile."""
+
+    channel: str
+    name: str
+    text: str
+    n: str
+    state: State
+    tip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One KPI as shown; all texts are in the reader's language."""
+
+    id: str
+    name: str
+    question: str
+    value: str
+    unit: str
+    stat: str
+    n: str
+    interval: str
+    state: State
+    note: str
+    """Why there is no value, or why it is grey; empty when all is well."""
+    mark: Mark
+    change: str
+    change_tip: str
+    spark: str
+    at: int
+    """End of the window, unix s; 0 when there is no value."""
+    old: bool
+    """Whether it is behind the rest of the page."""
+    open: bool
+    parts: tuple[Part, ...]
+    spoken: str
+    """The tile in one sentence, for who does not see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileFacts:
+    """What is known of a KPI for the channel that the reader chose."""
+
+    latest: Values
+    baselines: Mapping[SeriesKey, Sequence[Baseline]]
+    courses: Mapping[SeriesKey, Sequence[Reading]]
+    window: str
+    newest: int
+    """The newest closed moment on the page, unix s."""
+
+
+def state_of(info: KpiInfo, reading: Reading | None) -> State:
+    """Tell whether a value can be shown, and whether it may be coloured."""
+    if reading is None or reading.value is None or reading.n < info.min_n_show:
+        return "none"
+    return "ok" if info.counts or reading.n >= info.min_n_colour else "thin"
+
+
+def stat_text(stat: str, lang: Lang) -> str:
+    """Return the name of a quantile for people."""
+    if not stat:
+        return ""
+    if stat == "p50":
+        return Texts(lang)["median"]
+    return f"{Texts(lang)['quantile']} {digits(stat.removeprefix('p'), lang)}" if lang == "fa" else stat
+
+
+def mark_of(found: Change | None) -> Mark:
+    """Return what a change is marked as; only a significant one is anything but the same."""
+    if found is None:
+        return ""
+    if not found.significant:
+        return "same"
+    return "changed" if found.better is None else "better" if found.better else "worse"
+
+
+def change_texts(info: KpiInfo, found: Change | None, lang: Lang) -> tuple[str, str]:
+    """Return the change in a few words, and the whole of it with its interval."""
+    texts = Texts(lang)
+    if found is None:
+        return texts["no_baseline"], ""
+    against = texts[f"against_{found.kind}"]
+    # A count has no interval, so its change is told, never judged.
+    if found.significant or found.lo is None or found.hi is None:
+        short = f"{difference_text(found.difference, info.unit, lang)} {against}"
+    else:
+        short = f"{texts['no_clear_change']} {against}"
+    whole = f"{difference_text(found.difference, info.unit, lang)} {against}"
+    if found.lo is not None and found.hi is not None:
+        lo, hi = (difference_text(end, info.unit, lang) for end in (found.lo, found.hi))
+        whole += f" ({texts['interval']}: {lo} {texts['to']} {hi})"
+    before = one_text(found.baseline, info.unit, lang)
+    return short, f"{whole}; {texts['baseline']}: {before}, {texts['n']} {number(found.baseline_n, lang, 0)}"
+
+
+def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
+    """Return the tile of a KPI for a channel, or for the whole with all its channels."""
+    texts = Texts(lang)
+    key = (info.id, channel, "")
+    reading = facts.latest.get(key, Latest()).shown(info)
+    state = state_of(info, reading)
+    kept = channel == ALL or ("channel",) in info.groupings
+    note = "" if kept else texts["not_kept"]
+    value, unit, n, interval, found = "", "", "", "", None
+    if reading is not None and reading.value is not None and state != "none":
+        value, unit = amount(reading.value, info.unit, lang)
+        n = "" if info.counts else number(reading.n, lang, 0)
+        interval = interval_text(reading.lo, reading.hi, info.unit, lang)
+        if state == "thin":
+            note = texts["thin"]
+        # What is compared is closed on both sides.
+        found = change(info, facts.latest[key].closed, facts.baselines.get(key, ()))
+    short, whole = change_texts(info, found, lang) if value else ("", "")
+    name = texts.kpi(info.id, info.name)
+    stat = stat_text(info.stat, lang)
+    course = facts.courses.get(key, ())
+    if reading is not None and reading.closed and course and reading.at > course[-1].at:
+        course = [*course, reading]
+    spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))
+    if n:
+        spoken += f", {texts['n']} {n}"
+    if interval:
+        spoken += f", {texts['interval']} {interval}"
+    if short:
+        spoken += f"; {texts[(found.better and 'better') or 'worse'] + ': ' if found and found.significant and found.better is not None else ''}{short}"  # noqa: E501
+    return Tile(
+        id=info.id,
+        name=name,
+        question=info.question,
+        value=value,
+        unit=unit,
+        stat=stat,
+        n=n,
+        interval=interval,
+        state=state,
+        note=note,
+        mark=mark_of(found),
+        change=short,
+        change_tip=whole,
+        spark=sparkline(course, course_step(facts.window), f"{texts['course_of']} {span_text(facts.window, lang)}"),
+        at=reading.at if reading and value else 0,
+        old=bool(reading and value and facts.newest - reading.at > BEHIND_S and facts.window != "total"),
+        open=bool(reading and value and not reading.closed),
+        parts=tuple(_parts(info, facts, lang)) if channel == ALL else (),
+        spoken=spoken,
+    )
+
+
+def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[Part]:
+    """Return the channels of a KPI that is kept by channel; one without any data is left out by the template."""
+    if ("channel",) not in info.groupings:
+        return []
+    texts, parts = Texts(lang), []
+    for channel in CHANNELS:
+        reading = facts.latest.get((info.id, channel, ""), Latest()).shown(info)
+        state = state_of(info, reading)
+        text, n, tip = "–", "", texts["no_data"]
+        if reading is not None and reading.value is not None and state != "none":
+            text, n = one_text(reading.value, info.unit, lang), number(reading.n, lang, 0)
+            tip = f"{text}, {texts['n']} {n}"
+            if ends := interval_text(reading.lo, reading.hi, info.unit, lang):
+                tip += f", {texts['interval']} {ends}"
+            if state == "thin":
+                tip += f" ({texts['thin']})"
+        parts.append(Part(channel, texts[channel], text, n, state, f"{texts[channel]}: {tip}"))
+    return parts
+
+
+_COURSES: Final[Mapping[str, tuple[int, int]]] = {
+    "1m": (60, 60),
+    "5m": (300, 48),
+    "15m": (900, 48),
+    "1h": (3_600, 48),
+    "24h": (86_400, 30),
+    "7d": (604_800, 12),
+    "total": (86_400, 30),
+}
+
+
+def course_step(window: str) -> int:
+    """Return the seconds between two points of a course: the window's length, so that points share no events."""
+    return _COURSES.get(window, (900, 48))[0]
+
+
+def course_span(window: str) -> int:
+    """Return over how many seconds a course goes back."""
+    step, points = _COURSES.get(window, (900, 48))
+    return step * points
+
+
+def span_text(window: str, lang: Lang) -> str:
+    """Return over what time a course goes back, for people."""
+    hours = course_span(window) // 3600
+    return window_text(f"{hours}h" if hours <= 48 else f"{hours // 24}d", lang)

@@ -1,0 +1,33 @@
+"""`cx board`: the live page, against any ClickHouse that a worker fills."""
+
+import logging
+import sys
+
+import click
+
+from streams.commands.connect import clickhouse_address
+from streams.settings import load
+
+
+@click.command()
+@click.option("--host", help="Where to listen; default: only this machine (CX_BOARD_HOST).")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Default: 8080 (CX_BOARD_PORT).")
+def board(host: str | None, port: int | None) -> None:
+    """Serve the live page: KPIs, alerts, verbatims and the pipeline's health.
+
+    It only reads ClickHouse (CX_CLICKHOUSE; a user who may read is enough), however many look at it.
+    It has no login and shows what customers wrote: beyond this machine, put it behind something that has.
+    """
+    settings = load(board_host=host, board_port=port)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        from streams.board.server import is_loopback_host, serve  # noqa: PLC0415 - an extra that may be missing
+    except ModuleNotFoundError as exc:
+        click.echo(f"cx board: {exc.name} is not installed; it comes with: pip install 'cx-streams[board]'", err=True)
+        sys.exit(1)
+    if not is_loopback_host(settings.board_host):
+        click.echo(
+            f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
+        )
+    click.echo(f"live page at http://{settings.board_host}:{settings.board_port}/")
+    serve(clickhouse_address(settings), settings.board_host, settings.board_port)
