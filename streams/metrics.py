@@ -78,6 +78,29 @@ PENDING_OUTPUTS = Gauge(
 ROWS_STORED = Counter("cx_rows_stored", "Rows written to ClickHouse, by table", ["table"], registry=REGISTRY)
 STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", registry=REGISTRY)
 
+TRANSITIONS = Counter("cx_alert_transitions", "Transitions of alerts, by new state", ["state"], registry=REGISTRY)
+FIRING = Gauge(
+    "cx_alerts_firing",
+    "Alerts that fire now; held back are those that a parent, an ill pipeline or a calendar keeps from receivers",
+    ["severity", "held_back"],
+    registry=REGISTRY,
+)
+EVALUATIONS = Counter("cx_alert_evaluations", "Rules judged on a series as of a closed minute", registry=REGISTRY)
+JUDGED = Gauge(
+    "cx_judged_timestamp_seconds",
+    "End of the newest minute that alerts were judged on (Unix s of event time); far behind the clock: history",
+    ["partition"],
+    registry=REGISTRY,
+)
+JUDGE_LAG = Gauge(
+    "cx_judge_lag_minutes", "Closed minutes that are due and not judged yet", ["partition"], registry=REGISTRY
+)
+ENRICHMENTS = Counter(
+    "cx_alert_enrichments",
+    "Alerts for which the store was asked what customers wrote and what else moved: complete, failed",
+    ["outcome"],
+    registry=REGISTRY,
+)
 NOTIFICATIONS = Counter(
     "cx_notifications",
     "Alerts handed to a receiver (alertmanager, webhook): delivered, failed (will be repeated), refused, expired",

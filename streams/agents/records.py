@@ -2,6 +2,7 @@
 
 import msgspec
 
+from streams.alerts.types import Transition
 from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.storage.rows import Events, pack_events
@@ -90,8 +91,31 @@ class KpiRecord(msgspec.Struct, frozen=True):
     values: list[PublishedValue]
 
 
+class AlertRecord(Transition, kw_only=True):
+    """A transition as published on `cx.alerts`, as JSON for everybody who listens, and as webhooks are sent it."""
+
+    id: str
+    """Names it for ever: what comes again under the same id is the same."""
+    at: int
+    """End of the judged minute, Unix s of event time."""
+    published: float
+    """When it was sent first (Unix s)."""
+
+
+def alert_of(transition: Transition, partition: int, epoch: int, published: float) -> AlertRecord:
+    """Return the record of a transition; its id is made of partition, epoch and sequence number."""
+    return AlertRecord(
+        id=f"{partition}/{epoch}/{transition.seq}",
+        at=(transition.minute + 1) * 60,
+        published=published,
+        **{name: getattr(transition, name) for name in Transition.__struct_fields__},
+    )
+
+
 encode = _encoder.encode
 encode_block = _encoder.encode
 decode_block = msgspec.msgpack.Decoder(Block).decode
 encode_kpis = msgspec.json.Encoder().encode
+encode_alert = msgspec.json.Encoder().encode
+decode_alert = msgspec.json.Decoder(AlertRecord).decode
 decode_kpis = msgspec.json.Decoder(KpiRecord).decode

@@ -1,5 +1,5 @@
 """
-Store: blocks and published KPIs into ClickHouse, many ranges in one insert.
+Store: blocks, published KPIs and alerts into ClickHouse, many ranges in one insert.
 
 ClickHouse being away stops only this agent: what it holds stays unacknowledged, and is read again if need be.
 """
@@ -22,6 +22,7 @@ from streams.engine.names import Topics
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.series import series_key
 from streams.settings import Settings
+from streams.storage.alerts import alert_row
 from streams.storage.connection import StorageError
 from streams.storage.rows import Balance, pack_events, unpack_events
 from streams.storage.writer import Block, DeadLetter, InsertCancelledError, MinuteRow, Stored, ValueRow, Writer
@@ -45,7 +46,7 @@ class Store:
         self._failing = False
         self._flushing = asyncio.Lock()
         writer.on_retry = self._failed_once
-        self.lane = app.lane(topics.blocks, topics.kpis, stall_limit_s=None)
+        self.lane = app.lane(topics.blocks, topics.kpis, topics.alerts, stall_limit_s=None)
         self.lane.on_assigned(self._take_over)
         self.lane.on_finish(self._finish)
         app.agent(self.lane.topic, name="store")(self._run)
@@ -106,12 +107,16 @@ class Store:
         blocks: list[Block] = []
         minutes: list[MinuteRow] = []
         values: list[ValueRow] = []
+        alerts: list[list[Any]] = []
         for batch in waiting:
             for value in batch.values:
                 if value is None:
                     raise ValueError(f"{batch!r}: a record of ours cannot be empty")
                 if batch.topic == self._topics.blocks:
                     blocks += self._new_part(records.decode_block(value))
+                elif batch.topic == self._topics.alerts:
+                    alert = records.decode_alert(value)
+                    alerts.append(alert_row(alert.id, alert.at, alert))
                 else:
                     record = records.decode_kpis(value)
                     minutes += map(_minute_row, record.minutes)
@@ -126,8 +131,11 @@ class Store:
             self._writer.insert_kpi_minutes(minutes, token)
         if values:
             self._writer.insert_kpi_values(values, token)
+        if alerts:
+            self._writer.insert_alerts(alerts, token)
         events = sum(block.events.rows for block in blocks)
-        for table, rows in (("events", events), ("kpi_minutes", len(minutes)), ("kpi_values", len(values))):
+        stored = {"events": events, "kpi_minutes": len(minutes), "kpi_values": len(values), "alerts": len(alerts)}
+        for table, rows in stored.items():
             metrics.ROWS_STORED.labels(table).inc(rows)
 
     def _new_part(self, block: records.Block) -> Iterator[Block]:

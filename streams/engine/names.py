@@ -32,6 +32,16 @@ class Topics:
         return f"{self.prefix}.kpis"
 
     @property
+    def alerts(self) -> str:
+        """Every transition of every alert, with its evidence."""
+        return f"{self.prefix}.alerts"
+
+    @property
+    def notifications(self) -> str:
+        """Those of the transitions that webhooks still have to be told: read on its own, so that it may wait."""
+        return f"{self.prefix}.notifications"
+
+    @property
     def dead_letters(self) -> str:
         """Refused records with the reason."""
         return f"{self.prefix}.dead_letters"

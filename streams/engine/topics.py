@@ -32,7 +32,7 @@ _INTERNAL = {
     "retention.ms": str(7 * _DAY_MS),
     "max.message.bytes": str(MAX_RECORD_BYTES + _MIB),
 }
-_DEAD_LETTERS = {**_INTERNAL, "retention.ms": str(30 * _DAY_MS)}
+_LONGER = {**_INTERNAL, "retention.ms": str(30 * _DAY_MS)}
 #: Only closed segments are compacted: small ones keep what a restarted worker has to read short.
 _CHANGELOG = {
     "cleanup.policy": "compact",
@@ -87,7 +87,9 @@ def topic_plan(
         names.partials: _INTERNAL,
         names.blocks: _INTERNAL,
         names.kpis: _INTERNAL,
-        names.dead_letters: _DEAD_LETTERS,
+        names.alerts: _LONGER,
+        names.notifications: _INTERNAL,
+        names.dead_letters: _LONGER,
         **{f"{app_id}-{table}-changelog": _CHANGELOG for table in tables},
     }
     return [TopicSpec(name, partitions, replication, {**config, **durable}) for name, config in configs.items()]

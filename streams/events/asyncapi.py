@@ -62,13 +62,23 @@ def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
                 "description": "Values are cumulative and revisioned: one that comes twice replaces itself.",
                 "messages": {"kpi_record": _reference("components/messages/kpi_record")},
             },
+            "alerts": {
+                "address": "cx.alerts",
+                "title": "Transitions of alerts",
+                "description": "Every change of state of every alert, in order per alert. One that comes twice has the "
+                "same id. Webhooks are sent the same, but only of alerts that fire or have ended and nothing holds back.",
+                "messages": {"alert": _reference("components/messages/alert")},
+            },
         },
         "operations": {
             "take_in": _operation("receive", "touchpoints", "Validate, deduplicate and measure what channels report"),
             "refuse": _operation("send", "dead_letters", "Say what was refused, and why"),
             "publish": _operation("send", "kpis", "Publish what was measured"),
+            "alert": _operation("send", "alerts", "Say what is wrong, how sure that is, and what explains it"),
         },
-        "components": {"messages": {**events, "dead_letter": _dead_letter(), "kpi_record": _kpi_record()}},
+        "components": {
+            "messages": {**events, "dead_letter": _dead_letter(), "kpi_record": _kpi_record(), "alert": _alert()}
+        },
     }
 
 
@@ -142,6 +152,60 @@ def _kpi_record() -> dict[str, Any]:
         {"at": _SECONDS, "minutes": {"type": "array", "items": minute}, "values": {"type": "array", "items": value}}
     )
     return {"name": "kpi_record", "contentType": "application/json", "payload": payload}
+
+
+def _alert() -> dict[str, Any]:
+    labels = {"type": "object", "additionalProperties": _TEXT}
+    state = {"type": "string", "enum": ["inactive", "pending", "firing", "resolved"]}
+    contributor = {
+        **dict.fromkeys(("value", "baseline", "statistic"), _NUMBER),
+        **dict.fromkeys(("n", "baseline_n"), _COUNT),
+        "rate_effect": {"type": "number", "description": "share x change of the value: what it does worse"},
+        "share_effect": {"type": "number", "description": "change of the share: what there is more or less of"},
+        "explained": {"type": "number", "description": "part of the whole's change; 1 is all of it"},
+    }
+    movement = {
+        "kpi": _TEXT,
+        **dict.fromkeys(("value", "baseline", "statistic"), _NUMBER),
+        "unit": _TEXT,
+        "note": _TEXT,
+    }
+    evidence = _object(
+        {
+            **dict.fromkeys(("method", "unit", "window", "definition", "maturity"), _TEXT),
+            "value": {**_NUMBER, "description": "of the window; null where nothing was observed, never 0 instead"},
+            "lo": {**_NUMBER, "description": "lower end of the 95 % interval"},
+            "hi": {**_NUMBER, "description": "upper end of the 95 % interval"},
+            **dict.fromkeys(("baseline", "statistic", "threshold", "target"), _NUMBER),
+            **dict.fromkeys(("n", "baseline_n"), _COUNT),
+            "contributors": {"type": "array", "items": _object({"labels": labels, **contributor})},
+            "movements": {"type": "array", "items": _object({"labels": labels, **movement})},
+            "verbatims": {"type": "array", "items": _TEXT},
+            "links": labels,
+        }
+    )
+    payload = _object(
+        {
+            "id": {"type": "string", "description": "names the transition for ever; the same when it is repeated"},
+            "at": {**_SECONDS, "description": "end of the judged minute, Unix seconds of event time"},
+            "published": {**_SECONDS, "description": "when it was sent first, Unix seconds"},
+            "seq": _COUNT,
+            **dict.fromkeys(("rule", "kpi"), _TEXT),
+            "labels": labels,
+            "old": state,
+            "new": state,
+            "minute": {**_COUNT, "description": "the judged minute, Unix seconds // 60"},
+            "why": {"type": "string", "description": "OLD => NEW: the reason, with numbers"},
+            "severity": {"type": "string", "enum": ["page", "ticket", "info"]},
+            "owner": _TEXT,
+            "alert_labels": labels,
+            "annotations": labels,
+            "inhibited_by": {"type": ["string", "null"], "description": "what holds it back; null: nothing"},
+            "evidence": evidence,
+            "episode": {"type": "string", "description": "the same from leaving inactive until coming back"},
+        }
+    )
+    return {"name": "alert", "contentType": "application/json", "payload": payload}
 
 
 def _name(event_type: str) -> str:

@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.definition import Kpi
+from streams.kpis.distinct import estimates
 from streams.kpis.sketch import ESTIMATES
+from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (
     FAILURES,
     Address,
@@ -190,6 +192,14 @@ class Writer:
         for name, chunk in _chunks(rows, token):
             self._insert("kpi_values", len(chunk), value_columns(chunk), name)
 
+    def insert_alerts(self, rows: Sequence[Sequence[Any]], token: str) -> None:
+        """Store transitions of alerts, see `alert_row`; `token` and errors as in `insert_kpi_minutes`."""
+        settings = {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token}
+        self._until_done(
+            "alerts",
+            lambda client: client.insert("alerts", rows, column_names=ALERT_COLUMNS, settings=settings),
+        )
+
     def store_catalogue(self, kpis: Iterable[Kpi]) -> None:
         """Store what the KPIs mean, for readers of the database. Raises as `insert_block`."""
         rows = [kpi_row(kpi) for kpi in kpis]
@@ -197,6 +207,12 @@ class Writer:
         bins = list(enumerate(ESTIMATES))
         self._until_done(
             "sketch_bins", lambda client: client.insert("sketch_bins", bins, column_names=["bin", "estimate"])
+        )
+        known = estimates()
+        coupons = list(zip(range(len(known.values)), known.values, known.errors, strict=True))
+        names = ["coupons", "estimate", "error"]
+        self._until_done(
+            "distinct_estimates", lambda client: client.insert("distinct_estimates", coupons, column_names=names)
         )
 
     def store_touchpoints(self, rows: Iterable[Mapping[str, Any]]) -> None:

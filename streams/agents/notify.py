@@ -1,0 +1,90 @@
+"""
+Notify: alerts that fire or have ended, to webhooks; acknowledged when every one of them has it or never will.
+
+It reads a topic of its own, so a receiver that is away holds back nothing but itself: neither KPIs nor storage.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from streams import metrics
+from streams.agents import records
+from streams.delivery.endpoint import read_addresses
+from streams.delivery.webhook import Message, Webhook, Webhooks, signing_key
+from streams.engine.app import BatchApp
+from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
+from streams.engine.names import Topics
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNDER_WAY: Final = 2_000
+"""Messages waiting for their receivers, above which no more are read."""
+
+
+class Notify:
+    """The notify agent of one worker."""
+
+    def __init__(self, app: BatchApp, settings: Settings, topics: Topics) -> None:
+        """
+        Raises:
+            AddressError: an address or the secret of webhooks cannot be right.
+            ConfigError: the secret's file cannot be read.
+        """
+        self._app = app
+        self._topic = topics.notifications
+        key = signing_key(settings.webhook_secret())
+        urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
+        self._webhooks = Webhooks([Webhook(url, key) for url in urls])
+        self._waiting: dict[asyncio.Task[None], int] = {}
+        self._room = asyncio.Event()
+        self.lane = app.lane(topics.notifications, stall_limit_s=None)
+        self.lane.on_assigned(self._take_over)
+        self.lane.on_finish(self._give_up)
+        app.agent(self.lane.topic, name="notify")(self._run)
+
+    async def _take_over(self, assignment: Assignment) -> None:
+        await self._give_up()
+        log.info("notify: partitions %s taken over", list(assignment.owned))
+
+    async def _give_up(self) -> None:
+        """Let go of what is under way: whoever owns the partitions next delivers it again, under the same ids."""
+        tasks = list(self._waiting)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._webhooks.close()
+
+    async def _run(self, stream: Any) -> None:
+        async for batch in self.lane.batches(stream):
+            messages = [_message(value) for value in batch.values if value is not None]
+            batch.release()
+            # Not awaited: what is for other receivers, or of other alerts, must not wait behind it.
+            task = asyncio.create_task(self._deliver(batch, messages))
+            self._waiting[task] = len(messages)
+            task.add_done_callback(self._done)
+            while sum(self._waiting.values()) > UNDER_WAY:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _deliver(self, batch: RecordBatch, messages: list[Message]) -> None:
+        await asyncio.gather(*map(self._webhooks.deliver, messages))
+        self.lane.ack(batch)
+        lag = self.lane.lag(batch.topic, batch.partition)
+        if lag is not None:
+            metrics.LAG.labels(self._topic, str(batch.partition)).set(lag)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._waiting[task]
+        self._room.set()
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self._app.add_future(self._app.fail(failure))
+
+
+def _message(value: bytes) -> Message:
+    alert = records.decode_alert(value)
+    return Message(alert.id, f"{alert.rule}/{sorted(alert.labels.items())}", value, alert.published)
