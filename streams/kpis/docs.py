@@ -33,7 +33,7 @@ def page(kpis: Iterable[Kpi]) -> str:
         "  unit: percent            # what a ratio can be in: percent or fraction",
         "  direction: down          # up, down or none",
         "  class: A                 # A counter, B duration, C matured, D cohort",
-        "  aggregator: ratio        # count, sum, ratio, mean, nps or quantile",
+        "  aggregator: ratio        # count, sum, ratio, share, mean, nps, quantile or distinct",
         "  formula: Searches with no result of all searches whose results were counted.",
         "  source: Own",
         "  owner: digital",
@@ -47,6 +47,10 @@ def page(kpis: Iterable[Kpi]) -> str:
         "`and`, `or`, `not`, `+ - * /`, `a if condition else b`, `coalesce(value, instead)`, `top_box(scale)`.",
         "A comparison with a missing field is false. `hits` without `events` are counted among `of`, so that the",
         "share stays within 0 and 100 %; with events of their own, they need not.",
+        "",
+        "A `share` is a ratio of sums: `of` has the `value` of the whole; `hits` say where the same value is part of it,",
+        "or have a `value` of their own. A `distinct` count has a text as its `value`, such as `subject`. With `delay_s`",
+        "an event is counted so many seconds later than it happened; one on which it is negative is not counted.",
         "",
         "| id | name | unit | aggregator | owner |",
         "|---|---|---|---|---|",
@@ -69,10 +73,12 @@ def _section(kpi: Kpi) -> Iterator[str]:
     yield f"- Unit: {kpi.unit}; {_DIRECTIONS[kpi.direction]}"
     yield f"- Class: {kpi.class_}, {_CLASSES[kpi.class_]}; {kpi.maturity}"
     yield f"- Aggregator: {_aggregator(kpi)}"
-    yield f"- {'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
+    share = kpi.aggregator == "share"
+    yield f"- {'Whole' if share else 'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
     if kpi.hits:
-        among = f"those of them where `{kpi.hits.where.text}`"
-        yield f"- Hits: {among if kpi.nested else _selector(kpi.hits)}"
+        value = f"`{kpi.hits.value.text}` of " if kpi.hits.value else ""
+        among = f"{value}those of them where `{kpi.hits.where.text}`"
+        yield f"- {'Part' if share else 'Hits'}: {among if kpi.nested else _selector(kpi.hits)}"
     if kpi.params:
         yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
     yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
@@ -105,4 +111,8 @@ def _selector(selector: Selector) -> str:
     names = ", ".join("all types" if name == "*" else f"`{name}`" for name in selector.written)
     value = f"`{selector.value.text}` of " if selector.value else ""
     where = "" if selector.where.text == "True" else f" where `{selector.where.text}`"
-    return f"{value}{names}{where}"
+    later = ""
+    if selector.delay:
+        hour = ", at the next full hour" if selector.delay.hourly else ""
+        later = f", counted `{selector.delay.seconds.text}` s later{hour}"
+    return f"{value}{names}{where}{later}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from scipy import stats
 
@@ -216,3 +218,64 @@ def test_how_many_answers_for_a_margin(margin, mixed, worst, half, eighty) -> No
 )
 def test_how_many_answers_to_see_a_drop(share: float, dropped: float, sizes: tuple[int, ...]) -> None:
     assert tuple(answers_for_drop(share, dropped, alpha) for alpha in (0.05, 0.01, 0.001)) == sizes
+
+
+def share_of(pairs: list[tuple[float, float]], scale: int = 10) -> list[int]:
+    steps = [(round(whole * scale), round(part * scale)) for whole, part in pairs]
+    return [
+        len(steps),
+        sum(x for x, _ in steps),
+        sum(y for _, y in steps),
+        sum(x * x for x, _ in steps),
+        sum(x * y for x, y in steps),
+        sum(y * y for _, y in steps),
+    ]
+
+
+def test_occupancy_is_a_ratio_of_sums() -> None:
+    """Three busy spells of 30, 60 and 90 s, one idle of 20 s: 180 of 200 s; the delta method worked out by hand."""
+    pairs = [(30, 30), (60, 60), (90, 90), (20, 0)]
+    found = measure("share", share_of(pairs), 10, unit="percent")
+    assert (found.value, found.n) == (90.0, 4)
+    residuals = sum((part - 0.9 * whole) ** 2 for whole, part in pairs)
+    half = 100 * student_factor(3) * (residuals / 200**2 * 4 / 3) ** 0.5
+    assert found.lo == pytest.approx(90 - half)
+    assert found.hi == 100.0, "a part of the whole is never more than it"
+    as_amounts = measure("share", share_of(pairs), 10, unit="currency")
+    assert (as_amounts.value, as_amounts.hi) == (0.9, pytest.approx((90 + half) / 100))
+
+
+def test_a_share_without_spread_is_as_sure_as_its_wholes_are_many() -> None:
+    """All busy: Wilson's interval, of ten even spells that of ten hits in ten; of uneven ones wider."""
+    even = measure("share", share_of([(30, 30)] * 10), 10, unit="fraction")
+    assert even == (1.0, 10, pytest.approx(wilson(10, 10)[0]), 1.0)
+    uneven = measure("share", share_of([(30, 30)] * 9 + [(300, 300)]), 10, unit="fraction")
+    assert uneven.lo is not None
+    assert even.lo is not None
+    assert uneven.lo < even.lo
+    none = measure("share", share_of([(30, 0)] * 10), 10, unit="percent")
+    assert none == (0.0, 10, 0.0, pytest.approx(100 * wilson(0, 10)[1]))
+    assert measure("share", share_of([(30, 15)] * 10), 10, unit="seconds") == (0.5, 10, None, None)
+
+
+def test_a_share_of_nothing_is_no_value() -> None:
+    """Neither without events nor with a whole of nothing; one event has no spread."""
+    assert measure("share", [0] * 6) == (None, 0, None, None)
+    assert measure("share", [3, 0, 0, 0, 0, 0]) == (None, 3, None, None)
+    assert measure("share", share_of([(4, 1)]), 10, unit="fraction") == (0.25, 1, None, None)
+
+
+def test_the_interval_of_a_share_holds_the_truth_as_often_as_it_says() -> None:
+    """Spells of random length, busy ones longer than idle ones; 95 % of intervals hold the true occupancy."""
+    chance = random.Random(5)
+    held = 0
+    for _ in range(400):
+        spells = [
+            (length := chance.expovariate(1 / 200 if busy else 1 / 80), length * busy)
+            for busy in (chance.random() < 0.6 for _ in range(150))
+        ]
+        found = measure("share", share_of(spells), 10, unit="percent")
+        assert found.lo is not None
+        assert found.hi is not None
+        held += found.lo <= 100 * 120 / 152 <= found.hi
+    assert 0.92 <= held / 400 <= 0.98

@@ -57,6 +57,9 @@ def test_a_block_in_a_file_is_a_kpi(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
+        ("hits: {where: results < enough}", "hits: {where: results < enough, delay_s: 5}", 14, "unknown key 'delay_s'"),
+        ("performed}", "performed, delay_s: query}", 13, "delay_s: 'query' is text where a number is needed"),
+        ("aggregator: ratio", "aggregator: distinkt", 7, "did you mean 'distinct'?"),
         ("owner: digital", "owners: digital", 10, "unknown key 'owners'; did you mean 'owner'?"),
         ("  owner: digital\n", "", 1, "'owner' is missing"),
         ("owner: digital", "owner:", 10, "'owner' is empty"),
@@ -194,3 +197,37 @@ def test_the_example_on_the_page_works() -> None:
     """Whoever copies the block of the page gets a KPI."""
     example = PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     assert "search_failure" in Catalogue.parse(example)
+
+
+SHARE = GOOD.replace("ratio", "share").replace("search.performed}", "agent.state_changed, value: duration_s}")
+SHARE = (
+    SHARE.replace("  params: {enough: 1}\n", "")
+    .replace("results < enough", "previous == 'busy'")
+    .replace("touchpoint, channel", "queue")
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("hits: {where: previous == 'busy'}", "", "'hits' is missing: a share counts them among 'of'"),
+        ("{where: previous == 'busy'}", "{}", "the part is the whole: 'hits' needs 'where', or a 'value' of its own"),
+        ("{where: previous == 'busy'}", "{value: 3}", "unit 'percent' is impossible for a share of two values"),
+        ("{where: previous == 'busy'}", "{events: cx.order.placed}", "'value' is missing: events of their own"),
+        (", value: duration_s", "", "'value' is missing: share measures one"),
+        ("unit: percent", "unit: points", "unit 'points' is impossible for share"),
+    ],
+)
+def test_shares_that_are_none_are_refused(old: str, new: str, says: str) -> None:
+    """In words that say what a share needs."""
+    assert Catalogue.parse(SHARE)["search_failure"].nested
+    assert any(says in problem for problem in refused(SHARE.replace(old, new)))
+
+
+def test_a_distinct_count_is_of_texts() -> None:
+    """Of customers, visits, places; not of numbers."""
+    text = WAIT.replace("quantile", "distinct").replace("unit: seconds", "unit: count")
+    assert any("is a number where text is needed" in problem for problem in refused(text))
+    kpi = Catalogue.parse(text.replace("value: wait_s", "value: subject"))["search_failure"]
+    assert kpi.of.value
+    assert kpi.of.value.text == "subject"

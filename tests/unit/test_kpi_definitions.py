@@ -1,5 +1,7 @@
 """Built-in KPIs at the edges of their definitions: what counts, what does not, and by what it is divided."""
 
+from datetime import timedelta
+from itertools import accumulate
 from typing import Literal
 
 import pytest
@@ -10,12 +12,15 @@ from streams.events.families.contact import (
     ContactCallBlocked,
     ContactHandled,
     ContactOpened,
+    ContactQueueEntered,
+    ContactQueueLeft,
     ContactResolved,
     ContactTransferred,
 )
 from streams.events.families.digital import (
     AppCrashed,
     ClickFrustrated,
+    OrderPlaced,
     PaymentAttempted,
     PaymentFailed,
     PaymentSucceeded,
@@ -28,10 +33,11 @@ from streams.events.families.fulfilment import OrderDelayNotified, OrderDelivere
 from streams.events.families.inferred import SentimentScored
 from streams.events.families.loop import CaseClosed, CaseOpened, CaseReopened
 from streams.events.families.store import StorePosTransaction, StoreVisitorEntered
-from streams.events.types import Data
+from streams.events.types import Data, Event
 from streams.kpis.fold import Folder
+from streams.kpis.intervals import measure
 from streams.kpis.series import series_key
-from tests.unit.test_kpi_golden import CATALOGUE, DISMISSED, MINUTE, NPS, answers, events, shown
+from tests.unit.test_kpi_golden import CATALOGUE, DISMISSED, MINUTE, NOON, NPS, answers, events, shown
 
 AgentState = Literal["busy", "wrapup", "idle", "break"]
 
@@ -198,3 +204,84 @@ def test_proactive_delay_notices_are_by_late_deliveries() -> None:
     told: list[Data] = [OrderDelivered(late=True)] * 4 + [OrderDelivered(late=False)] * 6
     told += [OrderDelayNotified(before_due=True), OrderDelayNotified(before_due=False)]
     assert shown("proactive_delay_notices", told).value == 25.0
+
+
+def spells(*parts: tuple[AgentState, float]) -> list[Data]:
+    return [AgentStateChanged(state="idle", previous=state, duration_s=seconds) for state, seconds in parts]
+
+
+def test_occupancy() -> None:
+    """300 s of talk and 100 s of wrap-up beside 100 s idle: 80 %; a break is in neither."""
+    day = spells(("busy", 300), ("wrapup", 100), ("idle", 100), ("break", 900))
+    got = shown("occupancy", day)
+    assert (got.value, got.n) == (80.0, 3)
+
+
+def test_customers_are_counted_once() -> None:
+    """Three visits and an order of one customer are one active customer, and four events."""
+    got = shown("active_customers", [SessionStarted(), SessionStarted(), SessionStarted(), OrderPlaced()])
+    assert got == (1.0, 4, 1.0, got.hi)
+    assert shown("buying_customers", [OrderPlaced(amount=1.0), OrderPlaced()]).value == 1.0
+
+
+def test_revenue_per_visit_divides_by_visits_without_an_order_too() -> None:
+    """Two orders of 300 and 100 in eight visits: 50 each; an order by telephone is none of a visit."""
+    made: list[Data] = [SessionStarted()] * 8 + [OrderPlaced(amount=300.0), OrderPlaced(amount=100.0)]
+    online = [replace(event, channel="web") for event in events(made)]
+    deltas = Folder(CATALOGUE).fold([*online, *events([OrderPlaced(amount=1e9)])])[MINUTE]
+    acc = deltas["revenue_per_visit"]
+    assert acc == [8, 8, 400, 8, 0, 300**2 + 100**2]
+    assert measure("share", acc, 1, unit="currency").value == 50.0
+
+
+def test_the_value_of_an_order_may_be_large() -> None:
+    """Amounts whose squares need more than 64 bits; orders without an amount are left out."""
+    got = shown("order_value", [OrderPlaced(amount=9e10), OrderPlaced(amount=7e10), OrderPlaced()])
+    assert (got.value, got.n) == (8e10, 2)
+
+
+def queue_at(seconds: dict[float, Data]) -> list[Event]:
+    made = events(seconds.values())
+    return [replace(event, time=NOON + timedelta(seconds=at)) for event, at in zip(made, seconds, strict=True)]
+
+
+ENTERED, QUEUE = ContactQueueEntered(queue="main"), "main"
+
+
+def test_who_still_waits_beyond_the_threshold_is_a_miss_at_once() -> None:
+    """Four join at second 5: one is answered in time, one too late, one gives up, one waits for ever."""
+    joined = {5.0 + n / 1000: ENTERED for n in range(4)}
+    left: dict[float, Data] = {
+        15.0: ContactQueueLeft(queue=QUEUE, reason="answered", wait_s=10.0),
+        35.0: ContactQueueLeft(queue=QUEUE, reason="answered", wait_s=30.0),
+        18.0: ContactQueueLeft(queue=QUEUE, reason="abandoned", wait_s=13.0),
+    }
+    deltas = Folder(CATALOGUE).fold(queue_at(joined | left))
+    assert deltas[MINUTE]["service_level_with_waiting"] == [4, 1]
+    assert deltas[MINUTE]["service_level_all_offered"] == [3, 1], "who waits is not seen by what looks at leaving"
+
+
+def test_a_contact_is_decided_in_the_minute_in_which_the_threshold_passes() -> None:
+    """Joined at second 50, 20 s to wait: a trial of the next minute, and so is the hit at second 55."""
+    at: dict[float, Data] = {50.0: ENTERED, 55.0: ContactQueueLeft(queue=QUEUE, reason="answered", wait_s=5.0)}
+    deltas = Folder(CATALOGUE).fold(queue_at(at))
+    assert "service_level_with_waiting" not in deltas[MINUTE]
+    assert deltas[MINUTE + 1]["service_level_with_waiting"] == [1, 1]
+
+
+def test_contacts_waiting_now() -> None:
+    """As of the end of each minute: who is in the queue, and who is in it for more than 20 s."""
+    at: dict[float, Data] = {
+        10.0: ENTERED, 20.0: ENTERED, 50.0: ENTERED, 70.0: ENTERED,
+        25.0: ContactQueueLeft(queue=QUEUE, reason="answered", wait_s=15.0),
+        95.0: ContactQueueLeft(queue=QUEUE, reason="answered", wait_s=75.0),
+        130.0: ContactQueueLeft(queue=QUEUE, reason="abandoned", wait_s=60.0),
+    }  # fmt: skip
+    deltas = Folder(CATALOGUE).fold(queue_at(at))
+
+    def now(kpi: str) -> list[int]:
+        changes = [deltas.get(MINUTE + minute, {}).get(kpi, [0, 0])[1] for minute in range(3)]
+        return list(accumulate(changes))
+
+    assert now("contacts_waiting") == [2, 2, 1]
+    assert now("contacts_waiting_too_long") == [1, 2, 1]

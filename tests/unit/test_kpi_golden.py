@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from streams.events.families.contact import ContactQueueLeft
+from streams.events.families.contact import (
+    ContactFirstHumanReply,
+    ContactHandedOff,
+    ContactMessageReceived,
+    ContactMessageSent,
+    ContactOpened,
+    ContactQueueLeft,
+    ContactReopened,
+)
 from streams.events.families.digital import OrderPlaced, PerfSampled
 from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
 from streams.events.types import Data, Event, new_event
@@ -203,3 +211,28 @@ def test_apdex_of_failed_requests() -> None:
     """A request that fails at once has satisfied nobody."""
     assert shown("apdex", loads(60, 30, 0, failed=10)).value == 0.75
     assert shown("request_failure", loads(60, 30, 0, failed=10)).value == 10.0
+
+
+def test_frt_reopen() -> None:
+    """Created Monday 09:00, solved by a bot 09:05, reopened Friday 14:00, a person at 14:10: 10 minutes, not 5 days."""
+    story: list[Data] = [
+        ContactOpened(),
+        ContactMessageSent(by="bot", response_s=300.0),
+        ContactReopened(after_s=4 * 86_400.0),
+        ContactMessageSent(by="human", response_s=600.0),
+        ContactFirstHumanReply(response_s=600.0),
+    ]
+    got = shown("first_response_time", story)
+    assert got.n == 1, "one of each opening, and a bot's or an automatic reply is none"
+    assert got.value == pytest.approx(600, rel=0.01)
+
+
+def test_frt_hand_off() -> None:
+    """Message at t0, bot at t1, hand-off at t2, person at t3: t3 - t2, as the reply says."""
+    story: list[Data] = [
+        ContactMessageReceived(),
+        ContactMessageSent(by="bot", response_s=2.0),
+        ContactHandedOff(turns=3),
+        ContactFirstHumanReply(response_s=45.0),
+    ]
+    assert shown("first_response_time", story).value == pytest.approx(45, rel=0.01)
