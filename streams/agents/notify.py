@@ -24,6 +24,10 @@ UNDER_WAY: Final = 2_000
 """Messages waiting for their receivers, above which no more are read."""
 
 
+GRACE_S: Final = 1.0
+"""Partitions that move wait so long for receivers to answer: what they have then need not be repeated."""
+
+
 class Notify:
     """The notify agent of one worker."""
 
@@ -51,6 +55,8 @@ class Notify:
 
     async def _give_up(self) -> None:
         """Let go of what is under way: whoever owns the partitions next delivers it again, under the same ids."""
+        if self._waiting:
+            await asyncio.wait(list(self._waiting), timeout=GRACE_S)
         tasks = list(self._waiting)
         for task in tasks:
             task.cancel()

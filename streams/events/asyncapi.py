@@ -65,8 +65,8 @@ def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
             "alerts": {
                 "address": "cx.alerts",
                 "title": "Transitions of alerts",
-                "description": "Every change of state of every alert, in order per alert. One that comes twice has the "
-                "same id. Webhooks are sent the same, but only of alerts that fire or have ended and nothing holds back.",
+                "description": "Every change of state of every alert, in order per alert; one that comes twice has the "
+                "same id. Webhooks are sent the same, but only when an alert fires or ends that nothing holds back.",
                 "messages": {"alert": _reference("components/messages/alert")},
             },
         },
