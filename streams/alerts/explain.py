@@ -18,8 +18,8 @@ from math import log
 from typing import Final, NamedTuple
 
 from streams.alerts.decompose import decompose
-from streams.alerts.detectors.compare import compare
-from streams.alerts.detectors.facts import Facts, length_of, without
+from streams.alerts.compare import compare
+from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, copy_acc, count_of, is_empty, subtract_acc
 from streams.kpis.series import SEPARATOR, Labels, parse_series

@@ -79,12 +79,14 @@ class Instance(msgspec.Struct, array_like=True, omit_defaults=True):
     held_by: str | None = None
     """What keeps it from being passed on."""
     last: Transition | None = None
-    """The last transition of an alert that is firing, or was until lately."""
+    """How it was last passed on that it fires; kept until everybody can know that it ended."""
+    ended: int | None = None
+    """The minute in which what was passed on ended; None while it goes on."""
 
     @property
     def is_fresh(self) -> bool:
         """Tell whether nothing is lost if it is forgotten."""
-        return self.state == "inactive" and self.detector is None and not self.fired
+        return self.state == "inactive" and self.detector is None and not self.fired and self.last is None
 
 
 class Step(NamedTuple):
@@ -99,7 +101,7 @@ def advance(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
     """
     Let an instance see the verdict of a minute, which must be later than any before; return its change of state.
 
-    The instance is changed in place, all but `episode`, `delivered`, `held_by` and `last`.
+    The instance is changed in place, all but what is about passing it on.
     """
     old = instance.state
     if instance.fired and old != "firing":
@@ -172,7 +174,10 @@ def _pending(instance: Instance, policy: Policy, minute: int, verdict: Verdict) 
     if instance.cause == "no data":
         if instance.empty_since is None:
             if verdict.breach:
-                return _quiet(instance, policy, minute, verdict)
+                found = _quiet(instance, policy, minute, verdict)
+                # The same state for another reason: no transition, but a clock of its own.
+                instance.since = minute
+                return found if found is not None and found[0] != "pending" else None
             return "inactive", f"data is back: {verdict.reason}"
         return ("firing", f"no data for {minutes(lasted)}") if lasted >= policy.no_data_for else None
     if verdict.breach:

@@ -17,7 +17,7 @@ outbox, and whoever takes over sends them again under the same numbers.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 import cramjam
@@ -130,6 +130,74 @@ def read_back(records: Iterable[Record]) -> Saved:
         for rule, instances in found.instances.items():
             saved.instances.setdefault(rule, {}).update(instances)
     return saved
+
+
+class Store:
+    """All instances there are, and what of them is not written down yet."""
+
+    def __init__(self) -> None:
+        self.commit = Commit()
+        self._chunks: dict[int, Instances] = {}
+        self._dirty: set[int] = set()
+        self._uncommitted = False
+
+    @property
+    def is_dirty(self) -> bool:
+        """Tell whether there is anything to write."""
+        return self._uncommitted
+
+    def __iter__(self) -> Iterator[tuple[str, str, Instance]]:
+        for instances in self._chunks.values():
+            for rule, by_series in instances.items():
+                for series, instance in by_series.items():
+                    yield rule, series, instance
+
+    def get(self, rule: str, series: str) -> Instance | None:
+        """Return what is remembered of a rule on a series."""
+        return self._chunks.get(chunk_of(series), {}).get(rule, {}).get(series)
+
+    def put(self, rule: str, series: str, chunk: int, instance: Instance) -> None:
+        """Remember an instance."""
+        self._chunks.setdefault(chunk, {}).setdefault(rule, {})[series] = instance
+        self._dirty.add(chunk)
+
+    def drop(self, rule: str, series: str, chunk: int) -> None:
+        """Forget an instance."""
+        by_series = self._chunks.get(chunk, {}).get(rule, {})
+        if by_series.pop(series, None) is not None:
+            self._dirty.add(chunk)
+            if not by_series:
+                del self._chunks[chunk][rule]
+
+    def touch(self, chunk: int) -> None:
+        """Note that an instance of a chunk has changed."""
+        self._dirty.add(chunk)
+
+    def judged(self, minute: int, transitions: Iterable[Transition]) -> None:
+        """Note that a minute is judged, and what came of it."""
+        self.commit.judged = minute
+        self.commit.outbox += transitions
+        self._uncommitted = True
+
+    def dirty_records(self) -> list[Record]:
+        """Return the chunks that have changed since the last call; a commit record must follow."""
+        self.commit.version += 1
+        changed = {chunk: self._chunks.get(chunk, {}) for chunk in self._dirty}
+        self._dirty = set()
+        return chunk_records(self.commit, changed)
+
+    def commit_record(self) -> Record:
+        """Return the record that makes the chunks valid."""
+        self._uncommitted = False
+        return commit_record(self.commit)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved; raises ValueError when it is not whole."""
+        saved = read_back(records)
+        self.commit = saved.commit
+        for rule, by_series in saved.instances.items():
+            for series, instance in by_series.items():
+                self._chunks.setdefault(chunk_of(series), {}).setdefault(rule, {})[series] = instance
 
 
 def _pack(content: Chunk | Commit) -> bytes:

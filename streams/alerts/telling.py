@@ -1,0 +1,312 @@
+"""From changes of state to transitions: in which order, what holds them back, and the evidence they carry."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from streams.alerts.explain import Change, baseline_of, change_of, explain
+from streams.alerts.facts import length_of
+from streams.alerts.inhibition import Mutes, Trust, parent_of
+from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
+from streams.alerts.params import Absence
+from streams.alerts.rules import Rule
+from streams.alerts.state import Store, chunk_of
+from streams.alerts.types import ClosedView, Evidence, Movement, Transition, Verdict
+from streams.alerts.watch import Index, Subject
+from streams.kpis.intervals import measure
+from streams.kpis.series import parse_series
+
+CHILDREN: Final = 10
+"""Alerts on parts of a series that an alert lists."""
+
+Place: TypeAlias = tuple[str, str]
+"""Rule and series key."""
+
+_COUNTED = ("count", "sum")
+
+
+class Teller:
+    """Makes transitions of changes, and knows what was passed on."""
+
+    def __init__(
+        self,
+        store: Store,
+        windows: Sequence[str],
+        indexes: Mapping[str, Index],
+        fault: Callable[[Rule, str, int], None],
+    ) -> None:
+        self.told: dict[Place, Instance] = {}
+        """What was passed on, as long as receivers should hear of it."""
+        self._store = store
+        self._windows = windows
+        self._indexes = indexes
+        self._fault = fault
+        self._firing: dict[Subject, None] = {}
+        self._forsaken: set[Place] = set()
+
+    def attach(self, subject: Subject) -> None:
+        """Take over a subject whose instance was restored."""
+        if subject.instance is not None and subject.instance.state == "firing":
+            self._firing[subject] = None
+
+    def tell(self, view: ClosedView, changes: Mapping[Subject, Step], trust: Trust, mutes: Mutes) -> list[Transition]:
+        """Return the transitions of a minute: absence first, then from the whole to the parts."""
+        self._forget(view.minute)
+        for subject, step in changes.items():
+            if step.new == "firing":
+                self._firing[subject] = None
+            elif step.old == "firing":
+                del self._firing[subject]
+        held = [subject for subject in self._firing if subject.instance and not subject.instance.delivered]
+        if not changes and not held:
+            return []
+        holds = _Holds(trust, mutes, self._firing)
+        transitions = []
+        for subject in sorted({*changes, *held}, key=_rank):
+            found = self._tell(subject, changes.get(subject), holds, view)
+            if found is not None:
+                transitions.append(found)
+        return transitions
+
+    def forsake(self, rule: str, series: str, minute: int) -> Transition | None:
+        """End an instance that no rule claims any more; return the transition if there was something to end."""
+        instance = self._store.get(rule, series)
+        assert instance is not None
+        chunk = chunk_of(series)
+        self._store.drop(rule, series, chunk)
+        told, delivered = instance.last, instance.delivered and instance.state == "firing"
+        if told is not None:
+            left = Instance(last=told, ended=minute if delivered else instance.ended)
+            self._store.put(rule, series, chunk, left)
+            self.told[rule, series] = left
+            self._forsaken.add((rule, series))
+        if instance.state not in {"firing", "pending"}:
+            return None
+        kpi, labels = parse_series(series)
+        firing = instance.state == "firing"
+        return Transition(
+            seq=self._next(),
+            rule=rule,
+            kpi=kpi,
+            labels=dict(labels),
+            old=instance.state,
+            new="resolved" if firing else "inactive",
+            minute=minute,
+            why=f"{'FIRING => RESOLVED' if firing else 'PENDING => INACTIVE'}: no rule of this name judges it any more",
+            severity=told.severity if told is not None else "info",
+            owner=told.owner if told is not None else "",
+            alert_labels=dict(told.alert_labels) if told is not None else {},
+            annotations=dict(told.annotations) if told is not None else {},
+            inhibited_by=instance.held_by if firing and not delivered else None,
+            episode=instance.episode,
+        )
+
+    def _tell(self, subject: Subject, step: Step | None, holds: _Holds, view: ClosedView) -> Transition | None:
+        """Return the transition of one subject, None if it is still held as before."""
+        instance, minute = subject.instance, view.minute
+        assert instance is not None
+        if step is not None and step.old in {"inactive", "resolved"} and step.new in {"pending", "firing"}:
+            instance.episode = f"{subject.watch.rule.alert}-{zlib.crc32(subject.key.encode()):08x}-{minute}"
+        if instance.state != "firing":
+            assert step is not None
+            transition = self._transition(subject, instance, step, minute)
+            if step.old == "firing":
+                transition.inhibited_by = None if instance.delivered else instance.held_by
+                if instance.delivered:
+                    instance.ended = minute
+                instance.delivered, instance.held_by = False, None
+                self._fill(subject, transition)
+            return transition
+        if step is not None:
+            instance.delivered, instance.held_by = False, None
+        elif not _is_in_trouble(subject, instance):
+            return None
+        hold = holds.of(subject)
+        if step is None:
+            if hold is not None:
+                return None
+            reason = f"no longer held back by {instance.held_by}"
+            verdict = subject.verdict
+            step = Step("firing", "firing", f"{reason}; {verdict.reason}" if verdict is not None else reason)
+        transition = self._transition(subject, instance, step, minute)
+        transition.inhibited_by = instance.held_by = hold
+        if is_flapping(instance, subject.watch.policy):
+            policy = subject.watch.policy
+            transition.why += (
+                f"; fired {len(instance.fired)} times in {policy.flap_hours} h,"
+                f" so it stays until it was calm for {minutes(policy.flap_hold)}"
+            )
+        if hold is None:
+            holds.deliver(subject)
+            instance.delivered, instance.last, instance.ended = True, transition, None
+            self.told[subject.watch.rule.alert, subject.key] = instance
+            self._explain(subject, transition.evidence, view)
+        else:
+            transition.why += f"; held back by {hold}"
+            if hold.startswith("limit"):
+                self._fault(subject.watch.rule, f"{subject.name} is held back by the {hold}", minute)
+        self._fill(subject, transition)
+        self._store.touch(subject.chunk)
+        return transition
+
+    def _transition(self, subject: Subject, instance: Instance, step: Step, minute: int) -> Transition:
+        """Return a transition with what the verdict says."""
+        rule = subject.watch.rule
+        return Transition(
+            seq=self._next(),
+            rule=rule.alert,
+            kpi=rule.kpi.id,
+            labels=dict(subject.labels),
+            old=step.old,
+            new=step.new,
+            minute=minute,
+            why=f"{step.old.upper()} => {step.new.upper()}: {step.reason}",
+            severity=rule.severity_of(subject.labels),
+            owner=rule.owner,
+            evidence=_evidence(subject, subject.verdict or Verdict(None)),
+            episode=instance.episode,
+        )
+
+    def _fill(self, subject: Subject, transition: Transition) -> None:
+        """Add the texts of the rule."""
+        transition.alert_labels, transition.annotations = subject.watch.rule.say(
+            subject.labels, transition.minute, transition.evidence
+        )
+
+    def _explain(self, subject: Subject, evidence: Evidence, view: ClosedView) -> None:
+        """Add what explains the change, what it is a change from, and which alerts on parts of it there are."""
+        rule, facts = subject.watch.rule, subject.watch.facts
+        evidence.movements = [
+            Movement(
+                kpi=rule.kpi.id,
+                labels=dict(other.labels),
+                value=other.verdict.value if other.verdict is not None else None,
+                baseline=other.verdict.baseline if other.verdict is not None else None,
+                statistic=other.verdict.statistic if other.verdict is not None else None,
+                unit=rule.kpi.unit,
+                note=f"{other.watch.rule.alert} fires too",
+            )
+            for other in self._children(subject)
+        ]
+        longer: str | None = getattr(rule.params, "baseline", None)
+        longer = longer or baseline_of(rule.window, self._windows, aggregator=facts.aggregator)
+        if longer is None:
+            return
+
+        def read(key: str) -> Change:
+            return change_of(view.window(key, longer), view.window(key, rule.window))
+
+        span = length_of(longer) - length_of(rule.window), length_of(rule.window)
+        try:
+            known = self._indexes[rule.kpi.id].keys
+            evidence.contributors = explain(facts, subject.key, known, read, minutes=span)
+            earlier = read(subject.key).earlier
+            if evidence.baseline is None and earlier is not None and facts.aggregator not in _COUNTED:
+                was = measure(facts.aggregator, earlier, facts.scale, unit=facts.unit, q=facts.q)
+                evidence.baseline, evidence.baseline_n = was.value, was.n
+        except Exception as error:  # noqa: BLE001 - an alert without an explanation is better than none
+            self._fault(rule, f"{subject.name} cannot be explained: {type(error).__name__}: {error}", view.minute)
+
+    def _children(self, subject: Subject) -> Iterable[Subject]:
+        found = [
+            other
+            for other in self._firing
+            if other.watch.rule.kpi.id == subject.watch.rule.kpi.id
+            and len(other.labels) > len(subject.labels)
+            and subject.labels.items() <= other.labels.items()
+        ]
+        return sorted(found, key=_rank)[:CHILDREN]
+
+    def _forget(self, minute: int) -> None:
+        """Forget what ended so long ago that receivers know."""
+        over = [
+            place
+            for place, instance in self.told.items()
+            if instance.ended is not None and minute - instance.ended >= RESOLVED_MINUTES
+        ]
+        for rule, series in over:
+            instance = self.told.pop((rule, series))
+            instance.last = instance.ended = None
+            self._store.touch(chunk_of(series))
+            if (rule, series) in self._forsaken:
+                self._forsaken.discard((rule, series))
+                self._store.drop(rule, series, chunk_of(series))
+
+    def _next(self) -> int:
+        self._store.commit.seq += 1
+        return self._store.commit.seq
+
+
+class _Holds:
+    """What holds alerts back in one minute, while it is told."""
+
+    def __init__(self, trust: Trust, mutes: Mutes, firing: Iterable[Subject]) -> None:
+        self._trust = trust
+        self._mutes = mutes
+        self._parents: dict[str, list[Subject]] = {}
+        self._delivered: dict[str, int] = {}
+        for subject in firing:
+            if subject.instance is not None and subject.instance.delivered:
+                self.deliver(subject)
+
+    def deliver(self, subject: Subject) -> None:
+        """Note that a subject fires and is passed on."""
+        rule = subject.watch.rule
+        insort(self._parents.setdefault(rule.kpi.id, []), subject, key=_rank)
+        self._delivered[rule.alert] = self._delivered.get(rule.alert, 0) + 1
+
+    def of(self, subject: Subject) -> str | None:
+        """Return what holds a subject back, None if nothing does."""
+        rule = subject.watch.rule
+        if "pipeline" in rule.inhibit_by:
+            found = self._trust.distortion_of(subject)
+            if found is not None:
+                return found
+        if "parent" in rule.inhibit_by:
+            parent = parent_of(subject, self._parents.get(rule.kpi.id, ()))
+            if parent is not None:
+                return f"parent {parent.name}"
+        calendar = self._mutes.of(rule.mute)
+        if calendar is not None:
+            return f"mute {calendar}"
+        if self._delivered.get(rule.alert, 0) >= rule.limit:
+            return f"limit of {rule.limit} alerts"
+        return None
+
+
+def _rank(subject: Subject) -> tuple[bool, int, int, str]:
+    """Order alerts of a minute: absence first, then the whole before its parts, then as the rules stand."""
+    rule = subject.watch.rule
+    return not isinstance(rule.params, Absence), len(subject.labels), subject.watch.order, subject.key
+
+
+def _is_in_trouble(subject: Subject, instance: Instance) -> bool:
+    """Tell whether the trouble for which it fires is still there, and not only waited out."""
+    if instance.cause == "no data":
+        return instance.calm_since is None
+    return subject.verdict is not None and subject.verdict.breach is True
+
+
+def _evidence(subject: Subject, verdict: Verdict) -> Evidence:
+    rule = subject.watch.rule
+    links = {"dashboard": rule.dashboard, "runbook": rule.runbook}
+    return Evidence(
+        method=rule.method,
+        value=verdict.value,
+        n=verdict.n,
+        lo=verdict.lo,
+        hi=verdict.hi,
+        unit=rule.kpi.unit,
+        window=rule.window,
+        baseline=verdict.baseline,
+        baseline_n=verdict.baseline_n,
+        statistic=verdict.statistic,
+        threshold=verdict.threshold,
+        target=rule.target,
+        definition=subject.watch.definition,
+        maturity=rule.maturity,
+        links={name: link for name, link in links.items() if link},
+    )
