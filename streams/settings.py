@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "CX_"
+SHIPPED_RULES = Path(__file__).resolve().parent.parent / "deploy" / "rules"
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -57,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     kpis_path: str = ""
     """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""
+    rules_path: str = ""
+    """As `kpis_path`, with alert rules and calendars; those shipped if empty."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0
@@ -123,6 +126,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def kpi_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with further KPI definitions."""
     return [Path(part) for part in settings.kpis_path.split(os.pathsep) if part]
+
+
+def rule_paths(settings: Settings) -> list[Path]:
+    """Return the files and folders with alert rules; those shipped unless told otherwise."""
+    return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [SHIPPED_RULES]
 
 
 def kafka_client_options(settings: Settings) -> dict[str, Any]:
