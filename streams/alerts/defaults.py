@@ -13,10 +13,8 @@ from streams.kpis.definition import Alert, Kpi
 from streams.kpis.windows import WINDOWS, window_minutes
 
 GROUP: Final = "catalogue"
-LEARNT_FROM: Final = 400
-"""Answers that a baseline needs, unless told otherwise, before a normal value is learnt from it."""
 COMPARED_WITH: Final = 20
-"""Answers that any other sample needs which a window is compared with, unless told otherwise."""
+"""Answers that each sample needs which a window is compared with, unless told otherwise."""
 LIMIT: Final = 100
 """Alerts of one rule that may fire at once, unless told otherwise."""
 
@@ -41,12 +39,6 @@ def default_annotations(method: Method) -> dict[str, Text]:
         "summary": compile_text(_SUMMARY + _AGAINST.get(method, _USUAL)),
         "description": compile_text(_DESCRIPTION),
     }
-
-
-def default_min_denominator(method: Method, params: Params) -> int:
-    """Give how much a sample must hold that a window is compared with; more where a normal value is learnt from it."""
-    learns = method in {"cusum", "ewma"} and getattr(params, "baseline", None) is not None
-    return LEARNT_FROM if learns else COMPARED_WITH
 
 
 def default_min_n(kpi: Kpi, method: Method) -> int:
@@ -100,7 +92,7 @@ def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
         method=method,
         params=params,
         min_n=default_min_n(kpi, method),
-        min_denominator=default_min_denominator(method, params),
+        min_denominator=COMPARED_WITH,
         for_minutes=alert.for_minutes,
         keep_firing_minutes=0,
         recover=Recover(),
@@ -144,4 +136,4 @@ def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Par
             factor = _BURN / budget(kpi, target)
             return "burn_rate", BurnRate(target=target, factor=factor, long=nearest, short=alert.window)
         case "absence":
-            return "absence", Absence(baseline=nearest)
+            return "absence", Absence(baseline="1h" if "1h" in longer else nearest)

@@ -51,7 +51,7 @@ def budget(kpi: Kpi, target: float) -> float:
     return 1 - share if kpi.direction == "up" else share
 
 
-def wrong_recovery(kpi: Kpi, params: Params, recover: Recover) -> Iterable[Problem]:
+def wrong_recovery(kpi: Kpi, params: Params | None, recover: Recover) -> Iterable[Problem]:
     """List what of a recovery lies on the wrong side."""
     if recover.above is not None and kpi.direction == "down":
         yield "above", f"{kpi.id} is better when low: recovery is 'below'"

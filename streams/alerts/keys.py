@@ -96,7 +96,7 @@ def fit_to_page(block: Block, owner: str, runbook: str) -> None:
         block.problem("runbook", "'runbook' is missing: a page needs a text that says what to do")
 
 
-def read_min_n(block: Block, kpi: Kpi, method: Method, params: Params, pages: bool) -> int:
+def read_min_n(block: Block, kpi: Kpi, method: Method, params: Params | None, pages: bool) -> int:
     """Read how much a window must hold."""
     least = default_min_n(kpi, method)
     if method == "absence" and "min_n" in block:
@@ -123,7 +123,7 @@ def read_duration(block: Block, key: str, default: int) -> int:
         return default
 
 
-def read_recover(block: Block, kpi: Kpi, params: Params) -> Recover:
+def read_recover(block: Block, kpi: Kpi, params: Params | None) -> Recover:
     """Read when an alert is over."""
     given = block.block("recover")
     if given is None:

@@ -10,9 +10,9 @@ import msgspec
 
 from streams.alerts import keys
 from streams.alerts.calendars import Calendar, read_calendar
-from streams.alerts.defaults import LIMIT, catalogue_rules, default_annotations, default_min_denominator
+from streams.alerts.defaults import COMPARED_WITH, LIMIT, catalogue_rules, default_annotations
 from streams.alerts.fit import misfits
-from streams.alerts.params import PARAMS, WINDOWS_IN, ParamError, Params, Seasonal
+from streams.alerts.params import PARAMS, WINDOWS_IN, Absence, ParamError, Params, Seasonal
 from streams.alerts.rules import (
     SEVERITIES,
     Method,
@@ -32,6 +32,7 @@ RULE_REQUIRED: Final = ("alert", "kpi", "method", "severity")
 RULE_ALLOWED: Final = (
     "by", "where", "window", "params", "min_n", "min_denominator", "for", "keep_firing_for", "recover", "no_data",
     "maturity", "inhibit_by", "mute", "severity_by", "owner", "runbook", "dashboard", "labels", "annotations", "limit",
+    "replace",
 )  # fmt: skip
 GROUP_ALLOWED: Final = ("owner", "labels", "mute")
 
@@ -75,7 +76,7 @@ def _read(texts: Iterable[tuple[str, str]], catalogue: Catalogue, windows: Seque
     calendars: dict[str, Calendar] = {}
     for root in roots:
         root.what = "rules"
-        root.expect((), ("groups", "calendars"))
+        root.expect((), ("groups", "calendars", "disable"))
         for block in root.blocks("calendars", "calendar", "name"):
             calendar = read_calendar(block)
             if calendar.name in calendars:
@@ -85,6 +86,8 @@ def _read(texts: Iterable[tuple[str, str]], catalogue: Catalogue, windows: Seque
     for root in roots:
         for block in root.blocks("groups", "group", "name"):
             reader.group(block)
+    for root in roots:
+        reader.disable(root)
     problems.raise_any(RulesError)
     rules = list(reader.rules.values())
     if defaults:
@@ -116,20 +119,31 @@ class _Reader:
         for rule_block in block.blocks("rules", "alert", "alert"):
             self._take(rule_block, block)
 
+    def disable(self, root: Block) -> None:
+        """Leave out the rules that a file switches off."""
+        for name in root.list("disable"):
+            if name not in self._places:
+                root.problem("disable", f"no rule {str(name)!r}{suggest(str(name), self._places)}")
+            self.rules.pop(str(name), None)
+
     def _take(self, block: Block, group: Block) -> None:
         before = len(self.problems)
         block.expect(RULE_REQUIRED, RULE_ALLOWED)
         alert = block.text("alert")
         if alert and not keys.NAME.fullmatch(alert):
             block.problem("alert", f"name {alert!r} must be letters, digits and underscores, e.g. ServiceLevelLow")
-        if alert in self._places:
-            block.problem("alert", f"there is one of this name already at {self._places[alert]}")
-        place = f"{block.file}:{block.line}"
-        self._places.setdefault(alert, place)
+        replaces = block.choice("replace", (True, False), False)
+        if alert in self._places and not replaces:
+            hint = "; to take its place, write 'replace: true'"
+            block.problem("alert", f"there is one of this name already at {self._places[alert]}{hint}")
+        if replaces and alert not in self._places:
+            known = suggest(alert, self._places) or "; files are read in order"
+            block.problem("replace", f"there is no {alert!r} to replace{known}")
+        self._places[alert] = f"{block.file}:{block.line}"
         kpi = self._kpi(block)
         method: Method | None = block.choice("method", get_args(Method), None)
         params = self._params(block, method) if method else None
-        if kpi is None or method is None or params is None:
+        if kpi is None or method is None:
             return
         rule = self._rule(block, group, kpi, method, params)
         if len(self.problems) == before:
@@ -186,11 +200,11 @@ class _Reader:
             kept = ", ".join(self.windows)
             block.problem(key, f"window {value!r} is not kept; kept: {kept}{suggest(str(value), self.windows)}")
 
-    def _rule(self, block: Block, group: Block, kpi: Kpi, method: Method, params: Params) -> Rule:
+    def _rule(self, block: Block, group: Block, kpi: Kpi, method: Method, params: Params | None) -> Rule:
         """Read the rest of a rule; if problems were noted on the way, what it returns means nothing."""
         window = self._window(block, method, params)
         by = keys.read_by(block, kpi)
-        for key, message in misfits(kpi, by, window, params):
+        for key, message in misfits(kpi, by, window, params) if params else ():
             inner = block.block("params") if key != "method" else None
             (inner or block).problem(key, f"{method}: {message}")
         if isinstance(params, Seasonal) and params.calendar:
@@ -212,9 +226,9 @@ class _Reader:
             where=keys.read_where(block, kpi, by),
             window=window,
             method=method,
-            params=params,
+            params=params or Absence(),  # no more than a stand-in: there are problems, so the rule is dropped
             min_n=keys.read_min_n(block, kpi, method, params, pages),
-            min_denominator=block.whole("min_denominator", default_min_denominator(method, params), 10**9),
+            min_denominator=block.whole("min_denominator", COMPARED_WITH, 10**9),
             for_minutes=keys.read_duration(block, "for", 0),
             keep_firing_minutes=keys.read_duration(block, "keep_firing_for", 0),
             recover=keys.read_recover(block, kpi, params),
@@ -233,7 +247,7 @@ class _Reader:
             place=f"{block.file}:{block.line}",
         )
 
-    def _window(self, block: Block, method: Method, params: Params) -> str:
+    def _window(self, block: Block, method: Method, params: Params | None) -> str:
         """Read the window; that of a burn rate is its long one."""
         long: str | None = getattr(params, "long", None)
         window = block.text("window")
