@@ -1,7 +1,9 @@
 """`cx worker` and `cx topics`."""
 
+import ctypes
 import gc
 import logging
+import platform
 import sys
 
 import click
@@ -14,6 +16,8 @@ from streams.engine.topics import TopicsError, check_topics, ensure_topics, topi
 from streams.kpis.blocks import CatalogueError
 from streams.settings import Settings, kafka_client_options, load
 from streams.storage.writer import Writer
+
+_M_ARENA_MAX = -8  # as in the C library's malloc.h
 
 
 def _problems(settings: Settings, *, create: bool) -> list[str]:
@@ -56,6 +60,16 @@ def _calm_garbage_collector() -> None:
     gc.set_threshold(200_000, 20, 20)
 
 
+def _share_heaps() -> None:
+    """
+    Have all threads of the process share two heaps, where its C library keeps one per thread otherwise.
+
+    Batches are allocated by one thread and freed by another, so each heap would grow to the size of all.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
 @click.command()
 def worker() -> None:
     """Run one worker; start more of them to share the partitions.
@@ -63,6 +77,7 @@ def worker() -> None:
     Stops cleanly on SIGTERM and Ctrl-C. Ends with a non-zero exit code when it cannot go on
     without losing or doubling something: have it restarted.
     """
+    _share_heaps()
     settings = load()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _refuse(_problems(settings, create=False))
