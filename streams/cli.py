@@ -25,6 +25,7 @@ _COMMANDS = {
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
+    "rules": ("streams.commands.rules", "List, show and check alert rules."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
 }

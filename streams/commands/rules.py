@@ -1,0 +1,181 @@
+"""`cx rules`: which alert rules there are, what each does, and whether they can be right."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from streams.alerts.parsing import load_rules
+from streams.alerts.rules import Rule, RuleBook
+from streams.kpis.blocks import CatalogueError
+from streams.kpis.catalogue import Catalogue
+from streams.settings import kpi_paths, load, rule_paths
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def rules() -> None:
+    """List, show and check alert rules.
+
+    Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md tells of every key.
+    """
+
+
+def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:
+    """Read the rules of the paths, else those configured; exit with 1 and every problem if they cannot be right."""
+    settings = load()
+    try:
+        return load_rules(paths or rule_paths(settings), Catalogue.load(kpi_paths(settings)))
+    except CatalogueError as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(1)
+
+
+@rules.command("list")
+@_JSON
+@click.option("--severity", type=click.Choice(["page", "ticket", "info"]), help="Only rules that can be worth this.")
+@click.option("--kpi", help="Only rules that judge this KPI.")
+def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
+    """List all rules."""
+    found = [rule for rule in load_book() if severity in {None, *_severities(rule)} and kpi in {None, rule.kpi.id}]
+    if as_json:
+        click.echo(json.dumps([plain(rule) for rule in found], ensure_ascii=False))
+        return
+    rows = [("ALERT", "SEVERITY", "KPI", "BY", "METHOD", "WINDOW", "GROUP")]
+    rows += [
+        (rule.alert, "/".join(_severities(rule)), rule.kpi.id, _by(rule), rule.method, rule.window, rule.group)
+        for rule in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@rules.command("show")
+@click.argument("alert")
+@_JSON
+def rules_show(alert: str, *, as_json: bool) -> None:
+    """Show one rule with all that it says and all that it leaves to defaults."""
+    try:
+        rule = load_book()[alert]
+    except KeyError as exc:
+        click.echo(exc.args[0], err=True)
+        sys.exit(1)
+    if as_json:
+        click.echo(json.dumps(plain(rule), ensure_ascii=False))
+        return
+    click.echo(f"{rule.alert}: {rule.kpi.name}, {_by(rule)} [{rule.place}]\n  {rule.kpi.question}")
+    for label, value in _told(rule):
+        click.echo(f"  {label:11} {value}")
+
+
+@rules.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@_JSON
+def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Check rules and calendars: those in PATHS, else the configured ones.
+
+    Exit codes: 0 all sound, 1 problems, each with file and line.
+    """
+    settings = load()
+    problems: tuple[str, ...] = ()
+    book = RuleBook.of()
+    try:
+        book = load_rules(paths or rule_paths(settings), Catalogue.load(kpi_paths(settings)))
+    except CatalogueError as exc:
+        problems = exc.problems
+    if as_json:
+        found = {"rules": len(book), "calendars": len(book.calendars), "problems": list(problems)}
+        click.echo(json.dumps(found, ensure_ascii=False))
+    elif problems:
+        click.echo("\n".join(problems), err=True)
+        click.echo(f"{len(problems)} problems; docs/RULES.md tells of every key", err=True)
+    else:
+        paging = sum("page" in _severities(rule) for rule in book)
+        click.echo(f"{len(book)} alert rules ({paging} of them page) and {len(book.calendars)} calendars, all sound")
+    if problems:
+        sys.exit(1)
+
+
+def plain(rule: Rule) -> dict[str, Any]:
+    """Give a rule as plain values, under the keys of rule files."""
+    return {
+        "alert": rule.alert,
+        "group": rule.group,
+        "kpi": rule.kpi.id,
+        "definition": rule.kpi.definition_id,
+        "by": list(rule.by),
+        "where": {label: list(values) for label, values in rule.where.items()},
+        "window": rule.window,
+        "method": rule.method,
+        "params": msgspec.to_builtins(rule.params),
+        "min_n": rule.min_n,
+        "min_denominator": rule.min_denominator,
+        "for": f"{rule.for_minutes}m",
+        "keep_firing_for": f"{rule.keep_firing_minutes}m",
+        "recover": {
+            "above": rule.recover.above,
+            "below": rule.recover.below,
+            "for": f"{rule.recover.for_minutes}m",
+        },
+        "no_data": {"action": rule.no_data.action, "for": f"{rule.no_data.for_minutes}m"},
+        "maturity": rule.maturity,
+        "inhibit_by": list(rule.inhibit_by),
+        "mute": list(rule.mute),
+        "severity": rule.severity,
+        "severity_by": {label: dict(values) for label, values in rule.severity_by.items()},
+        "owner": rule.owner,
+        "runbook": rule.runbook,
+        "dashboard": rule.dashboard,
+        "labels": {name: text.source for name, text in rule.labels.items()},
+        "annotations": {name: text.source for name, text in rule.annotations.items()},
+        "limit": rule.limit,
+        "place": rule.place,
+    }
+
+
+def _told(rule: Rule) -> list[tuple[str, str]]:
+    """Say in words what a rule does."""
+    params = {key: value for key, value in msgspec.to_builtins(rule.params).items() if value not in {None, ""}}
+    recover = [f"above {rule.recover.above:g}"] if rule.recover.above is not None else []
+    recover += [f"below {rule.recover.below:g}"] if rule.recover.below is not None else []
+    others = [
+        f"{severity} where {label} is {value}"
+        for label, values in rule.severity_by.items()
+        for value, severity in values.items()
+    ]
+    rows = [
+        ("kpi", f"{rule.kpi.id} [{rule.kpi.definition_id}], {rule.kpi.unit}, {rule.maturity}"),
+        ("by", _by(rule)),
+        ("where", "; ".join(f"{label} is {' or '.join(values)}" for label, values in rule.where.items())),
+        ("method", f"{rule.method} over {rule.window}: {', '.join(f'{key} {value}' for key, value in params.items())}"),
+        ("gates", f"n ≥ {rule.min_n}; what it is compared with ≥ {rule.min_denominator}"),
+        (
+            "fires",
+            f"after {rule.for_minutes} min, for {rule.keep_firing_minutes} min more; at most {rule.limit} at once",
+        ),
+        ("recovers", f"{' and '.join(recover)}, for {rule.recover.for_minutes} min" if recover else ""),
+        ("no data", f"{rule.no_data.action} after {rule.no_data.for_minutes} min"),
+        ("inhibited", " or ".join(rule.inhibit_by)),
+        ("muted", ", ".join(rule.mute)),
+        ("severity", "; ".join([rule.severity, *others])),
+        ("owner", rule.owner),
+        ("runbook", rule.runbook),
+        ("dashboard", rule.dashboard),
+        *((f"{name}:", text.source.strip()) for name, text in {**rule.labels, **rule.annotations}.items()),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def _severities(rule: Rule) -> list[str]:
+    """List what the alerts of a rule can be worth, the worst first."""
+    given = {rule.severity, *(severity for values in rule.severity_by.values() for severity in values.values())}
+    return sorted(given, key=["page", "ticket", "info"].index)
+
+
+def _by(rule: Rule) -> str:
+    return " × ".join(rule.by) or "overall"
