@@ -51,6 +51,8 @@ class Marker(msgspec.Struct, array_like=True):
     """The newest minute seen."""
     health: dict[str, SourceMinutes] = {}
     """What was read of each source lately."""
+    told: int = 0
+    """Number of the last transition of an alert that was sent for good."""
 
 
 class Saved(msgspec.Struct):

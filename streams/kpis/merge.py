@@ -47,7 +47,6 @@ SERIES_CAP: Final = 10_000
 _BEHIND_S = 300.0  # event time this far behind the clock is history
 _CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
 _VALUES_PER_S = 4_000  # open rows per second; publishing all that moves every second would cost more than all the rest
-_JUDGED = 20  # minutes closed one by one for the judge in one go, so that what is published does not wait for them
 _STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
 _STEP_ROWS = 10_000  # rows of so many minutes, above which it is only the last: each minute has all series anew
 
@@ -96,8 +95,10 @@ class MergeState:
         """Partials ignored because their records were counted before."""
         self.overlaps = 0
         """Partials refused because only some of their records were counted before."""
-        self.more_due = False
-        """Whether more minutes are due than were closed in one go."""
+        self.behind = 0
+        """Minutes that are due, but were too many to be closed in one go."""
+        self.told = 0
+        """Number of the last transition of an alert that was sent for good; saved with the marker for the judge."""
         self.health = Health()
         self._closed = Windows(windows)
         self._open = Windows(windows)
@@ -185,17 +186,17 @@ class MergeState:
         return records
 
     def drain_outputs(
-        self, now: float, judge: Callable[[ClosedMinute], None] | None = None, horizon_s: float = 86_400.0
+        self, now: float, judge: Callable[[ClosedMinute], bool] | None = None, horizon_s: float = 86_400.0
     ) -> Outputs:
         """
         Close what is due at `now` (unix seconds) and return the rows to publish.
 
-        A `judge` is shown every minute within `horizon_s` behind `now`, one after the other, as soon as it is closed.
-        So many at a time that the rest does not wait; `more_due` then tells to come again at once. After a restart it
-        is shown the minutes after the last published one again.
+        A `judge` is shown every minute within `horizon_s` behind `now`, one after the other, as soon as it is closed,
+        until it says no: what is published must not wait for too many of them. `behind` then tells to come again at
+        once. After a restart it is shown the minutes after the last published one again.
         """
         outputs = Outputs([], [])
-        self.more_due = False
+        self.behind = 0
         if self.replaying:
             return outputs
         watermark = self.watermarks.advance(now)
@@ -209,12 +210,15 @@ class MergeState:
             shown = range(0) if judge is None else self._shown(target, int((now - horizon_s) // 60))
             for minute in shown or steps:
                 self._closed.advance(minute, self.pages)
-                if judge is not None and shown:
-                    judge(ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health))
                 if minute in steps:
                     self._publish_closed(outputs)
-            self.more_due = bool(shown) and shown[-1] < target
-        if self.closed != self._published and (open_due or (due and not self.more_due)):
+                if shown and judge is not None:
+                    view = ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health)
+                    if not judge(view):
+                        break
+            if shown:
+                self.behind = target - (self.closed or target)
+        if self.closed != self._published and (open_due or (due and not self.behind)):
             self._publish_closed(outputs)
         self._publish_minutes(outputs, open_due)
         if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
@@ -241,6 +245,7 @@ class MergeState:
                 self._published,
                 self._open.as_of,
                 self.health.copy(),
+                self.told,
             )
             self._unpacked = {page: None for page in self._unpacked if not page.cool()}
         return marker_record(self._marked)
@@ -254,7 +259,7 @@ class MergeState:
         saved = read_back(records)
         marker = self._marked = saved.marker
         self._offset, self._applied, self._published = marker.fence, marker.applied.copy(), marker.closed
-        self.health = Health(marker.health)
+        self.health, self.told = Health(marker.health), marker.told
         self.watermarks.restore(marker.watermark, marker.reports.copy())
         self.registry.restore(saved.series)
         self._bases, self._tombstones = saved.bases, saved.absorbed
@@ -341,10 +346,9 @@ class MergeState:
         return range(max(self.closed + 1, target - steps + 1), target + 1)
 
     def _shown(self, target: int, first: int) -> range:
-        """Return the minutes to show to the judge, from `first` to `target`, but only so many in one go."""
+        """Return the minutes to show to the judge, from `first` to `target`."""
         oldest = self.pages.oldest if self.closed is None else self.closed + 1
-        start = max(first, target if oldest is None else oldest)
-        return range(start, min(target + 1, start + _JUDGED))
+        return range(max(first, target if oldest is None else oldest), target + 1)
 
     def _publish_closed(self, outputs: Outputs) -> None:
         """Add rows of all closed sums as of the newest closed minute."""
