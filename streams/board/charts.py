@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
-from streams.board.formats import amount, iso, utc_text
+from streams.board.formats import amount, compact, iso, utc_text
 from streams.board.readings import Reading
 from streams.board.texts import Lang
+
+
+_TIME_STEPS = (300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,12 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(number * step, 10) for number in range(ceil(low / step), floor(high / step) + 1)]
 
 
+def time_ticks(start: float, end: float, most: int = 8) -> list[int]:
+    """Return round moments between two, at most so many."""
+    step = next((step for step in _TIME_STEPS if (end - start) / step < most), _TIME_STEPS[-1])
+    return list(range(ceil(start / step) * step, floor(end) + 1, step))
+
+
 def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: str) -> str:
     """Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer."""
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
@@ -125,11 +134,11 @@ def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: 
         for point in run
         if point.value is not None
     ]
-    for number in range(5):
-        at = frame.start + (frame.end - frame.start) * number / 4
-        anchor = ("start", "middle", "middle", "middle", "end")[number]
+    form = "day" if frame.end - frame.start > 2 * 86_400 else "axis"
+    for at in time_ticks(frame.start, frame.end):
+        x = frame.x(at)
         parts.append(
-            f'<text class="tick" x="{frame.x(at)}" y="{frame.height + 20:g}" text-anchor="{anchor}"'
-            f' data-time="{iso(at)}" data-form="axis">{utc_text(at)[5:16]}</text>'
+            f'<path class="grid" d="M{x},{frame.height:g}v5"/><text class="tick" x="{x}" y="{frame.height + 20:g}"'
+            f' text-anchor="middle" data-time="{iso(at)}" data-form="{form}">{utc_text(at)[5:16]}</text>'
         )
     return "".join([*parts, "</g></svg>"])

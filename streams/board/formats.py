@@ -28,8 +28,13 @@ def number(value: float, lang: Lang, places: int | None = None, *, sign: bool = 
         places = 0 if abs(value) >= 1000 or value == int(value) else 1 if abs(value) >= 10 else 2
     rounded = round(value, places)
     text = f"{abs(rounded):,.{places}f}"
-    mark = (_MINUS if rounded < 0 else "+" if sign and rounded > 0 else "") if rounded else ""
-    return digits(mark + text, lang)
+    return _mark(rounded, lang, sign=sign) + digits(text, lang)
+
+
+def _mark(value: float, lang: Lang, *, sign: bool) -> str:
+    """Return the sign; in Persian it stands left of its number too, which the direction mark sees to."""
+    mark = _MINUS if value < 0 else "+" if sign and value > 0 else ""
+    return f"\u200e{mark}" if mark and lang == "fa" else mark
 
 
 def compact(value: float, lang: Lang) -> str:
@@ -51,8 +56,8 @@ def amount(value: float, unit: str, lang: Lang, *, sign: bool = False) -> tuple[
         return number(value, lang, 1, sign=sign), digits("%", lang)
     if unit == "seconds" and abs(value) >= 120:
         whole = round(abs(value))
-        mark = _MINUS if value < 0 else "+" if sign else ""
-        return digits(f"{mark}{whole // 60}:{whole % 60:02d}", lang), texts["unit_minutes"]
+        mark = _mark(value, lang, sign=sign)
+        return mark + digits(f"{whole // 60}:{whole % 60:02d}", lang), texts["unit_minutes"]
     if unit == "seconds":
         return number(value, lang, 0 if abs(value) >= 20 else 1, sign=sign), texts["unit_seconds"]
     if unit in {"hours", "days", "milliseconds"}:
@@ -93,7 +98,7 @@ def interval_text(lo: float | None, hi: float | None, unit: str, lang: Lang) -> 
             return "…"
         if long and abs(value) < 120:
             whole = round(abs(value))
-            return digits(f"{_MINUS if value < 0 else ''}{whole // 60}:{whole % 60:02d}", lang)
+            return _mark(value, lang, sign=False) + digits(f"{whole // 60}:{whole % 60:02d}", lang)
         return amount(value, unit, lang)[0]
 
     return f"{end(lo)} {Texts(lang)['to']} {end(hi)}"

@@ -23,7 +23,7 @@ from streams.events.touchpoints import Touchpoint, load_touchpoints
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240
-"""Closed minutes older than this are told to stand still: one closes every minute, at most two minutes after its end."""
+"""A newest closed minute older than this is told to stand still: one closes every minute, soon after its end."""
 _LABELS_SHOWN: Final = 12
 
 
@@ -188,6 +188,7 @@ class Pages:
     def _groupings(self, info: KpiInfo, detail: Detail, lang: Lang) -> list[dict[str, Any]]:
         """Return the values by label: per grouping its first rows, most answers first."""
         texts = Texts(lang)
+        order = [",".join(labels) for labels in info.groupings]
         found: dict[str, list[dict[str, str]]] = {}
         for by, labels, reading in detail.labels:
             state = state_of(info, reading)
@@ -208,7 +209,7 @@ class Pages:
                 "rows": rows[:_LABELS_SHOWN],
                 "more": number(len(rows) - _LABELS_SHOWN, lang) if len(rows) > _LABELS_SHOWN else "",
             }
-            for by, rows in sorted(found.items())
+            for by, rows in sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else 99)
         ]
 
     def _label(self, name: str, value: str, lang: Lang) -> str:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 EVERY_S: Final = 2.0
 LINGER_S: Final = 30.0
 """A view that nobody looks at is kept up for so long: readers come back, and pages reload."""
+COURSES_S: Final = 0.8
+"""Time that a round gives to lines."""
 LOOK_BACK_S: Final = 6 * 3_600
 """Verbatims are looked for so far back."""
 ALERTS_BACK_S: Final = 3 * 86_400
@@ -77,7 +79,7 @@ class Poller:
     def __init__(self, store: Store, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
         self.known = Known()
         self.version = 0
-        """Grows with every round."""
+        """Grows with everything new."""
         self.store = store
         self._every_s = every_s
         self._clock = clock
@@ -123,9 +125,13 @@ class Poller:
             started = self._clock()
             self._drop_unwanted(started)
             if self._wanted_windows:
-                for step in (self._essentials, self._extras):
+                for step in (self._essentials, self._rest, self._courses):
+                    before = self.known
                     await loop.run_in_executor(self._thread, self._safely, step)
-                    await self._tell()
+                    if self.known is not before:
+                        await self._tell()
+                    if self.known.away_since is not None or self.known.refusal:
+                        break
             self._wake.clear()
             pause = self._every_s - (self._clock() - started) if self._wanted_windows else None
             try:
@@ -192,17 +198,15 @@ class Poller:
         # What was said of the store before is over as soon as it answers the first questions of a round.
         self.known = replace(known, numbers=numbers, newest=newest, away_since=None, refusal="")
 
-    def _extras(self) -> None:
-        """Ask for the rest: what can come a moment later, and what is asked seldom."""
-        if self.known.away_since is not None or self.known.refusal:
-            return
+    def _rest(self) -> None:
+        """Ask for what may come a moment later."""
         self._details()
         self._comparisons()
         self._feed()
         self._pipeline()
-        self._courses()
 
     def _details(self) -> None:
+        """Ask for what readers have opened."""
         known, store, details = self.known, self.store, {}
         for kpi, window in list(self._wanted_details):
             before = known.details.get((kpi, window))
@@ -220,6 +224,7 @@ class Poller:
         self.known = replace(known, details=details)
 
     def _comparisons(self) -> None:
+        """Ask what the newest closed values are held against: once for each closed minute."""
         known, numbers = self.known, dict(self.known.numbers)
         for window, one in numbers.items():
             if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
@@ -232,6 +237,7 @@ class Poller:
         self.known = replace(known, numbers=numbers)
 
     def _feed(self) -> None:
+        """Ask for alerts and verbatims."""
         known = self.known
         kept = {verbatim.id: verbatim for verbatim in known.verbatims}
         newest = max((verbatim.at for verbatim in known.verbatims), default=0.0)
@@ -248,6 +254,7 @@ class Poller:
         self.known = replace(known, verbatims=verbatims, alerts=self.store.alerts(known.newest - ALERTS_BACK_S))
 
     def _pipeline(self) -> None:
+        """Ask how the pipeline does."""
         known, store = self.known, self.store
         if self._is_due("recount", 600):
             store.recount()
@@ -278,28 +285,36 @@ class Poller:
         return replace(health, fullest=fullest, merges=merges)
 
     def _courses(self) -> None:
-        """Bring the lines up to date: all of it at first, then only what may have changed."""
+        """
+        Bring lines up to date: all of a line at first, then only what may have changed.
+
+        Each KPI is a question of its own, and a slow one; a round asks as many as fit its time, at least one.
+        """
+        started = self._clock()
         for window in list(self.known.numbers):
-            if not self._is_due(f"course {window}", 60):
-                continue
-            known = self.known
-            step, before = course_step(window), known.numbers[window].courses
-            end = _closed(known, window) // step * step
-            if not end:
-                self._due.pop(f"course {window}")
-                continue
-            first = end - course_span(window)
-            start = first if not before else max(first, end - 3 * step)
-            courses: dict[SeriesKey, Sequence[Reading]] = {}
+            end = _closed(self.known, window) // course_step(window) * course_step(window)
             for kpi in HEADLINE:
-                if kpi not in known.infos:
+                if not end or kpi not in self.known.infos or not self._is_due(f"course {window} {kpi}", 60):
                     continue
-                fresh = self.store.course(known.infos[kpi], start, end, step)
-                for key in {key for key in before if key[0] == kpi} | set(fresh):
-                    kept = [point for point in before.get(key, ()) if first < point.at <= start]
-                    courses[key] = [*kept, *fresh.get(key, [])]
-            numbers = {**known.numbers, window: replace(known.numbers[window], courses=courses)}
-            self.known = replace(known, numbers=numbers)
+                numbers = self.known.numbers[window]
+                courses = {**numbers.courses, **self._course(self.known.infos[kpi], window, end, numbers.courses)}
+                numbers_by_window = {**self.known.numbers, window: replace(numbers, courses=courses)}
+                self.known = replace(self.known, numbers=numbers_by_window)
+                if self._clock() - started > COURSES_S:
+                    return
+
+    def _course(
+        self, info: KpiInfo, window: str, end: int, before: Mapping[SeriesKey, Sequence[Reading]]
+    ) -> dict[SeriesKey, Sequence[Reading]]:
+        step = course_step(window)
+        first = end - course_span(window)
+        known = [key for key in before if key[0] == info.id]
+        start = max(first, end - 3 * step) if known else first
+        fresh = self.store.course(info, start, end, step)
+        return {
+            key: [*(point for point in before.get(key, ()) if first < point.at <= start), *fresh.get(key, [])]
+            for key in {*known, *fresh}
+        }
 
 
 def _seconds(window: str) -> int:

@@ -1,5 +1,7 @@
 """
-What the page asks ClickHouse. Every question is bounded by a time or by positions, so that it costs the same after a year.
+What the page asks ClickHouse.
+
+Every question is bounded by a time or by positions, so that it costs the same after a year.
 
 Times come back as unix seconds: clients differ in how they read the store's own.
 """
@@ -99,7 +101,8 @@ PARTS: Final = """
 """
 
 VERBATIMS: Final = """
-    SELECT toUnixTimestamp64Milli(time) / 1000 AS at, concat(topic, '/', toString(partition), '/', toString(offset)) AS id,
+    SELECT toUnixTimestamp64Milli(time) / 1000 AS at,
+        concat(topic, '/', toString(partition), '/', toString(offset)) AS id,
         channel, touchpoint, subject, JSONExtractString(data, 'text') AS text, score,
         JSONExtract(data, 'scale', 'Nullable(UInt16)') AS scale
     FROM events

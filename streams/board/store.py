@@ -75,7 +75,7 @@ class Store:
         self, window: str, after: int, headline: Sequence[str], heat: Sequence[str], infos: Mapping[str, KpiInfo]
     ) -> dict[SeriesKey, Latest]:
         """Return the newest values of all series of the page in a window, that are newer than `after`."""
-        rows = self.ask(questions.VALUES, window=window, after=after, headline=headline, heat=heat)
+        rows = self.ask(questions.VALUES, window=window, after=after, headline=list(headline), heat=list(heat))
         found: dict[SeriesKey, Latest] = {}
         for kpi, where, touchpoint, stat, ripe, newest in rows:
             if kpi not in infos or stat != infos[kpi].stat:
@@ -98,14 +98,14 @@ class Store:
             day=closed_until - 86_400,
             slack=max(seconds // 4, 60),
             before=closed_until - seconds if seconds < 86_400 else 0,
-            headline=headline,
+            headline=list(headline),
         )
         kinds = {(1, 1): 0, (0, 1): 1, (0, 0): 2, (1, 0): 2}
         found: dict[SeriesKey, list[tuple[int, Baseline]]] = {}
         for kpi, where, stat, week, same, newest in rows:
             if kpi in infos and stat == infos[kpi].stat:
                 rank = kinds[int(week), int(same)]
-                baseline = Baseline(("week", "day", "24h")[rank], _reading(newest, stat))  # type: ignore[arg-type]
+                baseline = Baseline(("week", "day", "24h")[rank], _reading(newest, stat))
                 found.setdefault((kpi, where, ""), []).append((rank, baseline))
         return {key: [one for _, one in sorted(ranked, key=lambda pair: pair[0])] for key, ranked in found.items()}
 
@@ -126,21 +126,22 @@ class Store:
 
     def counts(self) -> dict[str, Counts]:
         """Return what became of the records, by channel; only what is new is read, but for the first time."""
-        since, parameters = "", {}
+        since, parameters = "", dict[str, Any]()
         if self._positions:
             conditions = []
             for number, ((topic, partition), first) in enumerate(self._positions.items()):
                 conditions.append(
-                    f"topic = {{t{number}:String}} AND partition = {{p{number}:UInt32}} AND first > {{f{number}:UInt64}}"
+                    f"topic = {{t{number}:String}} AND partition = {{p{number}:UInt32}} "
+                    f"AND first > {{f{number}:UInt64}}"
                 )
                 parameters |= {f"t{number}": topic, f"p{number}": partition, f"f{number}": first}
             since = f"WHERE {' OR '.join(conditions)}"
-        for topic, partition, first, stored_at, *counts in self.ask(
+        for topic, partition, first, stored_at, *became in self.ask(
             questions.OUTCOMES.format(since=since), **parameters
         ):
             key = (topic, int(partition))
             self._positions[key] = int(first)
-            self._counts[key] = self._counts.get(key, Counts()).plus(Counts(*map(int, counts), int(stored_at)))
+            self._counts[key] = self._counts.get(key, Counts()).plus(_counts(became, stored_at))
         channels: dict[str, Counts] = {}
         for (topic, _), one in self._counts.items():
             channel = topic.rpartition(".")[2]
@@ -188,6 +189,11 @@ class Store:
 def _reading(newest: Row, stat: str, *, closed: bool = True) -> Reading:
     at, value, n, lo, hi = newest
     return Reading(int(at), value, int(n), lo, hi, closed, stat)
+
+
+def _counts(became: Sequence[Any], stored_at: Any) -> Counts:
+    read, counted, duplicate, late, bad = map(int, became)
+    return Counts(read, counted, duplicate, late, bad, int(stored_at))
 
 
 def _info(row: Row) -> KpiInfo:

@@ -144,12 +144,11 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
             note = texts["thin"]
         # What is compared is closed on both sides.
         found = change(info, facts.latest[key].closed, facts.baselines.get(key, ()))
+    mark = mark_of(found)
     short, whole = change_texts(info, found, lang) if value else ("", "")
     name = texts.kpi(info.id, info.name)
     stat = stat_text(info.stat, lang)
-    course = facts.courses.get(key, ())
-    if reading is not None and reading.closed and course and reading.at > course[-1].at:
-        course = [*course, reading]
+    course = _course(info, facts.courses.get(key, ()), facts.latest.get(key, Latest()).closed)
     spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))
     if n:
         spoken += f", {texts['n']} {n}"
@@ -168,7 +167,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         interval=interval,
         state=state,
         note=note,
-        mark=mark_of(found),
+        mark=mark,
         change=short,
         change_tip=whole,
         spark=sparkline(course, course_step(facts.window), f"{texts['course_of']} {span_text(facts.window, lang)}"),
@@ -178,6 +177,14 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         parts=tuple(_parts(info, facts, lang)) if channel == ALL else (),
         spoken=spoken,
     )
+
+
+def _course(info: KpiInfo, points: Sequence[Reading], closed: Reading | None) -> Sequence[Reading]:
+    """Return the points of a line: up to the newest closed value, without thin ones unless there are no others."""
+    if closed is not None and points and closed.at > points[-1].at:
+        points = [*points, closed]
+    sound = [point for point in points if state_of(info, point) == "ok"]
+    return sound if len(sound) > 1 else points
 
 
 def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[Part]:
