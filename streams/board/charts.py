@@ -8,7 +8,6 @@ from streams.board.formats import amount, compact, iso, utc_text
 from streams.board.readings import Reading
 from streams.board.texts import Lang
 
-
 _TIME_STEPS = (300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 
 
@@ -111,6 +110,11 @@ def time_ticks(start: float, end: float, most: int = 8) -> list[int]:
     return list(range(ceil(start / step) * step, floor(end) + 1, step))
 
 
+def axis_text(value: float, unit: str, lang: Lang) -> str:
+    """Return a number beside an axis: without unit, and as short as it can be."""
+    return amount(value, unit, lang)[0] if unit == "seconds" else compact(value, lang)
+
+
 def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: str) -> str:
     """Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer."""
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
@@ -123,7 +127,7 @@ def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: 
         y = frame.y(tick)
         parts.append(f'<path class="grid" d="M0,{y}H{frame.width:g}"/>')
         parts.append(
-            f'<text class="tick" x="-8" y="{y}" dy=".35em" text-anchor="end">{amount(tick, unit, lang)[0]}</text>'
+            f'<text class="tick" x="-8" y="{y}" dy=".35em" text-anchor="end">{axis_text(tick, unit, lang)}</text>'
         )
     runs = spans(points, step)
     parts += [f'<path class="band" d="{shape}"/>' for run in runs if (shape := band(run, frame))]
