@@ -1,18 +1,17 @@
 """The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
 
-# ruff: noqa: S608 - statements are made of the catalogue; every literal is escaped
+
 
 from streams.dashboards import chosen, sql
 from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
 from streams.dashboards.look import Json
-from streams.dashboards.scores import breakdown, event_types, score_columns, scoreboard, tile, trend
+from streams.dashboards.scores import breakdown, event_types, scoreboard, tile, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 
-SERVICE_LEVELS = (
+OTHER_SERVICE_LEVELS = (
     "service_level_answered_only",
-    "service_level_all_offered",
     "service_level_minus_short",
     "service_level_minus_abandon_within_t",
     "service_level_removed_within_t",
@@ -85,7 +84,7 @@ def contact_centre(catalogue: Catalogue) -> Board:
                     trend(catalogue[kpi]) for kpi in ("service_level_all_offered", "abandonment", "asa", "queue_wait")
                 ),
             ),
-            Row("Service level in all its variants", (_service_levels(picked(catalogue, *SERVICE_LEVELS)),)),
+            Row("Service level in its other variants", tuple(tile(catalogue[kpi]) for kpi in OTHER_SERVICE_LEVELS)),
             Row(
                 "Queues and topics",
                 (
@@ -106,39 +105,6 @@ def contact_centre(catalogue: Catalogue) -> Board:
             Row("Everything of this area, rolling", (scoreboard(kpis, "Contact centre, newest ${window}"),)),
             Row("Events", (events_panel(kpis),)),
         ),
-    )
-
-
-def _service_levels(variants: dict[str, Kpi]) -> Panel:
-    """Return the variants side by side: who compares two centres must compare the same one."""
-    first = next(iter(variants.values()))
-    terms = sql.Terms.of(first)
-    each = "\n    UNION ALL ".join(
-        f"SELECT {sql.quoted(kpi.name)} AS variant, {sql.quoted(kpi.formula)} AS formula, labels, stat, value, n, lo, hi"
-        f" FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD}) WHERE {sql.SLICE}"
-        for kpi in variants.values()
-    )
-    asked = f"""
-SELECT variant, {sql.SERIES_NAME} AS series, {terms.shown("value")} AS value, {terms.shown("lo")} AS low,
-    {terms.shown("hi")} AS high, n, {sql.Terms.of(first).reading} AS reading, formula
-FROM
-(
-    {each}
-)
-ORDER BY series, value
-"""
-    return Panel(
-        key="service-levels",
-        title="Service level, variant by variant",
-        type="table",
-        width=24,
-        height=8,
-        description="There is no standard formula of the service level: vendors treat calls that are given up "
-        "differently. All variants are kept, from the same calls.",
-        targets=(target(asked, "table"),),
-        defaults=plain("percent", custom=table_custom()),
-        overrides=score_columns("percent"),
-        options=table_options(),
     )
 
 

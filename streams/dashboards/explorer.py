@@ -104,25 +104,29 @@ WHERE id = {KPI}
     )
 
 
-def _ranking() -> str:
-    """Ask for the eight largest series, with their ranks."""
-    return f"""SELECT labels, row_number() OVER (ORDER BY max(n) DESC, labels) AS rank
-    FROM kpi(kpi = {KPI}, {sql.PERIOD})
-    WHERE {_WHERE}
-    GROUP BY labels
-    ORDER BY rank LIMIT 8"""
-
-
 def _ranked_series(columns: str) -> str:
+    """Ask for the course of the eight largest series of the selected time, named with their ranks."""
     return f"""
-WITH ranking AS ({_ranking()})
-SELECT time, concat(toString(rank), ' · ', {sql.SERIES_NAME}) AS series, {columns}
-FROM kpi_series(kpi = {KPI}, {sql.PERIOD}, step = {sql.STEP}) AS asked
-INNER JOIN ranking ON ranking.labels = asked.labels
+SELECT time, concat(toString(rank), ' · ', name) AS series, {columns}
+FROM
+(
+    SELECT *, dense_rank() OVER (ORDER BY answers DESC, name) AS rank
+    FROM
+    (
+        SELECT time, {sql.SERIES_NAME} AS name, value, n, sum(n) OVER (PARTITION BY labels, stat) AS answers
+        FROM kpi_series(kpi = {KPI}, {sql.PERIOD}, step = {sql.STEP})
+        WHERE {_WHERE}
+            AND labels IN
+            (
+                SELECT labels FROM kpi_sums(kpi = {KPI}, {sql.PERIOD}, grain = 0)
+                WHERE {_WHERE}
+                GROUP BY labels ORDER BY sum(n) DESC, labels LIMIT 8
+            )
+    )
+) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
-WHERE {_WHERE}
-    AND asked.labels IN (SELECT labels FROM ranking)
-ORDER BY time, rank, stat
+WHERE rank <= 8
+ORDER BY time, rank
 """
 
 
@@ -228,8 +232,8 @@ FROM
     FROM
     (
         SELECT toDateTime(intDiv(toUnixTimestamp(at), {sql.POINT}) * {sql.POINT}, 'UTC') AS time, labels, stat,
-            argMax((value, n, lo, hi), (at, revision)) AS newest,
-            newest.1 AS value, newest.2 AS n, newest.3 AS lo, newest.4 AS hi
+            argMax(tuple(value), (at, revision)).1 AS value, argMax(n, (at, revision)) AS n,
+            argMax(tuple(lo), (at, revision)).1 AS lo, argMax(tuple(hi), (at, revision)).1 AS hi
         FROM kpi_values
         WHERE kpi = {KPI} AND window = ${{window:singlequote}} AND maturity = 'closed' AND $__timeFilter(at)
             AND {sql.SLICE}

@@ -267,9 +267,11 @@ LIMIT 200
 
 def _partitions() -> Panel:
     asked = f"""
-SELECT toString(topic) AS topic, partition, sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate, sum(late) AS late, sum(bad) AS bad,
-    toInt64(sum(read)) - toInt64(sum(counted) + sum(duplicate) + sum(late) + sum(bad)) AS missing, max(last) AS `last offset`, max(ingested_at) AS `last stored`
-FROM outcomes
+SELECT toString(kept.topic) AS topic, partition, sum(kept.read) AS read, sum(kept.counted) AS counted,
+    sum(kept.duplicate) AS duplicate, sum(kept.late) AS late, sum(kept.bad) AS bad,
+    toInt64(read) - toInt64(counted + duplicate + late + bad) AS missing, max(last) AS `last offset`,
+    max(ingested_at) AS `last stored`
+FROM outcomes AS kept
 WHERE {_OF_CHANNEL}
 GROUP BY topic, partition
 ORDER BY topic, partition

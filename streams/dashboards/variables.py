@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.dashboards.grafana import DATASOURCE, PLUGIN, PLUGIN_VERSION
 from streams.dashboards.look import Json
-from streams.dashboards.sql import PERIOD, TOTAL, WINDOW_SECONDS, listed, quoted
+from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, listed
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.definition import Kpi
 
@@ -18,7 +18,8 @@ def standard(kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: It
     Return the variables that every dashboard has.
 
     Args:
-        kpis: what can be chosen as the KPI; `first` is chosen at first.
+        kpis: what can be chosen as the KPI.
+        first: the KPI that is chosen at first.
         segments: KPIs whose segments can be chosen.
         units: KPIs whose units (shops, teams) can be chosen.
     """
@@ -27,8 +28,8 @@ def standard(kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: It
         _kpi(kpis, first),
         listed_values("channel", "Channel", CHANNELS),
         query("touchpoint", "Touchpoint", "SELECT touchpoint, name FROM touchpoints FINAL ORDER BY name", refresh=1),
-        query("segment", "Segment", _label_values(segments, "segment")),
-        query("unit", "Unit", _label_values(units, "unitid")),
+        query("segment", "Segment", _label_values(segments, "segment"), refresh=1),
+        query("unit", "Unit", _label_values(units, "unitid"), refresh=1),
         listed_values("window", "Window", [*WINDOW_SECONDS, TOTAL], chosen="1h"),
     )
 
@@ -46,9 +47,8 @@ def query(
     """
     Return a variable whose values a query gives: one column, or value and text.
 
-    Args:
-        several: whether it can take several values, and All.
-        refresh: when its query runs: 1 when the dashboard is opened, 2 also when its time changes.
+    It can take `several` values, and All, or exactly one. Its query runs when the dashboard is opened (`refresh` 1), or
+    also when another time is selected (2).
     """
     asked = {
         "editorType": "sql",
@@ -118,11 +118,12 @@ def _kpi(kpis: Sequence[Kpi], first: str) -> Json:
 
 
 def _label_values(kpis: Iterable[str], label: str) -> str:
-    """Ask for the values of a label, those with the most answers first."""
-    each = "\n    UNION ALL ".join(
-        f"SELECT labels['{label}'] AS value, n FROM kpi(kpi = {quoted(kpi)}, {PERIOD}) WHERE by = '{label}'"
-        for kpi in kpis
-    )
-    return (
-        f"SELECT value\nFROM\n(\n    {each}\n)\nWHERE value != ''\nGROUP BY value ORDER BY sum(n) DESC, value LIMIT 500"
-    )
+    """Ask for the values of a label, those with the most answers since the beginning first."""
+    return f"""
+SELECT labels['{label}'] AS value
+FROM kpi_latest
+WHERE kpi IN ({listed(kpis)}) AND by = '{label}' AND window = '{TOTAL}' AND value != ''
+GROUP BY value
+ORDER BY sum(n) DESC, value
+LIMIT 500
+"""
