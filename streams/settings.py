@@ -55,6 +55,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     clickhouse_database: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] = "cx"
     clickhouse_user: str = "default"
     clickhouse_password_file: str = ""
+    clickhouse_cluster: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$|^$")] = ""
+    """Cluster for which `cx migrate` makes replicated and sharded tables; empty: one server."""
+    keep_events_days: Annotated[int, Meta(ge=8)] = 400
+    """Days that raw events are kept from their arrival; what is gone cannot be verified or recomputed."""
+    keep_dead_letters_days: Annotated[int, Meta(ge=1)] = 400
+    keep_minutes_days: Annotated[int, Meta(ge=8)] = 1_100
+    """Days that KPI minutes are kept; the rolling windows of seven days are rebuilt from them."""
+    keep_hours_days: Annotated[int, Meta(ge=8)] = 1_100
+    keep_daily_days: Annotated[int, Meta(ge=8)] = 3_650
+    keep_values_days: Annotated[int, Meta(ge=1)] = 90
+    """Days that rolling values are kept as published; every minute adds one per series and window."""
+    keep_alerts_days: Annotated[int, Meta(ge=1)] = 1_100
 
     kpis_path: str = ""
     """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""

@@ -15,6 +15,7 @@ from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
 from streams.settings import kpi_paths, load
+from streams.storage import retention
 from streams.storage.connection import Address, connect
 from streams.storage.queries import NAMED, Format, run_query
 from streams.storage.setup import prepare
@@ -24,21 +25,29 @@ _TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S
 
 
 @click.command()
+@click.option("--cluster", help="Make replicated and sharded tables on this cluster.  [default: CX_CLICKHOUSE_CLUSTER]")
 @as_json_option
 @told_plainly
-def migrate(*, as_json: bool) -> None:
+def migrate(*, cluster: str | None, as_json: bool) -> None:
     r"""Bring the ClickHouse schema up to date, and store the KPI catalogue and the touchpoints.
 
-    Harmless when repeated. The user of CX_CLICKHOUSE_USER must be allowed to create tables.
+    Harmless when repeated. The user of CX_CLICKHOUSE_USER must be allowed to create tables. How long rows are kept is
+    set to CX_KEEP_*_DAYS.
 
     \b
     Examples:
       cx migrate
       CX_CLICKHOUSE=https://ch.example:8443 CX_CLICKHOUSE_USER=admin cx migrate --json
     """
-    settings = load()
+    settings = load(clickhouse_cluster=cluster)
     catalogue = Catalogue.load(kpi_paths(settings))
-    applied = prepare(clickhouse_address(settings), catalogue, lambda text: None if as_json else click.echo(text))
+    applied = prepare(
+        clickhouse_address(settings),
+        catalogue,
+        lambda text: None if as_json else click.echo(text),
+        keep_days=retention.wanted(settings),
+        cluster=settings.clickhouse_cluster,
+    )
     touchpoints = len(load_touchpoints())
     if as_json:
         print_json({"applied": applied, "kpis": len(catalogue), "touchpoints": touchpoints})

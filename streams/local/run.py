@@ -28,6 +28,7 @@ from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
 from streams.settings import Settings, kpi_paths
 from streams.storage.connection import Address
+from streams.storage.retention import wanted
 from streams.storage.setup import prepare
 
 Role: TypeAlias = Literal["admin", "writer", "reader"]
@@ -97,7 +98,7 @@ class EmbeddedRun:
                 started.result()
         self._say(f"broker at {self.broker.bootstrap}, ClickHouse at {self.clickhouse.url}")
         self.catalogue = Catalogue.load(kpi_paths(self.settings))
-        prepare(self.address("admin"), self.catalogue, self._say)
+        prepare(self.address("admin"), self.catalogue, self._say, keep_days=wanted(self.settings))
         self.epoch = self._next_epoch()
         plan = topic_plan(self.settings.partitions, 1, self.settings.app_id, self.settings.topic_prefix)
         problems = ensure_topics(self.broker.bootstrap, plan)

@@ -1,25 +1,39 @@
 """
 Migrations: numbered SQL files, each applied once, never changed afterwards.
 
-A file is recorded after its last statement. One that failed half-way is run again from its start, so every statement
-must be harmless when repeated (IF NOT EXISTS, OR REPLACE). `{db}` in a file stands for the database.
+ClickHouse has no transactions over statements. What stands in for them: all statements of a file are parsed before the
+first one is run; a file is recorded after its last statement; one that failed half-way is run again from its start, so
+every statement must be harmless when repeated (IF NOT EXISTS, OR REPLACE); and only one migrator runs at a time.
+`{db}` in a file stands for the database.
 """
 
 import dataclasses
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Sequence
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from clickhouse_connect.driver.client import Client
+
 import streams
-from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
+from streams.storage.cluster import for_cluster
+from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
+from streams.storage.statements import split_statements
+
+__all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements"]
 
 SQL_DIR: Final = Path(streams.__file__).parent.parent / "sql"
 
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_QUOTES: Final = frozenset("'\"`")
-_HEREDOC: Final = re.compile(r"\$\w*\$")
+_STATEMENT_S: Final = 600.0
+_STALE_S: Final = 3 * _STATEMENT_S
+_ALREADY_THERE: Final = 57
 _LEDGER: Final = """
     CREATE TABLE IF NOT EXISTS migrations
     (
@@ -73,47 +87,117 @@ def load(folder: Path = SQL_DIR) -> list[Migration]:
     return found
 
 
-def migrate(address: Address, migrations: Sequence[Migration] | None = None) -> list[str]:
+def migrate(
+    address: Address, migrations: Sequence[Migration] | None = None, *, cluster: str = "", wait_s: float = 900.0
+) -> list[str]:
     """
     Bring a database up to date, creating it if need be; return the names of the files applied now.
 
+    Args:
+        address: A user that may create tables.
+        migrations: Those of this version, when not given.
+        cluster: Cluster on whose machines to create replicated and sharded tables; empty: one server.
+        wait_s: How long to wait while somebody else migrates the same database.
+
     Raises:
         MigrationError: An applied file has changed or is gone, or a statement failed.
-        PermanentStorageError, UnreachableError: No connection.
+        PermanentStorageError, UnreachableError: No connection, or another migrator does not end.
     """
     migrations = load() if migrations is None else migrations
-    server = connect(address, database="")
+    on_cluster = f" ON CLUSTER {cluster}" if cluster else ""
+    with closing(connect(address, database="")) as server:
+        try:
+            server.command(f"CREATE DATABASE IF NOT EXISTS `{address.database}`{on_cluster}")
+        except FAILURES as error:
+            raise explain(error, f"creating the database {address.database}") from error
+    done = []
+    with closing(connect(address, timeout_s=_STATEMENT_S)) as client:
+        try:
+            with _alone(client, address.database, wait_s) as still_here:
+                for statement in _written(_LEDGER.strip(), address.database, cluster):
+                    client.command(statement)
+                applied = {
+                    number: (name, checksum)
+                    for number, name, checksum in client.query(
+                        "SELECT number, name, checksum FROM migrations"
+                    ).result_rows
+                }
+                for migration in _waiting(migrations, applied):
+                    _apply(client, migration, address.database, cluster, still_here)
+                    done.append(migration.name)
+        except FAILURES as error:
+            raise explain(error, f"migrating {address.database}") from error
+    return done
+
+
+def _apply(client: Client, migration: Migration, database: str, cluster: str, still_here: Callable[[], object]) -> None:
+    """Run the statements of a file, and record it."""
+    numbered = [
+        (place, written)
+        for place, statement in enumerate(split_statements(migration.text), start=1)
+        for written in _written(statement, database, cluster)
+    ]
+    for place, written in numbered:
+        # A misspelt statement is found before anything has changed.
+        _run(migration, place, partial(client.query, "SELECT formatQuery({sql:String})", {"sql": written}))
+    for place, written in numbered:
+        still_here()
+        _run(migration, place, partial(client.command, written))
+    client.insert(
+        "migrations",
+        [[migration.number, migration.name, migration.checksum]],
+        column_names=["number", "name", "checksum"],
+        settings={"async_insert": 0, "insert_deduplication_token": f"migration-{migration.number}"},
+    )
+
+
+def _run(migration: Migration, place: int, send: Callable[[], object]) -> None:
     try:
-        server.command(f"CREATE DATABASE IF NOT EXISTS `{address.database}`")
+        send()
     except FAILURES as error:
-        raise explain(error, f"creating the database {address.database}") from error
-    finally:
-        server.close()
-    client = connect(address, timeout_s=600.0)
+        raise MigrationError(str(explain(error, f"{migration.name}, statement {place}"))) from error
+
+
+def _written(statement: str, database: str, cluster: str) -> list[str]:
+    """Fill in the database, and rewrite for a cluster."""
+    statement = statement.replace("{db}", f"`{database}`")
+    return for_cluster(statement, cluster, database) if cluster else [statement]
+
+
+@contextmanager
+def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[], object]]:
+    """
+    Keep other migrators of the database out meanwhile; gives what to call before each statement.
+
+    Of several that create a table at the same time, one succeeds. The table of one that died is removed by the next,
+    once it was not touched for longer than any statement may take.
+
+    Raises UnreachableError when another one is at work for longer than `wait_s`.
+    """
+    who = f"held by {socket.gethostname()}, process {os.getpid()}"
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            client.command(f"CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT '{who}'")
+            break
+        except FAILURES as error:
+            if getattr(error, "code", None) != _ALREADY_THERE:
+                raise
+        held = client.query(
+            "SELECT comment, dateDiff('second', metadata_modification_time, now()) FROM system.tables"
+            " WHERE database = {database:String} AND name = 'migrating'",
+            {"database": database},
+        ).result_rows
+        for comment, age_s in held:
+            if age_s > _STALE_S:
+                client.command("DROP TABLE IF EXISTS migrating SYNC")
+            elif time.monotonic() > until:
+                raise UnreachableError(f"the schema of {database} has been changing for {age_s} s, {comment}")
+        time.sleep(0.2)
     try:
-        client.command(_LEDGER)
-        applied = {
-            number: (name, checksum)
-            for number, name, checksum in client.query("SELECT number, name, checksum FROM migrations").result_rows
-        }
-        waiting = _waiting(migrations, applied)
-        for migration in waiting:
-            for place, statement in enumerate(split_statements(migration.text), start=1):
-                try:
-                    client.command(statement.replace("{db}", f"`{address.database}`"))
-                except FAILURES as error:
-                    raise MigrationError(str(explain(error, f"{migration.name}, statement {place}"))) from error
-            client.insert(
-                "migrations",
-                [[migration.number, migration.name, migration.checksum]],
-                column_names=["number", "name", "checksum"],
-                settings={"async_insert": 0, "insert_deduplication_token": f"migration-{migration.number}"},
-            )
-    except FAILURES as error:
-        raise explain(error, f"migrating {address.database}") from error
+        yield partial(client.command, f"ALTER TABLE migrating MODIFY COMMENT '{who}'")
     finally:
-        client.close()
-    return [migration.name for migration in waiting]
+        client.command("DROP TABLE IF EXISTS migrating SYNC")
 
 
 def pending(address: Address, migrations: Sequence[Migration] | None = None) -> list[str]:
@@ -151,50 +235,3 @@ def _waiting(migrations: Sequence[Migration], applied: dict[int, tuple[str, str]
         if known[number].checksum != checksum:
             raise MigrationError(f"{known[number].name} was changed after it was applied as {name}: add a new file")
     return [migration for migration in migrations if migration.number not in applied]
-
-
-def split_statements(text: str) -> list[str]:
-    """
-    Split SQL at the semicolons that end statements: not those in quotes, heredocs or comments.
-
-    Comments outside of quotes are removed; statements of nothing else are left out.
-    """
-    return [statement for part in _parts(text) if (statement := part.strip())]
-
-
-def _parts(text: str) -> Iterable[str]:
-    part: list[str] = []
-    place = 0
-    while place < len(text):
-        here, pair = text[place], text[place : place + 2]
-        if pair == "--":
-            place = _after(text, "\n", place) - 1 if "\n" in text[place:] else len(text)
-        elif pair == "/*":
-            place = _after(text, "*/", place + 2)
-            part.append(" ")
-        elif here == ";":
-            yield "".join(part)
-            part, place = [], place + 1
-        else:
-            end = place + 1
-            if here in _QUOTES:
-                end = _end_of_quoted(text, place)
-            elif here == "$" and (tag := _HEREDOC.match(text, place)):
-                end = _after(text, tag[0], tag.end())
-            part.append(text[place:end])
-            place = end
-    yield "".join(part)
-
-
-def _after(text: str, mark: str, start: int) -> int:
-    """Give the place behind the next mark, or the end."""
-    found = text.find(mark, start)
-    return len(text) if found < 0 else found + len(mark)
-
-
-def _end_of_quoted(text: str, start: int) -> int:
-    """Give the place behind the closing quote; a doubled quote opens a new quoted part, which is as good."""
-    place = start + 1
-    while place < len(text) and text[place] != text[start]:
-        place += 2 if text[place] == "\\" else 1
-    return place + 1

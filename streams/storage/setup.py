@@ -1,18 +1,34 @@
 """Bring a store to where a worker can write: schema, catalogue, touchpoint dictionary."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.kpis.catalogue import Catalogue
-from streams.storage.connection import Address
+from streams.storage import retention
+from streams.storage.connection import Address, connect
 from streams.storage.migrations import migrate
 from streams.storage.writer import Writer
 
 
-def prepare(admin: Address, catalogue: Catalogue, say: Callable[[str], None]) -> list[str]:
+def prepare(
+    admin: Address,
+    catalogue: Catalogue,
+    say: Callable[[str], None],
+    *,
+    keep_days: Mapping[str, int] | None = None,
+    cluster: str = "",
+) -> list[str]:
     """
     Apply what is missing of the schema, and store the catalogue and the touchpoints of this version.
+
+    Args:
+        admin: A user that may create tables.
+        catalogue: What the KPIs mean.
+        say: Told what was done.
+        keep_days: How long rows are kept, by table, see `retention.wanted`; nothing changes when not given.
+        cluster: As in `migrate`.
 
     Returns:
         The names of the migrations applied; empty when the schema was up to date.
@@ -20,9 +36,13 @@ def prepare(admin: Address, catalogue: Catalogue, say: Callable[[str], None]) ->
     Raises:
         StorageError: the server refuses, or a migration cannot be applied.
     """
-    applied = migrate(admin)
+    applied = migrate(admin, cluster=cluster)
     for name in applied:
         say(f"applied {name}")
+    if keep_days:
+        with closing(connect(admin)) as client:
+            for change in retention.keep(client, keep_days, cluster):
+                say(f"retention of {change}")
     writer = Writer(admin)
     try:
         writer.store_catalogue(catalogue)
