@@ -52,7 +52,7 @@ def test_migrate_says_what_was_applied(cx, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_migrate_says_that_nothing_was_to_do(cx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "prepare", lambda *_: [])
+    monkeypatch.setattr(store, "prepare", lambda *_, **__: [])
     assert cx("migrate").output.splitlines()[0] == "nothing to apply: the schema is up to date"
     told = json.loads(cx("migrate", "--json").output)
     assert told["applied"] == []
