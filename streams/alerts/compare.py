@@ -4,12 +4,13 @@ Two samples that do not overlap: is the later one different, as a standard norma
 | KPI | test | source |
 |---|---|---|
 | ratio | two proportions, pooled variance; where hits outnumber trials, as count | NIST §7.3.3 |
-| mean | Welch; t becomes z by Wallace's approximation | Wallace 1959, Ann. Math. Stat. 30 |
+| mean | Welch; t becomes z by Hill's expansion | Hill 1970, Communications of the ACM 13, algorithm 395 |
 | nps | difference of two scores with their own variances | scores of 1, 0, -1 |
 | count | two Poisson rates given their sum: binomial | Przyborowski & Wilenski 1940 |
 | quantile | both shares at or below the joint quantile, as two proportions | Mood's test, for any quantile |
 
-A sum keeps no squares, hence has no spread and cannot be tested.
+A share (of sums) is tested as a mean whose answers have the spread of its interval. A sum keeps no squares and distinct
+values no order, so they have no spread and cannot be tested.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def compare(
             assert type(earlier) is list
             assert type(later) is list
             return _ratios(earlier, later, min_expected)
-        case "mean":
+        case "mean" | "share":
             return _means(facts, earlier, later, 2 * min_expected)
         case "nps":
             assert type(earlier) is list
@@ -71,12 +72,16 @@ def compare(
             assert type(later) is dict
             return _quantiles(facts.q, earlier, later, min_expected)
         case _:
-            return Comparison(None, "a sum keeps no spread to test with")
+            return Comparison(None, "it keeps no spread to test with")
 
 
-def wallace(t: float, degrees: float) -> float:
-    """Return the z that is as improbable as Student's t; within 0.6 % from five degrees of freedom up to z = 6."""
-    z = (8 * degrees + 1) / (8 * degrees + 3) * sqrt(degrees * log1p(t * t / degrees))
+def student_as_normal(t: float, degrees: float) -> float:
+    """Return the z that is as improbable as Student's t; within 0.1 % from five degrees of freedom up to z = 6."""
+    a = degrees - 0.5
+    z = sqrt(a * log1p(t * t / degrees))
+    s = z * z
+    correction = (((-0.4 * s - 3.3) * s - 24) * s - 85.5) / (0.8 * s * s + 100 + 48 * a * a) + s + 3
+    z += correction * z / (48 * a * a)
     return z if t > 0 else -z
 
 
@@ -109,11 +114,22 @@ def _means(facts: Facts, earlier: Acc, later: Acc, min_n: float) -> Comparison:
     least = min(one.n if one else 0, two.n if two else 0)
     if one is None or two is None or least < max(2.0, min_n):
         return Comparison(None, f"only {least} answers, {max(2.0, min_n):g} needed")
-    # Values are rounded to steps: their variance is never less than that of the rounding.
-    rounding = 1 / (12 * facts.scale * facts.scale)
-    a, b = max(one.variance, rounding) / one.n, max(two.variance, rounding) / two.n
-    degrees = (a + b) ** 2 / (a * a / (one.n - 1) + b * b / (two.n - 1))
-    return Comparison(wallace((two.mean - one.mean) / sqrt(a + b), degrees))
+    a, b = one.variance / one.n, two.variance / two.n
+    if a + b > 0:
+        degrees = (a + b) ** 2 / (a * a / (one.n - 1) + b * b / (two.n - 1))
+        return Comparison(student_as_normal((two.mean - one.mean) / sqrt(a + b), degrees))
+    return Comparison(_between(one.n, one.mean, two.n, two.mean))
+
+
+def _between(n: int, mean: float, later_n: int, later: float) -> float:
+    """
+    Return z where all answers of a side are alike: what spread there is, is between the sides.
+
+    The pooled variance is then that of two values only, and z the root of the number of answers on either side.
+    """
+    if later == mean:
+        return 0.0
+    return sqrt(n + later_n) * (1 if later > mean else -1)
 
 
 def _scores(earlier: list[int], later: list[int], min_n: float) -> Comparison:
@@ -121,12 +137,9 @@ def _scores(earlier: list[int], later: list[int], min_n: float) -> Comparison:
     if least < max(1.0, min_n):
         return Comparison(None, f"only {least} answers, {max(1.0, min_n):g} needed")
     z = ztest_nps(earlier, later)
-    if z is None:  # all gave the same answer on either side: what spread there is, is between the sides
-        n, happy, unhappy = (a + b for a, b in zip(earlier, later, strict=True))
-        mean = (happy - unhappy) / n
-        variance = ((happy + unhappy) / n - mean * mean) * (1 / earlier[0] + 1 / later[0])
-        change = (later[1] - later[2]) / later[0] - (earlier[1] - earlier[2]) / earlier[0]
-        z = change / sqrt(variance) if variance > 0 else 0.0
+    if z is None:
+        means = ((side[1] - side[2]) / side[0] for side in (earlier, later))
+        z = _between(earlier[0], next(means), later[0], next(means))
     return Comparison(z)
 
 

@@ -58,7 +58,7 @@ def decompose(
     minutes: tuple[int, int] = (1, 1),
 ) -> Change | None:
     """
-    Split the change of a whole by the values of one label; None when one side is empty.
+    Split the change of a whole by the values of one label; None when one side is empty, or nothing adds up (distinct).
 
     Args:
         facts: What kind of numbers they are.
@@ -80,8 +80,10 @@ def decompose(
             return None
         before, after, scale = found
     else:
-        before = {value: _weighted(facts, acc) for value, acc in earlier.items() if count_of(acc)}
-        after = {value: _weighted(facts, acc) for value, acc in later.items() if count_of(acc)}
+        if facts.aggregator == "distinct":
+            return None
+        before = {value: part for value, acc in earlier.items() if (part := _weighted(facts, acc))[0]}
+        after = {value: part for value, acc in later.items() if (part := _weighted(facts, acc))[0]}
     n, later_n = sum(part[0] for part in before.values()), sum(part[0] for part in after.values())
     if not n or not later_n:
         return None
@@ -185,9 +187,13 @@ def _as_shares(
 
 
 def _weighted(facts: Facts, acc: Acc) -> tuple[int, float]:
-    """Return n and the value, which is a mean over n."""
+    """Return the value, and its weight in the whole: answers, or what the whole is a sum of. No weight, no value."""
     assert type(acc) is list
+    if not acc[0] or (facts.aggregator == "share" and acc[1] <= 0):
+        return 0, 0.0
     match facts.aggregator:
+        case "share":
+            return acc[1], facts.factor * acc[2] / acc[1]
         case "nps":
             return acc[0], facts.factor * (acc[1] - acc[2]) / acc[0]
         case "mean":

@@ -113,7 +113,7 @@ def without(longer: Acc | None, shorter: Acc | None) -> Acc | None:
 
 def moments(facts: Facts, acc: Acc | None) -> Moments | None:
     """
-    Return the moments of single answers; None when there are none, or the aggregator has none (count, sum, quantile).
+    Return the moments of single answers; None when there are none, or the aggregator keeps none (e.g. a count).
 
     Hits and trials of a ratio can be different events. Where hits outnumber trials they are taken as Poisson.
     """
@@ -134,6 +134,14 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
             # In whole numbers: the difference of two large sums would lose all digits in doubles.
             variance = (n * acc[2] - acc[1] * acc[1]) / (n * (n - 1)) / (scale * scale) if n > 1 else 0.0
             return Moments(n, acc[1] / (n * scale), variance)
+        case "share":
+            _, whole, part, wholes, products, parts = acc
+            if whole <= 0:
+                return None
+            # Variance of the value times n: the delta method for a ratio of sums, as its interval has it.
+            spread = parts * whole * whole - 2 * part * whole * products + part * part * wholes
+            variance = factor * factor * spread / whole**4 * n * n / (n - 1) if n > 1 else 0.0
+            return Moments(n, factor * part / whole, variance)
         case _:
             return None
 

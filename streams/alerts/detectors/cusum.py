@@ -19,9 +19,11 @@ come back inside a minute are not seen, which only lowers the rate of false alar
 That rate is per answer, e^-h times a constant, and people live in days. So `h` is meant for up to one answer a minute,
 and with λ answers a minute in the run the threshold is h + ln λ: as many false alarms a day at 5,000 as at one.
 
-The normal value is learnt and frozen (`learning`) as long as the sum is above zero. It is taken one standard error to
-the bad side, or little history would mean many alarms. What fired is over when the same evidence for normal, added up
-from its best moment, has reached half the threshold.
+The normal value is learnt, and frozen as long as the sum is above zero (`learning`). Not knowing it exactly would mean
+more false alarms: an error of ε multiplies their rate by about e^(2hε/δ), on average by e^(2(h·e/δ)²) with the standard
+error e. Taken to the bad side by h·e²/δ, the rate is what it was meant to be.
+
+What fired is over when the same evidence for normal, added up from its best moment, has reached half the threshold.
 """
 
 from __future__ import annotations
@@ -158,7 +160,7 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     good = params.p0
     if good is None:
         assert normal is not None
-        good = normal.mean + sign * normal.error
+        good = normal.mean + sign * caution(params, sign, normal)
     bad = params.p1 if params.p1 is not None else good + sign * (params.delta or 0.0)
     change = sign * (bad - good)
     if change <= 0:
@@ -171,6 +173,12 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     if spread <= 0:
         return "all answers were the same until now"
     return Level(good, bad, 0.0, 0.0, sign * change / (spread * spread))
+
+
+def caution(params: Cusum, sign: float, normal: Normal) -> float:
+    """Return how far to the bad side a learnt normal value is taken, in the KPI's unit."""
+    change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
+    return params.h * normal.error**2 / change if change > 0 else 0.0
 
 
 def _shares(good: float, bad: float, factor: float) -> Level:

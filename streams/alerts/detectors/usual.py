@@ -158,8 +158,8 @@ def absence(
     if mean < params.min_expected:
         reason = f"{n} came, {mean:.1f} were to be expected {told}: too few for silence to mean anything"
         # Trouble that began is over, not unknown, when nothing is to be expected any more.
-        calm = (None, None) if state is None else (False, True)
-        verdict = Verdict(*calm, float(n), n, baseline=mean, reason=reason, threshold=params.p_value)
+        breach, recovered = (None, None) if state is None else (False, True)
+        verdict = Verdict(breach, recovered, float(n), n, baseline=mean, reason=reason, threshold=params.p_value)
         return verdict, None
     few = n <= params.at_most * mean
     chance = negative_binomial_cdf(n, mean, dispersion) if few else 1.0

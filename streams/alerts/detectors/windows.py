@@ -115,7 +115,7 @@ def burn_rate(params: BurnRate, facts: Facts, reading: Reading) -> Verdict:
         why = "the target allows no misses" if budget <= 0 else "nothing came"
         return Verdict(None, None, value, n, lo, hi, reason=why, threshold=params.factor)
     misses, recent = _misses(facts, long), _misses(facts, short)
-    burns = misses / n / budget, recent / short[0] / budget
+    burns = misses / (n * budget), recent / (short[0] * budget)
     sure = wilson(misses, n, Z95)[0] > budget
     burn = min(burns)
     reason = (
@@ -123,7 +123,7 @@ def burn_rate(params: BurnRate, facts: Facts, reading: Reading) -> Verdict:
         f" and {burns[1]:.2f} times over {params.short} ({recent} of {short[0]}), limit {params.factor:g}"
     )
     return Verdict(
-        breach=burn >= params.factor and sure,
+        breach=burn >= params.factor * (1 - 1e-12) and sure,
         recovered=burns[1] <= 1,
         value=value,
         n=n,
@@ -138,8 +138,8 @@ def burn_rate(params: BurnRate, facts: Facts, reading: Reading) -> Verdict:
 
 def budget_of(facts: Facts, target: float) -> float:
     """Return the share of misses that a target allows."""
-    share = target / facts.factor
-    return 1 - share if facts.direction == "up" else share
+    # In the KPI's unit first: 100 - 80 is exact, 1 - 0.8 is not.
+    return (facts.factor - target if facts.direction == "up" else target) / facts.factor
 
 
 def largest_burn(facts: Facts, target: float) -> float:

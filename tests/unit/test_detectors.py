@@ -1,0 +1,527 @@
+"""Detectors against published figures, against SciPy, and in the situations for which each is there."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from scipy import stats
+
+from streams.alerts.compare import compare, student_as_normal
+from streams.alerts.detectors import detect, largest_burn, restore, windows_needed
+from streams.alerts.detectors.ewma import limits, smooth
+from streams.alerts.detectors.usual import silence_of
+from streams.alerts.facts import Expected, Facts
+from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
+from streams.alerts.types import SourceHealth, Verdict
+from streams.kpis.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
+from streams.kpis.sketch import add_value
+from tests.harness.reading import Played, standing, verdicts
+
+SHARE = Facts("ratio", "up", "percent")
+LOSS = Facts("ratio", "down", "percent")
+SCORE = Facts("mean", "up", "score", 1000)
+WAIT = Facts("mean", "down", "seconds", 1000)
+NPS = Facts("nps", "up", "points")
+COUNT = Facts("count", "none", "count")
+P95 = Facts("quantile", "down", "seconds", 1000, 0.95)
+
+
+def judge(params: Params, facts: Facts, window: str, reading: Played, memory=None) -> Verdict:
+    return detect(params, facts, window, reading, memory)[0]
+
+
+def mean_of(values) -> list[int]:
+    steps = [round(1000 * value) for value in values]
+    return [len(steps), sum(steps), sum(step * step for step in steps)]
+
+
+def bins_of(values) -> dict[int, int]:
+    bins: dict[int, int] = {}
+    for value in values:
+        add_value(bins, round(1000 * value))
+    return bins
+
+
+# -- distributions -----------------------------------------------------------------------------------------------
+
+
+def test_tails_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        mean = 10 ** rng.uniform(-2, 5)
+        events = int(mean * rng.uniform(0, 1.3))
+        dispersion = 10 ** rng.uniform(-4, 1)
+        assert poisson_cdf(events, mean) == pytest.approx(stats.poisson.cdf(events, mean), rel=1e-8, abs=1e-200)
+        wanted = stats.nbinom.cdf(events, 1 / dispersion, 1 / (1 + dispersion * mean))
+        assert negative_binomial_cdf(events, mean, dispersion) == pytest.approx(wanted, rel=1e-8, abs=1e-200)
+        value, degrees = 10 ** rng.uniform(-2, 2.5), int(rng.integers(1, 60))
+        assert chi_square_tail(value, degrees) == pytest.approx(stats.chi2.sf(value, degrees), rel=1e-8, abs=1e-200)
+
+
+def test_tails_at_their_edges() -> None:
+    assert (poisson_cdf(-1, 3.0), poisson_cdf(0, 0.0), negative_binomial_cdf(-1, 3.0, 1.0)) == (0.0, 1.0, 0.0)
+    assert negative_binomial_cdf(2, 5.0, 0.0) == poisson_cdf(2, 5.0)
+    assert chi_square_tail(0.0, 3) == 1.0
+
+
+@pytest.mark.parametrize("degrees", [5, 10, 30, 200, 10_000])
+@pytest.mark.parametrize("z", [0.5, 2.0, 3.7, 6.0])
+def test_students_t_as_a_normal_z(degrees: int, z: float) -> None:
+    t = stats.t.isf(stats.norm.sf(z), degrees)
+    assert student_as_normal(t, degrees) == pytest.approx(z, rel=0.001)
+    assert student_as_normal(-t, degrees) == -student_as_normal(t, degrees)
+
+
+# -- two samples -------------------------------------------------------------------------------------------------
+
+
+def test_golden_z_of_two_windows_that_do_not_overlap() -> None:
+    """850 of 1000 before, 156 of 200 in the window: the longer window holds both."""
+    seen = judge(ZTest(baseline="24h", z=2.326), SHARE, "1h", standing(w1h=[200, 156], w24h=[1200, 1006]))
+    assert seen.statistic == pytest.approx(-2.455, abs=5e-4)
+    assert (seen.breach, seen.value, seen.baseline, seen.n, seen.baseline_n) == (True, 78.0, 85.0, 200, 1000)
+    seen = judge(ZTest(baseline="24h", z=2.5), SHARE, "1h", standing(w1h=[200, 156], w24h=[1200, 1006]))
+    assert (seen.breach, seen.recovered) == (False, False)
+
+
+def test_golden_z_of_nps() -> None:
+    seen = judge(ZTest(baseline="24h"), NPS, "1h", standing(w1h=[200, 90, 50], w24h=[1200, 590, 250]))
+    assert seen.statistic == pytest.approx(-1.599, abs=5e-4)
+    assert (seen.value, seen.baseline) == (20.0, 30.0)
+
+
+def test_welch_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        one, two = np.round(rng.normal(4, 1, rng.integers(20, 200)), 3), np.round(rng.normal(4.3, 2, 60), 3)
+        z = compare(SCORE, mean_of(one), mean_of(two)).z
+        found = stats.ttest_ind(two, one, equal_var=False)
+        assert z == pytest.approx(math.copysign(normal_quantile(found.pvalue / 2), found.statistic), rel=5e-3, abs=1e-3)
+
+
+def test_counts_are_compared_by_their_rates() -> None:
+    """30 in 60 minutes against 1000 in 1380: the exact binomial test says the same."""
+    z = compare(COUNT, [1000], [30], minutes=(1380, 60)).z
+    exact = stats.binomtest(30, 1030, 60 / 1440, alternative="less").pvalue
+    assert stats.norm.cdf(z) == pytest.approx(exact, rel=0.3)
+    assert compare(COUNT, [100], [100], minutes=(60, 60)).z == 0
+    assert compare(COUNT, [3], [2], minutes=(60, 60)).z is None
+
+
+def test_quantiles_are_compared_where_they_are() -> None:
+    """A stretched distribution has a higher p95, and z says higher; an equal one does not."""
+    rng = np.random.default_rng(4)
+    usual, same, slow = rng.lognormal(4, 1, 4000), rng.lognormal(4, 1, 600), rng.lognormal(4.5, 1, 600)
+    assert abs(compare(P95, bins_of(usual), bins_of(same)).z) < 3
+    assert compare(P95, bins_of(usual), bins_of(slow)).z > 4
+    assert compare(P95, bins_of(slow), bins_of(usual)).z < -4
+    assert compare(P95, bins_of(usual), bins_of(same[:40])).z is None
+
+
+def test_z_of_quantiles_is_calibrated() -> None:
+    rng = np.random.default_rng(8)
+    found = [compare(P95, bins_of(a), bins_of(b)).z for a, b in rng.lognormal(4, 1, (300, 2, 300))]
+    assert np.std(found) == pytest.approx(1, abs=0.15)
+    assert np.mean(found) == pytest.approx(0, abs=0.25)
+
+
+def test_more_hits_than_trials_are_rates() -> None:
+    """Orders per session: 1.5 against 1.2."""
+    z = compare(SHARE, [1000, 1200], [200, 300]).z
+    exact = stats.binomtest(300, 1500, 1 / 6, alternative="greater").pvalue
+    assert z == pytest.approx(stats.norm.isf(exact), abs=0.15)
+
+
+def test_a_share_of_sums_is_compared_by_the_spread_of_its_interval() -> None:
+    """Busy of staffed seconds: samples of one source differ by about one standard error."""
+    rng = np.random.default_rng(6)
+    busy = Facts("share", "up", "percent", 1)
+
+    def sample(n: int, p: float) -> list[int]:
+        whole = rng.integers(100, 1000, n)
+        part = np.minimum(whole, np.round(whole * rng.beta(8 * p, 8 * (1 - p), n))).astype(int)
+        return [
+            n,
+            *(int(x) for x in (whole.sum(), part.sum(), (whole**2).sum(), (whole * part).sum(), (part**2).sum())),
+        ]
+
+    found = [compare(busy, sample(200, 0.7), sample(100, 0.7)).z for _ in range(200)]
+    assert np.std(found) == pytest.approx(1, abs=0.15)
+    assert compare(busy, sample(200, 0.7), sample(100, 0.5)).z < -5
+
+
+@pytest.mark.parametrize(
+    ("facts", "earlier", "later", "why"),
+    [
+        (SHARE, None, [5, 5], "nothing to compare"),
+        (SHARE, [5, 5], None, "nothing came"),
+        (SHARE, [1000, 1000], [200, 200], "successes or failures"),
+        (SHARE, [0, 3], [200, 200], "no trials"),
+        (SCORE, [100, 100_000, 100_000_000], [3, 3000, 3_000_000], "only 3 answers"),
+        (NPS, [100, 50, 20], [4, 0, 4], "only 4 answers"),
+        (P95, {}, {5: 1000}, "no values"),
+        (Facts("sum", "up", "currency"), [5, 5], [5, 5], "no spread"),
+        (Facts("distinct", "up", "count"), {5: 1}, {6: 1}, "no spread"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(facts: Facts, earlier, later, why: str) -> None:
+    found = compare(facts, earlier, later)
+    assert found.z is None
+    assert why in found.why
+
+
+def test_answers_that_are_all_alike_still_differ_between_sides() -> None:
+    """No spread inside, all of it between: that is not "cannot be compared"."""
+    assert compare(SCORE, mean_of([5] * 50), mean_of([1] * 50)).z < -6
+    assert compare(NPS, [50, 50, 0], [50, 0, 50]).z < -6
+    assert compare(NPS, [50, 50, 0], [50, 50, 0]).z == 0
+
+
+def test_trouble_that_lasts_does_not_become_its_own_baseline() -> None:
+    """What was before the fall stays the reference until the fall is over, or a whole baseline window has passed."""
+    minutes = [[10, 9]] * 1440 + [[10, 6]] * 3000
+    seen = verdicts(ZTest(baseline="24h"), SHARE, "1h", Played(["1h", "24h"]), minutes)
+    first = next(minute for minute, verdict in enumerate(seen) if verdict.breach)
+    assert 1440 < first < 1440 + 60
+    assert all(verdict.breach for verdict in seen[first : first + 1440])
+    assert seen[first + 1440 + 1].breach is False
+    assert seen[first + 600].baseline == pytest.approx(90, abs=0.1)
+
+
+def test_a_window_that_recovers_is_compared_with_what_is_before_it_again() -> None:
+    minutes = [[10, 9]] * 1440 + [[10, 6]] * 200 + [[10, 9]] * 200
+    seen = verdicts(ZTest(baseline="24h"), SHARE, "1h", Played(["1h", "24h"]), minutes)
+    assert (seen[1500].breach, seen[-1].breach, seen[-1].recovered) == (True, False, True)
+    assert seen[-1].baseline < 89
+
+
+def test_a_change_can_be_sure_and_still_too_small() -> None:
+    reading = standing(w1h=[100_000, 84_000], w24h=[1_100_000, 934_000])
+    assert judge(ZTest(baseline="24h", min_change=2.0), SHARE, "1h", reading).breach is False
+    assert judge(ZTest(baseline="24h", min_change=0.5), SHARE, "1h", reading).breach is True
+
+
+@pytest.mark.parametrize(("direction", "breach"), [("up", False), ("down", True), ("none", True)])
+def test_the_direction_says_which_side_is_trouble(direction, breach: bool) -> None:
+    reading = standing(w1h=[200, 190], w24h=[1200, 990])
+    assert judge(ZTest(baseline="24h"), Facts("ratio", direction, "percent"), "1h", reading).breach is breach
+
+
+# -- floor -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "acc", "target", "breach", "recovered"),
+    [
+        (SHARE, [100, 60], 80.0, True, False),
+        (SHARE, [100, 75], 80.0, False, False),
+        (SHARE, [100, 81], 80.0, False, True),
+        (SHARE, [5, 3], 80.0, False, False),
+        (LOSS, [100, 20], 5.0, True, False),
+        (LOSS, [100, 4], 5.0, False, True),
+        (NPS, [400, 100, 150], 10.0, True, False),
+        (NPS, [40, 10, 15], 10.0, False, False),
+        (SCORE, mean_of([3, 4] * 50), 4.0, True, False),
+        (WAIT, mean_of([30, 50] * 50), 30.0, True, False),
+        (P95, bins_of(range(1, 1001)), 600.0, True, False),
+        (P95, bins_of(range(1, 1001)), 940.0, False, False),
+        (P95, bins_of(range(1, 1001)), 990.0, False, True),
+    ],
+)
+def test_a_floor_needs_the_whole_interval(facts: Facts, acc, target: float, breach: bool, recovered: bool) -> None:
+    seen = judge(Floor(target=target), facts, "1h", standing(w1h=acc))
+    assert (seen.breach, seen.recovered, seen.threshold) == (breach, recovered, target)
+    assert str(seen.n) in seen.reason
+
+
+def test_a_floor_without_an_interval_judges_nothing() -> None:
+    assert judge(Floor(target=80.0), SHARE, "1h", standing(w1h=None)).breach is None
+    assert "too few" in judge(Floor(target=4.0), SCORE, "1h", standing(w1h=[1, 1000, 1_000_000])).reason
+    low = Facts("quantile", "up", "seconds", 1000, 0.95)
+    assert judge(Floor(target=4.0), low, "1h", standing(w1h=bins_of([1.0] * 10))).breach is None
+
+
+def test_the_confidence_decides() -> None:
+    reading = standing(w1h=[100, 70])
+    assert judge(Floor(target=80.0, confidence=0.95), SHARE, "1h", reading).breach is True
+    assert judge(Floor(target=80.0, confidence=0.999), SHARE, "1h", reading).breach is False
+
+
+# -- EWMA --------------------------------------------------------------------------------------------------------
+
+
+def test_golden_ewma() -> None:
+    """NIST/SEMATECH e-Handbook §6.3.2.4."""
+    low, high = limits(50, 2.0539, 0.3 / 1.7, 3)
+    assert (low, high) == (pytest.approx(47.4116, abs=5e-5), pytest.approx(52.5884, abs=5e-5))
+    value, spread = 50.0, 0.0
+    wanted = [50.60, 49.52, 50.56, 50.18, 50.16, 49.21, 49.75]
+    for step, (x, smoothed) in enumerate(zip([52, 47, 53, 49.3, 50.1, 47, 51], wanted, strict=True), 1):
+        value, spread = smooth(0.3, x, 1, value, spread)
+        assert value == pytest.approx(smoothed, abs=0.0051)
+        assert spread == pytest.approx(0.3 / 1.7 * (1 - 0.7 ** (2 * step)))
+
+
+def test_the_band_is_right_for_blocks_of_any_size() -> None:
+    """The variance of the smoothed value is what repetition shows, with blocks of 3 and of 300 answers alike."""
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(3, 300, 30)
+    ends = []
+    for _ in range(3000):
+        value, spread = 0.0, 0.0
+        for n in sizes:
+            value, spread = smooth(0.2, rng.normal(0, 1 / math.sqrt(n)), n, value, spread)
+        ends.append(value)
+    assert np.var(ends) == pytest.approx(spread, rel=0.1)
+
+
+def test_a_drift_too_small_for_a_window_leaves_the_band() -> None:
+    """From 85 to 80 %, with 15 answers in each quarter of an hour: seen within two days, quiet before."""
+    rng = np.random.default_rng(11)
+    minutes = [[1, int(hit)] for hit in rng.random(4 * 1440) < 0.85]
+    minutes += [[1, int(hit)] for hit in rng.random(2 * 1440) < 0.78]
+    seen = verdicts(Ewma(baseline="24h", lambda_=0.1, limit=3.5), SHARE, "15m", Played(["15m", "24h"]), minutes)
+    assert not any(verdict.breach for verdict in seen[: 4 * 1440])
+    assert any(verdict.breach for verdict in seen[4 * 1440 :])
+    assert "smoothed" in next(verdict.reason for verdict in seen if verdict.breach)
+
+
+def test_small_blocks_wait_for_company() -> None:
+    """Two answers a block at 85 %: a value smoothed over single misses would leave any band."""
+    rng = np.random.default_rng(12)
+    minutes = [[1, int(rng.random() < 0.85)] if minute % 7 == 0 else None for minute in range(6 * 1440)]
+    seen = verdicts(Ewma(baseline="24h", lambda_=0.3, limit=4.0), SHARE, "15m", Played(["15m", "24h"]), minutes)
+    assert not any(verdict.breach for verdict in seen)
+    assert any(verdict.breach is False for verdict in seen)
+
+
+def test_an_ewma_without_history_judges_nothing() -> None:
+    seen = verdicts(Ewma(baseline="1h"), SHARE, "5m", Played(["5m", "1h"]), [[1, 1]] * 30)
+    assert {verdict.breach for verdict in seen} == {None}
+
+
+# -- burn rate ---------------------------------------------------------------------------------------------------
+
+PROMISE = BurnRate(target=80.0, factor=3.0, long="1h", short="5m")
+
+
+@pytest.mark.parametrize(
+    ("long", "short", "breach", "recovered"),
+    [
+        ([1000, 390], [80, 30], True, False),
+        ([1000, 390], [80, 64], False, True),
+        ([1000, 850], [80, 20], False, False),
+        ([5, 2], [5, 2], True, False),
+        ([5, 2], [0, 0], None, None),
+    ],
+)
+def test_both_windows_must_burn(long, short, breach, recovered) -> None:
+    seen = judge(PROMISE, SHARE, "1h", standing(w1h=long, w5m=short))
+    assert (seen.breach, seen.recovered) == (breach, recovered)
+
+
+def test_the_burn_of_few_answers_is_not_sure() -> None:
+    """Three of five missed is 3 times the budget of 80 %, and may be luck."""
+    slow = BurnRate(target=80.0, factor=1.5, long="1h", short="5m")
+    assert judge(slow, SHARE, "1h", standing(w1h=[10, 6], w5m=[5, 3])).breach is False
+    assert judge(slow, SHARE, "1h", standing(w1h=[200, 120], w5m=[5, 3])).breach is True
+
+
+def test_golden_largest_burn() -> None:
+    assert largest_burn(SHARE, 80.0) == pytest.approx(5)
+    assert largest_burn(SHARE, 95.0) == pytest.approx(20)
+    assert largest_burn(LOSS, 5.0) == pytest.approx(20)
+    assert largest_burn(SHARE, 100.0) == math.inf
+    assert (
+        judge(
+            BurnRate(target=100.0, factor=2.0, long="1h", short="5m"), SHARE, "1h", standing(w1h=[9, 9], w5m=[1, 1])
+        ).breach
+        is None
+    )
+
+
+# -- seasonal ----------------------------------------------------------------------------------------------------
+
+
+def usual(value: float, spread: float = 0.0, n: float = 100, weeks: int = 5, dispersion: float = 0.0) -> Expected:
+    return Expected(value, spread, n, dispersion, weeks, "hour of the week")
+
+
+@pytest.mark.parametrize(
+    ("facts", "acc", "expected", "breach"),
+    [
+        (SHARE, [100, 60], usual(85.0), True),
+        (SHARE, [100, 60], usual(85.0, spread=10.0), False),
+        (SHARE, [10, 7], usual(85.0), False),
+        (LOSS, [100, 40], usual(15.0), True),
+        (LOSS, [100, 2], usual(15.0), False),
+        (COUNT, [300], usual(100), True),
+        (COUNT, [20], usual(100), True),
+        (COUNT, [120], usual(100), False),
+        (COUNT, [300], usual(100, spread=80), False),
+        (COUNT, None, usual(100), True),
+        (SCORE, mean_of([3, 4] * 40), usual(4.0), True),
+        (SCORE, mean_of([3]), usual(4.0), False),
+        (NPS, [100, 20, 50], usual(30.0), True),
+        (P95, bins_of(range(1, 1001)), usual(300.0), True),
+        (P95, bins_of([400.0] * 8), usual(300.0), False),
+    ],
+)
+def test_the_band_has_the_spread_of_weeks_and_the_noise_of_the_sample(facts, acc, expected, breach: bool) -> None:
+    seen = judge(Seasonal(), facts, "1h", standing(usual=expected, w1h=acc, w24h=acc))
+    assert seen.breach is breach, seen.reason
+
+
+def test_a_cold_start_has_no_seasonal_verdict() -> None:
+    for expected in (None, usual(85.0, weeks=2)):
+        seen = judge(Seasonal(), SHARE, "1h", standing(usual=expected, w1h=[100, 10]))
+        assert seen.breach is None
+        assert "3 needed" in seen.reason
+
+
+def test_a_margin_is_added_to_the_band() -> None:
+    reading = standing(usual=usual(85.0), w1h=[2000, 1500], w24h=[2000, 1500])
+    assert judge(Seasonal(), SHARE, "1h", reading).breach is True
+    assert judge(Seasonal(margin=15.0), SHARE, "1h", reading).breach is False
+
+
+def test_what_the_whole_day_had_is_no_anomaly_of_the_hour() -> None:
+    """A new level since this morning is for other methods; an hour that stands out from its day is not excused."""
+    expected = usual(85.0, spread=1.0)
+    assert judge(Seasonal(), SHARE, "1h", standing(usual=expected, w1h=[100, 60], w24h=[2400, 1430])).breach is False
+    assert judge(Seasonal(), SHARE, "1h", standing(usual=expected, w1h=[100, 60], w24h=[2400, 2000])).breach is True
+
+
+# -- absence -----------------------------------------------------------------------------------------------------
+
+SILENCE = Absence(baseline="1h", p_value=1e-6, min_expected=20.0)
+
+
+def test_absence_is_the_lower_tail_of_what_was_to_be_expected() -> None:
+    seen = judge(SILENCE, COUNT, "15m", standing(w15m=[3], w1h=[93]))
+    assert (seen.breach, seen.baseline) == (True, 30.0)
+    assert seen.statistic == pytest.approx(stats.poisson.cdf(3, 30), rel=1e-9)
+    assert judge(SILENCE, COUNT, "15m", standing(w15m=[8], w1h=[98])).breach is False
+    assert judge(SILENCE, COUNT, "15m", standing(w15m=None, w1h=[90])).breach is True
+
+
+def test_where_nothing_is_expected_silence_means_nothing() -> None:
+    for reading in (standing(w15m=None, w1h=None), standing(w15m=None, w1h=[12])):
+        assert judge(SILENCE, COUNT, "15m", reading).breach is None
+
+
+def test_silence_does_not_become_what_is_expected() -> None:
+    """The pace before it began stays the measure, long after the hour of the baseline is silent too."""
+    seen = verdicts(SILENCE, COUNT, "15m", Played(["15m", "1h"]), [[10]] * 120 + [None] * 600 + [[10]] * 30)
+    first = next(minute for minute, verdict in enumerate(seen) if verdict.breach)
+    assert 130 < first < 136
+    assert all(verdict.breach for verdict in seen[first:720])
+    assert (seen[-1].breach, seen[-1].recovered) == (False, True)
+
+
+def test_a_shop_that_closes_is_not_absent() -> None:
+    """Where the usual volume of the hour is known, the lower of both is expected; it ends what began, too."""
+    params = SILENCE
+    closed = usual(0.2, n=0.2)
+    assert judge(params, COUNT, "15m", standing(usual=closed, w15m=None, w1h=[900])).breach is None
+    reading = standing(w15m=None, w1h=[900])
+    verdict, memory = detect(params, COUNT, "15m", reading, None)
+    reading.usual = closed
+    after, memory = detect(params, COUNT, "15m", reading, memory)
+    assert (verdict.breach, after.breach, after.recovered, memory) == (True, False, True, None)
+
+
+def test_volumes_that_vary_make_few_less_surprising() -> None:
+    calm, wild = usual(30, n=30), usual(30, n=30, dispersion=0.5)
+    assert judge(SILENCE, COUNT, "15m", standing(usual=calm, w15m=[3], w1h=[900])).breach is True
+    seen = judge(SILENCE, COUNT, "15m", standing(usual=wild, w15m=[3], w1h=[900]))
+    assert seen.breach is False
+
+
+def test_an_absence_says_whether_it_is_the_collector() -> None:
+    alive = SourceHealth("web", 0, 500, 0)
+    silent = SourceHealth("web", 12, 0, 0)
+    spoilt = SourceHealth("web", 0, 500, 400)
+    assert "alive" in silence_of({"web/0": alive})
+    assert "all its sources silent for up to 12 min" in silence_of({"web/0": silent, "web/1": silent})
+    assert "web/1 silent" in silence_of({"web/0": alive, "web/1": silent})
+    assert "cannot be read" in silence_of({"web/0": spoilt})
+    reading = standing(w15m=None, w1h=[90])
+    reading.health = {"web/0": silent}
+    assert "the collector, not the customers" in judge(SILENCE, COUNT, "15m", reading).reason
+
+
+# -- mix shift ---------------------------------------------------------------------------------------------------
+
+
+def mixed(now: dict[str, list[int]], then: dict[str, list[int]]) -> Played:
+    reading = standing()
+    longer = {value: [a + b for a, b in zip(now.get(value, [0, 0]), acc, strict=True)] for value, acc in then.items()}
+    reading.by_label = {("channel", "1h"): dict(now), ("channel", "24h"): longer}
+    for window, parts in (("1h", now), ("24h", longer)):
+        reading.set_window(window, [sum(column) for column in zip(*parts.values(), strict=True)])
+    return reading
+
+
+MIX = MixShift(label="channel", baseline="24h", min_effect=5.0)
+BEFORE = {"web": [900, 810], "phone": [100, 50]}
+
+
+def test_a_mix_shift_is_not_blamed_on_quality() -> None:
+    """Web stays at 90 %, phone at 50 %; there is only more of the phone."""
+    seen = judge(MIX, SHARE, "1h", mixed({"web": [60, 54], "phone": [40, 20]}, BEFORE))
+    assert (seen.breach, seen.value, seen.baseline) == (True, 74.0, 86.0)
+    assert seen.statistic == pytest.approx(-12)
+    assert "the mix of channel changed, not its parts" in seen.reason
+
+
+def test_a_drop_of_all_is_no_mix_shift() -> None:
+    seen = judge(MIX, SHARE, "1h", mixed({"web": [90, 72], "phone": [10, 4]}, BEFORE))
+    assert (seen.breach, seen.recovered) == (False, True)
+    assert "its parts by channel changed, not the mix" in seen.reason
+
+
+def test_other_shares_by_luck_are_no_mix_shift() -> None:
+    assert judge(MIX, SHARE, "1h", mixed({"web": [6, 6], "phone": [4, 2]}, BEFORE)).breach in (False, None)
+    assert judge(MIX, SHARE, "1h", mixed({"web": [1, 1]}, BEFORE)).breach is None
+    assert judge(MIX, SHARE, "1h", standing(w1h=None, w24h=None)).breach is None
+
+
+# -- all ---------------------------------------------------------------------------------------------------------
+
+
+def test_memories_come_back_the_same_from_bytes() -> None:
+    """From msgpack and JSON, for every method that has one."""
+    for params, facts, accs in (
+        (Cusum(baseline="1h", delta=10.0), SHARE, [[7, 6]] * 70 + [[7, 5]] * 4),
+        (Ewma(baseline="1h"), SHARE, [[7, 6]] * 70),
+        (ZTest(baseline="1h"), SHARE, [[7, 6]] * 70 + [[7, 1]] * 5),
+        (Absence(), COUNT, [[30]] * 70 + [None] * 5),
+    ):
+        reading, memory = Played(["5m", "1h"]), None
+        for acc in accs:
+            reading.play(acc)
+            _, memory = detect(params, facts, "5m", reading, memory)
+        assert memory is not None, params
+        for codec in (msgspec.msgpack, msgspec.json):
+            back = restore(params, codec.decode(codec.encode(memory)))
+            assert (back, type(back)) == (memory, type(memory))
+        assert restore(params, memory) is memory
+    assert restore(Floor(target=1.0), None) is None
+
+
+def test_the_memory_of_another_method_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        restore(Cusum(baseline="1h", delta=1.0), {"surely": "not"})
+    with pytest.raises(TypeError, match="no detector"):
+        detect(Params(), SHARE, "1h", standing(), None)
+
+
+def test_each_method_says_which_windows_it_reads() -> None:
+    assert windows_needed(PROMISE, "1h") == {"1h", "5m"}
+    assert windows_needed(Cusum(p0=80.0, p1=70.0), "1h") == {"1h"}
+    assert windows_needed(Cusum(baseline="24h", p1=70.0), "1h") == {"1h", "24h"}
+    assert windows_needed(SILENCE, "15m") == {"15m", "1h"}
+    assert windows_needed(Seasonal(), "1h") == {"1h", "24h"}
+    assert windows_needed(Floor(target=1.0), "1h") == {"1h"}
