@@ -69,7 +69,8 @@ WHERE $__timeFilter(at) GROUP BY kpi ORDER BY kpi"""
     return Board(
         slug="alerts",
         title="Alerts",
-        description="What fires and why: from what to what, how sure, which part explains it. And which rules fire too often.",
+        description="What fires and why: from what to what, how sure, which part explains it. And which rules fire "
+        "too often.",
         variables=(
             *standard(list(catalogue), "csat", segments=["csat"], units=["csat"]),
             query("alerted", "KPI with alerts", alerted),
@@ -87,8 +88,10 @@ WHERE $__timeFilter(at) GROUP BY kpi ORDER BY kpi"""
 
 
 def _newest() -> str:
-    """Ask for the state that each rule is in on each series: the newest transition of all, whatever time is selected."""
-    return f"""SELECT rule, kpi, labels, argMax((toString(new), severity, inhibited_by, why, value, n, lo, hi, baseline, at, owner, unit), {_ORDER}) AS newest
+    """Ask for the state that each rule is in on each series at the end of the selected time."""
+    return f"""SELECT rule, kpi, labels,
+        argMax((toString(new), severity, inhibited_by, why, value, n, lo, hi, baseline, at, owner, unit), {_ORDER})
+            AS newest
     FROM alerts
     WHERE at <= $__toTime AND {_CHOSEN}
     GROUP BY rule, kpi, labels"""
@@ -110,7 +113,8 @@ FROM (SELECT arrayJoin([{each}, {held}]) AS part FROM ({_newest()}))
         type="stat",
         width=6,
         height=9,
-        description="How many alerts fire, by what they are worth. Held back: they fire but are not delivered, because a parent "
+        description="How many alerts fire, by what they are worth. Held back: they fire but are not delivered, "
+        "because a parent "
         "explains them, the pipeline is unhealthy, or the time is muted.",
         targets=(target(asked, "table"),),
         defaults=plain("short"),
@@ -150,9 +154,12 @@ def _evidence(column: str = "KPI") -> tuple[Json, ...]:
 
 def _firing() -> Panel:
     asked = f"""
-SELECT newest.1 AS state, newest.10 AS since, toString(newest.2) AS severity, toString(rule) AS rule, toString(kpi) AS KPI,
-    arrayStringConcat(mapValues(labels), ' · ') AS series, newest.5 AS value, newest.7 AS low, newest.8 AS high, newest.6 AS n,
-    newest.9 AS baseline, toString(newest.12) AS unit, newest.4 AS why, newest.3 AS `held back by`, toString(newest.11) AS owner
+SELECT newest.1 AS state, newest.10 AS since, toString(newest.2) AS severity, toString(rule) AS rule,
+    toString(kpi) AS KPI,
+    arrayStringConcat(mapValues(labels), ' · ') AS series, newest.5 AS value, newest.7 AS low, newest.8 AS high,
+    newest.6 AS n,
+    newest.9 AS baseline, toString(newest.12) AS unit, newest.4 AS why, newest.3 AS `held back by`,
+    toString(newest.11) AS owner
 FROM ({_newest()})
 WHERE newest.1 IN ('firing', 'pending')
 ORDER BY state, severity, since DESC
@@ -164,7 +171,8 @@ LIMIT 200
         type="table",
         width=18,
         height=9,
-        description="State at the end of the selected time: value with n and 95 % interval, what it was compared with, and why. "
+        description="State at the end of the selected time: value with n and 95 % interval, what it was compared "
+        "with, and why. "
         "Nothing here means that nothing fires, if the pipeline is healthy.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),
@@ -233,10 +241,13 @@ ORDER BY time, series
 
 def _log() -> Panel:
     asked = f"""
-SELECT at, toString(new) AS state, toString(rule) AS rule, toString(kpi) AS KPI, arrayStringConcat(mapValues(labels), ' · ') AS series,
-    toString(severity) AS severity, value, lo AS low, hi AS high, n, baseline, baseline_n AS `baseline n`, toString(method) AS method, statistic,
+SELECT at, toString(new) AS state, toString(rule) AS rule, toString(kpi) AS KPI,
+    arrayStringConcat(mapValues(labels), ' · ') AS series,
+    toString(severity) AS severity, value, lo AS low, hi AS high, n, baseline, baseline_n AS `baseline n`,
+    toString(method) AS method, statistic,
     threshold, target, toString(unit) AS unit, toString(window) AS window, why, inhibited_by AS `held back by`,
-    arrayStringConcat(arrayMap(text -> concat(char(0xE2, 0x81, 0xA8), text, char(0xE2, 0x81, 0xA9)), verbatims), ' / ') AS verbatims,
+    arrayStringConcat(arrayMap(text -> concat(char(0xE2, 0x81, 0xA8), text, char(0xE2, 0x81, 0xA9)), verbatims),
+    ' / ') AS verbatims,
     contributors, toString(definition) AS definition, toString(owner) AS owner
 FROM alerts FINAL
 WHERE $__timeFilter(at) AND {_CHOSEN}
@@ -262,7 +273,8 @@ LIMIT 500
 
 def _rules() -> Panel:
     asked = f"""
-SELECT toString(rule) AS rule, any(toString(kpi)) AS KPI, uniqExactIf(episode, new = 'firing') AS fired, uniqExact(labels) AS series,
+SELECT toString(rule) AS rule, any(toString(kpi)) AS KPI, uniqExactIf(episode, new = 'firing') AS fired,
+    uniqExact(labels) AS series,
     uniqExactIf(episode, new = 'firing') / greatest(($__toTime - $__fromTime) / 86400, 1) AS `fired per day`,
     uniqExactIf(id, inhibited_by != '') AS `held back`, max(at) AS newest, any(toString(owner)) AS owner
 FROM alerts
@@ -277,7 +289,8 @@ LIMIT 200
         type="table",
         width=24,
         height=9,
-        description="A rule that fires every day is a rule nobody believes: raise its gate, its window or its target, and try it on "
+        description="A rule that fires every day is a rule nobody believes: raise its gate, its window or its "
+        "target, and try it on "
         "history with `cx rules backtest`.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),

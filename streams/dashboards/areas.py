@@ -1,7 +1,5 @@
 """The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
 
-
-
 from streams.dashboards import chosen, sql
 from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
 from streams.dashboards.look import Json
@@ -36,8 +34,8 @@ def picked(catalogue: Catalogue, *ids: str) -> dict[str, Kpi]:
 
 def customer_link() -> Json:
     """Return the link from a customer's key to all that the customer did."""
-    url = "/d/cx-explorer/kpi-explorer?var-kpi=volume&var-customer=${__value.raw}&var-datasource=${datasource}&${__url_time_range}"
-    return link("All events of this customer", url)
+    whom = "var-kpi=volume&var-customer=${__value.raw}&var-datasource=${datasource}&${__url_time_range}"
+    return link("All events of this customer", f"/d/cx-explorer/kpi-explorer?{whom}")
 
 
 def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers") -> Panel:
@@ -64,8 +62,10 @@ def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers
 def contact_centre(catalogue: Catalogue) -> Board:
     """Queues, calls and chats, agents and what they solve."""
     kpis = owned(catalogue, "contact-centre")
-    heads = ("service_level_all_offered", "abandonment", "asa", "queue_wait", "aht", "contacts_offered",
-             "first_response_time", "fcr_disposition", "transfer_rate", "hold_rate", "agent_answer_rate", "qa_score")  # fmt: skip
+    heads = (
+        "service_level_all_offered", "abandonment", "asa", "queue_wait", "aht", "contacts_offered",
+        "first_response_time", "fcr_disposition", "transfer_rate", "hold_rate", "agent_answer_rate", "qa_score",
+    )  # fmt: skip
     return Board(
         slug="contact-centre",
         title="Contact centre",
@@ -180,7 +180,8 @@ def delivery(catalogue: Catalogue) -> Board:
     return Board(
         slug="delivery",
         title="Delivery and returns",
-        description="Whether deliveries come in time, whole and complete, what a late one costs in satisfaction, and how returns go.",
+        description="Whether deliveries come in time, whole and complete, what a late one costs in satisfaction, "
+        "and how returns go.",
         variables=standard(list(asked.values()), "delivery_lateness", segments=["delivery_lateness"], units=["csat"]),
         rows=(
             Row(

@@ -37,12 +37,12 @@ def row(kpis: Iterable[Kpi]) -> Row:
     return Row("The KPI chosen above: ${kpi}", (trend(listed), by_every_label(listed)))
 
 
-def with_unit() -> Json:
-    """Return the transformation that gives the values the unit that the query `unit` tells."""
+def with_unit(fields: str = f"/^(value|lo|hi|{THIN})/") -> Json:
+    """Return the transformation that gives the fields of these names the unit that the query `unit` tells."""
     return {
         "id": "configFromData",
         "options": {
-            "applyTo": {"id": "byRegexp", "options": f"/^(value|lo|hi|{THIN})/"},
+            "applyTo": {"id": "byRegexp", "options": fields},
             "configRefId": "unit",
             "mappings": [{"fieldName": "unit", "handlerKey": "unit"}],
         },
@@ -107,7 +107,7 @@ def by_every_label(kpis: Iterable[Kpi]) -> Panel:
     )
     asked = f"""
 SELECT by AS label, arrayStringConcat(mapValues(labels), ' · ') AS is, stat, {terms.shown("asked.value")} AS value,
-    {terms.shown("asked.lo")} AS low, {terms.shown("asked.hi")} AS high, n, {_read(terms)} AS reading
+    {terms.shown("asked.lo")} AS low, {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading
 FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 WHERE by != '' AND position(by, ',') = 0
@@ -127,18 +127,8 @@ LIMIT 300
         defaults=plain("none", custom=table_custom()),
         overrides=(*score_columns("none")[1:], override("byName", "label", {"links": links})),
         options=table_options(),
-        transformations=(
-            {
-                **with_unit(),
-                "options": {**with_unit()["options"], "applyTo": {"id": "byRegexp", "options": "/^(value|low|high)$/"}},
-            },
-        ),
+        transformations=(with_unit("/^(value|low|high)$/"),),
     )
-
-
-def _read(terms: sql.Terms) -> str:
-    """Return the reading where the columns have not been hidden yet."""
-    return terms.reading
 
 
 def by_channel(kpis: Iterable[Kpi], where: str) -> Panel:
@@ -196,6 +186,6 @@ ORDER BY time WITH FILL STEP {sql.STEP}
         defaults=drawn("none", links=[link("Course, labels and events", explorer_url("${kpi}", by="channel"))]),
         overrides=tuple(looks),
         options=graph_options(),
-        transformations=({**with_unit(), "options": {**with_unit()["options"], "applyTo": {"id": "numeric"}}},),
+        transformations=(with_unit("/^(?!time$)/"),),
         more={"interval": "1m", "maxDataPoints": 300},
     )

@@ -50,7 +50,8 @@ def executive(catalogue: Catalogue) -> Board:
     return Board(
         slug="executive",
         title="Executive",
-        description="The customers' experience on one page: what they say, what they do, how they are served, and where it hurts most.",
+        description="The customers' experience on one page: what they say, what they do, how they are served, and "
+        "where it hurts most.",
         variables=standard(list(kpis.values()), "csat", segments=["csat", "orders"], units=["csat"]),
         rows=(
             Row("Over the selected time", tuple(tiles)),
@@ -71,14 +72,16 @@ def touchpoints_and_targets(kpi: Kpi, width: int = 12) -> Panel:
     """Return satisfaction by touchpoint against the target that the dictionary gives each: the largest gap first."""
     terms = sql.Terms("1", str(kpi.min_n.colour), "'up'", "ifNull(target, nan)")
     asked = f"""
-SELECT name, labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, if(n >= {terms.colour}, value - target, NULL) AS gap, value, lo AS low, hi AS high,
+SELECT name, labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, if(n >= {terms.colour},
+    value - target, NULL) AS gap, value, lo AS low, hi AS high,
     n, target, {terms.reading} AS reading, owner
 FROM
 (
     SELECT labels, value, lo, hi, n, labels['touchpoint'] AS place FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
     WHERE {sql.grouped(("channel", "touchpoint"))}
 ) AS asked
-INNER JOIN (SELECT touchpoint AS place, name, target, toString(owner) AS owner FROM touchpoints FINAL) AS known ON known.place = asked.place
+INNER JOIN (SELECT touchpoint AS place, name, target,
+    toString(owner) AS owner FROM touchpoints FINAL) AS known ON known.place = asked.place
 ORDER BY gap ASC NULLS LAST, n DESC
 LIMIT 100
 """
@@ -99,7 +102,8 @@ LIMIT 100
         type="table",
         width=width,
         height=9,
-        description=f"{kpi.formula} Targets and owners come from the dictionary of touchpoints. The largest gap stands first; "
+        description=f"{kpi.formula} Targets and owners come from the dictionary of touchpoints. The largest gap "
+        f"stands first; "
         "touchpoints with too few answers are grey and at the end.",
         targets=(target(asked, "table"),),
         defaults=plain("percent", custom=table_custom()),
@@ -120,7 +124,8 @@ def channels(catalogue: Catalogue) -> Board:
     return Board(
         slug="channels",
         title="Channels compared",
-        description="The same KPI in every channel, and how far apart the channels are: a customer who changes the channel "
+        description="The same KPI in every channel, and how far apart the channels are: a customer who changes the "
+        "channel "
         "should not notice.",
         variables=standard(kpis, "csat", segments=["csat", "orders"], units=["csat"]),
         rows=(
@@ -155,7 +160,8 @@ def channels(catalogue: Catalogue) -> Board:
 def _latest(kpis: dict[str, Kpi]) -> str:
     """Ask for the newest rolling value of each KPI in each channel; asking for many KPIs over a time takes too long."""
     return f"""
-    SELECT name AS KPI, id, toString(unit) AS unit, if(aggregator IN ({sql.listed(sql.COUNTED)}), 0, min_n_colour) AS enough,
+    SELECT name AS KPI, id, toString(unit) AS unit, if(aggregator IN ({sql.listed(sql.COUNTED)}), 0,
+    min_n_colour) AS enough,
         labels['channel'] AS channel, if(n >= min_n_show, value, NULL) AS value, n, lo, hi
     FROM kpi_latest INNER JOIN (SELECT * FROM kpis FINAL) AS known ON known.id = kpi_latest.kpi
     WHERE kpi IN ({sql.listed(kpis)}) AND window = ${{window:singlequote}} AND stat IN ('', 'p50')
@@ -185,8 +191,10 @@ ORDER BY KPI
         type="table",
         width=12,
         height=8,
-        description="Highest minus lowest value among the channels in which enough customers answered, with its 95 % interval: "
-        "`apart` if the interval does not reach 0. The two channels are picked because they are apart, so a small gap is a little "
+        description="Highest minus lowest value among the channels in which enough customers answered, with its 95 "
+        "% interval: "
+        "`apart` if the interval does not reach 0. The two channels are picked because they are apart, so a small "
+        "gap is a little "
         "less sure than it looks; and channels may serve different needs.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),
@@ -235,7 +243,8 @@ ORDER BY KPI
 
 
 _NUMBERS = (
-    "concat(toString(round(assumeNotNull(value), 1)), if(lo IS NULL, '', concat(' (', toString(round(assumeNotNull(lo), 1)),"
+    "concat(toString(round(assumeNotNull(value), 1)), if(lo IS NULL, '', concat(' (', "
+    "toString(round(assumeNotNull(lo), 1)),"
     " '–', toString(round(assumeNotNull(hi), 1)), ')')), ' n=', toString(asked.n))"
 )
 _CELL = (

@@ -81,10 +81,12 @@ LIMIT 1 BY subject LIMIT 200""",
 
 def _definition() -> Panel:
     asked = f"""
-SELECT name AS KPI, question, formula, toString(unit) AS unit, toString(direction) AS better, toString(aggregator) AS made,
+SELECT name AS KPI, question, formula, toString(unit) AS unit, toString(direction) AS better,
+    toString(aggregator) AS made,
     concat(toString(class), ', ', toString(maturity)) AS class, concat('shown from ', toString(min_n_show),
     ', coloured from ', toString(min_n_colour), ', alerted on from ', toString(min_n_alert)) AS `answers needed`,
-    arrayStringConcat(arrayMap(grouping -> if(empty(grouping), 'whole', arrayStringConcat(grouping, ', ')), groupings), '; ')
+    arrayStringConcat(arrayMap(grouping -> if(empty(grouping), 'whole', arrayStringConcat(grouping, ', ')),
+    groupings), '; ')
     AS `kept by`, source, owner, toString(definition) AS definition
 FROM kpis FINAL
 WHERE id = {KPI}
@@ -95,7 +97,8 @@ WHERE id = {KPI}
         type="table",
         width=24,
         height=5,
-        description="The definition of the chosen KPI, from the catalogue that computes it. Its id changes with whatever "
+        description="The definition of the chosen KPI, from the catalogue that computes it. Its id changes with "
+        "whatever "
         "changes the numbers.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom(cellOptions={"type": "auto", "wrapText": True})),
@@ -145,7 +148,8 @@ def _largest(catalogue: Catalogue) -> Panel:
         type="timeseries",
         width=12,
         height=9,
-        description="The largest series of the selected time. Points without a line: too few answered. Intervals and n stand "
+        description="The largest series of the selected time. Points without a line: too few answered. Intervals "
+        "and n stand "
         "in the table below.",
         targets=(
             target(_ranked_series(columns), "timeseries"),
@@ -158,9 +162,7 @@ def _largest(catalogue: Catalogue) -> Panel:
             override("byName", "thin", {**grey, "color": {"mode": "fixed", "fixedColor": "#999999"}}),
         ),
         options=graph_options(),
-        transformations=(
-            {**chosen.with_unit(), "options": {**chosen.with_unit()["options"], "applyTo": {"id": "numeric"}}},
-        ),
+        transformations=(chosen.with_unit("/^(?!time$)/"),),
         more={"interval": "1m", "maxDataPoints": 300},
     )
 
@@ -191,9 +193,11 @@ def _answers() -> Panel:
 def _by_labels(catalogue: Catalogue) -> Panel:
     terms = sql.terms_of_catalogue(catalogue, "id")
     asked = f"""
-SELECT {sql.SERIES_NAME} AS series, {terms.shown("asked.value")} AS value, toString(unit) AS unit, {terms.shown("asked.lo")} AS low,
+SELECT {sql.SERIES_NAME} AS series, {terms.shown("asked.value")} AS value, toString(unit) AS unit,
+    {terms.shown("asked.lo")} AS low,
     {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading, definition,
-    labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, labels['segment'] AS segment, labels['unitid'] AS unitid
+    labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, labels['segment'] AS segment,
+    labels['unitid'] AS unitid
 FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 WHERE {_WHERE}
@@ -206,7 +210,8 @@ LIMIT 500
         type="table",
         width=24,
         height=10,
-        description="Over the selected time, the largest first: with n and the 95 % interval, grey while too few answered, tinted "
+        description="Over the selected time, the largest first: with n and the 95 % interval, grey while too few "
+        "answered, tinted "
         "when the whole interval is on one side of the target.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),
@@ -224,7 +229,8 @@ def _published(catalogue: Catalogue) -> Panel:
     single = f"count() OVER (PARTITION BY time, stat) = 1 AND {first}"
     enough = f"n >= {terms.colour}"
     asked = f"""
-SELECT time, {sql.SERIES_NAME} AS series, if({enough}, shown, NULL) AS value, if({enough}, NULL, shown) AS `{THIN}`, lo, hi, n
+SELECT time, {sql.SERIES_NAME} AS series, if({enough}, shown, NULL) AS value, if({enough}, NULL,
+    shown) AS `{THIN}`, lo, hi, n
 FROM
 (
     SELECT time, labels, stat, {terms.shown("published.value")} AS shown, n, min_n_colour, aggregator,
@@ -249,7 +255,8 @@ ORDER BY time, series
         type="timeseries",
         width=12,
         height=9,
-        description="The rolling value as it was published each time: each point covers the window that ends with it, so "
+        description="The rolling value as it was published each time: each point covers the window that ends with "
+        "it, so "
         "neighbouring points share most of their answers.",
         targets=(
             target(asked, "timeseries"),
@@ -266,7 +273,8 @@ ORDER BY time, series
 def _windows(catalogue: Catalogue) -> Panel:
     terms = sql.terms_of_catalogue(catalogue, "id")
     asked = f"""
-SELECT toString(window) AS window, {sql.SERIES_NAME} AS series, {terms.shown("latest.value")} AS value, {terms.shown("latest.lo")} AS low,
+SELECT toString(window) AS window, {sql.SERIES_NAME} AS series, {terms.shown("latest.value")} AS value,
+    {terms.shown("latest.lo")} AS low,
     {terms.shown("latest.hi")} AS high, n, as_of AS `as of`, {terms.reading} AS reading
 FROM
 (
@@ -303,7 +311,8 @@ def _events(catalogue: Catalogue) -> Panel:
         f"if({KPI} IN ({sql.listed(ids)}), '{kind}', '')" for kind, ids in sorted(readers.items())
     )
     asked = f"""
-SELECT time, type, channel, touchpoint, subject AS customer, segment, region, unitid AS unit, agentid AS agent, score, outcome,
+SELECT time, type, channel, touchpoint, subject AS customer, segment, region, unitid AS unit, agentid AS agent,
+    score, outcome,
     data, id, source, topic, partition, offset
 FROM events
 WHERE ({KPI} IN ({sql.listed(everything)}) OR type IN arrayFilter(kind -> kind != '', [
@@ -319,7 +328,8 @@ LIMIT 500
         type="table",
         width=24,
         height=12,
-        description="The newest 500 events of the types that the KPI looks at, of whom the variables mean. Choose a customer to "
+        description="The newest 500 events of the types that the KPI looks at, of whom the variables mean. Choose a "
+        "customer to "
         "see all of theirs.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),

@@ -218,7 +218,7 @@ def dashboard(board: Board) -> Json:
         "id": None,
         "links": [_ALL_BOARDS],
         "panels": list(_placed(board)),
-        "refresh": "30s",
+        "refresh": "1m",
         "schemaVersion": SCHEMA_VERSION,
         "tags": ["cx"],
         "templating": {"list": list(board.variables)},

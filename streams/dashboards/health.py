@@ -27,6 +27,7 @@ from streams.kpis.catalogue import Catalogue
 _CHANNEL = "splitByChar('.', toString(topic))[-1]"
 _OF_CHANNEL = sql.chosen(_CHANNEL, "channel")
 _POINT = "$__timeInterval(ingested_at)"
+_DELAY = "toFloat64(toUnixTimestamp(ingested_at)) - toFloat64(toUnixTimestamp64Milli(events.time)) / 1000"
 
 
 def board(catalogue: Catalogue) -> Board:
@@ -35,7 +36,8 @@ def board(catalogue: Catalogue) -> Board:
     return Board(
         slug="pipeline",
         title="Pipeline health",
-        description="Whether the numbers can be trusted: what became of every record, how late they are, what was refused and why. "
+        description="Whether the numbers can be trusted: what became of every record, how late they are, what was "
+        "refused and why. "
         "Times are those of arrival, not of the events.",
         variables=standard(kpis, "volume", segments=["csat"], units=["csat"]),
         rows=(
@@ -80,13 +82,15 @@ def _tiles(key: str, title: str, asked: str, description: str, width: int) -> Pa
 def _balance() -> Panel:
     parts = [("counted", BLUE), ("duplicate", BLUE), ("late", ORANGE), ("bad", VERMILION)]
     each = ", ".join(
-        f"('{name}', if(sum(read) = 0, NULL, 100 * sum({name}) / sum(read)), if({worry}, '{colour}', '{BLUE}'), toInt64(sum({name})))"
+        f"('{name}', if(sum(read) = 0, NULL, 100 * sum({name}) / sum(read)), if({worry}, '{colour}', '{BLUE}'), "
+        f"toInt64(sum({name})))"
         for (name, colour), worry in zip(
             parts, ("1 = 0", "1 = 0", "sum(late) > 0.01 * sum(read)", "sum(bad) > 0.01 * sum(read)"), strict=True
         )
     )
     asked = f"""
-SELECT concat(tupleElement(part, 1), ' · n = ', toString(tupleElement(part, 4))) AS name, tupleElement(part, 2) AS value, tupleElement(part, 3) AS colour, 'percent' AS unit,
+SELECT concat(tupleElement(part, 1), ' · n = ', toString(tupleElement(part, 4))) AS name, tupleElement(part,
+    2) AS value, tupleElement(part, 3) AS colour, 'percent' AS unit,
     tupleElement(part, 4) AS n
 FROM
 (
@@ -99,7 +103,8 @@ FROM
         "balance",
         "What became of the records read",
         asked,
-        "Of all records read in the selected time, by arrival: counted (in the KPIs), duplicate (seen before), late (stored, after its "
+        "Of all records read in the selected time, by arrival: counted (in the KPIs), duplicate (seen before), late "
+        "(stored, after its "
         "minute was closed for good), bad (refused, in the dead letters). Late and bad are coloured from 1 % on.",
         14,
     )
@@ -110,10 +115,12 @@ def _freshness() -> Panel:
 SELECT name, value, if(value > 60, '{VERMILION}', '{BLUE}') AS colour, 's' AS unit
 FROM
 (
-    SELECT 'since the last record was stored' AS name, if(count() = 0, NULL, toFloat64(dateDiff('second', max(ingested_at), now()))) AS value
+    SELECT 'since the last record was stored' AS name, if(count() = 0, NULL, toFloat64(dateDiff('second',
+    max(ingested_at), now()))) AS value
     FROM outcomes WHERE {_OF_CHANNEL}
     UNION ALL
-    SELECT 'since the newest closed minute' AS name, if(count() = 0, NULL, toFloat64(dateDiff('second', max(as_of), now()))) AS value
+    SELECT 'since the newest closed minute' AS name, if(count() = 0, NULL, toFloat64(dateDiff('second', max(as_of),
+    now()))) AS value
     FROM kpi_latest WHERE kpi = 'volume' AND by = '' AND window = '1m'
 )
 """
@@ -121,7 +128,8 @@ FROM
         "freshness",
         "Age of the newest numbers",
         asked,
-        "Seconds since anything was stored, and since the end of the newest minute whose KPIs are final. A minute closes one minute after "
+        "Seconds since anything was stored, and since the end of the newest minute whose KPIs are final. A minute "
+        "closes one minute after "
         "its end, when every source has passed it. Coloured above a minute of silence; a replay of old data is old.",
         10,
     )
@@ -142,7 +150,8 @@ ORDER BY time
 
 def _shares() -> Panel:
     asked = f"""
-SELECT {_POINT} AS time, if(sum(read) = 0, NULL, 100 * sum(bad) / sum(read)) AS bad, if(sum(read) = 0, NULL, 100 * sum(late) / sum(read)) AS late,
+SELECT {_POINT} AS time, if(sum(read) = 0, NULL, 100 * sum(bad) / sum(read)) AS bad, if(sum(read) = 0, NULL,
+    100 * sum(late) / sum(read)) AS late,
     if(sum(read) = 0, NULL, 100 * sum(duplicate) / sum(read)) AS duplicate
 FROM outcomes
 WHERE $__timeFilter(ingested_at) AND {_OF_CHANNEL}
@@ -155,7 +164,8 @@ ORDER BY time
         type="timeseries",
         width=12,
         height=8,
-        description="As percent of the records read, by arrival. More than half of a batch bad stops a partition: that is a broken "
+        description="As percent of the records read, by arrival. More than half of a batch bad stops a partition: "
+        "that is a broken "
         "producer, not many broken events.",
         targets=(target(asked, "timeseries"),),
         defaults=drawn("percent", min=0),
@@ -168,9 +178,9 @@ ORDER BY time
 
 
 def _delay() -> Panel:
-    delay = "toFloat64(toUnixTimestamp(ingested_at)) - toFloat64(toUnixTimestamp64Milli(events.time)) / 1000"
     asked = f"""
-SELECT {_POINT} AS time, quantileTDigest(0.5)({delay}) AS p50, quantileTDigest(0.95)({delay}) AS p95, quantileTDigest(0.99)({delay}) AS p99
+SELECT {_POINT} AS time, quantileTDigest(0.5)({_DELAY}) AS p50, quantileTDigest(0.95)({_DELAY}) AS p95,
+    quantileTDigest(0.99)({_DELAY}) AS p99
 FROM events
 WHERE $__timeFilter(ingested_at) AND {sql.chosen("channel", "channel")}
 GROUP BY time
@@ -182,7 +192,8 @@ ORDER BY time
         type="timeseries",
         width=12,
         height=8,
-        description="Seconds from the time of an event until it could be read in ClickHouse, by arrival: half, 95 % and 99 % of the "
+        description="Seconds from the time of an event until it could be read in ClickHouse, by arrival: half, 95 % "
+        "and 99 % of the "
         "events were quicker. Whole seconds; events of a replay are as old as they are.",
         targets=(target(asked, "timeseries"),),
         defaults=drawn("s", min=0),
@@ -198,7 +209,7 @@ ORDER BY time
 def _channels() -> Panel:
     asked = f"""
 SELECT toString(channel) AS channel, count() AS events, max(ingested_at) AS `last stored`, max(time) AS `newest event`,
-    quantileTDigest(0.95)(toFloat64(toUnixTimestamp(ingested_at)) - toFloat64(toUnixTimestamp64Milli(time)) / 1000) AS `delay p95`,
+    quantileTDigest(0.95)({_DELAY}) AS `delay p95`,
     100 * countIf(outcome = 'late') / count() AS late, 100 * countIf(timeimputed) / count() AS `time imputed`,
     100 * countIf(synthetic) / count() AS synthetic
 FROM events
@@ -240,7 +251,8 @@ ORDER BY time, series
 
 def _refused() -> Panel:
     asked = f"""
-SELECT toString(reason) AS reason, path AS field, count() AS records, max(at) AS newest, any(got) AS got, any(expected) AS expected, any(message) AS example
+SELECT toString(reason) AS reason, path AS field, count() AS records, max(at) AS newest, any(got) AS got,
+    any(expected) AS expected, any(message) AS example
 FROM dead_letters
 WHERE $__timeFilter(at) AND {_OF_CHANNEL}
 GROUP BY reason, field
@@ -254,15 +266,16 @@ LIMIT 100
 
 def _letters() -> Panel:
     asked = f"""
-SELECT at, toString(topic) AS topic, partition, offset, toString(reason) AS reason, path AS field, got, expected, message, substring(payload, 1, 2000) AS record,
+SELECT at, toString(topic) AS topic, partition, offset, toString(reason) AS reason, path AS field, got, expected,
+    message, substring(payload, 1, 2000) AS record,
     toString(code_version) AS version
 FROM dead_letters
 WHERE $__timeFilter(at) AND {_OF_CHANNEL}
 ORDER BY at DESC
 LIMIT 200
 """
-    return _plain_table("letters", "Newest dead letters", asked, "The newest 200 refused records, as they came (cut at 2000 bytes). "
-                        "`cx dlq` explains and replays them.", 24, 9)  # fmt: skip
+    what = "The newest 200 refused records, as they came (cut at 2000 bytes). `cx dlq` explains and replays them."
+    return _plain_table("letters", "Newest dead letters", asked, what, 24, 9)
 
 
 def _partitions() -> Panel:

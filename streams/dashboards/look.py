@@ -1,5 +1,6 @@
 """
-How things look: colours that colour-blind people can tell apart, units as Grafana names them, and what is said in words.
+How things look: colours that colour-blind people can tell apart, units as Grafana names them,
+    and what is said in words.
 
 The palette is that of Okabe and Ito (Color Universal Design, 2008). No meaning is carried by colour alone.
 """

@@ -31,13 +31,17 @@ TIMES: Final = "var-datasource=${datasource}&var-window=${window}&${__url_time_r
 def describe(kpi: Kpi) -> str:
     """Say what a number means: its question, formula, source and terms."""
     goal = sql.target_of(kpi)
+    kept_by = "; ".join(", ".join(grouping) or "the whole" for grouping in kpi.groupings)
     terms = [
         f"Unit: {kpi.unit}. {_DIRECTIONS[kpi.direction]}".strip(),
         f"Shown from n = {kpi.min_n.show}, coloured from n = {kpi.min_n.colour}; grey below that.",
-        *([f"Target: {goal:g} {kpi.unit}, met or missed only if the whole 95 % interval says so."] if goal else []),
+        *(
+            [f"Target: {goal:g} {kpi.unit}, met or missed only if the whole 95 % interval says so."]
+            if goal is not None
+            else []
+        ),
         "Nothing answered or tried is no data, never 0.",
-        f"Kept by: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)};"
-        " other combinations of the variables are no data.",
+        f"Kept by: {kept_by}; other combinations of the variables are no data.",
     ]
     return "\n\n".join(
         [
@@ -218,7 +222,8 @@ def scoreboard(kpis: Mapping[str, Kpi], title: str, key: str = "latest", width: 
         type="table",
         width=width,
         height=10,
-        description="The newest closed value of the rolling window, as it was published: n and 95 % interval beside it. "
+        description="The newest closed value of the rolling window, as it was published: n and 95 % interval beside "
+        "it. "
         "Rows are grey while too few have answered, tinted when the whole interval is on one side of the target.",
         targets=(target(sql.latest(kpis), "table"),),
         defaults=plain("none", custom=table_custom()),

@@ -62,9 +62,7 @@ def board(catalogue: Catalogue) -> Board:
                         catalogue["review_stars"].formula,
                         {"1": "#D55E00", "2": "#E69F00", "3": "#F0E442", "4": "#56B4E9", "5": "#0072B2"},
                     ),
-                    breakdown(catalogue["surveys_answered"], "metric", "survey_id")
-                    if ("metric", "survey_id") in catalogue["surveys_answered"].groupings
-                    else breakdown(catalogue["surveys_answered"], "metric"),
+                    breakdown(catalogue["surveys_answered"], "metric"),
                     breakdown(catalogue["survey_dismissal"], "channel", "touchpoint"),
                     breakdown(catalogue["feedback_received"], "type"),
                 ),
@@ -108,7 +106,8 @@ def _texts(key: str, title: str, asked: str, align: str, which: str) -> Panel:
         type="table",
         width=12,
         height=12,
-        description=f"What customers wrote in surveys, reviews and feedback of the selected time. {which} The score is in the points of its "
+        description=f"What customers wrote in surveys, reviews and feedback of the selected time. {which} The score "
+        f"is in the points of its "
         "own scale.",
         targets=(target(asked, "table"),),
         defaults=plain("none", custom=table_custom()),
