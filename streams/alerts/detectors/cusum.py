@@ -38,7 +38,7 @@ from streams.alerts.facts import Facts, Moments, Reading, before, length_of, mom
 from streams.alerts.params import Cusum
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc
-from streams.kpis.intervals import measure
+from streams.kpis.intervals import PERCENT_UNITS, measure
 
 KNOWN: Final = 5.0
 """The change looked for must be so many standard errors of the normal value before anything is judged."""
@@ -168,7 +168,7 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     if params.p0 is None and normal is not None and KNOWN * normal.error > change:
         return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
     if facts.aggregator == "ratio":
-        return _shares(good / facts.factor, bad / facts.factor, facts.factor)
+        return _shares(good / facts.factor, bad / facts.factor, facts)
     spread = params.sd or sqrt(normal.variance if normal is not None else 0.0)
     if spread <= 0:
         return "all answers were the same until now"
@@ -181,8 +181,10 @@ def caution(params: Cusum, sign: float, normal: Normal) -> float:
     return params.h * normal.error**2 / change if change > 0 else 0.0
 
 
-def _shares(good: float, bad: float, factor: float) -> Level:
-    if good >= 1 or bad >= 1:  # more hits than trials: events of their own, as orders per session
+def _shares(good: float, bad: float, facts: Facts) -> Level:
+    factor = facts.factor
+    # More hits than trials: events of their own, as orders per session.
+    if good >= 1 or (bad >= 1 and facts.unit not in PERCENT_UNITS):
         per_hit = log(max(bad, _EXTREME) / good)
         return Level(factor * good, factor * bad, per_hit + good - bad, good - bad)
     good = min(max(good, _EXTREME), 1 - _EXTREME)
