@@ -6,13 +6,21 @@ from typing import Any
 
 import faust
 
+from streams.agents.enrich import Enricher
 from streams.agents.ingest import Ingest
+from streams.agents.judge import Judges
 from streams.agents.merge import Merge
+from streams.agents.notify import Notify
 from streams.agents.store import Store
+from streams.alerts.parsing import load_rules
+from streams.alerts.rules import RuleBook
+from streams.delivery.alertmanager import Alertmanagers
+from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.kpis.catalogue import Catalogue
-from streams.settings import Settings, kpi_paths
+from streams.settings import Settings, kpi_paths, rule_paths
+from streams.storage.connection import Address
 from streams.storage.writer import Writer
 
 
@@ -21,7 +29,8 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     Build the application with all agents; nothing is connected yet.
 
     Raises:
-        CatalogueError: a KPI definition cannot be right.
+        CatalogueError: a KPI definition or an alert rule cannot be right.
+        AddressError: an address of Alertmanager or of a webhook cannot be right.
         ConfigError: a password file cannot be read.
     """
     app = BatchApp(
@@ -37,10 +46,24 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
+    rules = load_rules(rule_paths(settings), catalogue)
     Ingest(app, settings, topics, catalogue)
-    Merge(app, settings, topics, catalogue)
+    Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     Store(app, settings, topics, writer)
+    Notify(app, settings, topics)
     return app
+
+
+def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, rules: RuleBook) -> Judges:
+    store = Address(
+        settings.clickhouse, settings.clickhouse_database, settings.clickhouse_user, settings.clickhouse_password()
+    )
+    alertmanagers = Alertmanagers(
+        read_addresses("alertmanagers", settings.alertmanagers), resend_s=settings.alert_resend_s
+    )
+    alertmanagers.on_failure = app.fail_soon
+    app.task(alertmanagers.serve)
+    return Judges(settings, topics, rules, Enricher(store, catalogue, public_url=settings.public_url), alertmanagers)
 
 
 def _membership(settings: Settings) -> dict[str, Any]:

@@ -81,8 +81,8 @@ STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", 
 TRANSITIONS = Counter("cx_alert_transitions", "Transitions of alerts, by new state", ["state"], registry=REGISTRY)
 FIRING = Gauge(
     "cx_alerts_firing",
-    "Alerts that fire now; held back are those that a parent, an ill pipeline or a calendar keeps from receivers",
-    ["severity", "held_back"],
+    "Alerts that fire now and were passed on to receivers",
+    ["severity"],
     registry=REGISTRY,
 )
 EVALUATIONS = Counter("cx_alert_evaluations", "Rules judged on a series as of a closed minute", registry=REGISTRY)

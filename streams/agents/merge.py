@@ -1,7 +1,8 @@
 """
-Merge: KPI partials in; minute totals and rolling values with their uncertainty out.
+Merge: KPI partials in; minute totals and rolling values with their uncertainty out, and closed minutes to the judges.
 
-The order of a flush is the guarantee: pages, outputs, marker, acknowledge. See streams/kpis/merge.py.
+The order of a flush is the guarantee: pages, outputs, what was judged, transitions, marker, acknowledge. See
+streams/kpis/merge.py and streams/agents/judge.py.
 """
 
 import asyncio
@@ -9,10 +10,13 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial as bound
 from typing import Any
 
 from streams import metrics
 from streams.agents import records
+from streams.agents.judge import Judges
+from streams.alerts.state import is_ours
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -24,7 +28,7 @@ from streams.kpis.merge import MergeState
 from streams.kpis.outputs import Outputs
 from streams.kpis.partials import decode_partial
 from streams.kpis.publish import Publisher
-from streams.settings import Settings
+from streams.settings import Settings, window_names
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +49,15 @@ class Shard:
 class Merge:
     """The merge agent of one worker."""
 
-    def __init__(self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue) -> None:
+    def __init__(
+        self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, judges: Judges | None = None
+    ) -> None:
         self._app = app
+        self._judges = judges
         self._settings = settings
         self._topics = topics
         self._publisher = Publisher(catalogue)
+        self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
         self._table = app.fenced_table("merge")
         self._shards: dict[int, Shard] = {}
         self._flushing = asyncio.Lock()
@@ -62,15 +70,23 @@ class Merge:
     async def _take_over(self, assignment: Assignment) -> None:
         """Restore every owned merge partition from its changelog."""
         self._shards = {}
+        judged: dict[int, dict[bytes, bytes]] = {}
         for partition in assignment.owned:
+            saved = self._table.load(partition)
+            judged[partition] = {key: value for key, value in saved.items() if is_ours(key)}
             state = self._new_state()
-            state.restore(self._table.load(partition).items())
+            state.restore((key, value) for key, value in saved.items() if key not in judged[partition])
             self._shards[partition] = Shard(partition, state)
+        if self._judges is not None:
+            told = {partition: shard.state.told for partition, shard in self._shards.items()}
+            self._judges.take_over({partition: entries.items() for partition, entries in judged.items()}, told)
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
     def _new_state(self) -> MergeState:
         settings = self._settings
         return MergeState(
+            windows=window_names(settings),
+            delayed=self._delayed,
             idle_s=settings.idle_s,
             grace_s=settings.idle_s,
             expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],
@@ -95,12 +111,15 @@ class Merge:
     async def _tick(self) -> None:
         try:
             await self.flush()
+            while any(shard.state.behind for shard in self._shards.values()):
+                await asyncio.sleep(0)
+                await self.flush()
         except StaleGenerationError:
             log.info("merge: partitions moved during a flush; their new owner repeats it")
 
     async def flush(self) -> None:
         """
-        Save pages, publish, save the markers, acknowledge: for all owned partitions side by side.
+        Save, publish, tell what was judged, save the markers, acknowledge: for all owned partitions side by side.
 
         Raises:
             StaleGenerationError: the partitions are somebody else's by now.
@@ -114,10 +133,12 @@ class Merge:
             outgoing: list[Outgoing] = []
             markers: list[tuple[int, bytes, bytes | None]] = []
             done: list[RecordBatch] = []
+            if self._judges is not None:
+                self._judges.start_stretch()
             with metrics.STAGE_SECONDS.labels("merge", "publish").time():
                 for shard in self._shards.values():
                     pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
-                    outgoing += self._emissions(shard, shard.state.drain_outputs(now))
+                    outgoing += self._emissions(shard, self._drain(shard, now))
                     key, marker = shard.state.marker()
                     if marker != shard.saved_marker:
                         markers.append((shard.partition, key, marker))
@@ -130,9 +151,31 @@ class Merge:
                         done += waiting
             await self._table.write_many(assignment.generation, pages)
             await self._app.produce(assignment.generation, outgoing)
+            await self._tell(assignment.generation)
             await self._table.write_many(assignment.generation, markers)
             self.lane.ack(*done)
             self._observe()
+
+    def _drain(self, shard: Shard, now: float) -> Outputs:
+        """Close what is due and have it judged."""
+        state, judges = shard.state, self._judges
+        if judges is None:
+            return state.drain_outputs(now)
+        outputs = state.drain_outputs(now, bound(judges.step, shard.partition), judges.horizon_s)
+        state.told = judges.told(shard.partition, state.told)
+        return outputs
+
+    async def _tell(self, generation: int) -> None:
+        """Save what was judged, and only then tell it; what is already published has not waited for it."""
+        if self._judges is None:
+            return
+        await self._judges.enrich()
+        entries = self._judges.entries()
+        if entries:
+            await self._table.write_many(generation, entries)
+        await self._app.produce(generation, self._judges.emissions())
+        if entries:
+            self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
 
     def _emissions(self, shard: Shard, outputs: Outputs) -> Iterator[Outgoing]:
         """Pack the rows of a flush into few records."""
@@ -151,6 +194,7 @@ class Merge:
     def _observe(self) -> None:
         for partition, shard in self._shards.items():
             metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
+            metrics.JUDGE_LAG.labels(str(partition)).set(shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
             lag = self.lane.lag(self._topics.partials, partition)
             if lag is not None:

@@ -88,7 +88,7 @@ class Notify:
         self._room.set()
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
-            self._app.add_future(self._app.fail(failure))
+            self._app.fail_soon(failure)
 
 
 def _message(value: bytes) -> Message:

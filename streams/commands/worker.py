@@ -12,6 +12,7 @@ import faust
 from streams import metrics
 from streams.app import build
 from streams.commands.connect import clickhouse_address
+from streams.delivery.endpoint import AddressError
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
 from streams.settings import Settings, kafka_client_options, load
@@ -83,7 +84,7 @@ def worker() -> None:
     _refuse(_problems(settings, create=False))
     try:
         app = build(settings, Writer(clickhouse_address(settings)))
-    except CatalogueError as exc:
+    except (CatalogueError, AddressError) as exc:
         _refuse([str(exc)])
         raise
     _calm_garbage_collector()

@@ -231,6 +231,14 @@ class Alertmanagers:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
+    async def serve(self) -> None:
+        """Serve the instances until cancelled."""
+        self.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
         if failure is not None:

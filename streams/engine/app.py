@@ -167,6 +167,10 @@ class BatchApp(faust.App):
             self.failure = exc
         await self.crash(exc)
 
+    def fail_soon(self, exc: BaseException) -> None:
+        """As `fail`, for those who cannot wait."""
+        self.add_future(self.fail(exc))
+
     # Assignments
 
     def begin_recovery(self, assigned: set[TP]) -> None:

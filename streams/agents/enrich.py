@@ -1,0 +1,238 @@
+"""
+What the store knows of an alert that begins to fire: what customers wrote, and what else moved at the same time.
+
+Best effort: one thread, so much time and no more. An alert without an answer says so and goes out all the same.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from clickhouse_connect.driver.client import Client
+
+from streams import metrics
+from streams.alerts.compare import compare
+from streams.alerts.facts import Facts, length_of
+from streams.alerts.types import Movement, Transition
+from streams.kpis.accumulators import Acc
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.intervals import measure
+from streams.storage.connection import FAILURES, Address, StorageError, connect
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S: Final = 1.0
+AT_ONCE: Final = 8
+"""Alerts of one flush that are asked about; when more begin to fire at once, it is not single words that matter."""
+VERBATIMS: Final = 3
+VERBATIM_LENGTH: Final = 400
+MOVEMENTS: Final = 5
+SURE: Final = 4.0
+"""How many standard errors make a movement: of a hundred KPIs none reaches it by chance."""
+SHORTEST_REFERENCE: Final = 60
+"""Minutes before the window to compare with, at least; four windows if that is more, a day at most."""
+
+_COLUMNS: Final = frozenset({"channel", "touchpoint", "stage", "segment", "region", "unitid", "agentid", "experiment"})
+"""Labels that are columns of the events."""
+_ADDITIVE: Final = ("count", "sum")
+
+_VERBATIMS: Final = """
+    SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text
+    FROM events
+    WHERE type IN ('cx.survey.answered', 'cx.review.published', 'cx.feedback.given', 'cx.social.mentioned')
+        AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
+        AND outcome = 'counted' AND NOT synthetic AND position(data, '"text"') > 0 AND text != ''
+        AND (score <= 0.6 * JSONExtractFloat(data, 'scale') OR JSONExtractString(data, 'kind') = 'complaint'
+            OR JSONExtractFloat(data, 'polarity') < 0)"""
+
+_MOVED: Final = """
+    SELECT kpi,
+        sumForEachIf(fields, minute >= toDateTime({since:Int64}, 'UTC')) AS later,
+        sumForEachIf(fields, minute < toDateTime({since:Int64}, 'UTC')) AS earlier,
+        sumMapIf(bins, minute >= toDateTime({since:Int64}, 'UTC')) AS later_bins,
+        sumMapIf(bins, minute < toDateTime({since:Int64}, 'UTC')) AS earlier_bins
+    FROM kpi_minutes FINAL
+    WHERE by = {by:String} AND mapValues(labels) = {values:Array(String)} AND kpi != {kpi:String}
+        AND minute >= toDateTime({from:Int64}, 'UTC') AND minute < toDateTime({until:Int64}, 'UTC')
+    GROUP BY kpi"""
+
+
+class Enricher:
+    """Asks the store; `enrich` never raises and never takes longer than its time."""
+
+    def __init__(
+        self, address: Address, catalogue: Catalogue, *, public_url: str = "", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """
+        Prepare; nothing is connected.
+
+        Args:
+            address: The store.
+            catalogue: What its numbers mean.
+            public_url: Where people reach the dashboards; empty: no links to them.
+            timeout_s: How long all questions together may take.
+        """
+        self._address = address
+        self._catalogue = catalogue
+        self._public_url = public_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._pool = ThreadPoolExecutor(1, "enrich")
+        self._asking: asyncio.Future[None] | None = None
+        self._client: Client | None = None
+
+    async def enrich(self, transitions: Sequence[Transition]) -> None:
+        """Add to the evidence of alerts that begin to fire: links, what customers wrote, what else moved."""
+        for transition in transitions:
+            transition.evidence.links.update(self._links(transition))
+        asked = transitions[:AT_ONCE]
+        if not asked:
+            return
+        if self._asking is not None and not self._asking.done():
+            self._say(asked, "the store has not answered earlier questions yet")
+            return
+        answers: list[tuple[Transition, list[str], list[Movement]]] = []
+        loop = asyncio.get_running_loop()
+        self._asking = loop.run_in_executor(self._pool, self._ask, asked, answers)
+        reason = ""
+        done, _ = await asyncio.wait([self._asking], timeout=self._timeout_s)
+        if not done:
+            reason = f"the store did not answer within {self._timeout_s:g} s"
+            self._asking.add_done_callback(_retrieved)
+        elif (failure := self._asking.exception()) is not None:
+            reason = f"{type(failure).__name__}: {failure}"
+        complete = list(answers)  # the thread may still add to it
+        for transition, verbatims, movements in complete:
+            transition.evidence.verbatims = verbatims
+            transition.evidence.movements = [*transition.evidence.movements, *movements]
+        metrics.ENRICHMENTS.labels("complete").inc(len(complete))
+        self._say(asked[len(complete) :], reason)
+
+    def _say(self, transitions: Sequence[Transition], reason: str) -> None:
+        if not transitions:
+            return
+        log.warning("alerts: %d go out without customers' words and other movements: %s", len(transitions), reason)
+        metrics.ENRICHMENTS.labels("failed").inc(len(transitions))
+        for transition in transitions:
+            transition.annotations["incomplete"] = f"without customers' words and other movements: {reason[:200]}"
+
+    def _links(self, transition: Transition) -> Mapping[str, str]:
+        """Return where to look: the dashboard around the window, and the events in it."""
+        since, until = _window(transition)
+        links = {}
+        if self._public_url and not transition.evidence.links.get("dashboard"):
+            margin = 4 * (until - since)
+            variables = {f"var-{name}": value for name, value in transition.labels.items()}
+            query = {
+                "var-kpi": transition.kpi,
+                "from": (since - margin) * 1000,
+                "to": (until + 600) * 1000,
+                **variables,
+            }
+            links["dashboard"] = f"{self._public_url}/d/cx-explorer?{urlencode(query)}"
+        where = "".join(f" AND {name} = {_quoted(value)}" for name, value in _columns(transition.labels).items())
+        sql = (
+            f"SELECT time, type, subject, channel, touchpoint, score, data FROM {self._address.database}.events"  # noqa: S608
+            f" WHERE time >= toDateTime({since}) AND time < toDateTime({until}){where}"
+            " ORDER BY time DESC LIMIT 1000"
+        )
+        links["events"] = f"{self._address.url}/play#{base64.b64encode(sql.encode()).decode()}"
+        return links
+
+    def _ask(
+        self, transitions: Sequence[Transition], answers: list[tuple[Transition, list[str], list[Movement]]]
+    ) -> None:
+        """Ask about one alert after the other; runs in the thread."""
+        try:
+            if self._client is None:
+                self._client = connect(self._address, timeout_s=max(2.0, 2 * self._timeout_s))
+            for transition in transitions:
+                found = transition, self._verbatims(transition), self._movements(transition)
+                answers.append(found)  # one by one: whoever waits takes what is there when its time is over
+        except (StorageError, *FAILURES):
+            client, self._client = self._client, None
+            if client is not None:
+                client.close()
+            raise
+
+    def _query(self, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        assert self._client is not None
+        settings = {"max_execution_time": max(1, round(self._timeout_s)), "max_threads": 2}
+        return self._client.query(sql, parameters=parameters, settings=settings).result_rows
+
+    def _verbatims(self, transition: Transition) -> list[str]:
+        since, until = _window(transition)
+        labels = _columns(transition.labels)
+        sql = _VERBATIMS + "".join(f"\n        AND {name} = {{label_{name}:String}}" for name in labels)
+        sql += "\n    ORDER BY time DESC LIMIT {limit:UInt32}"
+        parameters: dict[str, Any] = {"since": since, "until": until, "length": VERBATIM_LENGTH, "limit": VERBATIMS}
+        parameters |= {f"label_{name}": value for name, value in labels.items()}
+        return [text for (text,) in self._query(sql, parameters)]
+
+    def _movements(self, transition: Transition) -> list[Movement]:
+        since, until = _window(transition)
+        length = (until - since) // 60
+        reference = min(1_440, max(SHORTEST_REFERENCE, 4 * length))
+        labels = dict(sorted(transition.labels.items()))
+        parameters = {
+            "from": since - 60 * reference, "since": since, "until": until, "kpi": transition.kpi,
+            "by": ",".join(labels), "values": list(labels.values()),
+        }  # fmt: skip
+        found = []
+        for kpi, later, earlier, later_bins, earlier_bins in self._query(_MOVED, parameters):
+            moved = self._moved(kpi, earlier_bins or list(earlier), later_bins or list(later), (reference, length))
+            if moved is not None:
+                moved.labels = labels
+                found.append(moved)
+        return sorted(found, key=lambda moved: -abs(moved.statistic or 0.0))[:MOVEMENTS]
+
+    def _moved(self, kpi: str, earlier: Acc, later: Acc, minutes: tuple[int, int]) -> Movement | None:
+        """Return how a KPI moved, None if it did not surely."""
+        if kpi not in self._catalogue:
+            return None
+        facts = Facts.of(self._catalogue[kpi])
+        shape = later or earlier
+        if not shape:
+            return None
+        empty: Acc = [0] * len(shape) if isinstance(shape, list) else {}
+        z = compare(facts, earlier or empty, later or empty, minutes=minutes).z
+        if z is None or abs(z) < SURE:
+            return None
+        before, now = (
+            measure(facts.aggregator, acc or empty, facts.scale, unit=facts.unit, q=facts.q).value
+            for acc in (earlier, later)
+        )
+        if facts.aggregator in _ADDITIVE and before is not None:
+            before *= minutes[1] / minutes[0]
+        return Movement(
+            kpi=kpi, labels={}, value=now, baseline=before, statistic=z, unit=facts.unit,
+            note=f"against the {minutes[0]} min before",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _window(transition: Transition) -> tuple[int, int]:
+    """Return start and end of the judged window, Unix s."""
+    until = (transition.minute + 1) * 60
+    window = transition.evidence.window
+    return until - 60 * (length_of(window) if window else 15), until
+
+
+def _columns(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in sorted(labels.items()) if name in _COLUMNS}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _retrieved(asking: asyncio.Future[None]) -> None:
+    """Take note of the end of a question that nobody waits for any more."""
+    if not asking.cancelled() and (failure := asking.exception()) is not None:
+        log.warning("alerts: the store answered too late, and with %s: %s", type(failure).__name__, failure)

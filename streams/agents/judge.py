@@ -1,0 +1,212 @@
+"""
+The judges of a worker: one for each merge partition it owns, stepped by the merge agent as minutes close.
+
+Within a flush of the merge agent, in this order; after a crash between any two, the rest is done again:
+
+1. `step` each closed minute (no I/O);
+2. `enrich` what begins to fire;
+3. write `entries`, and wait: from now on the transitions are facts;
+4. send `emissions`, and wait;
+5. write the marker, which knows by `told` what was sent; then `confirm`.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from streams import metrics
+from streams.agents import records
+from streams.agents.enrich import Enricher
+from streams.alerts.judge import Active, Judge
+from streams.alerts.rules import SEVERITIES, RuleBook
+from streams.alerts.types import SourceHealth, Transition
+from streams.delivery.alertmanager import Alertmanagers
+from streams.delivery.notice import Notice
+from streams.engine.names import Topics
+from streams.engine.outgoing import Outgoing
+from streams.kpis.closed import ClosedMinute
+from streams.kpis.journal import Record
+from streams.kpis.windows import WINDOWS
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STRETCH_S: Final = 0.25
+"""How long minutes may be judged one after the other before everything else has its turn."""
+
+_EXPLAINED: Final = 3
+
+
+class View:
+    """A closed minute as the judge wants it."""
+
+    def __init__(self, closed: ClosedMinute) -> None:
+        self.minute = closed.minute
+        self.series = closed.series
+        self.in_minute = closed.in_minute
+        self.window = closed.window
+        self._lately = closed.lately
+
+    def sources(self) -> Mapping[str, SourceHealth]:
+        """Return the health of every source that was ever heard of, by name."""
+        return {
+            name: SourceHealth(name.partition("/")[0], lately.silent_minutes, lately.read, lately.bad)
+            for name, lately in self._lately().items()
+        }
+
+
+class Judges:
+    """All judges of a worker, and what they have to say."""
+
+    def __init__(
+        self, settings: Settings, topics: Topics, rules: RuleBook, enricher: Enricher, alertmanagers: Alertmanagers
+    ) -> None:
+        self.horizon_s = settings.alert_horizon_h * 3600
+        self._rules = rules
+        self._topics = topics
+        self._epoch = settings.epoch
+        self._webhooks = bool(settings.webhooks)
+        self._enricher = enricher
+        self._alertmanagers = alertmanagers
+        self._judges: dict[int, Judge] = {}
+        self._fresh: list[Transition] = []
+        self._stretch_ends = 0.0
+
+    def take_over(self, saved: Mapping[int, Iterable[Record]], told: Mapping[int, int]) -> None:
+        """
+        Restore the judges of the partitions that are owned now.
+
+        Args:
+            saved: By partition, the records of its changelog.
+            told: By partition, the number of the last transition that its marker says was sent.
+
+        Raises:
+            ValueError: The records are not whole, or a rule reads a window that is not kept.
+        """
+        self._judges, self._fresh = {}, []
+        for partition, entries in saved.items():
+            judge = self._judges[partition] = Judge(self._rules, windows=WINDOWS)
+            judge.restore(entries)
+            judge.confirm(told[partition])
+            self._tell_alertmanagers(partition)
+        self._alertmanagers.keep_only(self._judges)
+
+    def start_stretch(self) -> None:
+        """Begin to count the time that judging takes."""
+        self._stretch_ends = time.monotonic() + STRETCH_S
+
+    def step(self, partition: int, view: ClosedMinute) -> bool:
+        """Judge a closed minute; tell whether there is time for another one."""
+        judge = self._judges[partition]
+        with metrics.STAGE_SECONDS.labels("merge", "judge").time():
+            transitions = judge.step(View(view))
+        metrics.EVALUATIONS.inc(judge.instances)
+        metrics.JUDGED.labels(str(partition)).set((view.minute + 1) * 60)
+        for transition in transitions:
+            log.info(
+                "alert %s{%s} %s",
+                transition.rule,
+                ", ".join(f"{name}={value}" for name, value in transition.labels.items()),
+                transition.why,
+            )
+            metrics.TRANSITIONS.labels(transition.new).inc()
+        for fault in judge.take_faults():
+            log.error("alert rule %s, minute %d: %s", fault.rule, fault.minute, fault.reason)
+        self._fresh += transitions
+        return time.monotonic() < self._stretch_ends
+
+    async def enrich(self) -> None:
+        """Add to what begins to fire what the store knows of it."""
+        fresh, self._fresh = self._fresh, []
+        begun = [one for one in fresh if one.new == "firing" and one.inhibited_by is None]
+        if begun:
+            await self._enricher.enrich(begun)
+
+    def entries(self) -> list[tuple[int, bytes, bytes | None]]:
+        """Return what has to be saved: of each partition what changed, and then the record that makes it valid."""
+        entries: list[tuple[int, bytes, bytes | None]] = []
+        for partition, judge in self._judges.items():
+            if judge.is_dirty:
+                for key, value in [*judge.dirty_records(), judge.commit_record()]:
+                    entries.append((partition, key, value))
+        return entries
+
+    def emissions(self) -> Iterator[Outgoing]:
+        """Yield all transitions that are facts and not known to be sent."""
+        now = time.time()
+        for partition, judge in self._judges.items():
+            for transition in judge.outbox:
+                record = records.alert_of(transition, partition, self._epoch, now)
+                value = records.encode_alert(record)
+                key = transition.episode.encode()
+                yield Outgoing(self._topics.alerts, partition, key, value)
+                if self._webhooks and concerns_receivers(transition):
+                    yield Outgoing(self._topics.notifications, partition, key, value)
+
+    def told(self, partition: int, before: int) -> int:
+        """Return the number of the last transition that will have been sent when this flush is done."""
+        outbox = self._judges[partition].outbox
+        return outbox[-1].seq if outbox else before
+
+    def confirm(self, told: Mapping[int, int]) -> None:
+        """Take note that all transitions up to these numbers were sent, and tell Alertmanagers what fires."""
+        firing = Counter[str]()
+        for partition, judge in self._judges.items():
+            judge.confirm(told[partition])
+            self._tell_alertmanagers(partition)
+            for active in judge.active(judge.judged or 0):
+                firing[active.transition.severity] += active.ended is None
+        for severity in SEVERITIES:
+            metrics.FIRING.labels(severity).set(firing[severity])
+
+    def _tell_alertmanagers(self, partition: int) -> None:
+        judge = self._judges[partition]
+        if judge.judged is not None:
+            self._alertmanagers.put(partition, map(notice_of, judge.active(judge.judged)))
+
+
+def concerns_receivers(transition: Transition) -> bool:
+    """Tell whether people should hear of a transition: something fires, or has ended, that nothing holds back."""
+    return transition.new in {"firing", "resolved"} and transition.inhibited_by is None
+
+
+def notice_of(active: Active) -> Notice:
+    """Return an alert as Alertmanager takes it."""
+    transition = active.transition
+    evidence = transition.evidence
+    starts_at = (transition.minute + 1) * 60
+    annotations = {
+        **transition.annotations,
+        "why": transition.why,
+        "explained_by": "; ".join(
+            f"{', '.join(f'{name} {value}' for name, value in part.labels.items()) or 'all alike'}"
+            f" ({100 * part.explained:.0f} %)"
+            for part in evidence.contributors[:_EXPLAINED]
+        ),
+        "also_moved": "; ".join(
+            f"{moved.kpi} {_number(moved.baseline)} to {_number(moved.value)}" for moved in evidence.movements
+        ),
+        "verbatims": "\n".join(f"«{text}»" for text in evidence.verbatims),
+        **evidence.links,
+    }
+    return Notice(
+        labels={
+            **transition.labels,
+            **transition.alert_labels,
+            "alertname": transition.rule,
+            "kpi": transition.kpi,
+            "severity": transition.severity,
+            "owner": transition.owner,
+            "scope": "part" if transition.labels else "whole",
+        },
+        annotations={name: text for name, text in annotations.items() if text},
+        starts_at=starts_at,
+        ends_at=None if active.ended is None else max(starts_at, (active.ended + 1) * 60),
+        url=evidence.links.get("dashboard", ""),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"

@@ -1,0 +1,161 @@
+"""An incident goes through the whole job: it fires, with its evidence, to the topic, the store, a webhook; and ends."""
+
+import json
+import time
+
+import pytest
+
+from streams.delivery.webhook import signature
+from tests.harness.incident import RULES, answers
+from tests.harness.receiver import Receiver
+
+SECRET = b"a secret of the test"
+HOUR = 3600.0
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as made:
+        yield made
+
+
+def alerting(pipelines, tmp_path, receiver, **settings):
+    rules, secret = tmp_path / "rules.yaml", tmp_path / "secret"
+    rules.write_text(RULES)
+    secret.write_bytes(SECRET)
+    return pipelines(
+        rules_path=rules, webhooks=f"{receiver.url}/hook", webhook_secret_file=secret, idle_s=3,
+        public_url="https://cx.example", **settings,
+    )  # fmt: skip
+
+
+def start_minute(minutes_ago):
+    return time.time() // 60 * 60 - 60 * minutes_ago
+
+
+def log_of(pipeline):
+    """Transitions by id, as the topic has them; what was sent again is the same."""
+    found = {}
+    for record in pipeline.consume(pipeline.topics.alerts, 10_000, timeout_s=4):
+        alert = json.loads(record.value)
+        known = found.setdefault(alert["id"], alert)
+        assert {**known, "published": 0} == {**alert, "published": 0}
+    return [found[key] for key in sorted(found, key=lambda key: (key.split("/")[0], int(key.split("/")[2])))]
+
+
+def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
+    pipeline = alerting(pipelines, tmp_path, receiver)
+    worker = pipeline.start()
+    start = start_minute(60)
+    sent = pipeline.send(answers(start, 55, range(20, 32)))
+    pipeline.wait_stored(sent, 40)
+    pipeline.wait(lambda: len(receiver.received) >= 2, f"both messages; have {receiver.received}", 40)
+
+    # The topic: every transition, in order, about the one channel.
+    log = [one for one in log_of(pipeline) if one["rule"] == "CsatLow"]
+    assert [(one["old"], one["new"]) for one in log][:3] == [
+        ("inactive", "pending"), ("pending", "firing"), ("firing", "resolved")
+    ]  # fmt: skip
+    assert {one["labels"]["channel"] for one in log} == {"app"}
+    assert len({one["episode"] for one in log[:3]}) == 1
+    pending, firing, resolved = log[:3]
+    assert start + 20 * 60 < pending["at"] <= start + 26 * 60
+    assert firing["minute"] - pending["minute"] == 3
+    assert firing["why"].startswith("PENDING => FIRING: ")
+    assert firing["evidence"]["value"] < 70
+    assert firing["evidence"]["n"] >= 30
+    assert firing["annotations"]["summary"].startswith("CSAT of app is ")
+    assert firing["alert_labels"] == {"journey": "purchase"}
+    assert resolved["minute"] > firing["minute"]
+    assert f"alert CsatLow{{channel=app}} {firing['why']}" in worker.log.read_text()
+
+    # The store: the same, with columns for the evidence.
+    def stored():
+        return pipeline.database.rows(
+            "SELECT id, new, value, n, labels, links FROM alerts FINAL WHERE rule = 'CsatLow' ORDER BY at"
+        )
+
+    pipeline.wait(lambda: len(stored()) >= 3, "alerts in the store", 20)
+    rows = stored()
+    assert [row[1] for row in rows][:3] == ["pending", "firing", "resolved"]
+    assert rows[1][0] == firing["id"]
+    assert rows[1][2] == pytest.approx(firing["evidence"]["value"])
+    assert rows[1][4] == {"channel": "app"}
+    assert set(rows[1][5]) == {"dashboard", "events", "runbook"}
+
+    # The webhook: only what concerns people, signed, in order.
+    hooks = [request for request in receiver.received if request.json["rule"] == "CsatLow"]
+    assert [request.json["new"] for request in hooks] == ["firing", "resolved"]
+    for request in hooks:
+        stamp = int(request.headers["webhook-timestamp"])
+        name = request.headers["idempotency-key"]
+        assert request.headers["webhook-signature"] == signature(SECRET, name, stamp, request.body)
+        assert request.json["id"] == name
+    assert hooks[0].json["evidence"]["links"]["dashboard"].startswith("https://cx.example/d/cx-explorer?")
+    assert pipeline.verify().differences == []
+
+
+def test_words_of_customers_travel_with_an_alert_that_fires_live(pipelines, tmp_path, receiver):
+    """What is stored by the time it fires is in the alert: three recent texts of the channel, and none of another."""
+    pipeline = alerting(pipelines, tmp_path, receiver)
+    pipeline.start()
+    start = start_minute(40)
+    touches = answers(start, 38, range(20, 60))
+    early, late = touches[: 24 * 48], touches[24 * 48 :]
+    pipeline.wait_stored(pipeline.send(early))
+    pipeline.send(late)
+    pipeline.wait(lambda: receiver.received, "the message", 60)
+    firing = receiver.received[0].json
+    assert firing["new"] == "firing"
+    assert len(firing["evidence"]["verbatims"]) == 3, firing["annotations"]
+    assert all("نرسید" in text for text in firing["evidence"]["verbatims"])
+
+
+def test_clickhouse_away_holds_back_no_alert(embedded_broker, tmp_path, receiver):
+    """Without a store the alert says what it lacks, and goes out; the store gets it later."""
+    from tests.harness.clickhouse import fresh_database, running_server
+    from tests.harness.wholejob import Pipeline
+
+    with running_server(tmp_path / "store", restart=False) as server, fresh_database(server) as database:
+        rules = tmp_path / "rules.yaml"
+        rules.write_text(RULES)
+        pipeline = Pipeline(
+            embedded_broker.bootstrap, database, tmp_path, rules_path=rules, webhooks=f"{receiver.url}/hook", idle_s=3
+        )
+        try:
+            start = start_minute(60)
+            pipeline.start()
+            touches = answers(start, 55, range(20, 32))
+            first = pipeline.send(touches[:48])
+            pipeline.wait_stored(first)
+            server.stop()
+            pipeline.send(touches[48:])
+            deadline = time.monotonic() + 60
+            while len(receiver.received) < 2:
+                assert time.monotonic() < deadline, pipeline.workers[0].tail()
+                time.sleep(0.2)
+            firing = receiver.received[0].json
+            assert firing["new"] == "firing"
+            assert firing["annotations"]["incomplete"].startswith("without customers' words")
+            server.start()
+            pipeline.wait_stored(len(touches))
+            assert database.value("SELECT count() FROM alerts FINAL WHERE rule = 'CsatLow'") >= 3
+        finally:
+            pipeline.close()
+
+
+def test_a_bad_rule_refuses_the_start_with_file_and_line(pipelines, tmp_path, receiver):
+    pipeline = alerting(pipelines, tmp_path, receiver)
+    (tmp_path / "rules.yaml").write_text(RULES.replace("method: floor", "method: flor"))
+    worker = pipeline.start()
+    assert worker.process.wait(30) == 1
+    assert "rules.yaml:8" in worker.tail() or "rules.yaml, line 8" in worker.tail()
+    assert "floor" in worker.tail()
+
+
+def test_a_webhook_in_the_open_refuses_the_start(pipelines, tmp_path, receiver):
+    pipeline = alerting(pipelines, tmp_path, receiver)
+    pipeline.environment["CX_WEBHOOKS"] = "http://hooks.example/x"
+    worker = pipeline.start()
+    assert worker.process.wait(30) == 1
+    assert "in the open" in worker.tail()
