@@ -35,7 +35,7 @@ _SEVERITY = "$__conditionalAll(severity IN (${severity:singlequote}), $severity)
 _CHOSEN = f"{_OF_KPIS} AND {_SEVERITY}\n    AND {_OF_LABELS}"
 
 # The number at the end of an id counts the transitions of a judge: it orders those of one minute.
-_ORDER = "(at, toUInt64OrZero(extract(id, '([0-9]+)$')))"
+_ORDER = "(at, toUInt64OrZero(extractAll(id, '[0-9]+')[-1]))"
 
 ANNOTATION: Json = {
     "datasource": {"type": "grafana-clickhouse-datasource", "uid": "${datasource}"},
@@ -251,7 +251,7 @@ SELECT at, toString(new) AS state, toString(rule) AS rule, toString(kpi) AS KPI,
     contributors, toString(definition) AS definition, toString(owner) AS owner
 FROM alerts FINAL
 WHERE $__timeFilter(at) AND {_CHOSEN}
-ORDER BY at DESC, toUInt64OrZero(extract(id, '([0-9]+)$')) DESC
+ORDER BY at DESC, toUInt64OrZero(extractAll(id, '[0-9]+')[-1]) DESC
 LIMIT 500
 """
     return Panel(

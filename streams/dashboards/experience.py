@@ -148,6 +148,7 @@ def channels(catalogue: Catalogue) -> Board:
                         "short",
                         catalogue["volume"].formula,
                         CHANNEL_COLOURS,
+                        kpi="volume",
                     ),
                     breakdown(catalogue["volume"], "channel"),
                 ),

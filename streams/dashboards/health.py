@@ -54,6 +54,7 @@ def board(catalogue: Catalogue) -> Board:
                         "short",
                         catalogue["volume"].formula,
                         CHANNEL_COLOURS,
+                        kpi="volume",
                     ),
                     breakdown(catalogue["heartbeats"], "collector"),
                 ),
@@ -145,7 +146,7 @@ ORDER BY time
 """
     colours = tuple(override("byName", name, {"color": fixed(colour)}) for name, colour in OUTCOMES.items())
     what = "Records stored per step, by arrival; the four add up to what was read."
-    return replace(stacked("outcomes", "Records by outcome", asked, "short", what, {}, names=None), overrides=colours)
+    return replace(stacked("outcomes", "Records by outcome", asked, "short", what, {}, named=True), overrides=colours)
 
 
 def _shares() -> Panel:

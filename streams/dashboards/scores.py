@@ -250,9 +250,19 @@ def stacked(
     unit: str,
     description: str,
     colours: Mapping[str, str],
-    names: str | None = "${__field.labels.series}",
+    *,
+    kpi: str = "",
+    named: bool = False,
 ) -> Panel:
-    """Return amounts as stacked bars, series by series; `colours` are those of series known by name."""
+    """
+    Return amounts as stacked bars, series by series.
+
+    `colours` are those of series known by name; `kpi` is where the bars lead to in the explorer; series are columns
+    with a name if `named`, else rows that tell theirs.
+    """
+    extra: Json = {} if named else {"displayName": "${__field.labels.series}"}
+    if kpi:
+        extra["links"] = [link("Course, labels and events", explorer_url(kpi))]
     custom = {
         "drawStyle": "bars",
         "fillOpacity": 70,
@@ -268,7 +278,7 @@ def stacked(
         height=8,
         description=description,
         targets=(target(asked, "timeseries"),),
-        defaults=drawn(unit, custom=custom, min=0, **({"displayName": names} if names else {})),
+        defaults=drawn(unit, custom=custom, min=0, **extra),
         overrides=tuple(
             override("byRegexp", f"/(^| ){name}$/", {"color": fixed(colour)}) for name, colour in colours.items()
         ),

@@ -61,6 +61,7 @@ def board(catalogue: Catalogue) -> Board:
                         "short",
                         catalogue["review_stars"].formula,
                         {"1": "#D55E00", "2": "#E69F00", "3": "#F0E442", "4": "#56B4E9", "5": "#0072B2"},
+                        kpi="review_stars",
                     ),
                     breakdown(catalogue["surveys_answered"], "metric"),
                     breakdown(catalogue["survey_dismissal"], "channel", "touchpoint"),

@@ -97,7 +97,7 @@ def _page_arguments(sql: str, start: int) -> tuple[list[str], int]:
             last = at + 1
         if depth == 0:
             return [*arguments, sql[last:at]], at + 1
-    raise DashboardError(f"brackets of a macro are not closed: {sql[start:start + 60]}")
+    raise DashboardError(f"brackets of a macro are not closed: {sql[start : start + 60]}")
 
 
 def _variables(sql: str, choices: Choices) -> str:
@@ -123,7 +123,9 @@ def _variables(sql: str, choices: Choices) -> str:
 
 def _without_comments(sql: str) -> str:
     parts = re.split(r"('(?:[^'\\]|\\.|'')*'|`[^`]*`|\"[^\"]*\")", sql)
-    return "".join(part if n % 2 else re.sub(r"--[^\n]*|/\*.*?\*/", " ", part, flags=re.S) for n, part in enumerate(parts))
+    return "".join(
+        part if n % 2 else re.sub(r"--[^\n]*|/\*.*?\*/", " ", part, flags=re.DOTALL) for n, part in enumerate(parts)
+    )
 
 
 def _macros(sql: str, period: Period) -> str:
@@ -162,7 +164,7 @@ def _server_arguments(sql: str, start: int) -> tuple[list[str], int]:
             arguments = [argument.removeprefix("(") for argument in arguments]
             return [argument for argument in [*arguments, last.strip()] if argument], at + 1
         text += sign
-    raise DashboardError(f"brackets of a macro are not closed: {sql[start:start + 60]}")
+    raise DashboardError(f"brackets of a macro are not closed: {sql[start : start + 60]}")
 
 
 def _macro_table(period: Period) -> dict[str, tuple[Callable[..., str], int]]:
