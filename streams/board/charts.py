@@ -49,13 +49,15 @@ def frame_of(points: Sequence[Reading], width: float, height: float, *, bands: b
     """
     Return the frame that holds all points; None when there are not two of them.
 
-    Intervals widen it to at most three times the range of the values: one thin sample must not flatten the line.
+    Intervals widen it, but not by more than the range of the values or the usual interval: one thin sample must not
+    flatten the line.
     """
     values = [point.value for point in points if point.value is not None]
     if len(values) < 2:
         return None
     low, high = min(values), max(values)
-    room = max(high - low, abs(high) * 0.02, 1e-9)
+    widths = sorted(point.hi - point.lo for point in points if point.lo is not None and point.hi is not None)
+    room = max(high - low, widths[len(widths) // 2] if widths else 0.0, abs(high) * 0.02, 1e-9)
     ends = [end for point in points for end in (point.lo, point.hi) if end is not None and isfinite(end)]
     if bands and ends:
         low, high = max(min(*ends, low), low - room), min(max(*ends, high), high + room)
@@ -94,7 +96,7 @@ def sparkline(points: Sequence[Reading], step: float, label: str) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
     """Return round numbers between two values, in steps of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / about
     if raw <= 0 or not isfinite(raw):

@@ -147,7 +147,9 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
     """Return the alerts that concern a channel: those that fire first, then the newest."""
     texts, views = Texts(lang), []
     wanted = [alert for alert in alerts if channel == ALL or alert.labels.get("channel", channel) == channel]
-    for alert in sorted(wanted, key=lambda one: (_ORDER.get(one.state, 9), -one.at))[:ALERTS_SHOWN]:
+    # What keeps nobody up comes after what does.
+    wanted.sort(key=lambda one: (_ORDER.get(one.state, 9), bool(one.inhibited_by), -one.at))
+    for alert in wanted[:ALERTS_SHOWN]:
         info = infos.get(alert.kpi)
         unit = alert.unit or (info.unit if info else "")
         where = plain_labels({name: texts.get(value, value) for name, value in alert.labels.items()}) or texts["all"]

@@ -16,7 +16,7 @@ from streams.board.compare import Baseline
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts, Health, Rate
 from streams.board.heat import heat_kpis
-from streams.board.readings import ALL, KpiInfo, Reading, SeriesKey, Values
+from streams.board.readings import ALL, KpiInfo, Reading, SeriesKey, Values, overlaid
 from streams.board.store import Store
 from streams.board.tiles import HEADLINE, course_span, course_step
 from streams.kpis.windows import TOTAL, window_minutes
@@ -29,6 +29,8 @@ LINGER_S: Final = 30.0
 """A view that nobody looks at is kept up for so long: readers come back, and pages reload."""
 COURSES_S: Final = 0.8
 """Time that a round gives to lines."""
+REVISED_S: Final = 300
+"""Values so much older than the newest are asked for again: KPIs close their minutes at different times."""
 LOOK_BACK_S: Final = 6 * 3_600
 """Verbatims are looked for so far back."""
 ALERTS_BACK_S: Final = 3 * 86_400
@@ -43,7 +45,9 @@ class Numbers:
     baselines: Mapping[SeriesKey, Sequence[Baseline]] = field(default_factory=dict)
     courses: Mapping[SeriesKey, Sequence[Reading]] = field(default_factory=dict)
     closed_until: int = 0
-    """End of the newest closed window among the headline KPIs, unix s."""
+    """End of the newest closed window, unix s."""
+    read_until: int = 0
+    """Newest minute of the store when the values were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +188,19 @@ class Poller:
         newest = store.newest()
         if not known.windows or self._is_due("windows", 60):
             known = replace(known, windows=_ordered(store.windows(newest)))
-        heat = [info.id for info in heat_kpis(known.infos.values())]
+        kpis = {*HEADLINE, *(info.id for info in heat_kpis(known.infos.values()))}
         numbers = {window: one for window, one in known.numbers.items() if window in self._wanted_windows}
         for window in list(self._wanted_windows):
             if window == TOTAL and window in numbers and not self._is_due("total", 10):
                 continue
-            after = 0 if window == TOTAL else newest - max(2 * _seconds(window), 3_600)
-            values = store.values(window, after, HEADLINE, heat, known.infos)
+            before = numbers.get(window, Numbers())
+            # A window that runs empty says so in its newest row; a series without rows is over.
+            oldest = 0 if window == TOTAL else newest - max(2 * _seconds(window), 3_600)
+            after = max(oldest, before.read_until - REVISED_S) if before.values else oldest
+            kept = {key: latest for key, latest in before.values.items() if latest.at > oldest}
+            values = kept | overlaid(kept, store.values(window, after, kpis, known.infos))
             closed = max((one.closed.at for one in values.values() if one.closed), default=0)
-            numbers[window] = replace(numbers.get(window, Numbers()), values=values, closed_until=closed)
+            numbers[window] = replace(before, values=values, closed_until=closed, read_until=newest)
         if known.away_since is not None:
             log.warning("AWAY => ANSWERS: ClickHouse at %s", store.address.url)
         # What was said of the store before is over as soon as it answers the first questions of a round.
@@ -230,9 +238,12 @@ class Poller:
             if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
                 continue
             self._due = {job: due for job, due in self._due.items() if due > self._clock()}
+            first = self.store.first()
             numbers[window] = replace(
                 one,
-                baselines=self.store.baselines(window, _seconds(window), one.closed_until, HEADLINE, known.infos),
+                baselines=self.store.baselines(
+                    window, _seconds(window), one.closed_until, first, HEADLINE, known.infos
+                ),
             )
         self.known = replace(known, numbers=numbers)
 

@@ -13,14 +13,17 @@ VALUES: Final = """
         toString(maturity) AS ripe,
         argMax(tuple(toUnixTimestamp(at), value, n, lo, hi), (at, revision)) AS newest
     FROM kpi_values
-    WHERE window = {window:String} AND at > fromUnixTimestamp({after:Int64}) AND
-        (kpi IN {headline:Array(String)} AND by IN ('', 'channel')
-            OR kpi IN {heat:Array(String)} AND by IN ('', 'channel,touchpoint'))
+    WHERE kpi IN {kpis:Array(String)} AND by IN ('', 'channel', 'channel,touchpoint') AND window = {window:String}
+        AND at > fromUnixTimestamp({after:Int64})
     GROUP BY kpi, by, labels, stat, maturity
 """
 
 NEWEST: Final = """
     SELECT toUnixTimestamp(max(at)) FROM kpi_values WHERE kpi = 'volume' AND by = '' AND window = '1m'
+"""
+
+FIRST: Final = """
+    SELECT toUnixTimestamp(min(at)) FROM kpi_values WHERE kpi = 'volume' AND by = '' AND window = '1m' AND n > 0
 """
 
 CLOSED_UNTIL: Final = """

@@ -71,6 +71,11 @@ class Latest:
     closed: Reading | None = None
     open: Reading | None = None
 
+    @property
+    def at(self) -> int:
+        """The newest moment that is known of, unix s; 0 when there is none."""
+        return max((reading.at for reading in (self.closed, self.open) if reading is not None), default=0)
+
     def shown(self, info: KpiInfo) -> Reading | None:
         """
         Return what a tile shows: the newest of both.
@@ -83,3 +88,12 @@ class Latest:
 
 
 Values: TypeAlias = Mapping[SeriesKey, Latest]
+
+
+def overlaid(known: Values, fresh: Values) -> dict[SeriesKey, Latest]:
+    """Return what is fresh, with the half that it lacks from what was known before."""
+    none = Latest()
+    return {
+        key: Latest(latest.closed or known.get(key, none).closed, latest.open or known.get(key, none).open)
+        for key, latest in fresh.items()
+    }

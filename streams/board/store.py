@@ -1,7 +1,7 @@
 """Questions to ClickHouse over one connection that is kept, and their rows as what the page knows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
@@ -67,15 +67,19 @@ class Store:
         """Return the end of the newest minute with any event, open or closed, unix s; 0 when there is none."""
         return int(self.ask(questions.NEWEST)[0][0])
 
+    def first(self) -> int:
+        """Return the end of the first minute with any event, unix s; 0 when there is none."""
+        return int(self.ask(questions.FIRST)[0][0])
+
     def windows(self, newest: int) -> list[str]:
         """Return the windows that are kept."""
         return [name for (name,) in self.ask(questions.WINDOWS, after=newest - 7_200)]
 
     def values(
-        self, window: str, after: int, headline: Sequence[str], heat: Sequence[str], infos: Mapping[str, KpiInfo]
+        self, window: str, after: int, kpis: Iterable[str], infos: Mapping[str, KpiInfo]
     ) -> dict[SeriesKey, Latest]:
-        """Return the newest values of all series of the page in a window, that are newer than `after`."""
-        rows = self.ask(questions.VALUES, window=window, after=after, headline=list(headline), heat=list(heat))
+        """Return the newest values of the KPIs in a window that are newer than `after`, for all series of the page."""
+        rows = self.ask(questions.VALUES, window=window, after=after, kpis=sorted(kpis))
         found: dict[SeriesKey, Latest] = {}
         for kpi, where, touchpoint, stat, ripe, newest in rows:
             if kpi not in infos or stat != infos[kpi].stat:
@@ -88,9 +92,19 @@ class Store:
         return found
 
     def baselines(
-        self, window: str, seconds: int, closed_until: int, headline: Sequence[str], infos: Mapping[str, KpiInfo]
+        self,
+        window: str,
+        seconds: int,
+        closed_until: int,
+        first: int,
+        headline: Sequence[str],
+        infos: Mapping[str, KpiInfo],
     ) -> dict[SeriesKey, list[Baseline]]:
-        """Return what values are held against, the best comparison first; `seconds` is the window's length."""
+        """
+        Return what values are held against, the best comparison first; `seconds` is the window's length.
+
+        An amount is held against nothing that reaches back before `first`, where nothing was counted yet.
+        """
         rows = self.ask(
             questions.BASELINES,
             window=window,
@@ -105,6 +119,8 @@ class Store:
         for kpi, where, stat, week, same, newest in rows:
             if kpi in infos and stat == infos[kpi].stat:
                 rank = kinds[int(week), int(same)]
+                if infos[kpi].counts and int(newest[0]) - seconds < first - 60:
+                    continue
                 baseline = Baseline(("week", "day", "24h")[rank], _reading(newest, stat))
                 found.setdefault((kpi, where, ""), []).append((rank, baseline))
         return {key: [one for _, one in sorted(ranked, key=lambda pair: pair[0])] for key, ranked in found.items()}

@@ -155,7 +155,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     if interval:
         spoken += f", {texts['interval']} {interval}"
     if short:
-        spoken += f"; {texts[(found.better and 'better') or 'worse'] + ': ' if found and found.significant and found.better is not None else ''}{short}"  # noqa: E501
+        judged = f"{texts[mark]}: " if mark in {"better", "worse", "changed"} else ""
+        spoken += f"; {judged}{short}"
     return Tile(
         id=info.id,
         name=name,

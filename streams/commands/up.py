@@ -51,6 +51,7 @@ class _Stopped(Exception):  # noqa: N818
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep, or go on with, the store in this folder. Without it: .cx, made anew each time.",
 )
+@click.option("--board/--no-board", default=True, help="Serve the live page, on a free port if CX_BOARD_PORT is taken.")
 @click.option("--window", default="5m", show_default=True, help="Window of the KPIs on the screen.")
 @click.option("--until-done", is_flag=True, help="With --replay: stop when all is stored and verified.")
 @click.option("--json", "as_json", is_flag=True, help="With --until-done: print one JSON object, nothing else.")
@@ -66,6 +67,7 @@ def up(
     seed: int,
     incident: tuple[str, ...],
     data_dir: Path | None,
+    board: bool,
     window: str,
     until_done: bool,
     as_json: bool,
@@ -113,7 +115,17 @@ def up(
 
     code = 0
     try:
-        with _signals(), EmbeddedRun(settings, load_, say, keep=data_dir is not None) as run:
+        with (
+            _signals(),
+            EmbeddedRun(
+                # A run that ends by itself has nobody to look at it.
+                settings,
+                load_,
+                say,
+                keep=data_dir is not None,
+                board=board and not until_done,
+            ) as run,
+        ):
             if until_done:
                 report = wait_until_done(run, say)
                 result = result_of(run, data_set or "", report)

@@ -55,16 +55,21 @@ class Load:
 class EmbeddedRun:
     """Starts, watches and stops all parts; use it as a context."""
 
-    def __init__(self, settings: Settings, load: Load, say: Callable[[str], None], *, keep: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, load: Load, say: Callable[[str], None], *, keep: bool = False, board: bool = False
+    ) -> None:
         self.settings = settings
         self.data_dir = Path(settings.data_dir).resolve()
         self._keep = keep
+        self._with_board = board
         self.load = load
         self._say = say
         self.epoch = 0
         self.metrics_port = free_port(preferred=9464)
         self.worker: Child | None = None
         self.producer: Child | None = None
+        self.board: Child | None = None
+        self.board_port = 0
         self._parts: list[EmbeddedBroker | EmbeddedClickHouse] = []
         self._lock: IO[str] | None = None
 
@@ -114,12 +119,27 @@ class EmbeddedRun:
         self.worker.start()
         wait_until(lambda: self.state() is not None, "the worker", START_TIMEOUT_S, [self.worker])
         self._say(f"worker runs, metrics at http://127.0.0.1:{self.metrics_port}/metrics")
+        if self._with_board:
+            self._start_board(environment)
         if self.load.args:
             self.producer = Child(
                 self.load.args[0], self.load.args, environment, self.data_dir / "logs" / f"{self.load.args[0]}.log"
             )
             self.producer.log.unlink(missing_ok=True)
             self.producer.start()
+
+    def _start_board(self, environment: dict[str, str]) -> None:
+        """Start the live page: a process of its own, as a user who can only read, so that viewers cost no worker."""
+        self.board_port = free_port(preferred=self.settings.board_port)
+        reader = {
+            "CX_CLICKHOUSE_USER": self.address("reader").user,
+            "CX_CLICKHOUSE_PASSWORD_FILE": str(self._password_file("reader")),
+            "CX_BOARD_HOST": "127.0.0.1",
+            "CX_BOARD_PORT": str(self.board_port),
+        }
+        self.board = Child("board", ["board"], environment | reader, self.data_dir / "logs" / "board.log")
+        self.board.start()
+        self._say(f"live page at http://127.0.0.1:{self.board_port}/")
 
     def _take_folder(self) -> None:
         """Make sure that no other run uses the folder; empty it unless it is to be kept."""
@@ -213,8 +233,10 @@ class EmbeddedRun:
     def places(self) -> list[tuple[str, str]]:
         """Return what else to open or connect to, with its address."""
         password = self._password_file("reader")
+        page = [("live page", f"http://127.0.0.1:{self.board_port}/")] if self.board else []
         clickhouse = f"{self.clickhouse.url}/play (user {self.clickhouse.reader_user}, password in {password})"
         return [
+            *page,
             ("kafka", self.broker.bootstrap),
             ("clickhouse", clickhouse),
             ("metrics", f"http://127.0.0.1:{self.metrics_port}/metrics"),
@@ -233,6 +255,7 @@ class EmbeddedRun:
             raise ChildError(f"the broker ended; its log is {self.broker.log}")
         if self.worker is not None:
             self.worker.keep_running()
+        self._watch_board()
         producer = self.producer
         if producer is None or producer.exit_code is None:
             return
@@ -241,10 +264,22 @@ class EmbeddedRun:
         elif producer.exit_code != 0:
             raise ChildError(f"the replay ended with exit code {producer.exit_code}:\n{producer.tail()}")
 
+    def _watch_board(self) -> None:
+        """Restart the live page if it died; the run goes on without one that cannot be kept."""
+        if self.board is None:
+            return
+        try:
+            self.board.keep_running()
+        except ChildError as exc:
+            self._say(f"no live page any more: {exc}")
+            self.board = None
+
     def stop(self) -> None:
         """Stop everything, in the direction of the flow, so that what was produced is still worked off."""
         if self.producer is not None:
             self.producer.stop()
+        if self.board is not None:
+            self.board.stop()
         if self._keep and self._drained():
             (self.data_dir / "unfinished").unlink(missing_ok=True)
         if self.worker is not None:
