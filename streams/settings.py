@@ -112,6 +112,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alert_horizon_h: Annotated[float, Meta(gt=0, le=24 * 365)] = 24.0
     """Closed minutes further behind the clock are history: never alerted on."""
 
+    windows: Annotated[str, Meta(pattern="^[1-9][0-9]{0,3}[mhd]([ ,]+[1-9][0-9]{0,3}[mhd])*$")] = "1m 5m 15m 1h 24h 7d"
+    """Rolling windows that are kept; those longer than a day begin with a full hour."""
+
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
     """Port of `/metrics` of a worker; 0 switches it off."""
@@ -143,6 +146,11 @@ def kpi_paths(settings: Settings) -> list[Path]:
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [SHIPPED_RULES]
+
+
+def window_names(settings: Settings) -> tuple[str, ...]:
+    """Return the rolling windows, each once."""
+    return tuple(dict.fromkeys(settings.windows.replace(",", " ").split()))
 
 
 def kafka_client_options(settings: Settings) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def load_with_origins(
             else:
                 values[name], origin[name] = value, where
 
-    reserved = {"CX_CONFIG", "CX_DATA", "CX_REQUIRE_KAFKA"}
+    reserved = {"CX_CONFIG", "CX_DATA", "CX_REQUIRE_KAFKA", "CX_REQUIRE_CHROMIUM"}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable in reserved:
             continue
