@@ -1,6 +1,7 @@
 """Survey answers with an incident in them, as events, and a rule that sees it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from streams.producers.readers.base import Touch
@@ -31,15 +32,15 @@ groups:
 CHANNELS = ("web", "app", "store", "call_center")
 
 
-def answers(start: float, minutes: int, bad: range, per_minute: int = 12, channel: str = "app", first: int = 0):
-    """Answers of all channels, so many per minute and channel; those of one channel are bad in some of the minutes."""
+def answers(start: float, minutes: int, bad: Mapping[str, Sequence[range]], per_minute: int = 12) -> list[Touch]:
+    """Answers of all channels, so many per minute and channel; those of some channels are bad in some minutes."""
     touches = []
-    number = first
+    number = 0
     for minute in range(minutes):
         for place in range(per_minute):
             for at in CHANNELS:
                 number += 1
-                score = 1 if at == channel and minute in bad else 5
+                score = 1 if any(minute in spell for spell in bad.get(at, ())) else 5
                 touches.append(answer(number, start + 60 * minute + place * 60 / per_minute, at, score))
     return touches
 

@@ -47,7 +47,7 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
     pipeline = alerting(pipelines, tmp_path, receiver)
     worker = pipeline.start()
     start = start_minute(60)
-    sent = pipeline.send(answers(start, 55, range(20, 32)))
+    sent = pipeline.send(answers(start, 55, {"app": [range(20, 32)]}))
     pipeline.wait_stored(sent, 40)
     pipeline.wait(lambda: len(receiver.received) >= 2, f"both messages; have {receiver.received}", 40)
 
@@ -100,7 +100,7 @@ def test_words_of_customers_travel_with_an_alert_that_fires_live(pipelines, tmp_
     pipeline = alerting(pipelines, tmp_path, receiver)
     pipeline.start()
     start = start_minute(40)
-    touches = answers(start, 38, range(20, 60))
+    touches = answers(start, 38, {"app": [range(20, 60)]})
     early, late = touches[: 24 * 48], touches[24 * 48 :]
     pipeline.wait_stored(pipeline.send(early))
     pipeline.send(late)
@@ -125,7 +125,7 @@ def test_clickhouse_away_holds_back_no_alert(embedded_broker, tmp_path, receiver
         try:
             start = start_minute(60)
             pipeline.start()
-            touches = answers(start, 55, range(20, 32))
+            touches = answers(start, 55, {"app": [range(20, 32)]})
             first = pipeline.send(touches[:48])
             pipeline.wait_stored(first)
             server.stop()

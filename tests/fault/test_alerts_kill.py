@@ -1,0 +1,128 @@
+"""
+Kill a worker while alerts are pending, firing, or kept firing: the log of transitions is that of an undisturbed run.
+
+Several incidents on several channels, judged at event time, so that the same events always give the same transitions.
+"""
+
+import json
+import random
+import time
+
+import pytest
+
+from streams.local.observe import worker_state
+from tests.harness.clickhouse import fresh_database
+from tests.harness.incident import RULES, answers
+from tests.harness.receiver import Receiver
+
+MINUTES = 120
+SEED = 5
+
+INCIDENTS = {"app": [range(20, 34), range(38, 44)], "web": [range(60, 80)]}
+"""Two of them on one channel, so near each other that the alert is still kept firing."""
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as made:
+        yield made
+
+
+def prepared(pipelines, tmp_path, receiver, **settings):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    return pipelines(rules_path=rules, webhooks=f"{receiver.url}/hook", idle_s=20, **settings)
+
+
+def transitions(pipeline):
+    """Read the log as receivers do: what comes again under a known id is dropped, and must say the same."""
+    log = {}
+    for record in pipeline.consume(pipeline.topics.alerts, 100_000, timeout_s=5):
+        alert = json.loads(record.value)
+        told = told_of(alert)
+        assert log.setdefault(alert["id"], told) == told, f"{alert['id']} changed when it was sent again"
+    return [log[key] for key in sorted(log, key=lambda key: [int(part) for part in key.split("/")])]
+
+
+def told_of(alert):
+    """All of a transition but what the store adds, which depends on how much it has stored by then."""
+    evidence = {
+        name: value for name, value in alert["evidence"].items() if name not in {"movements", "verbatims", "links"}
+    }
+    annotations = {name: text for name, text in alert["annotations"].items() if name != "incomplete"}
+    return {**alert, "evidence": evidence, "annotations": annotations, "published": 0}
+
+
+def relative(log, start):
+    """Transitions of the test's rule with times counted from the first event, so that two runs compare."""
+    told = []
+    for one in log:
+        if one["rule"] != "CsatLow":
+            continue
+        minute = one["minute"] - int(start // 60)
+        evidence = {name: value for name, value in one["evidence"].items() if name != "definition"}
+        told.append((one["id"].split("/")[2], one["old"], one["new"], minute, one["labels"], one["why"], evidence))
+    return told
+
+
+def run(pipeline, touches, start, kill):
+    """Send everything in pieces; `kill` is called between them. Return the log once the last incident has ended."""
+    worker = pipeline.start()
+    pieces = 12
+    size = len(touches) // pieces + 1
+    for piece in range(pieces):
+        pipeline.send(touches[piece * size : (piece + 1) * size])
+        worker = kill(pipeline, worker)
+    deadline = time.monotonic() + 120
+    while True:
+        state = worker_state(worker.port)
+        rows = pipeline.database.rows(
+            "SELECT labels['channel'], max(at) FROM alerts FINAL WHERE new = 'resolved' GROUP BY 1"
+        )
+        if state is not None and {row[0] for row in rows} >= {"app", "web"}:
+            break
+        assert time.monotonic() < deadline, worker.tail()
+        time.sleep(0.3)
+    pipeline.wait_stored(len(touches))
+    return relative(transitions(pipeline), start)
+
+
+def test_killed_at_any_moment_the_transitions_are_the_same(pipelines, tmp_path, receiver):
+    start = time.time() // 60 * 60 - (MINUTES + 20) * 60
+    touches = answers(start, MINUTES, INCIDENTS)
+    undisturbed = prepared(pipelines, tmp_path, receiver)
+    expected = run(undisturbed, touches, start, lambda _pipeline, worker: worker)
+    undisturbed.close()
+    assert [(one[1], one[2]) for one in expected if one[4] == {"channel": "web"}][:3] == [
+        ("inactive", "pending"), ("pending", "firing"), ("firing", "resolved")
+    ]  # fmt: skip
+    receiver.received.clear()
+
+    chance = random.Random(SEED)
+    deaths = []
+
+    def kill(pipeline, worker):
+        # Not later than the work of one piece takes; so it dies in the middle of something.
+        time.sleep(chance.uniform(0.0, 4.0))
+        if chance.random() < 0.6:
+            worker.kill()
+            deaths.append(time.time())
+            return pipeline.start()
+        return worker
+
+    with fresh_database(undisturbed.database.server) as database:
+        disturbed = prepared(pipelines, tmp_path, receiver)
+        disturbed.database = database
+        disturbed.environment["CX_CLICKHOUSE_DATABASE"] = database.name
+        found = run(disturbed, touches, start, kill)
+        assert len(deaths) >= 4
+        assert found == expected
+        stored = database.rows("SELECT count(), uniqExact(id) FROM alerts FINAL")
+        assert stored[0][0] == stored[0][1]
+        delivered = {}
+        for request in receiver.received:
+            told = told_of(request.json)
+            assert delivered.setdefault(request.headers["idempotency-key"], told) == told
+        people = [one for one in expected if one[2] in {"firing", "resolved"}]
+        assert len([one for one in delivered.values() if one["rule"] == "CsatLow"]) == len(people)
+        assert disturbed.verify().differences == []
