@@ -26,9 +26,10 @@ from streams.events.intake import Tally
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.inheritance import inherited_records
+from streams.kpis.retention import Retention
 from streams.kpis.series import parse_series, partition_of
 from streams.producers.wire import connection_options, open_client
-from streams.settings import Settings, kafka_client_options
+from streams.settings import Settings, kafka_client_options, window_names
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, newest_position, source_histories
 from streams.storage.repair import redefined, repair
@@ -146,16 +147,19 @@ def _merge(
     for kpi in catalogue:
         by_partition.setdefault(partition_of(kpi.id, settings.partitions), []).append(kpi)
     for partition, kpis in by_partition.items():
-        history = kpi_history(client, kpis, closed.get(partition))
+        history = kpi_history(client, kpis, closed.get(partition), Retention.of(window_names(settings), 60))
         if history.unfit:
             raise ReseedError(f"sums of {', '.join(sorted(history.unfit))} do not fit the definition")
-        series = {*history.before, *(key for _, of_minute in history.minutes for key in of_minute)}
+        pieces = (*history.hours, *history.minutes)
+        series = {*history.before, *(key for _, of_piece in pieces for key in of_piece)}
         done.series += len(series)
         entries = inherited_records(
             history.before,
             history.minutes,
             closed=closed.get(partition),
             fence=records.position(settings.epoch, 0) - 1,
+            hours=history.hours,
+            delayed={kpi.id for kpi in kpis if kpi.delayed},
             publish_again=[key for key in series if parse_series(key)[0] in done.repaired],
         )
         for key, value in entries:

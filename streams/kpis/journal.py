@@ -5,6 +5,7 @@ How the state of a merge partition is written down: names and contents of the re
 |---|---|---|
 | series | `s/<shard>` | the series keys of a shard, in the order of their numbers |
 | page | `p/<minute>/<shard>/<part>` | packed totals with their fence |
+| hour | `h/<minute>/<shard>` | packed totals of an hour's pages, and which of them it took in last |
 | base | `b/<shard>` | packed totals of all evicted pages, and which of them were evicted last |
 | marker | `m` | how far everything is complete |
 
@@ -13,7 +14,7 @@ from it and replayed from behind the marker's fence is the state before the cras
 
 - series come first, so no page names a series that is unknown;
 - a page says by its fence which partials it contains;
-- a base names the pages it has taken in, in case their tombstones, which follow, are not there;
+- hours and bases name the pages they have taken in, in case their tombstones, which follow, are not there;
 - the marker comes last, after the outputs of the flush.
 """
 
@@ -27,7 +28,7 @@ import msgspec
 
 from streams.kpis.health import SourceMinutes
 from streams.kpis.packing import Totals, decode, unpack
-from streams.kpis.pages import Page
+from streams.kpis.pages import HOUR_PART, Page
 from streams.kpis.watermarks import Report
 
 Record: TypeAlias = tuple[bytes, bytes | None]
@@ -61,9 +62,10 @@ class Saved(msgspec.Struct):
     marker: Marker
     series: dict[int, list[str]]
     pages: list[Page]
+    hours: list[Page]
     bases: dict[int, bytes]
     absorbed: list[Page]
-    """Pages that a base already contains, whose tombstones were not written."""
+    """Pages that an hour or a base already contains, whose tombstones were not written."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -77,8 +79,8 @@ def series_record(shard: int, keys: list[str]) -> Record:
 
 
 def page_key(page: Page) -> bytes:
-    """Return the key of a page."""
-    return b"p/%d/%d/%d" % page.name
+    """Return the key of a page, of a minute or of an hour."""
+    return b"h/%d/%d" % (page.minute, page.shard) if page.part == HOUR_PART else b"p/%d/%d/%d" % page.name
 
 
 def base_key(shard: int) -> bytes:
@@ -103,7 +105,7 @@ def read_back(records: Iterable[Record]) -> Saved:
             latest.pop(key, None)
         else:
             latest[key] = value
-    saved = Saved(Marker(), {}, [], {}, [])
+    saved = Saved(Marker(), {}, [], [], {}, [])
     for key, value in latest.items():
         kind, *numbers = key.split(b"/")
         match kind, [int(number) for number in numbers]:
@@ -113,13 +115,17 @@ def read_back(records: Iterable[Record]) -> Saved:
                 saved.series[shard] = _SERIES.decode(bytes(cramjam.zstd.decompress(value)))
             case b"p", [minute, shard, part]:
                 saved.pages.append(Page.restored(minute, shard, part, value))
+            case b"h", [minute, shard]:
+                saved.hours.append(Page.restored(minute, shard, HOUR_PART, value))
             case b"b", [shard]:
                 saved.bases[shard] = value
             case _:
                 raise ValueError(f"record {key!r} is none of a merge partition")
-    taken_in = {name for base in saved.bases.values() for name in decode(base).absorbed}
-    saved.absorbed = [page for page in saved.pages if page.name in taken_in]
+    takers = [*saved.bases.values(), *(hour.save() for hour in saved.hours)]
+    taken_in = {name for taker in takers for name in decode(taker).absorbed}
+    saved.absorbed = [page for page in (*saved.pages, *saved.hours) if page.name in taken_in]
     saved.pages = [page for page in saved.pages if page.name not in taken_in]
+    saved.hours = [hour for hour in saved.hours if hour.name not in taken_in]
     return saved
 
 

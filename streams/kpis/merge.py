@@ -17,29 +17,21 @@ them was published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from streams.kpis.accumulators import Acc, add_all, is_empty
 from streams.kpis.admission import SHARD_BITS, Registry
 from streams.kpis.closed import ClosedMinute, SeriesIndex
 from streams.kpis.health import Health
-from streams.kpis.journal import (
-    Marker,
-    Record,
-    base_key,
-    base_totals,
-    marker_record,
-    page_key,
-    read_back,
-    series_record,
-)
+from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
-from streams.kpis.packing import pack, unpack
-from streams.kpis.pages import Page, Pages
+from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
+from streams.kpis.retention import SLACK_MINUTES, Archive, Retention
+from streams.kpis.series import SEPARATOR
 from streams.kpis.watermarks import Watermarks
-from streams.kpis.windows import WINDOWS, Settled, Windows, window_end, window_minutes
+from streams.kpis.windows import WINDOWS, Settled, Windows, window_end
 
 SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
@@ -66,31 +58,34 @@ class MergeState:
         self,
         *,
         windows: Sequence[str] = WINDOWS,
-        slack_minutes: int = 10,
+        slack_minutes: int = SLACK_MINUTES,
         idle_s: float = 10.0,
         grace_s: float = 10.0,
         expected: Iterable[str] = (),
         open_every_s: float = 1.0,
         cap: Callable[[str], int] = lambda _kpi: SERIES_CAP,
+        delayed: Container[str] = frozenset(),
     ) -> None:
         """
         Start with nothing.
 
         Args:
             windows: rolling windows to keep, besides the total since the beginning.
-            slack_minutes: how much longer than the longest window a minute is kept behind the newest closed one.
+            slack_minutes: how much longer than windows need it something is kept.
             idle_s: silence after which a source that is caught up no longer holds the watermark.
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
             open_every_s: shortest time between two publications of minutes that are still open; several times that
                 while sources catch up, and as long as it takes to keep a steady rate with very many series.
             cap: series a KPI may have per set of label names, by KPI id.
+            delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
 
         Raises ValueError for an unknown window.
         """
         self.registry = Registry(cap)
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
-        self.pages = Pages()
+        self._archive = Archive(Retention.of(windows, slack_minutes))
+        self.pages, self._hours = self._archive.pages, self._archive.hours
         self.repeats = 0
         """Partials ignored because their records were counted before."""
         self.overlaps = 0
@@ -102,7 +97,7 @@ class MergeState:
         self.health = Health()
         self._closed = Windows(windows)
         self._open = Windows(windows)
-        self._retention = max(map(window_minutes, windows), default=0) + slack_minutes
+        self._delayed = delayed
         self._open_every_s = open_every_s
         self._opened_at: float | None = None
         self._open_pause_s = open_every_s
@@ -112,8 +107,6 @@ class MergeState:
         self._published: int | None = None
         self._series = SeriesIndex(self.registry)
         self._replay_until = -1
-        self._bases: dict[int, bytes] = {}
-        self._tombstones: list[Page] = []
         self._dirty: dict[Page, None] = {}
         self._unpacked: dict[Page, None] = {}
         self._unpublished: dict[Page, None] = {}
@@ -176,13 +169,14 @@ class MergeState:
         """
         if self.replaying:
             return []
-        evicted = self._evict()
         records = [series_record(shard, keys) for shard, keys in self.registry.grown()]
         records += [(page_key(page), page.save()) for page in self._dirty]
+        if self._marked.closed is not None:
+            gone, moved = self._archive.settle(self._marked.closed, len(self.registry.names))
+            records += moved
+            for page in gone:
+                self._unpacked.pop(page, None)
         self._dirty.clear()
-        records += [(base_key(shard), self._bases[shard]) for shard in evicted]
-        records += [(page_key(page), None) for page in self._tombstones]
-        self._tombstones = []
         return records
 
     def drain_outputs(
@@ -209,7 +203,7 @@ class MergeState:
             steps = self._steps(target) if due else range(0)
             shown = range(0) if judge is None else self._shown(target, int((now - horizon_s) // 60))
             for minute in shown or steps:
-                self._closed.advance(minute, self.pages)
+                self._closed.advance(minute, self.pages, self._hours)
                 if minute in steps:
                     self._publish_closed(outputs)
                 if shown and judge is not None:
@@ -262,27 +256,39 @@ class MergeState:
         self.health, self.told = Health(marker.health), marker.told
         self.watermarks.restore(marker.watermark, marker.reports.copy())
         self.registry.restore(saved.series)
-        self._bases, self._tombstones = saved.bases, saved.absorbed
-        for page in saved.pages:
-            self.pages.put(page)
+        self._archive.restore(saved.pages, saved.hours, saved.bases, saved.absorbed)
         self._replay_until = max((page.fence for page in saved.pages), default=-1)
-        newest = max((m for m in (marker.newest, self.pages.newest) if m is not None), default=None)
-        if newest is None:
-            return
-        before, series = base_totals(self._bases), len(self.registry.names)
-        if marker.closed is None:
-            self._open.start(newest, self.pages, before, series)
-        else:
-            self._closed.start(marker.closed, self.pages, before, series)
-            self._open.copy_from(self._closed)
-            if newest > marker.closed:
-                self._open.advance(newest, self.pages)
-                self._open.forget_touched()
-        for page in self.pages.between(marker.closed, newest):
+        known = [minute for minute in (marker.newest, marker.closed, self._newest_begun()) if minute is not None]
+        if known:
+            self._start_windows(max(known), marker.closed)
+        for page in self.pages.between(marker.closed, max(self.pages.newest or 0, 0)):
             if page.inherited:
                 self._touch_windows(page.minute, page.read())
             else:
                 self._touch(page, page.open())
+
+    def _newest_begun(self) -> int | None:
+        """Return the newest minute with a page of which more is known than that it will come."""
+        names = self.registry.names
+        for page in reversed(self.pages.between(self._marked.newest, self.pages.newest or 0)):
+            if self._has_begun(names[number] for number in page.read()):
+                return page.minute
+        return None
+
+    def _has_begun(self, keys: Iterable[str]) -> bool:
+        """Tell whether a minute with these series has begun, or only will hold what was counted ahead."""
+        return any(key.partition(SEPARATOR)[0] not in self._delayed for key in keys)
+
+    def _start_windows(self, newest: int, closed: int | None) -> None:
+        before, series = self._archive.before(), len(self.registry.names)
+        if closed is None:
+            self._open.start(newest, self.pages, before, series)
+            return
+        self._closed.start(closed, self.pages, before, series, self._hours)
+        self._open.copy_from(self._closed)
+        if newest > closed:
+            self._open.advance(newest, self.pages, self._hours)
+            self._open.forget_touched()
 
     def _add(self, minute: int, series: dict[str, Acc], offset: int) -> None:
         """Add what a partial has for one minute to pages and windows."""
@@ -295,8 +301,8 @@ class MergeState:
             if number is None:
                 number = self.registry.admit(key)
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
-        if by_shard and (self._open.as_of is None or minute > self._open.as_of):
-            self._open.advance(minute, self.pages)
+        if by_shard and (self._open.as_of is None or minute > self._open.as_of) and self._has_begun(series):
+            self._open.advance(minute, self.pages, self._hours)
         for shard, contributions in by_shard.items():
             page = self.pages.at(minute, shard, offset)
             if page.fence >= offset:  # saved, but perhaps not published before the crash
@@ -354,26 +360,6 @@ class MergeState:
         """Add rows of all closed sums as of the newest closed minute."""
         self._publish(self._closed.advanced(), outputs)
         self._published = self.closed
-
-    def _evict(self) -> list[int]:
-        """Move what is behind retention from pages into the totals since the beginning; return the shards changed."""
-        if self._marked.closed is None:
-            return []
-        leaving: dict[int, list[Page]] = {}
-        for page in self.pages.between(None, self._marked.closed - self._retention):
-            if not (page.hot or page.dirty or page.pending):  # all it holds was published before the last marker
-                leaving.setdefault(page.home, []).append(page)
-                self.pages.remove(page)
-                self._unpacked.pop(page, None)
-        for shard, pages in leaving.items():
-            base = self._bases.get(shard)
-            totals = unpack(base) if base else {}
-            for page in pages:
-                add_all(totals, page.read().items())
-            self._tombstones += pages
-            absorbed = [page.name for page in self._tombstones if page.home == shard]
-            self._bases[shard] = pack(totals, absorbed=absorbed)
-        return sorted(leaving)
 
     def _publish_minutes(self, outputs: Outputs, include_open: bool) -> None:
         """Add the unpublished rows of closed minutes, and of open ones when it is time for them."""

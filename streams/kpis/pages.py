@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from typing import Final
 
 from streams.kpis.packing import Name, Totals, decode, pack, unpack
+
+HOUR_PART: Final = -1
+"""Part of a page that holds an hour, named by its first minute; there never is another of that hour and shard."""
 
 
 class Page:
     """
-    Totals of one shard of series in one minute.
+    Totals of one shard of series in one minute, or in one hour that is long past.
 
     A page whose minute was evicted and comes back starts anew under another `part`; the minute is the sum of its parts.
     A page with a shard below zero is inherited: it holds what was published before the topics were made anew. It counts
@@ -49,6 +53,11 @@ class Page:
     def name(self) -> Name:
         """What names the page among all that ever were."""
         return self.minute, self.shard, self.part
+
+    @property
+    def settled(self) -> bool:
+        """Whether all it holds was published before the last marker."""
+        return not (self.hot or self.dirty or self.pending)
 
     @property
     def inherited(self) -> bool:

@@ -16,8 +16,13 @@ from streams.kpis.pages import Pages
 TOTAL: Final = "total"
 """The window since the beginning."""
 
-WINDOWS: Final = ("1m", "5m", "15m", "1h", "24h")
+WINDOWS: Final = ("1m", "5m", "15m", "1h", "24h", "7d")
 """Windows that are kept unless told otherwise."""
+
+FINE_MINUTES: Final = 1440
+"""Windows up to this length are exact to the minute; longer ones begin with the full hour, up to 59 minutes earlier."""
+
+NO_PAGES: Final = Pages()
 
 _UNIT_MINUTES = {"m": 1, "h": 60, "d": 1440}
 
@@ -32,6 +37,18 @@ def window_minutes(name: str) -> int:
     if found is None:
         raise ValueError(f"window {name!r}: expected minutes, hours or days, e.g. 5m, 24h or 7d")
     return int(found[1]) * _UNIT_MINUTES[found[2]]
+
+
+def first_minute(as_of: int, length: int) -> int:
+    """Return the first minute inside a window of so many minutes that ends with the minute `as_of`."""
+    first = as_of - length + 1
+    return first if length <= FINE_MINUTES else first // 60 * 60
+
+
+def window_start_sql(end: str, length_s: str) -> str:
+    """Return the ClickHouse expression for the start of a window of so many seconds that ends at a DateTime."""
+    start = f"({end} - {length_s})"
+    return f"if({length_s} > {FINE_MINUTES * 60}, toStartOfHour({start}), {start})"
 
 
 def window_end(minute: int) -> int:
@@ -63,7 +80,11 @@ class Window:
 
     def holds(self, minute: int, as_of: int) -> bool:
         """Tell whether a minute up to `as_of` is inside."""
-        return self.minutes is None or minute > as_of - self.minutes
+        return self.minutes is None or minute >= first_minute(as_of, self.minutes)
+
+    def first(self, as_of: int) -> int:
+        """Return the first minute inside; not of the total, which has none."""
+        return first_minute(as_of, _length(self))
 
     def add(self, contributions: Contributions) -> None:
         """Add what came for a minute inside."""
@@ -98,9 +119,9 @@ class Windows:
         """How many sums an advance yields, about."""
         return sum(len(window.sums) for window in self._windows)
 
-    def start(self, as_of: int, pages: Pages, before: Totals, series: int) -> None:
+    def start(self, as_of: int, pages: Pages, before: Totals, series: int, hours: Pages = NO_PAGES) -> None:
         """
-        Begin as of a minute, with what pages hold and what came `before` all pages.
+        Begin as of a minute, with what pages of minutes and of hours hold, and what came `before` all pages.
 
         Every page is added once: first the rings between one length and the next, then ring by ring outwards.
         `series` is more than the largest series number.
@@ -109,11 +130,13 @@ class Windows:
         reach = as_of
         total: Totals = {}
         for window in sorted(self._windows, key=_length):
-            start = as_of - _length(window)
-            add_all(total, add_up((page.save() for page in pages.between(start, reach)), series).items())
+            start = window.first(as_of) - 1
+            ring = [*pages.between(start, reach), *hours.between(start, reach)]
+            add_all(total, add_up((page.save() for page in ring), series).items())
             window.sums = {number: acc.copy() for number, acc in total.items()}
             reach = start
-        add_all(total, add_up((page.save() for page in pages.between(None, reach)), series).items())
+        rest = [*pages.between(None, reach), *hours.between(None, reach)]
+        add_all(total, add_up((page.save() for page in rest), series).items())
         add_all(total, before.items())
         self._total.sums = total
 
@@ -148,16 +171,18 @@ class Windows:
                 return window.sums
         raise KeyError(name)
 
-    def advance(self, to: int, pages: Pages) -> None:
+    def advance(self, to: int, pages: Pages, hours: Pages = NO_PAGES) -> None:
         """
         Move on to a later minute; what lies between is read from pages, so that empty years cost nothing.
+
+        What enters is read from minutes; what leaves, where it is that old already, from hours.
 
         Series that fell out stay noted until `advanced` or `forget_touched`, over any number of advances.
         """
         before = self.as_of
         assert before is None or to > before
         for window in self._windows:
-            if before is not None and to - _length(window) >= before:
+            if before is not None and window.first(to) > before:
                 window.gone.update((number, cleared(acc)) for number, acc in window.sums.items())
                 window.sums = {}
         self.as_of = to
@@ -169,9 +194,9 @@ class Windows:
                 else:  # passed by in one leap; a state lost since may have published what it saw half-way
                     window.gone.update((number, cleared(acc)) for number, acc in totals)
         for window in self._windows:
-            start = to - _length(window)
-            if before is not None and start < before:
-                for page in pages.between(before - _length(window), start):
+            if before is not None and window.first(before) < window.first(to) <= before:
+                leaving = window.first(before) - 1, window.first(to) - 1
+                for page in [*pages.between(*leaving), *hours.between(*leaving)]:
                     window.take_out(page.read())
             for number in window.gone.keys() & window.sums.keys():
                 del window.gone[number]

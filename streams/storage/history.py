@@ -9,8 +9,11 @@ from clickhouse_connect.driver.client import Client
 
 from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
 from streams.kpis.definition import Kpi
-from streams.kpis.inheritance import KEPT_MINUTES
+from streams.kpis.retention import Retention
 from streams.kpis.series import series_key
+from streams.kpis.windows import WINDOWS
+
+DEFAULT_RETENTION: Final = Retention.of(WINDOWS, 60)
 
 _NEVER: Final = float("-inf")
 
@@ -45,11 +48,13 @@ class KpiHistory:
 
     Attributes:
         before: Sums of all minutes that no window needs any more.
-        minutes: The other minutes (Unix seconds // 60).
+        hours: Sums of hours that windows need as a whole, by their first minute (Unix seconds // 60).
+        minutes: The other minutes.
         unfit: KPIs whose sums are not of the kind their definition makes.
     """
 
     before: dict[str, Acc] = field(default_factory=dict)
+    hours: list[tuple[int, dict[str, Acc]]] = field(default_factory=list)
     minutes: list[tuple[int, dict[str, Acc]]] = field(default_factory=list)
     unfit: set[str] = field(default_factory=set)
 
@@ -96,32 +101,45 @@ def closed_minutes(client: Client) -> Mapping[str, int]:
     return {kpi: int(at.replace(tzinfo=UTC).timestamp()) // 60 - 1 for kpi, at in rows}
 
 
-def kpi_history(client: Client, kpis: Iterable[Kpi], closed: int | None) -> KpiHistory:
+def kpi_history(
+    client: Client, kpis: Iterable[Kpi], closed: int | None, retention: Retention = DEFAULT_RETENTION
+) -> KpiHistory:
     """Return what the minutes of some KPIs hold; `closed` is the newest closed one, None before the first."""
     found = KpiHistory()
-    floor = datetime.fromtimestamp(0 if closed is None else max(0, (closed - KEPT_MINUTES) * 60), UTC)
+    gone = fine = -1
+    if closed is not None:
+        gone = fine = max(-1, retention.last_gone(closed))
+        if retention.hourly:
+            # Whole hours on both sides of each border.
+            gone, fine = gone // 60 * 60 - 1, max(-1, retention.last_hour(closed))
+    borders = {"gone": _at(gone), "fine": _at(fine)}
     for kpi in kpis:
-        parameters = {"kpi": kpi.id, "floor": floor}
-        totals = client.query(f"SELECT labels, {_SUMS.format('<=')} GROUP BY labels", parameters=parameters)
-        for labels, fields, bins in totals.result_rows:
-            acc = _acc(kpi, fields, bins, found)
-            if acc is not None:
-                found.before[series_key(kpi.id, tuple(labels.items()))] = acc
-        recent = client.query(
-            f"SELECT labels, minute, {_SUMS.format('>')} GROUP BY labels, minute", parameters=parameters
-        )
-        for labels, minute, fields, bins in recent.result_rows:
-            acc = _acc(kpi, fields, bins, found)
-            if acc is not None:
-                at = int(minute.replace(tzinfo=UTC).timestamp()) // 60
-                found.minutes.append((at, {series_key(kpi.id, tuple(labels.items())): acc}))
+        for sql, into in ((_BEFORE, None), (_HOURS, found.hours), (_MINUTES, found.minutes)):
+            for labels, minute, fields, bins in client.query(sql, parameters={"kpi": kpi.id, **borders}).result_rows:
+                acc = _acc(kpi, fields, bins, found)
+                if acc is None:
+                    continue
+                key = series_key(kpi.id, tuple(labels.items()))
+                if into is None:
+                    found.before[key] = acc
+                else:
+                    into.append((int(minute.replace(tzinfo=UTC).timestamp()) // 60, {key: acc}))
     return found
 
 
+def _at(minute: int) -> datetime:
+    return datetime.fromtimestamp(max(0, minute) * 60, UTC)
+
+
 _SUMS: Final = (
-    "sumForEach(fields), sumMap(bins) FROM kpi_minutes FINAL"
-    " WHERE kpi = {{kpi:String}} AND minute {} {{floor:DateTime('UTC')}}"
+    "SELECT labels, {} AS start, sumForEach(fields), sumMap(bins) FROM kpi_minutes FINAL"
+    " WHERE kpi = {{kpi:String}} AND {} GROUP BY labels, start"
 )
+_GONE: Final = "{gone:DateTime('UTC')}"
+_FINE: Final = "{fine:DateTime('UTC')}"
+_BEFORE: Final = _SUMS.format("toDateTime(0, 'UTC')", f"minute <= {_GONE}")
+_HOURS: Final = _SUMS.format("toStartOfHour(minute)", f"minute > {_GONE} AND minute <= {_FINE}")
+_MINUTES: Final = _SUMS.format("minute", f"minute > {_FINE}")
 
 
 def _acc(kpi: Kpi, fields: list[int], bins: dict[int, int], found: KpiHistory) -> Acc | None:

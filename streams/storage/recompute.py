@@ -20,7 +20,7 @@ from streams.kpis.fields import Field, Kind, all_fields, fields_of
 from streams.kpis.plan import BEST, DETRACTOR, PROMOTER
 from streams.kpis.series import OTHER, SEPARATOR, clean_label_sql
 from streams.kpis.sketch import index_sql
-from streams.kpis.windows import TOTAL
+from streams.kpis.windows import TOTAL, window_start_sql
 from streams.kpis.writing import sql_literal
 
 _NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
@@ -262,10 +262,10 @@ def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expi
     """
 
     def sums(end: str) -> str:
-        inside = f"minute < {end} AND (length_s = 0 OR minute >= {end} - length_s)"
+        inside = f"minute < {end} AND (length_s = 0 OR minute >= {window_start_sql(end, 'length_s')})"
         return f"(sumForEachIf(fields, {inside}), mapSort(sumMapIf(bins, {inside})))"
 
-    comparable = f"length_s > 0 AND at - length_s >= {since}" if expired else "true"
+    comparable = f"length_s > 0 AND {window_start_sql('at', 'length_s')} >= {since}" if expired else "true"
     return f"""
         {head}
         SELECT kpi, key, window, stat, newest_row, newest_at, {sums("at")} AS then, {sums("newest_at")} AS now

@@ -24,7 +24,9 @@ class Pipeline:
         self._writer = writer
         self._folder = Folder(catalogue)
         self._publisher = Publisher(catalogue)
-        self._merge = MergeState(cap=lambda _kpi: cap, grace_s=0, idle_s=1e9)
+        self._merge = MergeState(
+            cap=lambda _kpi: cap, grace_s=0, idle_s=1e9, delayed={kpi.id for kpi in catalogue if kpi.delayed}
+        )
         self._next: defaultdict[str, int] = defaultdict(int)
         self._watermarks: dict[str, float] = {}
         self._store_events = store_events

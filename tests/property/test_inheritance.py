@@ -21,7 +21,7 @@ from streams.kpis.merge import MergeState
 from streams.kpis.packing import pack, unpack
 from streams.kpis.partials import Partial
 from streams.kpis.series import series_key
-from tests.property.test_merge import SERIES, SOURCES, World, check
+from tests.property.test_merge import SERIES, SOURCES, World, check, short_days  # noqa: F401 - a fixture
 
 NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)
 
@@ -39,15 +39,21 @@ class Reborn(World):
         closed = max((value.at // 60 - 1 for value in self.values if value.maturity == "closed"), default=None)
         before: dict[str, Acc] = {}
         minutes: list[tuple[int, dict[str, Acc]]] = []
+        hours: list[tuple[int, dict[str, Acc]]] = []
         for (series, minute, _), (_, acc) in newest.items():
-            if closed is not None and minute <= closed - kept_minutes:
+            if closed is not None and minute <= closed - kept_minutes - 420:
                 if series in before:
                     merge_acc(before[series], acc)
                 else:
                     before[series] = acc.copy()
+            elif closed is not None and minute < (closed - kept_minutes) // 60 * 60:
+                hours.append((minute // 60 * 60, {series: acc}))
             else:
                 minutes.append((minute, {series: acc}))
-        self.changelog = list(inherited_records(before, minutes, closed=closed, fence=len(self.topic) - 1))
+        records = inherited_records(
+            before, minutes, hours=hours, closed=closed, fence=len(self.topic) - 1, delayed={"later"}
+        )
+        self.changelog = list(records)
         self.sent.clear()
         self.state = self.fresh()
         self.state.restore(self.changelog)

@@ -8,21 +8,26 @@ point of a flush and starts over from what it had written.
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.kpis import retention, windows
 from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
 from streams.kpis.merge import MergeState
 from streams.kpis.outputs import MinuteRow, ValueRow
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import OTHER, parse_series, series_key
 
-WINDOWS = ("1m", "3m", "10m")
-LENGTHS = {"1m": 1, "3m": 3, "10m": 10, "total": None}
+WINDOWS = ("1m", "3m", "10m", "2h", "5h")
+LENGTHS = {"1m": 1, "3m": 3, "10m": 10, "2h": 120, "5h": 300, "total": None}
+FINE = 10
+AHEAD = series_key("later", (("channel", "web"),))
+"""Counted 25 minutes after it happens."""
 SOURCES = ("web/0", "app/1", "store/0")
 CAP = 3
 SERIES: list[tuple[str, Acc]] = [
@@ -35,7 +40,17 @@ SERIES: list[tuple[str, Acc]] = [
     (series_key("wait_p90"), {-1: 1, 300: 2}),
     (series_key("wait_p90", (("channel", "web"),)), {301: 1}),
     (series_key("silence"), [0, 0]),
+    (AHEAD, [1, 1]),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_days() -> Iterator[None]:
+    """Have minutes become hours after ten of them, so that a run of hours sees it often."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (windows, retention):
+            patch.setattr(module, "FINE_MINUTES", FINE)
+        yield
 
 
 class World:
@@ -53,17 +68,25 @@ class World:
         self.state = self.fresh()
         self.position = 0
         self.crashes = 0
+        self.written: Counter[bytes] = Counter()
 
     def fresh(self) -> MergeState:
         return MergeState(
-            windows=WINDOWS, slack_minutes=2, idle_s=30, grace_s=5, expected=SOURCES, open_every_s=2, cap=lambda _: CAP
+            windows=WINDOWS,
+            slack_minutes=2,
+            idle_s=30,
+            grace_s=5,
+            expected=SOURCES,
+            open_every_s=2,
+            cap=lambda _: CAP,
+            delayed={"later"},
         )
 
     def send(self, source: str, picks: list[tuple[int, int]], *, behind: int, caught_up: bool, ranged: int) -> None:
         deltas: dict[int, dict[str, Acc]] = {}
         for which, back in picks:
             key, acc = SERIES[which]
-            series = deltas.setdefault(self.minute - behind - back, {})
+            series = deltas.setdefault(self.minute - behind - back + (25 if key == AHEAD else 0), {})
             if key in series:
                 merge_acc(series[key], acc)
             else:
@@ -105,6 +128,7 @@ class World:
                 self.values.append(step)
             else:
                 self.changelog.append(step)
+                self.written[step[0][:1]] += 1
         if crash is not None:
             self.restart()
 
@@ -168,7 +192,10 @@ class Naive:
 
     def window(self, key: str, name: str, as_of: int, offset: int) -> Acc:
         length = LENGTHS[name]
-        return self.sum(key, (-(10**9) if length is None else as_of - length + 1, as_of), (0, offset))
+        first = -(10**9) if length is None else as_of - length + 1
+        if length is not None and length > FINE:
+            first -= first % 60
+        return self.sum(key, (first, as_of), (0, offset))
 
 
 def check(world: World) -> None:
@@ -215,7 +242,8 @@ def check(world: World) -> None:
             else:
                 assert row is not None, (key, window, "missing")
                 assert row.acc == expected, (key, window, "as of the newest closed minute")
-    newest_minute = max((m for history in naive.by_series.values() for _, m, _ in history), default=None)
+    begun = [m for key, history in naive.by_series.items() if key != AHEAD for _, m, _ in history]
+    newest_minute = max(begun, default=None)
     if newest_minute is not None and (closed is None or newest_minute > closed):
         for key, history in naive.by_series.items():
             if any(minute == newest_minute for _, minute, _ in history):
@@ -299,3 +327,5 @@ def test_long_runs_with_every_crash_point(seed: int) -> None:
     check(world)
     assert world.crashes > 10
     assert len({row.part for row in world.minutes}) > 50
+    assert world.written[b"h"] > 15
+    assert world.written[b"b"] > 5

@@ -6,7 +6,8 @@ import pytest
 
 from streams.kpis.accumulators import Acc
 from streams.kpis.pages import Pages
-from streams.kpis.windows import Windows, window_end, window_minutes
+from streams.kpis.retention import Retention
+from streams.kpis.windows import Windows, first_minute, window_end, window_minutes
 
 YEAR = 525_600
 
@@ -137,3 +138,41 @@ def test_a_start_from_pages_equals_going_there() -> None:
     for windows in (walked, started):
         windows.touch(60, range(9))
     assert [(n, dict(s)) for n, s in started.touched()] == [(n, dict(s)) for n, s in walked.touched()]
+
+
+def test_a_week_begins_with_a_full_hour() -> None:
+    """Windows longer than a day hold up to 59 minutes more; what entered in an hour leaves together."""
+    start = 1_000 * 60
+    assert first_minute(start + 10_079, 10_080) == start
+    assert first_minute(start + 10_138, 10_080) == start
+    assert first_minute(start + 10_139, 10_080) == start + 60
+    assert first_minute(start + 1_439, 1_440) == start, "a day is exact to the minute"
+    assert first_minute(start + 1_440, 1_440) == start + 1
+    pages = pages_of({start: {1: [1]}, start + 59: {1: [2]}, start + 60: {1: [4]}})
+    windows = Windows(("24h", "7d"))
+    for as_of, held in [(60, 7), (10_079, 7), (10_138, 7), (10_139, 4), (10_198, 4), (10_199, 0)]:
+        windows.advance(start + as_of, pages)
+        assert windows.sums("7d").get(1, [0]) == [held]
+
+
+def test_hours_leave_as_minutes_would() -> None:
+    """A window that starts over minutes and hours loses an hour that was minutes when it entered."""
+    start = 1_000 * 60
+    hours = pages_of({start: {1: [3]}, start + 60: {1: [4]}})
+    pages = pages_of({start + 61: {1: [8]}, start + 9_000: {1: [16]}})
+    windows = Windows(("24h", "7d"))
+    windows.start(start + 10_079, pages, {1: [100]}, 2, hours)
+    assert (windows.sums("7d"), windows.sums("24h"), windows.sums("total")) == ({1: [31]}, {1: [16]}, {1: [131]})
+    windows.advance(start + 10_139, pages, hours)
+    assert windows.sums("7d") == {1: [28]}
+    windows.advance(start + 10_199, pages, hours)
+    assert windows.sums("7d") == {1: [16]}
+
+
+def test_what_is_kept_is_what_windows_need() -> None:
+    """Minutes of a day for windows that begin with the hour; no hours where no window is that long."""
+    week, day = Retention.of(("1m", "7d")), Retention.of(("1m", "24h"))
+    assert (week.minutes, week.hours, week.hourly) == (1_450, 10_150, True)
+    assert (day.minutes, day.hours, day.hourly) == (1_450, 1_450, False)
+    assert week.last_hour(10_000 * 60) % 60 == 59
+    assert week.last_gone(20_000) < first_minute(20_000, 10_080)
