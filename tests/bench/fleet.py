@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streams.alerts.detectors import cusum
+from streams.alerts.detectors.cusum import KNOWN, SPREAD_N
 from streams.alerts.detectors.learning import LESSON_MINUTES, PACE
 from streams.alerts.detectors.windows import budget_of
 from streams.alerts.facts import Facts, length_of
@@ -146,24 +146,26 @@ def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
     size = fleet.series
     sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
     total = np.full(size, params.head_start * params.h)
-    back, mean, variance, stands = (np.zeros(size) for _ in range(4))
-    run_n, run_minutes, run_bad, lessons, taught = (np.zeros(size, np.int64) for _ in range(5))
+    back, mean, variance, stands, weight = (np.zeros(size) for _ in range(5))
+    run_n, run_minutes, run_bad, taught = (np.zeros(size, np.int64) for _ in range(4))
     fired, learnt = np.zeros(size, bool), np.zeros(size, bool)
     for minute in range(fleet.minutes):
         if params.baseline is not None:
-            due = ~learnt | ((total == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
+            due = ~learnt | ((run_minutes == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
             if due.any():
                 longer = length_of(params.baseline)
                 seen_n, seen_hits = fleet.before(minute, longer, window)
-                due &= seen_n >= cusum.SPREAD_N
+                due &= seen_n >= SPREAD_N
                 share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
                 seen_mean, seen_variance = factor * share, factor**2 * share * (1 - share)
                 length = longer - window
-                lessons = np.where(due, np.minimum(lessons + 1, max(1, PACE * length // LESSON_MINUTES)), lessons)
-                weight = 1 / np.maximum(lessons, 1)
-                mean = np.where(due, mean + weight * (seen_mean - mean), mean)
-                variance = np.where(due, variance + weight * (seen_variance - variance), variance)
-                stands = np.where(due, seen_n * np.maximum(1.0, lessons * LESSON_MINUTES / length), stands)
+                most = seen_n * max(1.0, PACE * length / LESSON_MINUTES)
+                weight = np.where(due, np.minimum(weight + seen_n, most), weight)
+                part = seen_n / np.maximum(weight, 1)
+                mean = np.where(due, mean + part * (seen_mean - mean), mean)
+                variance = np.where(due, variance + part * (seen_variance - variance), variance)
+                windows = np.maximum(1.0, LESSON_MINUTES / np.maximum(part * length, 1e-9))
+                stands = np.where(due, seen_n * windows, stands)
                 taught, learnt = np.where(due, minute, taught), learnt | due
             error = np.sqrt(variance / np.maximum(stands, 1e-9))
             apart = np.full(size, params.delta) if params.p1 is None else sign * (params.p1 - mean)
@@ -174,7 +176,7 @@ def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
             learnt = np.ones(size, bool)
         bad = np.full(size, params.p1) if params.p1 is not None else good + sign * (params.delta or 0.0)
         change = sign * (bad - good)
-        known = learnt & (change > 0) & (error * cusum.KNOWN <= change)
+        known = learnt & (change > 0) & (error * KNOWN <= change)
         p0 = np.clip(good / factor, 1e-6, 1 - 1e-6)
         p1 = bad / factor
         p1 = np.where(p1 < p0, np.maximum(p1, p0 / 10), np.minimum(p1, 1 - (1 - p0) / 10))

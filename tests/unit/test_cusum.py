@@ -102,7 +102,9 @@ def test_the_detector_makes_the_steps_of_the_formula() -> None:
     classical = sum((4 - x) / 2 - 0.25 for x in values)  # in deviations, k = δ/2 = 1/4
     acc = [3, 7800, sum(round(1000 * x) ** 2 for x in values)]
     assert level(params, SCORE).step(SCORE, acc) == pytest.approx(0.5 * classical)
-    assert level(Cusum(p0=60.0, p1=90.0, sd=30.0), WAIT).step(WAIT, [2, 200_000, 1]) == pytest.approx((200 - 2 * 75) / 30)
+    assert level(Cusum(p0=60.0, p1=90.0, sd=30.0), WAIT).step(WAIT, [2, 200_000, 1]) == pytest.approx(
+        (200 - 2 * 75) / 30
+    )
     assert level(Cusum(p0=30.0, p1=10.0, sd=80.0), NPS).step(NPS, [5, 1, 3]) == pytest.approx(
         20 / 6400 * (5 * 20 - 100 * (1 - 3))
     )
@@ -307,6 +309,14 @@ def test_a_head_start_sees_what_is_bad_from_the_beginning() -> None:
         return next(minute for minute, verdict in enumerate(seen) if verdict.breach)
 
     assert first(head_start=0.5) < first()
+
+
+def test_a_head_start_does_not_stop_the_learning() -> None:
+    """It waits until enough is known, however thin the first hour."""
+    minutes = [[1, 0] if minute % 7 == 0 else [1, 1] for minute in range(2880)]
+    seen = verdicts(Cusum(baseline="24h", delta=10.0, head_start=0.5), SHARE, "1h", Played(WINDOWS), minutes)
+    assert seen[100].breach is None
+    assert seen[-1].baseline_n > 1380
 
 
 def test_the_threshold_for_a_wanted_rate_of_false_alarms() -> None:

@@ -96,7 +96,7 @@ def cusum(
     """Judge a series with the minute that has just closed."""
     state = state or CusumState(total=params.head_start * params.h)
     normal = state.normal
-    if normal is None or (not state.total and not state.fired and normal.is_due(reading.minute)):
+    if normal is None or (not state.minutes and not state.fired and normal.is_due(reading.minute)):
         normal = _lesson(params, facts, window, reading, normal)
     acc = reading.in_minute()
     seen = reading.window(window)

@@ -29,7 +29,8 @@ class Normal(msgspec.Struct, array_like=True, frozen=True):
     variance: float
     n: float
     """Answers that the mean stands on, counting those of windows that do not overlap."""
-    lessons: int
+    weight: float
+    """Answers seen in all lessons so far, as far as they still count."""
     minute: int
     """The minute of the last one."""
 
@@ -46,15 +47,15 @@ class Normal(msgspec.Struct, array_like=True, frozen=True):
 def learn(known: Normal | None, minute: int, seen: Moments, window_minutes: int) -> Normal:
     """Return the normal value after another look at its window."""
     if known is None:
-        return Normal(seen.mean, seen.variance, float(seen.n), 1, minute)
-    longest = max(1, PACE * window_minutes // LESSON_MINUTES)
-    lessons = min(known.lessons + 1, longest)
-    weight = 1 / lessons
-    windows = max(1.0, lessons * LESSON_MINUTES / window_minutes)
+        return Normal(seen.mean, seen.variance, float(seen.n), float(seen.n), minute)
+    # Lessons count by their answers: the first ones, from a window that is hardly filled, would spoil the mean.
+    weight = min(known.weight + seen.n, seen.n * max(1.0, PACE * window_minutes / LESSON_MINUTES))
+    part = seen.n / weight
+    windows = max(1.0, LESSON_MINUTES / (part * window_minutes))
     return Normal(
-        known.mean + weight * (seen.mean - known.mean),
-        known.variance + weight * (seen.variance - known.variance),
+        known.mean + part * (seen.mean - known.mean),
+        known.variance + part * (seen.variance - known.variance),
         seen.n * windows,
-        lessons,
+        weight,
         minute,
     )

@@ -1,0 +1,279 @@
+"""Detectors whatever comes: exact sums, sides that mirror, order inside a minute, and many series like one."""
+
+from functools import cache
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.alerts.decompose import decompose
+from streams.alerts.detectors import detect, restore
+from streams.alerts.facts import Facts, moments
+from streams.alerts.machine import Instance, Policy, advance
+from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
+from streams.kpis.accumulators import Acc, copy_acc, empty, merge_acc
+from streams.kpis.intervals import measure
+from tests.bench.fleet import Fleet, judged
+from tests.bench.nullsim import Rule, firings
+from tests.harness.reading import Played
+
+SHARE = Facts("ratio", "up", "percent")
+FACTS = {
+    "ratio": SHARE,
+    "nps": Facts("nps", "up", "points"),
+    "mean": Facts("mean", "up", "score", 1000),
+    "share": Facts("share", "up", "percent", 1),
+    "count": Facts("count", "none", "count"),
+    "sum": Facts("sum", "up", "currency", 1000),
+    "quantile": Facts("quantile", "down", "seconds", 1000, 0.9),
+}
+LABELS = st.sampled_from(["web", "app", "phone", "store", "other"])
+
+
+def ratios() -> st.SearchStrategy[Acc]:
+    return st.integers(0, 500).flatmap(lambda n: st.integers(0, n).map(lambda k: [n, k]))
+
+
+def scores() -> st.SearchStrategy[Acc]:
+    def made(counts: tuple[int, int, int]) -> Acc:
+        return [sum(counts), counts[0], counts[2]]
+
+    return st.tuples(*[st.integers(0, 200)] * 3).map(made)
+
+
+def means() -> st.SearchStrategy[Acc]:
+    values = st.lists(st.integers(0, 10_000), max_size=20)
+    return values.map(lambda xs: [len(xs), sum(xs), sum(x * x for x in xs)])
+
+
+def shares() -> st.SearchStrategy[Acc]:
+    pairs = st.lists(st.integers(1, 900).flatmap(lambda w: st.tuples(st.just(w), st.integers(0, w))), max_size=12)
+    return pairs.map(
+        lambda rows: [len(rows), sum(w for w, _ in rows), sum(p for _, p in rows), sum(w * w for w, _ in rows),
+                      sum(w * p for w, p in rows), sum(p * p for _, p in rows)]
+    )  # fmt: skip
+
+
+KINDS = {
+    "ratio": ratios(),
+    "nps": scores(),
+    "mean": means(),
+    "share": shares(),
+    "count": st.integers(0, 500).map(lambda n: [n]),
+    "sum": st.just([0, 0]) | st.tuples(st.integers(1, 9), st.integers(0, 10**6)).map(list),
+    "quantile": st.dictionaries(st.integers(0, 400), st.integers(1, 30), max_size=8),
+}
+
+
+@cache
+def parts(kind: str) -> st.SearchStrategy[dict[str, Acc]]:
+    return st.dictionaries(LABELS, KINDS[kind], max_size=5)
+
+
+def whole(kind: str, sides: dict[str, Acc]) -> Acc:
+    total = empty(kind)
+    for acc in sides.values():
+        merge_acc(total, copy_acc(acc))
+    return total
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_effects_add_up_to_the_change_and_nothing_is_left_over(kind: str, data) -> None:
+    """In the KPI's unit, whatever is missing on a side."""
+    facts = FACTS[kind]
+    before, after = data.draw(parts(kind)), data.draw(parts(kind))
+    minutes = (60, 15)
+    found = decompose(facts, "channel", before, after, minutes=minutes)
+    values = [
+        measure(kind, whole(kind, sides), facts.scale, unit=facts.unit, q=facts.q).value for sides in (before, after)
+    ]
+    if kind in ("count", "sum"):
+        values = [(value or 0.0) / length for value, length in zip(values, minutes, strict=True)]
+    if found is None:
+        assert None in values or not (before or after)
+        return
+    assert found.rate + found.share == pytest.approx(found.total, abs=1e-9)
+    assert sum(part.rate_effect + part.share_effect for part in found.parts) == pytest.approx(found.total, abs=1e-9)
+    if kind == "quantile" and not found.total:
+        return  # values inside one bin: the quantile may move where the share at it does not
+    assert found.total == pytest.approx(values[1] - values[0], abs=1e-6)
+    if abs(found.total) > 1e-9:
+        assert sum(part.explained for part in found.parts) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ratio", "nps", "mean", "share"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_looking_from_the_other_side_turns_the_sign_only(kind: str, data) -> None:
+    before, after = data.draw(parts(kind)), data.draw(parts(kind))
+    there, back = (decompose(FACTS[kind], "channel", *sides) for sides in ((before, after), (after, before)))
+    assert (there is None) == (back is None)
+    if there is not None and back is not None:
+        assert (back.rate, back.share) == (pytest.approx(-there.rate, abs=1e-9), pytest.approx(-there.share, abs=1e-9))
+        assert back.share_z == pytest.approx(-there.share_z, abs=1e-6)
+
+
+@given(parts("ratio"), st.integers(2, 40))
+@settings(max_examples=40, deadline=None)
+def test_the_same_mix_with_more_answers_is_no_share_effect(before: dict[str, Acc], times: int) -> None:
+    after = {value: [times * acc[0], acc[0]] for value, acc in before.items()}
+    found = decompose(SHARE, "channel", before, after)
+    if found is not None:
+        assert found.share == pytest.approx(0, abs=1e-9)
+        assert all(part.share_effect == pytest.approx(0, abs=1e-9) for part in found.parts)
+
+
+@pytest.mark.parametrize("kind", ["ratio", "nps", "mean", "share"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_moments_are_those_of_the_interval(kind: str, data) -> None:
+    acc = data.draw(KINDS[kind])
+    found, shown = moments(FACTS[kind], acc), measure(kind, acc, FACTS[kind].scale, unit=FACTS[kind].unit)
+    assert (found is None) == (shown.value is None)
+    if found is not None:
+        assert (found.n, found.mean) == (shown.n, pytest.approx(shown.value))
+        assert found.variance >= 0
+
+
+# -- many minutes ------------------------------------------------------------------------------------------------
+
+METHODS: list[tuple[Params, str]] = [
+    (Cusum(baseline="1h", delta=20.0, h=4.0), "5m"),
+    (Cusum(p0=85.0, p1=75.0, h=3.0, min_failures=2, head_start=0.5), "5m"),
+    (Ewma(baseline="1h", lambda_=0.3, limit=2.0), "5m"),
+    (ZTest(baseline="1h", z=2.0), "5m"),
+]
+MINUTES = st.lists(st.none() | ratios(), min_size=1, max_size=200)
+
+
+@pytest.mark.parametrize(("params", "window"), METHODS)
+@given(minutes=MINUTES, at=st.integers(0, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_memory_that_went_through_bytes_judges_on_alike(params: Params, window: str, minutes, at: int) -> None:
+    """Saved and restored at any minute, verdicts are the same to the last digit."""
+    one, two = Played([window, "1h"]), Played([window, "1h"])
+    kept = went = None
+    for number, acc in enumerate(minutes):
+        for reading in (one, two):
+            reading.play(acc)
+        if number == at:
+            went = restore(params, msgspec.msgpack.decode(msgspec.msgpack.encode(went)))
+        (verdict, kept), (other, went) = (
+            detect(params, SHARE, window, reading, memory) for reading, memory in ((one, kept), (two, went))
+        )
+        assert verdict == other
+        assert kept == went
+
+
+@given(MINUTES)
+@settings(max_examples=40, deadline=None)
+def test_what_is_good_for_one_side_is_bad_for_the_other(minutes) -> None:
+    """Misses of a KPI that should be high are hits of one that should be low: same verdicts, same evidence."""
+    low = Facts("ratio", "down", "percent")
+    for params, mirrored in (
+        (Cusum(p0=85.0, p1=70.0, h=3.0), Cusum(p0=15.0, p1=30.0, h=3.0)),
+        (ZTest(baseline="1h", z=2.0), ZTest(baseline="1h", z=2.0)),
+        (Floor(target=80.0, z=2.0), Floor(target=20.0, z=2.0)),
+        (
+            BurnRate(target=80.0, factor=2.0, long="1h", short="5m"),
+            BurnRate(target=20.0, factor=2.0, long="1h", short="5m"),
+        ),
+    ):
+        one, two = Played(["5m", "1h"]), Played(["5m", "1h"])
+        memory = other = None
+        for acc in minutes:
+            one.play(acc)
+            two.play(None if acc is None else [acc[0], acc[0] - acc[1]])
+            seen, memory = detect(params, SHARE, "5m", one, memory)
+            mirror, other = detect(mirrored, low, "5m", two, other)
+            assert (seen.breach, seen.recovered, seen.n) == (mirror.breach, mirror.recovered, mirror.n)
+
+
+@given(st.lists(st.none() | st.integers(0, 40), min_size=1, max_size=150))
+@settings(max_examples=40, deadline=None)
+def test_absence_never_speaks_where_enough_came(counts) -> None:
+    reading, memory = Played(["5m", "1h"]), None
+    params = Absence(baseline="1h", min_expected=10.0, p_value=0.01)
+    for count in counts:
+        reading.play(None if count is None else [count])
+        verdict, memory = detect(params, FACTS["count"], "5m", reading, memory)
+        if verdict.breach:
+            assert verdict.n <= 0.2 * verdict.baseline
+            assert verdict.statistic < 0.01
+            assert verdict.baseline >= 10
+
+
+# -- the arrays of the simulation --------------------------------------------------------------------------------
+
+SIMULATED: list[tuple[Params, str]] = [
+    (Cusum(baseline="24h", delta=20.0, h=4.0), "5m"),
+    (Cusum(baseline="24h", p1=70.0, h=5.0, min_failures=4, head_start=0.3), "15m"),
+    (Cusum(p0=85.0, p1=75.0, h=4.0), "5m"),
+    (ZTest(baseline="24h", z=2.5, min_change=3.0), "1h"),
+    (Floor(target=80.0, z=2.0), "15m"),
+    (BurnRate(target=80.0, factor=2.0, long="1h", short="5m"), "1h"),
+]
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize(("params", "window"), SIMULATED)
+@pytest.mark.parametrize("rate", [0.3, 4.0])
+def test_arrays_judge_as_the_detector_does(params: Params, window: str, rate: float, direction) -> None:
+    """Minute by minute, through a fall and back, of five series."""
+    if direction == "down":
+        params = _mirrored(params)
+    rng = np.random.default_rng([round(10 * rate), len(window)])
+    n = rng.poisson(rate, (2000, 5))
+    p = np.where((np.arange(2000) > 1500) & (np.arange(2000) < 1700), 0.5, 0.85)[:, None]
+    hits = rng.binomial(n, p if direction == "up" else 1 - p)
+    facts = Facts("ratio", direction, "percent")
+    seen = list(judged(params, facts, window, Fleet.of(n, hits)))
+    breaches = 0
+    for series in range(5):
+        reading, memory = Played(["5m", "15m", "1h", "24h"]), None
+        for minute in range(2000):
+            answers = int(n[minute, series])
+            reading.play([answers, int(hits[minute, series])] if answers else None)
+            verdict, memory = detect(params, facts, window, reading, memory)
+            array = seen[minute]
+            assert bool(array.known[series]) == (verdict.breach is not None), (minute, series, verdict)
+            if verdict.breach is not None:
+                assert bool(array.breach[series]) == verdict.breach, (minute, series, verdict)
+                assert bool(array.recovered[series]) == verdict.recovered, (minute, series, verdict)
+                assert array.n[series] == verdict.n
+                breaches += verdict.breach
+    assert breaches > 0
+
+
+def _mirrored(params: Params) -> Params:
+    changed = {
+        name: 100 - value for name in ("p0", "p1", "target") if (value := getattr(params, name, None)) is not None
+    }
+    return msgspec.structs.replace(params, **changed)
+
+
+def test_firings_of_arrays_are_those_of_the_state_machine() -> None:
+    """`for`, recovery and keep-firing included."""
+    rng = np.random.default_rng(9)
+    n = rng.poisson(2, (3000, 4))
+    hits = rng.binomial(n, np.where(np.arange(3000) % 700 > 600, 0.6, 0.85)[:, None])
+    rule = Rule(
+        "z", "15m", ZTest(baseline="1h", z=2.0), Policy(for_=3, keep_firing_for=5), min_n=10, min_denominator=20
+    )
+    found = firings(rule, Fleet.of(n, hits))
+    for series in range(4):
+        reading, memory, instance, fired = Played(["15m", "1h"]), None, Instance(), []
+        for minute in range(3000):
+            reading.play([int(n[minute, series]), int(hits[minute, series])] if n[minute, series] else None)
+            verdict, memory = detect(rule.params, SHARE, "15m", reading, memory)
+            if verdict.breach is not None and (verdict.n < 10 or verdict.baseline_n < 20):
+                verdict = msgspec.structs.replace(verdict, breach=None, recovered=None)
+            step = advance(instance, rule.policy, minute, verdict)
+            if step is not None and step.new == "firing":
+                fired.append(minute)
+        assert fired == found[series]
+    assert sum(map(len, found)) > 4
