@@ -9,6 +9,7 @@ only a parent fired.
 |---|---|
 | `pipeline` | a channel with a relevant share of the series is silent or spoilt, or was, and that distorts the window |
 | `parent` | a delivered alert of the same KPI fires on a series this one is part of, and is worth as much |
+| `alert` | another rule's delivered alert fires on the very same series, and is worth as much |
 | `mute` | a calendar of the rule covers the end of the minute |
 | `limit` | as many alerts of the rule as it allows have been delivered and fire |
 """
@@ -21,7 +22,6 @@ from typing import Final
 
 from streams.alerts.calendars import Calendar, muted
 from streams.alerts.facts import length_of
-from streams.alerts.rules import SEVERITIES
 from streams.alerts.sources import HEALTH_MINUTES, Channel
 from streams.alerts.types import ClosedView
 from streams.alerts.watch import CHANNEL, Index, Subject
@@ -143,14 +143,15 @@ class Trust:
 
 
 def parent_of(subject: Subject, firing: Iterable[Subject]) -> Subject | None:
-    """Return the first of delivered alerts of the same KPI that fires on a series this one is part of."""
+    """
+    Return the first of delivered alerts of the same KPI that makes this one say nothing new.
+
+    It fires on the same series or on one that this is part of, and is worth as much.
+    """
     labels = subject.labels.items()
-    rank = SEVERITIES.index(subject.watch.rule.severity_of(subject.labels))
     for other in firing:
-        if len(other.labels) < len(labels) and other.labels.items() <= labels:
-            worth = SEVERITIES.index(other.watch.rule.severity_of(other.labels))
-            if worth <= rank:
-                return other
+        if other is not subject and other.worth <= subject.worth and other.labels.items() <= labels:
+            return other
     return None
 
 

@@ -5,27 +5,19 @@ from __future__ import annotations
 import zlib
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from streams.alerts.explain import Change, baseline_of, change_of, explain
-from streams.alerts.facts import length_of
+from streams.alerts.evidence import evidence_of, explain_change, list_children
 from streams.alerts.inhibition import Mutes, Trust, parent_of
 from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
-from streams.alerts.params import Absence
 from streams.alerts.rules import Rule
 from streams.alerts.state import Store, chunk_of
-from streams.alerts.types import ClosedView, Evidence, Movement, Transition, Verdict
-from streams.alerts.watch import Index, Subject
-from streams.kpis.intervals import measure
+from streams.alerts.types import ClosedView, Transition, Verdict
+from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.series import parse_series
-
-CHILDREN: Final = 10
-"""Alerts on parts of a series that an alert lists."""
 
 Place: TypeAlias = tuple[str, str]
 """Rule and series key."""
-
-_COUNTED = ("count", "sum")
 
 
 class Teller:
@@ -65,7 +57,7 @@ class Teller:
             return []
         holds = _Holds(trust, mutes, self._firing)
         transitions = []
-        for subject in sorted({*changes, *held}, key=_rank):
+        for subject in sorted({*changes, *held}, key=by_rank):
             found = self._tell(subject, changes.get(subject), holds, view)
             if found is not None:
                 transitions.append(found)
@@ -143,7 +135,7 @@ class Teller:
             holds.deliver(subject)
             instance.delivered, instance.last, instance.ended = True, transition, None
             self.told[subject.watch.rule.alert, subject.key] = instance
-            self._explain(subject, transition.evidence, view)
+            self._explain(subject, transition, view)
         else:
             transition.why += f"; held back by {hold}"
             if hold.startswith("limit"):
@@ -166,7 +158,7 @@ class Teller:
             why=f"{step.old.upper()} => {step.new.upper()}: {step.reason}",
             severity=rule.severity_of(subject.labels),
             owner=rule.owner,
-            evidence=_evidence(subject, subject.verdict or Verdict(None)),
+            evidence=evidence_of(subject, subject.verdict or Verdict(None)),
             episode=instance.episode,
         )
 
@@ -176,49 +168,13 @@ class Teller:
             subject.labels, transition.minute, transition.evidence
         )
 
-    def _explain(self, subject: Subject, evidence: Evidence, view: ClosedView) -> None:
-        """Add what explains the change, what it is a change from, and which alerts on parts of it there are."""
-        rule, facts = subject.watch.rule, subject.watch.facts
-        evidence.movements = [
-            Movement(
-                kpi=rule.kpi.id,
-                labels=dict(other.labels),
-                value=other.verdict.value if other.verdict is not None else None,
-                baseline=other.verdict.baseline if other.verdict is not None else None,
-                statistic=other.verdict.statistic if other.verdict is not None else None,
-                unit=rule.kpi.unit,
-                note=f"{other.watch.rule.alert} fires too",
-            )
-            for other in self._children(subject)
-        ]
-        longer: str | None = getattr(rule.params, "baseline", None)
-        longer = longer or baseline_of(rule.window, self._windows, aggregator=facts.aggregator)
-        if longer is None:
-            return
-
-        def read(key: str) -> Change:
-            return change_of(view.window(key, longer), view.window(key, rule.window))
-
-        span = length_of(longer) - length_of(rule.window), length_of(rule.window)
+    def _explain(self, subject: Subject, transition: Transition, view: ClosedView) -> None:
+        rule = subject.watch.rule
+        list_children(transition.evidence, subject, self._firing)
         try:
-            known = self._indexes[rule.kpi.id].keys
-            evidence.contributors = explain(facts, subject.key, known, read, minutes=span)
-            earlier = read(subject.key).earlier
-            if evidence.baseline is None and earlier is not None and facts.aggregator not in _COUNTED:
-                was = measure(facts.aggregator, earlier, facts.scale, unit=facts.unit, q=facts.q)
-                evidence.baseline, evidence.baseline_n = was.value, was.n
+            explain_change(transition.evidence, subject, self._indexes[rule.kpi.id].keys, view, self._windows)
         except Exception as error:  # noqa: BLE001 - an alert without an explanation is better than none
             self._fault(rule, f"{subject.name} cannot be explained: {type(error).__name__}: {error}", view.minute)
-
-    def _children(self, subject: Subject) -> Iterable[Subject]:
-        found = [
-            other
-            for other in self._firing
-            if other.watch.rule.kpi.id == subject.watch.rule.kpi.id
-            and len(other.labels) > len(subject.labels)
-            and subject.labels.items() <= other.labels.items()
-        ]
-        return sorted(found, key=_rank)[:CHILDREN]
 
     def _forget(self, minute: int) -> None:
         """Forget what ended so long ago that receivers know."""
@@ -255,7 +211,7 @@ class _Holds:
     def deliver(self, subject: Subject) -> None:
         """Note that a subject fires and is passed on."""
         rule = subject.watch.rule
-        insort(self._parents.setdefault(rule.kpi.id, []), subject, key=_rank)
+        insort(self._parents.setdefault(rule.kpi.id, []), subject, key=by_rank)
         self._delivered[rule.alert] = self._delivered.get(rule.alert, 0) + 1
 
     def of(self, subject: Subject) -> str | None:
@@ -268,7 +224,7 @@ class _Holds:
         if "parent" in rule.inhibit_by:
             parent = parent_of(subject, self._parents.get(rule.kpi.id, ()))
             if parent is not None:
-                return f"parent {parent.name}"
+                return f"{'parent' if len(parent.labels) < len(subject.labels) else 'alert'} {parent.name}"
         calendar = self._mutes.of(rule.mute)
         if calendar is not None:
             return f"mute {calendar}"
@@ -277,36 +233,8 @@ class _Holds:
         return None
 
 
-def _rank(subject: Subject) -> tuple[bool, int, int, str]:
-    """Order alerts of a minute: absence first, then the whole before its parts, then as the rules stand."""
-    rule = subject.watch.rule
-    return not isinstance(rule.params, Absence), len(subject.labels), subject.watch.order, subject.key
-
-
 def _is_in_trouble(subject: Subject, instance: Instance) -> bool:
     """Tell whether the trouble for which it fires is still there, and not only waited out."""
     if instance.cause == "no data":
         return instance.calm_since is None
     return subject.verdict is not None and subject.verdict.breach is True
-
-
-def _evidence(subject: Subject, verdict: Verdict) -> Evidence:
-    rule = subject.watch.rule
-    links = {"dashboard": rule.dashboard, "runbook": rule.runbook}
-    return Evidence(
-        method=rule.method,
-        value=verdict.value,
-        n=verdict.n,
-        lo=verdict.lo,
-        hi=verdict.hi,
-        unit=rule.kpi.unit,
-        window=rule.window,
-        baseline=verdict.baseline,
-        baseline_n=verdict.baseline_n,
-        statistic=verdict.statistic,
-        threshold=verdict.threshold,
-        target=rule.target,
-        definition=subject.watch.definition,
-        maturity=rule.maturity,
-        links={name: link for name, link in links.items() if link},
-    )

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from streams.alerts.facts import Expected, Facts
 from streams.alerts.machine import Instance, Policy
-from streams.alerts.rules import Rule
+from streams.alerts.params import Absence
+from streams.alerts.rules import SEVERITIES, Rule
 from streams.alerts.state import chunk_of
 from streams.alerts.types import ClosedView, SourceHealth, Verdict
 from streams.kpis.accumulators import Acc
@@ -40,22 +41,41 @@ class Baselines(Protocol):
 class Subject:
     """A rule on a series."""
 
-    __slots__ = ("chunk", "instance", "key", "labels", "verdict", "watch")
+    __slots__ = ("chunk", "instance", "key", "labels", "rank", "verdict", "watch")
 
     def __init__(self, watch: Watch, key: str, labels: Mapping[str, str]) -> None:
         self.watch = watch
         self.key = key
         self.labels = labels
         self.chunk = chunk_of(key)
+        rule = watch.rule
+        self.rank = (
+            not isinstance(rule.params, Absence),
+            len(labels),
+            SEVERITIES.index(rule.severity_of(labels)),
+            watch.order,
+            key,
+        )
+        """The order in which alerts of a minute are told: absence, then the whole before its parts, then by worth."""
         self.instance: Instance | None = None
         """None as long as there is nothing to remember."""
         self.verdict: Verdict | None = None
         """Of the last judged minute in which there was one to look at."""
 
     @property
+    def worth(self) -> int:
+        """How much an alert is worth: 0 is a page, the more the less."""
+        return self.rank[2]
+
+    @property
     def name(self) -> str:
         """Name the alert for people: `ServiceLevelLow{channel=web}`."""
         return f"{self.watch.rule.alert}{{{', '.join(f'{name}={value}' for name, value in self.labels.items())}}}"
+
+
+def by_rank(subject: Subject) -> tuple[bool, int, int, int, str]:
+    """Return the key to sort alerts of a minute by."""
+    return subject.rank
 
 
 class Watch:

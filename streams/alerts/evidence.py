@@ -1,0 +1,120 @@
+"""The evidence of a transition: what the verdict rests on, what explains it, which other alerts it speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from streams.alerts.detectors.cusum import CusumState
+from streams.alerts.explain import Change, baseline_of, change_of, explain
+from streams.alerts.facts import length_of
+from streams.alerts.types import ClosedView, Evidence, Movement, Verdict
+from streams.alerts.watch import Subject, by_rank
+from streams.kpis.accumulators import count_of
+from streams.kpis.intervals import measure
+
+CHILDREN: Final = 10
+"""Alerts on parts of a series that an alert lists."""
+
+LEAST_BEFORE: Final = 30
+"""Answers that it takes to speak of a time before."""
+
+_COUNTED = ("count", "sum")
+
+
+def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
+    """Return what a verdict says, and where to look."""
+    rule = subject.watch.rule
+    links = {"dashboard": rule.dashboard, "runbook": rule.runbook}
+    return Evidence(
+        method=rule.method,
+        value=verdict.value,
+        n=verdict.n,
+        lo=verdict.lo,
+        hi=verdict.hi,
+        unit=rule.kpi.unit,
+        window=rule.window,
+        baseline=verdict.baseline,
+        baseline_n=verdict.baseline_n,
+        statistic=verdict.statistic,
+        threshold=verdict.threshold,
+        target=rule.target,
+        definition=subject.watch.definition,
+        maturity=rule.maturity,
+        links={name: link for name, link in links.items() if link},
+    )
+
+
+def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject]) -> None:
+    """Add the alerts that fire on parts of the series."""
+    found = [
+        other
+        for other in firing
+        if other.watch.rule.kpi.id == subject.watch.rule.kpi.id
+        and len(other.labels) > len(subject.labels)
+        and subject.labels.items() <= other.labels.items()
+    ]
+    for other in sorted(found, key=by_rank)[:CHILDREN]:
+        verdict = other.verdict or Verdict(None)
+        evidence.movements.append(
+            Movement(
+                kpi=other.watch.rule.kpi.id,
+                labels=dict(other.labels),
+                value=verdict.value,
+                baseline=verdict.baseline,
+                statistic=verdict.statistic,
+                unit=other.watch.rule.kpi.unit,
+                note=f"{other.watch.rule.alert} fires too",
+            )
+        )
+
+
+def explain_change(
+    evidence: Evidence, subject: Subject, known: Sequence[str], view: ClosedView, windows: Sequence[str]
+) -> None:
+    """
+    Add what explains the change of a series, and what it is a change from if the verdict does not say.
+
+    Args:
+        evidence: Gets it.
+        subject: The rule and the series.
+        known: All series of its KPI.
+        view: Where their sums are.
+        windows: The windows that it keeps.
+    """
+    facts = subject.watch.facts
+    for window, longer in _spans(subject, sorted(windows, key=length_of)):
+        whole = change_of(view.window(subject.key, longer), view.window(subject.key, window))
+        if whole.earlier is None or count_of(whole.earlier) < LEAST_BEFORE:
+            continue
+
+        def read(key: str, longer: str = longer, window: str = window) -> Change:
+            return change_of(view.window(key, longer), view.window(key, window))
+
+        minutes = length_of(longer) - length_of(window), length_of(window)
+        evidence.contributors = explain(facts, subject.key, known, read, minutes=minutes)
+        if evidence.baseline is None and facts.aggregator not in _COUNTED:
+            was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
+            evidence.baseline, evidence.baseline_n = was.value, was.n
+        return
+
+
+def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """
+    Give the windows between which the change may be explained: what is looked at, and a longer one around it.
+
+    A CUSUM knows how long the trouble has lasted: its whole window would dilute it with what was before. Where nothing
+    is known from before the window, its latest part is held against the rest of it.
+    """
+    rule, instance = subject.watch.rule, subject.instance
+    window = rule.window
+    if instance is not None and isinstance(instance.detector, CusumState):
+        window = next((name for name in kept if length_of(name) >= instance.detector.minutes), window)
+    longer: str | None = getattr(rule.params, "baseline", None)
+    if longer is None or length_of(longer) <= length_of(window):
+        longer = baseline_of(window, kept, aggregator=subject.watch.facts.aggregator)
+    if longer is not None:
+        yield window, longer
+    for name in reversed(kept):
+        if length_of(name) < length_of(rule.window):
+            yield name, rule.window
