@@ -220,7 +220,7 @@ class Pages:
 
 
 def _time(at: float, form: str = "time") -> Markup:
-    """Return a moment; the browser shows it in the reader's zone and calendar. `form`: time, moment or ago."""
+    """Return a moment; the browser shows it in the reader's zone and calendar. `form`: time, moment, ago or open."""
     return Markup('<time datetime="{}" data-form="{}">{}</time>').format(iso(at), form, utc_text(at))
 
 

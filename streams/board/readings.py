@@ -61,7 +61,7 @@ class KpiInfo:
     @property
     def counts(self) -> bool:
         """Whether the value is an amount, which grows with the time it is taken over."""
-        return self.aggregator in {"count", "sum"}
+        return self.aggregator in {"count", "sum", "distinct"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,18 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "reason_bad_time": ("unusable time", "زمان نادرست"),
     "reason_time_in_future": ("time in the future", "زمان در آینده"),
     "reason_unknown_type": ("unknown event type", "نوع رویداد ناشناخته"),
+    "reason_null_record": ("no value", "بدون مقدار"),
+    "reason_empty_record": ("empty", "تهی"),
+    "reason_too_large": ("too large", "بیش از اندازه بزرگ"),
+    "reason_too_deep": ("nested too deep", "تودرتویی زیاد"),
+    "reason_not_an_object": ("not an object", "شیء نیست"),
+    "reason_out_of_range": ("out of range", "بیرون از بازه"),
+    "reason_bad_length": ("wrong length", "طول نادرست"),
+    "reason_bad_format": ("wrong format", "قالب نادرست"),
+    "reason_bad_rating": ("unusable rating", "امتیاز نادرست"),
+    "reason_duplicate_key": ("key twice", "کلید تکراری"),
+    "reason_invalid": ("invalid", "نامعتبر"),
+    "reason_time_too_old": ("time too old", "زمان بسیار قدیمی"),
 }
 
 KPI_NAMES_FA: Final[Mapping[str, str]] = {
@@ -229,6 +241,7 @@ KPI_NAMES_FA: Final[Mapping[str, str]] = {
     "store_queue_wait": "انتظار در فروشگاه",
     "store_queue_abandonment": "رهاکردن صف فروشگاه",
     "volume": "رویدادها",
+    "active_customers": "مشتریان فعال",
     "surveys_sent": "نظرسنجی‌های فرستاده",
     "surveys_answered": "نظرسنجی‌های پاسخ‌داده",
     "feedback_received": "بازخوردهای رسیده",

@@ -24,6 +24,8 @@
       if (seconds < 129600) return relative.format(-Math.round(seconds / 3600), "hour");
       return forms.moment.format(moment);
     }
+    // The end of a minute that is not over yet is a moment to come.
+    if (form === "open") return moment > Date.now() - 5000 ? document.body.dataset.now : told(moment, "time");
     if (form === "time" && Math.abs(Date.now() - moment) > 64800000) return forms.moment.format(moment);
     return forms[form].format(moment);
   }
