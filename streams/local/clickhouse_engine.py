@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import html
 import importlib
 import importlib.metadata
 import json
@@ -52,7 +53,11 @@ _USERS_XML = """\
       <max_bytes_before_external_group_by>{spill}</max_bytes_before_external_group_by>
       <max_bytes_before_external_sort>{spill}</max_bytes_before_external_sort>
       <network_compression_method>LZ4</network_compression_method>
-      <constraints><max_execution_time><changeable_in_readonly/></max_execution_time></constraints>
+      <max_result_rows>5000000</max_result_rows>
+      <max_result_bytes>1000000000</max_result_bytes>
+      <max_rows_to_read>5000000000</max_rows_to_read>
+      <max_concurrent_queries_for_user>64</max_concurrent_queries_for_user>
+      <constraints><max_execution_time><max>600</max><changeable_in_readonly/></max_execution_time></constraints>
     </reader>
   </profiles>
   <quotas>
@@ -64,17 +69,20 @@ _USERS_XML = """\
       <grants><query>GRANT SYSTEM LISTEN ON *.*</query><query>GRANT READ ON FILE</query>
         <query>GRANT CREATE TEMPORARY TABLE ON *.*</query></grants></default>
     <{admin}>{admin_password}{networks}<profile>default</profile><quota>default</quota>
-      <access_management>1</access_management></{admin}>
+      <access_management>1</access_management><named_collection_control>1</named_collection_control></{admin}>
     <{writer}>{writer_password}{networks}<profile>default</profile><quota>default</quota>
-      <grants><query>GRANT SELECT, INSERT ON {database}*.*</query>
-        <query>GRANT SELECT ON system.*</query></grants></{writer}>
+      <grants><query>GRANT SELECT, INSERT ON {database}*.*</query><query>GRANT dictGet ON {database}*.*</query>
+        <query>GRANT SELECT ON system.processes</query></grants></{writer}>
     <{reader}>{reader_password}{networks}<profile>reader</profile><quota>default</quota>
-      <grants><query>GRANT SELECT, SHOW ON {database}*.*</query>
-        <query>GRANT SELECT ON system.*</query></grants></{reader}>
+      <grants><query>GRANT SELECT, SHOW ON {database}*.*</query><query>GRANT dictGet ON {database}*.*</query>
+        <query>GRANT SELECT ON system.parts</query><query>GRANT SELECT ON system.merges</query>
+        <query>GRANT SELECT ON system.replicas</query><query>GRANT SELECT ON system.view_refreshes</query>
+      </grants></{reader}>
   </users>
 </clickhouse>
 """
 
+# Dictionaries read their tables as the reader, which statements must not hold the password of: hence the collection.
 # The engine resets `logger.level` unless `log-level` says the same. It waits for idle connections when it stops, so
 # these must not live long.
 _CONFIG_XML = """\
@@ -89,6 +97,12 @@ _CONFIG_XML = """\
   <logger><level>warning</level><log>{log}</log><size>20M</size><count>2</count></logger>
   <max_server_memory_usage>{server_memory}</max_server_memory_usage>
   <keep_alive_timeout>3</keep_alive_timeout>
+  <named_collections>
+    <cx_dictionaries><user>{reader}</user><password>{reader_password}</password></cx_dictionaries>
+  </named_collections>
+  <access_control_improvements>
+    <select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>
+  </access_control_improvements>
   <mark_cache_size>67108864</mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
   <background_pool_size>2</background_pool_size>
@@ -144,7 +158,7 @@ def serve(options: argparse.Namespace) -> None:
         name = f"cx-{os.getpid()}-{secrets.token_hex(4)}"
         credentials = Credentials.of_directory(data_dir)
         _write_users(options, server_dir, credentials)
-        _write_config(options, data_dir, name, ports)
+        _write_config(options, data_dir, name, ports, credentials)
         fifo = server_dir / "stop.fifo"
         fifo.unlink(missing_ok=True)
         os.mkfifo(fifo, 0o600)
@@ -255,10 +269,13 @@ def _write_users(options: argparse.Namespace, server_dir: Path, credentials: Cre
     _write_private(server_dir / "users.xml", text)
 
 
-def _write_config(options: argparse.Namespace, data_dir: Path, name: str, ports: tuple[int, int]) -> None:
+def _write_config(
+    options: argparse.Namespace, data_dir: Path, name: str, ports: tuple[int, int], credentials: Credentials
+) -> None:
     text = _CONFIG_XML.format(
         name=name, host=options.host, http_port=ports[0], tcp_port=ports[1], directory=data_dir / "server",
-        log=data_dir / "clickhouse.log", server_memory=options.memory_mb << 20,
+        log=data_dir / "clickhouse.log", server_memory=options.memory_mb << 20, reader=READER,
+        reader_password=html.escape(credentials.reader),
     )  # fmt: skip
     _write_private(data_dir / "server" / "config.xml", text)
 

@@ -158,7 +158,7 @@ def test_commands_exist_and_take_these_options(name: str) -> None:
 
 def test_the_store_has_the_users_that_the_services_sign_in_as() -> None:
     """Users in the server's file, passwords exported by its start script, secrets in the compose file: one list."""
-    users = ET.parse(ROOT / "deploy" / "docker" / "clickhouse-users.xml").getroot().find("users")
+    users = ET.parse(ROOT / "deploy" / "clickhouse" / "users.xml").getroot().find("users")
     assert users is not None
     variables = {user.tag: user.find("password").get("from_env") for user in users if user.get("remove") is None}  # type: ignore[union-attr]
     start = (ROOT / "deploy" / "docker" / "clickhouse-start").read_text(encoding="utf-8")
