@@ -12,6 +12,7 @@ from streams.agents.judge import Judges
 from streams.agents.merge import Merge
 from streams.agents.notify import Notify
 from streams.agents.store import Store
+from streams.agents.usual import Usual
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
 from streams.delivery.alertmanager import Alertmanagers
@@ -63,7 +64,10 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
     )
     alertmanagers.on_failure = app.fail_soon
     app.task(alertmanagers.serve)
-    return Judges(settings, topics, rules, Enricher(store, catalogue, public_url=settings.public_url), alertmanagers)
+    enricher = Enricher(store, catalogue, public_url=settings.public_url)
+    usual = Usual(store, rules)
+    app.task(usual.keep_learning)
+    return Judges(settings, topics, rules, enricher, alertmanagers, usual)
 
 
 def _membership(settings: Settings) -> dict[str, Any]:

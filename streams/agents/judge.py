@@ -19,6 +19,7 @@ from typing import Final
 from streams import metrics
 from streams.agents import records
 from streams.agents.enrich import Enricher
+from streams.agents.usual import Usual
 from streams.alerts.judge import Active, Judge
 from streams.alerts.rules import SEVERITIES, RuleBook
 from streams.alerts.types import SourceHealth, Transition
@@ -61,7 +62,13 @@ class Judges:
     """All judges of a worker, and what they have to say."""
 
     def __init__(
-        self, settings: Settings, topics: Topics, rules: RuleBook, enricher: Enricher, alertmanagers: Alertmanagers
+        self,
+        settings: Settings,
+        topics: Topics,
+        rules: RuleBook,
+        enricher: Enricher,
+        alertmanagers: Alertmanagers,
+        usual: Usual,
     ) -> None:
         self.horizon_s = settings.alert_horizon_h * 3600
         self._rules = rules
@@ -70,11 +77,12 @@ class Judges:
         self._webhooks = bool(settings.webhooks)
         self._enricher = enricher
         self._alertmanagers = alertmanagers
+        self._usual = usual
         self._judges: dict[int, Judge] = {}
         self._fresh: list[Transition] = []
         self._stretch_ends = 0.0
 
-    def take_over(self, saved: Mapping[int, Iterable[Record]], told: Mapping[int, int]) -> None:
+    async def take_over(self, saved: Mapping[int, Iterable[Record]], told: Mapping[int, int]) -> None:
         """
         Restore the judges of the partitions that are owned now.
 
@@ -85,6 +93,7 @@ class Judges:
         Raises:
             ValueError: The records are not whole, or a rule reads a window that is not kept.
         """
+        await self._usual.ready()
         self._judges, self._fresh = {}, []
         for partition, entries in saved.items():
             judge = self._judges[partition] = Judge(self._rules, windows=WINDOWS)
@@ -101,7 +110,7 @@ class Judges:
         """Judge a closed minute; tell whether there is time for another one."""
         judge = self._judges[partition]
         with metrics.STAGE_SECONDS.labels("merge", "judge").time():
-            transitions = judge.step(View(view))
+            transitions = judge.step(View(view), baselines=self._usual)
         metrics.EVALUATIONS.inc(judge.instances)
         metrics.JUDGED.labels(str(partition)).set((view.minute + 1) * 60)
         for transition in transitions:

@@ -79,7 +79,7 @@ class Merge:
             self._shards[partition] = Shard(partition, state)
         if self._judges is not None:
             told = {partition: shard.state.told for partition, shard in self._shards.items()}
-            self._judges.take_over({partition: entries.items() for partition, entries in judged.items()}, told)
+            await self._judges.take_over({partition: entries.items() for partition, entries in judged.items()}, told)
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
     def _new_state(self) -> MergeState:

@@ -1,0 +1,237 @@
+"""What the agents make of transitions: records, notices, messages; and an enricher that must never be in the way."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from streams.agents import records
+from streams.agents.enrich import Enricher
+from streams.agents.judge import Judges, View, concerns_receivers, notice_of
+from streams.agents.usual import Usual
+from streams.alerts.judge import Active
+from streams.alerts.parsing import parse_rules
+from streams.alerts.types import Contribution, Evidence, Movement, Transition
+from streams.delivery.alertmanager import Alertmanagers
+from streams.engine.names import Topics
+from streams.events.intake import Tally
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.merge import MergeState
+from streams.kpis.partials import Partial
+from streams.kpis.series import series_key
+from streams.local.ports import free_port
+from streams.settings import Settings
+from streams.storage.alerts import ALERT_COLUMNS, alert_row
+from streams.storage.connection import Address
+from tests.harness.incident import RULES
+
+CATALOGUE = Catalogue.load()
+APP = series_key("csat", (("channel", "app"),))
+
+
+def transition(new="firing", old="pending", **changes):
+    evidence = Evidence(
+        method="floor", value=61.0, n=240, unit="percent", window="15m",
+        contributors=[
+            Contribution(labels={"touchpoint": "checkout"}, value=40.0, baseline=80.0, n=9, baseline_n=9,
+                         rate_effect=-20.0, share_effect=0.0, explained=0.83)
+        ],
+        movements=[Movement(kpi="volume", labels={}, value=1.0, baseline=None, statistic=9.0, unit="count")],
+        verbatims=["دیر رسید"],
+        links={"dashboard": "http://g/d", "runbook": "http://r"},
+    )  # fmt: skip
+    values = {
+        "seq": 7, "rule": "CsatLow", "kpi": "csat", "labels": {"channel": "app"}, "old": old, "new": new, "minute": 1000,
+        "why": "PENDING => FIRING: low", "severity": "page", "owner": "digital", "alert_labels": {"journey": "buy"},
+        "annotations": {"summary": "CSAT fell"}, "evidence": evidence, "episode": "CsatLow-1",
+    }  # fmt: skip
+    return Transition(**{**values, **changes})
+
+
+def test_a_record_says_all_and_comes_back_the_same():
+    record = records.alert_of(transition(), 3, 2, 99.5)
+    assert record.id == "3/2/7"
+    assert record.at == 1001 * 60
+    assert records.decode_alert(records.encode_alert(record)) == record
+
+
+def test_a_row_has_every_column():
+    row = alert_row("3/2/7", 60060, transition())
+    assert len(row) == len(ALERT_COLUMNS)
+    by_name = dict(zip(ALERT_COLUMNS, row, strict=True))
+    assert by_name["labels"] == {"channel": "app"}
+    assert by_name["inhibited_by"] == ""
+    assert '"explained":0.83' in by_name["contributors"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "held", "concerns"),
+    [
+        ("pending", "firing", None, True),
+        ("firing", "firing", None, True),
+        ("firing", "resolved", None, True),
+        ("pending", "firing", "parent CsatLow{}", False),
+        ("firing", "resolved", "pipeline web", False),
+        ("inactive", "pending", None, False),
+        ("resolved", "inactive", None, False),
+    ],
+)
+def test_people_hear_of_what_fires_or_ends_and_is_not_held_back(old, new, held, concerns):
+    assert concerns_receivers(transition(new, old, inhibited_by=held)) is concerns
+
+
+def test_a_notice_carries_the_explanation():
+    notice = notice_of(Active(transition(), None))
+    assert notice.labels == {
+        "alertname": "CsatLow", "kpi": "csat", "channel": "app", "journey": "buy", "severity": "page",
+        "owner": "digital", "scope": "part",
+    }  # fmt: skip
+    assert notice.starts_at == 1001 * 60
+    assert notice.ends_at is None
+    assert notice.annotations == {
+        "summary": "CSAT fell", "why": "PENDING => FIRING: low", "explained_by": "touchpoint checkout (83 %)",
+        "also_moved": "volume nothing to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d", "runbook": "http://r",
+    }  # fmt: skip
+    assert notice_of(Active(transition(labels={}), 1010)).labels["scope"] == "whole"
+    assert notice_of(Active(transition(), 1010)).ends_at == 1011 * 60
+
+
+# -- the enricher ------------------------------------------------------------------------------------------------
+
+
+def enricher(url, **options):
+    return Enricher(Address(url), CATALOGUE, public_url="https://cx.example/", **options)
+
+
+async def test_without_a_store_the_alert_says_so_and_is_not_late():
+    alert = transition()
+    alert.evidence.verbatims = []
+    made = enricher(f"http://127.0.0.1:{free_port()}")
+    began = time.monotonic()
+    await made.enrich([alert])
+    made.close()
+    assert time.monotonic() - began < 1.5
+    assert alert.annotations["incomplete"].startswith("without customers' words")
+    assert alert.evidence.verbatims == []
+    assert alert.evidence.links["events"].startswith("http://127.0.0.1:")
+    assert alert.evidence.links["dashboard"] == "http://g/d", "a rule's own dashboard stays"
+
+
+async def test_a_store_that_hangs_costs_its_time_once():
+    async def hang(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    made = enricher(f"http://127.0.0.1:{port}", timeout_s=0.2)
+    first, second = transition(), transition()
+    began = time.monotonic()
+    await made.enrich([first])
+    middle = time.monotonic()
+    await made.enrich([second])
+    assert 0.15 < middle - began < 1.0
+    assert time.monotonic() - middle < 0.1
+    assert "did not answer within 0.2 s" in first.annotations["incomplete"]
+    assert "earlier questions" in second.annotations["incomplete"]
+    server.close()
+    await asyncio.to_thread(made._pool.shutdown, wait=True)
+    await asyncio.sleep(0.05)
+
+
+async def test_answers_are_taken_as_far_as_they_came():
+    made = enricher("http://127.0.0.1:1", timeout_s=0.3)
+
+    def ask(transitions, answers):
+        answers.append((transitions[0], ["word"], [moved()]))
+        time.sleep(0.6)
+
+    def moved():
+        return Movement(kpi="waits", labels={}, value=2.0, baseline=1.0, statistic=5.0, unit="s")
+
+    made._ask = ask  # type: ignore[method-assign]
+    first, second = transition(), transition()
+    await made.enrich([first, second])
+    assert first.evidence.verbatims == ["word"]
+    assert [one.kpi for one in first.evidence.movements] == ["volume", "waits"]
+    assert "incomplete" not in first.annotations
+    assert "incomplete" in second.annotations
+    await asyncio.to_thread(made._pool.shutdown, wait=True)
+
+
+# -- judges ------------------------------------------------------------------------------------------------------
+
+
+class Store:
+    def __init__(self):
+        self.entries: dict[bytes, bytes] = {}
+
+    def write(self, entries):
+        for _, key, value in entries:
+            self.entries[key] = value
+
+
+def judges(**settings):
+    rules = parse_rules(RULES, CATALOGUE)
+    address = Address("http://127.0.0.1:1")
+    quiet = SimpleNamespace(enrich=None)
+    return Judges(
+        Settings(**settings), Topics("cx"), rules, quiet, Alertmanagers(["http://127.0.0.1:9"]), Usual(address, rules)
+    )
+
+
+def bad_minutes(merge, first, last, offset, score):
+    for minute in range(first, last):
+        merge.apply(
+            Partial(
+                source="app/0", first=offset, last=offset, watermark=minute * 60.0 + 61, caught_up=True,
+                deltas={minute: {APP: [12, 12 if score else 0]}}, tally=Tally(12, 12), minutes=[minute],
+            ),
+            offset,
+        )  # fmt: skip
+        offset += 1
+    return offset
+
+
+async def test_what_was_committed_is_sent_again_until_it_is_confirmed():
+    saved, told = Store(), 0
+    merge = MergeState(idle_s=1e9, grace_s=0)
+    made = judges(webhooks="http://127.0.0.1:1/x")
+    await made.take_over({0: []}, {0: 0})
+    offset = bad_minutes(merge, 1000, 1020, 0, 1)
+    bad_minutes(merge, 1020, 1032, offset, 0)
+    made.start_stretch()
+    made._stretch_ends = float("inf")
+    merge.drain_outputs(1040 * 60.0, lambda view: made.step(0, view), made.horizon_s)
+    saved.write(made.entries())
+    told = made.told(0, told)
+    first = list(made.emissions())
+    assert [one.topic for one in first if one.topic == "cx.notifications"] == ["cx.notifications"]
+    assert len({records.decode_alert(one.value).id for one in first}) == told >= 2
+
+    again = judges(webhooks="http://127.0.0.1:1/x")
+    await again.take_over({0: saved.entries.items()}, {0: 0})
+    assert [records.decode_alert(one.value).id for one in again.emissions()] == [
+        records.decode_alert(one.value).id for one in first
+    ]
+    assert len(again._alertmanagers.alerts) == 1, "what fires is told to Alertmanager at once"
+
+    finished = judges()
+    await finished.take_over({0: saved.entries.items()}, {0: told})
+    assert list(finished.emissions()) == []
+    assert finished.entries() == []
+
+
+async def test_a_view_tells_how_sources_are():
+    merge = MergeState(idle_s=1e9, grace_s=0)
+    bad_minutes(merge, 1000, 1005, 0, 1)
+    seen = []
+
+    def look(closed):
+        seen.append({name: (one.channel, one.silent_minutes, one.read) for name, one in View(closed).sources().items()})
+        return True
+
+    merge.drain_outputs(1006 * 60.0, look)
+    assert seen[0] == {"app/0": ("app", 0, 12)}
+    assert seen[-1] == {"app/0": ("app", 0, 60)}
