@@ -38,6 +38,7 @@ ADDITIVE: Final = ("count", "sum")
 
 _HOUR = 3600
 _WEEKEND = frozenset({5, 6})
+_PLACES = 20_000
 _TYPICAL_WEIGHT = 4.0  # how many weeks the typical spread counts for beside an hour's own
 _CONSISTENT = 1.4826
 # Croux & Rousseeuw 1992: what the deviation of so few values is too small by.
@@ -64,6 +65,7 @@ class Week:
         self._calendar = calendar
         self._weekend = _WEEKEND if calendar is None else calendar.weekend
         self._days: dict[int, int] = {}
+        self._places: dict[int, tuple[int, int]] = {}
         rest = self._weekend
         first = 0 if calendar is None else calendar.first_day
         self._rest = min(rest, key=lambda day: (day - first) % 7) if rest else None
@@ -71,6 +73,16 @@ class Week:
     def local(self, at: float) -> datetime:
         """Return the local time at a unix time in seconds."""
         return datetime.fromtimestamp(at, self.zone)
+
+    def place(self, at: int) -> tuple[int, int]:
+        """Return the day (proleptic ordinal) and hour of the day of a local hour that begins at a unix time (s)."""
+        known = self._places.get(at)
+        if known is None:
+            local = self.local(at)
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            known = self._places[at] = local.toordinal(), local.hour
+        return known
 
     def is_holiday(self, ordinal: int) -> bool:
         """Tell whether a day (proleptic ordinal) is a public holiday."""
@@ -195,25 +207,25 @@ def learn(
     if not kept:
         return None
     last = week.local(until - _HOUR).toordinal()
-    first = week.local(min(start for start, _ in kept)).toordinal()
+    begin = min(start for start, _ in kept)
+    first, first_hour = week.place(begin)
     days = last - first + 1
     table = np.full((3, days, 24), np.nan)  # value, variance of its noise, n
     if facts.aggregator in ADDITIVE:
-        _fill_hours(table, week, min(start for start, _ in kept), until, first)
+        _fill_hours(table, week, begin, until, first)
     for start, acc in kept:
-        local = week.local(start)
         row = _row(facts, acc)
         if row is not None:
-            table[:, local.toordinal() - first, local.hour] = row
+            day, hour = week.place(start)
+            table[:, day - first, hour] = row
     if facts.aggregator in ADDITIVE:
-        local = week.local(min(start for start, _ in kept))
-        table[:, local.toordinal() - first, local.hour] = np.nan
+        table[:, 0, first_hour] = np.nan
     for start, end in excluded:
         hour = max(start, since) // 1800 * 1800
         while hour < min(end, until):
-            local = week.local(hour)
-            if first <= local.toordinal() <= last:
-                table[:, local.toordinal() - first, local.hour] = np.nan
+            day, of_day = week.place(hour)
+            if first <= day <= last:
+                table[:, day - first, of_day] = np.nan
             hour += 1800
     ordinals = range(first, last + 1)
     table[:, [week.is_holiday(day) for day in ordinals], :] = np.nan
@@ -231,9 +243,9 @@ def learn(
 
 def _fill_hours(table: Floats, week: Week, start: int, until: int, first: int) -> None:
     """Let all hours of a count or sum hold nothing until told otherwise."""
-    for hour in range(start, until - _HOUR + 1, _HOUR):
-        local = week.local(hour)
-        table[:, local.toordinal() - first, local.hour] = 0.0
+    for at in range(start, until - _HOUR + 1, _HOUR):
+        day, hour = week.place(at)
+        table[:, day - first, hour] = 0.0
 
 
 def _row(facts: Facts, acc: Acc) -> tuple[float, float, float] | None:

@@ -1,0 +1,271 @@
+"""
+What is usual at this hour of the week, learnt from the minutes in ClickHouse, for the rules that ask.
+
+Learning reads some weeks of hourly sums per KPI, one query each, in a thread of its own: once an hour, and when event
+time reaches a new local day. What is learnt ends with the last whole local day, so that all workers, and one that was
+restarted, learn the same. While ClickHouse is away, what was learnt last goes on to be used; at the very beginning
+there is none, and seasonal rules judge nothing.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.alerts.baseline import Baseline, Week, learn
+from streams.alerts.calendars import Calendar
+from streams.alerts.facts import Expected, Facts, length_of
+from streams.alerts.params import Absence, Seasonal
+from streams.alerts.rules import Rule, RuleBook
+from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
+from streams.kpis.definition import Kpi
+from streams.kpis.series import Labels, series_key
+from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
+
+log = logging.getLogger(__name__)
+
+REFRESH_S: Final = 3600.0
+RETRY_S: Final = 60.0
+"""Pause after a failure, and between two readings when event time hurries through days."""
+
+MOST_EXCLUDED: Final = 0.25
+"""Share of the weeks that incidents may take out; where there are more, they are how things are."""
+
+_DAY = 86_400
+
+# What a series held by local hour; one row per series at once, since a series is learnt as a whole.
+_HOURS: Final = """
+    SELECT labels, groupArray((hour, fields, bins)) AS hours
+    FROM
+    (
+        SELECT
+            by, labels, toUnixTimestamp(toStartOfHour(minute, {zone:String})) AS hour,
+            sumForEach(kpi_minutes.fields) AS fields, mapSort(sumMap(kpi_minutes.bins)) AS bins
+        FROM kpi_minutes FINAL
+        WHERE kpi = {kpi:String} AND by IN {bys:Array(String)}
+            AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
+        GROUP BY by, labels, hour
+    )
+    GROUP BY by, labels
+    ORDER BY by, labels"""
+
+_NEWEST: Final = "SELECT count(), max(at) FROM kpi_newest WHERE kpi = {kpi:String}"
+
+# From the first firing of an episode to its end, or until now.
+_INCIDENTS: Final = """
+    SELECT labels, toUnixTimestamp(minIf(at, new = 'firing')) AS began,
+        if(countIf(old = 'firing' AND new != 'firing') > 0,
+            toUnixTimestamp(maxIf(at, old = 'firing' AND new != 'firing')), {until:UInt32}) AS ended
+    FROM alerts
+    WHERE kpi = {kpi:String} AND severity = 'page' AND (new = 'firing' OR old = 'firing')
+        AND at >= {since:DateTime('UTC')} AND at < {until:DateTime('UTC')}
+    GROUP BY labels, rule, episode
+    HAVING countIf(new = 'firing') > 0"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """
+    What has to be learnt of a KPI.
+
+    Attributes:
+        weeks: How many weeks back.
+        min_weeks: In how many of them an hour must have been seen.
+        calendar: Whose zone and days of rest; None: UTC.
+    """
+
+    kpi: Kpi
+    weeks: int
+    min_weeks: int
+    calendar: Calendar | None
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Baselines by series key, and the unix time (s) up to which they have seen."""
+
+    series: Mapping[str, Baseline]
+    until: int
+
+
+def lesson_of(rule: Rule, calendars: Mapping[str, Calendar]) -> Lesson | None:
+    """Return what a rule needs to know, None if it asks for nothing usual."""
+    params = rule.params
+    if isinstance(params, Seasonal):
+        return Lesson(rule.kpi, params.weeks, params.min_weeks, calendars.get(params.calendar))
+    if isinstance(params, Absence):
+        usual = Seasonal()
+        return Lesson(rule.kpi, usual.weeks, usual.min_weeks, None)
+    return None
+
+
+def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...]], until: int | None = None) -> Learnt:
+    """
+    Learn all series of some groupings of a KPI.
+
+    Args:
+        client: Of a user who may read.
+        lesson: What to learn.
+        groupings: Label names in alphabetical order; `()` for the whole.
+        until: Unix time (s) up to which; the beginning of its local day counts. None: of the newest closed minute.
+
+    Raises:
+        StorageError: ClickHouse cannot answer.
+    """
+    week = Week(lesson.calendar)
+    kpi = lesson.kpi
+    try:
+        if until is None:
+            [(seen, newest)] = client.query(_NEWEST, parameters={"kpi": kpi.id}).result_rows
+            if not seen:
+                return Learnt({}, 0)
+            until = int(newest.replace(tzinfo=UTC).timestamp())
+        until = _midnight(week, until)
+        since = until - lesson.weeks * 7 * _DAY
+        span = {"kpi": kpi.id, "since": _moment(since), "until": _moment(until)}
+        incidents = client.query(_INCIDENTS, parameters={**span, "until": until}).result_rows
+        bys = [",".join(names) for names in groupings]
+        zone = "UTC" if lesson.calendar is None else lesson.calendar.zone.key
+        found: dict[str, Baseline] = {}
+        facts = Facts.of(kpi)
+        with client.query_rows_stream(_HOURS, parameters={**span, "bys": bys, "zone": zone}) as rows:
+            for labels, hours in rows:
+                pairs = tuple(labels.items())
+                baseline = learn(
+                    facts,
+                    _accs(kpi, hours),
+                    week,
+                    until=until,
+                    weeks=lesson.weeks,
+                    min_weeks=lesson.min_weeks,
+                    excluded=_excluded(incidents, pairs, until - since),
+                )
+                if baseline is not None:
+                    found[series_key(kpi.id, pairs)] = baseline
+    except FAILURES as error:
+        raise explain(error, f"learning what is usual of {kpi.id}") from error
+    return Learnt(found, until)
+
+
+class Baselines:
+    """What is usual of all series that rules ask about; `expected` never waits."""
+
+    def __init__(
+        self, address: Address, rules: RuleBook, *, refresh_s: float = REFRESH_S, retry_s: float = RETRY_S
+    ) -> None:
+        """Take note of what has to be learnt; nothing is read before `start` or `refresh`."""
+        self._address = address
+        self._refresh_s, self._retry_s = refresh_s, retry_s
+        wanted: dict[tuple[str, int, int, str], tuple[Lesson, set[tuple[str, ...]]]] = {}
+        self._places: dict[str, tuple[str, int, int, str]] = {}
+        for rule in rules:
+            lesson = lesson_of(rule, rules.calendars)
+            if lesson is not None:
+                name = "" if lesson.calendar is None else lesson.calendar.name
+                place = self._places[rule.alert] = (lesson.kpi.id, lesson.weeks, lesson.min_weeks, name)
+                wanted.setdefault(place, (lesson, set()))[1].add(rule.by)
+        self._wanted = wanted
+        self._learnt: dict[tuple[str, int, int, str], Learnt] = {}
+        self._asked, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
+        """Return what a window of a series that ends with a minute usually has; None while too little is known."""
+        place = self._places.get(rule.alert)
+        learnt = self._learnt.get(place) if place is not None else None
+        if learnt is None:
+            return None
+        if minute * 60 >= learnt.until + _DAY + _DAY // 24 and not self._asked.is_set():
+            self._asked.set()
+        baseline = learnt.series.get(series)
+        return None if baseline is None else baseline.expected(minute, length_of(window))
+
+    def refresh(self) -> int:
+        """
+        Learn everything anew; return how many series are known.
+
+        Raises:
+            StorageError: ClickHouse cannot answer; what was learnt before is kept.
+        """
+        if not self._wanted:
+            return 0
+        client = connect(self._address)
+        try:
+            for place, (lesson, groupings) in self._wanted.items():
+                if self._stop.is_set():
+                    break
+                self._learnt[place] = learn_kpi(client, lesson, sorted(groupings))
+        finally:
+            client.close()
+        return sum(len(learnt.series) for learnt in self._learnt.values())
+
+    def start(self) -> None:
+        """Learn in the background from now on; without rules that ask, do nothing."""
+        if self._wanted and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="baselines", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Stop learning; waits for what is being read, but no longer than told."""
+        self._stop.set()
+        self._asked.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._asked.clear()
+            try:
+                log.info("%d series have a seasonal baseline", self.refresh())
+                failed = False
+            except StorageError as error:
+                failed = True
+                log.warning("seasonal baselines stay as they are: %s", error)
+            except Exception:  # a fault in learning must not end it for good, nor touch what was learnt
+                failed = True
+                log.exception("seasonal baselines stay as they are")
+            if self._stop.wait(self._retry_s):
+                return
+            if not failed:
+                self._asked.wait(max(0.0, self._refresh_s - self._retry_s))
+
+
+def _accs(kpi: Kpi, hours: Sequence[tuple[int, list[int], Mapping[int, int]]]) -> Iterator[tuple[int, Acc]]:
+    """Yield start and content of hours; what is of another kind than the definition makes now is passed over."""
+    binned = kpi.aggregator in BINNED
+    width = 0 if binned else len(FLAT_FIELDS[kpi.aggregator])
+    for hour, fields, bins in hours:
+        acc: Acc = {bin_: count for bin_, count in bins.items() if count} if binned else list(fields)
+        if len(fields) == width and not is_empty(acc):
+            yield hour, acc
+
+
+def _excluded(incidents: Sequence[Sequence[Any]], labels: Labels, span: int) -> list[tuple[int, int]]:
+    """Return the incidents of a series, of what it is part of and of its parts: from and until."""
+    own = dict(labels)
+    spans = sorted(
+        (began, ended) for theirs, began, ended in incidents if all(own.get(k, v) == v for k, v in theirs.items())
+    )
+    found: list[tuple[int, int]] = []
+    for began, ended in spans:
+        if found and began <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], ended))
+        else:
+            found.append((began, ended))
+    taken = sum(ended - began for began, ended in found)
+    return found if taken <= MOST_EXCLUDED * span else []
+
+
+def _midnight(week: Week, at: int) -> int:
+    """Return the beginning of the local day of a unix time (s)."""
+    local = week.local(at)
+    return int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
