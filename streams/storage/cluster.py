@@ -57,8 +57,8 @@ def for_cluster(statement: str, cluster: str, database: str) -> list[str]:
     if table := _TABLE.match(statement):
         return _table(statement, table[1], cluster, database)
     if (alter := _ALTER.match(statement)) and alter[1] in SHARD_KEYS:
-        # Rows expire where they are: a Distributed table has none.
-        names = [f"{alter[1]}_local"] + ([alter[1]] if " MODIFY TTL " not in statement else [])
+        # A Distributed table has columns, but no rows of its own that could be indexed or expire.
+        names = [f"{alter[1]}_local"] + ([alter[1]] if re.match(r"\w+ COLUMN ", statement[alter.end() :]) else [])
         return [f"ALTER TABLE {name} ON CLUSTER {cluster} {statement[alter.end() :]}" for name in names]
     if statement.startswith("CREATE MATERIALIZED VIEW"):
         statement = outside_quotes(statement, lambda text: _SPLIT.sub(r"\1_local", text))
