@@ -20,7 +20,7 @@ from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.kpis.catalogue import Catalogue
-from streams.settings import Settings, kpi_paths, rule_paths
+from streams.settings import Settings, kpi_paths, rule_paths, window_names
 from streams.storage.connection import Address
 from streams.storage.writer import Writer
 
@@ -47,7 +47,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
-    rules = load_rules(rule_paths(settings), catalogue)
+    rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
     Ingest(app, settings, topics, catalogue)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     Store(app, settings, topics, writer)

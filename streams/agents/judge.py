@@ -29,8 +29,7 @@ from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
 from streams.kpis.closed import ClosedMinute
 from streams.kpis.journal import Record
-from streams.kpis.windows import WINDOWS
-from streams.settings import Settings
+from streams.settings import Settings, window_names
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,7 @@ class Judges:
     ) -> None:
         self.horizon_s = settings.alert_horizon_h * 3600
         self._rules = rules
+        self._windows = window_names(settings)
         self._topics = topics
         self._epoch = settings.epoch
         self._webhooks = bool(settings.webhooks)
@@ -96,7 +96,7 @@ class Judges:
         await self._usual.ready()
         self._judges, self._fresh = {}, []
         for partition, entries in saved.items():
-            judge = self._judges[partition] = Judge(self._rules, windows=WINDOWS)
+            judge = self._judges[partition] = Judge(self._rules, windows=self._windows)
             judge.restore(entries)
             judge.confirm(told[partition])
             self._tell_alertmanagers(partition)

@@ -149,8 +149,12 @@ class Merge:
                         shard.waiting = waiting
                     else:
                         done += waiting
+            # The store is asked meanwhile; it never raises, and what a lost assignment learns is thrown away with it.
+            asking = None if self._judges is None else asyncio.ensure_future(self._judges.enrich())
             await self._table.write_many(assignment.generation, pages)
             await self._app.produce(assignment.generation, outgoing)
+            if asking is not None:
+                await asking
             await self._tell(assignment.generation)
             await self._table.write_many(assignment.generation, markers)
             self.lane.ack(*done)
@@ -169,7 +173,6 @@ class Merge:
         """Save what was judged, and only then tell it; what is already published has not waited for it."""
         if self._judges is None:
             return
-        await self._judges.enrich()
         entries = self._judges.entries()
         if entries:
             await self._table.write_many(generation, entries)

@@ -97,6 +97,7 @@ def test_the_asyncapi_document_names_every_topic_and_refers_to_files_that_exist(
         "cx.touchpoints.{channel}",
         "cx.dead_letters",
         "cx.kpis",
+        "cx.alerts",
     }
     assert channels["touchpoints"]["parameters"]["channel"]["enum"] == ["web", "app", "store", "call_center"]
     messages = document["components"]["messages"]
