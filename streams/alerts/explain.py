@@ -14,11 +14,10 @@ everywhere alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import log
+from math import copysign, log, sqrt
 from typing import Final, NamedTuple
 
 from streams.alerts.decompose import decompose
-from streams.alerts.compare import compare
 from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, copy_acc, count_of, is_empty, subtract_acc
@@ -41,7 +40,6 @@ AT_MOST: Final = 5
 
 _ALL = 0.99  # a part this large is the whole by another name
 _ALIKE = 0.9  # two causes that differ by less than this are told apart by how specific they are
-_COUNTED: Final = Facts("count")
 _REST = ""  # what carries none of the labels of a grouping
 
 
@@ -90,14 +88,17 @@ def explain(
     tried = 0
     total: Contribution | None = None
     for names, members in _groupings(labels, known).items():
-        change = decompose(facts, SEPARATOR.join(names), *_sides(members, whole, read), minutes=minutes)
+        earlier, later = _sides(members, whole, read)
+        change = decompose(facts, SEPARATOR.join(names), earlier, later, minutes=minutes)
         if change is None or not change.total:
             continue
         tried += len(members)
         if total is None:
             total = _whole(facts, whole, change.total, minutes)
         for part in change.parts:
-            candidate = _candidate(facts, part, names, whole, minutes)
+            value = next(iter(part.labels.values()))
+            own = Change(earlier.get(value), later.get(value))
+            candidate = _candidate(facts, part, names, whole, own, minutes)
             if candidate is not None:
                 candidates.append(candidate)
     return [] if total is None else _ranked(candidates, total, tried)
@@ -171,19 +172,64 @@ def _whole(facts: Facts, whole: Change, total: float, minutes: tuple[int, int]) 
     assert one is not None
     part = one.parts[0]
     part.labels, part.explained, part.rate_effect, part.share_effect = {}, 1.0, total, 0.0
-    part.statistic = _surety(facts, part, minutes)
+    part.statistic = _surety(facts, part, whole, minutes)
     return part
 
 
-def _surety(facts: Facts, part: Contribution, minutes: tuple[int, int]) -> float | None:
-    """Return how sure the change of a part is; a sum keeps no spread, but mostly follows the number of its events."""
-    if facts.aggregator != "sum":
-        return part.statistic
-    return compare(_COUNTED, [part.baseline_n], [part.n], minutes=minutes).z
+def _surety(facts: Facts, part: Contribution, change: Change, minutes: tuple[int, int]) -> float | None:
+    """
+    Return how sure the change of a part is: the root of the likelihood ratio of a change to none, with its sign.
+
+    Of shares and counts it is exact where few bad answers have become many, which a z test takes for surer the more
+    answers it is diluted in. Of means and NPS it is the z value. A sum keeps no spread, but mostly follows the number
+    of its events.
+    """
+    if change.earlier is None or change.later is None:
+        return None
+    match facts.aggregator:
+        case "ratio":
+            return _of_shares(_pair(change.earlier), _pair(change.later))
+        case "count" | "sum":
+            return _of_rates((part.baseline_n, minutes[0]), (part.n, minutes[1]))
+        case _:
+            return part.statistic
+
+
+def _pair(acc: Acc) -> tuple[int, int]:
+    assert type(acc) is list
+    return acc[1], acc[0]
+
+
+def _of_shares(earlier: tuple[int, int], later: tuple[int, int]) -> float:
+    """Return the surety that two shares differ, hits and trials given; as rates, where hits outnumber trials."""
+    if earlier[0] > earlier[1] or later[0] > later[1]:
+        return _of_rates(earlier, later)
+    (k, n), (m, t) = earlier, later
+    both = _log_likelihood(k + m, n + t)
+    ratio = 2 * (_log_likelihood(k, n) + _log_likelihood(m, t) - both)
+    return copysign(sqrt(max(0.0, ratio)), m * n - k * t)
+
+
+def _of_rates(earlier: tuple[int, int], later: tuple[int, int]) -> float:
+    """Return the surety that two Poisson rates differ, events and exposures given."""
+    (k, span), (m, other) = earlier, later
+    total = k + m
+    if not total:
+        return 0.0
+    ratio = 2 * (_x_log(k, k * (span + other), total * span) + _x_log(m, m * (span + other), total * other))
+    return copysign(sqrt(max(0.0, ratio)), m * span - k * other)
+
+
+def _log_likelihood(hits: int, n: int) -> float:
+    return _x_log(hits, hits, n) + _x_log(n - hits, n - hits, n)
+
+
+def _x_log(x: int, over: int, under: int) -> float:
+    return x * log(over / under) if x else 0.0
 
 
 def _candidate(
-    facts: Facts, part: Contribution, names: tuple[str, ...], whole: Change, minutes: tuple[int, int]
+    facts: Facts, part: Contribution, names: tuple[str, ...], whole: Change, change: Change, minutes: tuple[int, int]
 ) -> _Candidate | None:
     """Return a part that can be listed, with how sure its effect is."""
     value = next(iter(part.labels.values()))
@@ -194,7 +240,7 @@ def _candidate(
     n, later_n = count_of(whole.earlier), count_of(whole.later)
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
-    z = _surety(facts, part, minutes)
+    z = _surety(facts, part, change, minutes)
     if facts.aggregator not in ("count", "sum") and abs(part.share_effect) > abs(part.rate_effect):
         z = ztest_shares(part.baseline_n, n, part.n, later_n)
     if z is None or abs(z) < SURE:

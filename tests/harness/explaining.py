@@ -1,0 +1,222 @@
+"""
+Is the first-named cause of an alert the right one: incidents with a known cause, through the simulator and the judge.
+
+Two kinds of incidents: those that the simulator knows itself, most of which hit everybody alike; and spoilt parts: the
+answers of one label value (a queue, a carrier, a region, a shop) turn bad with some probability, in the events of a calm
+company, so that all labels that go with it move as well.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import takewhile
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.alerts.judge import Judge
+from streams.alerts.parsing import parse_rules
+from streams.alerts.types import Transition
+from streams.events.types import Event
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.fold import Folder
+from streams.producers.simulator import Plan, simulate
+from tests.harness.closed import Closed
+from tests.harness.simulated import closed_minutes
+
+CATALOGUE = Catalogue.load()
+START = datetime(2026, 3, 10, 8, 0, tzinfo=UTC)
+CALM = 90
+"""Minutes before anything happens."""
+
+RULES = parse_rules(
+    """
+groups:
+  - name: explained
+    owner: nobody
+    rules:
+      - {alert: GivenUpMore, kpi: abandonment, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
+         min_denominator: 300, severity: ticket}
+      - {alert: CsatFell, kpi: csat, method: cusum, window: 1h, params: {baseline: 24h, delta: 12, h: 8}, severity: ticket}
+      - {alert: LatenessRose, kpi: delivery_lateness, method: cusum, window: 1h,
+         params: {baseline: 24h, delta: 10, h: 8}, severity: ticket}
+      - {alert: RequestsFail, kpi: request_failure, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
+         severity: ticket}
+      - {alert: PaymentsFail, kpi: payment_failure, method: cusum, window: 15m, params: {baseline: 24h, delta: 10},
+         severity: ticket}
+      - {alert: Crashes, kpi: crash_rate, method: floor, window: 1h, params: {target: 1}, severity: ticket}
+      - {alert: Silence, kpi: volume, by: [channel], method: absence, window: 5m, params: {baseline: 1h, at_most: 0.2},
+         severity: ticket}
+""",
+    CATALOGUE,
+)
+JUDGED = tuple({rule.kpi.id: rule.kpi for rule in RULES}.values())
+
+EVERYBODY: dict[str, str] = {}
+"""No label: everywhere alike."""
+
+KNOWN: Mapping[str, tuple[str, dict[str, str]]] = {
+    "payment-outage": ("PaymentsFail", EVERYBODY),
+    "slow-site": ("RequestsFail", EVERYBODY),
+    "queue-overload": ("GivenUpMore", EVERYBODY),
+    "late-deliveries": ("LatenessRose", EVERYBODY),
+    "app-crash-release": ("Crashes", {"version": "5.3.0"}),
+    "store-staff-shortage": ("CsatFell", {"channel": "store"}),
+    "collector-dead:web": ("Silence", {"channel": "web"}),
+    "collector-dead:app": ("Silence", {"channel": "app"}),
+    "bad-schema:call_center": ("Silence", {"channel": "call_center"}),
+    "bad-schema:store": ("Silence", {"channel": "store"}),
+}
+"""By incident of the simulator: the rule that has to see it, and the cause it has to name first."""
+
+
+class Spoilt(NamedTuple):
+    """How answers of a KPI turn bad."""
+
+    rule: str
+    event: str
+    labels: tuple[str, ...]
+    spoil: Callable[[Any], Any]
+    """From good data to bad."""
+
+
+SPOILT: Mapping[str, Spoilt] = {
+    "abandonment": Spoilt(
+        "GivenUpMore", "cx.contact.queue_left", ("queue", "topic", "segment"),
+        lambda data: msgspec.structs.replace(data, reason="abandoned"),
+    ),
+    "csat": Spoilt(
+        "CsatFell", "cx.survey.answered", ("channel", "touchpoint", "segment", "region", "unitid"),
+        lambda data: msgspec.structs.replace(data, score=1),
+    ),
+    "delivery_lateness": Spoilt(
+        "LatenessRose", "cx.order.delivered", ("carrier", "segment", "region", "channel"),
+        lambda data: msgspec.structs.replace(data, late=True),
+    ),
+    "request_failure": Spoilt(
+        "RequestsFail", "cx.perf.sampled", ("channel", "page"), lambda data: msgspec.structs.replace(data, failed=True),
+    ),
+}  # fmt: skip
+
+LEAST_SHARE, MOST_SHARE = 0.06, 0.9
+"""Of the events of a KPI, for a part to be spoilt: less does not show in the whole."""
+
+
+class Case(NamedTuple):
+    """What happened, and what the alert said of it."""
+
+    name: str
+    caught: Transition | None
+    named: dict[str, str] | None
+    """Labels of the first-named cause, with those of the alert itself; None when it names none."""
+    right: bool
+
+
+def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 60, severity: float = 1.0) -> Case:
+    """Let an incident of the simulator happen."""
+    rule, cause = KNOWN[name]
+    plan = Plan(
+        start=START, seed=seed, rate=rate, flat=True,
+        incidents=(f"{name}@+{CALM}m+{minutes}m,severity={severity:g}",),
+    )  # fmt: skip
+    found = _first(closed_minutes(plan, JUDGED, CALM + minutes), rule)
+    return _case(f"{name} seed {seed}", found, [cause])
+
+
+class Calm:
+    """The events of a calm company that the spoilt KPIs look at, by minute."""
+
+    def __init__(self, seed: int, *, rate: float = 60.0, minutes: int = 60) -> None:
+        self.seed = seed
+        self._restless: dict[str, bool] = {}
+        wanted = {spoilt.event for spoilt in SPOILT.values()}
+        first = START.timestamp()
+        self.minutes: list[list[Event]] = [[] for _ in range(CALM + minutes)]
+        until = first + 60 * len(self.minutes)
+        plan = Plan(start=START, seed=seed, rate=rate, flat=True)
+        for event in takewhile(lambda event: event.time.timestamp() < until, simulate(plan)):
+            if event.type in wanted:
+                self.minutes[int((event.time.timestamp() - first) // 60)].append(event)
+
+    def spoil(self, kpi: str, rng: Random) -> Case | None:
+        """Spoil a part of a KPI that is drawn by lot; None if there is none of the right size, or it alarms by itself."""
+        how = SPOILT[kpi]
+        if kpi not in self._restless:
+            # Queues have bad hours by themselves: what happens then has two causes, of which we know one.
+            self._restless[kpi] = _first(self._closed(how.event, lambda event: event), how.rule, calm=0) is not None
+        if self._restless[kpi]:
+            return None
+        events = [e for minute in self.minutes for e in minute if e.type == how.event and _counts(kpi, e)]
+        parts = Counter((label, value) for e in events for label in how.labels if (value := _label(e, label)))
+        fit = sorted(part for part, n in parts.items() if LEAST_SHARE <= n / len(events) <= MOST_SHARE)
+        if not fit:
+            return None
+        label = rng.choice(sorted({label for label, _ in fit}))
+        value = rng.choice([value for name, value in fit if name == label])
+        severity = rng.uniform(0.4, 0.95)
+        hit = {e.id for e in events if _label(e, label) == value}
+
+        def change(event: Event) -> Event:
+            if event.id not in hit or rng.random() > severity:
+                return event
+            return msgspec.structs.replace(event, data=how.spoil(event.data))
+
+        found = _first(self._closed(how.event, change), how.rule)
+        causes = _same_by_another_name(events, hit, how.labels)
+        return _case(f"{kpi} {label}={value} at {severity:.2f} seed {self.seed}", found, [{label: value}, *causes])
+
+    def _closed(self, event_type: str, change: Callable[[Event], Event]) -> Iterator[Closed]:
+        folder, closed = Folder(JUDGED), Closed()
+        first = int(START.timestamp() // 60)
+        for number, events in enumerate(self.minutes):
+            held = [event for event in events if event.type == event_type]
+            if number >= CALM:
+                held = [change(event) for event in held]
+            deltas = folder.fold(held) if held else {}
+            yield closed.close(first + number, deltas.get(first + number, {}))
+
+
+def _first(views: Iterable[Closed], rule: str, calm: int = CALM) -> Transition | None:
+    """Return the first firing of a rule after the calm; alerts from before it do not count."""
+    judge = Judge(RULES)
+    since = int(START.timestamp() // 60) + calm
+    for view in views:
+        for transition in judge.step(view):
+            if transition.rule == rule and transition.new == "firing" and transition.minute >= since:
+                return transition
+    assert not judge.take_faults()
+    return None
+
+
+def _case(name: str, found: Transition | None, causes: list[dict[str, str]]) -> Case:
+    if found is None:
+        return Case(name, None, None, False)
+    first = found.evidence.contributors[0].labels if found.evidence.contributors else None
+    named = None if first is None else {**found.labels, **first}
+    right = named is not None and any(cause.items() <= named.items() if cause else not named for cause in causes)
+    return Case(name, found, named, right)
+
+
+def _counts(kpi: str, event: Any) -> bool:
+    """Tell whether an event is one that its KPI counts."""
+    if kpi == "csat":
+        return bool(event.data.metric == "csat")
+    if kpi == "abandonment":
+        return event.data.reason in ("answered", "abandoned", "flow_out")
+    return True
+
+
+def _label(event: Any, label: str) -> str | None:
+    value = getattr(event, label, None) or getattr(event.data, label, None)
+    return None if value is None else str(value)
+
+
+def _same_by_another_name(events: list[Any], hit: set[str], labels: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return other label values that stand for (nearly) the same events, as a queue has one topic only."""
+    members: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for event in events:
+        for label in labels:
+            if value := _label(event, label):
+                members[label, value].add(event.id)
+    return [{label: value} for (label, value), ids in members.items() if len(ids & hit) / len(ids | hit) >= 0.9]
