@@ -152,7 +152,7 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
     for alert in wanted[:ALERTS_SHOWN]:
         info = infos.get(alert.kpi)
         unit = alert.unit or (info.unit if info else "")
-        where = plain_labels({name: texts.get(value, value) for name, value in alert.labels.items()}) or texts["all"]
+        where = _labels(alert.labels, texts)
         name = texts.kpi(alert.kpi, info.name if info else alert.kpi)
         state = texts.get(alert.state, alert.state)
         views.append(
@@ -167,7 +167,7 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
                 _numbers(alert, unit, lang),
                 alert.summary or alert.why,
                 tuple(
-                    f"{plain_labels(labels) or texts['all']}: {digits(f'{100 * part:.0f}%', lang)}"
+                    f"{_labels(labels, texts)}: {digits(f'{100 * part:.0f}%', lang)}"
                     for labels, part in alert.contributors[:EXPLAINED_BY]
                 ),
                 f"{texts['held_back']} {alert.inhibited_by}" if alert.inhibited_by else "",
@@ -177,6 +177,12 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
             )
         )
     return views
+
+
+def _labels(labels: Mapping[str, str], texts: Texts) -> str:
+    """Return label values; those of the house are translated, those that teams chose stay as they are."""
+    told = {name: texts.get(value, value) if name in {"channel", "stage"} else value for name, value in labels.items()}
+    return plain_labels(told) or texts["all"]
 
 
 def _numbers(alert: AlertRow, unit: str, lang: Lang) -> str:
@@ -195,9 +201,10 @@ def _numbers(alert: AlertRow, unit: str, lang: Lang) -> str:
 
 
 def announcement(views: Sequence[AlertView], lang: Lang) -> str:
-    """Return what a screen reader says when it changes: the newest firing alert, or nothing."""
+    """Return what a screen reader says when it changes: the alerts that fired in the newest minute, or nothing."""
     firing = [view for view in views if view.state == "firing" and not view.held_back]
     if not firing:
         return ""
-    newest = max(firing, key=lambda view: view.at)
-    return f"{Texts(lang)['new_alert']}: {newest.title}. {newest.where}. {newest.numbers}"
+    newest = max(view.at for view in firing)
+    told = sorted(f"{view.title}. {view.where}. {view.numbers}" for view in firing if view.at == newest)
+    return f"{Texts(lang)['new_alert']}: {'; '.join(told)}"

@@ -205,7 +205,7 @@ class Pages:
             )
         return [
             {
-                "by": " × ".join(texts.get(name, name) for name in by.split(",")),
+                "by": " × ".join(texts.get(f"label_{name}", name) for name in by.split(",")),
                 "rows": rows[:_LABELS_SHOWN],
                 "more": number(len(rows) - _LABELS_SHOWN, lang) if len(rows) > _LABELS_SHOWN else "",
             }

@@ -187,15 +187,19 @@ class Board:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams first when asked to end: they would keep it waiting."""
+    """
+    Ends the streams first when asked to end: they would keep it waiting.
+
+    To be asked to end is no failure: the signal is not raised again afterwards, as the library would.
+    """
 
     def __init__(self, config: uvicorn.Config, board: Board) -> None:
         super().__init__(config)
         self._board = board
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
         self._board.stop()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        self.should_exit = True
 
 
 def _say_why(polling: asyncio.Task[None]) -> None:

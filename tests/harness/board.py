@@ -1,0 +1,173 @@
+"""A store filled by hand, and the live page in a process of its own in front of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.intervals import wilson
+from streams.local.ports import free_port
+from streams.storage.setup import prepare
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database, block_of, event
+
+WINDOWS = ("5m", "15m", "1h")
+
+
+class Wall:
+    """The seeded store: what is put in here is what the page must show."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        prepare(database.admin, Catalogue.load(), lambda _: None)
+        self.minute = int(time.time()) // 60 * 60 - 60
+        """End of the newest closed minute."""
+        self._revision = 0
+        self._offset = 0
+        self._alerts = 0
+
+    def share(self, kpi: str, hits: int, n: int, **labels: str) -> None:
+        """Publish a share in all windows, as of the newest closed minute."""
+        lo, hi = wilson(hits, n) if n else (0.0, 0.0)
+        shown = (100 * hits / n, n, 100 * lo, 100 * hi) if n else (None, 0, None, None)
+        self.values(kpi, *shown, **labels)
+
+    def values(self, kpi: str, value: Any, n: int, lo: Any = None, hi: Any = None, at: int = 0, **labels: str) -> None:
+        self._revision += 1
+        stat = labels.pop("stat", "")
+        columns = [
+            "kpi",
+            "labels",
+            "window",
+            "stat",
+            "at",
+            "value",
+            "n",
+            "lo",
+            "hi",
+            "definition",
+            "maturity",
+            "revision",
+        ]
+        end = datetime.fromtimestamp(at or self.minute, UTC).replace(tzinfo=None)
+        rows = [
+            [kpi, labels, window, stat, end, value, n, lo, hi, f"{kpi}@1", "closed", self._revision]
+            for window in ("1m", *WINDOWS)
+        ]
+        self.database.client.insert("kpi_values", rows, column_names=columns)
+
+    def course(self, kpi: str, n: int, hits: list[int], **labels: str) -> None:
+        """Fill the last quarters of an hour, one minute each."""
+        quarter = self.minute // 900 * 900
+        rows = [
+            [kpi, labels, datetime.fromtimestamp(quarter - 900 * back - 60, UTC).replace(tzinfo=None), 0, 1, [n, count]]
+            for back, count in enumerate(reversed(hits))
+        ]
+        names = ["kpi", "labels", "minute", "part", "revision", "fields"]
+        self.database.client.insert("kpi_minutes", rows, column_names=names)
+
+    def say(self, text: str, channel: str = "web", **changes: Any) -> None:
+        """Store what a customer wrote just now."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        payload = event(
+            self._offset, time=now, channel=channel, touchpoint="checkout", data={"text": text, "score": 4}, **changes
+        )
+        writer = Writer(self.database.writer)
+        writer.insert_block(block_of([payload], self._offset, topic=f"cx.touchpoints.{channel}"))
+        writer.close()
+        self._offset += 1
+
+    def alert(self, rule: str, new: str, **changes: Any) -> None:
+        """Store a transition of an alert on customer satisfaction."""
+        self._alerts += 1
+        row = {
+            "id": f"0/0/{self._alerts}", "at": datetime.fromtimestamp(self.minute, UTC).replace(tzinfo=None), "rule": rule,
+            "kpi": "csat", "labels": {"channel": "web"}, "old": "pending", "new": new, "why": f"PENDING => {new.upper()}",
+            "severity": "page", "owner": "cx", "inhibited_by": "", "episode": rule, "window": "15m", "unit": "percent",
+            "value": 61.0, "n": 120, "lo": 52.0, "hi": 69.0, "baseline": 83.0,
+            "contributors": json.dumps([{"labels": {"region": "tehran"}, "explained": 0.62}]),
+            "annotations": {"summary": f"{rule}: satisfaction fell"},
+        }  # fmt: skip
+        row |= changes
+        self.database.client.insert("alerts", [list(row.values())], column_names=list(row))
+
+
+def filled(database: Database) -> Wall:
+    """Return a store with something for every part of the page."""
+    wall = Wall(database)
+    day = wall.minute - 86_400
+    wall.share("csat", 640, 800)
+    for channel, hits, n in (("web", 270, 300), ("app", 180, 200), ("call_center", 110, 200), ("store", 3, 4)):
+        wall.share("csat", hits, n, channel=channel)
+    wall.share("csat", 195, 200, channel="web", touchpoint="checkout")
+    wall.share("csat", 60, 150, channel="call_center", touchpoint="phone_agent")
+    wall.share("csat", 2, 3, channel="app", touchpoint="payment")
+    wall.course("csat", 100, [82, 84, 79, 81, 85, 80, 78, 83])
+    lo, hi = wilson(950, 1000)
+    wall.values("csat", 95.0, 1000, 100 * lo, 100 * hi, at=day)
+    wall.share("nps", 0, 0)
+    wall.values("asa", 154.0, 90, 140.0, 168.0)
+    wall.values("volume", 4_321.0, 4_321)
+    for channel in ("web", "app", "store", "call_center"):
+        wall.values("volume", 1_000.0, 1_000, channel=channel)
+    wall.say("پرداخت انجام نشد و پولم برگشت نخورد، لطفاً با ۰۹۱۲۳۴۵۶۷۸۹ تماس بگیرید", subject="ali@example.com")
+    wall.say("Easy to order, thank you", "app")
+    wall.alert("SatisfactionLow", "firing")
+    return wall
+
+
+class Board:
+    """A running page."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.pid = pid
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
+            return dict(json.load(answer))
+
+    def cpu_s(self) -> float:
+        ticks = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running_board(database: Database, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Board]:
+    port, password = free_port(), log.with_suffix(".password")
+    password.write_text(database.reader.password)
+    settings = {
+        "CX_CLICKHOUSE": database.reader.url, "CX_CLICKHOUSE_DATABASE": database.name,
+        "CX_CLICKHOUSE_USER": database.reader.user, "CX_CLICKHOUSE_PASSWORD_FILE": str(password),
+    }  # fmt: skip
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams", "board", "--port", str(port)],
+            env={**os.environ, **settings, **(environment or {})},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    board = Board(port, process.pid)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                board.health()
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, "the page does not answer"
+                time.sleep(0.1)
+        yield board
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0, log.read_text()
