@@ -1,18 +1,16 @@
 """
 What is usual at this hour of the week, learnt from the minutes in ClickHouse, for the rules that ask.
 
-Learning reads some weeks of hourly sums per KPI, one query each, in a thread of its own: once an hour, and when event
-time reaches a new local day. What is learnt ends with the last whole local day, so that all workers, and one that was
-restarted, learn the same. While ClickHouse is away, what was learnt last goes on to be used; at the very beginning
-there is none, and seasonal rules judge nothing.
+Learning reads some weeks of hourly sums per KPI, one query each. What is learnt ends with the last whole local day
+before the newest closed or judged minute, in event time, so that all workers, and one that was restarted, learn the
+same; it is due again when a judged minute lies in a later day. While ClickHouse is away, what was learnt last goes on
+to be used; at the very beginning there is none, and seasonal rules judge nothing.
 """
 
-import logging
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
@@ -24,13 +22,10 @@ from streams.alerts.rules import Rule, RuleBook
 from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
 from streams.kpis.definition import Kpi
 from streams.kpis.series import Labels, series_key
-from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
+from streams.storage.connection import FAILURES, Address, connect, explain
 
-log = logging.getLogger(__name__)
-
-REFRESH_S: Final = 3600.0
-RETRY_S: Final = 60.0
-"""Pause after a failure, and between two readings when event time hurries through days."""
+SERIES: Final = 5_000
+"""Series of a KPI that are learnt, those with the most answers first."""
 
 MOST_EXCLUDED: Final = 0.25
 """Share of the weeks that incidents may take out; where there are more, they are how things are."""
@@ -44,14 +39,16 @@ _HOURS: Final = """
     (
         SELECT
             by, labels, toUnixTimestamp(toStartOfHour(minute, {zone:String})) AS hour,
-            sumForEach(kpi_minutes.fields) AS fields, mapSort(sumMap(kpi_minutes.bins)) AS bins
+            sumForEach(kpi_minutes.fields) AS fields, mapSort(sumMap(kpi_minutes.bins)) AS bins,
+            sum(n) AS answers
         FROM kpi_minutes FINAL
         WHERE kpi = {kpi:String} AND by IN {bys:Array(String)}
             AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
         GROUP BY by, labels, hour
     )
     GROUP BY by, labels
-    ORDER BY by, labels"""
+    ORDER BY sum(answers) DESC, by, labels
+    LIMIT {series:UInt32}"""
 
 _NEWEST: Final = "SELECT count(), max(at) FROM kpi_newest WHERE kpi = {kpi:String}"
 
@@ -90,6 +87,9 @@ class Learnt:
 
     series: Mapping[str, Baseline]
     until: int
+
+
+_Place: TypeAlias = tuple[str, int, int, str]
 
 
 def lesson_of(rule: Rule, calendars: Mapping[str, Calendar]) -> Lesson | None:
@@ -132,7 +132,7 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
         zone = "UTC" if lesson.calendar is None else lesson.calendar.zone.key
         found: dict[str, Baseline] = {}
         facts = Facts.of(kpi)
-        with client.query_rows_stream(_HOURS, parameters={**span, "bys": bys, "zone": zone}) as rows:
+        with client.query_rows_stream(_HOURS, parameters={**span, "bys": bys, "zone": zone, "series": SERIES}) as rows:
             for labels, hours in rows:
                 pairs = tuple(labels.items())
                 baseline = learn(
@@ -152,26 +152,31 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
 
 
 class Baselines:
-    """What is usual of all series that rules ask about; `expected` never waits."""
+    """What is usual of all series that rules ask about; `expected` never waits, and may be called while learning."""
 
-    def __init__(
-        self, address: Address, rules: RuleBook, *, refresh_s: float = REFRESH_S, retry_s: float = RETRY_S
-    ) -> None:
-        """Take note of what has to be learnt; nothing is read before `start` or `refresh`."""
+    def __init__(self, address: Address, rules: RuleBook) -> None:
+        """Take note of what has to be learnt; nothing is read before `refresh`."""
         self._address = address
-        self._refresh_s, self._retry_s = refresh_s, retry_s
-        wanted: dict[tuple[str, int, int, str], tuple[Lesson, set[tuple[str, ...]]]] = {}
-        self._places: dict[str, tuple[str, int, int, str]] = {}
+        self._places: dict[str, _Place] = {}
+        self._wanted: dict[_Place, tuple[Lesson, set[tuple[str, ...]]]] = {}
+        self._learnt: dict[_Place, Learnt] = {}
+        self._asked = 0
         for rule in rules:
             lesson = lesson_of(rule, rules.calendars)
             if lesson is not None:
                 name = "" if lesson.calendar is None else lesson.calendar.name
                 place = self._places[rule.alert] = (lesson.kpi.id, lesson.weeks, lesson.min_weeks, name)
-                wanted.setdefault(place, (lesson, set()))[1].add(rule.by)
-        self._wanted = wanted
-        self._learnt: dict[tuple[str, int, int, str], Learnt] = {}
-        self._asked, self._stop = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+                self._wanted.setdefault(place, (lesson, set()))[1].add(rule.by)
+
+    @property
+    def is_needed(self) -> bool:
+        """Tell whether any rule asks for what is usual."""
+        return bool(self._wanted)
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether somebody asked about a later day than the one after what was learnt."""
+        return any(self._asked * 60 >= learnt.until + _DAY for learnt in self._learnt.values())
 
     def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
         """Return what a window of a series that ends with a minute usually has; None while too little is known."""
@@ -179,14 +184,13 @@ class Baselines:
         learnt = self._learnt.get(place) if place is not None else None
         if learnt is None:
             return None
-        if minute * 60 >= learnt.until + _DAY + _DAY // 24 and not self._asked.is_set():
-            self._asked.set()
+        self._asked = max(self._asked, minute)
         baseline = learnt.series.get(series)
         return None if baseline is None else baseline.expected(minute, length_of(window))
 
     def refresh(self) -> int:
         """
-        Learn everything anew; return how many series are known.
+        Learn everything anew, up to the day of the newest minute that was asked about; return how many are known.
 
         Raises:
             StorageError: ClickHouse cannot answer; what was learnt before is kept.
@@ -196,43 +200,10 @@ class Baselines:
         client = connect(self._address)
         try:
             for place, (lesson, groupings) in self._wanted.items():
-                if self._stop.is_set():
-                    break
-                self._learnt[place] = learn_kpi(client, lesson, sorted(groupings))
+                self._learnt[place] = learn_kpi(client, lesson, sorted(groupings), self._asked * 60 or None)
         finally:
             client.close()
         return sum(len(learnt.series) for learnt in self._learnt.values())
-
-    def start(self) -> None:
-        """Learn in the background from now on; without rules that ask, do nothing."""
-        if self._wanted and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="baselines", daemon=True)
-            self._thread.start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Stop learning; waits for what is being read, but no longer than told."""
-        self._stop.set()
-        self._asked.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            self._thread = None
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._asked.clear()
-            try:
-                log.info("%d series have a seasonal baseline", self.refresh())
-                failed = False
-            except StorageError as error:
-                failed = True
-                log.warning("seasonal baselines stay as they are: %s", error)
-            except Exception:  # a fault in learning must not end it for good, nor touch what was learnt
-                failed = True
-                log.exception("seasonal baselines stay as they are")
-            if self._stop.wait(self._retry_s):
-                return
-            if not failed:
-                self._asked.wait(max(0.0, self._refresh_s - self._retry_s))
 
 
 def _accs(kpi: Kpi, hours: Sequence[tuple[int, list[int], Mapping[int, int]]]) -> Iterator[tuple[int, Acc]]:

@@ -1,5 +1,6 @@
 """What is usual, learnt from the real store: the same as from the rows themselves, and kept while the store is away."""
 
+import asyncio
 from datetime import date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -7,13 +8,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from streams.agents.usual import Usual
 from streams.alerts.baseline import Week, learn
 from streams.alerts.facts import Facts
 from streams.alerts.parsing import parse_rules
+from streams.alerts.rules import RuleBook
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.series import series_key
 from streams.storage.baselines import Baselines, Lesson, learn_kpi, lesson_of
-from streams.storage.connection import UnreachableError, connect
+from streams.storage.connection import Address, UnreachableError, connect
 from streams.storage.rows import ValueRow
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, elsewhere
@@ -168,28 +171,45 @@ def test_while_the_store_is_away_what_was_learnt_last_is_used(stored: Database) 
     assert baselines.expected(rules()["Odd"], key("web"), "1h", minute(NEWEST.date(), 9)) is not None
 
 
-def test_it_learns_by_itself_and_again_when_a_day_is_over(stored: Database) -> None:
-    """A store that is empty at first is read again; a day later there is more to know."""
-    baselines = Baselines(stored.reader, rules(), retry_s=0.05)
-    odd, now = rules()["Odd"], minute(NEWEST.date(), 9)
-    baselines.start()
+def test_it_is_due_again_when_a_day_is_over(stored: Database) -> None:
+    """Judged minutes of a later day than today ask for it, and then it knows one day more."""
+    baselines = Baselines(stored.reader, rules())
+    baselines.refresh()
+    odd, today, tomorrow = rules()["Odd"], minute(NEWEST.date(), 9), NEWEST + timedelta(days=1)
+    baselines.expected(odd, key("web"), "1h", today)
+    assert not baselines.is_due
+    writer = Writer(stored.writer)
+    writer.insert_kpi_values([closed(key(""), tomorrow)], "cx.kpis-0-9-9")
+    writer.close()
+    baselines.expected(odd, key("web"), "1h", int(tomorrow.timestamp()) // 60)
+    assert baselines.is_due
+    baselines.refresh()
+    assert not baselines.is_due
+    assert baselines._learnt[baselines._places["Odd"]].until == int((UNTIL + timedelta(days=1)).timestamp())
+
+
+async def test_judges_have_it_when_it_is_there(stored: Database) -> None:
+    """Taking over waits for the first lesson, as long as there is a store."""
+    usual = Usual(stored.reader, rules())
+    learning = asyncio.create_task(usual.keep_learning())
     try:
-        wait_for(lambda: baselines.expected(odd, key("web"), "1h", now) is not None)
-        writer = Writer(stored.writer)
-        tomorrow = NEWEST + timedelta(days=1)
-        writer.insert_kpi_values([closed(key(""), tomorrow)], "cx.kpis-0-9-9")
-        writer.close()
-        later = int(tomorrow.timestamp()) // 60
-        place = baselines._places["Odd"]
-        wait_for(
-            lambda: (
-                baselines.expected(odd, key("web"), "1h", later),
-                baselines._learnt[place].until == int((UNTIL + timedelta(days=1)).timestamp()),
-            )[1]
-        )
+        await usual.ready()
+        assert usual.expected(rules()["Odd"], key("web"), "1h", minute(NEWEST.date(), 9)) is not None
     finally:
-        baselines.stop()
-    assert baselines._thread is None
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
+
+
+async def test_judges_do_not_wait_for_a_store_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    usual = Usual(Address("http://127.0.0.1:9"), rules())
+    learning = asyncio.create_task(usual.keep_learning())
+    try:
+        await usual.ready()
+        assert "cannot be learnt" in caplog.text
+        assert usual.expected(rules()["Odd"], key("web"), "1h", minute(NEWEST.date(), 9)) is None
+    finally:
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
 
 
 def test_an_empty_store_teaches_nothing(database: Database) -> None:
@@ -200,20 +220,6 @@ def test_an_empty_store_teaches_nothing(database: Database) -> None:
 
 def test_rules_that_ask_for_nothing_usual_read_nothing() -> None:
     """Not even a connection is made."""
-    from streams.alerts.rules import RuleBook
-    from streams.storage.connection import Address
-
     baselines = Baselines(Address("http://127.0.0.1:9"), RuleBook.of([rules()["Low"]]))
+    assert not baselines.is_needed
     assert baselines.refresh() == 0
-    baselines.start()
-    assert baselines._thread is None
-    baselines.stop()
-
-
-def wait_for(done, timeout_s: float = 60.0) -> None:
-    import time
-
-    end = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)
