@@ -15,7 +15,7 @@ from streams.board.formats import interval_text, iso, number, one_text, utc_text
 from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
-from streams.board.readings import ALL, KpiInfo
+from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
 from streams.board.texts import LANGS, Lang, Texts, window_text
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
 from streams.events.scalars import CHANNELS
@@ -159,7 +159,8 @@ class Pages:
             view.window,
             known.numbers.get(view.window, Numbers()).closed_until,
         )
-        points = list(detail.courses.get((info.id, view.channel, ""), ())) if detail else []
+        key = (info.id, view.channel, "")
+        points = up_to_now(detail.courses.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
         name = texts.kpi(info.id, info.name)
         label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
         return self._render(

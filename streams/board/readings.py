@@ -1,6 +1,6 @@
 """What the page knows of a KPI series at one moment, and the notes that ClickHouse's rows become."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -85,6 +85,11 @@ class Latest:
         if self.closed is None or self.open is None or info.counts:
             return self.closed
         return self.open if self.open.at > self.closed.at else self.closed
+
+
+def up_to_now(course: Sequence[Reading], closed: Reading | None) -> Sequence[Reading]:
+    """Return the points of a course with the newest closed value as the last."""
+    return [*course, closed] if closed is not None and course and closed.at > course[-1].at else course
 
 
 Values: TypeAlias = Mapping[SeriesKey, Latest]

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 from streams.board.charts import sparkline
 from streams.board.compare import Baseline, Change, change
 from streams.board.formats import amount, difference_text, digits, interval_text, number, one_text
-from streams.board.readings import ALL, KpiInfo, Latest, Reading, SeriesKey, Values
+from streams.board.readings import ALL, KpiInfo, Latest, Reading, SeriesKey, Values, up_to_now
 from streams.board.texts import Lang, Texts, window_text
 from streams.events.scalars import CHANNELS
 
@@ -182,8 +182,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
 
 def _course(info: KpiInfo, points: Sequence[Reading], closed: Reading | None) -> Sequence[Reading]:
     """Return the points of a line: up to the newest closed value, without thin ones unless there are no others."""
-    if closed is not None and points and closed.at > points[-1].at:
-        points = [*points, closed]
+    points = up_to_now(points, closed)
     sound = [point for point in points if state_of(info, point) == "ok"]
     return sound if len(sound) > 1 else points
 

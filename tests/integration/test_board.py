@@ -171,7 +171,7 @@ def test_details_open_over_the_page_and_give_the_focus_back(look: Opener) -> Non
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Customer satisfaction")
     expect(dialog).to_be_visible()
-    expect(dialog.locator(".chart circle")).to_have_count(8)
+    expect(dialog.locator(".chart circle")).to_have_count(9)
     expect(dialog).to_contain_text("Formula")
     expect(dialog).to_contain_text("csat@")
     expect(dialog).to_contain_text("customer-insight")
