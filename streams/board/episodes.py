@@ -64,4 +64,9 @@ def _episode(steps: Sequence[Mapping[str, Any]]) -> AlertRow | None:
 
 def _contributors(text: str) -> tuple[tuple[Mapping[str, str], float], ...]:
     parts = json.loads(text) if text else []
-    return tuple((part["labels"], float(part["explained"])) for part in parts if part.get("explained") is not None)
+    # The whole explains all of itself.
+    return tuple(
+        (part["labels"], float(part["explained"]))
+        for part in parts
+        if part["labels"] and part.get("explained") is not None
+    )

@@ -1,6 +1,7 @@
 """From what is known to HTML: the whole page once, then only the fragments that have changed."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +17,7 @@ from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
-from streams.board.texts import LANGS, Lang, Texts, window_text
+from streams.board.texts import Lang, Texts, window_text
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
@@ -39,17 +40,18 @@ class View:
 
     @classmethod
     def of(cls, query: Mapping[str, str], windows: Sequence[str], known: Mapping[str, KpiInfo]) -> "View":
-        """Read a choice from the address; what does not exist falls back to the default, as after an update."""
-        lang, window, channel = query.get("lang"), query.get("window", ""), query.get("channel", ALL)
+        """
+        Read a choice from the address; what does not exist falls back to the default, as after an update.
+
+        While nothing is known of the store yet, what is asked for is believed.
+        """
+        window = _word(query, "window") or DEFAULT_WINDOW
         if windows and window not in windows:
             window = DEFAULT_WINDOW if DEFAULT_WINDOW in windows else windows[0]
-        return cls(
-            "fa" if lang == "fa" else LANGS[0],
-            window if windows else DEFAULT_WINDOW,
-            channel if channel in CHANNELS else ALL,
-            query.get("heat", "") if query.get("heat", "") in known else "",
-            query.get("kpi", "") if query.get("kpi", "") in known else "",
-        )
+        heat, kpi = (name if not known or name in known else "" for name in (_word(query, "heat"), _word(query, "kpi")))
+        channel = query.get("channel", ALL)
+        lang: Lang = "fa" if query.get("lang") == "fa" else "en"
+        return cls(lang, window, channel if channel in CHANNELS else ALL, heat, kpi)
 
     def link(self, **changes: str) -> str:
         """Return the address of this view with something changed; defaults are left out."""
@@ -64,6 +66,12 @@ class View:
     def stream(self) -> str:
         """Return the address of this view's events."""
         return "/stream" + self.link()[1:]
+
+
+def _word(query: Mapping[str, str], name: str) -> str:
+    """Return a part of the address that can name something; anything else is as good as nothing."""
+    given = query.get(name, "")
+    return given if re.fullmatch("[a-z0-9_]{1,64}", given) else ""
 
 
 class Pages:
@@ -150,7 +158,7 @@ class Pages:
     def _detail(self, view: View, known: Known) -> str:
         if not view.kpi:
             return ""
-        texts, info = Texts(view.lang), known.infos[view.kpi]
+        texts, info = Texts(view.lang), known.infos.get(view.kpi, KpiInfo(id=view.kpi, name=view.kpi))
         detail = known.details.get((view.kpi, view.window))
         facts = TileFacts(
             known.numbers.get(view.window, Numbers()).values,

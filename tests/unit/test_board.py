@@ -444,6 +444,10 @@ def test_the_page_is_whole_in_every_language(lang: texts.Lang) -> None:
     assert "onclick" not in whole
 
 
+def test_details_are_shown_before_anything_is_known() -> None:
+    assert 'id="detail-title">csat<' in Pages().whole(View(kpi="csat", heat="nps", window="1h"), Known(), NOW)
+
+
 @pytest.mark.parametrize(
     ("changes", "later", "state"),
     [
@@ -473,6 +477,9 @@ def test_a_view_falls_back_to_what_there_is() -> None:
     query = {"lang": "xx", "window": "3m", "channel": "fax", "heat": "nothing", "kpi": "csat"}
     assert View.of(query, ["5m", "15m"], {"csat": CSAT}) == View(kpi="csat")
     assert View.of({}, ["5m"], {}).window == "5m"
+    unknown = {"window": "1h", "heat": "nps", "kpi": "csat"}
+    assert View.of(unknown, [], {}) == View(window="1h", heat="nps", kpi="csat")
+    assert View.of({"window": "<b>", "kpi": "a b"}, [], {}) == View()
     assert View(lang="fa", channel="web").link(window="5m") == "/?lang=fa&window=5m&channel=web"
     assert View().link() == "/"
     assert View(kpi="csat").stream() == "/stream?kpi=csat"

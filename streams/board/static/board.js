@@ -54,7 +54,14 @@
     for (const { name, value } of to.attributes) {
       if (from.getAttribute(name) !== value) from.setAttribute(name, value);
     }
-    if (from.nodeName === "SELECT" && document.activeElement === from) return;
+    if (from.nodeName === "SELECT") {
+      // Options that move into a list change what is chosen there: the page says what it is.
+      const chosen = to.querySelector("option[selected]");
+      const value = document.activeElement === from || !chosen ? from.value : chosen.value;
+      morphChildren(from, to);
+      from.value = value;
+      return;
+    }
     morphChildren(from, to);
   }
 
