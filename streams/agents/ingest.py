@@ -27,7 +27,7 @@ from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.partials import MINUTES, Partial, encode_partial
-from streams.kpis.series import parse_series, partition_of
+from streams.kpis.series import parse_series
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Ingest:
         self._app = app
         self._settings = settings
         self._topics = topics
+        self._catalogue = catalogue
         self._folder = Folder(catalogue)
         self._table = app.fenced_table("ingest")
         self._sources: dict[TP, Source] = {}
@@ -237,7 +238,7 @@ class Ingest:
             for key, acc in series.items():
                 partition = known.get(key)
                 if partition is None:
-                    partition = partition_of(parse_series(key)[0], len(shares))
+                    partition = self._catalogue.partition_of(parse_series(key)[0], len(shares))
                     if len(known) > 1 << 18:
                         known.clear()
                     known[key] = partition

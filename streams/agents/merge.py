@@ -24,11 +24,13 @@ from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.derive import Derivations
 from streams.kpis.merge import MergeState
 from streams.kpis.outputs import Outputs
 from streams.kpis.partials import decode_partial
 from streams.kpis.publish import Publisher
-from streams.settings import Settings, window_names
+from streams.kpis.series import SEPARATOR
+from streams.settings import ConfigError, Settings, window_names
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,9 @@ class Merge:
         self._judges = judges
         self._settings = settings
         self._topics = topics
+        self._catalogue = catalogue
         self._publisher = Publisher(catalogue)
+        self._derivations = Derivations(catalogue)
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
         self._table = app.fenced_table("merge")
         self._shards: dict[int, Shard] = {}
@@ -76,17 +80,29 @@ class Merge:
             judged[partition] = {key: value for key, value in saved.items() if is_ours(key)}
             state = self._new_state()
             state.restore((key, value) for key, value in saved.items() if key not in judged[partition])
+            self._require_homes(partition, state)
             self._shards[partition] = Shard(partition, state)
         if self._judges is not None:
             told = {partition: shard.state.told for partition, shard in self._shards.items()}
             await self._judges.take_over({partition: entries.items() for partition, entries in judged.items()}, told)
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
+    def _require_homes(self, partition: int, state: MergeState) -> None:
+        """Refuse sums of KPIs that live in another partition by now: they would go on in two places, wrong in both."""
+        for kpi in {key.partition(SEPARATOR)[0] for key in state.registry.names}:
+            home = self._catalogue.partition_of(kpi, self._settings.partitions)
+            if kpi in self._catalogue and home != partition:
+                raise ConfigError(
+                    f"{kpi} was kept in merge partition {partition} and belongs to {home} since a derived KPI connects"
+                    " it with others: begin with new topics over the kept store (a higher CX_EPOCH), or undo the change"
+                )
+
     def _new_state(self) -> MergeState:
         settings = self._settings
         return MergeState(
             windows=window_names(settings),
             delayed=self._delayed,
+            derivations=self._derivations,
             idle_s=settings.idle_s,
             grace_s=settings.idle_s,
             expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],
@@ -197,6 +213,8 @@ class Merge:
     def _observe(self) -> None:
         for partition, shard in self._shards.items():
             metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
+            for kpi, times in shard.state.registry.take_refused().items():
+                metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
             lag = self.lane.lag(self._topics.partials, partition)

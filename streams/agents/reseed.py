@@ -27,7 +27,7 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.inheritance import inherited_records
 from streams.kpis.retention import Retention
-from streams.kpis.series import parse_series, partition_of
+from streams.kpis.series import parse_series
 from streams.producers.wire import connection_options, open_client
 from streams.settings import Settings, kafka_client_options, window_names
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
@@ -94,7 +94,7 @@ def reseed(
     done = Reseeded()
     with closing(connect(store, timeout_s=600.0)) as client:
         try:
-            closed = _closed_by_partition(client, settings.partitions)
+            closed = _closed_by_partition(client, catalogue, settings.partitions)
             suspect = list(catalogue) if not clean else redefined(client, catalogue)
             if not clean:
                 say("the last run did not end by itself: its KPIs are recomputed from the stored events")
@@ -107,10 +107,10 @@ def reseed(
     return done
 
 
-def _closed_by_partition(client: Client, partitions: int) -> dict[int, int]:
+def _closed_by_partition(client: Client, catalogue: Catalogue, partitions: int) -> dict[int, int]:
     closed: dict[int, int] = {}
     for kpi, minute in closed_minutes(client).items():
-        partition = partition_of(kpi, partitions)
+        partition = catalogue.partition_of(kpi, partitions)
         closed[partition] = max(minute, closed.get(partition, minute))
     return closed
 
@@ -145,7 +145,9 @@ def _merge(
 ) -> Iterator[Outgoing]:
     by_partition: dict[int, list[Kpi]] = {}
     for kpi in catalogue:
-        by_partition.setdefault(partition_of(kpi.id, settings.partitions), []).append(kpi)
+        if kpi.derive is not None:  # made of the others whenever they are published
+            continue
+        by_partition.setdefault(catalogue.partition_of(kpi.id, settings.partitions), []).append(kpi)
     for partition, kpis in by_partition.items():
         history = kpi_history(client, kpis, closed.get(partition), Retention.of(window_names(settings), 60))
         if history.unfit:

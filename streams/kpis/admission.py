@@ -28,7 +28,7 @@ class Registry:
         self.numbers: dict[str, int] = {}
         self.names: list[str] = []
         self.refused: Counter[str] = Counter()
-        """Contributions counted under `other`, by KPI id."""
+        """Contributions counted under `other` since they were last taken, by KPI id."""
         self._cap = cap
         self._grown: set[int] = set()
         self._sizes: Counter[tuple[str, tuple[str, ...]]] = Counter()
@@ -57,6 +57,11 @@ class Registry:
         number = self.numbers.get(rest)
         self._substitutes[key] = number = self._append(rest) if number is None else number
         return number
+
+    def take_refused(self) -> Counter[str]:
+        """Return what was counted under `other` since the last call, by KPI id."""
+        refused, self.refused = self.refused, Counter()
+        return refused
 
     def grown(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the shards that got new series since the last call, in order, with all their series."""

@@ -9,7 +9,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, get_args
@@ -29,8 +29,10 @@ from streams.kpis.definition import (
     Method,
     Selector,
 )
+from streams.kpis.derived_blocks import homes, read_derivation, resolve
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
+from streams.kpis.series import partition_of
 from streams.kpis.sketch import probability_steps
 from streams.kpis.tree import Param, names_in
 from streams.kpis.windows import WINDOWS, window_minutes
@@ -41,7 +43,7 @@ BUILT_IN: Final = Path(__file__).parent / "definitions"
 
 _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
-    "groupings", "of",
+    "groupings",
 )  # fmt: skip
 _ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params", "alert")
 _VALUED: Final = ("sum", "mean", "nps", "share", "quantile", "distinct")
@@ -58,6 +60,8 @@ class Catalogue:
     """The KPIs by id, in the order of their definition."""
 
     kpis: Mapping[str, Kpi]
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """Of KPIs that are connected by a derived one, the id whose merge partition they share."""
 
     @classmethod
     def load(cls, paths: Iterable[Path] = (), *, built_in: bool = True) -> "Catalogue":
@@ -92,6 +96,7 @@ class Catalogue:
     @classmethod
     def _read(cls, texts: Iterable[tuple[str, str]], problems: Problems) -> "Catalogue":
         kpis: dict[str, Kpi] = {}
+        blocks: dict[str, Block] = {}
         places: dict[str, str] = {}
         for text, file in texts:
             for block in blocks_of(text, file, "KPI", problems):
@@ -102,8 +107,16 @@ class Catalogue:
                 places.setdefault(kpi.id, f"{file}:{block.line}")
                 if len(problems) == before:
                     kpis[kpi.id] = kpi
+                    blocks[kpi.id] = block
+        for kpi in [*kpis.values()]:
+            if kpi.derive:
+                kpis[kpi.id] = resolve(kpi, blocks[kpi.id], kpis)
         problems.raise_any()
-        return cls(MappingProxyType(kpis))
+        return cls(MappingProxyType(kpis), MappingProxyType(homes(kpis.values())))
+
+    def partition_of(self, kpi: str, partitions: int) -> int:
+        """Return the merge partition of a KPI."""
+        return partition_of(self.homes.get(kpi, kpi), partitions)
 
     def __getitem__(self, kpi: str) -> Kpi:
         if kpi not in self.kpis:
@@ -122,7 +135,8 @@ class Catalogue:
 
 def _kpi(block: Block) -> Kpi:
     """Read one definition; if problems were noted on the way, what it returns means nothing."""
-    block.expect(_REQUIRED, _ALLOWED)
+    derived = block.plain("aggregator") == "derived"
+    block.expect((*_REQUIRED, "derive" if derived else "of"), ("min_n",) if derived else _ALLOWED)
     kpi_id = block.text("id")
     if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
         block.problem("id", f"id {kpi_id!r} must be lower case letters, digits and underscores")
@@ -139,6 +153,7 @@ def _kpi(block: Block) -> Kpi:
         allowed = ", ".join(UNITS[aggregator])
         hint = suggest(unit, UNITS[aggregator])
         block.problem("unit", f"unit {unit!r} is impossible for {aggregator}: it is one of {allowed}{hint}")
+    derive = read_derivation(block, unit) if derived else None
     params = _params(block)
     of = _selector(block, "of", aggregator, params, None)
     hits = _selector(block, "hits", aggregator, params, of) if aggregator in _PAIRED or "hits" in block else None
@@ -170,6 +185,7 @@ def _kpi(block: Block) -> Kpi:
         scale=_scale(block, aggregator),
         quantiles=_quantiles(block, aggregator),
         alert=_alert(block, aggregator, unit),
+        derive=derive,
         params=MappingProxyType(params),
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from streams.kpis.derive import Derivation
 from streams.kpis.expressions import Expression
 from streams.kpis.tree import Param
 
-Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "share", "quantile", "distinct"]
+Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "share", "quantile", "distinct", "derived"]
 Direction: TypeAlias = Literal["up", "down", "none"]
 Class: TypeAlias = Literal["A", "B", "C", "D"]
 Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
@@ -26,6 +27,7 @@ UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
     "share": (*MEASURES, "percent"),
     "quantile": MEASURES,
     "distinct": ("count",),
+    "derived": ("points", "percent", "fraction", "score", "seconds"),
 }
 # Largest number of steps a single value may have. Squares of means fit 64 bits, which is what is quick to work with;
 # those of shares may be as long as they like, up to the 128 bits of storage for the sum of many.
@@ -118,6 +120,7 @@ class Kpi:
         of: What is counted or measured; of a ratio the trials, of a share the whole.
         hits: Of a ratio the successes, of a share the part; `nested` if among the events of `of`.
         alert: The alert it comes with, if any.
+        derive: How it is made of other KPIs; then it has no events of its own.
     """
 
     id: str
@@ -139,6 +142,7 @@ class Kpi:
     scale: int = 1000
     quantiles: tuple[float, ...] = ()
     alert: Alert | None = None
+    derive: Derivation | None = None
     params: Mapping[str, Param]
 
     @property
@@ -155,6 +159,8 @@ class Kpi:
     def definition_id(self) -> str:
         """Name what the numbers mean: the id, and a hash that changes with whatever determines them."""
         selectors = [None if s is None else s.content() for s in (self.of, self.hits)]
+        if self.derive is not None:
+            selectors = [self.derive.content()]
         content = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return f"{self.id}@{digest[:8]}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from streams.kpis.definition import Kpi, Selector
+from streams.kpis.derive import Derivation
 
 _CLASSES = {
     "A": "one event decides",
@@ -53,6 +54,10 @@ def page(kpis: Iterable[Kpi]) -> str:
         "`delay_s` an event is counted so many seconds later than it happened; one on which it is negative is not",
         "counted.",
         "",
+        "A `derived` KPI has `derive` instead of `of`: a `gap` between label values, the `coverage` of places, the",
+        "`difference` or `quotient` of two, the test `srm` of an even assignment, an `index`. It is computed whenever",
+        "one of its inputs is published, and stands among the rolling values only.",
+        "",
         "| id | name | unit | aggregator | owner |",
         "|---|---|---|---|---|",
         *(f"| [{kpi.id}](#{kpi.id}) | {kpi.name} | {kpi.unit} | {kpi.aggregator} | {kpi.owner} |" for kpi in listed),
@@ -74,6 +79,10 @@ def _section(kpi: Kpi) -> Iterator[str]:
     yield f"- Unit: {kpi.unit}; {_DIRECTIONS[kpi.direction]}"
     yield f"- Class: {kpi.class_}, {_CLASSES[kpi.class_]}; {kpi.maturity}"
     yield f"- Aggregator: {_aggregator(kpi)}"
+    if kpi.derive is not None:
+        yield f"- Made of: {_derivation(kpi.derive)}"
+        yield from _ending(kpi)
+        return
     share = kpi.aggregator == "share"
     yield f"- {'Whole' if share else 'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
     if kpi.hits:
@@ -82,11 +91,25 @@ def _section(kpi: Kpi) -> Iterator[str]:
         yield f"- {'Part' if share else 'Hits'}: {among if kpi.nested else _selector(kpi.hits)}"
     if kpi.params:
         yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
+    yield from _ending(kpi)
+
+
+def _ending(kpi: Kpi) -> Iterator[str]:
     yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
     yield f"- Shown from n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"
     if kpi.alert:
         yield f"- Default alert: {alert_text(kpi)}"
     yield f"- Owner: {kpi.owner}. Source: {kpi.source}."
+
+
+def _derivation(derivation: Derivation) -> str:
+    over = f" over {', '.join(derivation.parts[0].over)}" if derivation.parts[0].over else ""
+    if derivation.how == "index":
+        parts = ", ".join(f"`{p.kpi}` × {p.weight:g} ({p.worst:g} to {p.best:g})" for p in derivation.parts)
+        return f"index of {parts}; shown if {derivation.covering:.0%} of the weights are known"
+    parts = " and ".join(f"`{part.kpi}`" for part in derivation.parts)
+    enough = f", each with n ≥ {derivation.min_n}" if derivation.min_n > 1 else ""
+    return f"{derivation.how} of {parts}{over}{enough}"
 
 
 def alert_text(kpi: Kpi) -> str:

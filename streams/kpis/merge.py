@@ -23,6 +23,8 @@ from typing import Final
 from streams.kpis.accumulators import Acc, add_all, is_empty
 from streams.kpis.admission import SHARD_BITS, Registry
 from streams.kpis.closed import ClosedMinute, SeriesIndex
+from streams.kpis.derive import Derivations
+from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
@@ -65,6 +67,7 @@ class MergeState:
         open_every_s: float = 1.0,
         cap: Callable[[str], int] = lambda _kpi: SERIES_CAP,
         delayed: Container[str] = frozenset(),
+        derivations: Derivations | None = None,
     ) -> None:
         """
         Start with nothing.
@@ -79,10 +82,12 @@ class MergeState:
                 while sources catch up, and as long as it takes to keep a steady rate with very many series.
             cap: series a KPI may have per set of label names, by KPI id.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
+            derivations: which series are made of others, all of them of this partition.
 
         Raises ValueError for an unknown window.
         """
         self.registry = Registry(cap)
+        self._derived = DerivedSeries(derivations, self.registry) if derivations else None
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self._archive = Archive(Retention.of(windows, slack_minutes))
         self.pages, self._hours = self._archive.pages, self._archive.hours
@@ -389,3 +394,8 @@ class MergeState:
             outputs.values.extend(
                 [ValueRow(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
             )
+            if self._derived is not None:
+                outputs.values.extend(
+                    ValueRow(key, window, at, {}, maturity, revision, inputs)
+                    for key, inputs in self._derived.touched_by(settled, windows.sums(window))
+                )

@@ -31,6 +31,8 @@ class ValueRow(NamedTuple):
     acc: Acc
     maturity: Maturity
     revision: int
+    inputs: tuple[tuple[str, Acc], ...] = ()
+    """Of a derived series, which has no accumulator: what the windows of its inputs hold."""
 
 
 class Outputs(NamedTuple):

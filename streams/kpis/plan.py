@@ -297,6 +297,7 @@ class Plan:
         if kpi.aggregator == "nps":
             rating = self._from_facts(value)
             return lambda k: _nps(kpi.id, rating(k))
+        assert kpi.aggregator != "derived"
         if kpi.aggregator != "share":
             return self._gather(kpi, kpi.aggregator, value)
         of_whole = self._gather(kpi, "whole", value)

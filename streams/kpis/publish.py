@@ -8,7 +8,9 @@ import msgspec
 
 from streams.kpis.accumulators import count_of
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.intervals import measure
+from streams.kpis.definition import Kpi
+from streams.kpis.derive import Derivations
+from streams.kpis.intervals import Measure, measure
 from streams.kpis.outputs import Maturity, MinuteRow, ValueRow
 from streams.kpis.series import parse_series
 
@@ -58,6 +60,7 @@ class Publisher:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._derivations = Derivations(catalogue)
         self._definitions = {kpi.id: kpi.definition_id for kpi in catalogue}
 
     def minute(self, row: MinuteRow) -> PublishedMinute:
@@ -82,13 +85,12 @@ class Publisher:
             # Its definition was removed from the catalogue; what is stored of it stays as it is.
             return
         definition = self._catalogue[kpi]
-        for q in definition.quantiles or (0.5,):
-            value, n, lo, hi = measure(definition.aggregator, row.acc, definition.scale, unit=definition.unit, q=q)
+        for stat, (value, n, lo, hi) in self._measures(definition, row):
             yield PublishedValue(
                 kpi,
                 dict(labels),
                 row.window,
-                quantile_name(q) if definition.quantiles else "",
+                stat,
                 row.at,
                 value,
                 n,
@@ -98,3 +100,11 @@ class Publisher:
                 row.maturity,
                 row.revision,
             )
+
+    def _measures(self, kpi: Kpi, row: ValueRow) -> Iterator[tuple[str, Measure]]:
+        if kpi.derive is not None:
+            yield from self._derivations.measures(kpi, row.inputs)
+            return
+        for q in kpi.quantiles or (0.5,):
+            stat = quantile_name(q) if kpi.quantiles else ""
+            yield stat, measure(kpi.aggregator, row.acc, kpi.scale, unit=kpi.unit, q=q)

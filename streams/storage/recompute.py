@@ -10,6 +10,7 @@ A series is named by its labels: names and values in turn, as in a series key wi
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 from streams.events import types
@@ -273,6 +274,23 @@ def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expi
         LEFT JOIN ({minutes}) AS minutes USING (kpi, key)
         GROUP BY kpi, key, window, stat, length_s, newest_row, at, newest_at
         ORDER BY kpi, key, window, stat"""
+
+
+def latest_rows(ids: Iterable[str]) -> str:
+    """Write the query for the newest values: kpi, key, window, stat, its length in s, the row, the KPI's newest time."""
+    columns = "kpi, key, window, stat, length_s, newest_row, newest_at"
+    return f"SELECT {columns} FROM ({_latest(ids)}) ORDER BY kpi, key, window, stat"
+
+
+def sums_at(head: str, minutes: str, at: datetime, length_s: int) -> str:
+    """Write the query for what the window of so many seconds (0: all) that ended at a time held, by key."""
+    end = f"toDateTime({int(at.replace(tzinfo=UTC).timestamp())}, 'UTC')"
+    inside = f"minute < {end}"
+    if length_s:
+        inside += f" AND minute >= {window_start_sql(end, str(length_s))}"
+    return f"""
+        {head}
+        SELECT key, sumForEach(fields), mapSort(sumMap(bins)) FROM ({minutes}) WHERE {inside} GROUP BY key"""
 
 
 def missing_totals(ids: Iterable[str], head: str, minutes: str, limit: int) -> str:

@@ -18,6 +18,7 @@ from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
 from streams.storage.recompute import KEY, recomputed
+from streams.storage.rollups import changed, newest_again
 from streams.storage.verify import RAW_DAYS
 
 _SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
@@ -47,7 +48,8 @@ def repair(client: Client, kpis: Iterable[Kpi], part: int) -> list[str]:
     """
     try:
         since = _since(client)
-        return [kpi.id for kpi in kpis if _repair_one(client, kpi, since, part)]
+        counted = [kpi.id for kpi in kpis if kpi.derive is None and _repair_one(client, kpi, since, part)]
+        return counted + [kpi.id for kpi in kpis if kpi.derive is not None and _drop(client, kpi, {*counted})]
     except FAILURES as error:
         raise explain(error, "recomputing KPIs") from error
 
@@ -83,10 +85,24 @@ def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
             f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {since}", settings=_SETTINGS
         )
         stale = f"({stale} OR at > toDateTime({int(_seconds(first))}, 'UTC'))"
+    # Sums per hour and day do not hear of what is deleted, nor of rows whose insert was cut off.
+    changed(client, kpi.id)
     [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE kpi = {own} AND {stale}").result_rows
     if there:
         client.command(f"DELETE FROM kpi_values WHERE kpi = {own} AND {stale}", settings=_SETTINGS)
+        newest_again(client, kpi.id)
     return bool(differing or there)
+
+
+def _drop(client: Client, kpi: Kpi, repaired: set[str]) -> bool:
+    """Delete values of a derived KPI that another definition made, or inputs that were wrong; they are made again."""
+    assert kpi.derive is not None
+    wrong = any(part.kpi in repaired for part in kpi.derive.parts)
+    stale = f"kpi = {sql_literal(kpi.id)}" + ("" if wrong else f" AND definition != {sql_literal(kpi.definition_id)}")
+    [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE {stale}").result_rows
+    if there:
+        client.command(f"DELETE FROM kpi_values WHERE {stale}", settings=_SETTINGS)
+    return bool(there)
 
 
 # A key is names and values in turn.

@@ -26,6 +26,7 @@ from streams.kpis.windows import TOTAL
 from streams.kpis.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
+from streams.storage.derived import DerivedCheck
 from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed
 
 RAW_DAYS: Final = 400
@@ -102,8 +103,10 @@ def verify(client: Client, catalogue: Catalogue) -> Report:
         report.checked |= {"kpis": 0, "minutes": 0, "values": 0}
         run = _Run(client, horizon, report)
         for kpi in catalogue:
-            run.check_minutes(kpi)
+            if kpi.derive is None:
+                run.check_minutes(kpi)
         run.check_values()
+        run.check_derived(catalogue)
     except FAILURES as error:
         raise explain(error, "verifying") from error
     return report
@@ -115,6 +118,7 @@ class _Run:
     def __init__(self, client: Client, horizon: datetime | None, report: Report) -> None:
         self._client = client
         self._report = report
+        self._horizon = horizon
         self._expired = horizon is not None
         self._since = f"toDateTime({int(horizon.timestamp()) if horizon else 0}, 'UTC')"
         self._right: list[list[Kpi]] = []
@@ -158,8 +162,30 @@ class _Run:
         for kpis in self._right:
             self._check(kpis, "", self._streamed(kpis))
         for kpi in self._wrong:
-            minutes = f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})"
-            self._check([kpi], self._with(kpi), minutes)
+            head, minutes = self._minutes(kpi)
+            self._check([kpi], head, minutes)
+
+    def check_derived(self, catalogue: Catalogue) -> None:
+        """Compare the newest values of KPIs that are made of others."""
+        derived = [kpi for kpi in catalogue if kpi.derive is not None]
+        for one in DerivedCheck(self._client, catalogue, self._minutes).compare(derived, self._horizon):
+            when = " ".join(filter(None, (*one.when[:2], _time(one.when[2]))))
+            if one.stored is not None and one.definition != one.kpi.definition_id:
+                self._differs("definition", one.kpi.id, one.key, when, one.definition, one.kpi.definition_id)
+            elif one.stored != one.found:
+                stored = "nothing" if one.stored is None else str(tuple(one.stored))
+                self._differs(one.check, one.kpi.id, one.key, when, stored, str(tuple(one.found)))
+            self._report.checked["values"] += one.check == "value"
+        self._report.checked["kpis"] += len(derived)
+
+    def _minutes(self, kpi: Kpi) -> tuple[str, str]:
+        """Give the WITH and the query for what the minutes of a KPI hold: as stored if that is right, or recomputed."""
+        if kpi not in self._wrong:
+            return "", self._streamed([kpi])
+        return (
+            self._with(kpi),
+            f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})",
+        )
 
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.events.decode import decode_batch
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.derive import Derivations
 from streams.kpis.fold import Folder
 from streams.kpis.merge import MergeState
 from streams.kpis.outputs import MinuteRow, Outputs
@@ -25,7 +26,11 @@ class Pipeline:
         self._folder = Folder(catalogue)
         self._publisher = Publisher(catalogue)
         self._merge = MergeState(
-            cap=lambda _kpi: cap, grace_s=0, idle_s=1e9, delayed={kpi.id for kpi in catalogue if kpi.delayed}
+            cap=lambda _kpi: cap,
+            grace_s=0,
+            idle_s=1e9,
+            delayed={kpi.id for kpi in catalogue if kpi.delayed},
+            derivations=Derivations(catalogue),
         )
         self._next: defaultdict[str, int] = defaultdict(int)
         self._watermarks: dict[str, float] = {}

@@ -211,7 +211,8 @@ def test_beyond_the_cap_series_are_other_for_ever() -> None:
     numbers = [registry.admit(key) for key in (*keys, keys[0], keys[2])]
     assert numbers == [0, 1, 2, 2, 0, 2]
     assert registry.names[2] == keys[3]
-    assert registry.refused == {"csat": 2}
+    assert registry.take_refused() == {"csat": 2}
+    assert not registry.take_refused()
     assert registry.admit(series_key("csat")) == 3, "a KPI without labels has one series and no cap"
     assert registry.admit(series_key("csat", (("unitid", "7"),))) == 4, "each grouping has a cap of its own"
     again = Registry({"csat": 2}.__getitem__)
