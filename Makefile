@@ -1,11 +1,11 @@
 # Thin names over the commands; everything works without make, see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help up test unit lint types imports check lock schemas bench clean
+.PHONY: help up test unit lint types imports check lock schemas bench bench-peers clean
 
 PYTHON := .venv/bin/python
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(PYTHON): requirements-dev.lock
 	python3 -m streams test --version
@@ -50,6 +50,11 @@ bench: $(PYTHON) ## Measure the whole job beside bare readers (ARGS="--broker ka
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11' 'py-spy>=0.4'
 	$(PYTHON) -m tests.bench $(ARGS)
+
+bench-peers: $(PYTHON) ## Measure other stream engines on the same events (needs Java and Maven; see docs/BENCHMARKS.md)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11'
+	$(PYTHON) -m tests.bench.peers $(ARGS)
 
 clean: ## Remove the environment, caches and the embedded run's data
 	rm -rf .venv .cx .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
