@@ -116,7 +116,7 @@ FROM
     SELECT *, dense_rank() OVER (ORDER BY answers DESC, name) AS rank
     FROM
     (
-        SELECT time, {sql.SERIES_NAME} AS name, value, n, sum(n) OVER (PARTITION BY labels, stat) AS answers
+        SELECT time, {sql.SERIES_NAME} AS name, value AS answer, n, sum(n) OVER (PARTITION BY labels, stat) AS answers
         FROM kpi_series(kpi = {KPI}, {sql.PERIOD}, step = {sql.STEP})
         WHERE {_WHERE}
             AND labels IN
@@ -136,7 +136,9 @@ ORDER BY time, rank
 def _largest(catalogue: Catalogue) -> Panel:
     terms = sql.terms_of_catalogue(catalogue, "id")
     enough = f"n >= {terms.colour}"
-    columns = f"if({enough}, {terms.shown('value')}, NULL) AS value, if({enough}, NULL, {terms.shown('value')}) AS thin"
+    columns = (
+        f"if({enough}, {terms.shown('answer')}, NULL) AS value, if({enough}, NULL, {terms.shown('answer')}) AS thin"
+    )
     grey = {
         "displayName": "${__field.labels.series}, too few answers",
         "custom.drawStyle": "points",

@@ -208,11 +208,11 @@ def trend(kpi: str, terms: Terms, where: str, *, catalogue: bool = False) -> str
     joined = f"\n    CROSS JOIN ({known_kpi(kpi)}) AS known" if catalogue else ""
     single = "count() OVER (PARTITION BY time, stat) = 1 AND stat = min(stat) OVER (PARTITION BY time)"
     return f"""
-SELECT time, series, if(enough, value, NULL) AS value, if(enough, NULL, value) AS `{THIN}`, lo, hi, n
+SELECT time, series, if(enough, shown, NULL) AS value, if(enough, NULL, shown) AS `{THIN}`, lo, hi, n
 FROM
 (
     SELECT time, {SERIES_NAME} AS series, n >= {terms.colour} AS enough, n,
-        {terms.shown("value")} AS value,
+        {terms.shown("value")} AS shown,
         if({single}, {terms.shown("lo")}, NULL) AS lo, if({single}, {terms.shown("hi")}, NULL) AS hi
     FROM kpi_series(kpi = {kpi}, {PERIOD}, step = {STEP}) AS asked{joined}
     WHERE {where}

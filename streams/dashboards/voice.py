@@ -16,12 +16,12 @@ from streams.dashboards.scores import breakdown, scoreboard, stacked, tile, tren
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 
-RIGHT_TO_LEFT = "match(text, '[\\\\x{0590}-\\\\x{08FF}\\\\x{FB1D}-\\\\x{FEFC}]')"
-"""Whether a text is written in a script that runs from right to left."""
+RIGHT_TO_LEFT = r"match(words, '^\\P{L}*[\\p{Arabic}\\p{Hebrew}\\p{Syriac}\\p{Thaana}]')"
+"""Whether the first letter of a text is of a script that runs from right to left."""
 
 TEXTS = ("cx.survey.answered", "cx.review.published", "cx.feedback.given", "cx.social.mentioned")
 
-_ISOLATED = "concat(char(0xE2, 0x81, 0xA8), text, char(0xE2, 0x81, 0xA9))"
+_ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 
 
 def board(catalogue: Catalogue) -> Board:
@@ -81,11 +81,11 @@ def verbatims(where: str, limit: int) -> str:
 SELECT time, channel, touchpoint, score, {_ISOLATED} AS text, segment, customer
 FROM
 (
-    SELECT time, channel, touchpoint, score, JSONExtractString(data, 'text') AS text, segment, subject AS customer
+    SELECT time, channel, touchpoint, score, JSONExtractString(data, 'text') AS words, segment, subject AS customer
     FROM events
     WHERE type IN ({sql.listed(TEXTS)}) AND {sql.EVENT_FILTER} AND position(data, '"text"') > 0
 )
-WHERE text != ''{where}
+WHERE words != ''{where}
 ORDER BY time DESC
 LIMIT {limit}
 """

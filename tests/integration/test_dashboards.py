@@ -1,0 +1,460 @@
+"""
+Every query of every dashboard, run on the real server as Grafana's user, with the plugin's macros expanded.
+
+The store holds two simulated hours of all channels, a day of the Technion's call centre, the orders of Olist, and what
+no simulation tells: alerts, refused records, a KPI that nearly nobody answered.
+"""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from streams.alerts.types import Evidence, Transition
+from streams.dashboards import files, look
+from streams.events.decode import encode
+from streams.kpis.catalogue import Catalogue
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.producers.readers import DATA_SETS, DataSetError, read
+from streams.producers.simulator.scenario import Plan, simulate
+from streams.storage.alerts import alert_row
+from streams.storage.connection import connect
+from streams.storage.rows import DeadLetter
+from streams.storage.setup import prepare
+from streams.storage.writer import Writer
+from tests.harness import grafana
+from tests.harness.clickhouse import Database, block_of, event, fresh_database
+from tests.harness.grafana import ALL, Choices, Period
+from tests.harness.pipeline import Pipeline
+from tests.integration.test_readers_real import ROOT as DATA
+
+BOARDS = grafana.load(Path(__file__).resolve().parents[2] / files.FOLDER)
+EVERY = pytest.mark.parametrize("slug", BOARDS)
+CATALOGUE = Catalogue.load()
+
+START = datetime(2026, 3, 2, 6, tzinfo=UTC)
+SIMULATED = Period.over(START - timedelta(minutes=10), START + timedelta(hours=2, minutes=10))
+TECHNION = Period.over(datetime(1999, 8, 1, tzinfo=UTC), datetime(1999, 8, 4, tzinfo=UTC))
+OLIST = Period.over(datetime(2016, 1, 1, tzinfo=UTC), datetime(2019, 1, 1, tzinfo=UTC))
+# A day with three answers and nothing else.
+QUIET = Period.over(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC))
+
+# What the plugin turns into a column of numbers, words or times; it makes JSON of the rest.
+KINDS = {
+    "number": r"(Nullable\()?(U?Int(8|16|32|64)|Float(32|64)|Bool)\)?",
+    "words": r"(LowCardinality\()?(Nullable\()?(String|Enum.*)\)*",
+    "time": r"(Nullable\()?DateTime(64)?(\(.*\))?\)?",
+}
+
+
+class Answer(NamedTuple):
+    """What ClickHouse answers; times are text, so that they sort as they are."""
+
+    types: dict[str, str]
+    rows: list[dict[str, Any]]
+
+
+class Store:
+    """The seeded store, asked as Grafana asks."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.client = connect(database.reader)
+        self.present = {name for name in ("technion", "olist") if _located(name)}
+
+    def ask(self, sql: str) -> Answer:
+        # JSON, since an empty answer in the library's own format has no columns.
+        settings = {"max_execution_time": 60, "output_format_json_quote_64bit_integers": 0}
+        answer = json.loads(self.client.raw_query(sql, settings=settings, fmt="JSONCompact"))
+        names = [column["name"] for column in answer["meta"]]
+        return Answer(
+            {column["name"]: column["type"] for column in answer["meta"]},
+            [dict(zip(names, row, strict=True)) for row in answer["data"]],
+        )
+
+    def open(self, slug: str, period: Period) -> Choices:
+        return grafana.choose(BOARDS[slug], lambda sql: [list(row.values()) for row in self.ask(sql).rows], period)
+
+    def panel(self, slug: str, title: str, period: Period, **chosen: list[str]) -> list[dict[str, Any]]:
+        """The rows of the first query of a panel."""
+        choices = self.open(slug, period)
+        for name, values in chosen.items():
+            choices = choices.with_(name, values)
+        [panel] = [panel for panel in grafana.panels(BOARDS[slug]) if panel["title"] == title]
+        return self.ask(grafana.expand(panel["targets"][0]["rawSql"], choices, period)).rows
+
+
+def _located(name: str) -> bool:
+    try:
+        DATA_SETS[name].locate(DATA)
+    except DataSetError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
+    with fresh_database(clickhouse) as database:
+        prepare(database.admin, CATALOGUE, lambda _: None)
+        seeded = Store(database)
+        writer = Writer(database.writer)
+        _seed(writer, seeded.present)
+        writer.close()
+        yield seeded
+        seeded.client.close()
+
+
+def _seed(writer: Writer, present: set[str]) -> None:
+    until = START + timedelta(hours=2)
+    simulated = [
+        encode(made) for made in takewhile(lambda made: made.time < until, simulate(Plan(start=START, rate=5.0)))
+    ]
+    quiet = [
+        event(
+            number, id=f"quiet{number}", channel="store", time="2026-05-01T10:00:00Z", data={"score": 1, "text": text}
+        )
+        for number, text in enumerate(("بد نبود.", "it's fine", ""))
+    ]
+    # Each era is a pipeline of its own: nobody waits for the years between them.
+    eras = [[touch.value for touch in read(name, DATA)] for name in sorted(present)]
+    for number, payloads in enumerate([*eras, simulated, quiet]):
+        pipeline = Pipeline(_Elsewhere(writer, number), CATALOGUE)
+        for batch in range(0, len(payloads), 10_000):
+            pipeline.feed(payloads[batch : batch + 10_000])
+        pipeline.finish()
+    letters = [
+        DeadLetter(
+            900 + n,
+            reason,
+            "data.score",
+            "9",
+            "at most 5",
+            "data.score is 9; expected at most 5",
+            b'{"score": 9}',
+            datetime.now(UTC).timestamp(),
+        )
+        for n, reason in enumerate(("out_of_range", "missing_field"))
+    ]
+    writer.insert_block(block_of([], 900, dead_letters=letters, topic="cx.touchpoints.app"))
+    writer.insert_alerts(list(_alerts()), "cx.alerts-0-1-9")
+
+
+class _Elsewhere:
+    """A writer whose blocks and flushes have tokens and partitions of their own."""
+
+    def __init__(self, writer: Writer, number: int) -> None:
+        self._writer, self._number = writer, number
+
+    def insert_block(self, block: Any) -> None:
+        self._writer.insert_block(dataclasses.replace(block, partition=self._number))
+
+    def insert_kpi_minutes(self, rows: Any, token: str) -> None:
+        self._writer.insert_kpi_minutes(rows, token.replace("cx.kpis-0", f"cx.kpis-{self._number}"))
+
+    def insert_kpi_values(self, rows: Any, token: str) -> None:
+        self._writer.insert_kpi_values(rows, token.replace("cx.kpis-0", f"cx.kpis-{self._number}"))
+
+
+def _alerts() -> Iterator[list[Any]]:
+    """One alert that comes and goes, one that fires on, one that is held back."""
+    evidence = Evidence(method="floor", value=61.2, n=312, lo=55.7, hi=66.4, unit="percent", window="15m", baseline=78.0,
+                        baseline_n=4000, statistic=-3.1, threshold=65.0, target=65.0, verbatims=["خیلی منتظر موندم.", "waited"])  # fmt: skip
+    lives = {
+        "ServiceLevelLow": ({"channel": "call_center"}, None, ("pending", "firing", "resolved", "inactive")),
+        "DeliveryLate": ({}, None, ("pending", "firing")),
+        "DeliveryLateHere": ({"region": "r1"}, "parent DeliveryLate{}", ("pending", "firing")),
+    }
+    seq = itertools.count(1)
+    for rule, (labels, inhibited, states) in lives.items():
+        for minute, (old, new) in enumerate(itertools.pairwise(("inactive", *states))):
+            at = START + timedelta(minutes=20 + 5 * minute)
+            number = next(seq)
+            transition = Transition(
+                seq=number, rule=rule, kpi="service_level_all_offered", labels=labels, old=old, new=new,  # type: ignore[arg-type]
+                minute=int(at.timestamp()) // 60 - 1, why=f"{old} => {new}: 61.2 is below 65", severity="page", owner="contact-centre",
+                inhibited_by=inhibited, evidence=evidence, episode=f"{rule}/1",
+            )  # fmt: skip
+            yield alert_row(f"0/1/{number}", int(at.timestamp()), transition)
+
+
+def period_of(slug: str) -> Period:
+    """The pipeline's health is told by arrival, all else by event time."""
+    now = datetime.now(UTC)
+    return Period.over(now - timedelta(hours=1), now + timedelta(minutes=5)) if slug == "pipeline" else SIMULATED
+
+
+def kinds_of(answer: Answer) -> dict[str, str]:
+    """What the plugin makes of each column; a type that it turns into JSON stays as it is."""
+    return {
+        name: next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, column)), column)
+        for name, column in answer.types.items()
+    }
+
+
+def check(where: str, query: dict[str, Any], answer: Answer) -> None:
+    """What the plugin makes of an answer must be what the panel expects."""
+    kinds = kinds_of(answer)
+    assert set(kinds.values()) <= set(KINDS), f"{where}: {kinds}"
+    if query["format"] == 1:
+        return
+    assert list(kinds.values()).count("time") == 1, f"{where}: {kinds}"
+    assert "number" in kinds.values(), f"{where}: {kinds}"
+    [time] = [name for name, kind in kinds.items() if kind == "time"]
+    words = [name for name, kind in kinds.items() if kind == "words"]
+    points = [(row[time], *(row[name] for name in words)) for row in answer.rows]
+    moments = [point[0] for point in points]
+    assert moments == sorted(moments), f"{where}: not in the order of time"
+    assert len(set(points)) == len(points), f"{where}: two values of one series at one time"
+
+
+def shapes(slug: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The queries of a dashboard that differ by more than the KPIs and words in them."""
+    return {
+        re.sub(r"'[^'$]*'|\d+(\.\d+)?", "''", query["rawSql"]): (where, query)
+        for where, query in grafana.queries(BOARDS[slug])
+    }
+
+
+@EVERY
+def test_every_query_answers_with_what_its_panel_expects(store: Store, slug: str) -> None:
+    """As the dashboard opens: right types, in order, and something in each panel."""
+    period = period_of(slug)
+    choices = store.open(slug, period)
+    assert [name for name, options in choices.options.items() if not options] == []
+    empty = []
+    for where, query in grafana.queries(BOARDS[slug]):
+        answer = store.ask(grafana.expand(query["rawSql"], choices, period))
+        check(where, query, answer)
+        if not answer.rows and "annotation" not in where:
+            empty.append(where)
+    assert empty == []
+
+
+@EVERY
+def test_every_variable_with_one_value_and_with_all(store: Store, slug: str) -> None:
+    """Whatever stands in a variable, every query can be answered."""
+    period = period_of(slug)
+    opened = store.open(slug, period)
+    for variable in grafana.variables(BOARDS[slug])[1:]:
+        name = variable["name"]
+        options = opened.options[name]
+        values = [options[:1]] if variable["includeAll"] else [options[:1], options[-1:]]
+        used = re.compile(rf"\$\{{?{name}\b")
+        for value in [*values, *([[ALL]] if opened.chosen[name] != [ALL] and variable["includeAll"] else [])]:
+            choices = opened.with_(name, value)
+            for where, query in shapes(slug).values():
+                if used.search(query["rawSql"]):
+                    check(
+                        f"{where}, {name} = {value}", query, store.ask(grafana.expand(query["rawSql"], choices, period))
+                    )
+
+
+@pytest.mark.parametrize("aggregator", sorted({kpi.aggregator for kpi in CATALOGUE}))
+def test_the_explorer_takes_kpis_of_every_kind(store: Store, aggregator: str) -> None:
+    """Its number, its course, its labels and its events."""
+    kpi = next(kpi.id for kpi in CATALOGUE if kpi.aggregator == aggregator and kpi.owner != "people")
+    choices = store.open("explorer", SIMULATED).with_("kpi", [kpi]).with_("by", ["whole"])
+    for where, query in grafana.queries(BOARDS["explorer"]):
+        check(where, query, store.ask(grafana.expand(query["rawSql"], choices, SIMULATED)))
+
+
+def test_scores_come_with_n_and_interval(store: Store) -> None:
+    """Wherever a score stands, n and both ends stand beside it."""
+    for slug in BOARDS:
+        choices = store.open(slug, period_of(slug))
+        for where, query in shapes(slug).values():
+            of_kpis = re.search(r"FROM (kpi|kpi_series|kpi_latest|kpi_values)\b", query["rawSql"])
+            if not of_kpis or "gauge" in where:
+                continue
+            names = set(store.ask(grafana.expand(query["rawSql"], choices, period_of(slug))).types)
+            counted = re.search(r"kpi = '(\w+)'", query["rawSql"])
+            amount = counted and CATALOGUE[counted[1]].aggregator in {"count", "sum"}
+            if "value" in names and not amount and "the eight largest" not in where and slug != "pipeline":
+                assert {"n", "lo", "hi"} <= names or {"n", "low", "high"} <= names, where
+
+
+def test_nothing_answered_is_no_data_and_never_zero(store: Store) -> None:
+    """On a quiet day three answered one question: all else is missing, and their score is grey."""
+    [csat] = store.panel("executive", "Customer satisfaction", QUIET)
+    assert (csat["value"], csat["n"], csat["reading"], csat["colour"]) == (0.0, 3, look.THIN, look.GREY)
+    assert csat["name"].startswith("all · n = 3 · 95 %: 0 – ")
+    assert csat["name"].endswith(look.THIN + " 70")
+    assert store.panel("executive", "Conversion", QUIET) == []
+    # Members of staff: what fewer than five say is not shown at all.
+    choices = store.open("explorer", QUIET).with_("kpi", ["enps"])
+    assert CATALOGUE["enps"].min_n.show == 5
+    sql = next(panel for panel in grafana.panels(BOARDS["explorer"]) if panel["type"] == "stat")["targets"][0]["rawSql"]
+    assert store.ask(grafana.expand(sql, choices, QUIET)).rows == []
+
+
+def test_a_course_has_gaps_where_nothing_was_answered(store: Store) -> None:
+    """Points of two hours apart are not joined by a line, and thin ones stand in a column of their own."""
+    points = [
+        row for row in _panels_of(store, "executive", "Customer satisfaction", "timeseries", SIMULATED, window=["5m"])
+    ]
+    assert len(points) >= 24
+    steps = {
+        datetime.fromisoformat(b["time"]) - datetime.fromisoformat(a["time"]) for a, b in itertools.pairwise(points)
+    }
+    assert steps == {timedelta(minutes=5)}
+    for row in points:
+        assert (row["n"] == 0) == (row["value"] is None and row[look.THIN] is None)
+        assert row["value"] is None or row[look.THIN] is None
+        assert (row[look.THIN] is not None) == (0 < row["n"] < CATALOGUE["csat"].min_n.colour)
+        if row["n"]:
+            assert row["lo"] <= (row["value"] if row["value"] is not None else row[look.THIN]) <= row["hi"]
+
+
+def _panels_of(
+    store: Store, slug: str, title: str, kind: str, period: Period, **chosen: list[str]
+) -> list[dict[str, Any]]:
+    choices = store.open(slug, period)
+    for name, values in chosen.items():
+        choices = choices.with_(name, values)
+    [panel] = [panel for panel in grafana.panels(BOARDS[slug]) if panel["title"] == title and panel["type"] == kind]
+    return store.ask(grafana.expand(panel["targets"][0]["rawSql"], choices, period)).rows
+
+
+def test_variables_narrow_what_is_asked(store: Store) -> None:
+    """One channel is its series, two are both, a touchpoint comes with its channels; what is not kept is no data."""
+
+    def series(**chosen: list[str]) -> dict[str, int]:
+        rows = _panels_of(store, "executive", "Customer satisfaction", "stat", SIMULATED, **chosen)
+        return {row["name"].split(" · n = ")[0]: row["n"] for row in rows}
+
+    whole, by_channel = series(), series(channel=["web", "store"])
+    assert list(whole) == ["all"]
+    assert set(by_channel) == {"web", "store"}
+    assert sum(by_channel.values()) < whole["all"]
+    assert set(series(channel=["web"], touchpoint=["payment", "delivery"])) <= {"web · payment", "web · delivery"}
+    assert all(name.endswith(" · delivery") for name in series(touchpoint=["delivery"]))
+    assert series(segment=["nobody"]) == {}
+    assert series(channel=["web"], unit=["anything"]) == {}
+
+
+def test_the_events_behind_a_number_are_its_events(store: Store) -> None:
+    """The explorer lists the types that the KPI counts, of the customer that was clicked."""
+    rows = store.panel("explorer", "Events behind ${kpi:text}", SIMULATED, channel=["store"], kpi=["csat"])
+    assert {row["type"] for row in rows} == CATALOGUE["csat"].event_types
+    assert {row["channel"] for row in rows} == {"store"}
+    customer = rows[0]["customer"]
+    every = store.panel("explorer", "Events behind ${kpi:text}", SIMULATED, kpi=["volume"], customer=[customer])
+    of_customer = store.ask(
+        f"SELECT count() AS n FROM events WHERE subject = '{customer}' AND time >= '2026-03-02' AND time < '2026-03-03'"
+    ).rows
+    assert [{"n": len(every)}] == of_customer
+
+
+def test_verbatims_keep_their_direction(store: Store) -> None:
+    """Each text stands in signs that isolate its direction; the right-to-left panel has such texts only."""
+    every = store.panel("voice", "Newest verbatims", QUIET)
+    assert sorted(row["text"] for row in every) == ["\u2068it's fine\u2069", "\u2068بد نبود.\u2069"]
+    persian = store.panel("voice", "تازه‌ترین نظرها", QUIET)
+    assert [row["text"] for row in persian] == ["\u2068بد نبود.\u2069"]
+    simulated = store.panel("voice", "تازه‌ترین نظرها", SIMULATED)
+    assert len(simulated) > 10
+    assert all(re.match(r"\u2068[^\w]*[\u0590-\u08ff]", row["text"]) for row in simulated)
+
+
+def test_alerts_tell_what_fires_and_what_is_held_back(store: Store) -> None:
+    """Two fire at the end, one of them silently; the third has come and gone."""
+    counts = {
+        row["name"]: row["value"] for row in store.panel("alerts", "Firing at the end of the selected time", SIMULATED)
+    }
+    assert counts == {"page": 1, "ticket": 0, "info": 0, "held back": 1}
+    firing = store.panel("alerts", "Firing and pending", SIMULATED)
+    assert [(row["rule"], row["state"], row["held back by"]) for row in firing] == [
+        ("DeliveryLate", "firing", ""), ("DeliveryLateHere", "firing", "parent DeliveryLate{}"),
+    ]  # fmt: skip
+    rules = {row["rule"]: row["fired"] for row in store.panel("alerts", "Rules by how often they fired", SIMULATED)}
+    assert rules == {"ServiceLevelLow": 1, "DeliveryLate": 1, "DeliveryLateHere": 1}
+    before = Period.over(SIMULATED.start, START + timedelta(minutes=26))
+    assert {
+        row["name"]: row["value"] for row in store.panel("alerts", "Firing at the end of the selected time", before)
+    }["page"] == 2
+    log = store.panel("alerts", "Every transition, with its evidence", SIMULATED)
+    assert len(log) == 8
+    assert log[0]["verbatims"] == "\u2068خیلی منتظر موندم.\u2069 / \u2068waited\u2069"
+
+
+def test_the_contact_centre_shows_technions_figures(store: Store) -> None:
+    """The day of calls, against SQL on the events themselves."""
+    if "technion" not in store.present:
+        pytest.skip("the data set of the Technion is not here")
+    [wanted] = store.ask("""
+        SELECT count() AS offered, countIf(reason = 'abandoned') AS abandoned,
+            countIf(reason = 'answered' AND wait <= 20) AS in_time,
+            avgIf(wait, reason = 'answered') AS asa
+        FROM (SELECT JSONExtractString(data, 'reason') AS reason, JSONExtractFloat(data, 'wait_s') AS wait FROM events
+            WHERE type = 'cx.contact.queue_left' AND toYear(time) = 1999)
+    """).rows
+
+    def shown(title: str) -> dict[str, Any]:
+        [row] = [
+            row for row in _panels_of(store, "contact-centre", title, "stat", TECHNION) if "p90" not in row["name"]
+        ]
+        return row
+
+    level = shown("Service level, of offered")
+    assert (level["n"], level["value"]) == (
+        wanted["offered"],
+        pytest.approx(100 * wanted["in_time"] / wanted["offered"]),
+    )
+    assert level["lo"] < level["value"] < level["hi"]
+    assert shown("Abandonment")["value"] == pytest.approx(100 * wanted["abandoned"] / wanted["offered"])
+    assert shown("Average speed of answer")["value"] == pytest.approx(wanted["asa"], abs=0.01)
+    # As published: mean service time 194 s, 27 % of the answered within 20 s.
+    assert shown("Average handle time")["value"] == pytest.approx(194, abs=1)
+    queues = _panels_of(store, "contact-centre", "Abandonment by queue", "table", TECHNION)
+    by_queue = store.ask("""
+        SELECT JSONExtractString(data, 'queue') AS queue, count() AS n, countIf(JSONExtractString(data, 'reason') = 'abandoned') AS left
+        FROM events WHERE type = 'cx.contact.queue_left' AND toYear(time) = 1999 GROUP BY queue
+    """).rows
+    assert {row["queue"]: (row["n"], round(row["value"], 6)) for row in queues} == {
+        row["queue"]: (row["n"], round(100 * row["left"] / row["n"], 6)) for row in by_queue
+    }
+    assert (
+        sum(row["n"] for row in _panels_of(store, "contact-centre", "Abandonment", "timeseries", TECHNION))
+        == wanted["offered"]
+    )
+
+
+def test_delivery_shows_olists_figures(store: Store) -> None:
+    """What a late delivery costs, and how many are late, against SQL on the events themselves."""
+    if "olist" not in store.present:
+        pytest.skip("the data set Olist is not here")
+    score = {
+        row["delivery"]: (row["n"], round(row["value"], 2))
+        for row in _panels_of(store, "delivery", "Satisfaction by how the delivery went", "table", OLIST)
+    }
+    assert score["on_time"] == (4822, 4.28)
+    assert score["late"] == (418, 2.5)
+    [late] = _panels_of(store, "delivery", "Late deliveries", "stat", OLIST)
+    [wanted] = store.ask("""
+        SELECT count() AS n, countIf(JSONExtractBool(data, 'late')) AS late FROM events
+        WHERE type = 'cx.order.delivered' AND toYear(time) < 2020
+    """).rows
+    assert (late["n"], late["value"]) == (wanted["n"], pytest.approx(100 * wanted["late"] / wanted["n"]))
+    months = _panels_of(store, "delivery", "Late deliveries", "timeseries", OLIST)
+    assert sum(row["n"] for row in months) == wanted["n"]
+    regions = _panels_of(store, "delivery", "Late deliveries by region", "table", OLIST)
+    assert sum(row["n"] for row in regions) == wanted["n"]
+
+
+def test_grafanas_user_can_only_read(store: Store) -> None:
+    """Whatever somebody types into a panel."""
+    for sql in (
+        "INSERT INTO kpis (id) VALUES ('x')",
+        "DROP TABLE events",
+        "SELECT * FROM url('http://127.0.0.1/', CSV)",
+    ):
+        with pytest.raises(DatabaseError):
+            store.client.command(sql)
