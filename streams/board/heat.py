@@ -80,7 +80,7 @@ def heat_map(
     }
     whole = values.get((info.id, ALL, ""), Latest()).shown(info)
     channels = [name for name in CHANNELS if channel in {ALL, name}]
-    spread = max((abs(_off(reading, whole)) for reading in shown.values() if reading.n >= info.min_n_colour), default=0)
+    spread = _spread(info, (one for one in shown.values() if state_of(info, one) == "ok"), whole)
     known = [*touchpoints, *sorted({touchpoint for _, touchpoint in shown} - set(touchpoints))]
     rows: list[Row] = []
     stage_before = ""
@@ -114,6 +114,12 @@ def _off(reading: Reading, whole: Reading | None) -> float:
     return reading.value - whole.value
 
 
+def _spread(info: KpiInfo, readings: Iterable[Reading], whole: Reading | None) -> float:
+    """Return the distance that gets the strongest colour: from the whole, of amounts from nothing."""
+    sizes = (abs((reading.value or 0.0) if info.counts else _off(reading, whole)) for reading in readings)
+    return max(sizes, default=0.0)
+
+
 def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread: float, lang: Lang) -> Cell:
     texts, state = Texts(lang), state_of(info, reading)
     if reading is None or reading.value is None or state == "none":
@@ -128,7 +134,7 @@ def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread:
         tip += f", {texts['thin']}"
     elif info.counts:
         # Of amounts the whole is no yardstick: the darker, the more.
-        tone, shade = "high", _shade(reading.value, spread or reading.value)
+        tone, shade = "high", _shade(reading.value, spread)
     elif off := _off(reading, whole):
         sure = bool(whole and apart(reading, whole))
         tone = _tone(info, off > 0)

@@ -21,6 +21,7 @@ from streams.board.texts import Lang, Texts, window_text
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
+from streams.kpis.windows import TOTAL
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240
@@ -45,7 +46,9 @@ class View:
 
         While nothing is known of the store yet, what is asked for is believed.
         """
-        window = _word(query, "window") or DEFAULT_WINDOW
+        window = query.get("window", "")
+        if not re.fullmatch(f"[1-9][0-9]{{0,3}}[mhd]|{TOTAL}", window):
+            window = DEFAULT_WINDOW
         if windows and window not in windows:
             window = DEFAULT_WINDOW if DEFAULT_WINDOW in windows else windows[0]
         heat, kpi = (name if not known or name in known else "" for name in (_word(query, "heat"), _word(query, "kpi")))

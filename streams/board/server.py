@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -83,6 +84,8 @@ class Board:
     def __init__(self, address: Address, *, every_s: float = EVERY_S) -> None:
         self.poller = Poller(Store(address), every_s=every_s)
         self.viewers = 0
+        self.failed = asyncio.Event()
+        """Set when the poller has ended by a fault: a page that stands still for good must not look alive."""
         self._pages = Pages()
         self._rendered: OrderedDict[View, Rendered] = OrderedDict()
         self._stopping = asyncio.Event()
@@ -107,10 +110,16 @@ class Board:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         polling = asyncio.create_task(self.poller.run())
-        polling.add_done_callback(_say_why)
+        polling.add_done_callback(self._ended)
         yield
         polling.cancel()
         await self.poller.stop()
+
+    def _ended(self, polling: asyncio.Task[None]) -> None:
+        if not polling.cancelled() and (error := polling.exception()) is not None:
+            log.error("the poller ended by a fault", exc_info=error)
+            self.failed.set()
+            self.stop()
 
     def stop(self) -> None:
         """Let all streams end, so that the server can."""
@@ -197,14 +206,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._board = board
 
+    async def on_tick(self, counter: int) -> bool:
+        """End too when the poller has."""
+        return await super().on_tick(counter) or self._board.failed.is_set()
+
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
         self._board.stop()
         self.should_exit = True
-
-
-def _say_why(polling: asyncio.Task[None]) -> None:
-    if not polling.cancelled() and (error := polling.exception()) is not None:
-        log.error("the poller ended, the page stands still", exc_info=error)
 
 
 def is_loopback_host(host: str) -> bool:
@@ -218,7 +226,12 @@ def is_loopback_host(host: str) -> bool:
 
 
 def serve(address: Address, host: str, port: int) -> None:
-    """Serve the page until SIGINT or SIGTERM; a port that is taken ends the process with exit code 1."""
+    """
+    Serve the page until SIGINT or SIGTERM.
+
+    Raises:
+        SystemExit: With code 1, when the port is taken or a fault ends the polling.
+    """
     board = Board(address)
     hosts = ["localhost", "127.0.0.1", "[::1]", host] if is_loopback_host(host) else ["*"]
     config = uvicorn.Config(
@@ -231,3 +244,5 @@ def serve(address: Address, host: str, port: int) -> None:
         timeout_graceful_shutdown=3,
     )
     _Server(config, board).run()
+    if board.failed.is_set():
+        sys.exit(1)

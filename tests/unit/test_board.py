@@ -1,5 +1,6 @@
 """The live page without browser and store: what tiles, map, feed and pipeline say for what is known."""
 
+import asyncio
 import random
 import re
 from dataclasses import replace
@@ -29,7 +30,7 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import Pages, View
 from streams.board.poller import Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, Reading, overlaid
-from streams.board.server import Rendered, is_loopback_host
+from streams.board.server import Board, Rendered, is_loopback_host
 from streams.board.texts import KPI_NAMES_FA, LANGS, Texts, window_text, words
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_span, course_step, tile
 from streams.events.refusal import REASONS
@@ -37,6 +38,7 @@ from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import STAGES, load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.intervals import wilson
+from streams.storage.connection import Address
 
 NOW = 1_800_000_000
 CSAT = KpiInfo(
@@ -480,6 +482,7 @@ def test_a_view_falls_back_to_what_there_is() -> None:
     unknown = {"window": "1h", "heat": "nps", "kpi": "csat"}
     assert View.of(unknown, [], {}) == View(window="1h", heat="nps", kpi="csat")
     assert View.of({"window": "<b>", "kpi": "a b"}, [], {}) == View()
+    assert View.of({"window": "99999m"}, [], {}) == View()
     assert View(lang="fa", channel="web").link(window="5m") == "/?lang=fa&window=5m&channel=web"
     assert View().link() == "/"
     assert View(kpi="csat").stream() == "/stream?kpi=csat"
@@ -504,3 +507,31 @@ def test_only_loopback_is_near(host: str, near: bool) -> None:
 def test_the_map_offers_what_is_kept_by_channel_and_touchpoint_the_usual_first() -> None:
     other = replace(CSAT, id="self_score", name="A first by name")
     assert [info.id for info in heat_kpis([other, VOLUME, CSAT])] == ["csat", "self_score"]
+
+
+async def test_a_fault_in_the_poller_ends_the_page() -> None:
+    board = Board(Address("http://127.0.0.1:1"))
+
+    async def broken() -> None:
+        raise KeyError("no such thing")
+
+    board.poller.run = broken
+    async with board.app(["*"]).router.lifespan_context(board.app(["*"])):
+        await asyncio.wait_for(board.failed.wait(), 5)
+
+
+def test_of_amounts_the_larger_is_the_darker() -> None:
+    counted = replace(VOLUME, groupings=((), ("channel",), ("channel", "touchpoint")))
+    values = {
+        ("volume", where, touchpoint): Latest(Reading(NOW, float(n), n))
+        for where, touchpoint, n in (
+            (ALL, "", 1_000),
+            ("web", "search", 900),
+            ("app", "search", 400),
+            ("web", "cart", 3),
+        )
+    }
+    (search, cart) = heat_map(counted, values, TOUCHPOINTS, "en").rows
+    assert [cell and (cell.tone, cell.shade, cell.sure) for cell in (*search.cells[:2], cart.cells[0])] == [
+        ("high", 3, False), ("high", 2, False), ("high", 1, False),
+    ]  # fmt: skip
