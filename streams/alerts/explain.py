@@ -7,8 +7,9 @@ tells a part that fell by itself from one that fell with all others: a drop of e
 part's z can beat that of the whole; a drop of one part is diluted in the whole, so the part's z does.
 
 That comparison is a scan statistic (Kulldorff 1997, Commun. Stat. 26): with many parts, the best of them looks good by
-luck, so it must win by what the best of so many is expected to have, 2·ln(parts). If none wins, the whole comes first:
-everywhere alike.
+luck, so its likelihood ratio must win by a prior of one in so many; parts of several groupings are mostly the same
+answers over again, so they count as the square root of their number. If none wins, the whole comes first: everywhere
+alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final, NamedTuple
 from streams.alerts.decompose import decompose
 from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.types import Contribution
-from streams.kpis.accumulators import Acc, copy_acc, count_of, is_empty, subtract_acc
+from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, subtract_acc
 from streams.kpis.series import SEPARATOR, Labels, parse_series
 from streams.kpis.significance import ztest_shares
 
@@ -38,6 +39,7 @@ LEAST: Final = 10
 
 AT_MOST: Final = 5
 
+_COUNTED = ("count", "sum")
 _ALL = 0.99  # a part this large is the whole by another name
 _ALIKE = 0.9  # two causes that differ by less than this are told apart by how specific they are
 _REST = ""  # what carries none of the labels of a grouping
@@ -81,6 +83,8 @@ def explain(
     contribution without labels is the series as a whole: no part of it stands out.
     """
     whole = read(series)
+    if whole.earlier is not None and whole.later is None and facts.aggregator in _COUNTED:
+        whole = Change(whole.earlier, cleared(whole.earlier))  # nothing is a number of events as well
     if whole.earlier is None or whole.later is None:
         return []
     labels = parse_series(series)[1]
@@ -114,7 +118,7 @@ def baseline_of(window: str, kept: Sequence[str], *, aggregator: str) -> str | N
     longer = sorted((name for name in kept if length_of(name) > length), key=length_of)
     if not longer:
         return None
-    if aggregator in ("count", "sum"):
+    if aggregator in _COUNTED:
         return longer[0]
     day = [name for name in longer if length_of(name) <= 1440]
     return day[-1] if day else longer[0]
@@ -241,7 +245,7 @@ def _candidate(
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
     z = _surety(facts, part, change, minutes)
-    if facts.aggregator not in ("count", "sum") and abs(part.share_effect) > abs(part.rate_effect):
+    if facts.aggregator not in _COUNTED and abs(part.share_effect) > abs(part.rate_effect):
         z = ztest_shares(part.baseline_n, n, part.n, later_n)
     if z is None or abs(z) < SURE:
         return None
@@ -252,7 +256,7 @@ def _candidate(
 
 def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -> list[Contribution]:
     """Put the best explanation first, the whole if no part beats it, and leave out what says the same again."""
-    needed = (total.statistic or 0.0) ** 2 + 2 * log(max(1, tried))
+    needed = (total.statistic or 0.0) ** 2 + log(max(1, tried))
     causes = [c for c in candidates if c.part.explained >= NAMED and c.z**2 > needed]
     listed: list[Contribution] = []
     if causes:

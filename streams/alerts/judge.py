@@ -39,6 +39,7 @@ from streams.kpis.windows import WINDOWS
 MAX_SERIES: Final = 10_000
 """Series that one rule watches, unless told otherwise."""
 
+_FAULTS: Final = 1_000  # of which nobody took note yet
 _SEEING_SILENCE: Final = (Absence, Seasonal)  # nothing may be just what they look for
 _FED_BY_MINUTES: Final = (Cusum, Ewma)
 _OWN_REFERENCE: Final = (Floor, Absence)  # compared with no other sample, or gated by themselves
@@ -283,7 +284,8 @@ class Judge:
         return [t for rule, series in strangers if (t := self._teller.forsake(rule, series, minute)) is not None]
 
     def _fault(self, rule: Rule, reason: str, minute: int) -> None:
-        self._faults.append(Fault(rule.alert, reason, minute))
+        if len(self._faults) < _FAULTS:
+            self._faults.append(Fault(rule.alert, reason, minute))
 
 
 def gated(rule: Rule, verdict: Verdict, reading: SubjectReading) -> Verdict:

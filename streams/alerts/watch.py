@@ -81,13 +81,15 @@ def by_rank(subject: Subject) -> tuple[bool, int, int, int, str]:
 class Watch:
     """A rule with the series it watches."""
 
-    __slots__ = ("definition", "facts", "order", "policy", "rule", "subjects", "too_many")
+    __slots__ = ("definition", "facts", "fingerprint", "order", "policy", "rule", "subjects", "too_many")
 
     def __init__(self, rule: Rule, order: int) -> None:
         self.rule = rule
         self.order = order
         self.facts = Facts.of(rule.kpi)
         self.definition = rule.kpi.definition_id
+        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
+        """What the memory of its detectors depends on: of another one nothing can be taken over."""
         self.policy = Policy(
             for_=rule.for_minutes,
             keep_firing_for=rule.keep_firing_minutes,
@@ -98,12 +100,6 @@ class Watch:
         self.subjects: dict[str, Subject] = {}
         self.too_many = 0
         """Series that are not watched because the rule has too many."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What the memory of its detectors depends on: of another one nothing can be taken over."""
-        rule = self.rule
-        return f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
 
     def take(self, key: str, labels: Labels, at_most: int) -> Subject | None:
         """Watch a series if the rule is about such, and has not too many yet."""
