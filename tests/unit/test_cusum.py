@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from streams.alerts.detectors.cusum import (
     CusumState,
@@ -88,7 +89,7 @@ def test_golden_delays_of_the_normal_cusum(h: float, delay: float) -> None:
     for start, wanted in ((0.0, delay), (h / 2, {4.0: 5.29, 5.0: 6.42}[h])):
         total, first = np.full(20_000, start), np.zeros(20_000)
         for n, x in enumerate(answers, 1):
-            total = np.maximum(0, total + step.slope * (x - 3.5))
+            total = np.maximum(0, total + step.slope * x + step.offset)
             first = np.where((first == 0) & (total > h), n, first)
         assert first.mean() == pytest.approx(wanted, rel=0.03)
 
@@ -102,12 +103,47 @@ def test_the_detector_makes_the_steps_of_the_formula() -> None:
     classical = sum((4 - x) / 2 - 0.25 for x in values)  # in deviations, k = δ/2 = 1/4
     acc = [3, 7800, sum(round(1000 * x) ** 2 for x in values)]
     assert level(params, SCORE).step(SCORE, acc) == pytest.approx(0.5 * classical)
-    assert level(Cusum(p0=60.0, p1=90.0, sd=30.0), WAIT).step(WAIT, [2, 200_000, 1]) == pytest.approx(
-        (200 - 2 * 75) / 30
-    )
-    assert level(Cusum(p0=30.0, p1=10.0, sd=80.0), NPS).step(NPS, [5, 1, 3]) == pytest.approx(
-        20 / 6400 * (5 * 20 - 100 * (1 - 3))
-    )
+
+
+def test_evidence_is_the_logarithm_of_the_likelihood_ratio() -> None:
+    """Of gamma times with the given mean and deviation, and of scores tilted until their mean is the worse one."""
+    wait = level(Cusum(p0=60.0, p1=90.0, sd=30.0), WAIT)
+    for x in (10.0, 60.0, 200.0):
+        wanted = stats.gamma.logpdf(x, 4, scale=90 / 4) - stats.gamma.logpdf(x, 4, scale=60 / 4)
+        assert wait.step(WAIT, [1, round(1000 * x), 0]) == pytest.approx(wanted)
+    shares = {1: 0.5, 0: 0.3, -1: 0.2}
+    sd = 100 * math.sqrt(sum(p * x * x for x, p in shares.items()) - 0.3**2)
+    score = level(Cusum(p0=30.0, p1=-10.0, sd=sd), NPS)
+    steps = {x: score.step(NPS, [1, int(x == 1), int(x == -1)]) for x in shares}
+    tilted = {x: p * math.exp(steps[x]) for x, p in shares.items()}
+    assert sum(tilted.values()) == pytest.approx(1)
+    assert sum(x * p for x, p in tilted.items()) == pytest.approx(-0.1)
+    assert steps[-1] - steps[0] == pytest.approx(steps[0] - steps[1])
+
+
+@pytest.mark.parametrize(("p0", "p1", "sd"), [(100.0, 60.0, 1.0), (-100.0, -120.0, 1.0), (0.0, -30.0, 100.0)])
+def test_scores_at_their_ends_are_possible_levels(p0: float, p1: float, sd: float) -> None:
+    found = level(Cusum(p0=p0, p1=p1, sd=sd), NPS)
+    assert all(math.isfinite(x) for x in (found.slope, found.offset))
+
+
+def test_false_alarms_of_scores_and_of_skewed_times_are_those_of_the_formula() -> None:
+    """A normal likelihood would fire 1.4 times as often on scores, and twice on such times."""
+    rng = np.random.default_rng(40)
+    sd, size = 100 * math.sqrt(0.61), (1440, 3000)
+    scores = 100 * rng.choice([1, 0, -1], size, p=[0.5, 0.3, 0.2])
+    times = rng.gamma(300**2 / 180**2, 180**2 / 300, size)
+    for params, facts, values in (
+        (Cusum(p0=30.0, p1=-10.0, sd=sd), NPS, scores),
+        (Cusum(p0=300.0, p1=390.0, sd=180.0), WAIT, times),
+    ):
+        step, total, alarms = level(params, facts), np.zeros(3000), 0
+        for x in values:
+            total = np.maximum(0, total + step.slope * x + step.offset)
+            alarms += int((total > 5).sum())
+            total[total > 5] = 0
+        wanted = false_alarms_per_day(step, facts, 5.0, variance=params.sd**2)
+        assert alarms / 3000 == pytest.approx(wanted, rel=0.2)
 
 
 def test_what_cannot_be_told_apart_is_not_judged() -> None:

@@ -10,7 +10,9 @@ better:
 |---|---|---|
 | ratio, k hits | k·ln(p1/p0) + (n - k)·ln((1 - p1)/(1 - p0)) | Bernoulli |
 | ratio whose hits outnumber trials | k·ln(p1/p0) - n·(p1 - p0) | Poisson |
-| mean, NPS (score 1, 0, -1) | n·(δ/s²)·(μ0 - x̄ - δ/2) | normal: the classical k = δ/2; with δ = s, h counts s |
+| NPS, x = 1, 0, -1 | θ·Σx - n·ln M(θ), M the mean of e^(θx) at the normal level | the same tilted to the worse mean |
+| mean of times and amounts | n·a·ln(μ0/μ1) + a·Σx·(1/μ0 - 1/μ1), a = μ0²/s² | gamma: they are skewed |
+| other means | n·(δ/s²)·(μ0 - x̄ - δ/2) | normal: the classical k = δ/2; with δ = s, h counts s |
 
 Nobody knows the order of answers inside a minute, hence the sum moves by whole minutes: it depends on n and k only, and
 is set to zero, and compared with the threshold, at the end of a minute. Sums that would have crossed the threshold and
@@ -46,6 +48,11 @@ KNOWN: Final = 5.0
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
 
+AMOUNTS: Final = frozenset({"seconds", "milliseconds", "hours", "days", "currency"})
+"""Units of what cannot be negative and is often skewed."""
+
+_RAREST = 1e-3  # promoters and detractors are never impossible
+_LOUDEST = 0.99
 _EXTREME = 1e-6  # shares of exactly none or all would make one answer infinite evidence
 _OVERSHOOT = 1.166  # 2·0.583: mean overshoot of a normal random walk over both its barriers, in its own deviations
 
@@ -66,7 +73,7 @@ class CusumState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Level(msgspec.Struct, frozen=True):
-    """Normal and worse level of a series, as log-likelihood per answer: a·hits + b·others, or a·(x̄ - middle)."""
+    """Normal and worse level of a series, and what an answer is evidence of: a·hits + b·others, or a·Σx + b·n."""
 
     good: float
     bad: float
@@ -75,7 +82,8 @@ class Level(msgspec.Struct, frozen=True):
     per_other: float
     """Of ratios and of Poisson: evidence of a hit and of a trial that is none."""
     slope: float = 0.0
-    """Of means and NPS: evidence per unit of distance from the middle."""
+    offset: float = 0.0
+    """Of means and NPS: evidence per unit of the value, and of an answer whose value is 0."""
 
     def step(self, facts: Facts, acc: Acc | None) -> float:
         """Return the evidence of a minute."""
@@ -84,10 +92,8 @@ class Level(msgspec.Struct, frozen=True):
         assert type(acc) is list
         if facts.aggregator == "ratio":
             return acc[1] * self.per_hit + (acc[0] - acc[1]) * self.per_other
-        middle = (self.good + self.bad) / 2
-        if facts.aggregator == "nps":
-            return self.slope * (facts.factor * (acc[1] - acc[2]) - acc[0] * middle)
-        return self.slope * (acc[1] / facts.scale - acc[0] * middle)
+        total = facts.factor * (acc[1] - acc[2]) if facts.aggregator == "nps" else acc[1] / facts.scale
+        return self.slope * total + self.offset * acc[0]
 
 
 def cusum(
@@ -172,7 +178,28 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     spread = params.sd or sqrt(normal.variance if normal is not None else 0.0)
     if spread <= 0:
         return "all answers were the same until now"
-    return Level(good, bad, 0.0, 0.0, sign * change / (spread * spread))
+    variance = spread * spread
+    if facts.aggregator == "nps":
+        return _scores(good, bad, variance, facts.factor)
+    if facts.unit in AMOUNTS and good > 0:
+        bad = max(bad, good / 10)
+        shape = good * good / variance
+        return Level(good, bad, 0.0, 0.0, shape * (1 / good - 1 / bad), shape * log(good / bad))
+    slope = (bad - good) / variance
+    return Level(good, bad, 0.0, 0.0, slope, -slope * (good + bad) / 2)
+
+
+def _scores(good: float, bad: float, variance: float, factor: float) -> Level:
+    """Return the levels of a score of 1, 0 or -1, the worse one being the normal one tilted: p(x)·e^(θx)/M."""
+    mean, worse = good / factor, min(max(bad / factor, -_LOUDEST), _LOUDEST)
+    answered = min(variance / factor**2 + mean * mean, 1.0)
+    up, down = max((answered + mean) / 2, _RAREST), max((answered - mean) / 2, _RAREST)
+    still = max(1 - up - down, 0.0)
+    # The mean of the tilted score is `worse`: a quadratic equation for t = e^θ.
+    middle = worse * still
+    root = sqrt(middle * middle + 4 * up * down * (1 - worse) * (1 + worse))
+    t = (middle + root) / (2 * up * (1 - worse))
+    return Level(good, factor * worse, 0.0, 0.0, log(t) / factor, -log(up * t + still + down / t))
 
 
 def caution(params: Cusum, sign: float, normal: Normal) -> float:
@@ -256,8 +283,7 @@ def threshold_for(level: Level, facts: Facts, per_day: float, variance: float = 
 def _drift(level: Level, facts: Facts, variance: float) -> tuple[float, float]:
     """Return by how much an answer lowers the sum on average while all is normal, and its standard deviation."""
     if facts.aggregator != "ratio":
-        change = abs(level.bad - level.good)
-        return abs(level.slope) * change / 2, abs(level.slope) * sqrt(variance)
+        return -(level.slope * level.good + level.offset), abs(level.slope) * sqrt(variance)
     share, a_hit = level.good / facts.factor, level.per_hit - level.per_other
     spread = sqrt(share if max(level.good, level.bad) >= facts.factor else share * (1 - share))
     return -(share * a_hit + level.per_other), abs(a_hit) * spread
