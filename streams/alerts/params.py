@@ -116,7 +116,7 @@ class Cusum(Params, frozen=True, kw_only=True):
     Evidence of a lasting worse level, added up minute by minute: for erosion.
 
     Each answer adds the log-likelihood of `p1` against `p0`, whatever the KPI, and `h` counts natural-log units; of a
-    mean and an NPS that is the classical sum with slack k = δ/2, and where δ is one deviation, `h` counts deviations.
+    mean score that is the classical sum with slack k = δ/2, and where δ is one deviation, `h` counts deviations.
     `h` is meant for one answer a minute; with more, the threshold rises by the logarithm of their number.
     A learnt normal value that is not better than `p1` cannot be judged: no verdict.
     """

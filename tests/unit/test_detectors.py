@@ -109,6 +109,16 @@ def test_counts_are_compared_by_their_rates() -> None:
     assert compare(COUNT, [3], [2], minutes=(60, 60)).z is None
 
 
+def test_a_window_of_counts_is_told_beside_what_it_would_hold_at_the_pace_before() -> None:
+    """1380 in 23 hours are 60 an hour; none at all is a count too."""
+    seen = judge(ZTest(baseline="24h"), COUNT, "1h", standing(w1h=[120], w24h=[1500]))
+    assert (seen.breach, seen.value, seen.baseline, seen.baseline_n) == (True, 120.0, 60.0, 1380)
+    assert "higher" in seen.reason
+    seen = judge(ZTest(baseline="24h"), COUNT, "1h", standing(w1h=None, w24h=[1380]))
+    assert (seen.breach, seen.value, seen.n) == (True, 0.0, 0)
+    assert judge(ZTest(baseline="24h"), COUNT, "1h", standing(w1h=None, w24h=None)).breach is None
+
+
 def test_quantiles_are_compared_where_they_are() -> None:
     """A stretched distribution has a higher p95, and z says higher; an equal one does not."""
     rng = np.random.default_rng(4)

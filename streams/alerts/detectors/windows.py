@@ -77,9 +77,13 @@ def ztest(
     if state is not None and reading.minute - state.since >= length_of(params.baseline):
         state = None
     earlier: Acc | None = state.before if state is not None else before(reading, params.baseline, window)
+    minutes = (length_of(params.baseline) - length_of(window), length_of(window))
+    if facts.aggregator == "count":
+        later, earlier = later or [0], earlier or [0]
     found, was = _measured(facts, later), _measured(facts, earlier)
     value, n, lo, hi = found
-    minutes = (length_of(params.baseline) - length_of(window), length_of(window))
+    if facts.aggregator == "count":  # told as what the window would hold at the pace before it
+        value, was = float(n), was._replace(value=was.n * minutes[1] / minutes[0])
     compared = compare(facts, earlier, later, minutes=minutes, min_expected=params.min_expected)
     if compared.z is None or value is None or was.value is None:
         verdict = Verdict(None, None, value, n, lo, hi, was.value, was.n, None, compared.why, params.z)
