@@ -1,5 +1,7 @@
 """Every metric of a worker, declared once with its unit and meaning."""
 
+from collections.abc import Iterable, Iterator
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -9,6 +11,10 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.kpis.publish import PublishedValue
 
 # Time series of when a counter was made tell nobody anything here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -31,6 +37,12 @@ DEAD_LETTERS = Counter("cx_dead_letters", "Records refused, by reason code", ["c
 LAG = Gauge(
     "cx_lag_records",
     "Records of a topic that are not finished: neither fetched nor processed nor acknowledged",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+LAG_SECONDS = Gauge(
+    "cx_lag_seconds",
+    "Age of the newest finished record of a topic while others wait; 0 when none does",
     ["topic", "partition"],
     registry=REGISTRY,
 )
@@ -113,6 +125,57 @@ NOTIFIED_AT = Gauge(
     ["kind", "receiver"],
     registry=REGISTRY,
 )
+
+
+class KpiGauges(Collector):
+    """
+    The newest closed values of the KPIs: the whole and by channel, one window; never all series, which have no bound.
+
+    A value that does not exist, because nothing was answered or tried, is left out and not 0.
+    """
+
+    WINDOW = "15m"
+    _LABELS = ("kpi", "stat", "channel")
+
+    def __init__(self) -> None:
+        self._values: dict[int, dict[tuple[str, str, str], PublishedValue]] = {}
+
+    def clear(self) -> None:
+        """Forget all: they may be another worker's now."""
+        self._values = {}
+
+    def take(self, partition: int, values: Iterable[PublishedValue]) -> None:
+        """Keep the newest of what a merge partition publishes."""
+        known = self._values.setdefault(partition, {})
+        for value in values:
+            labels = value.labels
+            if value.window == self.WINDOW and value.maturity == "closed" and labels.keys() <= {"channel"}:
+                known[value.kpi, value.stat, labels.get("channel", "")] = value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the four gauges."""
+        unit = f"over the newest closed {self.WINDOW} window, in its own unit; channel empty: the whole"
+        gauges = {
+            "value": GaugeMetricFamily("cx_kpi_value", f"KPI {unit}", labels=self._LABELS),
+            "n": GaugeMetricFamily("cx_kpi_answers", "Answers or trials behind cx_kpi_value", labels=self._LABELS),
+            "lo": GaugeMetricFamily(
+                "cx_kpi_lower", f"Lower end of its 95 % interval {unit}", labels=self._LABELS
+            ),
+            "hi": GaugeMetricFamily(
+                "cx_kpi_upper", f"Upper end of its 95 % interval {unit}", labels=self._LABELS
+            ),
+        }
+        for known in list(self._values.values()):
+            for labels, value in list(known.items()):
+                for name, gauge in gauges.items():
+                    number = getattr(value, name)
+                    if number is not None:
+                        gauge.add_metric(labels, number)
+        yield from gauges.values()
+
+
+KPIS = KpiGauges()
+REGISTRY.register(KPIS)
 
 
 def serve(host: str, port: int) -> None:

@@ -93,6 +93,8 @@ class Ingest:
                 entry = _decode_frozen(value)
                 frozen.setdefault(entry.source, []).append(entry)
         self._sources = {}
+        for gauge in (metrics.BREAKER, metrics.WATERMARK):
+            gauge.clear()  # partitions may be another worker's now
         for tp in assignment.tps:
             channel = self._topics.channel_of(tp.topic)
             source = f"{channel}/{tp.partition}"
@@ -312,10 +314,7 @@ class Ingest:
     def _observe(self) -> None:
         for tp, source in self._sources.items():
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
-            lag = self.lane.lag(tp.topic, tp.partition)
-            if lag is not None:
-                unfinished = lag + sum(len(batch) for batch in source.waiting)
-                metrics.LAG.labels(tp.topic, str(tp.partition)).set(unfinished)
+            self.lane.report_lag(tp.topic, tp.partition, sum(len(batch) for batch in source.waiting))
             watermark = source.intake.watermark(self._settings.lateness_s)
             if watermark != float("-inf"):
                 metrics.WATERMARK.labels(*source.labels).set(watermark)

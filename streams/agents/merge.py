@@ -74,6 +74,9 @@ class Merge:
     async def _take_over(self, assignment: Assignment) -> None:
         """Restore every owned merge partition from its changelog."""
         self._shards = {}
+        for gauge in (metrics.SERIES, metrics.PENDING_OUTPUTS, metrics.JUDGE_LAG, metrics.JUDGED):
+            gauge.clear()  # partitions may be another worker's now
+        metrics.KPIS.clear()
         judged: dict[int, dict[bytes, bytes]] = {}
         for partition in assignment.owned:
             saved = self._table.load(partition)
@@ -200,6 +203,7 @@ class Merge:
         """Pack the rows of a flush into few records."""
         minutes = [self._publisher.minute(row) for row in outputs.minutes]
         values = [published for row in outputs.values for published in self._publisher.values(row)]
+        metrics.KPIS.take(shard.partition, values)
         at = time.time()
         while minutes or values:
             record = records.KpiRecord(
@@ -217,7 +221,4 @@ class Merge:
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
-            lag = self.lane.lag(self._topics.partials, partition)
-            if lag is not None:
-                waiting = lag + sum(len(batch) for batch in shard.waiting)
-                metrics.LAG.labels(self._topics.partials, str(partition)).set(waiting)
+            self.lane.report_lag(self._topics.partials, partition, sum(len(batch) for batch in shard.waiting))

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from streams import metrics
 from streams.agents import records
 from streams.delivery.endpoint import read_addresses
 from streams.delivery.webhook import Message, Webhook, Webhooks, signing_key
@@ -79,9 +78,7 @@ class Notify:
     async def _deliver(self, batch: RecordBatch, messages: list[Message]) -> None:
         await asyncio.gather(*map(self._webhooks.deliver, messages))
         self.lane.ack(batch)
-        lag = self.lane.lag(batch.topic, batch.partition)
-        if lag is not None:
-            metrics.LAG.labels(self._topic, str(batch.partition)).set(lag)
+        self.lane.report_lag(batch.topic, batch.partition)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._waiting[task]

@@ -182,9 +182,7 @@ class Store:
         for batch in self._waiting:
             held[batch.tp] += len(batch)
         for tp in assignment.tps:
-            lag = self.lane.lag(tp.topic, tp.partition)
-            if lag is not None:
-                metrics.LAG.labels(tp.topic, str(tp.partition)).set(lag + held[tp])
+            self.lane.report_lag(tp.topic, tp.partition, held[tp])
 
 
 def _letter(dead: records.DeadLetter, at: float) -> DeadLetter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 from faust.types import TP
 
+from streams import metrics
 from streams.engine.batch import RecordBatch
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Lane:
         self.stall_limit_s = stall_limit_s
         self.assignment: Assignment | None = None
         self.held: frozenset[TP] = frozenset()
+        self._done_ms: dict[TP, int] = {}
         self._app = app
         self._assigned: OnAssigned | None = None
         self._finish: OnFinish | None = None
@@ -108,6 +111,7 @@ class Lane:
         """
         for batch in batches:
             batch.release()
+            self._done_ms[batch.tp] = batch.max_timestamp_ms
         return sum(self._app.batch_consumer.ack_batch(batch) for batch in batches)
 
     def hold(self, tp: TP) -> None:
@@ -127,6 +131,18 @@ class Lane:
         position, end = state
         delivered = consumer.ledger.position(tp)
         return max(0, end - (position if delivered is None else delivered))
+
+    def report_lag(self, topic: str, partition: int, waiting: int = 0) -> None:
+        """Set the metrics of how far a partition is behind; `waiting` records were given out and are not finished."""
+        lag = self.lag(topic, partition)
+        if lag is None:
+            return
+        metrics.LAG.labels(topic, str(partition)).set(lag + waiting)
+        done_ms = self._done_ms.get(TP(topic, partition))
+        if not lag + waiting:
+            metrics.LAG_SECONDS.labels(topic, str(partition)).set(0)
+        elif done_ms is not None:
+            metrics.LAG_SECONDS.labels(topic, str(partition)).set(max(0.0, time.time() - done_ms / 1000))
 
     def caught_up(self, topic: str, partition: int) -> bool:
         """Whether the agent was given every record of the partition, and has freed them all."""
@@ -150,8 +166,13 @@ class Lane:
             await self._finish()
 
     def end(self) -> None:
-        """The assignment is over."""
+        """The assignment is over: whoever comes next tells of its partitions."""
+        if self.assignment is not None:
+            for tp in self.assignment.tps:
+                for gauge in (metrics.LAG, metrics.LAG_SECONDS):
+                    gauge.remove(tp.topic, str(tp.partition))
         self.assignment = None
+        self._done_ms = {}
         self.held = frozenset()
         self._wake()
 
