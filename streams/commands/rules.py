@@ -14,6 +14,7 @@ from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load, rule_paths
 
+_PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "RULES.md"
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -98,6 +99,20 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
         paging = sum("page" in _severities(rule) for rule in book)
         click.echo(f"{len(book)} alert rules ({paging} of them page) and {len(book.calendars)} calendars, all sound")
     if problems:
+        sys.exit(1)
+
+
+@rules.command("docs")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/RULES.md is not what would be written.")
+def rules_docs(*, check: bool) -> None:
+    """Write the tables of docs/RULES.md from what rules are read by."""
+    from streams.alerts.reference import filled  # noqa: PLC0415
+
+    text = _PAGE.read_text(encoding="utf-8")
+    if not check:
+        _PAGE.write_text(filled(text), encoding="utf-8")
+    elif filled(text) != text:
+        click.echo("docs/RULES.md is not up to date: run `cx rules docs`", err=True)
         sys.exit(1)
 
 
