@@ -42,7 +42,7 @@ def store_with(client: HangingClient) -> tuple[Store, SimpleNamespace]:
         return function
 
     lane = SimpleNamespace(
-        on_assigned=keep, on_finish=keep, topic=None, assignment=HERE, ack=lambda *_: 0, report_report_lag=lambda *_: None
+        on_assigned=keep, on_finish=keep, topic=None, assignment=HERE, ack=lambda *_: 0, report_lag=lambda *_: None
     )
     app = SimpleNamespace(lane=lambda *_, **__: lane, agent=lambda *_, **__: keep, timer=lambda *_: keep)
     writer = Writer(Address("http://127.0.0.1:1", "cx", "writer", ""), first_pause_s=0.01)
