@@ -21,8 +21,9 @@ from streams.agents import records
 from streams.agents.enrich import Enricher
 from streams.agents.usual import Usual
 from streams.alerts.judge import Active, Judge
+from streams.alerts.minutes import View
 from streams.alerts.rules import SEVERITIES, RuleBook
-from streams.alerts.types import SourceHealth, Transition
+from streams.alerts.types import Transition
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
 from streams.engine.names import Topics
@@ -37,24 +38,6 @@ STRETCH_S: Final = 0.25
 """How long minutes may be judged one after the other before everything else has its turn."""
 
 _EXPLAINED: Final = 3
-
-
-class View:
-    """A closed minute as the judge wants it."""
-
-    def __init__(self, closed: ClosedMinute) -> None:
-        self.minute = closed.minute
-        self.series = closed.series
-        self.in_minute = closed.in_minute
-        self.window = closed.window
-        self._lately = closed.lately
-
-    def sources(self) -> Mapping[str, SourceHealth]:
-        """Return the health of every source that was ever heard of, by name."""
-        return {
-            name: SourceHealth(name.partition("/")[0], lately.silent_minutes, lately.read, lately.bad)
-            for name, lately in self._lately().items()
-        }
 
 
 class Judges:

@@ -10,6 +10,7 @@ import msgspec
 
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
+from streams.commands.rules_history import rules_test
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load, rule_paths
@@ -20,10 +21,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def rules() -> None:
-    """List, show and check alert rules.
+    """List, show, check and test alert rules.
 
     Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md tells of every key.
     """
+
+
+rules.add_command(rules_test)
 
 
 def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:

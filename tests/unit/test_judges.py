@@ -8,9 +8,10 @@ import pytest
 
 from streams.agents import records
 from streams.agents.enrich import Enricher
-from streams.agents.judge import Judges, View, concerns_receivers, notice_of
+from streams.agents.judge import Judges, concerns_receivers, notice_of
 from streams.agents.usual import Usual
 from streams.alerts.judge import Active
+from streams.alerts.minutes import View
 from streams.alerts.parsing import parse_rules
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
 from streams.delivery.alertmanager import Alertmanagers
