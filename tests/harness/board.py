@@ -1,9 +1,13 @@
 """A store filled by hand, and the live page in a process of its own in front of it."""
 
+import contextlib
+import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.intervals import wilson
@@ -171,3 +176,50 @@ def running_board(database: Database, log: Path, environment: Mapping[str, str] 
     finally:
         process.terminate()
         assert process.wait(15) == 0, log.read_text()
+
+
+class Listener(threading.Thread):
+    """A viewer without a browser."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(daemon=True)
+        self.heard = 0
+        where = urlsplit(board.url)
+        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+        self._connection.request("GET", "/stream")
+        assert self._connection.sock is not None
+        self._socket = self._connection.sock
+        self._answer = self._connection.getresponse()
+
+    def run(self) -> None:
+        with contextlib.suppress(http.client.HTTPException, OSError):  # how reading ends when `leave` closes it
+            while line := self._answer.readline():
+                self.heard += len(line)
+
+    def leave(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self.join(30)
+        self._answer.close()
+        self._connection.close()
+
+
+def questions_per_second(board: Board, viewers: int, seconds: float) -> tuple[float, float]:
+    """Return the store's questions and the page's CPU seconds per second with so many viewers."""
+    listeners = [Listener(board) for _ in range(viewers)]
+    for listener in listeners:
+        listener.start()
+    try:
+        deadline = time.monotonic() + 20
+        while board.health()["viewers"] < viewers:
+            assert time.monotonic() < deadline, "not everybody was let in"
+            time.sleep(0.1)
+        time.sleep(4)
+        asked, cpu, started = board.health()["asked"], board.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - started
+        result = (board.health()["asked"] - asked) / took, (board.cpu_s() - cpu) / took
+    finally:
+        for listener in listeners:
+            listener.leave()
+    assert all(listener.heard > 10_000 for listener in listeners), "somebody saw nothing"
+    return result

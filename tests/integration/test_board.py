@@ -1,10 +1,7 @@
 """The live page in a real browser, in front of a real ClickHouse."""
 
-import contextlib
 import http.client
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +15,8 @@ from playwright.sync_api import Browser, Page, expect
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.run import EmbeddedRun, Load
 from streams.settings import load
-from tests.harness.board import Board, Wall, filled, running_board
-from tests.harness.browser import chromium
+from tests.harness.board import Board, Wall, filled, questions_per_second, running_board
+from tests.harness.browser import POOR_CONTRAST, chromium
 from tests.harness.clickhouse import fresh_database, running_server
 
 pytestmark = pytest.mark.timeout(180)
@@ -225,37 +222,12 @@ def test_a_screen_reader_finds_its_way(look: Opener) -> None:
     assert page.locator("svg:not([aria-label]), img:not([alt]), select:not([id])").count() == 0
 
 
-CONTRAST = """
-() => {
-  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b]
-    .map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = rgb(getComputedStyle(e).backgroundColor);
-      if (c.length < 4 || c[3] > 0.99) return c;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const e of document.querySelectorAll("body *:not(script)")) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !e.checkVisibility() || e.closest(".sr, svg, option")) continue;
-    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(e.className + ": " + e.textContent.trim().slice(0, 30));
-  }
-  return poor;
-}
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(look: Opener, scheme: str) -> None:
     """Contrast of at least 4.5, as WCAG 2 asks for at level AA."""
     page = look("?kpi=csat", color_scheme=scheme, reduced_motion="reduce")
     expect(page.locator("#detail .chart")).to_be_visible()
-    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate(POOR_CONTRAST) == []
 
 
 def test_light_and_dark_follow_the_device_and_the_reader(look: Opener) -> None:
@@ -306,53 +278,6 @@ def test_it_fits_a_telephone(look: Opener) -> None:
 
 
 # -- the server ------------------------------------------------------------------------------------------------------
-
-
-class Listener(threading.Thread):
-    """A viewer without a browser."""
-
-    def __init__(self, board: Board) -> None:
-        super().__init__(daemon=True)
-        self.heard = 0
-        where = urlsplit(board.url)
-        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
-        self._connection.request("GET", "/stream")
-        assert self._connection.sock is not None
-        self._socket = self._connection.sock
-        self._answer = self._connection.getresponse()
-
-    def run(self) -> None:
-        with contextlib.suppress(http.client.HTTPException, OSError):  # how reading ends when `leave` closes it
-            while line := self._answer.readline():
-                self.heard += len(line)
-
-    def leave(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self.join(30)
-        self._answer.close()
-        self._connection.close()
-
-
-def questions_per_second(board: Board, viewers: int, seconds: float) -> tuple[float, float]:
-    """Return the store's questions and the page's CPU seconds per second with so many viewers."""
-    listeners = [Listener(board) for _ in range(viewers)]
-    for listener in listeners:
-        listener.start()
-    try:
-        deadline = time.monotonic() + 20
-        while board.health()["viewers"] < viewers:
-            assert time.monotonic() < deadline, "not everybody was let in"
-            time.sleep(0.1)
-        time.sleep(4)
-        asked, cpu, started = board.health()["asked"], board.cpu_s(), time.monotonic()
-        time.sleep(seconds)
-        took = time.monotonic() - started
-        result = (board.health()["asked"] - asked) / took, (board.cpu_s() - cpu) / took
-    finally:
-        for listener in listeners:
-            listener.leave()
-    assert all(listener.heard > 10_000 for listener in listeners), "somebody saw nothing"
-    return result
 
 
 def test_fifty_viewers_cost_the_store_what_one_costs(board: Board, wall: Wall) -> None:
