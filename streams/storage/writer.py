@@ -27,6 +27,7 @@ from streams.storage.connection import (
     connect,
     explain,
     is_loopback,
+    is_permanent,
 )
 from streams.storage.native import Column, native_block
 from streams.storage.rows import (
@@ -71,6 +72,20 @@ _BEYOND: Final = """
         SELECT topic, partition, max(last) AS last, 1 AS known FROM outcomes GROUP BY topic, partition
     ) AS marks USING (topic, partition)
     WHERE known = 0 OR offset > last"""
+
+
+# Inserts into this database that are under way; those that begin later know of us, or their owner asks after us.
+_UNDER_WAY: Final = """
+    SELECT query_id FROM system.processes
+    WHERE current_database = currentDatabase() AND query_kind = 'Insert'
+        AND multiSearchAny(substring(query, 1, 100), ['events', 'dead_letters', 'outcomes'])"""
+_PATIENCE_S: Final = 0.1
+
+# Of each range: how many of its events are stored.
+_STORED_OF_RANGE: Final = """
+    SELECT count() FROM events
+    WHERE topic = {topic:String} AND partition = {partition:UInt32}
+        AND offset >= {first:UInt64} AND offset <= {last:UInt64}"""
 
 
 class Stored(NamedTuple):
@@ -141,9 +156,7 @@ class Writer:
             _require_sound(block)
         for group in _groups(blocks):
             token = _token_of(group)
-            frames = [block.events.frame for block in group if block.events.rows]
-            if frames:
-                self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd")
+            self._insert_events(group, token)
             for table, (rows, columns) in (
                 ("dead_letters", dead_letter_columns(group)),
                 # Last, so that a balance is never there before what it counts.
@@ -152,9 +165,56 @@ class Writer:
                 if rows:
                     self._insert(table, rows, columns, token)
 
+    def _insert_events(self, group: Sequence[Block], token: str) -> None:
+        """Store the events of some ranges at once; when that is refused, one by one, to find out which it is."""
+        frames = [block.events.frame for block in group if block.events.rows]
+        if not frames:
+            return
+        try:
+            self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd")
+        except PermanentStorageError as error:
+            refused = [] if len(group) > 1 else [(group[0], error)]
+            for block in group if len(group) > 1 else ():
+                try:
+                    # A part of the whole may have been stored before it was refused.
+                    if block.events.rows and not self._events_of(block):
+                        self._send("events", EVENT_COLUMNS, block.events.frame, block.token, "zstd")
+                except PermanentStorageError as why:
+                    refused.append((block, why))
+            if not refused:
+                return
+            names = ", ".join(f"{one.topic}/{one.partition} offsets {one.first} to {one.last}" for one, _ in refused)
+            raise PermanentStorageError(f"the events of {names} are refused: {refused[0][1]}") from error
+
+    def _events_of(self, block: Block) -> int:
+        """Ask how many events of a range are stored."""
+        found = [0]
+        parameters = {"topic": block.topic, "partition": block.partition, "first": block.first, "last": block.last}
+
+        def ask(client: Client) -> None:
+            [[found[0]]] = client.query(_STORED_OF_RANGE, parameters=parameters).result_rows
+
+        self._until_done("events", ask)
+        return found[0]
+
+    def _wait_for_others(self, client: Client) -> None:
+        """
+        Wait until the inserts that are under way now have ended, whoever sent them.
+
+        An owner that lost its partitions may have one on the server still: what it stores must be seen by who asks.
+        """
+        try:
+            waiting = {row[0] for row in client.query(_UNDER_WAY).result_rows}
+            while waiting and not self._stop.wait(_PATIENCE_S):
+                waiting &= {row[0] for row in client.query(_UNDER_WAY).result_rows}
+        except FAILURES as error:
+            if not is_permanent(error):
+                raise
+            logger.warning("cannot see which inserts are under way: %s", explain(error, "asking system.processes"))
+
     def stored(self, partitions: Sequence[int]) -> dict[tuple[str, int], Stored]:
         """
-        Ask what is stored of the partitions of all topics.
+        Ask what is stored of the partitions of all topics, once the inserts that are under way have ended.
 
         Raises:
             PermanentStorageError: The server refuses.
@@ -166,6 +226,7 @@ class Writer:
         def ask(client: Client) -> None:
             marks.clear()
             beyond.clear()
+            self._wait_for_others(client)
             parameters = {"partitions": list(partitions)}
             rows = client.query(_MARKS, parameters=parameters).result_rows
             marks.update({(topic, partition): last for topic, partition, last in rows})
