@@ -16,6 +16,7 @@ import yaml
 
 import streams
 from streams import cli, settings
+from streams.dashboards.grafana import GRAFANA_VERSION, PLUGIN_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -55,7 +56,7 @@ def test_images_are_pinned_to_a_release(name: str) -> None:
     if name in OURS:
         assert (image, tag) == ("cx-streams", streams.__version__)
     else:
-        assert re.fullmatch(r"\d+\.\d+\.\d+(\.\d+)?", tag), f"{image}:{tag}"
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+(\.\d+)?", tag), f"{image}:{tag}"
 
 
 def test_servers_have_the_versions_that_the_tests_run_on() -> None:
@@ -67,6 +68,25 @@ def test_servers_have_the_versions_that_the_tests_run_on() -> None:
     engine = re.search(r"^chdb-core==(\d+\.\d+)", (ROOT / "requirements-local.lock").read_text(), re.MULTILINE)
     assert engine
     assert SERVICES["clickhouse"]["image"].startswith(f"clickhouse/clickhouse-server:{engine[1]}.")
+
+
+def test_grafana_is_of_the_versions_that_the_dashboards_are_written_for() -> None:
+    """The plugin is installed at the container's start: pinned, or tomorrow's dashboards are others."""
+    grafana = SERVICES["grafana"]
+    assert grafana["environment"]["GF_INSTALL_PLUGINS"] == f"grafana-clickhouse-datasource {PLUGIN_VERSION}"
+    assert grafana["image"] == f"grafana/grafana:{GRAFANA_VERSION}"
+
+
+def test_prometheus_finds_workers_and_alertmanager_where_compose_has_them() -> None:
+    """Names and ports of the scrape configuration are those of the services."""
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    (worker,) = jobs["cx-worker"]["dns_sd_configs"]
+    assert worker["names"] == ["worker"]
+    assert str(worker["port"]) == SERVICES["worker"]["environment"]["CX_METRICS_PORT"]
+    (target,) = config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    assert SERVICES["worker"]["environment"]["CX_ALERTMANAGERS"] == f"http://{target}"
+    assert target.partition(":")[0] in SERVICES
 
 
 def test_one_service_builds_the_image_that_no_registry_has() -> None:
@@ -118,7 +138,7 @@ def test_every_mount_and_secret_has_a_source(name: str) -> None:
     for mount in service.get("volumes", []):
         source = mount.split(":")[0]
         if source.startswith("."):
-            assert (ROOT / source).is_file()
+            assert (ROOT / source).exists()
             assert mount.endswith(":ro")
         else:
             assert source in COMPOSE["volumes"]
