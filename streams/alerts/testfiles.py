@@ -259,7 +259,7 @@ class _Reader:
         except ValueError as error:
             block.problem(key, str(error))
             return 0
-        if not 1 <= at <= length:
+        if length and not 1 <= at <= length:
             block.problem(key, f"{key!r} is {value}: expected from 1m to {length}m, as many as the lines have")
         return at
 

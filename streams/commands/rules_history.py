@@ -8,7 +8,7 @@ import click
 
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
-from streams.alerts.ruletest import Result, run
+from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import read_file, read_tests
 from streams.commands.output import as_json_option, print_json
 from streams.kpis.blocks import CatalogueError
@@ -47,7 +47,7 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
     """
     settings = load()
     windows = window_names(settings)
-    results: list[Result] = []
+    tests: list[tuple[RuleTest, RuleBook]] = []
     try:
         catalogue = Catalogue.load(kpi_paths(settings))
         books: dict[tuple[Path, ...], RuleBook] = {}
@@ -59,11 +59,14 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
                 books[rules] = book_of(settings, rules, catalogue)
             for test in read_tests(given, books[rules], catalogue):
                 if only is None or only.lower() in test.name.lower():
-                    results.append(run(test, books[rules], windows))
-                    if not as_json:
-                        _tell(results[-1])
+                    tests.append((test, books[rules]))
     except (CatalogueError, OSError) as error:
         refused(error)
+    results: list[Result] = []
+    for test, book in tests:
+        results.append(run(test, book, windows))
+        if not as_json:
+            _tell(results[-1])
     if not results:
         click.echo(f"no test{'' if only is None else f' has {only!r} in its name'}", err=True)
         sys.exit(WRONG_INPUT)

@@ -1,0 +1,199 @@
+"""Tests of rules written in YAML: the notation, what they find, what they say of it, and those that are shipped."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streams.alerts.parsing import parse_rules
+from streams.alerts.rules import RulesError
+from streams.alerts.ruletest import run
+from streams.alerts.shorthand import minutes_of, sources_of
+from streams.alerts.testfiles import read_file, read_tests
+from streams.cli import main
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.intervals import measure
+
+CATALOGUE = Catalogue.load()
+RULES = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {alert: Low, kpi: abandonment, method: floor, window: 1m, params: {target: 35}, severity: page, min_n: 100,
+         runbook: docs/RUNBOOK.md, for: 2m}
+      - {alert: LowByChannel, kpi: abandonment, by: [channel], method: floor, window: 1m, params: {target: 35},
+         severity: page, min_n: 100, runbook: docs/RUNBOOK.md, for: 2m}
+"""
+TEST = """rules: [rules.yaml]
+tests:
+  - name: Waiting
+    series:
+      - {kpi: abandonment, labels: {channel: web}, minutes: "5/200x3 120/200x4"}
+    restart_at: [2m, 4m]
+    expect:
+      - at: 3m
+        pending: []
+        firing: []
+      - at: 5m
+        firing: []
+        pending:
+          - {alert: Low}
+          - {alert: LowByChannel, labels: {channel: web}}
+      - at: 7m
+        firing:
+          - {alert: Low, severity: page, held_by: nothing, why: "60 % of 200"}
+          - {alert: LowByChannel, labels: {channel: web}, held_by: "parent Low{}"}
+"""
+
+
+def played(text: str = TEST, rules: str = RULES):
+    book = parse_rules(rules, CATALOGUE)
+    tests = read_tests(read_file(text, "t.yaml"), book, CATALOGUE)
+    return [problem for test in tests for problem in run(test, book).problems]
+
+
+def refusals(text: str) -> list[str]:
+    with pytest.raises(RulesError) as caught:
+        played(text)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("kpi", "line", "expected"),
+    [
+        ("abandonment", "8/10x2 _x2 0/3", [[10, 8], [10, 8], None, None, [3, 0]]),
+        ("volume", "12 _ 0x2", [[12], None, [0], [0]]),
+        ("nps", "50-10/100", [[100, 50, 10]]),
+        ("asa", "180(n=4)", [[4, 7200, 4 * 1800**2]]),
+        ("asa", "", []),
+    ],
+)
+def test_a_line_is_minutes(kpi, line, expected):
+    assert minutes_of(line, CATALOGUE[kpi]) == expected
+
+
+def test_a_mean_with_a_deviation_has_it():
+    """The interval is the one that these answers would have."""
+    [acc] = minutes_of("180~60(n=100)", CATALOGUE["asa"])
+    found = measure("mean", acc, CATALOGUE["asa"].scale)
+    assert found.value == pytest.approx(180)
+    assert found.hi - found.value == pytest.approx(1.984 * 60 / 10, rel=1e-3)
+
+
+def test_a_quantile_is_written_by_its_values():
+    kpi = next(kpi for kpi in CATALOGUE.kpis.values() if kpi.aggregator == "quantile")
+    [acc] = minutes_of("60(n=18),300(n=2)", kpi)
+    assert sorted(acc.values()) == [2, 18]
+    assert measure("quantile", acc, kpi.scale, q=0.5).value == pytest.approx(60, rel=0.01)
+
+
+def test_sources_are_records_and_what_was_refused():
+    assert sources_of("60x2 60!20 _") == [(60, 0), (60, 0), (60, 20), None]
+
+
+@pytest.mark.parametrize(
+    ("kpi", "line", "message"),
+    [
+        ("abandonment", "1/2 12", "item 2: '12' is not hits/trials, e.g. 85/100"),
+        ("volume", "1/2", "item 1: '1/2' is not a count"),
+        ("volume", "5x0", "x0 repeats nothing"),
+        ("volume", "5x100001", "more than 100000 minutes"),
+        ("nps", "50-60/100", "more promoters and detractors than answers"),
+    ],
+)
+def test_a_wrong_item_is_named(kpi, line, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        minutes_of(line, CATALOGUE[kpi])
+
+
+def test_alerts_are_as_expected_with_restarts_in_the_middle():
+    assert played() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "- {alert: Low}\n",
+            "- {alert: LowByChannel, labels: {channel: app}}\n",
+            [
+                "t.yaml:14: Waiting, at 5m: expected pending LowByChannel{channel=app}; got: nothing was ever said of it; pending instead: Low{}",
+                "t.yaml:11: Waiting, at 5m: not expected, but pending: Low{}: INACTIVE => PENDING: 60 % of 200, at least 48.37 % with z = 3.29; target 35 %; fires if it lasts 2 min (at 4m)",
+            ],
+        ),
+        (
+            "severity: page, held",
+            "severity: info, held",
+            ["t.yaml:18: Waiting, at 7m: firing Low{}: expected severity info; got page"],
+        ),
+        (
+            'why: "60 % of 200"',
+            "why: sunshine",
+            [
+                "t.yaml:18: Waiting, at 7m: firing Low{}: expected why with 'sunshine'; got 'PENDING => FIRING: 60 % of 200, at least 48.37 % with z = 3.29; target 35 %; for 2 min'"
+            ],
+        ),
+        (
+            'held_by: "parent Low{}"',
+            "held_by: nothing",
+            ["t.yaml:19: Waiting, at 7m: firing LowByChannel{channel=web}: expected to be held by nothing; got parent Low{}"],
+        ),
+        (
+            "held_by: nothing",
+            "annotations: {summary: sunshine}",
+            ["t.yaml:18: Waiting, at 7m: firing Low{}: expected annotation summary with 'sunshine'; got "],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_expected_is_told_with_its_line(old, new, expected):
+    found = played(TEST.replace(old, new))
+    assert len(found) == len(expected)
+    for got, start in zip(found, expected, strict=True):
+        assert got.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("alert: Low}", "alert: Lwo}", "t.yaml:14: alert Lwo: no rule 'Lwo'; did you mean 'Low'?"),
+        ("kpi: abandonment", "kpi: abandonmnt", "no KPI 'abandonmnt'"),
+        ("labels: {channel: web}, minutes", "labels: {colour: red}, minutes", "abandonment is not kept by colour"),
+        ("at: 7m", "at: 8m", "'at' is 8m: expected from 1m to 7m"),
+        ("restart_at: [2m", "restart_at: [soon", "'soon' is no duration"),
+        ("{alert: LowByChannel, labels: {channel: web}}", "{alert: LowByChannel}", "have the labels channel"),
+        ("expect:", "expects:", "unknown key 'expects'"),
+        ("    series:", "    start: tomorrow\n    series:", "'tomorrow' is no time"),
+    ],
+)
+def test_a_test_that_cannot_be_right_is_refused(old, new, expected):
+    found = refusals(TEST.replace(old, new, 1))
+    assert any(expected in problem for problem in found), found
+    assert all(problem.startswith("t.yaml:") for problem in found)
+
+
+def test_a_restart_that_forgets_is_found(monkeypatch):
+    """The clock of `for` starts anew when nothing is saved: the transitions are others."""
+    monkeypatch.setattr("streams.alerts.judge.Judge.restore", lambda self, records: None)
+    found = played(TEST)
+    assert any("with restarts at 2m, 4m transition 3 is another one" in problem for problem in found), found
+
+
+def test_the_command_tells_by_its_exit_code(tmp_path: Path):
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    file = tmp_path / "tests.yaml"
+    runner = CliRunner()
+    for text, code in ((TEST, 0), (TEST.replace("severity: page, held", "severity: info, held"), 1), ("tests: 5", 2)):
+        file.write_text(text, encoding="utf-8")
+        assert runner.invoke(main, ["rules", "test", str(file)]).exit_code == code
+    file.write_text(TEST, encoding="utf-8")
+    [told] = json.loads(runner.invoke(main, ["rules", "test", "--json", str(file)]).stdout)
+    assert (told["name"], told["minutes"], told["problems"]) == ("Waiting", 7, [])
+    assert runner.invoke(main, ["rules", "test", str(file), "--only", "nothing such"]).exit_code == 2
+
+
+def test_the_shipped_rules_do_what_their_tests_say():
+    result = CliRunner().invoke(main, ["rules", "test"])
+    assert result.exit_code == 0, result.output
