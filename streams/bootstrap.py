@@ -283,7 +283,9 @@ def run_tests(argv: list[str]) -> int:
     if lacks:
         say(f"no {' and no '.join(lacks)} here: tests against Apache Kafka itself will be skipped")
     os.chdir(ROOT)
-    return int(pytest.main(argv))
+    # Most of the time of the whole suite is waiting for servers; each process starts its own.
+    spread = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    return int(pytest.main(argv or spread))
 
 
 def pip_step(line: str) -> str:

@@ -1,10 +1,10 @@
 """`cx board`: the live page, against any ClickHouse that a worker fills."""
 
 import logging
-import sys
 
 import click
 
+from streams.board.server import is_loopback_host, serve
 from streams.commands.connect import clickhouse_address
 from streams.settings import load
 
@@ -20,11 +20,6 @@ def board(host: str | None, port: int | None) -> None:
     """
     settings = load(board_host=host, board_port=port)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        from streams.board.server import is_loopback_host, serve  # noqa: PLC0415 - an extra that may be missing
-    except ModuleNotFoundError as exc:
-        click.echo(f"cx board: {exc.name} is not installed; it comes with: pip install 'cx-streams[board]'", err=True)
-        sys.exit(1)
     if not is_loopback_host(settings.board_host):
         click.echo(
             f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
