@@ -180,10 +180,12 @@ def read_texts(block: Block, key: str, by: tuple[str, ...]) -> dict[str, Text]:
         if key == "labels" and (name in _RESERVED or name in by):
             given.problem(name, f"label {name!r} is there already: it tells series and alerts apart")
         source = given.plain(name)
-        if source is None:
+        if isinstance(source, list | dict):
+            given.problem(name, f"{name!r} must be a text, not {source!r}")
+        if source is None or isinstance(source, list | dict):
             continue
         try:
-            found[name] = compile_text(source if isinstance(source, str) else str(source), by)
+            found[name] = compile_text(str(source), by)
         except TextError as error:
             given.problems.add(given.file, given.first_line(name) + error.line - 1, f"{given.what}, {name}: {error}")
     return found

@@ -13,7 +13,7 @@ from streams.alerts.rules import Rule, RuleBook
 from streams.commands.rules_history import rules_test
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
-from streams.settings import kpi_paths, load, rule_paths
+from streams.settings import kpi_paths, load, rule_paths, window_names
 
 _PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "RULES.md"
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -32,12 +32,17 @@ rules.add_command(rules_test)
 
 def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:
     """Read the rules of the paths, else those configured; exit with 1 and every problem if they cannot be right."""
-    settings = load()
     try:
-        return load_rules(paths or rule_paths(settings), Catalogue.load(kpi_paths(settings)))
+        return _loaded(paths)
     except CatalogueError as exc:
         click.echo(str(exc), err=True)
         sys.exit(1)
+
+
+def _loaded(paths: tuple[Path, ...]) -> RuleBook:
+    settings = load()
+    catalogue = Catalogue.load(kpi_paths(settings))
+    return load_rules(paths or rule_paths(settings), catalogue, windows=window_names(settings))
 
 
 @rules.command("list")
@@ -86,11 +91,10 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
 
     Exit codes: 0 all sound, 1 problems, each with file and line.
     """
-    settings = load()
     problems: tuple[str, ...] = ()
     book = RuleBook.of()
     try:
-        book = load_rules(paths or rule_paths(settings), Catalogue.load(kpi_paths(settings)))
+        book = _loaded(paths)
     except CatalogueError as exc:
         problems = exc.problems
     if as_json:

@@ -163,7 +163,11 @@ class Block:
         node = self._nodes.get(key)
         if node is None:
             return None
-        value = _construct(node)
+        try:
+            value = _construct(node)
+        except (ValueError, yaml.YAMLError) as error:
+            self.problem(key, f"{key!r} cannot be read: {getattr(error, 'problem', None) or error}")
+            return None
         if value is None:
             self.problem(key, f"{key!r} is empty")
         if isinstance(value, float) and not math.isfinite(value):
