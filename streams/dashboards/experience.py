@@ -72,16 +72,10 @@ def touchpoints_and_targets(kpi: Kpi, width: int = 12) -> Panel:
     """Return satisfaction by touchpoint against the target that the dictionary gives each: the largest gap first."""
     terms = sql.Terms("1", str(kpi.min_n.colour), "'up'", "ifNull(target, nan)")
     asked = f"""
-SELECT name, labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, if(n >= {terms.colour},
-    value - target, NULL) AS gap, value, lo AS low, hi AS high,
-    n, target, {terms.reading} AS reading, owner
-FROM
-(
-    SELECT labels, value, lo, hi, n, labels['touchpoint'] AS place FROM kpi(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
-    WHERE {sql.grouped(("channel", "touchpoint"))}
-) AS asked
-INNER JOIN (SELECT touchpoint AS place, name, target,
-    toString(owner) AS owner FROM touchpoints FINAL) AS known ON known.place = asked.place
+SELECT name, channel, touchpoint, if(n >= {terms.colour}, value - target, NULL) AS gap, value, lo AS low, hi AS high, n,
+    target, {terms.reading} AS reading, stage, owner
+FROM kpi_heat(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
+WHERE {sql.chosen("channel", "channel")} AND {sql.chosen("touchpoint", "touchpoint")}
 ORDER BY gap ASC NULLS LAST, n DESC
 LIMIT 100
 """
@@ -137,6 +131,7 @@ def channels(catalogue: Catalogue) -> Board:
                 ),
             ),
             Row("How far apart", (_gaps(catalogue), _matrix(catalogue))),
+            Row("Touchpoint by touchpoint", (_heat(),)),
             chosen.row(catalogue),
             Row(
                 "Traffic",
@@ -239,6 +234,41 @@ ORDER BY KPI
             ),
             override("byName", "id", {"custom.hidden": True}),
         ),
+        options=table_options(),
+    )
+
+
+def _heat() -> Panel:
+    numbers = _NUMBERS.replace("asked.", "heat.")
+    cells = ",\n    ".join(
+        f"anyIf(if(value IS NULL, 'no data', {numbers}), heat.channel = '{channel}') AS `{channel}`"
+        for channel in CHANNEL_COLOURS
+    )
+    asked = f"""
+SELECT touchpoint, any(name) AS name, any(stage) AS stage, {cells}, sum(heat.n) AS n, any(toString(unit)) AS unit
+FROM kpi_heat(kpi = {chosen.KPI}, {sql.PERIOD}) AS heat
+WHERE stat IN ('', 'p50') AND {sql.chosen("touchpoint", "touchpoint")}
+GROUP BY touchpoint
+ORDER BY n DESC
+LIMIT 100
+"""
+    links = [
+        link(
+            "In the explorer", explorer_url("${kpi}", by="channel,touchpoint", touchpoint="${__data.fields.touchpoint}")
+        )
+    ]
+    return Panel(
+        key="heat",
+        title="${kpi:text} by touchpoint and channel",
+        type="table",
+        width=24,
+        height=10,
+        description="The same touchpoint in every channel, over the selected time: value, 95 % interval and n. No "
+        "data if the chosen "
+        "KPI is not kept by touchpoint.",
+        targets=(target(asked, "table"),),
+        defaults=plain("none", custom=table_custom()),
+        overrides=(override("byName", "touchpoint", {"links": links}), override("byName", "n", {"unit": "short"})),
         options=table_options(),
     )
 

@@ -138,9 +138,10 @@ FROM
 
 def _outcomes() -> Panel:
     asked = f"""
-SELECT {_POINT} AS time, sum(counted) AS counted, sum(duplicate) AS duplicate, sum(late) AS late, sum(bad) AS bad
-FROM outcomes
-WHERE $__timeFilter(ingested_at) AND {_OF_CHANNEL}
+SELECT $__timeInterval(minute) AS time, sum(asked.counted) AS counted, sum(asked.duplicate) AS duplicate,
+    sum(asked.late) AS late, sum(asked.bad) AS bad
+FROM pipeline_minutes AS asked
+WHERE $__timeFilter(minute) AND {_OF_CHANNEL}
 GROUP BY time
 ORDER BY time
 """
@@ -150,12 +151,14 @@ ORDER BY time
 
 
 def _shares() -> Panel:
+    shares = ", ".join(
+        f"if(sum(read) = 0, NULL, 100 * sum(asked.{name}) / sum(read)) AS {name}"
+        for name in ("bad", "late", "duplicate")
+    )
     asked = f"""
-SELECT {_POINT} AS time, if(sum(read) = 0, NULL, 100 * sum(bad) / sum(read)) AS bad, if(sum(read) = 0, NULL,
-    100 * sum(late) / sum(read)) AS late,
-    if(sum(read) = 0, NULL, 100 * sum(duplicate) / sum(read)) AS duplicate
-FROM outcomes
-WHERE $__timeFilter(ingested_at) AND {_OF_CHANNEL}
+SELECT $__timeInterval(minute) AS time, {shares}
+FROM pipeline_minutes AS asked
+WHERE $__timeFilter(minute) AND {_OF_CHANNEL}
 GROUP BY time
 ORDER BY time
 """
