@@ -135,11 +135,12 @@ class Judge:
 
     def active(self, minute: int) -> list[Active]:
         """Return the alerts that receivers should hear of as of a minute: those that fire, and those ended lately."""
-        return [
+        found = [
             Active(instance.last, instance.ended)
             for instance in self._teller.told.values()
             if instance.last is not None and (instance.ended is None or minute - instance.ended < RESOLVED_MINUTES)
         ]
+        return sorted(found, key=lambda active: active.transition.seq)
 
     def take_faults(self) -> list[Fault]:
         """Return what went wrong since the last call."""

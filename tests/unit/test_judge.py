@@ -330,3 +330,145 @@ def test_transitions_travel():
         kind = type(transition)
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(transition), type=kind) == transition
         assert msgspec.json.decode(msgspec.json.encode(transition), type=kind) == transition
+
+
+def taken_over(run: Run, text: str = LOW) -> Run:
+    """A new judge, with other rules perhaps, that goes on with what the old one saved."""
+    records = [(b"p/1/0/0", b"a page of the merge"), *run.judge.dirty_records(), run.judge.commit_record()]
+    run.judge = Judge(rules(text), windows=WINDOWS)
+    run.judge.restore(records)
+    return run
+
+
+def test_a_firing_alert_survives_a_restart():
+    """It is there before the first minute is judged, and its clocks go on."""
+    run = Run(LOW.replace("min_n: 100}", "min_n: 100, keep_firing_for: 5m}"))
+    run.play(GOOD, 10)
+    run.play(BAD, 4)
+    run.play(GOOD, 3)
+    before = run.judge.active(run.minute)
+    taken_over(run, LOW.replace("min_n: 100}", "min_n: 100, keep_firing_for: 5m}"))
+    assert run.judge.active(run.minute) == before
+    assert len(before) == 3
+    assert [line.split("} ")[1] for line in run.play(GOOD, 3)] == ["FIRING => RESOLVED"] * 3
+    assert run.log[-1].why.endswith("; no trouble for 5 min")
+    assert run.log[-1].minute == 1020
+
+
+def test_ended_alerts_are_told_for_a_while():
+    """Until receivers that were away have heard of it; then nothing is remembered of them."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 3)
+    run.play(GOOD, 1)
+    assert [active.ended for active in run.judge.active(run.minute)] == [1014] * 3
+    run.play(GOOD, 14)
+    assert len(run.judge.active(run.minute)) == 3
+    run.play(GOOD, 1)
+    assert run.judge.active(run.minute) == []
+    run.play(GOOD, 360)
+    assert list(run.judge._store) == []
+
+
+def test_a_rule_that_is_gone_ends_its_alerts():
+    """Nobody waits for ever for an end that nobody would tell of."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 3)
+    text = LOW.replace("alert: LowByChannel", "alert: Renamed")
+    taken_over(run, text)
+    found = run.play(BAD, 1)
+    assert found[:2] == ["1014 LowByChannel{app} FIRING => RESOLVED", "1014 LowByChannel{web} FIRING => RESOLVED"]
+    ended = run.log[-len(found)]
+    assert ended.why == "FIRING => RESOLVED: no rule of this name judges it any more"
+    assert (ended.severity, ended.owner, ended.kpi) == ("page", "contact-centre", "service_level_all_offered")
+    assert ended.annotations
+    assert {active.ended for active in run.judge.active(1014) if active.transition.rule == "LowByChannel"} == {1014}
+    taken_over(run, text)
+    assert not [line for line in run.play(BAD, 20) if "LowByChannel" in line]
+    assert "LowByChannel" not in {rule for rule, _, _ in run.judge._store}
+
+
+def test_a_pending_alert_of_a_rule_that_is_gone_goes_quietly():
+    """From pending to inactive."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 1)
+    taken_over(run, "groups: []\n")
+    assert run.play(BAD, 2) == [
+        "1012 Low{} PENDING => INACTIVE",
+        "1012 LowByChannel{app} PENDING => INACTIVE",
+        "1012 LowByChannel{web} PENDING => INACTIVE",
+    ]
+    assert list(run.judge._store) == []
+
+
+CUSUM = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {alert: Erosion, kpi: service_level_all_offered, method: cusum, window: 1h, params: {p0: 94, p1: 84, h: 8},
+         severity: ticket}
+"""
+
+
+def test_a_detector_remembers_over_a_restart_unless_its_rule_changed():
+    """Half of the evidence before, half after: enough together, unless it was for another question."""
+    eroded = level((100, 88), (100, 88))
+    for text, expected in ((CUSUM, "INACTIVE => FIRING"), (CUSUM.replace("h: 8}", "h: 8.5}"), None)):
+        run = Run(CUSUM)
+        run.play(GOOD, 10)
+        minutes = 0
+        while not run.play(eroded) and minutes < 50:
+            minutes += 1
+        assert 1 < minutes < 50
+        again = Run(CUSUM)
+        again.play(GOOD, 10)
+        assert again.play(eroded, minutes) == []
+        taken_over(again, text)
+        assert [line.split("} ")[1] for line in again.play(eroded)] == ([expected] if expected else [])
+
+
+def test_samples_to_compare_with_must_be_large_enough():
+    """A baseline of few answers proves nothing, however clear it looks."""
+    text = CUSUM.replace(
+        "method: cusum, window: 1h, params: {p0: 94, p1: 84, h: 8}", "method: ztest, window: 5m, params: {baseline: 1h}"
+    )
+    for needed, expected in ((2000, []), (1000, ["1013 Erosion{} INACTIVE => FIRING"])):
+        run = Run(text.replace("severity:", f"min_denominator: {needed}, min_n: 30, severity:"))
+        run.play(level((200, 188), (0, 0)), 12)
+        assert run.play(level((200, 60), (0, 0))) == expected
+
+
+def test_recovery_has_a_threshold_of_its_own():
+    """Between the two it stays."""
+    run = Run(LOW.replace("min_n: 100}", "min_n: 100, recover: {above: 90, for: 2m}}"))
+    run.play(GOOD, 5)
+    run.play(BAD, 3)
+    assert run.play(level((200, 170), (200, 170)), 10) == []
+    assert [line for line in run.play(GOOD, 4) if "Low{}" in line] == ["1021 Low{} FIRING => RESOLVED"]
+
+
+def test_flapping_is_told_in_the_alert():
+    """The fourth firing in six hours says that it will stay, and does."""
+    run = Run(LOW.replace("for: 2m", "for: 0"))
+    for _ in range(4):
+        run.play(GOOD, 5)
+        run.play(BAD, 2)
+    fired = [t for t in run.log if t.rule == "Low" and t.new == "firing"]
+    assert len(fired) == 4
+    assert fired[3].why.endswith("; fired 4 times in 6 h, so it stays until it was calm for 1 h")
+    resolved = [line for line in run.play(GOOD, 70) if " Low{}" in line.split(" [")[0]]
+    assert resolved == ["1089 Low{} FIRING => RESOLVED"]
+
+
+def test_clocks_go_on_through_minutes_that_were_left_out():
+    """After an outage the next minute judged is an hour later; trouble that is still there has lasted as long."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 1)
+    run.minute += 60
+    found = run.play(BAD, 1)
+    assert found[0] == "1072 Low{} PENDING => FIRING"
+    assert "for 1 h 1 min" in next(t for t in run.log if t.new == "firing").why
