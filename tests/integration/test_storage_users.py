@@ -1,0 +1,119 @@
+"""What each user of the store may do, on the embedded server and by the file for an installed one."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from streams.kpis.catalogue import Catalogue
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.storage.connection import FAILURES, Address, connect
+from streams.storage.setup import prepare
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database, address_of, block_of, event, running_server
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "clickhouse"
+WINDOW = "kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-02 00:00:00'"
+READS = [
+    "SELECT * FROM events", "SELECT * FROM dead_letters", "SELECT * FROM alerts", "SELECT * FROM kpi_latest",
+    f"SELECT * FROM kpi({WINDOW})", f"SELECT * FROM kpi_series({WINDOW}, step = 3600)", "SELECT * FROM verbatims",
+    f"SELECT * FROM kpi_compared({WINDOW}, ago = 86400)", "SELECT * FROM kpi_changes(window = '1h')",
+    "SELECT * FROM kpi_over(kpi = 'csat', window = '1h', labels = map('channel', '*'))",
+    f"SELECT * FROM kpi_heat({WINDOW})", "SELECT * FROM pipeline_minutes",
+    "SELECT dictGet('kpi_facts', 'name', 'csat'), dictGet('touchpoint_facts', 'stage', 'search')",
+    # What Grafana's plugin asks.
+    "SELECT version()", "SHOW DATABASES", "SHOW TABLES", "DESC TABLE events", "SELECT name FROM system.functions",
+    "SELECT name, type, table FROM system.columns WHERE database = currentDatabase()",
+    "SELECT count() FROM events SETTINGS max_execution_time = 30",
+]  # fmt: skip
+REFUSED = [
+    "INSERT INTO kpis (id) VALUES ('x')", "CREATE TABLE x (y UInt8) ENGINE = Memory", "DROP TABLE events",
+    "ALTER TABLE events DELETE WHERE 1", "TRUNCATE TABLE events", "SYSTEM REFRESH VIEW kpi_hours_of_minutes",
+    "CREATE USER x", "GRANT SELECT ON *.* TO cx_reader", "SELECT * FROM system.users", "SELECT * FROM system.processes",
+    "SELECT * FROM system.named_collections", "SELECT * FROM url('http://127.0.0.1:9', 'TSV', 'x String')",
+    "SELECT * FROM file('/etc/hostname', 'LineAsString', 'x String')", "SELECT 1 SETTINGS max_memory_usage = 0",
+    "SELECT 1 SETTINGS max_execution_time = 3600", "SELECT 1 SETTINGS readonly = 0", "KILL QUERY WHERE 1 SYNC",
+]  # fmt: skip
+
+
+def refused(client: Client, sql: str) -> bool:
+    """Whether a statement is refused for want of rights, and not for any other reason."""
+    try:
+        client.command(sql)
+    except FAILURES as error:
+        return getattr(error, "code", None) in {164, 452, 497}
+    return False
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Address]]:
+    """A server whose users are those of `deploy/clickhouse`, with a schema that its own migrator made."""
+    folder = tmp_path_factory.mktemp("installed")
+    users = ET.parse(DEPLOY / "users.xml").getroot()
+    listed = users.find("users")
+    assert listed is not None
+    # The engine signs in to itself as `default`, and has made users of the same names.
+    listed.remove(listed.find("default"))  # type: ignore[arg-type]
+    passwords = {}
+    for user in list(listed):
+        found = user.find("password")
+        assert found is not None
+        role = user.tag.removeprefix("cx_")
+        assert found.attrib.pop("from_env") == f"CLICKHOUSE_{role.upper()}"
+        found.text = passwords[role] = f"{role}-password"
+        user.set("replace", "replace")
+    for part, place in (("users", "users.d"), ("server", "config.d")):
+        (folder / "server" / place).mkdir(parents=True)
+        tree = users if part == "users" else ET.parse(DEPLOY / "server.xml").getroot()
+        for secret in tree.iter("password"):
+            if secret.attrib.pop("from_env", None):
+                secret.text = passwords["reader"]
+        ET.ElementTree(tree).write(folder / "server" / place / "cx.xml")
+    with running_server(folder, passwords=passwords) as server:
+        addresses = {role: address_of(server, role) for role in passwords}
+        prepare(addresses["admin"], Catalogue.load(), lambda _: None, keep_days={"events": 30})
+        yield addresses
+
+
+@pytest.mark.parametrize("where", ["embedded", "installed"])
+def test_the_reader_reads_and_does_nothing_else(
+    where: str, clickhouse: EmbeddedClickHouse, database: Database, installed: dict[str, Address]
+) -> None:
+    """All that dashboards and analysts ask is answered; writing, changing, other system tables and limits are not."""
+    prepare(database.admin, Catalogue.load(), lambda _: None)
+    client = connect(database.reader if where == "embedded" else installed["reader"])
+    for sql in READS:
+        client.query(sql) if not sql.startswith(("SHOW", "DESC")) else client.command(sql)
+    assert [sql for sql in REFUSED if not refused(client, sql)] == []
+    limits = dict(client.query("SELECT name, toUInt64(value) FROM system.settings WHERE name IN ('max_execution_time',"
+                               " 'max_result_rows', 'max_rows_to_read', 'max_memory_usage', 'readonly')").result_rows)  # fmt: skip
+    assert all(limits.values())
+    client.close()
+
+
+def test_the_installed_writer_stores_and_does_nothing_else(installed: dict[str, Address]) -> None:
+    """It fills the tables of the pipeline, also through views that write on; it changes neither schema nor history."""
+    writer = Writer(installed["writer"])
+    writer.insert_blocks([block_of([event(1)])])
+    writer.insert_kpi_minutes([("csat", 29_000_000, 0, [1, 1], 1)], "t-0-0-0")
+    assert writer.stored([0])
+    writer.close()
+    client = connect(installed["writer"])
+    assert client.query("SELECT sum(changes) FROM kpi_spans").result_rows == [(2,)]
+    for sql in (
+        "DROP TABLE events", "ALTER TABLE events DELETE WHERE 1", "INSERT INTO migrations (number) VALUES (9)",
+        "INSERT INTO kpis (id) VALUES ('x')", "CREATE TABLE x (y UInt8) ENGINE = Memory", "SELECT * FROM system.users",
+    ):  # fmt: skip
+        assert refused(client, sql), sql
+    client.close()
+
+
+def test_the_installed_migrator_owns_its_database_only(installed: dict[str, Address]) -> None:
+    """No users, no other databases, no files."""
+    client = connect(installed["admin"])
+    for sql in ("CREATE USER x", "CREATE DATABASE other", "SELECT * FROM system.users", "GRANT SELECT ON cx.* TO cx_reader",
+                "SELECT * FROM file('/etc/hostname', 'LineAsString', 'x String')"):  # fmt: skip
+        assert refused(client, sql), sql
+    client.close()
