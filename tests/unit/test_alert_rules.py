@@ -1,0 +1,368 @@
+"""Alert rules: read strictly, fitted to their KPI, and made of what KPIs bring along."""
+
+import json
+import re
+
+import msgspec
+import pytest
+
+from streams.alerts.defaults import catalogue_rules
+from streams.alerts.keys import duration_minutes
+from streams.alerts.params import METHODS, PARAMS, Absence, BurnRate, Cusum, Floor, ParamError, Seasonal
+from streams.alerts.parsing import load_rules, parse_rules
+from streams.alerts.rules import NoData, Recover, RulesError
+from streams.alerts.types import Evidence
+from streams.kpis.catalogue import Catalogue
+from streams.settings import SHIPPED_RULES
+
+ROOT = SHIPPED_RULES.parent.parent
+CATALOGUE = Catalogue.load()
+
+FULL = """
+calendars:
+  - {name: night, zone: Asia/Tehran, when: [times: [23:00-07:00]]}
+groups:
+  - name: contact-centre
+    owner: contact-centre
+    labels: {journey: service, tier: low}
+    rules:
+      - alert: ServiceLevelLow
+        kpi: service_level_all_offered
+        by: [channel]
+        where: {channel: [call_center]}
+        window: 15m
+        method: floor
+        params: {target: 65, z: 3}
+        min_n: 120
+        min_denominator: 25
+        for: 90s
+        keep_firing_for: 10m
+        recover: {above: 70, for: 1h30m}
+        no_data: {action: alert, for: 1d}
+        maturity: immediate
+        inhibit_by: [pipeline]
+        mute: [night]
+        severity: ticket
+        severity_by: {channel: {call_center: page}}
+        owner: me
+        runbook: docs/RUNBOOK.md#servicelevellow
+        dashboard: https://grafana.example.org/d/x
+        labels: {tier: "{{ labels.channel }}"}
+        annotations:
+          summary: "{{ value | show }}"
+        limit: 7
+"""
+
+
+def one(text, alert="A"):
+    return parse_rules(text, CATALOGUE, "r.yaml").rules[alert]
+
+
+def rule(**keys):
+    given = {
+        "alert": "A",
+        "kpi": "csat",
+        "window": "1h",
+        "method": "floor",
+        "params": {"target": 70},
+        "severity": "info",
+    }
+    left = {key: value for key, value in {**given, **keys}.items() if value is not None}
+    return json.dumps({"groups": [{"name": "g", "rules": [left]}]})
+
+
+def refused(text) -> str:
+    with pytest.raises(RulesError) as caught:
+        parse_rules(text, CATALOGUE, "r.yaml")
+    return str(caught.value)
+
+
+def test_every_key_is_read():
+    found = one(FULL, "ServiceLevelLow")
+    assert (found.group, found.kpi.id, found.by) == ("contact-centre", "service_level_all_offered", ("channel",))
+    assert dict(found.where) == {"channel": ("call_center",)}
+    assert (found.window, found.method, found.params) == ("15m", "floor", Floor(target=65.0, z=3.0))
+    assert (found.min_n, found.min_denominator, found.limit) == (120, 25, 7)
+    assert (found.for_minutes, found.keep_firing_minutes) == (2, 10)
+    assert found.recover == Recover(above=70, below=None, for_minutes=90)
+    assert found.no_data == NoData("alert", 1440)
+    assert (found.maturity, found.inhibit_by, found.mute) == ("immediate", ("pipeline",), ("night",))
+    assert found.severity == "ticket"
+    assert found.severity_of({"channel": "call_center"}) == "page"
+    assert found.severity_of({"channel": "other"}) == "ticket"
+    assert (found.owner, found.runbook) == ("me", "docs/RUNBOOK.md#servicelevellow")
+    assert found.judges({"channel": "call_center"})
+    assert not found.judges({"channel": "web"})
+    assert found.place == "r.yaml:9"
+
+
+def test_a_rule_says_what_it_is_told():
+    evidence = Evidence(value=40.0, n=200)
+    labels, annotations = one(FULL, "ServiceLevelLow").say({"channel": "call_center"}, 29_000_000, evidence)
+    assert labels == {"journey": "service", "tier": "call_center"}
+    assert annotations["summary"] == "40.0 %"
+    assert "n = 200" in annotations["description"]
+
+
+def test_what_is_left_out_has_defaults_of_the_kpi_and_the_method():
+    found = one(rule())
+    assert (found.by, dict(found.where), found.min_n, found.owner) == ((), {}, 30, "customer-insight")
+    assert (found.inhibit_by, found.no_data, found.recover) == (("parent", "pipeline"), NoData("ok", 15), Recover())
+    assert (found.for_minutes, found.keep_firing_minutes, found.maturity) == (0, 0, "immediate")
+    silence = one(rule(kpi="volume", method="absence", params=None, window="5m"))
+    assert (silence.params, silence.min_n, silence.inhibit_by) == (Absence(), 0, ())
+    assert one(rule(method="cusum", params={"baseline": "24h", "delta": 10})).min_n == 1
+    burning = one(
+        rule(method="burn_rate", window=None, params={"target": 80, "factor": 3, "long": "1h", "short": "5m"})
+    )
+    assert burning.window == "1h"
+
+
+def test_single_labels_and_values_may_stand_without_a_list():
+    found = one(rule(by="channel", where={"channel": "web"}))
+    assert (found.by, dict(found.where)) == (("channel",), {"channel": ("web",)})
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kpi": "csta"}, "no KPI 'csta'; did you mean 'csat'?"),
+        ({"alert": "Low CSAT"}, "letters, digits and underscores"),
+        ({"method": "flor"}, "did you mean 'floor'?"),
+        ({"metod": "floor"}, "unknown key 'metod'; did you mean 'method'?"),
+        ({"severity": None}, "'severity' is missing"),
+        ({"severity": "critical"}, "it is one of page, ticket, info"),
+        ({"by": ["chanel"]}, "did you mean 'channel'?"),
+        ({"by": ["channel", "segment"]}, "not kept by channel × segment; kept: the whole; channel;"),
+        ({"where": {"channel": ["web"]}}, "it must be in 'by'"),
+        ({"by": "channel", "where": {"channel": ["wbe"]}}, "channel is never 'wbe'; did you mean 'web'?"),
+        ({"window": None}, "'window' is missing: floor judges one of 1m, 5m"),
+        ({"window": "10m"}, "window '10m' is not kept; kept: 1m, 5m, 15m, 1h, 24h"),
+        ({"params": None}, "floor needs target below 'params'"),
+        ({"params": {"target": 70, "h": 8}}, "unknown key 'h'"),
+        ({"params": {"target": "70"}}, "'target' cannot be '70'"),
+        ({"params": {"target": True}}, "'target' cannot be True"),
+        ({"params": {"target": 700}}, "no value in percent (0 to 100)"),
+        ({"params": {"target": 0}}, "nothing can be worse than 0 percent"),
+        ({"params": {"target": 70, "z": 3, "confidence": 0.9}}, "'confidence' and 'z' say the same"),
+        ({"for": "30s"}, "less than a minute"),
+        ({"for": "5 minutes"}, "no duration; expected e.g. 90s"),
+        ({"for": 5}, "'5' is no duration"),
+        ({"min_n": 0}, "whole number from 1"),
+        ({"recover": {"below": 80}}, "csat is better when high: recovery is 'above'"),
+        ({"recover": {"above": 60}}, "60 is below the target 70"),
+        ({"no_data": {"action": "resolve"}}, "it is one of ok, alert, keep"),
+        ({"no_data": {"for": "5m"}}, "'action' is missing"),
+        ({"maturity": "matured"}, "csat is immediate, never matured"),
+        ({"inhibit_by": ["parents"]}, "did you mean 'parent'?"),
+        ({"mute": "nigth"}, "no calendar 'nigth'"),
+        ({"severity_by": {"segment": {"vip": "page"}}}, "it must be in 'by'"),
+        ({"by": "segment", "severity_by": {"segment": {"vip": "paeg"}}}, "did you mean 'page'?"),
+        ({"labels": {"severity": "high"}}, "label 'severity' is there already"),
+        ({"by": "channel", "labels": {"channel": "x"}}, "label 'channel' is there already"),
+        ({"annotations": {"summary": "{{ vlaue }}"}}, "unknown variable 'vlaue'; did you mean 'value'?"),
+        ({"annotations": {"summary": ["a"]}}, "must be a text"),
+        ({"limit": 0}, "whole number from 1 to 10000"),
+        ({"replace": True}, "there is no 'A' to replace"),
+        ({"severity": "page", "runbook": "r"}, "'owner' is missing"),
+        ({"severity": "page", "owner": "me"}, "'runbook' is missing"),
+        ({"severity": "page", "owner": "me", "runbook": "two words"}, "must be a link or a path"),
+        ({"severity": "page", "owner": "me", "runbook": "r", "min_n": 5}, "a page on csat needs at least 30"),
+        ({"by": "segment", "severity_by": {"segment": {"vip": "page"}}}, "'runbook' is missing"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(keys, message):
+    told = refused(rule(**keys))
+    assert told.startswith("r.yaml:1: ")
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    ("kpi", "method", "params", "message"),
+    [
+        ("volume", "cusum", {"baseline": "24h", "delta": 5}, "it judges ratio, mean, nps; volume is a count"),
+        ("csat", "absence", None, "it judges count; csat is a ratio"),
+        ("csat_mean", "burn_rate", {"target": 4, "factor": 2, "long": "1h", "short": "5m"}, "it judges ratio"),
+        ("aht", "floor", {"target": 300}, "needs a better and a worse side"),
+        ("csat", "ztest", {"baseline": "1h"}, "baseline 1h must be longer than the window 1h"),
+        ("csat", "ztest", {"baseline": "25h"}, "window '25h' is not kept"),
+        ("csat", "cusum", {"baseline": "24h", "p0": 85, "p1": 75}, "either 'p0'"),
+        ("csat", "cusum", {"p0": 85}, "either 'p1'"),
+        ("csat", "cusum", {"p0": 75, "p1": 85}, "85 is not worse than normal, 75: csat is worse below it"),
+        ("payment_failure", "cusum", {"p0": 5, "p1": 3}, "payment_failure is worse above it"),
+        ("csat", "cusum", {"p0": 100, "p1": 85}, "must lie between 0 and 100"),
+        ("csat", "cusum", {"p0": 20, "delta": 30}, "delta puts it at -10"),
+        ("csat", "cusum", {"p0": 85, "p1": 75, "sd": 3}, "'sd' means nothing for a ratio"),
+        ("nps", "cusum", {"p0": 30, "p1": 10}, "'sd' is missing"),
+        ("csat", "burn_rate", {"target": 80, "factor": 14.4, "long": "1h", "short": "5m"}, "at most 5 times"),
+        ("payment_failure", "burn_rate", {"target": 5, "factor": 25, "long": "1h", "short": "5m"}, "at most 20 times"),
+        ("csat", "burn_rate", {"target": 100, "factor": 2, "long": "1h", "short": "5m"}, "between 0 and 100"),
+        ("csat", "burn_rate", {"target": 80, "factor": 3, "long": "5m", "short": "1h"}, "must be shorter"),
+        ("csat", "seasonal", {"calendar": "irna"}, "no calendar 'irna'"),
+        ("csat", "seasonal", {"weeks": 3, "min_weeks": 4}, "more than weeks"),
+        ("csat", "mix_shift", {"label": "queue", "baseline": "24h", "min_effect": 2}, "csat is not kept by queue"),
+        ("csat", "ewma", {"baseline": "24h", "lambda": 2}, "'lambda' cannot be 2"),
+    ],
+)
+def test_a_method_must_fit_the_kpi(kpi, method, params, message):
+    window = None if method == "burn_rate" else "1h"
+    assert message in refused(rule(kpi=kpi, method=method, params=params, window=window))
+
+
+def test_pages_by_few_bad_answers_are_refused():
+    params = {"baseline": "24h", "delta": 10, "min_failures": 3}
+    told = refused(rule(method="cusum", params=params, severity="page", owner="me", runbook="r"))
+    assert "a page needs 10 bad answers, not 3" in told
+
+
+def test_mix_shift_does_not_split_by_what_series_have():
+    params = {"label": "channel", "baseline": "24h", "min_effect": 2}
+    assert "must not be in 'by'" in refused(rule(by="channel", method="mix_shift", params=params))
+
+
+def test_all_problems_are_told_each_with_its_line():
+    told = refused(
+        "groups:\n"
+        "  - name: g\n"
+        "    mute: [nigth]\n"
+        "    rules:\n"
+        "      - alert: A\n"
+        "        kpi: csat\n"
+        "        window: 16m\n"
+        "        method: floor\n"
+        "        params:\n"
+        "          targte: 70\n"
+        "        severity: page\n"
+        "        annotations:\n"
+        "          summary: |\n"
+        "            fine\n"
+        "            {{ lables.channel }}\n"
+        "      - alert: A\n"
+        "        kpi: nothing_like_it\n"
+        "        method: floor\n"
+        "        severity: info\n"
+    )
+    lines = [re.match(r"r\.yaml:(\d+): ", line)[1] for line in told.splitlines()]
+    assert lines == ["10", "10", "7", "5", "5", "3", "15", "16", "17", "16"]
+
+
+def test_the_line_of_a_text_that_begins_beside_its_key():
+    text = 'groups:\n  - name: g\n    rules:\n      - {alert: A, kpi: csat, window: 1h, method: floor,\n         params: {target: 1}, severity: info,\n         labels: {x: "{{ no }}"}}\n'
+    assert refused(text).startswith("r.yaml:6: ")
+
+
+def test_files_are_read_in_order_and_may_replace_and_disable(tmp_path):
+    (tmp_path / "a.yaml").write_text(rule())
+    (tmp_path / "b.yaml").write_text(rule(params={"target": 60}, replace=True).replace('"g"', '"h"'))
+    (tmp_path / "c.yaml").write_text("disable: [B]\n")
+    (tmp_path / "d.yaml").write_text(rule(alert="B").replace('"g"', '"i"'))
+    found = load_rules([tmp_path], CATALOGUE, defaults=False)
+    assert [(r.alert, r.group, r.params.target) for r in found] == [("A", "h", 60)]
+    assert "no rule 'C'" in refused("disable: [C]")
+
+
+def test_one_name_stands_for_one_rule_and_one_group(tmp_path):
+    (tmp_path / "a.yaml").write_text(rule())
+    (tmp_path / "b.yaml").write_text(rule())
+    with pytest.raises(RulesError) as caught:
+        load_rules([tmp_path], CATALOGUE)
+    told = str(caught.value)
+    assert (
+        f"there is one of this name already at {tmp_path / 'a.yaml'}:1; to take its place, write 'replace: true'"
+        in told
+    )
+    assert "there is a group of this name already" in told
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RulesError, match="no such file or folder of rules"):
+        load_rules([tmp_path / "none.yaml"], CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    "text", ["- alert: A", "groups: 3", "groups: [3]", "a: b", "\t", "groups:\n- {name: a, rules: [1]}"]
+)
+def test_what_is_no_file_of_rules_is_told(text):
+    assert refused(text).startswith("r.yaml:1: " if "\n" not in text else "r.yaml:2: ")
+
+
+def test_windows_that_are_not_kept_are_refused():
+    with pytest.raises(RulesError, match="window '1h' is not kept; kept: 5m, 24h"):
+        parse_rules(rule(), CATALOGUE, windows=("5m", "24h"))
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("0", 0), ("0s", 0), ("60s", 1), ("90s", 2), ("5m", 5), ("2h", 120), ("1d", 1440), ("1h30m", 90)],
+)
+def test_durations_are_whole_minutes_never_less_than_said(text, minutes):
+    assert duration_minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "-5m", "1.5h", "59s", "1s", "5 m", "1w"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match=r"duration|minute"):
+        duration_minutes(text)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_check_themselves_wherever_they_are_made(method):
+    kind = PARAMS[method]
+    for field in msgspec.structs.fields(kind):
+        assert kind(**_least(method)) == kind(**_least(method))
+        with pytest.raises(ParamError) as caught:
+            kind(**{**_least(method), field.name: object()})
+        assert caught.value.key == field.encode_name
+
+
+def _least(method):
+    return {
+        "floor": {"target": 70},
+        "ztest": {"baseline": "24h"},
+        "cusum": {"baseline": "24h", "delta": 10},
+        "ewma": {"baseline": "24h"},
+        "seasonal": {},
+        "burn_rate": {"target": 80, "factor": 3, "long": "1h", "short": "5m"},
+        "absence": {},
+        "mix_shift": {"label": "channel", "baseline": "24h", "min_effect": 2},
+    }[method]
+
+
+def test_the_width_of_an_interval_can_be_said_either_way():
+    assert Floor(target=1, confidence=0.95).critical == pytest.approx(1.959964)
+    assert Floor(target=1, z=3).critical == 3
+    assert Floor(target=1).critical == pytest.approx(3.290527)
+
+
+# What KPIs bring along
+
+
+def test_an_alert_of_a_definition_is_a_rule_until_a_file_has_one():
+    found = {r.alert: r for r in catalogue_rules(CATALOGUE)}
+    csat = found["Csat"]
+    assert (csat.params, csat.window, csat.severity) == (Cusum(baseline="24h", p1=70), "1h", "ticket")
+    assert found["Abandonment"].params == Floor(target=8)
+    assert found["Conversion"].params == Seasonal()
+    assert found["Volume"].params == Absence(baseline="1h")
+    assert (csat.group, csat.place, csat.owner) == ("catalogue", "catalogue", "customer-insight")
+    assert {kpi.id for kpi in CATALOGUE if kpi.alert} == {r.kpi.id for r in found.values()}
+    left = catalogue_rules(CATALOGUE, [one(rule())])
+    assert "csat" not in {r.kpi.id for r in left}
+    assert len(left) == len(found) - 1
+
+
+def test_a_burn_rate_of_a_definition_can_be_reached():
+    text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
+    text = re.sub(
+        r"alert: \{method: cusum, target: 70, window: 1h\}", "alert: {method: burn, target: 80, window: 5m}", text
+    )
+    burning = next(r for r in catalogue_rules(Catalogue.parse(text)) if r.kpi.id == "csat")
+    assert isinstance(burning.params, BurnRate)
+    assert burning.params.factor == pytest.approx(3)
+    assert (burning.params.target, burning.params.long, burning.params.short) == (80, "15m", "5m")
+    assert burning.window == "15m"
+
+
+def test_an_alert_of_a_definition_that_needs_a_longer_window_is_refused():
+    with pytest.raises(RulesError, match="KPI volume, alert: baseline 5m must be longer than the window 5m"):
+        catalogue_rules(CATALOGUE, windows=("1m", "5m"))
