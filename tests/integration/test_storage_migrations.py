@@ -1,14 +1,39 @@
 """Migrations on the real server."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
-from streams.storage.connection import PermanentStorageError, UnreachableError
+from streams.settings import Settings
+from streams.storage import retention
+from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect
 from streams.storage.migrations import Migration, MigrationError, load, migrate
+from streams.storage.statements import split_statements
 from tests.harness.clickhouse import Database, address_of, elsewhere
+
+SCHEMA = """
+    SELECT name, replaceAll(create_table_query, database, 'cx') FROM system.tables WHERE database = '{}' ORDER BY name"""
+
+
+@pytest.fixture
+def another(clickhouse: EmbeddedClickHouse) -> Iterator[Address]:
+    """A database that is not there yet."""
+    address = replace(address_of(clickhouse), database="cx_another")
+    yield address
+    with closing(connect(address, database="")) as client:
+        client.command("DROP DATABASE IF EXISTS cx_another SYNC")
+
+
+def schema(database: Database, name: str) -> list[Any]:
+    """All that was created."""
+    return list(database.rows(SCHEMA.format(name)))
 
 
 def test_the_second_run_applies_nothing(database: Database) -> None:
@@ -41,7 +66,7 @@ def test_data_newer_than_the_code_is_refused(database: Database) -> None:
         migrate(database.admin, load()[:-1])
 
 
-def test_a_failing_statement_is_told_with_file_and_number(clickhouse: EmbeddedClickHouse, database: Database) -> None:
+def test_a_failing_statement_is_told_with_file_and_number(database: Database) -> None:
     """And the file counts as not applied, so that its repaired form runs from the start."""
     number = len(load()) + 1
     good = "CREATE TABLE IF NOT EXISTS half (x UInt8) ENGINE = MergeTree ORDER BY x;"
@@ -52,6 +77,96 @@ def test_a_failing_statement_is_told_with_file_and_number(clickhouse: EmbeddedCl
         )
     assert migrate(database.admin, [*load(), Migration(number, "0042_half.sql", good)]) == ["0042_half.sql"]
     assert database.value("SELECT count() FROM migrations") == number
+
+
+def test_a_misspelt_statement_is_found_before_anything_has_changed(database: Database) -> None:
+    """Even when it is the last one of its file."""
+    good = "CREATE TABLE IF NOT EXISTS half (x UInt8) ENGINE = MergeTree ORDER BY x;"
+    with pytest.raises(MigrationError, match=r"0042_half.sql, statement 2: .*Syntax error"):
+        migrate(database.admin, [*load(), Migration(len(load()) + 1, "0042_half.sql", f"{good} CREATE TABEL x")])
+    assert database.value("EXISTS TABLE half") == 0
+
+
+@pytest.mark.parametrize("after", range(1, sum(len(split_statements(one.text)) for one in load()), 9))
+def test_a_run_that_failed_anywhere_is_finished_by_the_next(database: Database, another: Address, after: int) -> None:
+    """Statement by statement through all files: what is there in the end is what one run makes."""
+    files = load()
+    cut = [(place, number) for place, one in enumerate(files) for number in range(len(split_statements(one.text)))]
+    place, number = cut[after]
+    one, statements = files[place], split_statements(files[place].text)
+    broken = replace(one, text=";".join([*statements[:number], "SELECT throwIf(1, 'power cut')", *statements[number:]]))
+    with pytest.raises(MigrationError, match=f"{one.name}, statement {number + 1}: .*power cut"):
+        migrate(another, [*files[:place], broken, *files[place + 1 :]])
+    assert migrate(another) == [file.name for file in files[place:]]
+    assert migrate(another) == []
+    assert schema(database, another.database) == schema(database, database.name)
+
+
+def test_of_two_migrators_one_waits_for_the_other(database: Database, another: Address) -> None:
+    """Between them every file is applied once, and nothing of their keeping apart stays."""
+    done: list[list[str]] = []
+    both = [threading.Thread(target=lambda: done.append(migrate(another))) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert sorted(done) == [[], [file.name for file in load()]]
+    assert database.rows("SELECT number, count() FROM cx_another.migrations GROUP BY number HAVING count() > 1") == []
+    assert schema(database, another.database) == schema(database, database.name)
+
+
+def test_a_migrator_that_does_not_end_is_named(database: Database) -> None:
+    """Who waits is told for whom."""
+    database.client.command("CREATE TABLE migrating (x UInt8) ENGINE = Memory COMMENT 'held by host, process 7'")
+    with pytest.raises(UnreachableError, match="held by host, process 7"):
+        migrate(database.admin, wait_s=0.5)
+
+
+def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, another: Address) -> None:
+    """Sums and newest values are made from rows that were there before; later rows join them."""
+    first = load()[:3]
+    assert migrate(another, first) == [one.name for one in first]
+    with closing(connect(another)) as client:
+        minute = datetime(2026, 3, 1, 10, tzinfo=UTC)
+        client.command(
+            "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) SELECT 'csat', map('channel', 'web'),"
+            f" toDateTime({int(minute.timestamp())}, 'UTC') + 60 * number, 0, 1, [2, 1] FROM numbers(3000)"
+        )
+        client.command(
+            "INSERT INTO kpi_values (kpi, labels, window, stat, at, value, n, definition, maturity, revision)"
+            " SELECT 'csat', map(), '1h', '', toDateTime('2026-03-01 10:00:00', 'UTC') + 60 * number, number, 5, 'csat@1',"
+            " if(number < 90, 'closed', 'open'), number FROM numbers(100)"
+        )
+        latest = client.query("SELECT * FROM kpi_latest").result_rows
+        names = client.query("SELECT * FROM kpi_latest LIMIT 0").column_names
+        assert migrate(another) == [one.name for one in load()[3:]]
+        assert client.query("SELECT * FROM kpi_latest").result_rows == latest != []
+        assert client.query("SELECT * FROM kpi_latest LIMIT 0").column_names == names
+        assert client.query("SELECT span, count(), sum(changes) FROM kpi_spans GROUP BY span ORDER BY span").result_rows == [
+            ("hour", 50, 3000), ("day", 3, 3000)
+        ]  # fmt: skip
+        sums = "SELECT sum(n) FROM kpi_sums(kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-09 00:00:00', grain = 0)"
+        assert client.query(sums).result_rows == [(6000,)]
+    assert schema(database, another.database) == schema(database, database.name)
+
+
+def test_retention_is_what_the_settings_say(database: Database) -> None:
+    """Set once, changed when they change, and shown by the table itself; a second run changes nothing."""
+    wanted = retention.wanted(Settings(keep_events_days=33))
+    assert set(retention.ARRIVAL) == set(wanted) == set(retention.current(database.client))
+    assert "events: 400 => 33 days" in retention.keep(database.client, wanted)
+    assert retention.current(database.client) == wanted
+    assert retention.keep(database.client, wanted) == []
+    assert migrate(database.admin) == []
+    database.client.command(
+        "INSERT INTO events (topic, partition, offset, outcome, payload, ingested_at) SELECT 't', 0, number, 'counted',"
+        ' \'{"id":"1","type":"x","time":"2026-03-01T10:00:00Z"}\', now() - 86400 * (33 + number) + 60'
+        " FROM numbers(3)"
+    )
+    database.client.command("OPTIMIZE TABLE events FINAL SETTINGS mutations_sync = 2")
+    assert database.rows("SELECT offset FROM events") == [(0,)]
+    with pytest.raises(ValueError, match="retention of 'nothing': expected one of events"):
+        retention.keep(database.client, {"nothing": 1})
 
 
 def test_every_table_and_column_is_explained(database: Database) -> None:
