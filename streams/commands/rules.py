@@ -10,7 +10,7 @@ import msgspec
 
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
-from streams.commands.rules_history import rules_test
+from streams.commands.rules_history import rules_backtest, rules_test
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load, rule_paths, window_names
@@ -21,13 +21,14 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def rules() -> None:
-    """List, show, check and test alert rules.
+    """List, show, check, test and backtest alert rules.
 
     Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md tells of every key.
     """
 
 
 rules.add_command(rules_test)
+rules.add_command(rules_backtest)
 
 
 def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:

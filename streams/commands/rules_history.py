@@ -1,35 +1,57 @@
-"""`cx rules test`: rules tried on minutes that somebody wrote down."""
+"""`cx rules test` and `cx rules backtest`: rules tried on minutes that somebody wrote down, and on past ones."""
 
 import sys
 from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import click
+from clickhouse_connect.driver.client import Client
 
+from streams.alerts import detectors
+from streams.alerts.backtest import Backtest, Firing, Incident, name_of
+from streams.alerts.facts import length_of
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
 from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import read_file, read_tests
-from streams.commands.output import as_json_option, print_json
+from streams.commands.connect import clickhouse_address
+from streams.commands.output import as_json_option, print_json, table
+from streams.commands.rules_picture import PictureError, draw, unfit
+from streams.engine.names import Topics
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.expressions import suggest
 from streams.settings import Settings, kpi_paths, load, rule_paths, window_names
+from streams.storage.connection import StorageError, connect
+from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
 
 SHIPPED_TESTS = Path(__file__).resolve().parents[2] / "deploy" / "rules" / "tests"
 
-WRONG_INPUT = 2
+TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+
+WRONG_INPUT: Final = 2
 """Exit code when rules, tests or options cannot be right."""
 
 
-def refused(error: Exception) -> None:
+def refused(error: Exception) -> NoReturn:
     """Tell what cannot be right, and end."""
     click.echo(str(error), err=True)
     sys.exit(WRONG_INPUT)
 
 
 def book_of(settings: Settings, paths: Iterable[Path], catalogue: Catalogue) -> RuleBook:
-    """Read the rules of the paths, else those configured; raises CatalogueError if they cannot be right."""
-    return load_rules(tuple(paths) or rule_paths(settings), catalogue, windows=window_names(settings))
+    """
+    Read the rules of the paths alone, else those configured with what definitions of KPIs bring along.
+
+    Raises:
+        CatalogueError: They cannot be right.
+    """
+    given = tuple(paths)
+    windows = window_names(settings)
+    return load_rules(given or rule_paths(settings), catalogue, windows=windows, defaults=not given)
 
 
 @click.command("test")
@@ -57,9 +79,8 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
             rules = tuple((file.parent / name).resolve() for name in given.rules)
             if rules not in books:
                 books[rules] = book_of(settings, rules, catalogue)
-            for test in read_tests(given, books[rules], catalogue):
-                if only is None or only.lower() in test.name.lower():
-                    tests.append((test, books[rules]))
+            found = read_tests(given, books[rules], catalogue)
+            tests += [(one, books[rules]) for one in found if only is None or only.lower() in one.name.lower()]
     except (CatalogueError, OSError) as error:
         refused(error)
     results: list[Result] = []
@@ -78,6 +99,250 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
         click.echo(f"{len(results) - len(wrong)} of {len(results)} tests as expected, {minutes:,} minutes played")
     if wrong:
         sys.exit(1)
+
+
+@click.command("backtest")
+@click.option("--from", "start", required=True, type=click.DateTime(TIMES), help="Start, included; UTC.")
+@click.option("--to", "end", required=True, type=click.DateTime(TIMES), help="End, not included.")
+@click.option(
+    "--rules", "paths", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules to try; repeatable."
+)
+@click.option("--only", multiple=True, metavar="ALERT", help="Only this rule; repeatable.")
+@click.option(
+    "--incident",
+    "incidents",
+    multiple=True,
+    metavar="FROM/TO[/LABEL=VALUE,…]",
+    help="Something that really happened; repeatable. Labels of the series, and kpi or alert.",
+)
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw into FILE.png, .svg or .html.")
+@as_json_option
+def rules_backtest(
+    start: datetime,
+    end: datetime,
+    paths: tuple[Path, ...],
+    only: tuple[str, ...],
+    incidents: tuple[str, ...],
+    picture: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    r"""Replay the minutes in ClickHouse through the rules: what would have fired, when, and was it right?
+
+    Judged by the code that judges live, with what was usual at the time. Minutes before --from, as many as the longest
+    window has, teach the detectors and count for nothing else.
+
+    \b
+    Exit codes: 0 replayed, 1 the store cannot answer or has nothing of this time, 2 wrong rules or options.
+
+    \b
+    Examples:
+      cx rules backtest --from 2026-03-01 --to 2026-03-08
+      cx rules backtest --from 2026-03-01 --to 2026-03-08 --only CsatCollapseByChannel \
+        --incident 2026-03-03T09:00/2026-03-03T11:00/channel=web,kpi=csat --picture march.png
+    """
+    settings = load()
+    first, last = _minute(start), _minute(end) - 1
+    if first > last:
+        raise click.UsageError(f"--from {start:%Y-%m-%dT%H:%M} is not before --to {end:%Y-%m-%dT%H:%M}")
+    wrong = None if picture is None else unfit(picture)
+    if wrong is not None:
+        raise click.UsageError(f"--picture {wrong}")
+    try:
+        catalogue = Catalogue.load(kpi_paths(settings))
+        book = _narrowed(book_of(settings, paths, catalogue), only)
+        known = [_incident(text) for text in incidents]
+    except (CatalogueError, ValueError) as error:
+        refused(error)
+    try:
+        with closing(connect(clickhouse_address(settings))) as client:
+            test = replayed(client, book, first, last, settings, known, drawn=picture is not None)
+        drawn = 0 if picture is None or test is None else draw(test, picture)
+    except (StorageError, PictureError, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    if test is None:
+        click.echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
+        sys.exit(1)
+    if as_json:
+        print_json(plain(test))
+        return
+    click.echo(told(test))
+    if picture is not None:
+        click.echo(f"{picture}: {drawn} series drawn")
+
+
+def replayed(
+    client: Client,
+    book: RuleBook,
+    first: int,
+    last: int,
+    settings: Settings,
+    incidents: Iterable[Incident] = (),
+    *,
+    drawn: bool = False,
+) -> Backtest | None:
+    """
+    Replay stored minutes, the first and the last inside; None if there are none.
+
+    Raises:
+        StorageError: ClickHouse cannot answer.
+    """
+    kpis = list({rule.kpi.id: rule.kpi for rule in book}.values())
+    needed = {name for rule in book for name in detectors.windows_needed(rule.params, rule.window)}
+    since = first - max(map(length_of, needed), default=0)
+    span = stored_span(client, kpis, since, last)
+    if span is None or span[1] < first:
+        return None
+    test = Backtest(
+        book,
+        first,
+        last,
+        windows=window_names(settings),
+        incidents=incidents,
+        baselines=PastBaselines(client, book),
+        drawn=drawn,
+    )
+    sources = stored_sources(client, Topics(settings.topic_prefix).channel_of, span[0], last)
+    reached = span[0] - 1
+    for minute, sums in stored_minutes(client, kpis, span[0], last):
+        # In between nothing came of these KPIs, but sources may have gone on.
+        for between in range(reached + 1, minute):
+            test.close(between, {}, sources.get(between))
+        test.close(minute, sums, sources.get(minute))
+        reached = minute
+    for rest in range(reached + 1, min(last, max(sources, default=reached)) + 1):
+        test.close(rest, {}, sources.get(rest))
+    return test
+
+
+def plain(test: Backtest) -> dict[str, Any]:
+    """Give the outcome as plain values."""
+    return {
+        "from": _iso(test.start),
+        "to": _iso(test.end + 1),
+        "evaluated": test.series,
+        "firings": [
+            {
+                "alert": one.rule.alert,
+                "kpi": one.rule.kpi.id,
+                "labels": dict(one.labels),
+                "severity": one.severity,
+                "began": _iso(one.began + 1),
+                "ended": None if one.ended is None else _iso(one.ended + 1),
+                "told": None if one.told is None else _iso(one.told + 1),
+                "held_by": one.held_by if one.told is None else None,
+                "false_alarm": test.is_false(one),
+                "why": one.why,
+            }
+            for one in test.firings
+        ],
+        "rules": [
+            {**score._asdict(), "rule": score.rule.alert, "kpi": score.rule.kpi.id, "severity": score.rule.severity}
+            for score in test.scores()
+        ],
+        "incidents": [
+            {
+                "from": _iso(seen.incident.since),
+                "to": _iso(seen.incident.until + 1),
+                "labels": dict(seen.incident.labels),
+                "told_after_minutes": seen.told,
+                "delays": dict(seen.delays),
+            }
+            for seen in test.seen()
+        ],
+        "faults": [fault._asdict() for fault in test.faults],
+    }
+
+
+def told(test: Backtest) -> str:
+    """Say the outcome in tables."""
+    parts = [f"{_iso(test.start)} to {_iso(test.end + 1)}, {test.series} rule × series"]
+    if test.firings:
+        rows = [
+            (
+                _iso(one.began + 1),
+                "" if one.ended is None else f"{one.ended - one.began} min",
+                name_of(one.rule, one.labels),
+                one.severity,
+                _verdict(test, one),
+                one.why.partition(": ")[2],
+            )
+            for one in test.firings
+        ]
+        parts.append(table(("FIRED", "FOR", "ALERT", "SEVERITY", "", "WHY"), rows))
+    else:
+        parts.append("nothing fired")
+    scores = [
+        (
+            score.rule.alert,
+            score.rule.severity,
+            score.series,
+            f"{score.days:.1f}",
+            score.firings,
+            score.held,
+            score.false,
+            "" if score.per_day is None else f"{score.per_day:.3f} ({score.lo:.3f} to {score.hi:.3f})",
+        )
+        for score in test.scores()
+    ]
+    heads = ("RULE", "SEVERITY", "SERIES", "CALM DAYS", "FIRED", "HELD", "FALSE", "FALSE PER DAY AND SERIES (95 %)")
+    parts.append(table(heads, scores))
+    for seen in test.seen():
+        delays = ", ".join(f"{name} {delay} min" for name, delay in seen.delays.items()) or "no rule fired"
+        noticed = "nobody was told" if seen.told is None else f"told after {seen.told} min"
+        parts.append(f"incident {_iso(seen.incident.since)}, {seen.incident.name}: {noticed}; {delays}")
+    parts += [f"fault of {fault.rule} at {_iso(fault.minute)}: {fault.reason}" for fault in test.faults]
+    return "\n\n".join(parts)
+
+
+def _verdict(test: Backtest, one: Firing) -> str:
+    if one.told is None:
+        return f"held by {one.held_by}"
+    if one.began < test.start:
+        return "fired before"
+    if not test.incidents:
+        return ""
+    return "false" if test.is_false(one) else "right"
+
+
+def _narrowed(book: RuleBook, only: Iterable[str]) -> RuleBook:
+    wanted = tuple(only)
+    for name in wanted:
+        if name not in book.rules:
+            raise ValueError(f"--only {name}: no such rule{suggest(name, book.rules)}")
+    if not wanted:
+        return book
+    return RuleBook.of((rule for rule in book if rule.alert in wanted), book.calendars.values())
+
+
+def _incident(text: str) -> Incident:
+    """Read FROM/TO/label=value,label=value; raises ValueError naming what cannot be right."""
+    since, slash, rest = text.partition("/")
+    until, _, labels = rest.partition("/")
+    if not slash:
+        raise ValueError(f"--incident {text!r}: expected FROM/TO or FROM/TO/channel=web")
+    found: dict[str, str] = {}
+    for pair in filter(None, labels.split(",")):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--incident {text!r}: {pair!r} is no label=value")
+        found[name.strip()] = value.strip()
+    try:
+        first, end = (_minute(datetime.fromisoformat(one)) for one in (since, until))
+    except ValueError:
+        raise ValueError(f"--incident {text!r}: expected times like 2026-03-03T09:00/2026-03-03T11:00") from None
+    if end <= first:
+        raise ValueError(f"--incident {text!r}: it ends before it begins")
+    return Incident(first, end - 1, found)
+
+
+def _minute(at: datetime) -> int:
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) // 60
+
+
+def _iso(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def _files(path: Path) -> list[Path]:

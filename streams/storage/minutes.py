@@ -1,0 +1,177 @@
+"""History by the minute, in order: what each minute held of KPI series, and what sources sent."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.alerts.calendars import Calendar
+from streams.alerts.facts import Expected, length_of
+from streams.alerts.rules import Rule, RuleBook
+from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
+from streams.kpis.definition import Kpi
+from streams.kpis.series import series_key
+from streams.storage.baselines import Learnt, Lesson, learn_kpi, lesson_of
+from streams.storage.connection import FAILURES, explain
+
+_DAY: Final = 1440
+# A day at a time: the table is sorted by KPI, so that the server must sort what it gives back by minute.
+_MINUTES: Final = """
+    SELECT toUnixTimestamp(minute) AS at, kpi, labels, sumForEach(kpi_minutes.fields) AS fields,
+        sumMap(kpi_minutes.bins) AS bins
+    FROM kpi_minutes FINAL
+    WHERE kpi IN {kpis:Array(String)} AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
+    GROUP BY kpi, labels, minute
+    ORDER BY minute"""
+
+_SOURCES: Final = """
+    SELECT toUnixTimestamp(toStartOfMinute(time)) AS at, topic, partition, count() AS read
+    FROM events
+    WHERE time >= {since:DateTime('UTC')} AND time < {until:DateTime('UTC')}
+    GROUP BY at, topic, partition
+    ORDER BY at"""
+
+_REACH: Final = """
+    SELECT count(), min(minute), max(minute)
+    FROM kpi_minutes
+    WHERE kpi IN {kpis:Array(String)} AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}"""
+
+
+def stored_minutes(
+    client: Client, kpis: Collection[Kpi], since: int, until: int
+) -> Iterator[tuple[int, dict[str, Acc]]]:
+    """
+    Yield minutes with what they hold of all series of some KPIs, in order; those that hold nothing are left out.
+
+    Rows of another kind than the definition makes now are passed over.
+
+    Args:
+        client: Of a user who may read.
+        kpis: Which KPIs.
+        since: First minute, unix seconds // 60.
+        until: Last minute.
+
+    Raises:
+        StorageError: ClickHouse cannot answer.
+    """
+    known = {kpi.id: kpi for kpi in kpis}
+    rows = _by_day(client, _MINUTES, {"kpis": sorted(known)}, since, until)
+    for at, together in groupby(rows, key=lambda row: int(row[0])):
+        found: dict[str, Acc] = {}
+        for _, name, labels, fields, bins in together:
+            acc = _acc(known[name], fields, bins)
+            if acc is not None:
+                found[series_key(name, tuple(labels.items()))] = acc
+        if found:
+            yield at // 60, found
+
+
+def stored_sources(
+    client: Client, channel_of: Callable[[str], str], since: int, until: int
+) -> dict[int, dict[str, tuple[int, int]]]:
+    """
+    Return how many records each source sent by minute, as (read, refused): `web/0`.
+
+    Only events have a time of their own; of refused records nobody knows it, so none is told of.
+
+    Raises:
+        StorageError: ClickHouse cannot answer.
+    """
+    found: dict[int, dict[str, tuple[int, int]]] = {}
+    for at, topic, partition, read in _by_day(client, _SOURCES, {}, since, until):
+        found.setdefault(at // 60, {})[f"{channel_of(topic)}/{partition}"] = (read, 0)
+    return found
+
+
+def stored_span(client: Client, kpis: Collection[Kpi], since: int, until: int) -> tuple[int, int] | None:
+    """
+    Return the first and the last minute with any of some KPIs; None if there is none.
+
+    Raises:
+        StorageError: ClickHouse cannot answer.
+    """
+    parameters = {"kpis": sorted(kpi.id for kpi in kpis), **_span(since, until)}
+    try:
+        [(rows, first, last)] = client.query(_REACH, parameters=parameters).result_rows
+    except FAILURES as error:
+        raise explain(error, "reading which minutes there are") from error
+    return (_minute(first), _minute(last)) if rows else None
+
+
+class PastBaselines:
+    """What was usual, as a worker would have known it at the time: learnt anew with each local day."""
+
+    def __init__(self, client: Client, rules: RuleBook) -> None:
+        """Read nothing yet."""
+        self._client = client
+        self._lessons: dict[str, Lesson] = {}
+        self._groupings: dict[_Place, set[tuple[str, ...]]] = {}
+        self._learnt: dict[_Place, Learnt] = {}
+        self._asked: dict[_Place, int] = {}
+        for rule in rules:
+            lesson = lesson_of(rule, rules.calendars)
+            if lesson is not None:
+                self._lessons[rule.alert] = lesson
+                self._groupings.setdefault(_place(lesson), set()).add(rule.by)
+
+    def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
+        """
+        Return what a window of a series that ends with a minute usually had; None while too little was known.
+
+        Raises:
+            StorageError: ClickHouse cannot answer.
+        """
+        lesson = self._lessons.get(rule.alert)
+        if lesson is None:
+            return None
+        place = _place(lesson)
+        learnt, asked = self._learnt.get(place), self._asked.get(place, 0)
+        # Where nothing is known the answer does not tell of which day it is.
+        reached = max(learnt.until // 60, asked) if learnt is not None else 0
+        if learnt is None or minute >= reached + _DAY:
+            learnt = learn_kpi(self._client, lesson, sorted(self._groupings[place]), minute * 60)
+            self._learnt[place] = learnt
+            self._asked[place] = minute if not learnt.until else 0
+        baseline = learnt.series.get(series)
+        return None if baseline is None else baseline.expected(minute, length_of(window))
+
+
+_Place = tuple[str, int, int, str]
+
+
+def _place(lesson: Lesson) -> _Place:
+    calendar: Calendar | None = lesson.calendar
+    return lesson.kpi.id, lesson.weeks, lesson.min_weeks, "" if calendar is None else calendar.name
+
+
+def _by_day(
+    client: Client, sql: str, parameters: Mapping[str, Any], since: int, until: int
+) -> Iterator[tuple[Any, ...]]:
+    for start in range(since, until + 1, _DAY):
+        span = _span(start, min(until, start + _DAY - 1))
+        try:
+            with client.query_rows_stream(sql, parameters={**parameters, **span}) as rows:
+                yield from rows
+        except FAILURES as error:
+            raise explain(error, "reading minutes") from error
+
+
+def _span(since: int, until: int) -> dict[str, datetime]:
+    return {
+        "since": datetime.fromtimestamp(since * 60, UTC),
+        "until": datetime.fromtimestamp((until + 1) * 60, UTC),
+    }
+
+
+def _minute(at: datetime) -> int:
+    return int(at.replace(tzinfo=UTC).timestamp()) // 60
+
+
+def _acc(kpi: Kpi, fields: list[int], bins: Mapping[int, int]) -> Acc | None:
+    if kpi.aggregator in BINNED:
+        acc: Acc = {bin_: count for bin_, count in bins.items() if count}
+        return None if fields or is_empty(acc) else acc
+    acc = list(fields)
+    return None if len(fields) != len(FLAT_FIELDS[kpi.aggregator]) or is_empty(acc) else acc

@@ -1,0 +1,169 @@
+"""`cx rules backtest` and `cx rules tune` on a real store: history read in order, judged as it would have been live."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from streams.alerts.judge import Judge
+from streams.alerts.minutes import Minutes, View
+from streams.alerts.parsing import parse_rules
+from streams.cli import main
+from streams.commands.rules_history import replayed
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.series import series_key
+from streams.settings import load
+from streams.storage.connection import connect
+from streams.storage.minutes import stored_minutes, stored_sources
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database, block_of, event
+
+CATALOGUE = Catalogue.load()
+BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST = int(BEGAN.timestamp()) // 60
+MINUTES = 1900
+BAD = range(1700, 1760)
+RULES = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {alert: Low, kpi: abandonment, by: [channel], method: floor, window: 15m, params: {target: 35},
+         severity: page, min_n: 100, runbook: docs/RUNBOOK.md, for: 2m, keep_firing_for: 3m}
+      - {alert: Worse, kpi: abandonment, method: cusum, window: 15m, params: {baseline: 1h, delta: 15},
+         severity: ticket}
+"""
+
+
+def key(channel: str = "") -> str:
+    return series_key("abandonment", (("channel", channel),) if channel else ())
+
+
+@cache
+def history() -> list[tuple[int, dict[str, list[int]]]]:
+    """A day and a half of two channels; web has an hour of trouble, and a few minutes hold nothing at all."""
+    rng = np.random.default_rng(11)
+    found = []
+    for at in range(MINUTES):
+        if at % 311 == 200:
+            continue
+        n = rng.integers(15, 25, 2)
+        hits = rng.binomial(n, [0.6 if at in BAD else 0.1, 0.1])
+        web, app = ([int(a), int(b)] for a, b in zip(n, hits, strict=True))
+        whole = [a + b for a, b in zip(web, app, strict=True)]
+        found.append((FIRST + at, {key("web"): web, key("app"): app, key(): whole}))
+    return found
+
+
+@pytest.fixture
+def stored(database: Database, monkeypatch, tmp_path: Path) -> Database:
+    """Each minute in two parts, and one of them twice: the newer revision is right."""
+    rows = []
+    for minute, sums in history():
+        for series, (n, hits) in sums.items():
+            rows.append((series, minute, 0, [n - 5, 0], 1))
+            rows.append((series, minute, 0, [n - 5, max(0, hits - 5)], 2))
+            rows.append((series, minute, 1, [5, min(5, hits)], 1))
+    writer = Writer(database.writer)
+    writer.store_catalogue(CATALOGUE.kpis.values())
+    writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
+    writer.close()
+    (tmp_path / "password").write_text(database.reader.password, encoding="utf-8")
+    (tmp_path / "password").chmod(0o600)
+    for name, value in (
+        ("CX_CLICKHOUSE", database.reader.url), ("CX_CLICKHOUSE_DATABASE", database.name),
+        ("CX_CLICKHOUSE_USER", database.reader.user), ("CX_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password")),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    return database
+
+
+def cx(*arguments: object):
+    return CliRunner().invoke(main, ["rules", *map(str, arguments)])
+
+
+def at(minute: int) -> str:
+    return f"{BEGAN + timedelta(minutes=minute):%Y-%m-%dT%H:%M}"
+
+
+def test_minutes_come_in_order_and_whole(stored: Database):
+    """Parts are added up, the newest revision counts, days are read one after the other."""
+    client = connect(stored.reader)
+    found = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST, FIRST + MINUTES))
+    assert found == history()
+    middle = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST + 1430, FIRST + 1450))
+    assert [minute - FIRST for minute, _ in middle] == list(range(1430, 1451))
+    assert list(stored_minutes(client, [CATALOGUE["csat"]], FIRST, FIRST + MINUTES)) == []
+    client.close()
+
+
+def test_sources_are_counted_by_minute(stored: Database):
+    writer = Writer(stored.writer)
+    payloads = [event(n, time=f"2026-03-01T10:0{n % 3}:30Z") for n in range(9)]
+    writer.insert_block(block_of(payloads))
+    writer.close()
+    client = connect(stored.reader)
+    found = stored_sources(client, lambda topic: topic.removeprefix("cx.touchpoints."), FIRST, FIRST + MINUTES)
+    assert found == {FIRST + 600 + n: {"web/0": (3, 0)} for n in range(3)}
+    client.close()
+
+
+def test_transitions_are_those_of_a_live_judge(stored: Database):
+    """Judged from the first minute on, and again from the middle with a day to learn from."""
+    book = parse_rules(RULES, CATALOGUE)
+    judge, minutes, live = Judge(book), Minutes(), []
+    held = dict(history())
+    for minute in range(FIRST, FIRST + MINUTES):
+        live += judge.step(View(minutes.close(minute, held.get(minute, {}))))
+    client = connect(stored.reader)
+    test = replayed(client, book, FIRST, FIRST + MINUTES - 1, load())
+    assert test is not None
+    assert test.transitions == live
+    late = replayed(client, book, FIRST + 1650, FIRST + MINUTES - 1, load())
+    client.close()
+    assert late is not None
+    told = [(t.rule, t.labels, t.old, t.new, t.minute) for t in live if t.minute >= FIRST + 1650]
+    assert [(t.rule, t.labels, t.old, t.new, t.minute) for t in late.transitions] == told
+
+
+def test_the_command_finds_the_incident_and_draws_it(stored: Database, tmp_path: Path):
+    picture, rules = tmp_path / "p.png", tmp_path / "rules.yaml"
+    incident = f"{at(BAD.start)}/{at(BAD.stop)}/channel=web"
+    asked = ("backtest", "--from", at(1500), "--to", at(MINUTES), "--rules", rules, "--incident", incident)
+    result = cx(*asked, "--json", "--picture", picture)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    [incident_found] = found["incidents"]
+    assert 1 <= incident_found["told_after_minutes"] <= 15
+    assert set(incident_found["delays"]) == {"Low{channel=web}", "Worse{}"}
+    low = next(rule for rule in found["rules"] if rule["rule"] == "Low")
+    assert (low["series"], low["false"], low["firings"]) == (2, 0, 1)
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(content) > 20_000
+    words = cx(*asked)
+    assert words.exit_code == 0
+    assert "Low{channel=web}" in words.stdout
+    assert "told after" in words.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        (("--from", "2026-03-02", "--to", "2026-03-01"), 2, "is not before"),
+        (("--from", "2026-03-01", "--to", "2026-03-02", "--only", "Lwo"), 2, "did you mean 'Low'?"),
+        (("--from", "2026-03-01", "--to", "2026-03-02", "--incident", "yesterday"), 2, "expected FROM/TO"),
+        (("--from", "2026-03-01", "--to", "2026-03-02", "--incident", "2026-03-01/x"), 2, "expected times like"),
+        (("--from", "2026-03-01", "--to", "2026-03-02", "--picture", "a.gif"), 2, ".png, .html, .svg"),
+        (("--from", "2025-03-01", "--to", "2025-03-02"), 1, "no minute of any of these KPIs"),
+    ],
+)
+def test_what_cannot_be_is_said(stored: Database, tmp_path: Path, options, code, expected):
+    result = cx("backtest", "--rules", tmp_path / "rules.yaml", *options)
+    assert result.exit_code == code
+    assert expected in result.stderr
