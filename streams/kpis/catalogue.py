@@ -32,6 +32,7 @@ from streams.kpis.definition import (
 from streams.kpis.derived_blocks import homes, read_derivation, resolve
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
+from streams.kpis.maturing import PROVISIONAL, wait_s, with_provisional
 from streams.kpis.series import partition_of
 from streams.kpis.sketch import probability_steps
 from streams.kpis.tree import Param, names_in
@@ -45,7 +46,7 @@ _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
     "groupings",
 )  # fmt: skip
-_ALLOWED: Final = ("hits", "min_n", "maturity", "scale", "quantiles", "params", "alert")
+_ALLOWED: Final = ("hits", "min_n", "maturity", "wait", "scale", "quantiles", "params", "alert")
 _VALUED: Final = ("sum", "mean", "nps", "share", "quantile", "distinct")
 _QUANTISED: Final = ("sum", "mean", "share", "quantile")
 _PAIRED: Final = ("ratio", "share")
@@ -101,13 +102,13 @@ class Catalogue:
         for text, file in texts:
             for block in blocks_of(text, file, "KPI", problems):
                 before = len(problems)
-                kpi = _kpi(block)
-                if kpi.id in places:
-                    block.problem("id", f"is defined already at {places[kpi.id]}")
-                places.setdefault(kpi.id, f"{file}:{block.line}")
-                if len(problems) == before:
-                    kpis[kpi.id] = kpi
-                    blocks[kpi.id] = block
+                for kpi in _kpis(block):
+                    if kpi.id in places:
+                        block.problem("id", f"{kpi.id} is defined already at {places[kpi.id]}")
+                    places.setdefault(kpi.id, f"{file}:{block.line}")
+                    if len(problems) == before:
+                        kpis[kpi.id] = kpi
+                        blocks[kpi.id] = block
         for kpi in [*kpis.values()]:
             if kpi.derive:
                 kpis[kpi.id] = resolve(kpi, blocks[kpi.id], kpis)
@@ -117,6 +118,18 @@ class Catalogue:
     def partition_of(self, kpi: str, partitions: int) -> int:
         """Return the merge partition of a KPI."""
         return partition_of(self.homes.get(kpi, kpi), partitions)
+
+    def variant(self, kpi: str, maturity: Maturity) -> Kpi:
+        """
+        Return the KPI that is meant by an id and a maturity: of an outcome that is waited for there are two.
+
+        Raises:
+            KeyError: There is none.
+        """
+        found = self[f"{kpi}{PROVISIONAL}" if maturity == "provisional" and f"{kpi}{PROVISIONAL}" in self else kpi]
+        if found.maturity != maturity:
+            raise KeyError(f"KPI {kpi!r} is {found.maturity}, not {maturity}")
+        return found
 
     def __getitem__(self, kpi: str) -> Kpi:
         if kpi not in self.kpis:
@@ -131,6 +144,11 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.kpis)
+
+
+def _kpis(block: Block) -> tuple[Kpi, ...]:
+    """Read one definition; of an outcome that is waited for, there are two."""
+    return with_provisional(_kpi(block), block, wait_s(block), _params(block)) if "wait" in block else (_kpi(block),)
 
 
 def _kpi(block: Block) -> Kpi:
@@ -222,7 +240,7 @@ def _used(block: Block, params: Mapping[str, Param]) -> None:
         str(selector.plain(key))
         for selector in (block.block("of"), block.block("hits"))
         if selector
-        for key in ("where", "value", "delay_s")
+        for key in ("where", "value", "delay_s", "age_s")
         if key in selector
     ]
     for name in params:
@@ -239,7 +257,9 @@ def _selector(
         return Selector((), (), TRUE)
     takes_value = aggregator in _VALUED if outer is None else aggregator == "share"
     own = "events" in given or outer is None
-    allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own else [])]
+    waits = "wait" in block
+    allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own and not waits else [])]
+    allowed += ["age_s"] if outer and waits else []
     given.expect(("events",) if outer is None else (), allowed)
     events = _events(given) if own else outer.events if outer else ()
     written = tuple(map(str, given.list("events"))) if own else outer.written if outer else ()

@@ -277,20 +277,27 @@ def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expi
 
 
 def latest_rows(ids: Iterable[str]) -> str:
-    """Write the query for the newest values: kpi, key, window, stat, its length in s, the row, the KPI's newest time."""
+    """Write the query for the newest values: kpi, key, window, stat, length in s, the row, and the KPI's newest time."""
     columns = "kpi, key, window, stat, length_s, newest_row, newest_at"
     return f"SELECT {columns} FROM ({_latest(ids)}) ORDER BY kpi, key, window, stat"
 
 
-def sums_at(head: str, minutes: str, at: datetime, length_s: int) -> str:
-    """Write the query for what the window of so many seconds (0: all) that ended at a time held, by key."""
-    end = f"toDateTime({int(at.replace(tzinfo=UTC).timestamp())}, 'UTC')"
-    inside = f"minute < {end}"
-    if length_s:
-        inside += f" AND minute >= {window_start_sql(end, str(length_s))}"
+def sums_at(head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]]) -> str:
+    """
+    Write the query for what windows held: window, end, KPI, key and the sums.
+
+    `asked` are the windows: name, length in seconds (0: all), end.
+    """
+    windows = ", ".join(
+        f"({sql_literal(window)}, {length_s}, toDateTime({int(at.replace(tzinfo=UTC).timestamp())}, 'UTC'))"
+        for window, length_s, at in asked
+    )
+    inside = f"minute < asked.3 AND (asked.2 = 0 OR minute >= {window_start_sql('asked.3', 'asked.2')})"
     return f"""
         {head}
-        SELECT key, sumForEach(fields), mapSort(sumMap(bins)) FROM ({minutes}) WHERE {inside} GROUP BY key"""
+        SELECT asked.1, asked.3, kpi, key, sumForEach(fields), mapSort(sumMap(bins))
+        FROM ({minutes}) ARRAY JOIN [{windows}] AS asked
+        WHERE {inside} GROUP BY asked.1, asked.3, kpi, key"""
 
 
 def missing_totals(ids: Iterable[str], head: str, minutes: str, limit: int) -> str:

@@ -10,7 +10,7 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -162,8 +162,8 @@ class _Run:
         for kpis in self._right:
             self._check(kpis, "", self._streamed(kpis))
         for kpi in self._wrong:
-            head, minutes = self._minutes(kpi)
-            self._check([kpi], head, minutes)
+            for head, minutes in self._minutes([kpi]):
+                self._check([kpi], head, minutes)
 
     def check_derived(self, catalogue: Catalogue) -> None:
         """Compare the newest values of KPIs that are made of others."""
@@ -178,14 +178,14 @@ class _Run:
             self._report.checked["values"] += one.check == "value"
         self._report.checked["kpis"] += len(derived)
 
-    def _minutes(self, kpi: Kpi) -> tuple[str, str]:
-        """Give the WITH and the query for what the minutes of a KPI hold: as stored if that is right, or recomputed."""
-        if kpi not in self._wrong:
-            return "", self._streamed([kpi])
-        return (
-            self._with(kpi),
-            f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})",
-        )
+    def _minutes(self, kpis: Sequence[Kpi]) -> Iterator[tuple[str, str]]:
+        """Give queries, each with its WITH, for what minutes hold: as stored where that is right, or recomputed."""
+        if right := [kpi for kpi in kpis if kpi not in self._wrong]:
+            yield "", self._streamed(right)
+        for kpi in kpis:
+            if kpi in self._wrong:
+                minutes = f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})"
+                yield self._with(kpi), minutes
 
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}

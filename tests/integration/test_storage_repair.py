@@ -127,10 +127,10 @@ def test_a_kpi_that_is_new_or_changed_is_counted_from_the_events(database: Datab
 
 
 def test_history_of_sums_is_cut_where_windows_end(database: Database, writer: Writer) -> None:
-    """Older minutes are one sum per series, newer ones stand each for itself, with all their parts."""
+    """What no window needs is one sum per series, a week one per hour, a day stands minute by minute, with all parts."""
     catalogue = Catalogue.load()
     kpis = [catalogue["csat"], catalogue["asa"]]
-    old, older, new = MINUTE - 3_000, MINUTE - 5_000, MINUTE - 10
+    old, older, new = MINUTE - 3_000, MINUTE - 12_000, MINUTE - 10
     rows: list[tuple[str, int, int, Acc, int]] = [
         ("csat", old, 1, [1, 1], 1), ("csat", old, 2, [2, 1], 2), ("csat", older, 1, [4, 0], 1),
         ("csat", new, 1, [8, 8], 1), ("csat", new, 2, [16, 1], 1), ("csat", new, 2, [32, 2], 2),
@@ -138,7 +138,8 @@ def test_history_of_sums_is_cut_where_windows_end(database: Database, writer: Wr
     ]  # fmt: skip
     writer.insert_kpi_minutes(rows, "t-0-0-0")
     found = kpi_history(database.client, kpis, MINUTE)
-    assert found.before == {"csat": [7, 2]}
+    assert found.before == {"csat": [4, 0]}
+    assert found.hours == [(old // 60 * 60, {"csat": [3, 2]})]
     assert sorted(found.minutes, key=str) == [
         (new, {"asa": [1, 1 << 40, 1 << 80]}),
         (new, {"csat": [40, 10]}),

@@ -53,6 +53,13 @@ TRICKY = Catalogue.parse(
 - {id: later, name: a, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f, source: s, owner: o,
    groupings: [[], [unitid]], params: {t: 20.5},
    of: {events: [cx.survey.answered, cx.order.placed], delay_s: t}, hits: {events: [cx.survey.answered], delay_s: t - wait_s}}
+- {id: matured, name: a, question: q, unit: percent, direction: up, class: C, aggregator: ratio, formula: f., source: s, owner: o,
+   maturity: matured, wait: 3d, groupings: [[], [channel]], of: {events: [cx.order.placed]},
+   hits: {events: [cx.survey.answered], age_s: wait_s * 10000}}
+- {id: gap_of_people, name: a, question: q, unit: points, direction: up, class: A, aggregator: derived, formula: f, source: s,
+   owner: o, groupings: [[]], derive: {how: gap, of: people, over: channel}}
+- {id: people_by_wait, name: a, question: q, unit: fraction, direction: up, class: A, aggregator: derived, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], derive: {how: quotient, of: people, by: wait_mean}}
 - {id: later_sum, name: a, question: q, unit: seconds, direction: up, class: B, aggregator: sum, formula: f, source: s, owner: o,
    groupings: [[], [channel]], of: {events: [cx.survey.answered], value: score, delay_s: "coalesce(wait_s, 0.0004) + 59.9995"}}
 """

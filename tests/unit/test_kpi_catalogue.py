@@ -231,3 +231,25 @@ def test_a_distinct_count_is_of_texts() -> None:
     kpi = Catalogue.parse(text.replace("value: wait_s", "value: subject"))["search_failure"]
     assert kpi.of.value
     assert kpi.of.value.text == "subject"
+
+
+WAITING = GOOD.replace("class: A", "class: C\n  maturity: matured\n  wait: 2d").replace(
+    "hits: {where: results < enough}", "hits: {events: cx.search.clicked, age_s: delay_s, where: position <= enough}"
+).replace("touchpoint, channel", "touchpoint")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("wait: 2d", "wait: 2 days", "expected minutes, hours or days"),
+        ("wait: 2d", "wait: 200d", "'wait' is at most 100 days"),
+        ("maturity: matured", "maturity: provisional", "'wait' belongs to a KPI that is matured"),
+        ("age_s: delay_s, ", "", "'age_s', the time since then"),
+        ("age_s: delay_s", "age_s: delay", "age_s: 'delay' is no field of these events; did you mean 'delay_s'?"),
+        ("wait: 2d", "min_n: {show: 1}", "unknown key 'age_s'"),
+    ],
+)
+def test_waits_that_cannot_be_are_refused(old: str, new: str, says: str) -> None:
+    """A right one gives two KPIs."""
+    assert [kpi.id for kpi in Catalogue.parse(WAITING)] == ["search_failure", "search_failure_provisional"]
+    assert any(says in problem for problem in refused(WAITING.replace(old, new)))

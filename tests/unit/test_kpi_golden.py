@@ -1,9 +1,10 @@
 """Golden vectors of the field: events in, the published numbers out."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from streams.events.families.contact import (
     ContactFirstHumanReply,
@@ -14,8 +15,9 @@ from streams.events.families.contact import (
     ContactQueueLeft,
     ContactReopened,
 )
-from streams.events.families.digital import OrderPlaced, PerfSampled
+from streams.events.families.digital import OrderPlaced, PaymentSucceeded, PerfSampled, SessionStarted
 from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
+from streams.events.families.loop import CaseClosed, CaseOpened
 from streams.events.types import Data, Event, new_event
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
@@ -236,3 +238,40 @@ def test_frt_hand_off() -> None:
         ContactFirstHumanReply(response_s=45.0),
     ]
     assert shown("first_response_time", story).value == pytest.approx(45, rel=0.01)
+
+
+FUNNEL = """
+- {id: converted, name: n, question: q, unit: percent, direction: up, class: C, maturity: matured, wait: 31d,
+   aggregator: ratio, formula: f., source: s, owner: o, groupings: [[]],
+   of: {events: cx.session.started}, hits: {events: cx.payment.succeeded, age_s: duration_s}}
+"""
+
+
+def test_funnel_pending() -> None:
+    """Started two days ago, a wait of 31 days, nothing happened yet: pending, not dropped."""
+    folder = Folder(Catalogue.parse(FUNNEL))
+    started = [replace(event, time=NOON - timedelta(days=2)) for event in events([SessionStarted()])]
+    due = -(-(MINUTE + 29 * 1440) // 60) * 60
+    assert folder.fold(started) == {
+        MINUTE - 2 * 1440: {"converted_provisional": [1, 0]}, due: {"converted": [1, 0]},
+    }  # fmt: skip
+    paid = events([PaymentSucceeded(duration_s=2 * 86_400.0), PaymentSucceeded(duration_s=32 * 86_400.0)])
+    deltas = folder.fold([*started, *paid])
+    assert deltas[due]["converted"] == [1, 1], "an outcome counts where its trial does; one that came too late does not"
+    assert deltas[MINUTE] == {"converted_provisional": [0, 1]}
+
+
+def test_cases_closed_in_time() -> None:
+    """Of two cases opened on Monday noon one is closed a day later: known on Wednesday noon, and 50 % then."""
+    opened = events([CaseOpened(case_id="a"), CaseOpened(case_id="b")])
+    closed = events([CaseClosed(case_id="a", duration_s=86_400.0)])
+    later = [replace(event, time=NOON + timedelta(days=1)) for event in closed]
+    deltas = Folder(CATALOGUE).fold([*opened, *later])
+    due = -(-(MINUTE + 2 * 1440) // 60) * 60
+    assert deltas[due]["cases_closed_in_time"] == [2, 1]
+    assert deltas[MINUTE]["cases_closed_in_time_provisional"] == [2, 0]
+    assert deltas[MINUTE + 1440]["cases_closed_in_time_provisional"] == [0, 1]
+    assert CATALOGUE.variant("cases_closed_in_time", "provisional").maturity == "provisional"
+    assert CATALOGUE.variant("cases_closed_in_time", "matured").id == "cases_closed_in_time"
+    with pytest.raises(KeyError, match="is immediate, not matured"):
+        CATALOGUE.variant("csat", "matured")
