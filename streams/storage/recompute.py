@@ -277,7 +277,7 @@ def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expi
 
 
 def latest_rows(ids: Iterable[str]) -> str:
-    """Write the query for the newest values: kpi, key, window, stat, length in s, the row, and the KPI's newest time."""
+    """Write the query for the newest values: kpi, key, window, stat, length in s, the row, the newest time."""
     columns = "kpi, key, window, stat, length_s, newest_row, newest_at"
     return f"SELECT {columns} FROM ({_latest(ids)}) ORDER BY kpi, key, window, stat"
 

@@ -1,0 +1,93 @@
+"""A KPI file of the user's goes through the whole job without code, whatever aggregators it uses, and is exact."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+from streams.events.decode import encode
+from streams.events.families import contact, digital, feedback
+from streams.events.types import new_event
+from streams.kpis.accumulators import AGGREGATORS
+from streams.kpis.catalogue import Catalogue
+from streams.producers.readers.base import Touch
+
+FILE = """
+- {id: u_count, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [channel, touchpoint]], of: {events: [cx.session.started, cx.order.placed]}}
+- {id: u_sum, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
+   owner: o, groupings: [[], [segment]], scale: 100, of: {events: cx.order.placed, value: amount / 2}}
+- {id: u_ratio, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered}, hits: {where: score >= top_box(scale)}}
+- {id: u_mean, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s,
+   owner: o, groupings: [[], [queue]], of: {events: cx.contact.queue_left, value: wait_s}}
+- {id: u_nps, name: n, question: q, unit: points, direction: up, class: A, aggregator: nps, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered, where: metric == 'nps', value: score}}
+- {id: u_share, name: n, question: q, unit: percent, direction: up, class: B, aggregator: share, formula: f, source: s,
+   owner: o, groupings: [[], [queue]], scale: 10,
+   of: {events: cx.contact.queue_left, value: wait_s}, hits: {where: reason == 'answered'}}
+- {id: u_quantile, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: quantile, formula: f,
+   source: s, owner: o, groupings: [[], [queue]], quantiles: [0.5, 0.99], of: {events: cx.contact.queue_left, value: wait_s}}
+- {id: u_distinct, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [segment]], of: {events: '*', value: subject}}
+- {id: u_visitors, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.session.started, value: subject}}
+- {id: u_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[], [queue]], of: {events: cx.contact.queue_entered, delay_s: 20},
+   hits: {events: cx.contact.queue_left, where: reason == 'answered' and wait_s <= 20, delay_s: 20 - wait_s}}
+- {id: u_matured, name: n, question: q, unit: percent, direction: up, class: C, maturity: matured, wait: 2d, aggregator: ratio,
+   formula: f., source: s, owner: o, groupings: [[]],
+   of: {events: cx.contact.queue_entered}, hits: {events: cx.contact.queue_left, age_s: wait_s * 1000}}
+- {id: u_derived, name: n, question: q, unit: percent, direction: up, class: A, aggregator: derived, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_visitors, by: u_distinct}}
+- {id: u_gap, name: n, question: q, unit: points, direction: down, class: A, aggregator: derived, formula: f, source: s,
+   owner: o, groupings: [[]], derive: {how: gap, of: u_ratio, over: channel}}
+"""
+
+START = datetime(2026, 11, 22, 4, tzinfo=UTC)
+
+
+def touches(count: int) -> list[Touch]:
+    """Two hours of customers who visit, order, answer and queue."""
+    r = random.Random(8)
+    made = []
+    for n in range(count):
+        data = r.choice([
+            digital.SessionStarted,
+            lambda: digital.OrderPlaced(amount=r.choice([None, round(r.uniform(1, 900), 2)])),
+            lambda: feedback.SurveyAnswered(survey_id="s", metric="csat", scale=5, score=r.randint(1, 5)),
+            lambda: feedback.SurveyAnswered(survey_id="s", metric="nps", scale=10, score=r.randint(0, 10)),
+            lambda: contact.ContactQueueEntered(queue=r.choice(["a", "ب"])),
+            lambda: contact.ContactQueueLeft(
+                queue=r.choice(["a", "ب"]), reason=r.choice(["answered", "abandoned"]), wait_s=r.expovariate(0.05)
+            ),
+        ])()  # fmt: skip
+        channel = r.choice(["web", "app", "store", "call_center"])
+        event = new_event(
+            data, id=f"u{n}", source="/test", time=START + timedelta(seconds=n * 7200 / count), channel=channel,
+            subject=f"c{r.randint(1, 400)}", segment=r.choice([None, "vip"]), touchpoint=r.choice([None, "t"]),
+        )  # fmt: skip
+        made.append(Touch(event.time.timestamp(), channel, event.subject, encode(event)))
+    return made
+
+
+def test_a_file_with_every_aggregator_is_exact(pipelines, tmp_path) -> None:
+    """Streamed by a worker that was given the file, verified to zero."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(FILE, encoding="utf-8")
+    mine = Catalogue.load([file], built_in=False)
+    assert {kpi.aggregator for kpi in mine} == {*AGGREGATORS, "derived"}
+    pipeline = pipelines(kpis_path=file)
+    pipeline.catalogue = Catalogue.load([file])
+    pipeline.start()
+    sent = pipeline.send(touches(4_000))
+    pipeline.wait_stored(sent)
+
+    report = pipeline.verify()
+    assert list(map(str, report.differences)) == []
+    stored = {kpi for (kpi,) in pipeline.database.rows("SELECT DISTINCT kpi FROM kpi_values WHERE n > 0")}
+    assert {kpi.id for kpi in mine} <= stored | {"u_matured"}, "what waits two days is stored by minutes ahead"
+    assert pipeline.database.value("SELECT sum(n) FROM kpi_minutes FINAL WHERE kpi = 'u_matured'") > 500
+    customers, n = pipeline.total("u_distinct")
+    assert n == sent
+    assert customers is not None
+    assert abs(customers - 400) <= 25
+    assert pipeline.database.value("SELECT count() FROM kpi_values WHERE window = '7d' AND kpi = 'u_distinct'") > 0
