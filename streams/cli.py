@@ -25,7 +25,7 @@ _COMMANDS = {
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
-    "rules": ("streams.commands.rules", "List, show and check alert rules."),
+    "rules": ("streams.commands.rules", "List, check, test, backtest and tune alert rules."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
 }

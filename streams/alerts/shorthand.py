@@ -117,13 +117,12 @@ def _acc(item: str, aggregator: str, scale: int) -> Acc:
         case "ratio":
             return [int(parts[1]), int(parts[0])]
         case "nps":
-            up, down, n = map(int, parts)
-            if up + down > n:
+            up, down, answers = map(int, parts)
+            if up + down > answers:
                 raise ValueError(f"{item!r} has more promoters and detractors than answers")
-            return [n, up, down]
+            return [answers, up, down]
         case "sum":
             return [int(parts[1]), quantise(float(parts[0]), scale)]
         case _:
-            n, mean = int(parts[2]), float(parts[0]) * scale
-            deviation = float(parts[1] or 0) * scale
-            return [n, round(n * mean), round(n * mean * mean + max(0, n - 1) * deviation * deviation)]
+            mean, deviation, count = float(parts[0]) * scale, float(parts[1] or 0) * scale, int(parts[2])
+            return [count, round(count * mean), round(count * mean**2 + max(0, count - 1) * deviation**2)]

@@ -11,6 +11,7 @@ import msgspec
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
 from streams.commands.rules_history import rules_backtest, rules_test
+from streams.commands.rules_tune import rules_tune
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load, rule_paths, window_names
@@ -21,7 +22,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def rules() -> None:
-    """List, show, check, test and backtest alert rules.
+    """List, show, check, test, backtest and tune alert rules.
 
     Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md tells of every key.
     """
@@ -29,6 +30,7 @@ def rules() -> None:
 
 rules.add_command(rules_test)
 rules.add_command(rules_backtest)
+rules.add_command(rules_tune)
 
 
 def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:

@@ -142,7 +142,7 @@ def rules_backtest(
         --incident 2026-03-03T09:00/2026-03-03T11:00/channel=web,kpi=csat --picture march.png
     """
     settings = load()
-    first, last = _minute(start), _minute(end) - 1
+    first, last = minute_of(start), minute_of(end) - 1
     if first > last:
         raise click.UsageError(f"--from {start:%Y-%m-%dT%H:%M} is not before --to {end:%Y-%m-%dT%H:%M}")
     wrong = None if picture is None else unfit(picture)
@@ -151,7 +151,7 @@ def rules_backtest(
     try:
         catalogue = Catalogue.load(kpi_paths(settings))
         book = _narrowed(book_of(settings, paths, catalogue), only)
-        known = [_incident(text) for text in incidents]
+        known = [incident_of(text) for text in incidents]
     except (CatalogueError, ValueError) as error:
         refused(error)
     try:
@@ -316,7 +316,7 @@ def _narrowed(book: RuleBook, only: Iterable[str]) -> RuleBook:
     return RuleBook.of((rule for rule in book if rule.alert in wanted), book.calendars.values())
 
 
-def _incident(text: str) -> Incident:
+def incident_of(text: str) -> Incident:
     """Read FROM/TO/label=value,label=value; raises ValueError naming what cannot be right."""
     since, slash, rest = text.partition("/")
     until, _, labels = rest.partition("/")
@@ -329,7 +329,7 @@ def _incident(text: str) -> Incident:
             raise ValueError(f"--incident {text!r}: {pair!r} is no label=value")
         found[name.strip()] = value.strip()
     try:
-        first, end = (_minute(datetime.fromisoformat(one)) for one in (since, until))
+        first, end = (minute_of(datetime.fromisoformat(one)) for one in (since, until))
     except ValueError:
         raise ValueError(f"--incident {text!r}: expected times like 2026-03-03T09:00/2026-03-03T11:00") from None
     if end <= first:
@@ -337,7 +337,8 @@ def _incident(text: str) -> Incident:
     return Incident(first, end - 1, found)
 
 
-def _minute(at: datetime) -> int:
+def minute_of(at: datetime) -> int:
+    """Return the minute of a time, unix seconds // 60; UTC unless it says otherwise."""
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) // 60
 
 

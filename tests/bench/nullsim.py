@@ -13,7 +13,7 @@ minute; a floor is held where its rule says that all is well, with twice the ans
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +21,12 @@ import numpy as np
 
 from streams.alerts import rules as shipped_rules
 from streams.alerts.facts import Facts, length_of
-from streams.alerts.machine import Instance, Policy, advance
+from streams.alerts.fleet import Fleet, Plan
+from streams.alerts.fleet import firings as fleet_firings
+from streams.alerts.machine import Policy
 from streams.alerts.params import BurnRate, Cusum, Floor, Params, ZTest
 from streams.alerts.parsing import load_rules
-from streams.alerts.types import Verdict
 from streams.kpis.catalogue import Catalogue
-from tests.bench.fleet import Fleet, Verdicts, judged
 
 DAY = 1440
 SETTLED = 3 * DAY
@@ -90,29 +90,9 @@ def drawn(
 
 def firings(rule: Rule, fleet: Fleet) -> list[list[int]]:
     """Return the minutes in which each series begins to fire."""
-    instances = [Instance() for _ in range(fleet.series)]
-    active = np.zeros(fleet.series, bool)
-    found: list[list[int]] = [[] for _ in range(fleet.series)]
-    for minute, verdicts in enumerate(_gated(rule, judged(rule.params, rule.facts, rule.window, fleet))):
-        # One that is inactive stays so until trouble comes: nothing else need be told to it.
-        for at in np.flatnonzero(verdicts.breach | active):
-            known = bool(verdicts.known[at])
-            verdict = Verdict(
-                bool(verdicts.breach[at]) if known else None,
-                bool(verdicts.recovered[at]) if known else None,
-                n=int(verdicts.n[at]),
-            )
-            step = advance(instances[at], rule.policy, minute, verdict)
-            if step is not None and step.new == "firing":
-                found[at].append(minute)
-            active[at] = instances[at].state != "inactive"
-    return found
-
-
-def _gated(rule: Rule, verdicts: Iterator[Verdicts]) -> Iterator[Verdicts]:
-    for verdict in verdicts:
-        known = verdict.known & (verdict.n >= rule.min_n) & (verdict.baseline_n >= rule.min_denominator)
-        yield verdict._replace(known=known, breach=verdict.breach & known)
+    return fleet_firings(
+        Plan(rule.params, rule.facts, rule.window, rule.policy, rule.min_n, rule.min_denominator), fleet
+    )
 
 
 def false_rate(counts: Sequence[int], days: float) -> Rate:
@@ -230,11 +210,16 @@ def main() -> None:
     parser.add_argument("--drops", type=float, nargs="*", default=[0.80, 0.75, 0.65], help="from 0.85 to these")
     parser.add_argument("--delays", type=int, default=1000, help="series per drop (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kpi", help="only rules of this KPI")
     parser.add_argument("--severity", nargs="*", default=["page"], help="of the shipped rules; none: all (page)")
     parser.add_argument("--choose", action="store_true", help="try CUSUM parameters instead of the shipped pages")
     parser.add_argument("--rate", type=float, default=1.0, help="answers per minute for --choose (%(default)s)")
     chosen = parser.parse_args()
-    rules = [rule._replace(rate=chosen.rate) for rule in candidates()] if chosen.choose else shipped(*chosen.severity)
+    rules = (
+        [rule._replace(rate=chosen.rate) for rule in candidates()]
+        if chosen.choose
+        else shipped(*chosen.severity, kpi=chosen.kpi)
+    )
     began = time.monotonic()
     text = table(rules, chosen.drops, chosen.series, chosen.days, chosen.delays, chosen.seed)
     print(f"{chosen.series} series over {chosen.days} days, {chosen.delays} per drop, seed {chosen.seed}\n\n{text}")

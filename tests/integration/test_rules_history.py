@@ -96,8 +96,8 @@ def test_minutes_come_in_order_and_whole(stored: Database):
     client = connect(stored.reader)
     found = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST, FIRST + MINUTES))
     assert found == history()
-    middle = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST + 1430, FIRST + 1450))
-    assert [minute - FIRST for minute, _ in middle] == list(range(1430, 1451))
+    middle = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST + 1430, FIRST + 1443))
+    assert [minute - FIRST for minute, _ in middle] == list(range(1430, 1444))
     assert list(stored_minutes(client, [CATALOGUE["csat"]], FIRST, FIRST + MINUTES)) == []
     client.close()
 
@@ -165,5 +165,36 @@ def test_the_command_finds_the_incident_and_draws_it(stored: Database, tmp_path:
 )
 def test_what_cannot_be_is_said(stored: Database, tmp_path: Path, options, code, expected):
     result = cx("backtest", "--rules", tmp_path / "rules.yaml", *options)
+    assert result.exit_code == code
+    assert expected in result.stderr
+
+
+def test_a_threshold_is_proposed_from_the_past(stored: Database):
+    asked = ("tune", "--kpi", "abandonment", "--by", "channel", "--drop", 20, "--baseline", "1h", "--window", "15m")
+    small = ("--series", 8, "--days", 1, "--incident", f"{at(BAD.start)}/{at(BAD.stop)}")
+    result = cx(*asked, *small, "--try", 1, "--try", 12, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["series"], found["hours"], found["proposed"]) == (2, 29, 12.0)
+    low, high = found["tried"]
+    assert low["per_day"] >= high["per_day"]
+    assert high["minutes"] <= 30
+    words = cx(*asked, *small, "--try", 12)
+    assert "proposed: h: 12" in words.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        (("--kpi", "abandonmnt"), 2, "did you mean 'abandonment'?"),
+        (("--kpi", "asa"), 2, "only ratios can be tuned"),
+        (("--kpi", "abandonment", "--by", "colour"), 2, "not kept by colour"),
+        (("--kpi", "abandonment", "--window", "2h"), 2, "is not kept"),
+        (("--kpi", "abandonment", "--method", "floor"), 2, "needs --target"),
+        (("--kpi", "csat"), 1, "no minute of csat"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said(stored: Database, options, code, expected):
+    result = cx("tune", *options)
     assert result.exit_code == code
     assert expected in result.stderr

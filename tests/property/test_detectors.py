@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from streams.alerts.decompose import decompose
 from streams.alerts.detectors import detect, restore
 from streams.alerts.facts import Facts, moments
+from streams.alerts.fleet import Fleet, judged
 from streams.alerts.machine import Instance, Policy, advance
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
 from streams.kpis.accumulators import Acc, copy_acc, empty, merge_acc
 from streams.kpis.intervals import measure
-from tests.bench.fleet import Fleet, judged
 from tests.bench.nullsim import Rule, firings
 from tests.harness.reading import Played
 

@@ -15,7 +15,9 @@ from streams.alerts.detectors.cusum import KNOWN, SPREAD_N
 from streams.alerts.detectors.learning import LESSON_MINUTES, PACE
 from streams.alerts.detectors.windows import budget_of
 from streams.alerts.facts import Facts, length_of
+from streams.alerts.machine import Instance, Policy, advance
 from streams.alerts.params import BurnRate, Cusum, Floor, Params, ZTest
+from streams.alerts.types import Verdict
 from streams.kpis.intervals import Z95
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -37,11 +39,13 @@ class Fleet(NamedTuple):
 
     @property
     def minutes(self) -> int:
+        """How many minutes there are."""
         return len(self.n) - 1
 
     @property
     def series(self) -> int:
-        return self.n.shape[1]
+        """How many series there are."""
+        return int(self.n.shape[1])
 
     def sums(self, minute: int, length: int) -> tuple[Ints, Ints]:
         """Return answers and hits of the window that ends with a minute."""
@@ -54,6 +58,17 @@ class Fleet(NamedTuple):
         return n - late_n, hits - late_hits
 
 
+class Plan(NamedTuple):
+    """What of a rule decides when it fires."""
+
+    params: Params
+    facts: Facts
+    window: str
+    policy: Policy = Policy()
+    min_n: int = 1
+    min_denominator: int = 0
+
+
 class Verdicts(NamedTuple):
     """Of all series as of one minute."""
 
@@ -64,6 +79,29 @@ class Verdicts(NamedTuple):
     n: Ints
     """Answers of the window."""
     baseline_n: Ints | Floats
+
+
+def firings(plan: Plan, fleet: Fleet) -> list[list[int]]:
+    """Return the minutes in which each series begins to fire."""
+    instances = [Instance() for _ in range(fleet.series)]
+    active = np.zeros(fleet.series, bool)
+    found: list[list[int]] = [[] for _ in range(fleet.series)]
+    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, fleet)):
+        gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
+        breach = verdicts.breach & gate
+        # One that is inactive stays so until trouble comes: nothing else need be told to it.
+        for at in np.flatnonzero(breach | active):
+            known = bool(gate[at])
+            verdict = Verdict(
+                bool(breach[at]) if known else None,
+                bool(verdicts.recovered[at]) if known else None,
+                n=int(verdicts.n[at]),
+            )
+            step = advance(instances[at], plan.policy, minute, verdict)
+            if step is not None and step.new == "firing":
+                found[at].append(minute)
+            active[at] = instances[at].state != "inactive"
+    return found
 
 
 def judged(params: Params, facts: Facts, window: str, fleet: Fleet) -> Iterator[Verdicts]:

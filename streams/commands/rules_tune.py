@@ -1,0 +1,219 @@
+"""`cx rules tune`: which threshold brings the wanted rate of false alarms on a KPI's own past."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Final
+
+import click
+from clickhouse_connect.driver.client import Client
+
+from streams.alerts.facts import Facts
+from streams.alerts.fit import misfits
+from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
+from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
+from streams.commands.connect import clickhouse_address
+from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.rules_history import TIMES, incident_of, minute_of
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
+from streams.kpis.expressions import suggest
+from streams.kpis.series import parse_series
+from streams.settings import kpi_paths, load, window_names
+from streams.storage.connection import connect
+from streams.storage.minutes import stored_minutes, stored_span
+
+_HISTORY_DAYS: Final = 28
+_MOST_SERIES: Final = 50
+_NEWEST: Final = (1 << 32) // 60 - 1  # the last minute that ClickHouse's DateTime knows
+_NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
+
+
+@click.command("tune")
+@click.option("--kpi", "kpi_id", required=True, help="The KPI; a ratio.")
+@click.option("--by", default="", help="Labels, e.g. channel; without: the whole.")
+@click.option("--method", type=click.Choice(["cusum", "ztest", "floor"]), default="cusum", show_default=True)
+@click.option("--window", default="1h", show_default=True, help="The rule's window.")
+@click.option("--baseline", default="24h", show_default=True, help="What it is compared with; not for a floor.")
+@click.option("--target", type=float, help="Of a floor.")
+@click.option("--drop", type=float, default=10.0, show_default=True, help="The change to be seen, in the KPI's unit.")
+@click.option("--min-n", type=click.IntRange(1), help="Answers that the window must hold.  [default: the KPI's own]")
+@click.option("--false-alarms-per-day", "wanted", type=click.FloatRange(1e-4, 24), default=0.02, show_default=True,
+              help="Per series.")  # fmt: skip
+@click.option("--from", "start", type=click.DateTime(TIMES), help="History to learn from.  [default: 28 days]")
+@click.option("--to", "end", type=click.DateTime(TIMES), help="Its end.  [default: the newest minute]")
+@click.option("--incident", "incidents", multiple=True, metavar="FROM/TO", help="Left out of history; repeatable.")
+@click.option("--null", type=click.Choice(["blocks", "steady"]), default="blocks", show_default=True,
+              help="blocks: hours of the past put together anew; steady: its volumes, one mean.")  # fmt: skip
+@click.option("--try", "tried", type=float, multiple=True, help="A threshold to try; repeatable.")
+@click.option("--series", type=click.IntRange(1, 5000), default=200, show_default=True, help="Series to simulate.")
+@click.option("--days", type=click.IntRange(1, 365), default=10, show_default=True, help="Days of each.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@as_json_option
+@told_plainly
+def rules_tune(
+    kpi_id: str,
+    by: str,
+    method: Method,
+    window: str,
+    baseline: str,
+    target: float | None,
+    drop: float,
+    min_n: int | None,
+    wanted: float,
+    start: datetime | None,
+    end: datetime | None,
+    incidents: tuple[str, ...],
+    null: Null,
+    tried: tuple[float, ...],
+    series: int,
+    days: int,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    r"""Propose a threshold: what each would bring in false alarms, and how long a drop would go unseen.
+
+    Tried on series simulated from the KPI's own minutes in ClickHouse. Nothing is changed.
+
+    \b
+    Exit codes: 0 proposed, 1 no threshold keeps to the wanted rate, or no history, 2 wrong options.
+
+    \b
+    Example:
+      cx rules tune --kpi csat --by channel --drop 20 --false-alarms-per-day 0.02
+    """
+    settings = load()
+    catalogue = Catalogue.load(kpi_paths(settings))
+    if kpi_id not in catalogue:
+        raise click.UsageError(f"no KPI {kpi_id!r}{suggest(kpi_id, catalogue.kpis) or '; see cx kpis list'}")
+    kpi = catalogue[kpi_id]
+    names = tuple(sorted(filter(None, (name.strip() for name in by.split(",")))))
+    params = _params(kpi, names, method, window, baseline, target, drop, window_names(settings))
+    try:
+        left_out = [incident_of(text) for text in incidents]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        with closing(connect(clickhouse_address(settings))) as client:
+            past = _past(client, kpi, names, start, end, [(one.since, one.until) for one in left_out])
+        facts = Facts.of(kpi)
+        found = list(
+            tune(params, facts, window, past, tried or thresholds(params, facts, past, wanted), drop=drop,
+                 min_n=(1 if method == "cusum" else kpi.min_n.alert) if min_n is None else min_n, null=null,
+                 series=series, days=days, seed=seed)
+        )  # fmt: skip
+    except TuningError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    best = proposed(found, wanted)
+    if as_json:
+        print_json({
+            "kpi": kpi.id, "by": names, "method": method, "parameter": _NAMES[method], "series": past.n.shape[2],
+            "hours": len(past.hour), "tried": [one._asdict() for one in found],
+            "proposed": None if best is None else best.threshold,
+        })  # fmt: skip
+    else:
+        click.echo(_told(kpi, names, method, past, found, best, wanted, drop))
+    if best is None:
+        sys.exit(1)
+
+
+def _params(
+    kpi: Kpi,
+    by: tuple[str, ...],
+    method: Method,
+    window: str,
+    baseline: str,
+    target: float | None,
+    drop: float,
+    kept: Sequence[str],
+) -> Params:
+    """Give the parameters of the method; what does not go together is wrong usage."""
+    if kpi.aggregator != "ratio":
+        raise click.UsageError(f"{kpi.id} is a {kpi.aggregator}; only ratios can be tuned")
+    if by not in kpi.groupings:
+        listed = "; ".join(" × ".join(grouping) or "the whole" for grouping in kpi.groupings)
+        raise click.UsageError(f"{kpi.id} is not kept by {' × '.join(by)}; kept: {listed}")
+    for name in (window, *(() if method == "floor" else (baseline,))):
+        if name not in kept:
+            raise click.UsageError(f"window {name!r} is not kept; kept: {', '.join(kept)}{suggest(name, kept)}")
+    if drop <= 0:
+        raise click.UsageError(f"--drop {drop:g}: expected more than 0; on which side trouble lies, the KPI says")
+    try:
+        match method:
+            case "cusum":
+                params: Params = Cusum(baseline=baseline, delta=drop)
+            case "ztest":
+                params = ZTest(baseline=baseline)
+            case "floor":
+                if target is None:
+                    raise click.UsageError("a floor needs --target")
+                params = Floor(target=target)
+    except ParamError as error:
+        raise click.UsageError(str(error)) from None
+    for key, message in misfits(kpi, by, window, params):
+        raise click.UsageError(f"{method}, {key}: {message}")
+    return params
+
+
+def _past(
+    client: Client,
+    kpi: Kpi,
+    names: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    left_out: Iterable[tuple[int, int]],
+) -> Past:
+    """
+    Read what there is to learn from: the series of a grouping, those seen in most minutes first.
+
+    Raises:
+        TuningError: There is nothing.
+    """
+    first = 0 if start is None else minute_of(start)
+    last = _NEWEST if end is None else minute_of(end) - 1
+    span = stored_span(client, [kpi], first, last)
+    if span is None:
+        raise TuningError(f"no minute of {kpi.id} in this time")
+    since = max(span[0], first if start is not None else span[1] + 1 - _HISTORY_DAYS * 1440)
+    held = list(stored_minutes(client, [kpi], since, span[1]))
+    seen: Counter[str] = Counter()
+    for _, sums in held:
+        seen.update(sums.keys())
+    own = [key for key in seen if tuple(name for name, _ in parse_series(key)[1]) == names]
+    if not own:
+        raise TuningError(f"no series of {kpi.id} by {' × '.join(names) or 'the whole'} in this time")
+    keys = sorted(own, key=lambda key: (-seen[key], key))[:_MOST_SERIES]
+    return Past.of(held, keys, since, span[1]).without(left_out, since)
+
+
+def _told(
+    kpi: Kpi, by: tuple[str, ...], method: str, past: Past, found: Sequence[Tried], best: Tried | None, wanted: float,
+    drop: float,
+) -> str:  # fmt: skip
+    name = _NAMES[method]
+    answers = past.n.sum() / max(1, past.n.shape[0] * 60 * past.n.shape[2])
+    heads = (name.upper(), "FALSE PER DAY AND SERIES (95 %)", "DROP SEEN AFTER", "ANSWERS", "NOT IN 2 DAYS")
+    rows = [
+        (
+            f"{one.threshold:g}",
+            f"{one.per_day:.4f} ({one.lo:.4f} to {one.hi:.4f})",
+            "never" if one.minutes is None else f"{one.minutes:.0f} min",
+            "" if one.answers is None else f"{one.answers:.0f}",
+            f"{one.missed:.0%}",
+        )
+        for one in found
+    ]
+    head = (
+        f"{kpi.id} by {' × '.join(by) or 'the whole'}, {method}: {past.n.shape[2]} series over {past.n.shape[0]} hours,"
+        f" {answers:.2f} answers a minute; worse by {drop:g} {kpi.unit}, simulated {found[0].days:.0f} days"
+    )
+    foot = (
+        f"none of these keeps to {wanted:g} false alarms a day; try higher ones with --try"
+        if best is None
+        else f"proposed: {name}: {best.threshold:g}"
+    )
+    return f"{head}\n\n{table(heads, rows)}\n\n{foot}"
