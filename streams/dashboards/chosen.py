@@ -59,9 +59,8 @@ FROM
 (
     SELECT labels, stat, {terms.shown("asked.value")} AS value, n, {terms.shown("asked.lo")} AS lo,
         {terms.shown("asked.hi")} AS hi, grafana_unit AS unit, {terms.reading} AS reading
-    FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
+    FROM ({sql.asked_or_published(KPI, where)}) AS asked
     CROSS JOIN ({sql.known_kpi(KPI)}) AS known
-    WHERE {where}
 )
 ORDER BY n DESC, name
 LIMIT 12

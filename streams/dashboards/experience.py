@@ -37,6 +37,8 @@ HEADLINES = {
 }
 """What the management looks at first, and where each leads."""
 
+_DERIVED = ("cx_index", "csat_channel_gap", "nps_channel_gap", "perception_gap", "listening_coverage")
+
 _COMPARED = ("csat", "nps", "ces", "conversion", "payment_failure", "delivery_lateness", "surveys_answered", "volume")
 
 
@@ -63,7 +65,7 @@ def executive(catalogue: Catalogue) -> Board:
                 "Where it hurts", (touchpoints_and_targets(catalogue["csat"]), breakdown(catalogue["csat"], "segment"))
             ),
             chosen.row(catalogue),
-            Row("Rolling", (scoreboard(kpis, "Headlines, newest ${window}"),)),
+            Row("Rolling", (scoreboard(kpis | picked(catalogue, *_DERIVED), "Headlines, newest ${window}"),)),
         ),
     )
 

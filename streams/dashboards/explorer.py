@@ -63,6 +63,7 @@ LIMIT 1 BY subject LIMIT 200""",
         "csat",
         segments=["csat", "orders", "contacts_offered"],
         units=["csat", "contacts_handled", "store_visitors"],
+        derived=True,
     )
     return Board(
         slug="explorer",
@@ -200,9 +201,8 @@ SELECT {sql.SERIES_NAME} AS series, {terms.shown("asked.value")} AS value, toStr
     {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading, definition,
     labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, labels['segment'] AS segment,
     labels['unitid'] AS unitid
-FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
+FROM ({sql.asked_or_published(KPI, _WHERE)}) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
-WHERE {_WHERE}
 ORDER BY n DESC, series
 LIMIT 500
 """
@@ -212,7 +212,8 @@ LIMIT 500
         type="table",
         width=24,
         height=10,
-        description="Over the selected time, the largest first: with n and the 95 % interval, grey while too few "
+        description="Over the selected time, the largest first (a KPI that is derived from others: as published "
+        "last over the chosen window): with n and the 95 % interval, grey while too few "
         "answered, tinted "
         "when the whole interval is on one side of the target.",
         targets=(target(asked, "table"),),

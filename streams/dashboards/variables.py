@@ -6,14 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from streams.dashboards.grafana import DATASOURCE, PLUGIN, PLUGIN_VERSION
 from streams.dashboards.look import Json
-from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, listed
+from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, listed, quoted
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.definition import Kpi
 
 _ALL: Json = {"selected": True, "text": ["All"], "value": ["$__all"]}
 
 
-def standard(kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: Iterable[str]) -> tuple[Json, ...]:
+def standard(
+    kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: Iterable[str], *, derived: bool = False
+) -> tuple[Json, ...]:
     """
     Return the variables that every dashboard has.
 
@@ -22,10 +24,11 @@ def standard(kpis: Sequence[Kpi], first: str, segments: Iterable[str], units: It
         first: the KPI that is chosen at first.
         segments: KPIs whose segments can be chosen.
         units: KPIs whose units (shops, teams) can be chosen.
+        derived: whether KPIs can be chosen that are derived from others, which have rolling values only.
     """
     return (
         _datasource(),
-        _kpi(kpis, first),
+        _kpi([kpi for kpi in kpis if derived or kpi.aggregator != "derived"], first),
         listed_values("channel", "Channel", CHANNELS),
         query("touchpoint", "Touchpoint", "SELECT touchpoint, name FROM touchpoints FINAL ORDER BY name", refresh=1),
         query("segment", "Segment", _label_values(segments, "segment"), refresh=1),
@@ -111,7 +114,8 @@ def _datasource() -> Json:
 
 
 def _kpi(kpis: Sequence[Kpi], first: str) -> Json:
-    sql = f"SELECT id, name FROM kpis FINAL WHERE id IN ({listed(kpi.id for kpi in kpis)}) ORDER BY name, id"
+    known = listed(kpi.id for kpi in kpis)
+    sql = f"SELECT id, name FROM kpis FINAL WHERE id IN ({known}) ORDER BY id != {quoted(first)}, name, id"
     name = next(kpi.name for kpi in kpis if kpi.id == first)
     chosen = {"selected": True, "text": name, "value": first}
     return query("kpi", "KPI", sql, several=False, refresh=1, chosen=chosen)

@@ -24,7 +24,7 @@ _ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 
 def board(catalogue: Catalogue) -> Board:
     """Return the dashboard of what customers say."""
-    kpis = owned(catalogue, "customer-insight", "product", "people")
+    kpis = owned(catalogue, "customer-insight", "product", "people", "customer-care")
     return Board(
         slug="voice",
         title="Voice of the customer",
@@ -64,6 +64,15 @@ def board(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["surveys_answered"], "metric"),
                     breakdown(catalogue["survey_dismissal"], "channel", "touchpoint"),
                     breakdown(catalogue["feedback_received"], "type"),
+                ),
+            ),
+            Row(
+                "Whether we answer",
+                (
+                    trend(catalogue["cases_opened"]),
+                    trend(catalogue["case_contact_time"]),
+                    breakdown(catalogue["cases_opened"], "reason"),
+                    breakdown(catalogue["case_contact_time"], "segment"),
                 ),
             ),
             chosen.row(catalogue),
