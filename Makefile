@@ -17,7 +17,7 @@ test: ## Run all tests that this machine can run
 	python3 -m streams test
 
 unit: $(PYTHON) ## Run the unit tests, the quick ones
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q -n 2 tests/unit
 
 lint: $(PYTHON) ## Check and mend style
 	$(PYTHON) -m ruff check --fix .
