@@ -13,7 +13,8 @@ from typing import Any, Final, TypeAlias
 from streams.events.types import Event
 from streams.kpis.accumulators import BINNED, Acc
 from streams.kpis.definition import Delay, Kpi
-from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Gathered, Plan, Row, Table, added
+from streams.kpis.effects import Gathered, added
+from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan, Row, Table
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""

@@ -15,12 +15,12 @@ Durations and amounts are gathered per row and summed once per row.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import floor
-from operator import mul
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi
 from streams.kpis.distinct import coupon_of
+from streams.kpis.effects import Channel, Effect, Gathered, measured_effect, nps_effect
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, fields_of
 from streams.kpis.series import series_key
@@ -38,22 +38,6 @@ NOTHING: Final = 0
 # A place is a row in a minute: the row's number in the lower bits, minutes since the batch's first in the upper.
 ROW_BITS: Final = 32
 ROW_MASK: Final = (1 << ROW_BITS) - 1
-
-PROMOTER: Final = 9
-DETRACTOR: Final = 6
-BEST: Final = 10
-
-
-class Effect(NamedTuple):
-    """
-    What one event does to one KPI.
-
-    `add` adds the payload to the fields, `bin` counts it in a bin; `gather` takes the value of a channel by number.
-    """
-
-    kpi: str
-    how: Literal["add", "bin", "gather"]
-    payload: tuple[int, ...]
 
 
 class Row:
@@ -114,36 +98,6 @@ class Lookup(dict[Any, Any]):
         made = self[key] = self._make(key)
         self._table.remembered += 1
         return made
-
-
-Gathered: TypeAlias = Literal["sum", "mean", "quantile", "distinct", "whole", "both", "part", "pair"]
-"""
-What becomes of a gathered value. Of a share: it is of the whole only, of whole and part, of the part only, or there is
-one value for each.
-"""
-
-
-class Channel(NamedTuple):
-    """A value that varies from event to event, in whole steps or in bins; of a pair, two."""
-
-    value: Expression
-    scale: int
-    limit: int
-    kind: Gathered
-    part: Expression | None = None
-
-    def write(self, reference: Callable[[str], str]) -> str:
-        """Write Python source for it: None where it is missing or beyond the limit."""
-        value = self.value.to_python(reference)
-        if self.kind == "distinct":
-            return f"(coupon_of(v) if (v := {value}) is not None else None)"
-        steps = f"-{self.limit} <= (s := v * {self.scale} + 0.5) <= {self.limit}"
-        whole = "bin_of(floor(s))" if self.kind == "quantile" else "floor(s)"
-        if self.part is not None:
-            other = f"-{self.limit} <= (t := w * {self.scale} + 0.5) <= {self.limit}"
-            steps += f" and (w := {self.part.to_python(reference)}) is not None and {other}"
-            whole = "(floor(s), floor(t))"
-        return f"({whole} if (v := {value}) is not None and {steps} else None)"
 
 
 def label_text(value: LabelValue) -> str:
@@ -296,7 +250,7 @@ class Plan:
         assert value is not None
         if kpi.aggregator == "nps":
             rating = self._from_facts(value)
-            return lambda k: _nps(kpi.id, rating(k))
+            return lambda k: nps_effect(kpi.id, rating(k))
         assert kpi.aggregator != "derived"
         if kpi.aggregator != "share":
             return self._gather(kpi, kpi.aggregator, value)
@@ -317,7 +271,7 @@ class Plan:
         """Have a value measured: from the facts if they tell it, otherwise event by event."""
         if part is None and _decided(value.tree):
             of_facts = self._from_facts(value)
-            return lambda k: _measured(kpi, kind, of_facts(k))
+            return lambda k: measured_effect(kpi, kind, of_facts(k))
         limit = 0 if kind == "distinct" else kpi.limit
         channel = Channel(value, kpi.scale, limit, kind, part)
         if channel not in self.channels:
@@ -405,44 +359,3 @@ def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]
         return []
     texts = tuple((name, label_text(value)) for name, value in labels)
     return [(series_key(effect.kpi, texts), effect) for effect in effects]
-
-
-def _nps(kpi: str, rating: int | None) -> Effect | None:
-    if rating is None or not 0 <= rating <= BEST:
-        return None
-    return Effect(kpi, "add", (1, int(rating >= PROMOTER), int(rating <= DETRACTOR)))
-
-
-def _measured(kpi: Kpi, kind: Gathered, value: Any) -> Effect | None:
-    """Give the effect of a value that the facts tell."""
-    if value is None:
-        return None
-    if kind == "distinct":
-        return Effect(kpi.id, "bin", (coupon_of(value),))
-    if not -kpi.limit <= (steps := value * kpi.scale + 0.5) <= kpi.limit:
-        return None
-    whole = floor(steps)
-    if kind == "quantile":
-        return Effect(kpi.id, "bin", (bin_of(whole),))
-    return Effect(kpi.id, "add", added(kind, [whole]))
-
-
-def added(kind: Gathered, values: Sequence[Any]) -> tuple[int, ...]:
-    """Give what gathered values add to the fields of an accumulator."""
-    if kind == "pair":
-        wholes, parts = zip(*values, strict=True)
-        crossed = sum(map(mul, wholes, parts)), sum(map(mul, parts, parts))
-        return len(values), sum(wholes), sum(parts), sum(map(mul, wholes, wholes)), *crossed
-    n, total = len(values), sum(values)
-    if kind == "sum":
-        return n, total
-    squares = sum(map(mul, values, values))
-    match kind:
-        case "whole":
-            return n, total, 0, squares, 0, 0
-        case "both":
-            return n, total, total, squares, squares, squares
-        case "part":
-            return 0, 0, total, 0, 0, squares
-        case _:
-            return n, total, squares

@@ -16,9 +16,9 @@ from typing import Final
 from streams.events import types
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.distinct import coupon_sql
+from streams.kpis.effects import BEST, DETRACTOR, PROMOTER
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, Kind, all_fields, fields_of
-from streams.kpis.plan import BEST, DETRACTOR, PROMOTER
 from streams.kpis.series import OTHER, SEPARATOR, clean_label_sql
 from streams.kpis.sketch import index_sql
 from streams.kpis.windows import TOTAL, window_start_sql
