@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from streams.alerts.detectors.cusum import CusumState
-from streams.alerts.explain import Change, baseline_of, change_of, explain
-from streams.alerts.facts import length_of
+from streams.alerts.explain import Change, baseline_of, change_of, explain, surety
+from streams.alerts.facts import badness, length_of
 from streams.alerts.types import ClosedView, Evidence, Movement, Verdict
 from streams.alerts.watch import Subject, by_rank
 from streams.kpis.accumulators import count_of
@@ -83,38 +83,52 @@ def explain_change(
         windows: The windows that it keeps.
     """
     facts = subject.watch.facts
+    best: tuple[float, str, str, Change] | None = None
     for window, longer in _spans(subject, sorted(windows, key=length_of)):
         whole = change_of(view.window(subject.key, longer), view.window(subject.key, window))
         if whole.earlier is None or count_of(whole.earlier) < LEAST_BEFORE:
             continue
-
-        def read(key: str, longer: str = longer, window: str = window) -> Change:
-            return change_of(view.window(key, longer), view.window(key, window))
-
-        minutes = length_of(longer) - length_of(window), length_of(window)
-        evidence.contributors = explain(facts, subject.key, known, read, minutes=minutes)
-        if evidence.baseline is None and facts.aggregator not in _COUNTED:
-            was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
-            evidence.baseline, evidence.baseline_n = was.value, was.n
+        sure = badness(facts, surety(facts, whole, _minutes(window, longer)) or 0.0)
+        if best is None or sure > best[0]:
+            best = sure, window, longer, whole
+    if best is None:
         return
+    _, window, longer, whole = best
+    evidence.contributors = explain(
+        facts,
+        subject.key,
+        known,
+        lambda key: change_of(view.window(key, longer), view.window(key, window)),
+        minutes=_minutes(window, longer),
+    )
+    if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in _COUNTED:
+        was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
+        evidence.baseline, evidence.baseline_n = was.value, was.n
+
+
+def _minutes(window: str, longer: str) -> tuple[int, int]:
+    return length_of(longer) - length_of(window), length_of(window)
 
 
 def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
     Give the windows between which the change may be explained: what is looked at, and a longer one around it.
 
-    A CUSUM knows how long the trouble has lasted: its whole window would dilute it with what was before. Where nothing
-    is known from before the window, its latest part is held against the rest of it.
+    The rule's own window can dilute trouble that is fresh with what was before, a short one has few answers: whoever
+    asks takes the one in which the change shows best. A CUSUM knows how long the trouble has lasted at least.
     """
     rule, instance = subject.watch.rule, subject.instance
-    window = rule.window
+    least = 5
     if instance is not None and isinstance(instance.detector, CusumState):
-        window = next((name for name in kept if length_of(name) >= instance.detector.minutes), window)
-    longer: str | None = getattr(rule.params, "baseline", None)
-    if longer is None or length_of(longer) <= length_of(window):
-        longer = baseline_of(window, kept, aggregator=subject.watch.facts.aggregator)
-    if longer is not None:
-        yield window, longer
-    for name in reversed(kept):
-        if length_of(name) < length_of(rule.window):
-            yield name, rule.window
+        least = max(least, instance.detector.minutes)
+    given: str | None = getattr(rule.params, "baseline", None)
+    for window in kept:
+        if not min(least, length_of(rule.window)) <= length_of(window) <= length_of(rule.window):
+            continue
+        longer = given
+        if longer is None or length_of(longer) <= length_of(window):
+            longer = baseline_of(window, kept, aggregator=subject.watch.facts.aggregator)
+        if longer is not None:
+            yield window, longer
+        if length_of(window) < length_of(rule.window):  # where nothing is known from before the rule's own window
+            yield window, rule.window

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import copysign, log, sqrt
 from typing import Final, NamedTuple
 
+from streams.alerts.compare import compare
 from streams.alerts.decompose import decompose
 from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.types import Contribution
@@ -176,17 +177,22 @@ def _whole(facts: Facts, whole: Change, total: float, minutes: tuple[int, int]) 
     assert one is not None
     part = one.parts[0]
     part.labels, part.explained, part.rate_effect, part.share_effect = {}, 1.0, total, 0.0
-    part.statistic = _surety(facts, part, whole, minutes)
+    part.statistic = surety(facts, whole, minutes)
     return part
 
 
-def _surety(facts: Facts, part: Contribution, change: Change, minutes: tuple[int, int]) -> float | None:
+def surety(facts: Facts, change: Change, minutes: tuple[int, int]) -> float | None:
     """
-    Return how sure the change of a part is: the root of the likelihood ratio of a change to none, with its sign.
+    Return how sure a change is: the root of the likelihood ratio of a change to none, with its sign.
 
     Of shares and counts it is exact where few bad answers have become many, which a z test takes for surer the more
-    answers it is diluted in. Of means and NPS it is the z value. A sum keeps no spread, but mostly follows the number
-    of its events.
+    answers it is diluted in. Of all else it is the z value. A sum keeps no spread, but mostly follows the number of its
+    events.
+
+    Args:
+        facts: What kind of numbers they are.
+        change: Before and after.
+        minutes: How long both were collected.
     """
     if change.earlier is None or change.later is None:
         return None
@@ -194,9 +200,9 @@ def _surety(facts: Facts, part: Contribution, change: Change, minutes: tuple[int
         case "ratio":
             return _of_shares(_pair(change.earlier), _pair(change.later))
         case "count" | "sum":
-            return _of_rates((part.baseline_n, minutes[0]), (part.n, minutes[1]))
+            return _of_rates((count_of(change.earlier), minutes[0]), (count_of(change.later), minutes[1]))
         case _:
-            return part.statistic
+            return compare(facts, change.earlier, change.later, minutes=minutes).z
 
 
 def _pair(acc: Acc) -> tuple[int, int]:
@@ -244,7 +250,7 @@ def _candidate(
     n, later_n = count_of(whole.earlier), count_of(whole.later)
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
-    z = _surety(facts, part, change, minutes)
+    z = surety(facts, change, minutes)
     if facts.aggregator not in _COUNTED and abs(part.share_effect) > abs(part.rate_effect):
         z = ztest_shares(part.baseline_n, n, part.n, later_n)
     if z is None or abs(z) < SURE:

@@ -38,6 +38,8 @@ groups:
     rules:
       - {alert: GivenUpMore, kpi: abandonment, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
          min_denominator: 300, severity: ticket}
+      - {alert: PassedOn, kpi: transfer_rate, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
+         min_denominator: 300, severity: ticket}
       - {alert: CsatFell, kpi: csat, method: cusum, window: 1h, params: {baseline: 24h, delta: 12, h: 8}, severity: ticket}
       - {alert: LatenessRose, kpi: delivery_lateness, method: cusum, window: 1h,
          params: {baseline: 24h, delta: 10, h: 8}, severity: ticket}
@@ -82,9 +84,8 @@ class Spoilt(NamedTuple):
 
 
 SPOILT: Mapping[str, Spoilt] = {
-    "abandonment": Spoilt(
-        "GivenUpMore", "cx.contact.queue_left", ("queue", "topic", "segment"),
-        lambda data: msgspec.structs.replace(data, reason="abandoned"),
+    "transfer_rate": Spoilt(
+        "PassedOn", "cx.contact.handled", ("queue", "topic"), lambda data: msgspec.structs.replace(data, transfers=1),
     ),
     "csat": Spoilt(
         "CsatFell", "cx.survey.answered", ("channel", "touchpoint", "segment", "region", "unitid"),
@@ -202,9 +203,7 @@ def _counts(kpi: str, event: Any) -> bool:
     """Tell whether an event is one that its KPI counts."""
     if kpi == "csat":
         return bool(event.data.metric == "csat")
-    if kpi == "abandonment":
-        return event.data.reason in ("answered", "abandoned", "flow_out")
-    return True
+    return kpi != "transfer_rate" or event.data.transfers is not None
 
 
 def _label(event: Any, label: str) -> str | None:
