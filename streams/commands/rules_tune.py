@@ -216,4 +216,6 @@ def _told(
         if best is None
         else f"proposed: {name}: {best.threshold:g}"
     )
+    if best is not None and best.hi > wanted:
+        foot += f"; {best.days:.0f} days do not rule out {best.hi:.2g} a day: simulate more with --series and --days"
     return f"{head}\n\n{table(heads, rows)}\n\n{foot}"
