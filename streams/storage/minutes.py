@@ -109,7 +109,6 @@ class PastBaselines:
         self._lessons: dict[str, Lesson] = {}
         self._groupings: dict[_Place, set[tuple[str, ...]]] = {}
         self._learnt: dict[_Place, Learnt] = {}
-        self._asked: dict[_Place, int] = {}
         for rule in rules:
             lesson = lesson_of(rule, rules.calendars)
             if lesson is not None:
@@ -127,13 +126,10 @@ class PastBaselines:
         if lesson is None:
             return None
         place = _place(lesson)
-        learnt, asked = self._learnt.get(place), self._asked.get(place, 0)
-        # Where nothing is known the answer does not tell of which day it is.
-        reached = max(learnt.until // 60, asked) if learnt is not None else 0
-        if learnt is None or minute >= reached + _DAY:
+        learnt = self._learnt.get(place)
+        if learnt is None or minute >= learnt.until // 60 + _DAY:
             learnt = learn_kpi(self._client, lesson, sorted(self._groupings[place]), minute * 60)
             self._learnt[place] = learnt
-            self._asked[place] = minute if not learnt.until else 0
         baseline = learnt.series.get(series)
         return None if baseline is None else baseline.expected(minute, length_of(window))
 

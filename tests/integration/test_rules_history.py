@@ -17,8 +17,9 @@ from streams.commands.rules_history import replayed
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.series import series_key
 from streams.settings import load
+from streams.storage.baselines import learn_kpi, lesson_of
 from streams.storage.connection import connect
-from streams.storage.minutes import stored_minutes, stored_sources
+from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event
 
@@ -129,6 +130,22 @@ def test_transitions_are_those_of_a_live_judge(stored: Database):
     assert late is not None
     told = [(t.rule, t.labels, t.old, t.new, t.minute) for t in live if t.minute >= FIRST + 1650]
     assert [(t.rule, t.labels, t.old, t.new, t.minute) for t in late.transitions] == told
+
+
+def test_what_was_usual_is_learnt_as_of_the_day(stored: Database):
+    """Not from what came later: nothing is known on the first day, something on the second, the same as live."""
+    text = RULES.replace("method: cusum", "method: seasonal").replace("{baseline: 1h, delta: 15}", "{min_weeks: 2}")
+    book = parse_rules(text, CATALOGUE)
+    client = connect(stored.reader)
+    past = PastBaselines(client, book)
+    assert past.expected(book["Low"], key("web"), "15m", FIRST + 1800) is None
+    for minute in (FIRST + 100, FIRST + 1800):
+        learnt = learn_kpi(client, lesson_of(book["Worse"], {}), [()], minute * 60)
+        assert learnt.until // 60 == FIRST + (minute - FIRST) // 1440 * 1440
+        known = learnt.series.get(key())
+        expected = None if known is None else known.expected(minute, 15)
+        assert past.expected(book["Worse"], key(), "15m", minute) == expected
+    client.close()
 
 
 def test_the_command_finds_the_incident_and_draws_it(stored: Database, tmp_path: Path):
