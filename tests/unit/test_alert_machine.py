@@ -11,7 +11,7 @@ GOOD = Verdict(False, True, 85.0, 200, reason="85 % of 200")
 PLAIN = Verdict(False, None, 85.0, 200, reason="85 % of 200")
 THIN = Verdict(None, None, 20.0, 5, reason="n 5 of 100")
 EMPTY = Verdict(None, reason="no data")
-SIGNS = {"X": BAD, "~": BETWEEN, ".": GOOD, ",": PLAIN, "5": THIN, "_": EMPTY}
+SIGNS = {"!": BAD, "~": BETWEEN, ".": GOOD, ",": PLAIN, "5": THIN, "_": EMPTY}
 
 
 def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str]]:
@@ -27,47 +27,47 @@ def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str
 @pytest.mark.parametrize(
     ("policy", "signs", "expected"),
     [
-        pytest.param(Policy(), "X", [(0, "inactive => firing")], id="for 0 fires at once"),
-        pytest.param(Policy(for_=2), "XX", [(0, "inactive => pending")], id="one minute is not two"),
+        pytest.param(Policy(), "!", [(0, "inactive => firing")], id="for 0 fires at once"),
+        pytest.param(Policy(for_=2), "!!", [(0, "inactive => pending")], id="one minute is not two"),
         pytest.param(
-            Policy(for_=2), "XXX", [(0, "inactive => pending"), (2, "pending => firing")], id="two minutes later"
+            Policy(for_=2), "!!!", [(0, "inactive => pending"), (2, "pending => firing")], id="two minutes later"
         ),
         pytest.param(
-            Policy(for_=2), "XX.XX",
+            Policy(for_=2), "!!.!!",
             [(0, "inactive => pending"), (2, "pending => inactive"), (3, "inactive => pending")],
             id="the clock starts anew",
         ),
-        pytest.param(Policy(for_=2), "XX~", [(0, "inactive => pending"), (2, "pending => inactive")],
+        pytest.param(Policy(for_=2), "!!~", [(0, "inactive => pending"), (2, "pending => inactive")],
                      id="between the thresholds is no trouble before it fired"),
-        pytest.param(Policy(for_=5), "X         X", [(0, "inactive => pending"), (10, "pending => firing")],
+        pytest.param(Policy(for_=5), "!         !", [(0, "inactive => pending"), (10, "pending => firing")],
                      id="clocks go on through minutes that were not judged"),
-        pytest.param(Policy(for_=5), "X         .", [(0, "inactive => pending"), (10, "pending => inactive")],
+        pytest.param(Policy(for_=5), "!         .", [(0, "inactive => pending"), (10, "pending => inactive")],
                      id="what was not seen in a gap is not made up"),
-        pytest.param(Policy(), "X.", [(0, "inactive => firing"), (1, "firing => resolved")], id="resolves at once"),
-        pytest.param(Policy(keep_firing_for=2), "X,,X,,,",
+        pytest.param(Policy(), "!.", [(0, "inactive => firing"), (1, "firing => resolved")], id="resolves at once"),
+        pytest.param(Policy(keep_firing_for=2), "!,,!,,,",
                      [(0, "inactive => firing"), (6, "firing => resolved")], id="keep_firing_for starts anew"),
-        pytest.param(Policy(), "X~~~.", [(0, "inactive => firing"), (4, "firing => resolved")],
+        pytest.param(Policy(), "!~~~.", [(0, "inactive => firing"), (4, "firing => resolved")],
                      id="between the thresholds it stays"),
-        pytest.param(Policy(recover_for=2), "X..~...",
+        pytest.param(Policy(recover_for=2), "!..~...",
                      [(0, "inactive => firing"), (6, "firing => resolved")], id="recovery is unbroken"),
-        pytest.param(Policy(keep_firing_for=3, recover_for=1), "X~~..",
+        pytest.param(Policy(keep_firing_for=3, recover_for=1), "!~~..",
                      [(0, "inactive => firing"), (4, "firing => resolved")], id="both clocks must have run down"),
-        pytest.param(Policy(keep_firing_for=2), "X5_,_,",
+        pytest.param(Policy(keep_firing_for=2), "!5_,_,",
                      [(0, "inactive => firing"), (5, "firing => resolved")], id="calm must be seen"),
         pytest.param(Policy(), "5_5_5", [], id="what cannot be judged stays inactive"),
-        pytest.param(Policy(no_data_for=2), "X___",
+        pytest.param(Policy(no_data_for=2), "!___",
                      [(0, "inactive => firing"), (3, "firing => resolved")], id="no data is ok after its time"),
-        pytest.param(Policy(no_data_for=2), "X__X__X", [(0, "inactive => firing")], id="the no-data clock starts anew"),
-        pytest.param(Policy(no_data_for=2), "X555",
+        pytest.param(Policy(no_data_for=2), "!__!__!", [(0, "inactive => firing")], id="the no-data clock starts anew"),
+        pytest.param(Policy(no_data_for=2), "!555",
                      [(0, "inactive => firing"), (3, "firing => resolved")], id="too little is no data in the end"),
-        pytest.param(Policy(no_data="keep", no_data_for=2), "X_______", [(0, "inactive => firing")], id="kept firing"),
-        pytest.param(Policy(for_=2, no_data="keep", no_data_for=1), "X_____X",
+        pytest.param(Policy(no_data="keep", no_data_for=2), "!_______", [(0, "inactive => firing")], id="kept firing"),
+        pytest.param(Policy(for_=2, no_data="keep", no_data_for=1), "!_____!",
                      [(0, "inactive => pending"), (6, "pending => firing")], id="kept pending"),
-        pytest.param(Policy(for_=9, no_data_for=2), "X___",
+        pytest.param(Policy(for_=9, no_data_for=2), "!___",
                      [(0, "inactive => pending"), (3, "pending => inactive")], id="pending runs out without data"),
-        pytest.param(Policy(for_=2, no_data_for=5), "X_X",
+        pytest.param(Policy(for_=2, no_data_for=5), "!_!",
                      [(0, "inactive => pending"), (2, "pending => firing")], id="one thin minute breaks no pending"),
-        pytest.param(Policy(for_=2, no_data_for=5), "X___", [(0, "inactive => pending")],
+        pytest.param(Policy(for_=2, no_data_for=5), "!___", [(0, "inactive => pending")],
                      id="only trouble seen makes it fire"),
         pytest.param(Policy(no_data="alert", no_data_for=3), "_" * 4,
                      [(0, "inactive => pending"), (3, "pending => firing")], id="no data alerts after its own time"),
@@ -75,19 +75,19 @@ def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str
                      [(0, "inactive => pending"), (2, "pending => inactive"), (3, "inactive => pending")],
                      id="data came back in time"),
         pytest.param(Policy(no_data="alert", no_data_for=1), "5" * 30, [], id="n = 5 is data, and never pages"),
-        pytest.param(Policy(for_=1, no_data="alert", no_data_for=5), "__XX",
+        pytest.param(Policy(for_=1, no_data="alert", no_data_for=5), "__!!",
                      [(0, "inactive => pending"), (3, "pending => firing")],
                      id="data came back bad: a clock of its own"),
         pytest.param(Policy(no_data="alert", no_data_for=1), "__55,",
                      [(0, "inactive => pending"), (1, "pending => firing"), (2, "firing => resolved")],
                      id="any data ends the alert of none"),
-        pytest.param(Policy(for_=9, no_data="alert", no_data_for=2), "X___",
+        pytest.param(Policy(for_=9, no_data="alert", no_data_for=2), "!___",
                      [(0, "inactive => pending"), (3, "pending => firing")], id="trouble, then silence, alerts"),
         pytest.param(Policy(no_data="alert", no_data_for=0), "_", [(0, "inactive => firing")], id="no data at once"),
-        pytest.param(Policy(for_=1), "XX.X.",
+        pytest.param(Policy(for_=1), "!!.!.",
                      [(0, "inactive => pending"), (1, "pending => firing"), (2, "firing => resolved"),
                       (3, "resolved => pending"), (4, "pending => inactive")], id="again soon after"),
-        pytest.param(Policy(), "X" + "." * (RESOLVED_MINUTES + 1),
+        pytest.param(Policy(), "!" + "." * (RESOLVED_MINUTES + 1),
                      [(0, "inactive => firing"), (1, "firing => resolved"), (RESOLVED_MINUTES + 1, "resolved => inactive")],
                      id="resolved for a while, then inactive"),
     ],
@@ -101,7 +101,7 @@ def test_one_that_flaps_is_held():
     """After three firings in six hours the fourth stays until it was calm for an hour, and says so."""
     policy = Policy(flaps=3, flap_hours=6, flap_hold=60)
     instance, steps = Instance(), []
-    signs = "X.........X.........X.........X" + "." * 70
+    signs = "!.........!.........!.........!" + "." * 70
     for minute, sign in enumerate(signs):
         if step := advance(instance, policy, minute, SIGNS[sign]):
             steps.append((minute, step))
