@@ -69,7 +69,9 @@ def main() -> None:
         found = judge.step(view, baselines=usual)
         stepped = time.process_time()
         records = [*judge.dirty_records(), judge.commit_record()]
-        took.append((stepped - start, time.process_time() - stepped, len(found), sum(len(v or b"") for _, v in records)))
+        took.append(
+            (stepped - start, time.process_time() - stepped, len(found), sum(len(v or b"") for _, v in records))
+        )
         judge.confirm(1 << 40)
     faults = judge.take_faults()
     assert all("limit" in fault.reason for fault in faults), faults[:3]
