@@ -1,0 +1,144 @@
+"""
+The sharded schema on two real servers, each of them a shard.
+
+The engine of the embedded server has no Keeper, so the statements run without their replication and without
+ON CLUSTER, on one server after the other; all else is as on a cluster.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.kpis.catalogue import Catalogue
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.ports import free_port
+from streams.storage.cluster import SHARD_KEYS, for_cluster
+from streams.storage.connection import Address, connect
+from streams.storage.migrations import load
+from streams.storage.statements import split_statements
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database, address_of, block_of, event
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+PASSWORDS = {"admin": "a" * 20, "writer": "w" * 20, "reader": "r" * 20}
+
+
+def here(statement: str) -> str:
+    """Take away what needs a Keeper."""
+    statement = statement.replace(" ON CLUSTER prod", "")
+    statement = re.sub(r"ENGINE = Replicated(\w+)\('[^']*', '[^']*'(?:, )?([^)]*)\)", r"ENGINE = \1(\2)", statement)
+    return re.sub(r"(?<!non_)replicated_dedup", "non_replicated_dedup", statement)
+
+
+def configure(folder: Path, ports: list[int]) -> None:
+    """Tell a server which shards there are, and its users what `deploy/clickhouse/users.xml` tells them."""
+    servers = ET.Element("clickhouse")
+    cluster = ET.SubElement(ET.SubElement(servers, "remote_servers"), "prod")
+    for port in ports:
+        replica = ET.SubElement(ET.SubElement(cluster, "shard"), "replica")
+        for name, value in (
+            ("host", "127.0.0.1"),
+            ("port", port),
+            ("user", "cx_admin"),
+            ("password", PASSWORDS["admin"]),
+        ):
+            ET.SubElement(replica, name).text = str(value)
+    users = ET.Element("clickhouse")
+    profiles = ET.SubElement(users, "profiles")
+    for profile in ("default", "reader"):
+        settings = ET.SubElement(profiles, profile)
+        ET.SubElement(settings, "distributed_foreground_insert").text = "1"
+        ET.SubElement(settings, "distributed_product_mode").text = "global"
+    for name, tree in (("config.d", servers), ("users.d", users)):
+        (folder / "server" / name).mkdir(parents=True)
+        ET.ElementTree(tree).write(folder / "server" / name / "shards.xml")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedClickHouse]]:
+    """Two servers that know each other, with the sharded schema."""
+    ports = [free_port(), free_port()]
+    servers = []
+    for place, port in enumerate(ports):
+        folder = tmp_path_factory.mktemp(f"shard{place}")
+        configure(folder, ports)
+        servers.append(EmbeddedClickHouse(folder, tcp_port=port, passwords=PASSWORDS, memory_mb=1024).start())
+    try:
+        for server in servers:
+            with closing(connect(address_of(server), database="")) as client:
+                client.command("CREATE DATABASE cx")
+        for migration in load():
+            for statement in split_statements(migration.text):
+                for written in for_cluster(statement.replace("{db}", "`cx`"), "prod", "cx"):
+                    for server in servers[:1] if written.startswith("INSERT") else servers:
+                        with closing(connect(address_of(server), timeout_s=60)) as client:
+                            client.command(here(written))
+        for server in servers:
+            writer = Writer(address_of(server))
+            writer.store_catalogue(Catalogue.load())
+            writer.close()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def rows(address: Address, sql: str) -> Any:
+    with closing(connect(address)) as client:
+        return client.query(sql).result_rows
+
+
+def test_what_one_writer_stores_is_on_both_and_read_from_either(
+    shards: list[EmbeddedClickHouse], database: Database
+) -> None:
+    """Every event and row once, however often it was sent; the same answers as of one server that holds all."""
+    catalogue = Catalogue.load()
+    first = int(START.timestamp()) // 60
+    minutes = [(kpi.id, first + place, 0, [5, place % 6], 1) for kpi in catalogue if kpi.aggregator == "ratio"
+               for place in range(0, 2880, 30)]  # fmt: skip
+    for address in (address_of(shards[0]), address_of(shards[0]), database.writer):
+        writer = Writer(address)
+        writer.insert_blocks([block_of([event(number) for number in range(40)])])
+        writer.insert_kpi_minutes(minutes, "t-0-0-0")
+        writer.close()
+    single = Writer(database.admin)
+    single.store_catalogue(catalogue)
+    single.close()
+
+    own = [
+        {table: rows(address_of(one), f"SELECT count() FROM {table}_local")[0][0] for table in SHARD_KEYS}
+        for one in shards
+    ]
+    for table, wanted in (("events", 40), ("kpi_minutes", len(minutes)), ("outcomes", 1)):
+        assert own[0][table] + own[1][table] == wanted
+        assert table == "outcomes" or min(own[0][table], own[1][table]) > 0, "both have a part"
+
+    for server in shards:
+        with closing(connect(address_of(server))) as client:
+            client.command("""
+                INSERT INTO kpi_spans_due SELECT now64(6, 'UTC'), kpi, span, start, sum(kpi_spans_local.changes) AS changes
+                FROM kpi_spans_local GROUP BY kpi, span, start HAVING changes > max(rolled)""")
+            for view in ("kpi_hours_of_minutes", "kpi_days_of_minutes"):
+                client.command(f"SYSTEM REFRESH VIEW {view}")
+                client.command(f"SYSTEM WAIT VIEW {view}")
+    window = "from = '2026-03-01 00:00:00', to = '2026-03-03 00:00:00'"
+    for server in shards:
+        reader = address_of(server, "reader")
+        for kpi in sorted({row[0] for row in minutes})[:3]:
+            assert rows(reader, f"SELECT count() FROM kpi_sums(kpi = '{kpi}', {window}, grain = 0)") == [(2,)], (
+                "two days"
+            )
+            for sql in (
+                f"SELECT * FROM kpi(kpi = '{kpi}', {window})",
+                f"SELECT * FROM kpi_series(kpi = '{kpi}', {window}, step = 3600) ORDER BY time",
+            ):
+                assert rows(reader, sql) == rows(database.reader, sql) != []
+        assert rows(reader, "SELECT count(), uniqExact(offset), sum(score) FROM events") == rows(
+            database.reader, "SELECT count(), uniqExact(offset), sum(score) FROM events"
+        )
