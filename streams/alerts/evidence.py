@@ -70,7 +70,7 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
 
 
 def explain_change(
-    evidence: Evidence, subject: Subject, known: Sequence[str], view: ClosedView, windows: Sequence[str]
+    evidence: Evidence, subject: Subject, below: Sequence[str], view: ClosedView, windows: Sequence[str]
 ) -> None:
     """
     Add what explains the change of a series, and what it is a change from if the verdict does not say.
@@ -78,7 +78,7 @@ def explain_change(
     Args:
         evidence: Gets it.
         subject: The rule and the series.
-        known: All series of its KPI.
+        below: The series that are part of it.
         view: Where their sums are.
         windows: The windows that it keeps.
     """
@@ -97,7 +97,7 @@ def explain_change(
     evidence.contributors = explain(
         facts,
         subject.key,
-        known,
+        below,
         lambda key: change_of(view.window(key, longer), view.window(key, window)),
         minutes=_minutes(window, longer),
     )

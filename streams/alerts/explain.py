@@ -76,7 +76,7 @@ def explain(
     Args:
         facts: What kind of numbers they are.
         series: Key of the series that changed.
-        known: Keys of all series of its KPI.
+        known: Keys of series of its KPI; those that are no part of it do not matter.
         read: Gives their accumulators.
         minutes: How long reference and window were collected.
 

@@ -172,7 +172,8 @@ class Teller:
         rule = subject.watch.rule
         list_children(transition.evidence, subject, self._firing)
         try:
-            explain_change(transition.evidence, subject, self._indexes[rule.kpi.id].keys, view, self._windows)
+            below = self._indexes[rule.kpi.id].below(subject.key)
+            explain_change(transition.evidence, subject, below, view, self._windows)
         except Exception as error:  # noqa: BLE001 - an alert without an explanation is better than none
             self._fault(rule, f"{subject.name} cannot be explained: {type(error).__name__}: {error}", view.minute)
 

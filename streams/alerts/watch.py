@@ -152,6 +152,18 @@ class Index:
             ]
         return found
 
+    def below(self, key: str) -> list[str]:
+        """Return the series that are part of one; the groupings that cannot hold any are not looked through."""
+        labels = parse_series(key)[1]
+        own, names = set(labels), {name for name, _ in labels}
+        return [
+            series
+            for grouping, members in self._by_names.items()
+            if names < set(grouping)
+            for theirs, series in members
+            if own.issubset(theirs)
+        ]
+
     def with_label(self, label: str, within: Iterable[str]) -> list[tuple[Labels, str]]:
         """Return the series of the coarsest grouping that has a label and all of some others."""
         needed = {label, *within}
