@@ -1,8 +1,8 @@
 """
 The sharded schema on two real servers, each of them a shard.
 
-The engine of the embedded server has no Keeper, so the statements run without their replication and without
-ON CLUSTER, on one server after the other; all else is as on a cluster.
+The embedded server has a Keeper in memory only, enough to create replicated tables, not to insert into them. So the
+sharded tables run without their replication, and all without ON CLUSTER, on one server after the other.
 """
 
 import re
@@ -142,3 +142,35 @@ def test_what_one_writer_stores_is_on_both_and_read_from_either(
         assert rows(reader, "SELECT count(), uniqExact(offset), sum(score) FROM events") == rows(
             database.reader, "SELECT count(), uniqExact(offset), sum(score) FROM events"
         )
+
+
+def test_replicated_tables_and_all_that_is_made_of_them_are_accepted(tmp_path: Path) -> None:
+    """Engines, paths, settings, views and what they read: created by the real engine, one server being one replica."""
+    configure(tmp_path, [free_port()])
+    keeper = ET.parse(tmp_path / "server" / "config.d" / "shards.xml")
+    root = keeper.getroot()
+    assert root is not None
+    ET.SubElement(ET.SubElement(root, "zookeeper"), "implementation").text = "testkeeper"
+    macros = ET.SubElement(root, "macros")
+    ET.SubElement(macros, "shard").text, ET.SubElement(macros, "replica").text = "1", "1"
+    keeper.write(tmp_path / "server" / "config.d" / "shards.xml")
+    statements = [statement for one in load() for statement in split_statements(one.text)]
+    with EmbeddedClickHouse(tmp_path, memory_mb=1024) as server:
+        with closing(connect(address_of(server), database="")) as client:
+            client.command("CREATE DATABASE cx")
+        with closing(connect(address_of(server))) as client:
+            for statement in statements:
+                for written in for_cluster(statement.replace("{db}", "`cx`"), "prod", "cx"):
+                    # Rows and columns need replicas that have joined.
+                    if not written.startswith(("INSERT", "ALTER")):
+                        client.command(written.replace(" ON CLUSTER prod", ""))
+            engines = dict(client.query("SELECT name, engine FROM system.tables WHERE database = 'cx'").result_rows)
+            paths = dict(client.query("SELECT table, zookeeper_path FROM system.replicas").result_rows)
+    split = {f"{name}_local" for name in SHARD_KEYS}
+    assert {name for name, engine in engines.items() if engine == "Distributed"} == set(SHARD_KEYS)
+    assert {name for name, engine in engines.items() if engine.startswith("Replicated")} == set(paths) > split
+    assert [name for name, engine in engines.items() if engine.endswith("MergeTree") and name not in paths] == [
+        "kpi_spans_due"
+    ]
+    for name, path in paths.items():
+        assert path == f"/clickhouse/tables/{'1' if name in split else 'all'}/cx/{name}"
