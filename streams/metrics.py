@@ -158,12 +158,8 @@ class KpiGauges(Collector):
         gauges = {
             "value": GaugeMetricFamily("cx_kpi_value", f"KPI {unit}", labels=self._LABELS),
             "n": GaugeMetricFamily("cx_kpi_answers", "Answers or trials behind cx_kpi_value", labels=self._LABELS),
-            "lo": GaugeMetricFamily(
-                "cx_kpi_lower", f"Lower end of its 95 % interval {unit}", labels=self._LABELS
-            ),
-            "hi": GaugeMetricFamily(
-                "cx_kpi_upper", f"Upper end of its 95 % interval {unit}", labels=self._LABELS
-            ),
+            "lo": GaugeMetricFamily("cx_kpi_lower", f"Lower end of its 95 % interval {unit}", labels=self._LABELS),
+            "hi": GaugeMetricFamily("cx_kpi_upper", f"Upper end of its 95 % interval {unit}", labels=self._LABELS),
         }
         for known in list(self._values.values()):
             for labels, value in list(known.items()):

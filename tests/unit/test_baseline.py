@@ -228,4 +228,6 @@ def test_a_change_of_the_clocks_moves_no_hour() -> None:
     found = learn(COUNT, made, week, until=until, weeks=6)
     at = datetime(2026, 4, 21, 9, 30, tzinfo=zone)
     for day in range(5):
-        assert found.expected(int((at + timedelta(days=day)).timestamp()) // 60, 1).value == pytest.approx(100 / 60, rel=0.01)
+        assert found.expected(int((at + timedelta(days=day)).timestamp()) // 60, 1).value == pytest.approx(
+            100 / 60, rel=0.01
+        )

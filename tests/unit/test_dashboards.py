@@ -311,8 +311,13 @@ def test_provisioning_names_what_the_dashboards_expect() -> None:
         ("$__fromTime, $__toTime", "toDateTime(1772323200), toDateTime(1772409600)"),
         ("$__timeInterval(toDate(t))", "toStartOfInterval(toDateTime(toDate(t)), INTERVAL 300 second)"),
         ("$__timeGroup(t, '5m')", "toStartOfInterval(toDateTime(t), INTERVAL 300 second)"),
-        ("$__dt(d, t) -- $__nothing", "(d >= toDate('2026-03-01') AND d <= toDate('2026-03-02')) AND "
-         "(t >= toDateTime(1772323200) AND t <= toDateTime(1772409600))  "),
+        (
+            "$__dt(d, t) -- $__nothing",
+            (
+                "(d >= toDate('2026-03-01') AND d <= toDate('2026-03-02')) AND "
+                "(t >= toDateTime(1772323200) AND t <= toDateTime(1772409600))  "
+            ),
+        ),
         ("STEP $__interval_s", "STEP 300"),
         ("x IN (${some:singlequote}) '$one'", "x IN ('a','b\\'s') 'x'"),
         ("x IN ($some)", "x IN ('a','b's')"),
