@@ -37,6 +37,11 @@ KEY: Final = (
 """The name of a series from its labels, in tables of KPIs."""
 
 
+_SOMETHING: Final = """
+        HAVING sum(trial) > 0 OR sum(part * part) > 0"""
+"""A part of nothing, without a whole, is no sum: an order of no amount where no visit began."""
+
+
 def recomputed(kpi: Kpi) -> str:
     """
     Write the query for what each minute holds: key, minute, fields and bins of every series of a KPI.
@@ -80,7 +85,7 @@ def recomputed(kpi: Kpi) -> str:
     return f"""
         SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
         FROM ({events})
-        GROUP BY key, minute"""
+        GROUP BY key, minute{_SOMETHING if kpi.aggregator == "share" else ""}"""
 
 
 def _share(kpi: Kpi, sides: list["_Side"]) -> None:

@@ -102,7 +102,8 @@ def test_conversion_of_the_sets_that_know_of_visits_and_orders():
     assert shown("conversion", totals("airbnb")) == 1.9
     assert totals("online_shoppers")["conversion"] == [12_330, 1_908]
     assert shown("conversion", totals("online_shoppers")) == 15.5
-    assert not [key for name in ("airbnb", "online_shoppers") for key in totals(name) if key.startswith("revenue")]
+    known = {key.partition("\x1f")[0] for name in ("airbnb", "online_shoppers") for key in totals(name)}
+    assert {kpi for kpi in known if kpi.startswith("revenue")} == {"revenue_per_visit"}, "visits, and no amounts"
 
 
 def shown(kpi_id: str, series: dict[str, Acc]) -> float:
