@@ -76,8 +76,9 @@ def labels_sql(grouping: Sequence[str], series: str) -> str:
 
 
 def fill_minutes(client: Client, catalogue: Catalogue, series: int, days: int) -> int:
-    """Fill `kpi_minutes`: the first day series by series, the others from the first."""
-    for kpi, grouping, count in sizes(catalogue, series):
+    """Fill `kpi_minutes`: the first day series by series, the others from the first; goes on where it was ended."""
+    done = client.query("SELECT uniqExact(toDate(minute)) FROM kpi_minutes").result_rows[0][0]
+    for kpi, grouping, count in sizes(catalogue, series) if done < 2 else ():
         binned = kpi.aggregator in {"quantile", "distinct"}
         fields = "[]" if binned else FIELDS[kpi.aggregator]
         bins = (
@@ -95,7 +96,7 @@ def fill_minutes(client: Client, catalogue: Catalogue, series: int, days: int) -
                 FROM numbers({1440 * count}) WHERE h % 1000 < {int(1000 * ACTIVE.get(grouping, 0.3))}
             )""")  # fmt: skip
     say("the first day is there")
-    for day in range(1, days):
+    for day in range(max(1, done - 1), days):
         client.command(f"""
             INSERT INTO kpi_minutes (kpi, by, labels, minute, part, revision, fields, bins)
             SELECT kpi, by, labels, minute + {86_400 * day}, part, revision, fields, bins
