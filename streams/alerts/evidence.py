@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from streams.alerts.detectors.cusum import CusumState
-from streams.alerts.explain import Change, baseline_of, change_of, explain, surety
+from streams.alerts.explain import baseline_of, change_of, explain
 from streams.alerts.facts import badness, length_of
+from streams.alerts.surety import Change, surety
 from streams.alerts.types import ClosedView, Evidence, Movement, Verdict
 from streams.alerts.watch import Subject, by_rank
 from streams.kpis.accumulators import count_of

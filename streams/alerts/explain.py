@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import copysign, log, sqrt
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from streams.alerts.compare import compare
 from streams.alerts.decompose import decompose
 from streams.alerts.facts import Facts, length_of, without
+from streams.alerts.surety import Change, surety
 from streams.alerts.types import Contribution
-from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, subtract_acc
+from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, merge_acc, subtract_acc
+from streams.kpis.intervals import measure
 from streams.kpis.series import SEPARATOR, Labels, parse_series
 from streams.kpis.significance import ztest_shares
 
@@ -41,25 +42,23 @@ LEAST: Final = 10
 AT_MOST: Final = 5
 
 _COUNTED = ("count", "sum")
+_WEIGHED = ("ratio", "mean", "nps")
 _ALL = 0.99  # a part this large is the whole by another name
 _ALIKE = 0.9  # two causes that differ by less than this are told apart by how specific they are
 _REST = ""  # what carries none of the labels of a grouping
-
-
-class Change(NamedTuple):
-    """A series before and after."""
-
-    earlier: Acc | None
-    later: Acc | None
 
 
 Reader = Callable[[str], Change]
 """Gives a series, by key, in the reference and in the window."""
 
 
+_Kind: TypeAlias = Literal["rate", "mix", "new"]
+
+
 class _Candidate(NamedTuple):
     part: Contribution
     z: float
+    kind: _Kind
 
     @property
     def weight(self) -> float:
@@ -100,12 +99,16 @@ def explain(
         tried += len(members)
         if total is None:
             total = _whole(facts, whole, change.total, minutes)
+        found = []
         for part in change.parts:
             value = next(iter(part.labels.values()))
             own = Change(earlier.get(value), later.get(value))
-            candidate = _candidate(facts, part, names, whole, own, minutes)
+            candidate = _candidate(facts, part, names, whole, own, change.total, minutes)
             if candidate is not None:
-                candidates.append(candidate)
+                found.append(candidate)
+        # Next to something new, the old is less for no reason of its own.
+        new = any(candidate.kind == "new" for candidate in found)
+        candidates += [c for c in found if not (new and c.kind == "mix" and _share_fell(c.part, whole))]
     return [] if total is None else _ranked(candidates, total, tried)
 
 
@@ -181,83 +184,67 @@ def _whole(facts: Facts, whole: Change, total: float, minutes: tuple[int, int]) 
     return part
 
 
-def surety(facts: Facts, change: Change, minutes: tuple[int, int]) -> float | None:
-    """
-    Return how sure a change is: the root of the likelihood ratio of a change to none, with its sign.
-
-    Of shares and counts it is exact where few bad answers have become many, which a z test takes for surer the more
-    answers it is diluted in. Of all else it is the z value. A sum keeps no spread, but mostly follows the number of its
-    events.
-
-    Args:
-        facts: What kind of numbers they are.
-        change: Before and after.
-        minutes: How long both were collected.
-    """
-    if change.earlier is None or change.later is None:
-        return None
-    match facts.aggregator:
-        case "ratio":
-            return _of_shares(_pair(change.earlier), _pair(change.later))
-        case "count" | "sum":
-            return _of_rates((count_of(change.earlier), minutes[0]), (count_of(change.later), minutes[1]))
-        case _:
-            return compare(facts, change.earlier, change.later, minutes=minutes).z
-
-
-def _pair(acc: Acc) -> tuple[int, int]:
-    assert type(acc) is list
-    return acc[1], acc[0]
-
-
-def _of_shares(earlier: tuple[int, int], later: tuple[int, int]) -> float:
-    """Return the surety that two shares differ, hits and trials given; as rates, where hits outnumber trials."""
-    if earlier[0] > earlier[1] or later[0] > later[1]:
-        return _of_rates(earlier, later)
-    (k, n), (m, t) = earlier, later
-    both = _log_likelihood(k + m, n + t)
-    ratio = 2 * (_log_likelihood(k, n) + _log_likelihood(m, t) - both)
-    return copysign(sqrt(max(0.0, ratio)), m * n - k * t)
-
-
-def _of_rates(earlier: tuple[int, int], later: tuple[int, int]) -> float:
-    """Return the surety that two Poisson rates differ, events and exposures given."""
-    (k, span), (m, other) = earlier, later
-    total = k + m
-    if not total:
-        return 0.0
-    ratio = 2 * (_x_log(k, k * (span + other), total * span) + _x_log(m, m * (span + other), total * other))
-    return copysign(sqrt(max(0.0, ratio)), m * span - k * other)
-
-
-def _log_likelihood(hits: int, n: int) -> float:
-    return _x_log(hits, hits, n) + _x_log(n - hits, n - hits, n)
-
-
-def _x_log(x: int, over: int, under: int) -> float:
-    return x * log(over / under) if x else 0.0
-
-
 def _candidate(
-    facts: Facts, part: Contribution, names: tuple[str, ...], whole: Change, change: Change, minutes: tuple[int, int]
+    facts: Facts,
+    part: Contribution,
+    names: tuple[str, ...],
+    whole: Change,
+    own: Change,
+    total: float,
+    minutes: tuple[int, int],
 ) -> _Candidate | None:
     """Return a part that can be listed, with how sure its effect is."""
     value = next(iter(part.labels.values()))
-    if value == _REST or part.explained < LISTED or max(part.n, part.baseline_n) < LEAST:
+    if value == _REST or max(part.n, part.baseline_n) < LEAST:
         return None
     assert whole.earlier is not None
     assert whole.later is not None
     n, later_n = count_of(whole.earlier), count_of(whole.later)
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
-    z = surety(facts, change, minutes)
+    kind: _Kind = "rate"
+    if own.earlier is None and facts.aggregator in _WEIGHED and later_n:
+        # It has no past: what it does differently from all others before is its own effect.
+        kind, own = "new", Change(whole.earlier, own.later)
+        before = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit).value
+        part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))
+        part.share_effect, part.explained = 0.0, part.rate_effect / total
+    z = surety(facts, own, minutes)
     if facts.aggregator not in _COUNTED and abs(part.share_effect) > abs(part.rate_effect):
-        z = ztest_shares(part.baseline_n, n, part.n, later_n)
-    if z is None or abs(z) < SURE:
+        kind, z = "mix", _mix_surety(facts, part, whole, own)
+    if z is None or abs(z) < SURE or part.explained < LISTED:
         return None
     part.labels = dict(zip(names, value.split(SEPARATOR), strict=True))
     part.statistic = z
-    return _Candidate(part, abs(z))
+    return _Candidate(part, abs(z), kind)
+
+
+def _mix_surety(facts: Facts, part: Contribution, whole: Change, own: Change) -> float | None:
+    """Return how sure the effect of another share is: surely another share, of what surely is unlike the rest."""
+    assert whole.earlier is not None
+    assert whole.later is not None
+    share = ztest_shares(part.baseline_n, count_of(whole.earlier), part.n, count_of(whole.later))
+    mine, all_ = _together(own), _together(whole)
+    rest = _rest(all_, [mine]) if mine is not None and all_ is not None else None
+    unlike = surety(facts, Change(rest, mine), (1, 1))
+    if not share or not unlike:
+        return None
+    return copysign(1 / sqrt(1 / share**2 + 1 / unlike**2), share)
+
+
+def _together(change: Change) -> Acc | None:
+    """Return what was before and after, as one."""
+    if change.earlier is None or change.later is None:
+        return change.earlier if change.later is None else change.later
+    both = copy_acc(change.earlier)
+    merge_acc(both, change.later)
+    return both
+
+
+def _share_fell(part: Contribution, whole: Change) -> bool:
+    assert whole.earlier is not None
+    assert whole.later is not None
+    return part.n * count_of(whole.earlier) < part.baseline_n * count_of(whole.later)
 
 
 def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -> list[Contribution]:

@@ -4,8 +4,9 @@ from random import Random
 
 import pytest
 
-from streams.alerts.explain import AT_MOST, Change, baseline_of, change_of, explain
+from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.facts import Facts
+from streams.alerts.surety import Change
 from streams.kpis.series import series_key
 
 RATIO = Facts("ratio", "up", "percent")
@@ -113,19 +114,23 @@ def test_the_mix_is_told_from_quality():
     assert abs(first.share_effect) > 20 * abs(first.rate_effect)
 
 
-def test_a_part_that_was_not_there_before_is_named():
-    """A new release has no past to compare with: it is held against the whole."""
+@pytest.mark.parametrize(
+    ("old", "new", "crashes"), [(900, 2000, 200), (2800, 200, 12), (50, 4000, 80)], ids=["half-way", "soon", "late"]
+)
+def test_a_part_that_was_not_there_before_is_named(old, new, crashes):
+    """A new release has no past to compare with: it is held against the whole. The old one only made way for it."""
     down = Facts("ratio", "down", "percent")
     parts = {
-        (("version", "5.2.1"),): ([20000, 20], [900, 1]),
-        (("version", "5.3.0"),): (None, [2000, 200]),
-        (("platform", "android"),): ([13000, 13], [1900, 130]),
-        (("platform", "ios"),): ([7000, 7], [1000, 71]),
+        (("version", "5.2.1"),): ([20000, 20], [old, 1]),
+        (("version", "5.3.0"),): (None, [new, crashes]),
+        (("platform", "android"),): ([13000, 13], [(old + new) * 2 // 3, crashes * 2 // 3]),
+        (("platform", "ios"),): ([7000, 7], [(old + new) // 3, crashes // 3]),
     }
-    first = explained(parts, down)[0]
-    assert first.labels == {"version": "5.3.0"}
-    assert first.explained > 0.5
-    assert first.baseline is None
+    found = explained(parts, down)
+    assert found[0].labels == {"version": "5.3.0"}
+    assert found[0].explained == pytest.approx(1, abs=0.2)
+    assert found[0].baseline is None
+    assert {"version": "5.2.1"} not in [part.labels for part in found]
 
 
 def test_the_most_specific_set_is_named():
