@@ -39,8 +39,12 @@ SURE: Final = 3.0
 LEAST: Final = 10
 """Answers that whatever is listed must have, before or after."""
 
+SCARCE: Final = 100
+"""Answers below which a part that has grown manifold since has no past of its own to be held against."""
+
 AT_MOST: Final = 5
 
+_GROWN = 5
 _COUNTED = ("count", "sum")
 _WEIGHED = ("ratio", "mean", "nps")
 _ALL = 0.99  # a part this large is the whole by another name
@@ -203,8 +207,9 @@ def _candidate(
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
     kind: _Kind = "rate"
-    if own.earlier is None and facts.aggregator in _WEIGHED and later_n:
-        # It has no past: what it does differently from all others before is its own effect.
+    scarce = part.baseline_n < SCARCE and _GROWN * part.baseline_n * later_n < part.n * n
+    if scarce and own.later is not None and facts.aggregator in _WEIGHED:
+        # It has no past to speak of: what it does differently from all others before is its own effect.
         kind, own = "new", Change(whole.earlier, own.later)
         before = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit).value
         part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))

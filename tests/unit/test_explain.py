@@ -115,21 +115,22 @@ def test_the_mix_is_told_from_quality():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "crashes"), [(900, 2000, 200), (2800, 200, 12), (50, 4000, 80)], ids=["half-way", "soon", "late"]
+    ("before", "old", "new", "crashes"),
+    [(None, 900, 2000, 200), (None, 2800, 200, 12), (None, 50, 4000, 80), ([24, 0], 210, 550, 46)],
+    ids=["half-way", "soon", "late", "hardly there"],
 )
-def test_a_part_that_was_not_there_before_is_named(old, new, crashes):
+def test_a_part_that_was_not_there_before_is_named(before, old, new, crashes):
     """A new release has no past to compare with: it is held against the whole. The old one only made way for it."""
     down = Facts("ratio", "down", "percent")
     parts = {
         (("version", "5.2.1"),): ([20000, 20], [old, 1]),
-        (("version", "5.3.0"),): (None, [new, crashes]),
+        (("version", "5.3.0"),): (before, [new, crashes]),
         (("platform", "android"),): ([13000, 13], [(old + new) * 2 // 3, crashes * 2 // 3]),
         (("platform", "ios"),): ([7000, 7], [(old + new) // 3, crashes // 3]),
     }
     found = explained(parts, down)
     assert found[0].labels == {"version": "5.3.0"}
     assert found[0].explained == pytest.approx(1, abs=0.2)
-    assert found[0].baseline is None
     assert {"version": "5.2.1"} not in [part.labels for part in found]
 
 
