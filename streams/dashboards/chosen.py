@@ -109,7 +109,7 @@ SELECT by AS label, arrayStringConcat(mapValues(labels), ' · ') AS is, stat, {t
     {terms.shown("asked.lo")} AS low, {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading
 FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
-WHERE by != '' AND position(by, ',') = 0
+WHERE by NOT IN ('', 'agentid') AND position(by, ',') = 0
     AND {narrowed}
 ORDER BY n DESC, label, is, stat
 LIMIT 300
@@ -121,7 +121,7 @@ LIMIT 300
         type="table",
         width=12,
         height=9,
-        description=f"All labels that this KPI is kept for, one at a time. {_HOW}",
+        description=f"All labels that this KPI is kept for, one at a time; agents are in the explorer. {_HOW}",
         targets=(target(asked, "table"), target(_UNIT, "table", "unit")),
         defaults=plain("none", custom=table_custom()),
         overrides=(*score_columns("none")[1:], override("byName", "label", {"links": links})),
