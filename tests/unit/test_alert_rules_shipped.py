@@ -15,6 +15,7 @@ from streams.alerts.params import PARAMS, Cusum, Floor
 from streams.alerts.parsing import GROUP_ALLOWED, RULE_ALLOWED, RULE_REQUIRED, load_rules, parse_rules
 from streams.alerts.reference import CALENDAR_KEYS, GROUP_KEYS, KEYS, filled
 from streams.alerts.rules import RulesError
+from streams.alerts.testfiles import read_file, read_tests
 from streams.alerts.types import Evidence
 from streams.cli import main
 from streams.commands import rules as commands
@@ -144,7 +145,11 @@ def test_examples_of_the_reference_are_rules():
     examples = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     assert len(examples) >= 5
     for number, example in enumerate(examples):
-        if "replace: true" not in example:
+        if "\ntests:" in example:
+            assert read_tests(
+                read_file(example, f"example {number}"), load_rules([SHIPPED_RULES], CATALOGUE), CATALOGUE
+            )
+        elif "replace: true" not in example:
             parse_rules(example, CATALOGUE, f"example {number}")
 
 
