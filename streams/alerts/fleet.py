@@ -15,7 +15,7 @@ from streams.alerts.detectors.cusum import KNOWN, SPREAD_N
 from streams.alerts.detectors.learning import LESSON_MINUTES, PACE
 from streams.alerts.detectors.windows import budget_of
 from streams.alerts.facts import Facts, length_of
-from streams.alerts.machine import Instance, Policy, advance
+from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.params import BurnRate, Cusum, Floor, Params, ZTest
 from streams.alerts.types import Verdict
 from streams.kpis.intervals import Z95
@@ -85,8 +85,10 @@ def firings(plan: Plan, fleet: Fleet) -> list[list[int]]:
     """Return the minutes in which each series begins to fire."""
     instances = [Instance() for _ in range(fleet.series)]
     active = np.zeros(fleet.series, bool)
+    ended = np.zeros(fleet.series, bool)
     found: list[list[int]] = [[] for _ in range(fleet.series)]
-    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, fleet)):
+    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, fleet, ended)):
+        ended[:] = False
         gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
         breach = verdicts.breach & gate
         # One that is inactive stays so until trouble comes: nothing else need be told to it.
@@ -98,14 +100,16 @@ def firings(plan: Plan, fleet: Fleet) -> list[list[int]]:
                 n=int(verdicts.n[at]),
             )
             step = advance(instances[at], plan.policy, minute, verdict)
-            if step is not None and step.new == "firing":
-                found[at].append(minute)
+            if step is not None:
+                ended[at] = ended_unjudged(step, verdict)
+                if step.new == "firing":
+                    found[at].append(minute)
             active[at] = instances[at].state != "inactive"
     return found
 
 
-def judged(params: Params, facts: Facts, window: str, fleet: Fleet) -> Iterator[Verdicts]:
-    """Judge all series minute by minute."""
+def judged(params: Params, facts: Facts, window: str, fleet: Fleet, ended: Bools | None = None) -> Iterator[Verdicts]:
+    """Judge all series minute by minute; between two of them `ended` may say of which the evidence is forgotten."""
     assert facts.aggregator == "ratio"
     match params:
         case Floor():
@@ -115,7 +119,7 @@ def judged(params: Params, facts: Facts, window: str, fleet: Fleet) -> Iterator[
         case BurnRate():
             return _burn_rate(params, facts, fleet)
         case Cusum():
-            return _cusum(params, facts, length_of(window), fleet)
+            return _cusum(params, facts, length_of(window), fleet, ended)
         case _:
             raise TypeError(f"{type(params).__name__} is not simulated")
 
@@ -180,7 +184,7 @@ def _ztest(params: ZTest, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
         yield Verdicts(breach, known, recovered, n, base_n)
 
 
-def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet) -> Iterator[Verdicts]:
+def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet, ended: Bools | None) -> Iterator[Verdicts]:
     size = fleet.series
     sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
     total = np.full(size, params.head_start * params.h)
@@ -188,6 +192,9 @@ def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
     run_n, run_minutes, run_bad, taught = (np.zeros(size, np.int64) for _ in range(4))
     fired, learnt = np.zeros(size, bool), np.zeros(size, bool)
     for minute in range(fleet.minutes):
+        if ended is not None and ended.any():
+            for evidence in (total, back, run_n, run_minutes, run_bad, fired):
+                evidence[ended] = 0
         if params.baseline is not None:
             due = ~learnt | ((run_minutes == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
             if due.any():

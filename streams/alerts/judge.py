@@ -25,7 +25,7 @@ import msgspec
 
 from streams.alerts import detectors
 from streams.alerts.inhibition import Mutes, Trust
-from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, advance
+from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Seasonal
 from streams.alerts.rules import Rule, RuleBook
 from streams.alerts.sources import observe
@@ -265,6 +265,8 @@ class Judge:
             instance.detector = after
             self._store.touch(subject.chunk)
         step = advance(instance, watch.policy, minute, verdict)
+        if step is not None and ended_unjudged(step, verdict):
+            instance.detector = detectors.without_evidence(instance.detector)
         if step is not None or instance.state != "inactive" or instance.fired:
             self._store.touch(subject.chunk)
         if subject.instance is None:

@@ -16,6 +16,9 @@ inside the gap is not made up: no transition carries a minute that was not judge
 Calm for long enough means: no trouble for `keep_firing_for`, and beyond the recovery threshold for the recovery time,
 without a break. Between the two thresholds a firing alert stays. One that has fired more than `flaps` times in
 `flap_hours` stays until it was calm for `flap_hold`: better one long alert than ten short ones.
+
+What ends because it cannot be judged any longer takes the evidence of its detector with it: when data is back, only
+what is new can make it fire again.
 """
 
 from __future__ import annotations
@@ -120,6 +123,11 @@ def advance(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
     if new in {"pending", "firing"}:
         _run_clocks(instance, minute, verdict)
     return Step(old, new, reason)
+
+
+def ended_unjudged(step: Step, verdict: Verdict) -> bool:
+    """Tell whether a change of state is the end of what nobody saw the end of."""
+    return verdict.breach is None and step.old in {"pending", "firing"} and step.new in {"inactive", "resolved"}
 
 
 def is_flapping(instance: Instance, policy: Policy) -> bool:

@@ -1,12 +1,21 @@
-"""One series played to a detector, minute by minute."""
+"""One series played to a detector, minute by minute; kinds of KPIs, and samples of them."""
 
 from collections.abc import Iterable, Mapping
 
-from streams.alerts.detectors import detect
+from streams.alerts.detectors import Memory, detect
 from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.params import Params
 from streams.alerts.types import SourceHealth, Verdict
 from streams.kpis.accumulators import Acc, cleared, copy_acc, is_empty, merge_acc, subtract_acc
+from streams.kpis.sketch import add_value
+
+SHARE = Facts("ratio", "up", "percent")
+LOSS = Facts("ratio", "down", "percent")
+SCORE = Facts("mean", "up", "score", 1000)
+WAIT = Facts("mean", "down", "seconds", 1000)
+NPS = Facts("nps", "up", "points")
+COUNT = Facts("count", "none", "count")
+P95 = Facts("quantile", "down", "seconds", 1000, 0.95)
 
 
 class Played:
@@ -81,3 +90,22 @@ def standing(minute: int = 100_000, usual: Expected | None = None, **windows: Ac
         reading.set_window(name.removeprefix("w"), acc)
     reading.usual = usual
     return reading
+
+
+def judge(params: Params, facts: Facts, window: str, reading: Played, memory: Memory = None) -> Verdict:
+    """Judge one minute."""
+    return detect(params, facts, window, reading, memory)[0]
+
+
+def mean_of(values: Iterable[float]) -> list[int]:
+    """What a mean keeps of values."""
+    steps = [round(1000 * value) for value in values]
+    return [len(steps), sum(steps), sum(step * step for step in steps)]
+
+
+def bins_of(values: Iterable[float]) -> dict[int, int]:
+    """What a quantile keeps of values."""
+    bins: dict[int, int] = {}
+    for value in values:
+        add_value(bins, round(1000 * value))
+    return bins

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.alerts.decompose import decompose
-from streams.alerts.detectors import detect, restore
+from streams.alerts.detectors import detect, restore, without_evidence
 from streams.alerts.facts import Facts, moments
 from streams.alerts.fleet import Fleet, judged
-from streams.alerts.machine import Instance, Policy, advance
+from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
 from streams.kpis.accumulators import Acc, copy_acc, empty, merge_acc
 from streams.kpis.intervals import measure
@@ -256,24 +256,34 @@ def _mirrored(params: Params) -> Params:
     return msgspec.structs.replace(params, **changed)
 
 
-def test_firings_of_arrays_are_those_of_the_state_machine() -> None:
-    """`for`, recovery and keep-firing included."""
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule("z", "15m", ZTest(baseline="1h", z=2.0), Policy(for_=3, keep_firing_for=5), min_n=10, min_denominator=20),
+        Rule("c", "15m", Cusum(p0=85.0, p1=75.0, h=4.0, min_failures=4), Policy(no_data_for=10), min_n=10),
+    ],
+)
+def test_firings_of_arrays_are_those_of_the_state_machine(rule: Rule) -> None:
+    """`for`, recovery, keep-firing and nights without an answer included."""
     rng = np.random.default_rng(9)
-    n = rng.poisson(2, (3000, 4))
-    hits = rng.binomial(n, np.where(np.arange(3000) % 700 > 600, 0.6, 0.85)[:, None])
-    rule = Rule(
-        "z", "15m", ZTest(baseline="1h", z=2.0), Policy(for_=3, keep_firing_for=5), min_n=10, min_denominator=20
-    )
+    minutes = np.arange(3000)
+    n = np.where((minutes % 700 > 660)[:, None], 0, rng.poisson(2, (3000, 4)))
+    hits = rng.binomial(n, np.where(minutes % 700 > 600, 0.6, 0.85)[:, None])
     found = firings(rule, Fleet.of(n, hits))
+    ends = 0
     for series in range(4):
         reading, memory, instance, fired = Played(["15m", "1h"]), None, Instance(), []
         for minute in range(3000):
             reading.play([int(n[minute, series]), int(hits[minute, series])] if n[minute, series] else None)
             verdict, memory = detect(rule.params, SHARE, "15m", reading, memory)
-            if verdict.breach is not None and (verdict.n < 10 or verdict.baseline_n < 20):
+            thin = verdict.n < rule.min_n or verdict.baseline_n < rule.min_denominator
+            if verdict.breach is not None and thin:
                 verdict = msgspec.structs.replace(verdict, breach=None, recovered=None)
             step = advance(instance, rule.policy, minute, verdict)
             if step is not None and step.new == "firing":
                 fired.append(minute)
+            if step is not None and ended_unjudged(step, verdict):
+                memory, ends = without_evidence(memory), ends + 1
         assert fired == found[series]
     assert sum(map(len, found)) > 4
+    assert ends > 4

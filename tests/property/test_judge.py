@@ -36,7 +36,7 @@ groups:
          params: {target: 80}, severity: page, runbook: docs/R.md, for: 1m, min_n: 50,
          no_data: {action: alert, for: 2m}}
       - {alert: Erosion, kpi: service_level_all_offered, by: [channel], method: cusum, window: 5m,
-         params: {p0: 90, p1: 80, h: 6}, severity: ticket, mute: [tea]}
+         params: {p0: 90, p1: 80, h: 6}, severity: ticket, mute: [tea], no_data: {action: ok, for: 3m}}
       - {alert: Worse, kpi: service_level_all_offered, method: ztest, window: 5m, params: {baseline: 1h},
          severity: info, min_denominator: 50, min_n: 30}
       - {alert: Smoothed, kpi: service_level_all_offered, method: ewma, window: 5m, params: {baseline: 1h},
@@ -252,6 +252,19 @@ def test_the_log_is_a_walk_through_the_states(day):
         for before, after in pairwise(mine):
             same = after.old in {"pending", "firing"} or after.new == "inactive"
             assert (before.episode == after.episode) == same
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@given(days())
+@example([(1, {"web": "bad", "app": "bad"}, 0)] * 6 + [(1, {"web": "dead", "app": "none"}, 0)] * 9)
+def test_what_is_over_is_held_against_nobody(day):
+    """An alert that ended, by whatever way, leaves no evidence behind that could make it fire again."""
+    judge = Judge(RULES, windows=WINDOWS)
+    for view in play(day):
+        judge.step(view)
+        for rule, series, instance in judge._store:
+            if rule == "Erosion" and instance.state in {"inactive", "resolved"}:
+                assert instance.detector is None or not instance.detector.fired, series
 
 
 def test_a_commit_needs_its_chunks():

@@ -7,38 +7,10 @@ import pytest
 from scipy import stats
 
 from streams.alerts.compare import compare, student_as_normal
-from streams.alerts.detectors import detect
 from streams.alerts.facts import Facts
-from streams.alerts.params import Params, ZTest
-from streams.alerts.types import Verdict
+from streams.alerts.params import ZTest
 from streams.kpis.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
-from streams.kpis.sketch import add_value
-from tests.harness.reading import Played, standing
-
-SHARE = Facts("ratio", "up", "percent")
-LOSS = Facts("ratio", "down", "percent")
-SCORE = Facts("mean", "up", "score", 1000)
-WAIT = Facts("mean", "down", "seconds", 1000)
-NPS = Facts("nps", "up", "points")
-COUNT = Facts("count", "none", "count")
-P95 = Facts("quantile", "down", "seconds", 1000, 0.95)
-
-
-def judge(params: Params, facts: Facts, window: str, reading: Played, memory=None) -> Verdict:
-    return detect(params, facts, window, reading, memory)[0]
-
-
-def mean_of(values) -> list[int]:
-    steps = [round(1000 * value) for value in values]
-    return [len(steps), sum(steps), sum(step * step for step in steps)]
-
-
-def bins_of(values) -> dict[int, int]:
-    bins: dict[int, int] = {}
-    for value in values:
-        add_value(bins, round(1000 * value))
-    return bins
-
+from tests.harness.reading import COUNT, NPS, P95, SCORE, SHARE, bins_of, judge, mean_of, standing
 
 # -- distributions -----------------------------------------------------------------------------------------------
 

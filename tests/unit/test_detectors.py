@@ -7,39 +7,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.detectors import detect, largest_burn, restore, windows_needed
+from streams.alerts.detectors import detect, largest_burn, restore, windows_needed, without_evidence
+from streams.alerts.detectors.cusum import CusumState
 from streams.alerts.detectors.ewma import limits, smooth
-from streams.alerts.detectors.usual import silence_of
+from streams.alerts.detectors.usual import AbsenceState, silence_of
+from streams.alerts.detectors.windows import ZState
 from streams.alerts.facts import Expected, Facts
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
-from streams.alerts.types import SourceHealth, Verdict
-from streams.kpis.sketch import add_value
-from tests.harness.reading import Played, standing, verdicts
-
-SHARE = Facts("ratio", "up", "percent")
-LOSS = Facts("ratio", "down", "percent")
-SCORE = Facts("mean", "up", "score", 1000)
-WAIT = Facts("mean", "down", "seconds", 1000)
-NPS = Facts("nps", "up", "points")
-COUNT = Facts("count", "none", "count")
-P95 = Facts("quantile", "down", "seconds", 1000, 0.95)
-
-
-def judge(params: Params, facts: Facts, window: str, reading: Played, memory=None) -> Verdict:
-    return detect(params, facts, window, reading, memory)[0]
-
-
-def mean_of(values) -> list[int]:
-    steps = [round(1000 * value) for value in values]
-    return [len(steps), sum(steps), sum(step * step for step in steps)]
-
-
-def bins_of(values) -> dict[int, int]:
-    bins: dict[int, int] = {}
-    for value in values:
-        add_value(bins, round(1000 * value))
-    return bins
-
+from streams.alerts.types import SourceHealth
+from tests.harness.reading import (
+    COUNT,
+    LOSS,
+    NPS,
+    P95,
+    SCORE,
+    SHARE,
+    WAIT,
+    Played,
+    bins_of,
+    judge,
+    mean_of,
+    standing,
+    verdicts,
+)
 
 # -- window against the time before -----------------------------------------------------------------------------
 
@@ -382,6 +372,21 @@ def test_the_memory_of_another_method_is_refused() -> None:
         restore(Cusum(baseline="1h", delta=1.0), {"surely": "not"})
     with pytest.raises(TypeError, match="no detector"):
         detect(Params(), SHARE, "1h", standing(), None)
+
+
+def test_without_evidence_only_what_is_normal_is_remembered() -> None:
+    """And an EWMA begins from there; the reference of a z-test and the pace before a silence are no evidence."""
+    reading, memory = Played(["5m", "24h"]), None
+    for acc in [[10, 9]] * 1440 + [[10, 3]] * 60:
+        reading.play(acc)
+        verdict, memory = detect(Ewma(baseline="24h"), SHARE, "5m", reading, memory)
+    assert verdict.breach
+    anew = without_evidence(memory)
+    assert (anew.smoothed, anew.spread, anew.waiting, anew.normal) == (None, 0.0, [], memory.normal)
+    cusum = CusumState(9.0, 50, 20, 30, True, 1.0, memory.normal)
+    assert without_evidence(cusum) == CusumState(normal=memory.normal)
+    for other in (ZState([100, 90], 7), AbsenceState(3.0, 7), None):
+        assert without_evidence(other) is other
 
 
 def test_each_method_says_which_windows_it_reads() -> None:

@@ -302,3 +302,15 @@ def test_clocks_go_on_through_minutes_that_were_left_out():
     found = run.play(BAD, 1)
     assert found[0] == "1072 Low{} PENDING => FIRING"
     assert "for 1 h 1 min" in next(t for t in run.log if t.new == "firing").why
+
+
+def test_what_ended_without_data_fires_again_for_new_reasons_only():
+    """A CUSUM in breach when nothing comes any more: what it had added up ends with its alert."""
+    run = Run(CUSUM.replace("window: 1h", "window: 5m"))
+    run.play(GOOD, 10)
+    assert [line.split("} ")[1] for line in run.play(BAD, 5)] == ["INACTIVE => FIRING"]
+    assert [line.split("} ")[1] for line in run.play({}, 30)] == ["FIRING => RESOLVED"]
+    assert run.log[-1].why.endswith("not judged for 15 min")
+    few = level((10, 10), (10, 9))  # too few to make up at once for what was added up before
+    assert [line for line in run.play(few, 5) if "FIRING" in line] == []
+    assert [line.split("} ")[1] for line in run.play(BAD, 5) if "FIRING" in line] == ["INACTIVE => FIRING"]

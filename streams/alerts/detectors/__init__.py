@@ -21,7 +21,17 @@ from streams.alerts.facts import Expected, Facts, Reading
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.types import Verdict
 
-__all__ = ["Expected", "Facts", "Memory", "Reading", "detect", "largest_burn", "restore", "windows_needed"]
+__all__ = [
+    "Expected",
+    "Facts",
+    "Memory",
+    "Reading",
+    "detect",
+    "largest_burn",
+    "restore",
+    "windows_needed",
+    "without_evidence",
+]
 
 Memory: TypeAlias = CusumState | EwmaState | ZState | AbsenceState | None
 """What a detector remembers of a series; None is nothing."""
@@ -83,6 +93,21 @@ def restore(params: Params, plain: Any) -> Memory:
         return None
     memory: Memory = plain if isinstance(plain, kind) else msgspec.convert(plain, kind)
     return memory
+
+
+def without_evidence(memory: Memory) -> Memory:
+    """
+    Return a memory that holds nothing against its series; what is normal stays known.
+
+    The reference of a z-test stays too: it is no evidence, and is held against data that is new.
+    """
+    match memory:
+        case CusumState(normal=normal):
+            return CusumState(normal=normal)
+        case EwmaState(normal=normal):
+            return EwmaState(normal=normal)
+        case _:
+            return memory
 
 
 def windows_needed(params: Params, window: str) -> frozenset[str]:
