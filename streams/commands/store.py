@@ -14,7 +14,7 @@ from streams.commands.output import as_json_option, print_json, table, told_plai
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
-from streams.settings import kpi_paths, load
+from streams.settings import kpi_paths, load, window_names
 from streams.storage import retention
 from streams.storage.connection import Address, connect
 from streams.storage.queries import NAMED, Format, run_query
@@ -197,7 +197,7 @@ def verify(limit: int, *, as_json: bool) -> None:
     settings = load()
     catalogue = Catalogue.load(kpi_paths(settings))
     with closing(connect(clickhouse_address(settings), timeout_s=600.0)) as client:
-        report = recompute(client, catalogue)
+        report = recompute(client, catalogue, window_names(settings))
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
     if as_json:

@@ -9,6 +9,7 @@ from streams.agents.records import position
 from streams.local.run import EmbeddedRun
 from streams.local.supervisor import ChildError
 from streams.local.values import records_stored, totals
+from streams.settings import window_names
 from streams.storage.connection import StorageError, connect
 from streams.storage.verify import verify
 
@@ -62,7 +63,7 @@ def result_of(run: EmbeddedRun, data_set: str, report: dict[str, Any]) -> dict[s
     """
     client = connect(run.address("reader"))
     try:
-        checked = verify(client, run.catalogue)
+        checked = verify(client, run.catalogue, window_names(run.settings))
     finally:
         client.close()
     records = records_stored(run.address("reader"), position(run.epoch, 0))

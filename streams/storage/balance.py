@@ -3,9 +3,12 @@
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
+
+from streams.storage.retention import MARGIN, current
 
 _LISTED: Final = 1_000
 
@@ -33,14 +36,14 @@ _QUERIES: Final[dict[str, str]] = {
         SELECT {_SOURCE}, kind, toString(sum(stored)), concat(toString(sum(told)), ' by balance')
         FROM (
             SELECT topic, partition, toString(outcome) AS kind, count() AS stored, 0 AS told
-            FROM events WHERE {{kept}} GROUP BY ALL
+            FROM events WHERE {{events}} GROUP BY ALL
             UNION ALL
-            SELECT topic, partition, 'bad', count(), 0 FROM dead_letters WHERE {{kept}} GROUP BY ALL
+            SELECT topic, partition, 'bad', count(), 0 FROM dead_letters WHERE {{dead_letters}} GROUP BY ALL
             UNION ALL
             SELECT topic, partition, told.1, 0, told.2 FROM (
-                SELECT topic, partition, arrayJoin([('counted', sum(counted)), ('late', sum(late)), ('bad', sum(bad))])
-                    AS told
-                FROM outcomes WHERE {{kept}} GROUP BY topic, partition)
+                SELECT topic, partition, arrayJoin([('counted', sumIf(counted, {{events}})),
+                    ('late', sumIf(late, {{events}})), ('bad', sumIf(bad, {{dead_letters}}))]) AS told
+                FROM outcomes GROUP BY topic, partition)
         )
         GROUP BY topic, partition, kind HAVING sum(stored) != sum(told)""",
     "twice": f"""
@@ -81,9 +84,14 @@ def check_balance(client: Client) -> Balance:
     """
     [(sources, read)] = client.query("SELECT uniqExact(topic, partition), sum(read) FROM outcomes").result_rows
     balance = Balance({"sources": sources, "records": read})
+    # Raw events and dead letters leave the store, balances do not.
+    days = current(client)
+    margin_h = MARGIN // timedelta(hours=1)
+    kept = {
+        table: f"ingested_at > now() - INTERVAL {24 * days[table] - margin_h} HOUR" if table in days else "true"
+        for table in ("events", "dead_letters")
+    }
     for check, sql in _QUERIES.items():
-        # Raw events and dead letters leave the store after 400 days, balances do not.
-        kept = "ingested_at > now() - INTERVAL 399 DAY"
-        rows = client.query(f"{sql.format(kept=kept)} ORDER BY ALL LIMIT {_LISTED}").result_rows
+        rows = client.query(f"{sql.format_map(kept)} ORDER BY ALL LIMIT {_LISTED}").result_rows
         balance.found += [Imbalance(check, *row) for row in rows]
     return balance

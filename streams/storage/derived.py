@@ -1,7 +1,7 @@
 """Derived KPIs computed anew: from sums of their inputs over the same window, by the same formulas."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from clickhouse_connect.driver.client import Client
@@ -34,21 +34,31 @@ class DerivedCheck:
     """Compares the newest values of derived KPIs."""
 
     def __init__(
-        self, client: Client, catalogue: Catalogue, minutes: Callable[[Sequence[Kpi]], Iterator[tuple[str, str]]]
+        self,
+        client: Client,
+        catalogue: Catalogue,
+        minutes: Callable[[Sequence[Kpi]], Iterator[tuple[str, str]]],
+        windows: Sequence[str],
     ) -> None:
-        """`minutes` gives queries, each with its WITH, for what the minutes of inputs hold."""
+        """`minutes` gives queries, each with its WITH, for what minutes of inputs hold; `windows` are those kept."""
         self._client = client
         self._catalogue = catalogue
         self._minutes = minutes
+        self._windows = windows
         self._derivations = Derivations(catalogue)
         self._found: dict[_Asked, dict[str, dict[str, Measure]]] = {}
+        self._touched: dict[_Asked, dict[str, datetime]] = {}
 
-    def compare(self, kpis: Iterable[Kpi], since: datetime | None) -> Iterator[Compared]:
-        """Give what is stored of derived KPIs, as of when it was published and as of now; `since` as for windows."""
+    def compare(self, kpis: Iterable[Kpi], since: datetime | None, published: datetime | None) -> Iterator[Compared]:
+        """
+        Give what is stored of derived KPIs, as of when it was published and as of now.
+
+        `since` is as for windows; values that were `published` before may have left the store.
+        """
         by_id = {kpi.id: kpi for kpi in kpis}
         if not by_id:
             return
-        rows = self._client.query(latest_rows(by_id)).result_rows
+        rows = self._client.query(latest_rows(by_id, self._windows)).result_rows
         if since is not None:
             rows = [row for row in rows if row[4] and (row[5][0] - since).total_seconds() >= row[4] + 3600]
         self._compute(by_id.values(), {(row[2], row[4], at) for row in rows for at in (row[5][0], row[6])})
@@ -62,6 +72,9 @@ class DerivedCheck:
         stored = {(row[0], row[1], row[3]) for row in rows}
         for id_, at in {(row[0], row[6]) for row in rows if row[2] == TOTAL}:
             for key, stats in self._of(id_, TOTAL, at).items():
+                touched = self._touched[id_, TOTAL, at][key].replace(tzinfo=UTC)
+                if published is not None and touched < published:
+                    continue
                 for stat, found in stats.items():
                     if (id_, key, stat) not in stored:
                         yield Compared("missing", by_id[id_], key, (TOTAL, stat, at), None, found, "")
@@ -76,7 +89,7 @@ class DerivedCheck:
         inputs: dict[_Asked, dict[str, list[tuple[str, Acc]]]] = {}
         for head, minutes in self._minutes([self._catalogue[part] for part in sorted(parts)]) if asked else ():
             rows = self._client.query(sums_at(head, minutes, sorted(asked))).result_rows
-            for window, at, kpi, key, fields, bins in rows:
+            for window, at, kpi, key, fields, bins, minute in rows:
                 binned = self._catalogue[kpi].aggregator in BINNED
                 acc: Acc = {index: count for index, count in bins.items() if count} if binned else list(fields)
                 if is_empty(acc):
@@ -85,6 +98,8 @@ class DerivedCheck:
                 for derived in self._derivations.of(series):
                     id_, _, own = derived.partition(SEPARATOR)
                     inputs.setdefault((id_, window, at), {}).setdefault(own, []).append((series, acc))
+                    touched = self._touched.setdefault((id_, window, at), {})
+                    touched[own] = max(minute, touched.get(own, minute))
         for (id_, window, at), by_key in inputs.items():
             self._found[id_, window, at] = {
                 key: dict(self._derivations.measures(self._catalogue[id_], given)) for key, given in by_key.items()

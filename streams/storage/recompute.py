@@ -42,11 +42,18 @@ _SOMETHING: Final = """
 """A part of nothing, without a whole, is no sum: an order of no amount where no visit began."""
 
 
+def whole_since(kpi: Kpi, since: str = "since") -> str:
+    """Write from when on minutes hold no event from before `since`: some are counted later than they happen."""
+    delayed = any(side is not None and side.delay is not None for side in (kpi.of, kpi.hits))
+    return f"{since} + {LONGEST_DELAY_S}" if delayed else since
+
+
 def recomputed(kpi: Kpi) -> str:
     """
     Write the query for what each minute holds: key, minute, fields and bins of every series of a KPI.
 
-    The query takes `since` (the earliest time) and `known` (the keys of the series there are) from its WITH.
+    The query takes `since` (the earliest time) and `known` (the keys of the series there are) from its WITH, and gives
+    minutes that are whole, see `whole_since`.
     """
     sides = [_Side(kpi, kpi.of, "of")]
     of = sides[0]
@@ -85,6 +92,7 @@ def recomputed(kpi: Kpi) -> str:
     return f"""
         SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
         FROM ({events})
+        WHERE minute >= {whole_since(kpi)}
         GROUP BY key, minute{_SOMETHING if kpi.aggregator == "share" else ""}"""
 
 
@@ -240,9 +248,9 @@ def _keys(grouping: tuple[str, ...]) -> str:
     return f"if({there}, [(concat({own}), {sql_literal(rest)})], [])"
 
 
-def _latest(ids: Iterable[str]) -> str:
+def _latest(ids: Iterable[str], windows: Iterable[str]) -> str:
     """
-    Write the query for the newest row of each series, window and stat, and its KPI's newest time.
+    Write the query for the newest row of each series, stat and one of the windows, and its KPI's newest time.
 
     Of windows that move only closed rows count; since the beginning, an open row holds all that was counted so far.
     """
@@ -254,12 +262,16 @@ def _latest(ids: Iterable[str]) -> str:
                 if(window = '{TOTAL}', 0, {length} * toUInt32OrZero(substring(window, 1, length(window) - 1)))
                     AS length_s,
                 argMax((at, value, n, lo, hi, definition), (at, revision)) AS newest_row
-            FROM kpi_values WHERE kpi IN ({_listed(ids)}) AND (maturity = 'closed' OR window = '{TOTAL}')
+            FROM kpi_values
+            WHERE kpi IN ({_listed(ids)}) AND window IN ({_listed(windows)})
+                AND (maturity = 'closed' OR window = '{TOTAL}')
             GROUP BY kpi, key, window, stat
         )"""
 
 
-def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expired: bool) -> str:
+def latest_sums(
+    ids: Iterable[str], windows: Iterable[str], head: str, minutes: str, since: str, *, expired: bool
+) -> str:
     """
     Write the query for the newest closed values and what their windows sum up to, then and at the KPI's newest time.
 
@@ -275,21 +287,21 @@ def latest_sums(ids: Iterable[str], head: str, minutes: str, since: str, *, expi
     return f"""
         {head}
         SELECT kpi, key, window, stat, newest_row, newest_at, {sums("at")} AS then, {sums("newest_at")} AS now
-        FROM (SELECT * FROM ({_latest(ids)}) WHERE {comparable}) AS latest
+        FROM (SELECT * FROM ({_latest(ids, windows)}) WHERE {comparable}) AS latest
         LEFT JOIN ({minutes}) AS minutes USING (kpi, key)
         GROUP BY kpi, key, window, stat, length_s, newest_row, at, newest_at
         ORDER BY kpi, key, window, stat"""
 
 
-def latest_rows(ids: Iterable[str]) -> str:
+def latest_rows(ids: Iterable[str], windows: Iterable[str]) -> str:
     """Write the query for the newest values: kpi, key, window, stat, length in s, the row, the newest time."""
     columns = "kpi, key, window, stat, length_s, newest_row, newest_at"
-    return f"SELECT {columns} FROM ({_latest(ids)}) ORDER BY kpi, key, window, stat"
+    return f"SELECT {columns} FROM ({_latest(ids, windows)}) ORDER BY kpi, key, window, stat"
 
 
 def sums_at(head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]]) -> str:
     """
-    Write the query for what windows held: window, end, KPI, key and the sums.
+    Write the query for what windows held: window, end, KPI, key, the sums, and their newest minute.
 
     `asked` are the windows: name, length in seconds (0: all), end.
     """
@@ -300,13 +312,17 @@ def sums_at(head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]])
     inside = f"minute < asked.3 AND (asked.2 = 0 OR minute >= {window_start_sql('asked.3', 'asked.2')})"
     return f"""
         {head}
-        SELECT asked.1, asked.3, kpi, key, sumForEach(fields), mapSort(sumMap(bins))
+        SELECT asked.1, asked.3, kpi, key, sumForEach(fields), mapSort(sumMap(bins)), max(minute)
         FROM ({minutes}) ARRAY JOIN [{windows}] AS asked
         WHERE {inside} GROUP BY asked.1, asked.3, kpi, key"""
 
 
-def missing_totals(ids: Iterable[str], head: str, minutes: str, limit: int) -> str:
-    """Write the query for series with closed minutes that have no value since the beginning: KPI, key, first minute."""
+def missing_totals(ids: Iterable[str], head: str, minutes: str, since: str, limit: int) -> str:
+    """
+    Write the query for series with closed minutes that have no value since the beginning: KPI, key, first minute.
+
+    Of series without a minute after `since` the value may have left the store.
+    """
     return f"""
         {head}
         SELECT kpi, key, min(minute)
@@ -319,4 +335,4 @@ def missing_totals(ids: Iterable[str], head: str, minutes: str, limit: int) -> s
             AND (kpi, key) NOT IN (
                 SELECT kpi, {KEY} FROM kpi_values
                 WHERE kpi IN ({_listed(ids)}) AND maturity = 'closed' AND window = '{TOTAL}')
-        GROUP BY kpi, key ORDER BY kpi, key LIMIT {limit}"""
+        GROUP BY kpi, key HAVING max(minute) >= {since} ORDER BY kpi, key LIMIT {limit}"""

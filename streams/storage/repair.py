@@ -8,7 +8,7 @@ has changed: what was counted by the old one, or not at all, is counted again by
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -17,9 +17,9 @@ from streams.kpis.definition import Kpi
 from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
-from streams.storage.recompute import KEY, recomputed
+from streams.storage.recompute import KEY, recomputed, whole_since
+from streams.storage.retention import horizon
 from streams.storage.rollups import changed, newest_again
-from streams.storage.verify import RAW_DAYS
 
 _SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
 
@@ -47,7 +47,8 @@ def repair(client: Client, kpis: Iterable[Kpi], part: int) -> list[str]:
         PermanentStorageError, UnreachableError: The store cannot be asked, or refuses.
     """
     try:
-        since = _since(client)
+        gone = horizon(client, "events", "kpi_minutes")
+        since = f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
         counted = [kpi.id for kpi in kpis if kpi.derive is None and _repair_one(client, kpi, since, part)]
         return counted + [kpi.id for kpi in kpis if kpi.derive is not None and _drop(client, kpi, {*counted})]
     except FAILURES as error:
@@ -63,7 +64,7 @@ def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
             SELECT key, minute FROM (
                 SELECT key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, 1 AS side
                 FROM (SELECT {KEY} AS key, minute, fields, bins FROM kpi_minutes FINAL
-                    WHERE kpi = {own} AND minute >= since)
+                    WHERE kpi = {own} AND minute >= {whole_since(kpi)})
                 GROUP BY key, minute
                 UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
             )
@@ -82,7 +83,8 @@ def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
             settings=_SETTINGS,
         )
         client.command(
-            f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {since}", settings=_SETTINGS
+            f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {whole_since(kpi, since)}",
+            settings=_SETTINGS,
         )
         stale = f"({stale} OR at > toDateTime({int(_seconds(first))}, 'UTC'))"
     # Sums per hour and day do not hear of what is deleted, nor of rows whose insert was cut off.
@@ -102,6 +104,7 @@ def _drop(client: Client, kpi: Kpi, repaired: set[str]) -> bool:
     [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE {stale}").result_rows
     if there:
         client.command(f"DELETE FROM kpi_values WHERE {stale}", settings=_SETTINGS)
+        newest_again(client, kpi.id)
     return bool(there)
 
 
@@ -113,15 +116,6 @@ _LABELS: Final = (
     f" arrayFilter((part, place) -> place % 2 = 0, parts, arrayEnumerate(parts))),"
     f" 'Map(LowCardinality(String), String)')"
 )
-
-
-def _since(client: Client) -> str:
-    """Write the time before which raw events may have left the store, so that nothing can be recomputed."""
-    [(ranges, oldest, now)] = client.query("SELECT count(), min(ingested_at), now() FROM outcomes").result_rows
-    kept_since = now - timedelta(days=RAW_DAYS - 1)
-    if not ranges or oldest >= kept_since:
-        return "toDateTime(0, 'UTC')"
-    return f"toDateTime({int(_seconds(kept_since)) // 60 * 60}, 'UTC')"
 
 
 def _seconds(at: datetime) -> float:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -22,6 +23,9 @@ ARRIVAL: Final[Mapping[str, str]] = {
 The column that says since when a row is there. Rows are kept by their arrival: by event time, a replay of old events
 would be deleted as it comes.
 """
+
+MARGIN: Final = timedelta(hours=1)
+"""Rows so close to their end are taken for gone: events may be minutes ahead of their arrival, questions take time."""
 
 _DAYS: Final = re.compile(r"\bTTL \w+ \+ toIntervalDay\((\d+)\)")
 
@@ -46,6 +50,20 @@ def current(client: Client) -> dict[str, int]:
     ).result_rows
     found = {name.removesuffix("_local"): _DAYS.search(engine) for name, engine in rows}
     return {name: int(days[1]) for name, days in found.items() if days}
+
+
+def horizon(client: Client, *tables: str) -> datetime | None:
+    """
+    Return the event time before which rows of some tables may have left the store; None while none can have.
+
+    What was stored since then is there, hence all that happened since then. Raises clickhouse_connect's errors.
+    """
+    days = [number for table, number in current(client).items() if table in tables]
+    [(ranges, oldest, now)] = client.query("SELECT count(), min(ingested_at), now() FROM outcomes").result_rows
+    if not days or not ranges:
+        return None
+    since: datetime = now - timedelta(days=min(days)) + MARGIN
+    return since.replace(tzinfo=UTC, second=0, microsecond=0) if oldest < since else None
 
 
 def keep(client: Client, days: Mapping[str, int], cluster: str = "") -> list[str]:

@@ -10,9 +10,9 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -22,15 +22,13 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.intervals import Measure, measure
 from streams.kpis.series import SEPARATOR, parse_series
-from streams.kpis.windows import TOTAL
+from streams.kpis.windows import TOTAL, WINDOWS
 from streams.kpis.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
-from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed
-
-RAW_DAYS: Final = 400
-"""Days that raw events are kept, as in sql/0001: what may have left the store cannot be recomputed."""
+from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed, whole_since
+from streams.storage.retention import horizon
 
 LISTED: Final = 10_000
 """Differences listed per KPI and check, at most."""
@@ -84,9 +82,14 @@ class Report:
         return not self.differences
 
 
-def verify(client: Client, catalogue: Catalogue) -> Report:
+def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WINDOWS) -> Report:
     """
     Compare everything stored with a recomputation; `client` needs to read only.
+
+    Args:
+        client: Of a store that is at rest.
+        catalogue: What the KPIs mean.
+        windows: Those that are kept. The last values of others stay in the store, and are no more what they were.
 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
@@ -96,12 +99,12 @@ def verify(client: Client, catalogue: Catalogue) -> Report:
         balance = check_balance(client)
         report.checked |= balance.checked
         report.differences += map(_of_balance, balance.found)
-        horizon = _horizon(client)
-        if horizon is not None:
-            report.notes.append(f"raw events from before {horizon} may have expired: only later minutes are compared")
-        _note_strangers(client, catalogue, report)
+        since = horizon(client, "events", "kpi_minutes")
+        if since is not None:
+            report.notes.append(f"raw events from before {since} may have expired: only later minutes are compared")
+        _note_strangers(client, catalogue, windows, report)
         report.checked |= {"kpis": 0, "minutes": 0, "values": 0}
-        run = _Run(client, horizon, report)
+        run = _Run(client, [*windows, TOTAL], since, report)
         for kpi in catalogue:
             if kpi.derive is None:
                 run.check_minutes(kpi)
@@ -115,12 +118,13 @@ def verify(client: Client, catalogue: Catalogue) -> Report:
 class _Run:
     """The comparison of the KPIs: minutes one by one, values of many together."""
 
-    def __init__(self, client: Client, horizon: datetime | None, report: Report) -> None:
+    def __init__(self, client: Client, windows: Sequence[str], since: datetime | None, report: Report) -> None:
         self._client = client
+        self._windows = windows
         self._report = report
-        self._horizon = horizon
-        self._expired = horizon is not None
-        self._since = f"toDateTime({int(horizon.timestamp()) if horizon else 0}, 'UTC')"
+        self._horizon = since
+        self._published = horizon(client, "kpi_values")
+        self._since = _when(since)
         self._right: list[list[Kpi]] = []
         self._cells = 0
         self._wrong: list[Kpi] = []
@@ -135,6 +139,7 @@ class _Run:
                     groupArrayIf((fields, bins), side = 2) AS recomputed
                 FROM (
                     SELECT key, minute, fields, bins, 1 AS side FROM ({self._streamed([kpi])})
+                    WHERE minute >= {whole_since(kpi)}
                     UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
                 )
                 GROUP BY key, minute
@@ -168,7 +173,8 @@ class _Run:
     def check_derived(self, catalogue: Catalogue) -> None:
         """Compare the newest values of KPIs that are made of others."""
         derived = [kpi for kpi in catalogue if kpi.derive is not None]
-        for one in DerivedCheck(self._client, catalogue, self._minutes).compare(derived, self._horizon):
+        check = DerivedCheck(self._client, catalogue, self._minutes, self._windows)
+        for one in check.compare(derived, self._horizon, self._published):
             when = " ".join(filter(None, (*one.when[:2], _time(one.when[2]))))
             if one.stored is not None and one.definition != one.kpi.definition_id:
                 self._differs("definition", one.kpi.id, one.key, when, one.definition, one.kpi.definition_id)
@@ -190,7 +196,7 @@ class _Run:
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}
         for row in self._client.query(
-            latest_sums(by_id, head, minutes, self._since, expired=self._expired)
+            latest_sums(by_id, self._windows, head, minutes, self._since, expired=self._horizon is not None)
         ).result_rows:
             id_, key, window, stat, (at, value, n, lo, hi, definition), newest_at, sums, newest = row
             kpi = by_id[id_]
@@ -206,7 +212,8 @@ class _Run:
             elif sums != newest:
                 when = f"{when} as of {_time(newest_at)}"
                 self._differs("stale", id_, key, when, str((value, n, lo, hi)), str(tuple(_measure(kpi, newest, q))))
-        for id_, key, minute in self._client.query(missing_totals(by_id, head, minutes, LISTED)).result_rows:
+        missing = missing_totals(by_id, head, minutes, _when(self._published), LISTED)
+        for id_, key, minute in self._client.query(missing).result_rows:
             self._differs("missing", id_, key, f"{TOTAL} since {_time(minute)}", "nothing", "values")
 
     def _with(self, kpi: Kpi) -> str:
@@ -247,19 +254,15 @@ def _of_balance(found: Imbalance) -> Difference:
     return Difference(found.check, found.source, {}, found.when, found.stored, found.expected)
 
 
-def _horizon(client: Client) -> datetime | None:
-    """Give the time before which raw events may have expired; None while none can have."""
-    [(oldest, now)] = client.query("SELECT min(ingested_at), now() FROM outcomes HAVING count() > 0").result_rows or [
-        (None, None)
-    ]
-    if oldest is None or now is None:
-        return None
-    kept_since: datetime = now - timedelta(days=RAW_DAYS - 1)
-    return kept_since.replace(tzinfo=UTC, second=0, microsecond=0) if oldest < kept_since else None
+def _when(since: datetime | None) -> str:
+    return f"toDateTime({int(since.timestamp()) if since else 0}, 'UTC')"
 
 
-def _note_strangers(client: Client, catalogue: Catalogue, report: Report) -> None:
-    ids = [kpi.id for kpi in catalogue]
-    rows = client.query("SELECT DISTINCT kpi FROM kpi_minutes WHERE kpi NOT IN {ids:Array(String)} ORDER BY kpi",
-                        parameters={"ids": ids}).result_rows  # fmt: skip
-    report.notes += [f"{kpi}: stored, but not in the catalogue" for (kpi,) in rows]
+def _note_strangers(client: Client, catalogue: Catalogue, windows: Collection[str], report: Report) -> None:
+    strangers = (
+        ("{}: stored, but not in the catalogue", "kpi", "kpi_minutes", [kpi.id for kpi in catalogue]),
+        ("window {}: stored, but not kept any more", "window", "kpi_newest", [*windows, TOTAL]),
+    )
+    for note, column, table, known in strangers:
+        sql = f"SELECT DISTINCT {column} FROM {table} WHERE {column} NOT IN {{known:Array(String)}} ORDER BY {column}"
+        report.notes += [note.format(name) for (name,) in client.query(sql, parameters={"known": known}).result_rows]

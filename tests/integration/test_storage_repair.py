@@ -126,6 +126,23 @@ def test_a_kpi_that_is_new_or_changed_is_counted_from_the_events(database: Datab
     assert [one for one in verify(database.client, catalogue).differences if one.check == "minute"] == []
 
 
+def test_what_was_derived_of_wrong_sums_is_gone(database: Database, writer: Writer) -> None:
+    """From the values, and from the newest ones that dashboards read."""
+    catalogue = Catalogue.load()
+    gap = next(kpi for kpi in catalogue if kpi.derive is not None)
+    assert gap.derive is not None
+    inputs = [catalogue[part.kpi] for part in gap.derive.parts]
+    at = (MINUTE + 1) * 60
+    writer.insert_kpi_minutes([(kpi.id, MINUTE + 9, 9, [9] * 3, 9) for kpi in inputs[:1]], "t-0-0-0")
+    writer.insert_kpi_values(
+        [ValueRow(gap.id, "5m", "", at, 5.0, 2, None, None, gap.definition_id, True, 1)], "t-0-0-0"
+    )
+    assert database.value(f"SELECT count() FROM kpi_latest WHERE kpi = '{gap.id}'") == 1
+    assert gap.id in repair(database.client, [*inputs, gap], PART)
+    for table in ("kpi_values", "kpi_latest"):
+        assert database.value(f"SELECT count() FROM {table} WHERE kpi = '{gap.id}'") == 0
+
+
 def test_history_of_sums_is_cut_where_windows_end(database: Database, writer: Writer) -> None:
     """What no window needs is one sum per series, a week one per hour, a day stands minute by minute, with all parts."""
     catalogue = Catalogue.load()

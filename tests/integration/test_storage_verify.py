@@ -1,16 +1,18 @@
 """Verification: silent on a right store, and telling of every single thing that is made wrong in it."""
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
 
 from streams.events.decode import encode
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.windows import WINDOWS
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.simulator import Plan, simulated
+from streams.storage import retention
 from streams.storage.connection import UnreachableError, connect
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.verify import Report, verify
@@ -116,10 +118,10 @@ def stored(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
         yield database
 
 
-def check(database: Database, catalogue: Catalogue = CATALOGUE) -> Report:
+def check(database: Database, catalogue: Catalogue = CATALOGUE, windows: Collection[str] = WINDOWS) -> Report:
     client = connect(database.reader)
     try:
-        return verify(client, catalogue)
+        return verify(client, catalogue, windows)
     finally:
         client.close()
 
@@ -265,25 +267,105 @@ def test_a_new_epoch_is_no_gap(database: Database) -> None:
     ]
 
 
-def test_what_may_have_expired_is_left_out_and_said(database: Database) -> None:
-    """Raw events leave after 400 days; older minutes cannot be recomputed."""
-    old = datetime(2024, 1, 1, tzinfo=UTC)
-    database.client.command("INSERT INTO outcomes (topic, partition, first, last, read, counted, ingested_at) VALUES"
-                            f" ('cx.touchpoints.web', 0, 0, 9, 10, 10, {int(old.timestamp())})")  # fmt: skip
-    database.client.command(
-        "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) VALUES ('answers', {}, '2024-01-01 00:00:00', 0, 1, [10])"
-    )
+def stored_before(database: Database, days: int, *, events: int = 0, letters: int = 0) -> datetime:
+    """A range whose events and dead letters have left the store, and a minute that held the events."""
+    at = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(days=days)
+    database.client.command("INSERT INTO outcomes (topic, partition, first, last, read, counted, bad, ingested_at) VALUES"
+                            f" ('cx.touchpoints.web', 0, 0, 9, {events + letters}, {events}, {letters}, {int(at.timestamp())})")  # fmt: skip
+    if events:
+        database.client.command("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) VALUES"
+                                f" ('answers', {{}}, {int(at.timestamp())}, 0, 1, [{events}])")  # fmt: skip
+    return at
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(400, True), (30, True), (41, False)])
+def test_what_may_have_expired_is_left_out_and_said(database: Database, kept: int, expected: bool) -> None:
+    """As long as the store keeps raw events, whatever that is; older minutes cannot be recomputed, younger ones are."""
+    retention.keep(database.client, {"events": kept})
+    stored_before(database, 401 if kept == 400 else 40, events=10)
     report = check(database, TRICKY)
-    assert told(report) == []
-    assert "may have expired" in report.notes[0]
+    checks = {difference.check for difference in report.differences}
+    assert checks == (set() if expected else {"records", "minute"})
+    assert any("may have expired" in note for note in report.notes) is expected
 
 
-def test_the_retention_stated_is_that_of_the_tables(database: Database) -> None:
-    """What verification assumes is what the schema does."""
-    from streams.storage.verify import RAW_DAYS
+def test_dead_letters_are_balanced_for_as_long_as_they_are_kept(database: Database) -> None:
+    """Which need not be as long as events."""
+    stored_before(database, 40, letters=3)
+    assert [str(one) for one in check(database, TRICKY).differences] == [
+        "records cx.touchpoints.web/0 bad: 0 stored, 3 by balance recomputed"
+    ]
+    retention.keep(database.client, {"dead_letters": 30})
+    assert check(database, TRICKY).differences == []
 
-    for table in ("events", "dead_letters"):
-        assert f"ingested_at + toIntervalDay({RAW_DAYS})" in database.value(f"SHOW CREATE TABLE {table}")
+
+def test_minutes_that_left_before_their_events_are_not_missed(database: Database) -> None:
+    """Sums may be kept for less time than events."""
+    at = datetime.now(UTC) - timedelta(days=40)
+    writer = Writer(database.writer)
+    writer.insert_block(block_of([event(1, time=f"{at:%Y-%m-%dT%H:%M:%SZ}")]))
+    writer.close()
+    database.client.command(
+        f"ALTER TABLE outcomes UPDATE ingested_at = {int(at.timestamp())} WHERE 1 SETTINGS mutations_sync = 2"
+    )
+    assert {difference.check for difference in check(database, TRICKY).differences} == {"minute"}
+    retention.keep(database.client, {"kpi_minutes": 30})
+    assert check(database, TRICKY).differences == []
+
+
+def test_events_that_count_later_are_not_held_against_events_that_left(database: Database) -> None:
+    """A minute may hold an event from a hundred days before; it is compared once all its events must be there."""
+    retention.keep(database.client, {"events": 30})
+    stored_before(database, 40)
+    recent = int((datetime.now(UTC) - timedelta(days=10)).timestamp()) // 60 * 60
+    database.client.command("INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) VALUES"
+                            f" ('later_sum', {{}}, {recent}, 0, 1, [1, 5]), ('answers', {{}}, {recent}, 0, 1, [1])")  # fmt: skip
+    assert [(one.check, one.series) for one in check(database, TRICKY).differences] == [("minute", "answers")]
+
+
+def test_values_that_left_the_store_are_not_missed(database: Database) -> None:
+    """A series that was touched last before the oldest value that is kept needs none; any other does."""
+    now = datetime.now(UTC)
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, TRICKY)
+    for number, (days, channel) in enumerate([(40, "web"), (2, "app")]):
+        at = f"{now - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+        pipeline.feed([event(number, time=at, channel=channel, data={"wait_s": 3})])
+    pipeline.finish()
+    writer.close()
+    database.client.command(
+        "ALTER TABLE outcomes UPDATE ingested_at = ingested_at - 86400 * 40 WHERE 1 SETTINGS mutations_sync = 2"
+    )
+    assert told(check(database, TRICKY)) == []
+
+    database.client.command("DELETE FROM kpi_values WHERE labels['channel'] = 'web'")
+    missing = {("missing", "people"), ("missing", "people_by_wait")}
+    assert {(one.check, one.series) for one in check(database, TRICKY).differences} >= missing
+    retention.keep(database.client, {"kpi_values": 30})
+    assert told(check(database, TRICKY)) == []
+    database.client.command("DELETE FROM kpi_values WHERE labels['channel'] = 'app'")
+    assert {(one.check, one.series) for one in check(database, TRICKY).differences} >= missing
+
+
+def test_windows_that_are_not_kept_are_no_differences(stored: Database) -> None:
+    """Their last values stay as they were; of those that are kept, nothing is let through."""
+    stored.client.command("CREATE TABLE backup_kpi_values CLONE AS kpi_values")
+    stored.client.command("CREATE TABLE backup_kpi_newest CLONE AS kpi_newest")
+    try:
+        stored.client.command(
+            "INSERT INTO kpi_values (kpi, labels, window, stat, at, value, n, lo, hi, definition, maturity, revision)"
+            " SELECT kpi, labels, '2h', stat, at, value + 1, n, lo, hi, definition, maturity, revision FROM kpi_values FINAL"
+            " WHERE window = '1h' AND maturity = 'closed' AND (kpi = 'csat' OR kpi LIKE '%gap%')")  # fmt: skip
+        report = check(stored)
+        assert told(report) == []
+        assert report.notes == ["window 2h: stored, but not kept any more"]
+        kept = check(stored, windows=["1h", "2h"])
+        assert {(one.check, one.when[:2]) for one in kept.differences} == {("value", "2h")}
+        assert "csat" in {one.series for one in kept.differences}
+    finally:
+        for table in ("kpi_values", "kpi_newest"):
+            stored.client.command(f"EXCHANGE TABLES {table} AND backup_{table}")
+            stored.client.command(f"DROP TABLE backup_{table} SYNC")
 
 
 def test_kpis_without_a_definition_are_noted(stored: Database) -> None:

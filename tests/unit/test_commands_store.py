@@ -181,6 +181,15 @@ def test_verify_without_differences(cx, report: Report) -> None:
     ]
 
 
+def test_verify_compares_the_windows_that_are_kept(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
+    monkeypatch.setattr(store, "recompute", lambda _client, _catalogue, windows: compared.append(windows) or Report())
+    monkeypatch.setenv("CX_WINDOWS", "5m, 2h")
+    assert cx("verify").exit_code == 0
+    assert compared == [("5m", "2h")]
+
+
 def test_verify_prints_differences_and_ends_with_one(cx, report: Report) -> None:
     for minute in range(3):
         report.differences.append(Difference("minute", "csat", {"channel": "web"}, f"10:0{minute}", "[2, 1]", "[1, 1]"))
