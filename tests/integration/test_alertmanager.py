@@ -169,6 +169,27 @@ async def test_a_page_arrives_is_resolved_and_children_stay_silent(tmp_path):
             server.stop()
 
 
+async def test_a_ticket_for_the_whole_keeps_no_page_for_a_part_quiet(tmp_path):
+    """The other way round: a page for the whole speaks for the tickets of its parts."""
+    with Receiver() as receiver:
+        server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
+        server.start()
+        client = Alertmanagers([server.url], resend_s=1.0)
+        client.start()
+        try:
+            whole = notice("CsatLow", severity="ticket", scope="whole")
+            client.put(0, [whole])
+            await until(lambda: messages(receiver, "/mail-digital"), "the ticket for the whole")
+            page = notice("CsatCollapse", severity="page", scope="part", channel="web")
+            client.put(0, [whole, page, notice("CsatErosion", severity="ticket", scope="part", channel="app")])
+            await until(lambda: messages(receiver, "/pagerduty"), "the page for a part")
+            await asyncio.sleep(1.5)
+            assert {place for message in messages(receiver, "/mail-digital") for place in message} == {("CsatLow", "")}
+        finally:
+            await client.stop()
+            server.stop()
+
+
 async def test_nothing_is_lost_while_alertmanager_is_away(tmp_path):
     with Receiver() as receiver:
         server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
