@@ -28,6 +28,7 @@ from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
+from streams.kpis.packing import Totals
 from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
 from streams.kpis.retention import SLACK_MINUTES, Archive, Retention
@@ -112,6 +113,8 @@ class MergeState:
         self._published: int | None = None
         self._series = SeriesIndex(self.registry)
         self._replay_until = -1
+        self._begun: int | None = None
+        self._collected: dict[Page, Totals] = {}
         self._dirty: dict[Page, None] = {}
         self._unpacked: dict[Page, None] = {}
         self._unpublished: dict[Page, None] = {}
@@ -140,8 +143,9 @@ class MergeState:
         """
         Add a partial; tell whether it was new.
 
-        Raises OverlapError when some of its records were counted before and some were not. ValueError and TypeError
-        mean that a series changed its aggregator. After any of these the state must be thrown away and restored.
+        Raises OverlapError when some of its records were counted before and some were not. ValueError and TypeError,
+        also of `dirty_records` and `drain_outputs`, mean that a series changed its aggregator. After any of these the
+        state must be thrown away and restored.
         """
         self._offset = max(self._offset, offset)
         active = partial.first <= partial.last
@@ -156,8 +160,8 @@ class MergeState:
                     f"{partial.source}: records {partial.first} to {partial.last} came at offset {offset},"
                     f" but those up to {applied} are counted"
                 )
-            for minute in sorted(partial.deltas, reverse=True):  # the newest first: open windows move on once
-                self._add(minute, partial.deltas[minute], offset)
+            for minute, series in partial.deltas.items():
+                self._collect(minute, series, offset)
             self._applied[partial.source] = partial.last
             if partial.tally is not None:
                 self.health.note(partial.source, partial.tally, partial.minutes)
@@ -174,6 +178,7 @@ class MergeState:
         """
         if self.replaying:
             return []
+        self._settle()
         records = [series_record(shard, keys) for shard, keys in self.registry.grown()]
         records += [(page_key(page), page.save()) for page in self._dirty]
         if self._marked.closed is not None:
@@ -198,6 +203,7 @@ class MergeState:
         self.behind = 0
         if self.replaying:
             return outputs
+        self._settle()
         watermark = self.watermarks.advance(now)
         if self.closed is not None and self.closed == self._published:
             self._publish(self._closed.touched(), outputs)
@@ -295,8 +301,8 @@ class MergeState:
             self._open.advance(newest, self.pages, self._hours)
             self._open.forget_touched()
 
-    def _add(self, minute: int, series: dict[str, Acc], offset: int) -> None:
-        """Add what a partial has for one minute to pages and windows."""
+    def _collect(self, minute: int, series: dict[str, Acc], offset: int) -> None:
+        """Add up what a partial has for one minute with what came since the last flush."""
         numbers = self.registry.numbers
         by_shard: dict[int, list[tuple[int, Acc]]] = {}
         for key, acc in series.items():
@@ -306,20 +312,34 @@ class MergeState:
             if number is None:
                 number = self.registry.admit(key)
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
-        if by_shard and (self._open.as_of is None or minute > self._open.as_of) and self._has_begun(series):
-            self._open.advance(minute, self.pages, self._hours)
+        if by_shard and self._has_begun(series):
+            self._begun = minute if self._begun is None else max(self._begun, minute)
         for shard, contributions in by_shard.items():
             page = self.pages.at(minute, shard, offset)
             if page.fence >= offset:  # saved, but perhaps not published before the crash
                 self._touch(page, [number for number, _ in contributions])
                 continue
-            self._hold(page).update(number for number, _ in contributions)
+            page.fence = offset
+            add_all(self._collected.setdefault(page, {}), contributions)
+
+    def _settle(self) -> None:
+        """
+        Add what was collected to pages and windows.
+
+        Once a flush and not with each partial: all sources bring the same series, and each series is in many windows.
+        """
+        if self._begun is not None and (self._open.as_of is None or self._begun > self._open.as_of):
+            self._open.advance(self._begun, self.pages, self._hours)
+        collected, self._collected = self._collected, {}
+        for page, totals in collected.items():
+            contributions = list(totals.items())
+            self._hold(page).update(totals)
             add_all(page.open(), contributions)
-            page.fence, page.dirty = offset, True
+            page.dirty = True
             self._dirty[page] = None
             for windows in (self._open, self._closed):
-                if windows.as_of is not None and minute <= windows.as_of:
-                    windows.add(minute, contributions)
+                if windows.as_of is not None and page.minute <= windows.as_of:
+                    windows.add(page.minute, contributions)
 
     def _touch(self, page: Page, numbers: Iterable[int]) -> None:
         """Have series of a page published again."""

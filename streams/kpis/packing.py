@@ -143,11 +143,13 @@ def _lay_out(totals: Totals, packed: Packed) -> None:
         fields = _array(chain.from_iterable(totals[number] for number in numbers)).reshape(len(numbers), width)
         packed.flat.append((width + 1, _to_bytes([_steps(_array(numbers)), *fields.T])))
     if binned:
-        ordered = [sorted(totals[number].items()) for number in binned]  # type: ignore[union-attr]
-        indexes, counts = _array(chain.from_iterable(chain.from_iterable(ordered))).reshape(-1, 2).T
+        accs: list[dict[int, int]] = [totals[number] for number in binned]  # type: ignore[misc]
+        sizes = _array(map(len, accs))
+        indexes, counts = _array(chain.from_iterable(accs)), _array(chain.from_iterable(map(dict.values, accs)))
+        order = np.lexsort((indexes, np.repeat(np.arange(len(accs)), sizes)))
         packed.bins = (
-            _to_bytes([_steps(_array(binned)), _array(map(len, ordered))]),
-            _to_bytes([_steps(indexes), counts]),
+            _to_bytes([_steps(_array(binned)), sizes]),
+            _to_bytes([_steps(indexes[order]), counts[order]]),
         )
 
 
