@@ -100,7 +100,8 @@ class Instance:
             self._refuse(some[0], said)
             return 0.0
         metrics.NOTIFICATIONS.labels("alertmanager", self.name, "failed").inc(len(some))
-        pause_s = self._patience.failed(asked_s)
+        # Whatever wait is asked for: what is not repeated in time ends by itself there.
+        pause_s = self._patience.failed(min(asked_s, self._resend_s))
         log.warning(
             "Alertmanager %s does not take %d alerts, attempt %d, again in %.1f s: %s",
             self.name, len(some), self._patience.failures, pause_s, said,

@@ -214,6 +214,26 @@ async def test_nothing_is_lost_while_alertmanager_is_away(tmp_path):
             server.stop()
 
 
+async def test_what_began_and_ended_while_it_was_away_wakes_nobody(tmp_path):
+    """As the runbook says: it hears of the end, and notifies none that it never knew."""
+    with Receiver() as receiver:
+        server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
+        client = Alertmanagers([server.url], resend_s=1.0, first_pause_s=0.1, longest_pause_s=0.5)
+        client.start()
+        try:
+            client.put(0, [notice("Gone")])
+            await asyncio.sleep(0.3)
+            client.put(0, [notice("Gone", ends_at=time.time())])
+            server.start()
+            await asyncio.sleep(2)
+            client.put(0, [notice("Gone", ends_at=time.time()), notice("Here", kpi="nps")])
+            await until(lambda: messages(receiver, "/pagerduty"), "the page of what fires")
+            assert {place for message in messages(receiver, "/pagerduty") for place in message} == {("Here", "")}
+        finally:
+            await client.stop()
+            server.stop()
+
+
 async def test_two_instances_notify_once_and_either_can_go(tmp_path):
     with Receiver() as receiver:
         config = config_for(receiver.url, tmp_path)

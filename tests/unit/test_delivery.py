@@ -6,7 +6,7 @@ import time
 import aiohttp
 import pytest
 
-from streams.delivery.alertmanager import KEPT_S, RESOLVED_S, VALID_S, Alertmanagers
+from streams.delivery.alertmanager import KEPT_S, RESOLVED_S, Alertmanagers
 from streams.delivery.endpoint import AddressError, Patience, name_of, read_addresses, seconds_to_wait
 from streams.delivery.notice import Notice, body_of, fitting_labels, fitting_text
 from tests.harness.receiver import Receiver
@@ -309,5 +309,22 @@ async def test_a_task_that_fails_is_told():
     assert isinstance(failures[0], ValueError | OverflowError | OSError)
 
 
-def test_what_fires_is_valid_for_longer_than_the_pause_between_two_messages():
-    assert VALID_S >= 2 * 140
+@pytest.mark.parametrize(
+    ("resend_s", "ends_at"), [(60.0, "1970-01-12T13:51:40.000Z"), (200.0, "1970-01-12T14:00:00.000Z")]
+)
+async def test_what_fires_is_valid_for_longer_than_the_pause_between_two_messages(resend_s, ends_at):
+    clock = Clock()
+    with Receiver() as receiver:
+        client = client_for(receiver, clock=clock, resend_s=resend_s)
+        client.put(0, [notice("A")])
+        await tell(client)
+        assert receiver.received[0].json[0]["endsAt"] == ends_at
+
+
+async def test_no_wait_that_is_asked_for_lets_what_fires_end_by_itself():
+    clock = Clock()
+    with Receiver() as receiver:
+        receiver.answer = lambda _request: (429, {"Retry-After": "3600"})
+        client = client_for(receiver, clock=clock)
+        client.put(0, [notice("A")])
+        assert await tell(client) == [60.0]
