@@ -115,6 +115,7 @@ class MergeState:
         self._replay_until = -1
         self._begun: int | None = None
         self._collected: dict[Page, Totals] = {}
+        self._unseen: dict[int, Totals] = {}
         self._dirty: dict[Page, None] = {}
         self._unpacked: dict[Page, None] = {}
         self._unpublished: dict[Page, None] = {}
@@ -209,10 +210,12 @@ class MergeState:
             self._publish(self._closed.touched(), outputs)
         open_due = self._is_open_due(now)
         due = open_due or not self.watermarks.catching_up
-        if watermark is not None:
-            target = int(watermark // 60) - 1
-            steps = self._steps(target) if due else range(0)
-            shown = range(0) if judge is None else self._shown(target, int((now - horizon_s) // 60))
+        target = None if watermark is None else int(watermark // 60) - 1
+        steps = range(0) if target is None or not due else self._steps(target)
+        shown = range(0) if target is None or judge is None else self._shown(target, int((now - horizon_s) // 60))
+        if open_due or steps or shown:
+            self._catch_up()
+        if target is not None:
             for minute in shown or steps:
                 self._closed.advance(minute, self.pages, self._hours)
                 if minute in steps:
@@ -229,6 +232,7 @@ class MergeState:
         if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
             if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
                 self._open.copy_from(self._closed)
+                self._unseen.clear()
             self._open.forget_touched()
         elif open_due and not self.watermarks.catching_up:
             self._publish(self._open.touched(), outputs, "open")
@@ -324,22 +328,31 @@ class MergeState:
 
     def _settle(self) -> None:
         """
-        Add what was collected to pages and windows.
+        Add what was collected to the pages, and to the closed windows; the open ones learn of it by `_catch_up`.
 
-        Once a flush and not with each partial: all sources bring the same series, and each series is in many windows.
+        Once a flush and not with each partial, since all sources bring the same series.
         """
-        if self._begun is not None and (self._open.as_of is None or self._begun > self._open.as_of):
-            self._open.advance(self._begun, self.pages, self._hours)
         collected, self._collected = self._collected, {}
+        closed = self.closed
         for page, totals in collected.items():
             contributions = list(totals.items())
             self._hold(page).update(totals)
             add_all(page.open(), contributions)
             page.dirty = True
             self._dirty[page] = None
-            for windows in (self._open, self._closed):
-                if windows.as_of is not None and page.minute <= windows.as_of:
-                    windows.add(page.minute, contributions)
+            if closed is not None and page.minute <= closed:
+                self._closed.add(page.minute, contributions)
+            add_all(self._unseen.setdefault(page.minute, {}), contributions)
+
+    def _catch_up(self) -> None:
+        """Bring the open windows up to the pages: only when they are published, as each series is in all of them."""
+        unseen, self._unseen = self._unseen, {}
+        as_of = self._open.as_of
+        for minute, totals in unseen.items():
+            if as_of is not None and minute <= as_of:
+                self._open.add(minute, list(totals.items()))
+        if self._begun is not None and (as_of is None or self._begun > as_of):
+            self._open.advance(self._begun, self.pages, self._hours)
 
     def _touch(self, page: Page, numbers: Iterable[int]) -> None:
         """Have series of a page published again."""
