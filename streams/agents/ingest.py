@@ -27,6 +27,7 @@ from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.partials import MINUTES, Partial, encode_partial
+from streams.kpis.ranges import events_of
 from streams.kpis.series import parse_series
 from streams.settings import Settings
 
@@ -63,6 +64,8 @@ class Closed(NamedTuple):
 
     source: Source
     outcome: Outcome
+    minutes: list[int]
+    """The newest minutes that its events were counted in."""
     deltas: Deltas
 
 
@@ -180,34 +183,34 @@ class Ingest:
             deltas, source.deltas = source.deltas, {}
             if self._trips(outcome):
                 self._trip(source, outcome)
-            else:
-                yield Closed(source, outcome, deltas)
+                continue
+            # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
+            reached = outcome.frozen.after.newest // 60
+            minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
+            yield Closed(source, outcome, minutes, self._folder.fold(events_of(outcome, source.channel), deltas))
 
     async def _freeze_and_emit(self, generation: int, closed: list[Closed]) -> None:
         with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
             await self._table.write_many(generation, self._frozen_entries(closed))
         with metrics.STAGE_SECONDS.labels("ingest", "emit").time():
             await self._app.produce(generation, self._emissions(closed))
-        for source, outcome, _ in closed:
+        for source, outcome, *_ in closed:
             done = [batch for batch in source.waiting if batch.last_offset <= outcome.frozen.last]
             source.waiting = source.waiting[len(done) :]
             self.lane.ack(*done)
             self._count(source, outcome)
 
     def _frozen_entries(self, closed: list[Closed]) -> Iterator[tuple[int, bytes, bytes | None]]:
-        for source, outcome, _ in closed:
+        for source, outcome, *_ in closed:
             partition = source.tp.partition
             for key in outcome.forgotten:
                 yield partition, key, None
             yield partition, outcome.frozen.key(), records.encode(outcome.frozen)
 
     def _emissions(self, closed: list[Closed]) -> Iterator[Outgoing]:
-        for source, outcome, deltas in closed:
+        for source, outcome, minutes, deltas in closed:
             tp, frozen = source.tp, outcome.frozen
             watermark, caught_up = self._status(source)
-            # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
-            reached = outcome.frozen.after.newest // 60
-            minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
             for partition, share in enumerate(self._shares(deltas)):
                 partial = Partial(
                     source=frozen.source,

@@ -5,6 +5,7 @@ import msgspec
 from streams.alerts.types import Transition
 from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
+from streams.kpis.ranges import RangeTimes, times_of
 from streams.storage.rows import Events, pack_events
 
 EPOCH_BITS = 40
@@ -36,6 +37,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     tally: Tally
     events: Events
     dead: list[DeadLetter]
+    times: RangeTimes = RangeTimes()
+    """When KPIs count it; not at all in blocks from before they did."""
 
 
 def position(epoch: int, offset: int) -> int:
@@ -79,6 +82,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
             [base + offset for offset in outcome.late_offsets],
         ),
         dead,
+        times_of(frozen),
     )
 
 

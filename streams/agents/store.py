@@ -172,6 +172,7 @@ class Store:
             duplicates=block.tally.duplicate,
             balance=Balance(*msgspec.structs.astuple(block.tally)),
             code_version=__version__,
+            times=block.times,
         )
 
     def _observe(self) -> None:

@@ -64,7 +64,13 @@ class Trust:
         self._shares: dict[str, dict[str, float] | None] = {}
 
     def trouble_of(self, subject: Subject) -> str | None:
-        """Say which channel of a series is in trouble right now, None if none is."""
+        """
+        Say which channel of a series is in trouble right now, None if none is.
+
+        What tells of records themselves is never in doubt: their trouble is the finding.
+        """
+        if not self._troubled or subject.watch.rule.kpi.of_pipeline:
+            return None
         for name in self._troubled:
             if self._share(subject, name) >= RELEVANT:
                 return f"pipeline {name}: {self._channels[name].trouble}"
@@ -72,7 +78,7 @@ class Trust:
 
     def distortion_of(self, subject: Subject) -> str | None:
         """Say which channel in trouble, now or before, distorts the window of a rule on a series, None if none does."""
-        if not self._channels:
+        if not self._channels or subject.watch.rule.kpi.of_pipeline:
             return None
         trouble = self.trouble_of(subject)
         if trouble is not None:

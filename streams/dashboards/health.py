@@ -20,7 +20,7 @@ from streams.dashboards.grafana import (
     target,
 )
 from streams.dashboards.look import BLUE, CHANNEL_COLOURS, ORANGE, OUTCOMES, SERIES, VERMILION
-from streams.dashboards.scores import breakdown, rows_to_fields, stacked
+from streams.dashboards.scores import breakdown, rows_to_fields, scoreboard, stacked
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 
@@ -42,6 +42,13 @@ def board(catalogue: Catalogue) -> Board:
         variables=standard(kpis, "volume", segments=["csat"], units=["csat"]),
         rows=(
             Row("Every record has one outcome", (_balance(), _freshness(), _outcomes(), _shares())),
+            Row(
+                "As KPIs, by event time",
+                (
+                    scoreboard({kpi.id: kpi for kpi in kpis if kpi.of_pipeline}, "Pipeline, newest ${window}", width=14),
+                    breakdown(catalogue["violation_rate"], "channel", width=10),
+                ),
+            ),
             Row("How late", (_delay(), _channels())),
             Row("What was refused", (_reasons(), _refused(), _letters())),
             Row(

@@ -49,6 +49,8 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     newest: float = _NEVER
     horizon: float = _NEVER
     tally: Tally = Tally()
+    moved: float = _NEVER
+    """What the clock said when the newest event time moved on (Unix s)."""
 
 
 class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
@@ -67,6 +69,8 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     after: Head
     ids: bytes
     newest: float
+    time: float | None = None
+    """Event time (Unix s) at which the range itself is counted; None of those frozen before there was any."""
 
     @property
     def inherited(self) -> bool:
@@ -312,10 +316,12 @@ class Intake:
         ids = join_ids(current.ids)
         self._forget_by(Segment(first, last, ids, current.latest), current.now)
         before = current.before
-        self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally)
+        moved = current.now if current.newest > before.newest else before.moved
+        after = self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
+        time = pending.time if pending else _time_of(after, current.now)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
-            FrozenRange(self.source, first, last, current.now, before, self._head, ids, current.latest),
+            FrozenRange(self.source, first, last, current.now, before, after, ids, current.latest, time),
             tally,
             current.counted,
             current.payloads,
@@ -356,6 +362,18 @@ class Intake:
 
 def _unix(at: datetime) -> float:
     return (at - _EPOCH).total_seconds()
+
+
+def _time_of(after: Head, now: float) -> float:
+    """
+    Give the event time of a range: the source's newest, and while that stands still, what the clock went on since.
+
+    Who sends nothing but what is refused would otherwise be counted in minutes that are over. Before the first event
+    there is nothing but the clock.
+    """
+    if after.newest == _NEVER:
+        return now
+    return after.newest + (max(0.0, now - after.moved) if after.moved > _NEVER else 0.0)
 
 
 def _bad_time(at: datetime, now: float) -> Refusal:

@@ -27,11 +27,13 @@ from streams.events.families import (  # noqa: F401
     store,
     ticket,
 )
+from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA, PIPELINE_EVENTS
 
 __all__ = [
     "DATA_TYPES",
     "ENVELOPE_FIELDS",
     "EVENT_TYPES",
+    "PIPELINE_TYPES",
     "Data",
     "Envelope",
     "Event",
@@ -48,6 +50,8 @@ Kind: TypeAlias = Literal["numeric", "text", "bool", "enum", "time"]
 
 EVENT_TYPES: Final[dict[str, type[Envelope]]] = dict(sorted(REGISTERED_EVENTS.items()))
 DATA_TYPES: Final[dict[str, type[Data]]] = dict(sorted(REGISTERED_DATA.items()))
+PIPELINE_TYPES: Final = frozenset(PIPELINE_EVENTS)
+"""What only the pipeline tells, of ranges and refused records; nobody can send it."""
 
 
 class FieldInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +99,10 @@ def fields_of(event_type: str) -> dict[str, FieldInfo]:
     Raises:
         KeyError: There is no such type.
     """
-    return {**ENVELOPE_FIELDS, **_data_fields[event_type]}
+    envelope = ENVELOPE_FIELDS
+    if event_type in PIPELINE_TYPES:
+        envelope = MappingProxyType({name: ENVELOPE_FIELDS[name] for name in PIPELINE_ATTRIBUTES})
+    return {**envelope, **_data_fields[event_type]}
 
 
 def _fields(struct: type[msgspec.Struct], part: Literal["envelope", "data"]) -> dict[str, FieldInfo]:
@@ -157,4 +164,6 @@ ENVELOPE_FIELDS: Final = MappingProxyType(
         **_fields(Envelope, "envelope"),
     }
 )
-_data_fields: Final = {name: MappingProxyType(_fields(data, "data")) for name, data in DATA_TYPES.items()}
+_data_fields: Final = {
+    name: MappingProxyType(_fields(data, "data")) for name, data in (DATA_TYPES | PIPELINE_DATA).items()
+}

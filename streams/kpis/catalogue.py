@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, get_args
 
-from streams.events.types import EVENT_TYPES
+from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of
 from streams.kpis.definition import (
     UNITS,
@@ -50,6 +50,7 @@ _ALLOWED: Final = ("hits", "min_n", "maturity", "wait", "scale", "quantiles", "p
 _VALUED: Final = ("sum", "mean", "nps", "share", "quantile", "distinct")
 _QUANTISED: Final = ("sum", "mean", "share", "quantile")
 _PAIRED: Final = ("ratio", "share")
+_KNOWN: Final = (*EVENT_TYPES, *sorted(PIPELINE_TYPES))
 # What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
 _UNTARGETED: Final = ("seasonal", "absence")
 _BERNOULLI: Final = ("ztest", "cusum", "burn")
@@ -180,6 +181,8 @@ def _kpi(block: Block) -> Kpi:
     if aggregator in _PAIRED and "hits" not in block:
         block.problem("hits", f"'hits' is missing: a {aggregator} counts them among 'of'")
     nested = hits is not None and not _has_events(block)
+    if aggregator == "ratio" and hits:
+        _check_weights(block, of)
     if aggregator == "share" and hits:
         _check_share(block, unit, hits, nested=nested)
     _used(block, params)
@@ -206,6 +209,21 @@ def _kpi(block: Block) -> Kpi:
         derive=derive,
         params=MappingProxyType(params),
     )
+
+
+def _check_weights(block: Block, of: Selector) -> None:
+    """Note what makes no ratio of weighted trials: hits must say how many of an event's trials they are."""
+    given = block.block("hits")
+    if given is None:
+        return
+    if of.value is None and "value" in given:
+        given.problem(
+            "value", "'value' is how many of the trials hit: 'of' needs the 'value' that says how many there are"
+        )
+    elif of.value is not None and list(given) != ["value"]:
+        given.problem(
+            "hits", "where 'of' has a 'value', the number of trials, 'hits' have one alone: how many of them hit"
+        )
 
 
 def _check_share(block: Block, unit: str, hits: Selector, *, nested: bool) -> None:
@@ -255,7 +273,7 @@ def _selector(
     given = block.block(key)
     if given is None:
         return Selector((), (), TRUE)
-    takes_value = aggregator in _VALUED if outer is None else aggregator == "share"
+    takes_value = aggregator in (*_VALUED, "ratio") if outer is None else aggregator in _PAIRED
     own = "events" in given or outer is None
     waits = "wait" in block
     allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own and not waits else [])]
@@ -286,7 +304,7 @@ def _selector(
         return expression
 
     value = read("value", Kind.TEXT if aggregator == "distinct" else Kind.NUMBER) if takes_value else None
-    if takes_value and outer is None and "value" not in given:
+    if aggregator in _VALUED and outer is None and "value" not in given:
         given.problem("value", f"'value' is missing: {aggregator} measures one")
     delay_s = read("delay_s", Kind.NUMBER) if own else None
     if value and aggregator == "nps" and not all(field.bounded and field.whole for field in names_in(value.tree)):
@@ -299,12 +317,14 @@ def _events(given: Block) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in given.list("events"):
         matching = fnmatch.filter(EVENT_TYPES, str(name)) if "*" in str(name) else [str(name)]
-        if not matching or matching[0] not in EVENT_TYPES:
-            given.problem("events", f"unknown event type {str(name)!r}{suggest(str(name), EVENT_TYPES)}")
+        if not matching or matching[0] not in _KNOWN:
+            given.problem("events", f"unknown event type {str(name)!r}{suggest(str(name), _KNOWN)}")
             return ()
         found.update(dict.fromkeys(matching))
     if not found:
         given.problem("events", "'events' names no event type")
+    if len(found) > 1 and (alone := PIPELINE_TYPES & found.keys()):
+        given.problem("events", f"{min(alone)!r} stands alone: records are no events")
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from streams.events.types import PIPELINE_TYPES
 from streams.kpis.derive import Derivation
 from streams.kpis.expressions import Expression
 from streams.kpis.tree import Param
@@ -31,7 +32,13 @@ UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
 }
 # Largest number of steps a single value may have. Squares of means fit 64 bits, which is what is quick to work with;
 # those of shares may be as long as they like, up to the 128 bits of storage for the sum of many.
-LIMITS: Final[dict[Aggregator, int]] = {"sum": 1 << 53, "mean": 1 << 31, "share": 1 << 40, "quantile": 1 << 53}
+LIMITS: Final[dict[Aggregator, int]] = {
+    "ratio": 1 << 31,
+    "sum": 1 << 53,
+    "mean": 1 << 31,
+    "share": 1 << 40,
+    "quantile": 1 << 53,
+}
 
 
 LONGEST_DELAY_S: Final = 100 * 86_400
@@ -61,7 +68,8 @@ class Selector:
         events: Their types.
         written: The same as the definition writes them: names and patterns.
         where: The condition they must meet.
-        value: What is measured on each; an event on which it is missing is not counted.
+        value: What is measured on each; an event on which it is missing is not counted. Of a ratio: for how many
+            trials or hits it stands, if not for one.
         delay: When they are counted; None: when they happen.
     """
 
@@ -167,8 +175,19 @@ class Kpi:
 
     @property
     def delayed(self) -> bool:
-        """Whether it counts events later than they happen."""
-        return self.of.delay is not None or (self.hits is not None and self.hits.delay is not None)
+        """Whether it counts anything later than it happens, or by the clock: its minutes may be ahead of time."""
+        later = self.of.delay is not None or (self.hits is not None and self.hits.delay is not None)
+        return later or self.of_pipeline
+
+    @property
+    def of_pipeline(self) -> bool:
+        """Whether it is about records and not about customers: what is wrong with records, it tells."""
+        return not PIPELINE_TYPES.isdisjoint(self.event_types)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether an event may stand for any number of trials, with as many hits or fewer."""
+        return self.aggregator == "ratio" and self.of.value is not None
 
     @property
     def event_types(self) -> frozenset[str]:

@@ -54,6 +54,12 @@ def page(kpis: Iterable[Kpi]) -> str:
         "`delay_s` an event is counted so many seconds later than it happened; one on which it is negative is not",
         "counted.",
         "",
+        "An event may stand for several trials of a `ratio`: `of` has their number as its `value`, and `hits` have the",
+        "number of those that hit, alone. The KPIs of the pipeline are made so: `pipeline.range` is a range of records",
+        "that were taken in together, with their number by outcome (`read` is `counted + duplicate + late + bad`), and",
+        "with `age_s`, how old the newest event of the source was. `pipeline.refused` is a refused record, with `reason`",
+        "and `path`. Nobody sends these two; both have a `channel`, and each stands alone in its selector.",
+        "",
         "An outcome that is known after a while is of class C and `matured`, with a `wait` such as `48h`; its hits say",
         "in `age_s` how long after the trial they came. There is a second KPI then, `…_provisional`, that does not",
         "wait.",
@@ -89,7 +95,9 @@ def _section(kpi: Kpi) -> Iterator[str]:
         return
     share = kpi.aggregator == "share"
     yield f"- {'Whole' if share else 'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
-    if kpi.hits:
+    if kpi.hits and kpi.weighted:
+        yield f"- Hits: `{kpi.hits.value.text if kpi.hits.value else ''}` of them"
+    elif kpi.hits:
         value = f"`{kpi.hits.value.text}` of " if kpi.hits.value else ""
         among = f"{value}those of them where `{kpi.hits.where.text}`"
         yield f"- {'Part' if share else 'Hits'}: {among if kpi.nested else _selector(kpi.hits)}"

@@ -29,10 +29,10 @@ class Effect(NamedTuple):
     payload: tuple[int, ...]
 
 
-Gathered: TypeAlias = Literal["sum", "mean", "quantile", "distinct", "whole", "both", "part", "pair"]
+Gathered: TypeAlias = Literal["sum", "mean", "quantile", "distinct", "whole", "both", "part", "pair", "trials"]
 """
 What becomes of a gathered value. Of a share: it is of the whole only, of whole and part, of the part only, or there is
-one value for each.
+one value for each. Of a ratio: there is one for the trials and one for the hits.
 """
 
 
@@ -56,6 +56,8 @@ class Channel(NamedTuple):
             other = f"-{self.limit} <= (t := w * {self.scale} + 0.5) <= {self.limit}"
             steps += f" and (w := {self.part.to_python(reference)}) is not None and {other}"
             whole = "(floor(s), floor(t))"
+            if self.kind == "trials":
+                steps += " and 0 <= floor(t) <= floor(s)"
         return f"({whole} if (v := {value}) is not None and {steps} else None)"
 
 
@@ -86,6 +88,9 @@ def added(kind: Gathered, values: Sequence[Any]) -> tuple[int, ...]:
         wholes, parts = zip(*values, strict=True)
         crossed = sum(map(mul, wholes, parts)), sum(map(mul, parts, parts))
         return len(values), sum(wholes), sum(parts), sum(map(mul, wholes, wholes)), *crossed
+    if kind == "trials":
+        trials, hits = zip(*values, strict=True)
+        return sum(trials), sum(hits)
     n, total = len(values), sum(values)
     if kind == "sum":
         return n, total

@@ -242,6 +242,10 @@ class Plan:
         value = kpi.of.value
         if kpi.aggregator == "count":
             return lambda _: Effect(kpi.id, "add", (1,))
+        if kpi.weighted:
+            assert value is not None
+            assert kpi.hits is not None
+            return self._gather(kpi, "trials", value, kpi.hits.value)
         if kpi.aggregator == "ratio":
             if not (kpi.nested and kpi.hits):
                 return lambda _: Effect(kpi.id, "add", (1, 0))

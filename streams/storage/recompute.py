@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from streams.events import types
+from streams.events.ranges import RangeEvent, RefusedEvent
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.distinct import coupon_sql
 from streams.kpis.effects import BEST, DETRACTOR, PROMOTER
@@ -27,7 +28,21 @@ from streams.kpis.writing import sql_literal
 _NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
 _BINS: Final = "CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({}, toUInt64(1)))) AS bins"
 _WHOLE: Final = "toInt64(floor(assumeNotNull({})))"
-_ASKED: Final = {"share": ("trial", "whole", "part")}
+_ASKED: Final = {"share": ("trial", "whole", "part"), "weighted": ("trial", "hit")}
+
+# What the pipeline tells of itself, from where it is stored; what was stored before it was counted has no time.
+_CHANNEL: Final = "splitByChar('.', toString(topic))[-1] AS channel, false AS synthetic, counted_at AS time"
+_PIPELINE: Final = {
+    RangeEvent.type: f"""
+        SELECT {sql_literal(RangeEvent.type)} AS type, {_CHANNEL}, read, counted, duplicate, late, bad,
+            if(toUnixTimestamp64Milli(newest_at) = 0, NULL,
+                greatest(0, toUnixTimestamp64Milli(taken_at) - toUnixTimestamp64Milli(newest_at)) / 1000) AS age_s
+        FROM outcomes WHERE toUnixTimestamp64Milli(counted_at) > 0""",
+    RefusedEvent.type: f"""
+        SELECT {sql_literal(RefusedEvent.type)} AS type, {_CHANNEL}, toString(reason) AS reason,
+            nullIf(path, '') AS path
+        FROM dead_letters WHERE toUnixTimestamp64Milli(counted_at) > 0""",
+}
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
 KEY: Final = (
@@ -37,8 +52,12 @@ KEY: Final = (
 """The name of a series from its labels, in tables of KPIs."""
 
 
-_SOMETHING: Final = """
-        HAVING sum(trial) > 0 OR sum(part * part) > 0"""
+_SOMETHING: Final = {
+    "share": """
+        HAVING sum(trial) > 0 OR sum(part * part) > 0""",
+    "weighted": """
+        HAVING sum(trial) > 0""",
+}
 """A part of nothing, without a whole, is no sum: an order of no amount where no visit began."""
 
 
@@ -46,6 +65,12 @@ def whole_since(kpi: Kpi, since: str = "since") -> str:
     """Write from when on minutes hold no event from before `since`: some are counted later than they happen."""
     delayed = any(side is not None and side.delay is not None for side in (kpi.of, kpi.hits))
     return f"{since} + {LONGEST_DELAY_S}" if delayed else since
+
+
+def tables_of(kpi: Kpi) -> tuple[str, ...]:
+    """Name the tables that a KPI is recomputed from: what leaves them cannot be."""
+    pipeline = {RangeEvent.type: "outcomes", RefusedEvent.type: "dead_letters"}
+    return tuple(sorted({pipeline.get(event, "events") for event in kpi.event_types}))
 
 
 def recomputed(kpi: Kpi) -> str:
@@ -60,6 +85,9 @@ def recomputed(kpi: Kpi) -> str:
     match kpi.aggregator:
         case "count":
             made = _NUMBERS.format("count()")
+        case "ratio" if kpi.weighted:
+            _weighted(kpi, of)
+            made = _NUMBERS.format("sum(toInt128(trial)), sum(toInt128(hit))")
         case "ratio" if kpi.nested and kpi.hits:
             of.columns["second"] = kpi.hits.where.to_sql(of.reading.column)
             made = _NUMBERS.format("count(), countIf(second)")
@@ -93,7 +121,17 @@ def recomputed(kpi: Kpi) -> str:
         SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
         FROM ({events})
         WHERE minute >= {whole_since(kpi)}
-        GROUP BY key, minute{_SOMETHING if kpi.aggregator == "share" else ""}"""
+        GROUP BY key, minute{_SOMETHING.get("weighted" if kpi.weighted else kpi.aggregator, "")}"""
+
+
+def _weighted(kpi: Kpi, of: "_Side") -> None:
+    """Have the trials and hits that an event of a ratio stands for read as whole numbers."""
+    assert kpi.hits is not None
+    assert kpi.hits.value is not None
+    of.measure("first", kpi.of)
+    of.columns["second"] = _steps(kpi, kpi.hits.value, of.reading)
+    of.chosen += [_within("second", kpi.limit), "ifNull(floor(second) BETWEEN 0 AND floor(first), false)"]
+    of.columns |= {"trial": _WHOLE.format("first"), "hit": _WHOLE.format("second")}
 
 
 def _share(kpi: Kpi, sides: list["_Side"]) -> None:
@@ -166,15 +204,14 @@ class _Side:
         keys = ", ".join(map(_keys, kpi.groupings))
         data = self.reading.tuple()
         # Both sides of a KPI must give the same columns in the same order.
-        asked = _ASKED.get(kpi.aggregator, ("second",) if kpi.nested else ("first",) if "first" in self.columns else ())
+        measured = ("second",) if kpi.nested else ("first",) if "first" in self.columns else ()
+        asked: tuple[str, ...] = _ASKED.get("weighted" if kpi.weighted else kpi.aggregator, measured)
         return f"""
             SELECT {"".join(f"{name}, " for name in asked)}minute, keys.1 AS own, keys.2 AS rest
             FROM (
                 SELECT {self._minute} AS minute, {defined}arrayJoin(arrayConcat({keys})) AS keys
                 FROM (
-                    SELECT *{f", {data}" if data else ""} FROM events
-                    WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(sorted(self.reading.events))})
-                        AND time >= since
+                    SELECT *{f", {data}" if data else ""} FROM {self.reading.table()} AND time >= since
                 )
                 WHERE {" AND ".join(self.chosen)}
             )"""
@@ -205,12 +242,21 @@ class _Reading:
         cases = "".join(f"type IN ({_listed(having)}), {way}, " for way, having in ways.items())
         return f"multiIf({cases}NULL)"
 
+    def table(self) -> str:
+        """Write where the events are, with the condition that they count."""
+        if pipeline := types.PIPELINE_TYPES & self.events:
+            [event] = pipeline
+            return f"({_PIPELINE[event]}) WHERE NOT synthetic"
+        return f"events WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(self._events)})"
+
     def _read(self, field: Field, event: str) -> str:
         """Write how the field is read on events of one type."""
         if field.place == "type":
             return "toNullable(toString(type))"
         if field.place == "envelope":
             return f"nullIf(toString({field.name}), '')" if field.kind is Kind.TEXT else f"toNullable({field.name})"
+        if event in types.PIPELINE_TYPES:
+            return f"to{'Int64' if field.whole else 'Nullable'}({field.name})"
         info = types.fields_of(event)[field.name]
         if info.rating:
             return "toInt64(score)"  # digits of any alphabet were read when the event was stored

@@ -9,6 +9,7 @@ has changed: what was counted by the old one, or not at all, is counted again by
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -17,7 +18,7 @@ from streams.kpis.definition import Kpi
 from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
-from streams.storage.recompute import KEY, recomputed, whole_since
+from streams.storage.recompute import KEY, recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
 from streams.storage.rollups import changed, newest_again
 
@@ -47,12 +48,19 @@ def repair(client: Client, kpis: Iterable[Kpi], part: int) -> list[str]:
         PermanentStorageError, UnreachableError: The store cannot be asked, or refuses.
     """
     try:
-        gone = horizon(client, "events", "kpi_minutes")
-        since = f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
-        counted = [kpi.id for kpi in kpis if kpi.derive is None and _repair_one(client, kpi, since, part)]
+        since = cache(lambda tables: _since(client, tables))
+        counted = [
+            kpi.id for kpi in kpis if kpi.derive is None and _repair_one(client, kpi, since(tables_of(kpi)), part)
+        ]
         return counted + [kpi.id for kpi in kpis if kpi.derive is not None and _drop(client, kpi, {*counted})]
     except FAILURES as error:
         raise explain(error, "recomputing KPIs") from error
+
+
+def _since(client: Client, tables: tuple[str, ...]) -> str:
+    """Write the time before which something may have left these tables."""
+    gone = horizon(client, *tables, "kpi_minutes")
+    return f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
 
 
 def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:

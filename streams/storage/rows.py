@@ -12,6 +12,7 @@ import numpy as np
 
 from streams.kpis.accumulators import Acc
 from streams.kpis.definition import Kpi
+from streams.kpis.ranges import RangeTimes
 from streams.kpis.series import parse_series
 from streams.storage.native import (
     Column,
@@ -31,6 +32,8 @@ from streams.storage.native import (
 COUNTED, LATE = b"\x01", b"\x02"
 
 _LEVEL: Final = 1
+_UNTIMED: Final = RangeTimes()
+_TIME: Final = "DateTime64(3, 'UTC')"
 _BEFORE_OFFSETS: Final = string(b"offset") + string(b"UInt64")
 _BEFORE_OUTCOMES: Final = string(b"outcome") + string(b"Enum8('counted' = 1, 'late' = 2)")
 _BEFORE_PAYLOADS: Final = string(b"payload") + string(b"String")
@@ -86,6 +89,7 @@ class Block:
     Attributes:
         events: The stored records, the counted and the late.
         balance: What became of all its records, when some are left out here because they are stored already.
+        times: When it was.
     """
 
     topic: str
@@ -97,6 +101,7 @@ class Block:
     duplicates: int = 0
     balance: Balance | None = None
     code_version: str = ""
+    times: RangeTimes = _UNTIMED
 
     @property
     def token(self) -> str:
@@ -170,6 +175,7 @@ def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
     """Give the rows and columns of `dead_letters`."""
     letters = [letter for block in blocks for letter in block.dead_letters]
     versions = (repeated(string(block.code_version.encode()), len(block.dead_letters)) for block in blocks)
+    counted = (repeated(numbers([block.times.counted], "<i8"), len(block.dead_letters)) for block in blocks)
     words = ("reason", "path", "got", "expected", "message")
     return len(letters), [
         *_source_columns(blocks, [len(block.dead_letters) for block in blocks]),
@@ -177,12 +183,13 @@ def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
         *(Column(word, "String", texts(getattr(letter, word) for letter in letters)) for word in words),
         Column("payload", "String", strings([letter.payload for letter in letters])),
         Column("code_version", "String", b"".join(versions)),
-        Column("at", "DateTime64(3, 'UTC')", numbers((round(letter.at * 1000) for letter in letters), "<i8")),
+        Column("at", _TIME, numbers((round(letter.at * 1000) for letter in letters), "<i8")),
+        Column("counted_at", _TIME, b"".join(counted)),
     ]
 
 
 def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
-    """Give the rows and columns of `outcomes`: the balance of each block."""
+    """Give the rows and columns of `outcomes`: the balance of each block, and when it was."""
     names = ("first", "last", "read", "counted", "duplicate", "late", "bad")
     rows = [(block.first, block.last, *(block.balance or _balance(block))) for block in blocks]
     return len(rows), [
@@ -190,6 +197,12 @@ def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
         *(
             Column(name, "UInt64", numbers(column, "<u8"))
             for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        ),
+        *(
+            Column(f"{name}_at", _TIME, numbers(column, "<i8"))
+            for name, column in zip(
+                RangeTimes._fields, zip(*(block.times for block in blocks), strict=True), strict=True
+            )
         ),
     ]
 

@@ -27,8 +27,10 @@ from streams.kpis.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
-from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed, whole_since
+from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
+
+_EVENTS: Final = ("events",)
 
 LISTED: Final = 10_000
 """Differences listed per KPI and check, at most."""
@@ -99,30 +101,34 @@ def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WIND
         balance = check_balance(client)
         report.checked |= balance.checked
         report.differences += map(_of_balance, balance.found)
-        since = horizon(client, "events", "kpi_minutes")
-        if since is not None:
-            report.notes.append(f"raw events from before {since} may have expired: only later minutes are compared")
         _note_strangers(client, catalogue, windows, report)
         report.checked |= {"kpis": 0, "minutes": 0, "values": 0}
-        run = _Run(client, [*windows, TOTAL], since, report)
+        counted: dict[tuple[str, ...], list[Kpi]] = {_EVENTS: []}
         for kpi in catalogue:
             if kpi.derive is None:
+                counted.setdefault(tables_of(kpi), []).append(kpi)
+        runs = {tables: _Run(client, [*windows, TOTAL], tables, report) for tables in counted}
+        for tables, run in runs.items():
+            for kpi in counted[tables]:
                 run.check_minutes(kpi)
-        run.check_values()
-        run.check_derived(catalogue)
+            run.check_values()
+        runs[_EVENTS].check_derived(catalogue)
     except FAILURES as error:
         raise explain(error, "verifying") from error
     return report
 
 
 class _Run:
-    """The comparison of the KPIs: minutes one by one, values of many together."""
+    """The comparison of the KPIs that are made of the same tables: minutes one by one, values of many together."""
 
-    def __init__(self, client: Client, windows: Sequence[str], since: datetime | None, report: Report) -> None:
+    def __init__(self, client: Client, windows: Sequence[str], tables: Sequence[str], report: Report) -> None:
         self._client = client
         self._windows = windows
         self._report = report
-        self._horizon = since
+        self._horizon = since = horizon(client, *tables, "kpi_minutes")
+        if since is not None:
+            gone = f"rows of {' or '.join([*tables, 'kpi_minutes'])} from before {since} may have expired"
+            report.notes.append(f"{gone}: only later minutes are compared")
         self._published = horizon(client, "kpi_values")
         self._since = _when(since)
         self._right: list[list[Kpi]] = []

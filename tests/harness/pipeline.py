@@ -1,9 +1,13 @@
 """Events through folding, merging and publishing into the store, without Kafka: what the agents do, in one thread."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import msgspec
+
+from streams.agents import records
 from streams.events.decode import decode_batch
+from streams.events.intake import Intake
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.fold import Folder
@@ -11,6 +15,7 @@ from streams.kpis.merge import MergeState
 from streams.kpis.outputs import MinuteRow, Outputs
 from streams.kpis.partials import Partial
 from streams.kpis.publish import Publisher
+from streams.kpis.ranges import events_of
 from streams.kpis.series import series_key
 from streams.storage import rows as stored
 from streams.storage.writer import Writer
@@ -21,7 +26,9 @@ LATENESS_S = 60
 class Pipeline:
     """Feeds payloads by channel; call `finish` to close all minutes."""
 
-    def __init__(self, writer: Writer, catalogue: Catalogue, *, cap: int = 10_000, store_events: bool = True) -> None:
+    def __init__(
+        self, writer: Writer, catalogue: Catalogue, *, cap: int = 10_000, store_events: bool = True, now: float = 4e9
+    ) -> None:
         self._writer = writer
         self._folder = Folder(catalogue)
         self._publisher = Publisher(catalogue)
@@ -32,33 +39,37 @@ class Pipeline:
             delayed={kpi.id for kpi in catalogue if kpi.delayed},
             derivations=Derivations(catalogue),
         )
-        self._next: defaultdict[str, int] = defaultdict(int)
+        self._intakes: dict[str, Intake] = {}
+        self._now = now
         self._watermarks: dict[str, float] = {}
         self._store_events = store_events
         self._offset = 0
         self._flushes = 0
 
     def feed(self, payloads: Sequence[bytes]) -> None:
-        """Take one range of each channel among the payloads."""
-        by_channel: Mapping[str, list[tuple[bytes, object]]] = defaultdict(list)
-        events, refusals = decode_batch(payloads)
-        assert not refusals
+        """Take one range of each channel among the payloads; what nobody can read is of the web."""
+        by_channel: defaultdict[str, list[bytes]] = defaultdict(list)
+        events, _ = decode_batch(payloads)
         for payload, event in zip(payloads, events, strict=True):
-            by_channel[event.channel].append((payload, event))
-        for channel, pairs in by_channel.items():
-            first = self._next[channel]
-            self._next[channel] += len(pairs)
-            topic, offsets = f"cx.touchpoints.{channel}", range(first, first + len(pairs))
-            packed = stored.pack_events(topic, 0, offsets, [payload for payload, _ in pairs])
-            block = stored.Block(topic=topic, partition=0, first=first, last=offsets[-1], events=packed)
-            if self._store_events:
-                self._writer.insert_block(block)
-            newest = max(event.time.timestamp() for _, event in pairs)
-            self._watermarks[channel] = max(self._watermarks.get(channel, 0), newest - LATENESS_S)
-            deltas = self._folder.fold([event for _, event in pairs])
-            self._apply(Partial(source=f"{channel}/0", first=first, last=block.last, watermark=self._watermarks[channel],
-                                caught_up=True, deltas=deltas))  # fmt: skip
+            by_channel[event.channel if event else "web"].append(payload)
+        for channel, values in by_channel.items():
+            self._take(channel, values)
         self.flush()
+
+    def _take(self, channel: str, values: Sequence[bytes]) -> None:
+        source = f"{channel}/0"
+        if channel not in self._intakes:
+            self._intakes[channel] = Intake(source, retention_s=1e10, dedup_ids=1 << 20)
+        intake = self._intakes[channel]
+        intake.add(values, range(intake.head.next, intake.head.next + len(values)), self._now)
+        outcome = intake.close()
+        assert outcome is not None
+        if self._store_events:
+            self._writer.insert_block(_stored(records.block_of(outcome, f"cx.touchpoints.{channel}", 0, 0)))
+        self._watermarks[channel] = intake.watermark(LATENESS_S)
+        deltas = self._folder.fold([*outcome.counted, *events_of(outcome, channel)])
+        self._apply(Partial(source=source, first=outcome.frozen.first, last=outcome.frozen.last,
+                            watermark=self._watermarks[channel], caught_up=True, deltas=deltas))  # fmt: skip
 
     def finish(self) -> None:
         """Say of every source that nothing more comes for these minutes."""
@@ -87,6 +98,14 @@ class Pipeline:
 
 def _minute(row: MinuteRow) -> stored.MinuteRow:
     return row.series, row.minute, row.part, row.acc, row.revision
+
+
+def _stored(block: records.Block) -> stored.Block:
+    letters = [stored.DeadLetter(*msgspec.structs.astuple(dead), at=block.at) for dead in block.dead]
+    return stored.Block(
+        topic=block.topic, partition=0, first=block.first, last=block.last, events=block.events, dead_letters=letters,
+        duplicates=block.tally.duplicate, times=block.times,
+    )  # fmt: skip
 
 
 def _value(row) -> stored.ValueRow:

@@ -67,6 +67,11 @@ def test_every_kpi_of_the_catalogue_verifies_to_zero(database: Database) -> None
         for kind in EVENT_TYPES
         for n in range(EACH)
     ]  # fmt: skip
+    payloads += [
+        *payloads[: len(payloads) // 10],
+        *(b"{" for _ in range(EACH)),
+        *(b'{"type": "cx.no.such"}' for _ in range(EACH)),
+    ]
     r.shuffle(payloads)
     writer = Writer(database.writer)
     pipeline = Pipeline(writer, catalogue)
