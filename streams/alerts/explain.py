@@ -4,12 +4,13 @@ Which label values explain a change: the search behind the first line of an aler
 Every grouping of the KPI that divides the series further is decomposed into share and rate effects. A part is a cause
 if two things hold: it explains much of the change, and the change is surer in it than in the whole. The second is what
 tells a part that fell by itself from one that fell with all others: a drop of everything is diluted nowhere, so no
-part's z can beat that of the whole; a drop of one part is diluted in the whole, so the part's z does.
+part's z can beat that of the whole; a drop of one part is diluted in the whole, so the part's z does. And where all but
+the part surely fell as well, it fell with the others, only deeper.
 
 That comparison is a scan statistic (Kulldorff 1997, Commun. Stat. 26): with many parts, the best of them looks good by
 luck, so its likelihood ratio must win by a prior of one in so many; parts of several groupings are mostly the same
-answers over again, so they count as the square root of their number. If none wins, the whole comes first: everywhere
-alike.
+answers over again, so they count as the square root of their number. Of several that win, the surest is the likeliest,
+and of those that are as sure the most specific. If none wins, the whole comes first: everywhere alike.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _GROWN = 5
 _COUNTED = ("count", "sum")
 _WEIGHED = ("ratio", "mean", "nps")
 _ALL = 0.99  # a part this large is the whole by another name
-_ALIKE = 0.9  # two causes that differ by less than this are told apart by how specific they are
+_ALIKE = 0.95  # two causes that are as sure but for this are told apart by how specific they are
+_NEARLY = 0.9  # who explains as much is the cause even if the rest moved a little, too
 _REST = ""  # what carries none of the labels of a grouping
 
 
@@ -63,11 +65,23 @@ class _Candidate(NamedTuple):
     part: Contribution
     z: float
     kind: _Kind
+    rest: float
+    """How sure it is that all that is not in it changed the same way."""
 
     @property
     def weight(self) -> float:
-        """How sure, times how much: of two that are as sure, the one that explains more comes first."""
+        """How sure, times how much: by this what is no cause of its own is listed."""
         return self.z * min(1.0, self.part.explained)
+
+    @property
+    def stands_out(self) -> bool:
+        """Tell whether the rest did not change with it; a mix has its answers from the rest, which says nothing."""
+        return self.kind == "mix" or self.rest < SURE or self.part.explained >= _NEARLY
+
+    @property
+    def specific(self) -> tuple[int, int]:
+        """The larger, the more specific."""
+        return len(self.part.labels), -self.part.n - self.part.baseline_n
 
 
 def explain(
@@ -110,9 +124,11 @@ def explain(
             candidate = _candidate(facts, part, names, whole, own, change.total, minutes)
             if candidate is not None:
                 found.append(candidate)
-        # Next to something new, the old is less for no reason of its own.
-        new = any(candidate.kind == "new" for candidate in found)
-        candidates += [c for c in found if not (new and c.kind == "mix" and _share_fell(c.part, whole))]
+        # What is less because there is more of something else made way for it, and is no reason of its own.
+        grown = max((c.part.explained for c in found if not _share_fell(c.part, whole)), default=0.0)
+        candidates += [
+            c for c in found if not (c.kind == "mix" and _share_fell(c.part, whole) and c.part.explained <= grown)
+        ]
     return [] if total is None else _ranked(candidates, total, tried)
 
 
@@ -207,6 +223,7 @@ def _candidate(
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
     kind: _Kind = "rate"
+    rest = _rest_surety(facts, whole, own, minutes)
     scarce = part.baseline_n < SCARCE and _GROWN * part.baseline_n * later_n < part.n * n
     if scarce and own.later is not None and facts.aggregator in _WEIGHED:
         # It has no past to speak of: what it does differently from all others before is its own effect.
@@ -215,13 +232,16 @@ def _candidate(
         part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))
         part.share_effect, part.explained = 0.0, part.rate_effect / total
     z = surety(facts, own, minutes)
-    if facts.aggregator not in _COUNTED and abs(part.share_effect) > abs(part.rate_effect):
-        kind, z = "mix", _mix_surety(facts, part, whole, own)
+    if facts.aggregator not in _COUNTED and part.share_effect:
+        # Both may have changed, what it does and how much there is of it: the surer of the two, for its size, counts.
+        mix = _mix_surety(facts, part, whole, own)
+        if abs((mix or 0.0) * part.share_effect) > abs((z or 0.0) * part.rate_effect):
+            kind, z = "mix", mix
     if z is None or abs(z) < SURE or part.explained < LISTED:
         return None
     part.labels = dict(zip(names, value.split(SEPARATOR), strict=True))
     part.statistic = z
-    return _Candidate(part, abs(z), kind)
+    return _Candidate(part, abs(z), kind, rest)
 
 
 def _mix_surety(facts: Facts, part: Contribution, whole: Change, own: Change) -> float | None:
@@ -235,6 +255,16 @@ def _mix_surety(facts: Facts, part: Contribution, whole: Change, own: Change) ->
     if not share or not unlike:
         return None
     return copysign(1 / sqrt(1 / share**2 + 1 / unlike**2), share)
+
+
+def _rest_surety(facts: Facts, whole: Change, own: Change, minutes: tuple[int, int]) -> float:
+    """Return how sure it is that all but a part changed as the whole did: negative, if the other way."""
+    earlier, later = (
+        None if all_ is None else _rest(all_, [] if mine is None else [mine])
+        for all_, mine in zip(whole, own, strict=True)
+    )
+    rest = surety(facts, Change(earlier, later), minutes) or 0.0
+    return rest if (surety(facts, whole, minutes) or 0.0) > 0 else -rest
 
 
 def _together(change: Change) -> Acc | None:
@@ -255,14 +285,10 @@ def _share_fell(part: Contribution, whole: Change) -> bool:
 def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -> list[Contribution]:
     """Put the best explanation first, the whole if no part beats it, and leave out what says the same again."""
     needed = (total.statistic or 0.0) ** 2 + log(max(1, tried))
-    causes = [c for c in candidates if c.part.explained >= NAMED and c.z**2 > needed]
-    listed: list[Contribution] = []
-    if causes:
-        best = max(causes, key=lambda c: c.weight)
-        alike = [c for c in causes if c.weight >= _ALIKE * best.weight]
-        listed.append(max(alike, key=lambda c: (len(c.part.labels), c.weight)).part)
-    else:
-        listed.append(total)
+    causes = [c for c in candidates if c.part.explained >= NAMED and c.z**2 > needed and c.stands_out]
+    best = max((c.z for c in causes), default=0.0)
+    alike = [c for c in causes if c.z >= _ALIKE * best]
+    listed = [max(alike, key=lambda c: c.specific).part if alike else total]
     for candidate in sorted(candidates, key=lambda c: -c.weight):
         if len(listed) >= AT_MOST:
             break

@@ -164,7 +164,8 @@ class Calm:
             return msgspec.structs.replace(event, data=how.spoil(event.data))
 
         found = _first(self._closed(how.event, change), how.rule)
-        causes = _same_by_another_name(events, hit, how.labels)
+        # What was bad already is not changed: parts that differ by such events only are the same.
+        causes = _same_by_another_name([e for e in events if how.spoil(e.data) != e.data], hit, how.labels)
         return _case(f"{kpi} {label}={value} at {severity:.2f} seed {self.seed}", found, [{label: value}, *causes])
 
     def _closed(self, event_type: str, change: Callable[[Event], Event]) -> Iterator[Closed]:
@@ -218,4 +219,5 @@ def _same_by_another_name(events: list[Any], hit: set[str], labels: tuple[str, .
         for label in labels:
             if value := _label(event, label):
                 members[label, value].add(event.id)
+    hit = hit & {event.id for event in events}
     return [{label: value} for (label, value), ids in members.items() if len(ids & hit) / len(ids | hit) >= 0.9]

@@ -122,16 +122,56 @@ def test_the_mix_is_told_from_quality():
 def test_a_part_that_was_not_there_before_is_named(before, old, new, crashes):
     """A new release has no past to compare with: it is held against the whole. The old one only made way for it."""
     down = Facts("ratio", "down", "percent")
+    n, all_ = 20000 + (before or [0, 0])[0], [old + new, crashes + old // 900]
+    android = [count * 2 // 3 for count in all_]
     parts = {
-        (("version", "5.2.1"),): ([20000, 20], [old, 1]),
+        (("version", "5.2.1"),): ([20000, 20], [old, old // 900]),
         (("version", "5.3.0"),): (before, [new, crashes]),
-        (("platform", "android"),): ([13000, 13], [(old + new) * 2 // 3, crashes * 2 // 3]),
-        (("platform", "ios"),): ([7000, 7], [(old + new) // 3, crashes // 3]),
+        (("platform", "android"),): ([13000, 13], android),
+        (("platform", "ios"),): ([n - 13000, 7], [all_[0] - android[0], all_[1] - android[1]]),
     }
     found = explained(parts, down)
     assert found[0].labels == {"version": "5.3.0"}
     assert found[0].explained == pytest.approx(1, abs=0.2)
     assert {"version": "5.2.1"} not in [part.labels for part in found]
+
+
+def test_a_part_that_grew_while_it_fell_is_named():
+    """A release half rolled out before anybody looks: it crashes more than it did, and there is more of it."""
+    down = Facts("ratio", "down", "percent")
+    parts = {
+        (("version", "5.2.1"),): ([4600, 8], [240, 0]),
+        (("version", "5.3.0"),): ([170, 5], [540, 43]),
+    }
+    found = explained(parts, down)
+    assert [part.labels for part in found] == [{"version": "5.3.0"}]
+    assert found[0].explained == pytest.approx(0.67, abs=0.05)
+
+
+def test_a_part_that_fell_deepest_with_all_others_is_not_named():
+    """Every queue gives up more, one much more: that is no trouble of one queue."""
+    down = Facts("ratio", "down", "percent")
+    parts = {(("queue", name),): ([500, 25], [40, 9]) for name in ("billing", "sales", "technical")}
+    parts[("queue", "orders"),] = ([1200, 40], [90, 45])
+    first, second, *_ = explained(parts, down)
+    assert first.labels == {}
+    assert second.labels == {"queue": "orders"}
+    assert second.explained > 0.6
+    parts |= {(("queue", name),): ([500, 25], [40, 3]) for name in ("billing", "sales", "technical")}
+    assert explained(parts, down)[0].labels == {"queue": "orders"}, "alone"
+
+
+def test_of_a_part_and_a_part_around_it_the_surer_is_named():
+    """One topic of a queue fell; the queue explains more, by the luck of its other topics."""
+    down = Facts("ratio", "down", "percent")
+    parts = {
+        (("queue", "technical"),): ([600, 39], [105, 39]),
+        (("queue", "orders"),): ([2400, 151], [425, 28]),
+        (("topic", "app_problem"),): ([345, 22], [54, 30]),
+        (("topic", "login"),): ([255, 17], [51, 9]),
+        (("topic", "order_status"),): ([2400, 151], [425, 28]),
+    }
+    assert explained(parts, down)[0].labels == {"topic": "app_problem"}
 
 
 def test_the_most_specific_set_is_named():
