@@ -45,7 +45,7 @@ def board(catalogue: Catalogue) -> Board:
             Row(
                 "As KPIs, by event time",
                 (
-                    scoreboard({kpi.id: kpi for kpi in kpis if kpi.of_pipeline}, "Pipeline, newest ${window}", width=14),
+                    scoreboard({kpi.id: kpi for kpi in kpis if kpi.of_pipeline}, "Records, newest ${window}", width=14),
                     breakdown(catalogue["violation_rate"], "channel", width=10),
                 ),
             ),
