@@ -55,8 +55,7 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "inhibit_by": (
         "[parent, pipeline]",
         "both; `absence`: none",
-        "What keeps it from being told: the KPI fires for a larger whole; a channel it lives on cannot be trusted, unless"
-        " the KPI is one of records.",
+        "What keeps it from being told: the KPI fires for a larger whole; a channel that it lives on is in trouble.",
     ),
     "mute": ("names", "none", "Calendars in which it is not told; it is judged all the same, and told afterwards."),
     "severity_by": ("label: {value: severity}", "", "Other severities for single values of a label in `by`."),

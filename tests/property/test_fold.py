@@ -57,6 +57,10 @@ ODD = Catalogue.parse("""
 - {id: odd_apart, name: n, question: q, unit: currency, direction: up, class: A, aggregator: share, formula: f,
    source: s, owner: o, groupings: [[], [channel]], scale: 1,
    of: {events: [cx.session.started, cx.order.placed], value: 1}, hits: {events: cx.order.placed, value: amount / items}}
+- {id: odd_trials, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[], [channel], [unitid]],
+   of: {events: [cx.order.placed, cx.store.queue_left], value: items / 2 if type == 'cx.order.placed' else wait_s - 2},
+   hits: {value: (1 if first else 0) if type == 'cx.order.placed' else wait_s / 2}}
 - {id: odd_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [queue], [topic]], params: {t: 20},
    of: {events: [cx.contact.queue_left, cx.contact.handled], delay_s: t},
@@ -197,6 +201,9 @@ def effects(kpi: Kpi, event: Event, fields: Fields) -> Iterator[tuple[int | None
 
 def of_effect(kpi: Kpi, fields: Fields) -> Acc | None:
     hit = kpi.hits is not None and kpi.nested and holds(kpi.hits, fields)
+    if kpi.weighted:
+        trials, hits = steps_of(kpi, kpi.of, fields), steps_of(kpi, kpi.hits, fields)
+        return None if trials is None or hits is None or not 0 <= hits <= trials else [trials, hits]
     if kpi.aggregator == "ratio":
         return [1, int(hit)]
     if kpi.of.value is None:
