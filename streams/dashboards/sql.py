@@ -233,11 +233,11 @@ ORDER BY time, series
 
 
 def asked_or_published(kpi: str, where: str) -> str:
-    """Ask for a KPI over the selected time; one that is derived from others is there as it was published only."""
+    """Ask for a KPI over the selected time; one that is derived from others, as published over the chosen window."""
     derived = f"(SELECT aggregator FROM kpis FINAL WHERE id = {kpi}) = 'derived'"
     return f"""
     SELECT by, labels, stat, value, n, lo, hi, unit, definition
-    FROM kpi(kpi = {kpi}, {PERIOD}) WHERE {where}
+    FROM kpi(kpi = {kpi}, {PERIOD}) WHERE NOT {derived} AND {where}
     UNION ALL
     SELECT by, labels, stat, value, n, lo, hi, (SELECT unit FROM kpis FINAL WHERE id = {kpi}) AS unit, definition
     FROM kpi_latest WHERE kpi = {kpi} AND window = ${{window:singlequote}} AND {derived} AND {where}

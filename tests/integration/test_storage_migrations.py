@@ -15,8 +15,10 @@ from streams.settings import Settings
 from streams.storage import retention
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect
 from streams.storage.migrations import Migration, MigrationError, load, migrate
+from streams.storage.rows import ValueRow
 from streams.storage.statements import split_statements
-from tests.harness.clickhouse import Database, address_of, elsewhere
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import TOPIC, Database, address_of, block_of, elsewhere, event
 
 SCHEMA = """
     SELECT name, replaceAll(create_table_query, database, 'cx') FROM system.tables WHERE database = '{}' ORDER BY name"""
@@ -123,10 +125,25 @@ def test_a_migrator_that_does_not_end_is_named(database: Database) -> None:
 
 
 def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, another: Address) -> None:
-    """Sums and newest values are made from rows that were there before; later rows join them."""
+    """Events stay; sums and newest values are made from rows that were there before; later rows join them."""
     first = load()[:3]
     assert migrate(another, first) == [one.name for one in first]
-    with closing(connect(another)) as client:
+    with closing(connect(another)) as client, closing(Writer(another)) as writer:
+        for offset, payload in enumerate([event(1), event(2, data={"score": "۴"})]):
+            client.command(
+                "INSERT INTO events (topic, partition, offset, outcome, payload) VALUES"
+                " ({topic:String}, 0, {offset:UInt64}, 'counted', {payload:String})",
+                parameters={"topic": TOPIC, "offset": offset, "payload": payload.decode()},
+            )
+        client.command(f"INSERT INTO dead_letters (topic, offset, reason) VALUES ('{TOPIC}', 2, 'not_json')")
+        client.command(
+            f"INSERT INTO outcomes (topic, first, last, read, counted, bad) VALUES ('{TOPIC}', 0, 2, 3, 2, 1)"
+        )
+        records = {table: client.query(f"SELECT * FROM {table} LIMIT 0").column_names
+                   for table in ("events", "dead_letters", "outcomes")}  # fmt: skip
+        kept = [f"SELECT {', '.join(names)} FROM {table} ORDER BY ALL" for table, names in records.items()]
+        before = [client.query(sql).result_rows for sql in kept]
+        assert [len(rows) for rows in before] == [2, 1, 1]
         minute = datetime(2026, 3, 1, 10, tzinfo=UTC)
         client.command(
             "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields) SELECT 'csat', map('channel', 'web'),"
@@ -140,6 +157,7 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         latest = client.query("SELECT * FROM kpi_latest").result_rows
         names = client.query("SELECT * FROM kpi_latest LIMIT 0").column_names
         assert migrate(another) == [one.name for one in load()[3:]]
+        assert [client.query(sql).result_rows for sql in kept] == before
         assert client.query("SELECT * FROM kpi_latest").result_rows == latest != []
         assert client.query("SELECT * FROM kpi_latest LIMIT 0").column_names == names
         assert client.query("SELECT span, count(), sum(changes) FROM kpi_spans GROUP BY span ORDER BY span").result_rows == [
@@ -147,6 +165,18 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         ]  # fmt: skip
         sums = "SELECT sum(n) FROM kpi_sums(kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-09 00:00:00', grain = 0)"
         assert client.query(sums).result_rows == [(6000,)]
+
+        writer.insert_block(block_of([event(3)], first=3))
+        writer.insert_kpi_minutes([("csat", int(minute.timestamp()) // 60, 1, [4, 3], 1)], "t-0-0-0")
+        later = int(minute.timestamp()) + 86_400
+        writer.insert_kpi_values(
+            [ValueRow("csat", "1h", "", later, 1.0, 9, None, None, "csat@1", True, 200)], "t-0-0-0"
+        )
+        assert client.query("SELECT offset, type FROM events ORDER BY offset").result_rows == [
+            (offset, "cx.survey.answered") for offset in (0, 1, 3)
+        ]
+        assert client.query(sums).result_rows == [(6004,)]
+        assert client.query("SELECT value, n FROM kpi_latest").result_rows == [(1.0, 9)]
     assert schema(database, another.database) == schema(database, database.name)
 
 

@@ -88,6 +88,34 @@ def test_rolling_values_are_put_beside_yesterday_and_last_week(database: Databas
     ]  # fmt: skip
 
 
+def test_a_kpi_made_of_others_is_answered_as_it_was_published(database: Database, store: Writer) -> None:
+    """Over a window that is kept, with what was published last in it; over any other there is nothing, and no guess."""
+    gap = Catalogue.load()["csat_channel_gap"]
+    rows = [
+        ValueRow(gap.id, window, "", at, value, 30, value - 1, value + 1, gap.definition_id, closed=closed, revision=revision)
+        for window, at, value, closed, revision in [
+            ("1h", START - 120, 5.0, True, 1), ("1h", START - 60, 7.0, True, 2), ("1h", START - 60, 8.0, True, 3),
+            ("1h", START, 99.0, False, 9), ("5m", START - 60, 44.0, True, 4), ("1h", START - 3600, 1.0, True, 1),
+        ]
+    ]  # fmt: skip
+    store.insert_kpi_values([*rows, closed("csat", "1h", START, 12.0)], "t-0-0-0")
+    asked = "SELECT value, n, lo, hi, unit, definition FROM kpi(kpi = '{}', from = fromUnixTimestamp({}), to = fromUnixTimestamp({}))"
+    [row] = database.rows(asked.format(gap.id, START - 3600, START))
+    assert row == (8.0, 30, 7.0, 9.0, gap.unit, gap.definition_id)
+    assert [row[0] for row in database.rows(asked.format(gap.id, START - 300, START))] == [44.0]
+    assert database.rows(asked.format(gap.id, START - 3000, START)) == []
+    assert database.rows(asked.format("csat", START - 3600, START)) == [], "of any other KPI, only what adds up"
+    [over] = database.rows(
+        "SELECT value, enough, to FROM kpi_over(kpi = 'csat_channel_gap', window = '1h', labels = map())"
+    )
+    assert over[:2] == (8.0, True)
+    assert int(over[2].replace(tzinfo=UTC).timestamp()) == START - 60
+    types = "SELECT toTypeName(unit), toTypeName(definition) FROM kpi(kpi = '{}', from = fromUnixTimestamp({}), to = fromUnixTimestamp({}))"
+    assert database.rows(types.format(gap.id, START - 3600, START)) == [
+        ("LowCardinality(String)", "LowCardinality(String)")
+    ]
+
+
 def test_a_heat_map_knows_names_and_targets(database: Database, store: Writer) -> None:
     """Only where the interval says so a touchpoint is below or above its target."""
     name, target = database.rows("SELECT name, target FROM touchpoints FINAL WHERE touchpoint = 'checkout'")[0]
