@@ -27,7 +27,14 @@ class Pipeline:
     """Feeds payloads by channel; call `finish` to close all minutes."""
 
     def __init__(
-        self, writer: Writer, catalogue: Catalogue, *, cap: int = 10_000, store_events: bool = True, now: float = 4e9
+        self,
+        writer: Writer,
+        catalogue: Catalogue,
+        *,
+        cap: int = 10_000,
+        store_events: bool = True,
+        now: float = 4e9,
+        retention_s: float = 1e10,
     ) -> None:
         self._writer = writer
         self._folder = Folder(catalogue)
@@ -41,6 +48,7 @@ class Pipeline:
         )
         self._intakes: dict[str, Intake] = {}
         self._now = now
+        self._retention_s = retention_s
         self._watermarks: dict[str, float] = {}
         self._store_events = store_events
         self._offset = 0
@@ -59,7 +67,7 @@ class Pipeline:
     def _take(self, channel: str, values: Sequence[bytes]) -> None:
         source = f"{channel}/0"
         if channel not in self._intakes:
-            self._intakes[channel] = Intake(source, retention_s=1e10, dedup_ids=1 << 20)
+            self._intakes[channel] = Intake(source, retention_s=self._retention_s, dedup_ids=1 << 20)
         intake = self._intakes[channel]
         intake.add(values, range(intake.head.next, intake.head.next + len(values)), self._now)
         outcome = intake.close()
