@@ -6,8 +6,8 @@ Within a flush of the merge agent, in this order; after a crash between any two,
 1. `step` each closed minute (no I/O);
 2. `enrich` what begins to fire;
 3. write `entries`, and wait: from now on the transitions are facts;
-4. send `emissions`, and wait;
-5. write the marker, which knows by `told` what was sent; then `confirm`.
+4. send `emissions`, and wait; then `confirm`;
+5. write the marker, which knows by `told` what was sent.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """
 Merge: KPI partials in; minute totals and rolling values with their uncertainty out, and closed minutes to the judges.
 
-The order of a flush is the guarantee: pages, outputs, what was judged, transitions, marker, acknowledge. See
+The order of a flush is the guarantee: pages, what was judged, transitions, outputs, marker, acknowledge. See
 streams/kpis/merge.py and streams/agents/judge.py.
 """
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial as bound
+from itertools import chain, islice
 from typing import Any
 
 from streams import metrics
@@ -28,13 +29,13 @@ from streams.kpis.derive import Derivations
 from streams.kpis.merge import MergeState
 from streams.kpis.outputs import Outputs
 from streams.kpis.partials import decode_partial
-from streams.kpis.publish import Publisher
+from streams.kpis.publish import PublishedMinute, PublishedValue, Publisher
 from streams.kpis.series import SEPARATOR
 from streams.settings import ConfigError, Settings, window_names
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_RECORD = 4_000
+ROWS_PER_RECORD = 2_000
 
 
 @dataclass(slots=True)
@@ -149,15 +150,16 @@ class Merge:
                 raise StaleGenerationError("partitions are moving")
             now = time.time()
             pages: list[tuple[int, bytes, bytes | None]] = []
-            outgoing: list[Outgoing] = []
+            drained: list[tuple[Shard, Outputs]] = []
             markers: list[tuple[int, bytes, bytes | None]] = []
             done: list[RecordBatch] = []
             if self._judges is not None:
                 self._judges.start_stretch()
-            with metrics.STAGE_SECONDS.labels("merge", "publish").time():
+            # Without an await in between: what comes meanwhile belongs to the next flush.
+            with metrics.STAGE_SECONDS.labels("merge", "close").time():
                 for shard in self._shards.values():
                     pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
-                    outgoing += self._emissions(shard, self._drain(shard, now))
+                    drained.append((shard, self._drain(shard, now)))
                     key, marker = shard.state.marker()
                     if marker != shard.saved_marker:
                         markers.append((shard.partition, key, marker))
@@ -168,13 +170,10 @@ class Merge:
                         shard.waiting = waiting
                     else:
                         done += waiting
-            # The store is asked meanwhile; it never raises, and what a lost assignment learns is thrown away with it.
-            asking = None if self._judges is None else asyncio.ensure_future(self._judges.enrich())
             await self._table.write_many(assignment.generation, pages)
-            await self._app.produce(assignment.generation, outgoing)
-            if asking is not None:
-                await asking
             await self._tell(assignment.generation)
+            for shard, outputs in drained:
+                await self._publish(assignment.generation, shard, outputs)
             await self._table.write_many(assignment.generation, markers)
             self.lane.ack(*done)
             self._observe()
@@ -189,9 +188,10 @@ class Merge:
         return outputs
 
     async def _tell(self, generation: int) -> None:
-        """Save what was judged, and only then tell it; what is already published has not waited for it."""
+        """Save what was judged, and only then tell it; before anything is published, since on-call waits for it."""
         if self._judges is None:
             return
+        await self._judges.enrich()
         entries = self._judges.entries()
         if entries:
             await self._table.write_many(generation, entries)
@@ -199,20 +199,26 @@ class Merge:
         if entries:
             self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
 
-    def _emissions(self, shard: Shard, outputs: Outputs) -> Iterator[Outgoing]:
-        """Pack the rows of a flush into few records."""
-        minutes = [self._publisher.minute(row) for row in outputs.minutes]
-        values = [published for row in outputs.values for published in self._publisher.values(row)]
-        metrics.KPIS.take(shard.partition, values)
+    async def _publish(self, generation: int, shard: Shard, outputs: Outputs) -> None:
+        """Send the rows of a flush in few records; between two of them everything else has its turn."""
         at = time.time()
-        while minutes or values:
-            record = records.KpiRecord(
-                at=at,
-                minutes=minutes[:ROWS_PER_RECORD],
-                values=values[:ROWS_PER_RECORD],
-            )
-            minutes, values = minutes[ROWS_PER_RECORD:], values[ROWS_PER_RECORD:]
-            yield Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
+        rows: Iterator[PublishedMinute | PublishedValue] = chain(
+            map(self._publisher.minute, outputs.minutes),
+            chain.from_iterable(map(self._publisher.values, outputs.values)),
+        )
+        while True:
+            with metrics.STAGE_SECONDS.labels("merge", "publish").time():
+                part = list(islice(rows, ROWS_PER_RECORD))
+                if not part:
+                    break
+                record = records.KpiRecord(
+                    at=at,
+                    minutes=[row for row in part if isinstance(row, PublishedMinute)],
+                    values=[row for row in part if isinstance(row, PublishedValue)],
+                )
+                metrics.KPIS.take(shard.partition, record.values)
+                outgoing = Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
+            await self._app.produce(generation, [outgoing])
 
     def _observe(self) -> None:
         for partition, shard in self._shards.items():

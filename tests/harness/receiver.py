@@ -23,6 +23,12 @@ class Received:
         return json.loads(self.body)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # The default of 5 drops connections that come at once, and the client tries again only after a second.
+    request_queue_size = 128
+
+
 class Receiver:
     """Answers 200 unless `answer` says otherwise: a function of the request that gives status and headers."""
 
@@ -48,8 +54,7 @@ class Receiver:
             def log_message(self, *_args: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
