@@ -38,7 +38,7 @@ def board(catalogue: Catalogue) -> Board:
         title="Pipeline health",
         description="Whether the numbers can be trusted: what became of every record, how late they are, what was "
         "refused and why. "
-        "Times are those of arrival, not of the events.",
+        "Times are those of arrival, not of the events, but for the KPIs.",
         variables=standard(kpis, "volume", segments=["csat"], units=["csat"]),
         rows=(
             Row("Every record has one outcome", (_balance(), _freshness(), _outcomes(), _shares())),
