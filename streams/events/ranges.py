@@ -42,7 +42,6 @@ class RefusedEvent(Envelope, frozen=True, gc=False, kw_only=True, tag="pipeline.
     data: RecordRefused
 
 
-PIPELINE_EVENTS: Final[dict[str, type[Envelope]]] = {cls.type: cls for cls in (RangeEvent, RefusedEvent)}
 PIPELINE_DATA: Final[dict[str, type[Data]]] = {RangeEvent.type: RangeClosed, RefusedEvent.type: RecordRefused}
 PIPELINE_ATTRIBUTES: Final = ("channel", "synthetic")
 """Attributes of the envelope that mean anything on them."""

@@ -27,7 +27,7 @@ from streams.events.families import (  # noqa: F401
     store,
     ticket,
 )
-from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA, PIPELINE_EVENTS
+from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA
 
 __all__ = [
     "DATA_TYPES",
@@ -50,7 +50,7 @@ Kind: TypeAlias = Literal["numeric", "text", "bool", "enum", "time"]
 
 EVENT_TYPES: Final[dict[str, type[Envelope]]] = dict(sorted(REGISTERED_EVENTS.items()))
 DATA_TYPES: Final[dict[str, type[Data]]] = dict(sorted(REGISTERED_DATA.items()))
-PIPELINE_TYPES: Final = frozenset(PIPELINE_EVENTS)
+PIPELINE_TYPES: Final = frozenset(PIPELINE_DATA)
 """What only the pipeline tells, of ranges and refused records; nobody can send it."""
 
 
