@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streams.alerts.detectors.cusum import KNOWN, SPREAD_N
+from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, learnt_before
 from streams.alerts.detectors.learning import LESSON_MINUTES, PACE
 from streams.alerts.detectors.windows import budget_of
 from streams.alerts.facts import Facts, length_of
@@ -119,7 +119,7 @@ def judged(params: Params, facts: Facts, window: str, fleet: Fleet, ended: Bools
         case BurnRate():
             return _burn_rate(params, facts, fleet)
         case Cusum():
-            return _cusum(params, facts, length_of(window), fleet, ended)
+            return _cusum(params, facts, window, fleet, ended)
         case _:
             raise TypeError(f"{type(params).__name__} is not simulated")
 
@@ -184,7 +184,7 @@ def _ztest(params: ZTest, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
         yield Verdicts(breach, known, recovered, n, base_n)
 
 
-def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet, ended: Bools | None) -> Iterator[Verdicts]:
+def _cusum(params: Cusum, facts: Facts, window: str, fleet: Fleet, ended: Bools | None) -> Iterator[Verdicts]:
     size = fleet.series
     sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
     total = np.full(size, params.head_start * params.h)
@@ -196,32 +196,35 @@ def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet, ended: Bools 
             for evidence in (total, back, run_n, run_minutes, run_bad, fired):
                 evidence[ended] = 0
         if params.baseline is not None:
-            due = ~learnt | ((run_minutes == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
+            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
+            anew = learnt & (apart > 0) & (apart < KNOWN * error)
+            due = ~learnt | anew | ((run_minutes == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
             if due.any():
-                longer = length_of(params.baseline)
-                seen_n, seen_hits = fleet.before(minute, longer, window)
+                longer, young = length_of(params.baseline), length_of(learnt_before(window))
+                seen_n, seen_hits = fleet.before(minute, longer, young)
                 due &= seen_n >= SPREAD_N
                 share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
                 seen_mean, seen_variance = factor * share, factor**2 * share * (1 - share)
-                length = longer - window
+                length = longer - young
                 most = seen_n * max(1.0, PACE * length / LESSON_MINUTES)
+                first = due & (anew | ~learnt)
+                weight = np.where(first, 0.0, weight)
                 weight = np.where(due, np.minimum(weight + seen_n, most), weight)
                 part = seen_n / np.maximum(weight, 1)
                 mean = np.where(due, mean + part * (seen_mean - mean), mean)
                 variance = np.where(due, variance + part * (seen_variance - variance), variance)
                 windows = np.maximum(1.0, LESSON_MINUTES / np.maximum(part * length, 1e-9))
-                stands = np.where(due, seen_n * windows, stands)
+                stands = np.where(due, seen_n * np.where(first, 1.0, windows), stands)
                 taught, learnt = np.where(due, minute, taught), learnt | due
-            error = np.sqrt(variance / np.maximum(stands, 1e-9))
-            apart = np.full(size, params.delta) if params.p1 is None else sign * (params.p1 - mean)
+            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
             good = mean + sign * np.where(apart > 0, params.h * error**2 / np.where(apart > 0, apart, 1.0), 0.0)
         else:
             assert params.p0 is not None
-            good, error = np.full(size, params.p0), np.zeros(size)
+            good, error, apart = np.full(size, params.p0), np.zeros(size), np.ones(size)
             learnt = np.ones(size, bool)
         bad = np.full(size, params.p1) if params.p1 is not None else good + sign * (params.delta or 0.0)
         change = sign * (bad - good)
-        known = learnt & (change > 0) & (error * KNOWN <= change)
+        known = learnt & (change > 0) & (error * KNOWN <= apart)
         p0 = np.clip(good / factor, 1e-6, 1 - 1e-6)
         p1 = bad / factor
         p1 = np.where(p1 < p0, np.maximum(p1, p0 / 10), np.minimum(p1, 1 - (1 - p0) / 10))
@@ -241,7 +244,11 @@ def _cusum(params: Cusum, facts: Facts, window: int, fleet: Fleet, ended: Bools 
         back = np.where(clear, 0.0, np.where(go & fired, moved, back))
         enough = (total > _threshold(params.h, run_n, run_minutes)) & (run_bad >= params.min_failures)
         fired = (fired & ~clear) | (go & ~fired & enough)
-        yield Verdicts(fired & known, known, ~fired, fleet.sums(minute, window)[0], np.round(stands))
+        yield Verdicts(fired & known, known, ~fired, fleet.sums(minute, length_of(window))[0], np.round(stands))
+
+
+def _apart(params: Cusum, sign: float, mean: Floats) -> Floats:
+    return np.full(len(mean), params.delta) if params.p1 is None else sign * (params.p1 - mean)
 
 
 def _threshold(h: float, n: Ints, minutes: Ints) -> Floats:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from streams.alerts.detectors import detect
 from streams.alerts.detectors.cusum import (
+    KNOWN,
     CusumState,
     Level,
     advance,
@@ -28,7 +30,7 @@ WAIT = Facts("mean", "down", "seconds", 1000)
 NPS = Facts("nps", "up", "points")
 
 GOLDEN = Cusum(p0=85.0, p1=75.0, h=7.0)
-WINDOWS = ["1h", "24h"]
+WINDOWS = ["5m", "1h", "24h"]
 
 
 def level(params: Cusum = GOLDEN, facts: Facts = SHARE, normal: Normal | None = None) -> Level:
@@ -302,6 +304,24 @@ def test_little_history_makes_it_cautious_not_wild() -> None:
     assert 82 < found[-1] < 84
     low = level(Cusum(baseline="24h", delta=10.0), LOSS, Normal(15.0, 1275.0, 1400.0, 1, 0)).good
     assert 15 < low < 16
+
+
+def test_a_new_series_is_judged_as_soon_as_enough_is_known_of_it() -> None:
+    """Not after its first hour: until then each minute is a lesson, of all that there is but what is younger than 5 min."""
+    params, reading, memory = Cusum(baseline="24h", delta=3.0, h=10.0), Played(WINDOWS), None
+    told = []
+    for minute in range(120):
+        reading.play([20, 0 if minute % 5 else 1])
+        verdict, memory = detect(params, LOSS, "1h", reading, memory)
+        told.append(verdict)
+    first = next(minute for minute, verdict in enumerate(told) if verdict.breach is not None)
+    assert 10 < first < 30
+    assert "normal is known to" in told[first - 1].reason
+    assert memory.normal.error <= 3.0 / KNOWN
+    assert told[first].baseline_n == pytest.approx(20 * (first - 4))
+    assert {verdict.breach for verdict in told[first:]} == {False}
+    assert told[first + 59].baseline_n == told[first].baseline_n
+    assert told[first + 60].baseline_n > 3 * told[first].baseline_n
 
 
 def test_lessons_follow_at_a_seventh_of_the_windows_pace() -> None:

@@ -392,7 +392,7 @@ def test_without_evidence_only_what_is_normal_is_remembered() -> None:
 def test_each_method_says_which_windows_it_reads() -> None:
     assert windows_needed(PROMISE, "1h") == {"1h", "5m"}
     assert windows_needed(Cusum(p0=80.0, p1=70.0), "1h") == {"1h"}
-    assert windows_needed(Cusum(baseline="24h", p1=70.0), "1h") == {"1h", "24h"}
+    assert windows_needed(Cusum(baseline="24h", p1=70.0), "1h") == {"5m", "1h", "24h"}
     assert windows_needed(SILENCE, "15m") == {"15m", "1h"}
     assert windows_needed(Seasonal(), "1h") == {"1h", "24h"}
     assert windows_needed(Floor(target=1.0), "1h") == {"1h"}

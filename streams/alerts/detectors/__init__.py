@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from streams.alerts.detectors.cusum import CusumState, cusum
+from streams.alerts.detectors.cusum import CusumState, cusum, learnt_before
 from streams.alerts.detectors.ewma import EwmaState, ewma
 from streams.alerts.detectors.mix import mix_shift
 from streams.alerts.detectors.usual import AbsenceState, absence, seasonal
@@ -117,7 +117,7 @@ def windows_needed(params: Params, window: str) -> frozenset[str]:
         case BurnRate():
             names = (params.long, params.short)
         case Cusum():
-            names = (window, params.baseline) if params.baseline else (window,)
+            names = (window, params.baseline, learnt_before(window)) if params.baseline else (window,)
         case ZTest() | Ewma() | Absence() | MixShift():
             names = (window, params.baseline)
         case Seasonal():

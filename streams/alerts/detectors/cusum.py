@@ -45,6 +45,9 @@ from streams.kpis.intervals import PERCENT_UNITS, measure
 KNOWN: Final = 5.0
 """The change looked for must be so many standard errors of the normal value before anything is judged."""
 
+GAP: Final = "5m"
+"""What is younger teaches nothing: trouble that has just begun shows in the sum, which stops the learning, by then."""
+
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
 
@@ -102,7 +105,10 @@ def cusum(
     """Judge a series with the minute that has just closed."""
     state = state or CusumState(total=params.head_start * params.h)
     normal = state.normal
-    if normal is None or (not state.minutes and not state.fired and normal.is_due(reading.minute)):
+    if normal is None or knows_too_little(params, facts, normal):
+        # Nothing was judged by it yet. The whole of what there is now says more than both lessons, which overlap.
+        normal = _lesson(params, facts, window, reading, None) or normal
+    elif not state.minutes and not state.fired and normal.is_due(reading.minute):
         normal = _lesson(params, facts, window, reading, normal)
     acc = reading.in_minute()
     seen = reading.window(window)
@@ -171,7 +177,7 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     change = sign * (bad - good)
     if change <= 0:
         return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
-    if params.p0 is None and normal is not None and KNOWN * normal.error > change:
+    if normal is not None and knows_too_little(params, facts, normal):
         return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
     if facts.aggregator == "ratio":
         return _shares(good / facts.factor, bad / facts.factor, facts)
@@ -187,6 +193,20 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
         return Level(good, bad, 0.0, 0.0, shape * (1 / good - 1 / bad), shape * log(good / bad))
     slope = (bad - good) / variance
     return Level(good, bad, 0.0, 0.0, slope, -slope * (good + bad) / 2)
+
+
+def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
+    """Tell whether a learnt normal value is not sure enough to look for the change; where it is no change, it is."""
+    if params.p0 is not None:
+        return False
+    sign = -1.0 if facts.direction == "up" else 1.0
+    change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
+    return 0 < change < KNOWN * normal.error
+
+
+def learnt_before(window: str) -> str:
+    """Return the window whose answers teach nothing yet."""
+    return GAP if length_of(window) > length_of(GAP) else window
 
 
 def _scores(good: float, bad: float, variance: float, factor: float) -> Level:
@@ -223,8 +243,9 @@ def _shares(good: float, bad: float, facts: Facts) -> Level:
 def _lesson(params: Cusum, facts: Facts, window: str, reading: Reading, normal: Normal | None) -> Normal | None:
     """Look at the baseline; where the normal value is given, only the spread is learnt, once, from what is there."""
     if params.baseline is not None:
-        seen = moments(facts, before(reading, params.baseline, window))
-        length = length_of(params.baseline) - length_of(window)
+        young = learnt_before(window)
+        seen = moments(facts, before(reading, params.baseline, young))
+        length = length_of(params.baseline) - length_of(young)
     elif facts.aggregator != "ratio" and params.sd is None and normal is None:
         seen, length = moments(facts, reading.window(window)), length_of(window)
     else:
