@@ -28,6 +28,7 @@ from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
+from streams.kpis.pace import Pace, steps_to
 from streams.kpis.packing import Totals
 from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
@@ -38,12 +39,6 @@ from streams.kpis.windows import WINDOWS, Settled, Windows, window_end
 
 SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
-
-_BEHIND_S = 300.0  # event time this far behind the clock is history
-_CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
-_VALUES_PER_S = 4_000  # open rows per second; publishing all that moves every second would cost more than all the rest
-_STEPS = 5  # closed minutes published one by one when a stall is made up for; further back only the last
-_STEP_ROWS = 10_000  # rows of so many minutes, above which it is only the last: each minute has all series anew
 
 
 class OverlapError(Exception):
@@ -104,9 +99,7 @@ class MergeState:
         self._closed = Windows(windows)
         self._open = Windows(windows)
         self._delayed = delayed
-        self._open_every_s = open_every_s
-        self._opened_at: float | None = None
-        self._open_pause_s = open_every_s
+        self._pace = Pace(open_every_s)
         self._offset = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()
@@ -208,37 +201,39 @@ class MergeState:
         watermark = self.watermarks.advance(now)
         if self.closed is not None and self.closed == self._published:
             self._publish(self._closed.touched(), outputs)
-        open_due = self._is_open_due(now)
-        due = open_due or not self.watermarks.catching_up
-        target = None if watermark is None else int(watermark // 60) - 1
-        steps = range(0) if target is None or not due else self._steps(target)
-        shown = range(0) if target is None or judge is None else self._shown(target, int((now - horizon_s) // 60))
+        catching_up = self.watermarks.catching_up
+        open_due = self._pace.is_due(now, catching_up=catching_up, watermark=watermark)
+        due = open_due or not catching_up
+        steps = shown = range(0)
+        if watermark is not None:
+            target = int(watermark // 60) - 1
+            if due:
+                steps = steps_to(self.closed, target, rows=self._closed.rows, catching_up=catching_up)
+            if judge is not None:
+                shown = self._shown(target, int((now - horizon_s) // 60))
         if open_due or steps or shown:
             self._catch_up()
-        if target is not None:
-            for minute in shown or steps:
-                self._closed.advance(minute, self.pages, self._hours)
-                if minute in steps:
-                    self._publish_closed(outputs)
-                if shown and judge is not None:
-                    view = ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health)
-                    if not judge(view):
-                        break
-            if shown:
-                self.behind = target - (self.closed or target)
+        for minute in shown or steps:
+            self._closed.advance(minute, self.pages, self._hours)
+            if minute in steps:
+                self._publish_closed(outputs)
+            if shown and judge is not None:
+                view = ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health)
+                if not judge(view):
+                    break
+        if shown and self.closed is not None:
+            self.behind = shown[-1] - self.closed
         if self.closed != self._published and (open_due or (due and not self.behind)):
             self._publish_closed(outputs)
         self._publish_minutes(outputs, open_due)
         if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
             if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
                 self._open.copy_from(self._closed)
-                self._unseen.clear()
             self._open.forget_touched()
-        elif open_due and not self.watermarks.catching_up:
+        elif open_due and not catching_up:
             self._publish(self._open.touched(), outputs, "open")
         if open_due:
-            self._opened_at = now
-            self._open_pause_s = max(self._open_every_s, len(outputs.values) / _VALUES_PER_S)
+            self._pace.opened(now, len(outputs.values))
         return outputs
 
     def marker(self) -> tuple[bytes, bytes]:
@@ -373,21 +368,6 @@ class MergeState:
         self._unpacked[page] = None
         self._unpublished[page] = None
         return page.pending
-
-    def _is_open_due(self, now: float) -> bool:
-        if self._opened_at is None:
-            return True
-        reached = self.watermarks.value
-        # Under load a source is behind for moments, which nobody shall wait for.
-        behind = self.watermarks.catching_up and (reached is None or now - reached > _BEHIND_S)
-        return now >= self._opened_at + max(self._open_pause_s, self._open_every_s * _CATCHING_UP if behind else 0.0)
-
-    def _steps(self, target: int) -> range:
-        """Return the minutes to close one after the other, the last being `target`."""
-        if self.closed is None or self.watermarks.catching_up:
-            return range(target, target + 1) if self.closed is None or target > self.closed else range(0)
-        steps = _STEPS if self._closed.rows * _STEPS <= _STEP_ROWS else 1
-        return range(max(self.closed + 1, target - steps + 1), target + 1)
 
     def _shown(self, target: int, first: int) -> range:
         """Return the minutes to show to the judge, from `first` to `target`."""
