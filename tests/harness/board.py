@@ -20,12 +20,11 @@ from urllib.parse import urlsplit
 
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.intervals import wilson
+from streams.kpis.windows import TOTAL, WINDOWS
 from streams.local.ports import free_port
 from streams.storage.setup import prepare
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event
-
-WINDOWS = ("5m", "15m", "1h")
 
 
 class Wall:
@@ -66,7 +65,7 @@ class Wall:
         end = datetime.fromtimestamp(at or self.minute, UTC).replace(tzinfo=None)
         rows = [
             [kpi, labels, window, stat, end, value, n, lo, hi, f"{kpi}@1", "closed", self._revision]
-            for window in ("1m", *WINDOWS)
+            for window in (*WINDOWS, TOTAL)
         ]
         self.database.client.insert("kpi_values", rows, column_names=columns)
 

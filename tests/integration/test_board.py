@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from streams.kpis.windows import WINDOWS
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.run import EmbeddedRun, Load
 from streams.settings import load
@@ -271,9 +272,12 @@ def test_the_language_changes_with_the_rest_of_the_view_kept(look: Opener) -> No
     assert "channel=app" in page.url
 
 
-def test_it_fits_a_telephone(look: Opener) -> None:
-    page = look(viewport={"width": 390, "height": 844})
-    expect(page.locator("#tile-csat .value")).to_have_text("80.0%")
+@pytest.mark.parametrize(("lang", "value"), [("", "80.0%"), ("?lang=fa", "۸۰٫۰٪")])
+def test_it_fits_a_telephone(look: Opener, lang: str, value: str) -> None:
+    """With all windows to choose from, and long words."""
+    page = look(lang, viewport={"width": 390, "height": 844})
+    expect(page.locator("#tile-csat .value")).to_have_text(value)
+    expect(page.locator("#controls .switch").first.locator("a")).to_have_count(len(WINDOWS) + 1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
