@@ -15,8 +15,7 @@ from streams.dashboards.grafana import (
     override,
     plain,
     stat_options,
-    table_custom,
-    table_options,
+    table,
     target,
     value_mapping,
 )
@@ -165,19 +164,16 @@ WHERE newest.1 IN ('firing', 'pending')
 ORDER BY state, severity, since DESC
 LIMIT 200
 """
-    return Panel(
+    return table(
         key="firing",
         title="Firing and pending",
-        type="table",
         width=18,
         height=9,
         description="State at the end of the selected time: value with n and 95 % interval, what it was compared "
         "with, and why. "
         "Nothing here means that nothing fires, if the pipeline is healthy.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=_evidence(),
-        options=table_options(),
     )
 
 
@@ -254,20 +250,17 @@ WHERE $__timeFilter(at) AND {_CHOSEN}
 ORDER BY at DESC, toUInt64OrZero(extractAll(id, '[0-9]+')[-1]) DESC
 LIMIT 500
 """
-    return Panel(
+    return table(
         key="log",
         title="Every transition, with its evidence",
-        type="table",
         width=24,
         height=12,
         description="What fell, from what to what, how sure, and what explains it: as the alert said it.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             *_evidence(),
             override("byRegexp", "/^(verbatims|contributors)$/", {"custom.inspect": True, "custom.width": 260}),
         ),
-        options=table_options(),
     )
 
 
@@ -283,21 +276,18 @@ GROUP BY rule
 ORDER BY fired DESC
 LIMIT 200
 """
-    return Panel(
+    return table(
         key="rules",
         title="Rules by how often they fired",
-        type="table",
         width=24,
         height=9,
         description="A rule that fires every day is a rule nobody believes: raise its gate, its window or its "
         "target, and try it on "
         "history with `cx rules backtest`.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             *_evidence(),
             override("byName", "fired per day", {"decimals": 2}),
             override("byName", "fired", {"color": fixed(GREEN)}),
         ),
-        options=table_options(),
     )

@@ -1,7 +1,7 @@
 """The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
 
 from streams.dashboards import chosen, sql
-from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
+from streams.dashboards.grafana import Board, Panel, Row, link, override, table
 from streams.dashboards.look import Json
 from streams.dashboards.scores import breakdown, event_types, scoreboard, tile, trend
 from streams.dashboards.variables import standard
@@ -40,22 +40,33 @@ def customer_link() -> Json:
 
 def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers") -> Panel:
     """Return the newest events that some KPIs look at; a customer's events are one click away."""
-    return Panel(
+    return table(
         key="events",
         title=title,
-        type="table",
         width=24,
         height=9,
         description="The newest 200 events of the types that the KPIs of this dashboard count, as they were sent. "
         "`outcome` says whether an event is counted, or came too late for it.",
-        targets=(target(sql.events(event_types(kpis.values())), "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=sql.events(event_types(kpis.values())),
         overrides=(
             override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 190}),
             override("byName", "customer", {"links": [customer_link()]}),
             override("byName", "data", {"custom.inspect": True}),
         ),
-        options=table_options(),
+    )
+
+
+def over_the_time(catalogue: Catalogue, *ids: str) -> Row:
+    """Return the row of tiles that a dashboard begins with."""
+    return Row("Over the selected time", tuple(tile(catalogue[kpi]) for kpi in ids))
+
+
+def to_the_events(catalogue: Catalogue, kpis: dict[str, Kpi], area: str) -> tuple[Row, ...]:
+    """Return the rows that the dashboard of an area ends with: the chosen KPI, all of the area, the events behind."""
+    return (
+        chosen.row(catalogue),
+        Row("Everything of this area, rolling", (scoreboard(kpis, f"{area}, newest ${{window}}"),)),
+        Row("Events", (events_panel(kpis),)),
     )
 
 
@@ -77,7 +88,7 @@ def contact_centre(catalogue: Catalogue) -> Board:
             units=["contacts_handled", "agent_answer_rate"],
         ),
         rows=(
-            Row("Over the selected time", tuple(tile(catalogue[kpi]) for kpi in heads)),
+            over_the_time(catalogue, *heads),
             Row(
                 "Course",
                 tuple(
@@ -101,9 +112,7 @@ def contact_centre(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["contacts_handled"], "unitid"),
                 ),
             ),
-            chosen.row(catalogue),
-            Row("Everything of this area, rolling", (scoreboard(kpis, "Contact centre, newest ${window}"),)),
-            Row("Events", (events_panel(kpis),)),
+            *to_the_events(catalogue, kpis, "Contact centre"),
         ),
     )
 
@@ -117,25 +126,20 @@ def digital(catalogue: Catalogue) -> Board:
         description="Whether visitors find, get help, buy and pay, on the web and in the app.",
         variables=standard(list(kpis.values()), "conversion", segments=["conversion", "orders"], units=["csat"]),
         rows=(
-            Row(
-                "Over the selected time",
-                tuple(
-                    tile(catalogue[kpi])
-                    for kpi in (
-                        "zero_result_searches",
-                        "bot_containment",
-                        "conversion",
-                        "payment_failure",
-                        "orders",
-                        "revenue",
-                        "apdex",
-                        "bounce",
-                        "error_sessions",
-                        "request_failure",
-                        "crash_rate",
-                        "rage_clicks",
-                    )
-                ),
+            over_the_time(
+                catalogue,
+                "zero_result_searches",
+                "bot_containment",
+                "conversion",
+                "payment_failure",
+                "orders",
+                "revenue",
+                "apdex",
+                "bounce",
+                "error_sessions",
+                "request_failure",
+                "crash_rate",
+                "rage_clicks",
             ),
             Row(
                 "Search",
@@ -160,15 +164,11 @@ def digital(catalogue: Catalogue) -> Board:
                 (
                     trend(catalogue["apdex"]),
                     trend(catalogue["error_sessions"]),
-                    breakdown(catalogue["apdex"], "channel", "page")
-                    if ("channel", "page") in catalogue["apdex"].groupings
-                    else breakdown(catalogue["apdex"], "page"),
+                    breakdown(catalogue["apdex"], "page"),
                     breakdown(catalogue["frustrated_clicks"], "kind"),
                 ),
             ),
-            chosen.row(catalogue),
-            Row("Everything of this area, rolling", (scoreboard(kpis, "Digital, newest ${window}"),)),
-            Row("Events", (events_panel(kpis),)),
+            *to_the_events(catalogue, kpis, "Digital"),
         ),
     )
 
@@ -184,23 +184,18 @@ def delivery(catalogue: Catalogue) -> Board:
         "and how returns go.",
         variables=standard(list(asked.values()), "delivery_lateness", segments=["delivery_lateness"], units=["csat"]),
         rows=(
-            Row(
-                "Over the selected time",
-                tuple(
-                    tile(catalogue[kpi])
-                    for kpi in (
-                        "delivery_lateness",
-                        "damage_rate",
-                        "incomplete_deliveries",
-                        "failed_deliveries",
-                        "overdue_deliveries",
-                        "proactive_delay_notices",
-                        "return_requests",
-                        "returns_received",
-                        "refunds",
-                        "refund_time",
-                    )
-                ),
+            over_the_time(
+                catalogue,
+                "delivery_lateness",
+                "damage_rate",
+                "incomplete_deliveries",
+                "failed_deliveries",
+                "overdue_deliveries",
+                "proactive_delay_notices",
+                "return_requests",
+                "returns_received",
+                "refunds",
+                "refund_time",
             ),
             Row(
                 "Delivery",
@@ -222,9 +217,7 @@ def delivery(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["refund_time"], "channel"),
                 ),
             ),
-            chosen.row(catalogue),
-            Row("Everything of this area, rolling", (scoreboard(kpis, "Delivery and returns, newest ${window}"),)),
-            Row("Events", (events_panel(kpis),)),
+            *to_the_events(catalogue, kpis, "Delivery and returns"),
         ),
     )
 
@@ -241,19 +234,14 @@ def store(catalogue: Catalogue) -> Board:
             list(asked.values()), "footfall_conversion", segments=["csat"], units=["store_visitors", "store_queue_wait"]
         ),
         rows=(
-            Row(
-                "Over the selected time",
-                tuple(
-                    tile(catalogue[kpi])
-                    for kpi in (
-                        "store_visitors",
-                        "store_transactions",
-                        "footfall_conversion",
-                        "store_queue_wait",
-                        "store_queue_abandonment",
-                        "store_queue_observed",
-                    )
-                ),
+            over_the_time(
+                catalogue,
+                "store_visitors",
+                "store_transactions",
+                "footfall_conversion",
+                "store_queue_wait",
+                "store_queue_abandonment",
+                "store_queue_observed",
             ),
             Row(
                 "Course",
@@ -273,8 +261,6 @@ def store(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["store_queue_observed"], "unitid"),
                 ),
             ),
-            chosen.row(catalogue),
-            Row("Everything of this area, rolling", (scoreboard(kpis, "Stores, newest ${window}"),)),
-            Row("Events", (events_panel(kpis),)),
+            *to_the_events(catalogue, kpis, "Stores"),
         ),
     )

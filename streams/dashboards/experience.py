@@ -4,7 +4,18 @@
 
 from streams.dashboards import chosen, sql
 from streams.dashboards.areas import events_panel, owned, picked
-from streams.dashboards.grafana import Board, Panel, Row, link, override, plain, table_custom, table_options, target
+from streams.dashboards.grafana import (
+    Board,
+    Panel,
+    Row,
+    link,
+    override,
+    plain,
+    table,
+    table_custom,
+    table_options,
+    target,
+)
 from streams.dashboards.look import CHANNEL_COLOURS
 from streams.dashboards.scores import (
     KEPT,
@@ -183,10 +194,9 @@ FROM
 GROUP BY KPI, id, unit
 ORDER BY KPI
 """
-    return Panel(
+    return table(
         key="gaps",
         title="Gap between the channels, newest ${window}",
-        type="table",
         width=12,
         height=8,
         description="Highest minus lowest value among the channels in which enough customers answered, with its 95 "
@@ -194,8 +204,7 @@ ORDER BY KPI
         "`apart` if the interval does not reach 0. The two channels are picked because they are apart, so a small "
         "gap is a little "
         "less sure than it looks; and channels may serve different needs.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             *score_columns("none"),
             override("byName", "gap", {"decimals": 1}),
@@ -206,7 +215,6 @@ ORDER BY KPI
             ),
             override("byRegexp", "/^(error|id)$/", {"custom.hidden": True}),
         ),
-        options=table_options(),
     )
 
 
@@ -219,15 +227,13 @@ FROM ({_latest(kpis)}) AS asked
 GROUP BY KPI, unit, id
 ORDER BY KPI
 """
-    return Panel(
+    return table(
         key="matrix",
         title="All channels at a glance, newest ${window}",
-        type="table",
         width=12,
         height=8,
         description="Value, 95 % interval and n in each channel; in brackets when too few answered.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             override(
                 "byName",
@@ -236,7 +242,6 @@ ORDER BY KPI
             ),
             override("byName", "id", {"custom.hidden": True}),
         ),
-        options=table_options(),
     )
 
 
@@ -259,19 +264,16 @@ LIMIT 100
             "In the explorer", explorer_url("${kpi}", by="channel,touchpoint", touchpoint="${__data.fields.touchpoint}")
         )
     ]
-    return Panel(
+    return table(
         key="heat",
         title="${kpi:text} by touchpoint and channel",
-        type="table",
         width=24,
         height=10,
         description="The same touchpoint in every channel, over the selected time: value, 95 % interval and n. No "
         "data if the chosen "
         "KPI is not kept by touchpoint.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(override("byName", "touchpoint", {"links": links}), override("byName", "n", {"unit": "short"})),
-        options=table_options(),
     )
 
 

@@ -16,6 +16,7 @@ from streams.dashboards.grafana import (
     link,
     override,
     plain,
+    table,
     table_custom,
     table_options,
     target,
@@ -206,23 +207,20 @@ CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 ORDER BY n DESC, series
 LIMIT 500
 """
-    return Panel(
+    return table(
         key="by-labels",
         title="${kpi:text} by ${by}",
-        type="table",
         width=24,
         height=10,
         description="Over the selected time, the largest first (a KPI that is derived from others: as published "
         "last over the chosen window): with n and the 95 % interval, grey while too few "
         "answered, tinted "
         "when the whole interval is on one side of the target.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             *score_columns("none"),
             override("byRegexp", "/^(channel|touchpoint|segment|unitid)$/", {"custom.hidden": True}),
         ),
-        options=table_options(),
     )
 
 
@@ -287,17 +285,14 @@ CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 ORDER BY series, as_of DESC, window
 LIMIT 200
 """
-    return Panel(
+    return table(
         key="windows",
         title="${kpi:text}, newest value of every window",
-        type="table",
         width=12,
         height=9,
         description="What the workers published last: the newest closed value of each rolling window.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(*score_columns("none"), override("byName", "as of", {"unit": "dateTimeAsIso", "custom.width": 170})),
-        options=table_options(),
     )
 
 
@@ -325,21 +320,18 @@ WHERE ({KPI} IN ({sql.listed(everything)}) OR type IN arrayFilter(kind -> kind !
 ORDER BY time DESC
 LIMIT 500
 """
-    return Panel(
+    return table(
         key="events",
         title="Events behind ${kpi:text}",
-        type="table",
         width=24,
         height=12,
         description="The newest 500 events of the types that the KPI looks at, of whom the variables mean. Choose a "
         "customer to "
         "see all of theirs.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 190}),
             override("byName", "customer", {"links": [customer_link()]}),
             override("byName", "data", {"custom.inspect": True, "custom.width": 420}),
         ),
-        options=table_options(),
     )

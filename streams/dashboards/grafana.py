@@ -170,6 +170,30 @@ def table_custom(**more: object) -> Json:
     return {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False, **more}
 
 
+def table(
+    key: str,
+    title: str,
+    asked: str,
+    description: str,
+    width: int = FULL_WIDTH,
+    height: int = 9,
+    overrides: tuple[Json, ...] = (),
+) -> Panel:
+    """Return a table of what is asked for, a column per field."""
+    return Panel(
+        key=key,
+        title=title,
+        type="table",
+        width=width,
+        height=height,
+        description=description,
+        targets=(target(asked, "table"),),
+        defaults=plain("none", custom=table_custom()),
+        overrides=overrides,
+        options=table_options(),
+    )
+
+
 def text_panel(key: str, title: str, markdown: str, width: int, height: int) -> Panel:
     """Return a panel that explains."""
     code = {"language": "plaintext", "showLineNumbers": False, "showMiniMap": False}

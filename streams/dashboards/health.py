@@ -15,8 +15,7 @@ from streams.dashboards.grafana import (
     override,
     plain,
     stat_options,
-    table_custom,
-    table_options,
+    table,
     target,
 )
 from streams.dashboards.look import BLUE, CHANNEL_COLOURS, ORANGE, OUTCOMES, SERIES, VERMILION
@@ -228,22 +227,19 @@ WHERE $__timeFilter(ingested_at) AND {sql.chosen("channel", "channel")}
 GROUP BY channel
 ORDER BY channel
 """
-    return Panel(
+    return table(
         key="channels",
         title="Channels",
-        type="table",
         width=12,
         height=8,
         description="Events stored in the selected time by channel: a channel that is missing here is silent.",
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(
             override("byRegexp", "/^(late|time imputed|synthetic)$/", {"unit": "percent", "decimals": 2}),
             override("byName", "delay p95", {"unit": "s", "decimals": 1}),
             override("byName", "events", {"unit": "short"}),
             override("byRegexp", "/^(last stored|newest event)$/", {"unit": "dateTimeAsIso"}),
         ),
-        options=table_options(),
     )
 
 
@@ -327,15 +323,12 @@ def _plain_table(key: str, title: str, asked: str, description: str, width: int,
     times = override(
         "byRegexp", "/^(at|newest|last stored|last change)$/", {"unit": "dateTimeAsIso", "custom.width": 170}
     )
-    return Panel(
+    return table(
         key=key,
         title=title,
-        type="table",
         width=width,
         height=height,
         description=description,
-        targets=(target(asked, "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=asked,
         overrides=(times, override("byName", "record", {"custom.inspect": True})),
-        options=table_options(),
     )

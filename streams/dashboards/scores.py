@@ -13,8 +13,7 @@ from streams.dashboards.grafana import (
     override,
     plain,
     stat_options,
-    table_custom,
-    table_options,
+    table,
     target,
     value_mapping,
 )
@@ -182,17 +181,14 @@ def breakdown(kpi: Kpi, *grouping: str, width: int = 12, title: str = "") -> Pan
     }
     by = {"by": ",".join(grouping)}
     links = [link("Course, labels and events", explorer_url(kpi.id, **by, **narrowed))]
-    return Panel(
+    return table(
         key=f"by/{kpi.id}/{'/'.join(grouping)}",
         title=title or f"{kpi.name} by {' and '.join(names)}",
-        type="table",
         width=width,
         height=8,
         description=describe(kpi),
-        targets=(target(sql.breakdown(kpi, grouping), "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=sql.breakdown(kpi, grouping),
         overrides=(*score_columns(unit_of(kpi.unit)), override("byName", names[0], {"links": links})),
-        options=table_options(),
     )
 
 
@@ -216,17 +212,15 @@ def score_columns(unit: str) -> tuple[Json, ...]:
 
 def scoreboard(kpis: Mapping[str, Kpi], title: str, key: str = "latest", width: int = 24) -> Panel:
     """Return the newest published values of many KPIs over the chosen window."""
-    return Panel(
+    return table(
         key=key,
         title=title,
-        type="table",
         width=width,
         height=10,
         description="The newest closed value of the rolling window, as it was published: n and 95 % interval beside "
         "it. "
         "Rows are grey while too few have answered, tinted when the whole interval is on one side of the target.",
-        targets=(target(sql.latest(kpis), "table"),),
-        defaults=plain("none", custom=table_custom()),
+        asked=sql.latest(kpis),
         overrides=(
             *score_columns("none"),
             override(
@@ -239,7 +233,6 @@ def scoreboard(kpis: Mapping[str, Kpi], title: str, key: str = "latest", width: 
             ),
             override("byName", "as of", {"unit": "dateTimeAsIso", "custom.width": 170}),
         ),
-        options=table_options(),
     )
 
 

@@ -8,11 +8,11 @@ the left end, and without turning its neighbours round.
 
 # ruff: noqa: S608 - statements are made of the catalogue; every literal is escaped
 
-from streams.dashboards import chosen, sql
-from streams.dashboards.areas import customer_link, events_panel, owned
+from streams.dashboards import sql
+from streams.dashboards.areas import customer_link, over_the_time, owned, to_the_events
 from streams.dashboards.experience import touchpoints_and_targets
 from streams.dashboards.grafana import Board, Panel, Row, override, plain, table_custom, table_options, target
-from streams.dashboards.scores import breakdown, scoreboard, stacked, tile, trend
+from streams.dashboards.scores import breakdown, stacked, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 
@@ -31,13 +31,7 @@ def board(catalogue: Catalogue) -> Board:
         description="What customers answer, write and rate; how sure it is, where it comes from, and in whose words.",
         variables=standard(list(kpis.values()), "csat", segments=["csat", "nps"], units=["csat"]),
         rows=(
-            Row(
-                "Over the selected time",
-                tuple(
-                    tile(catalogue[kpi])
-                    for kpi in ("csat", "nps", "ces", "net_sentiment", "review_score", "fcr_survey")
-                ),
-            ),
+            over_the_time(catalogue, "csat", "nps", "ces", "net_sentiment", "review_score", "fcr_survey"),
             Row("Course", tuple(trend(catalogue[kpi]) for kpi in ("csat", "nps", "ces", "net_sentiment"))),
             Row("In their words", (_verbatims(), _right_to_left())),
             Row(
@@ -75,9 +69,7 @@ def board(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["case_contact_time"], "segment"),
                 ),
             ),
-            chosen.row(catalogue),
-            Row("Everything of this area, rolling", (scoreboard(kpis, "Voice of the customer, newest ${window}"),)),
-            Row("Events", (events_panel(kpis),)),
+            *to_the_events(catalogue, kpis, "Voice of the customer"),
         ),
     )
 
