@@ -12,7 +12,6 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from streams.board.pages import Pages, View
 from streams.board.poller import EVERY_S, Poller
 from streams.board.store import Store
-from streams.storage.connection import Address
+from streams.storage.connection import Address, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -215,16 +214,6 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def is_loopback_host(host: str) -> bool:
-    """Tell whether only this machine can reach a server that listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def serve(address: Address, host: str, port: int) -> None:
     """
     Serve the page until SIGINT or SIGTERM.
@@ -233,7 +222,7 @@ def serve(address: Address, host: str, port: int) -> None:
         SystemExit: With code 1, when the port is taken or a fault ends the polling.
     """
     board = Board(address)
-    hosts = ["localhost", "127.0.0.1", "[::1]", host] if is_loopback_host(host) else ["*"]
+    hosts = ["localhost", "127.0.0.1", "[::1]", host] if is_loopback(host) else ["*"]
     config = uvicorn.Config(
         board.app(hosts),
         host=host,

@@ -4,9 +4,10 @@ import logging
 
 import click
 
-from streams.board.server import is_loopback_host, serve
+from streams.board.server import serve
 from streams.commands.connect import clickhouse_address
 from streams.settings import load
+from streams.storage.connection import is_loopback
 
 
 @click.command()
@@ -20,7 +21,7 @@ def board(host: str | None, port: int | None) -> None:
     """
     settings = load(board_host=host, board_port=port)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if not is_loopback_host(settings.board_host):
+    if not is_loopback(settings.board_host):
         click.echo(
             f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
         )

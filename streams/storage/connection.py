@@ -1,6 +1,7 @@
 """Where ClickHouse is, how to reach it, and which of its failures pass by themselves."""
 
 import dataclasses
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -76,8 +77,13 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name means this machine."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    """Tell whether a host name means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_permanent(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.client import Client
 
@@ -134,7 +135,7 @@ class Writer:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._client: Client | None = None
-        self._compression = None if is_loopback(address.url.split("//")[-1].split(":")[0]) else "lz4"
+        self._compression = None if is_loopback(urlsplit(address.url).hostname or "") else "lz4"
 
     def insert_block(self, block: Block) -> None:
         """Store one range; see `insert_blocks`."""
@@ -176,15 +177,22 @@ class Writer:
             refused = [] if len(group) > 1 else [(group[0], error)]
             for block in group if len(group) > 1 else ():
                 try:
-                    # A part of the whole may have been stored before it was refused.
-                    if block.events.rows and not self._events_of(block):
-                        self._send("events", EVENT_COLUMNS, block.events.frame, block.token, "zstd")
+                    self._insert_events_of_one(block)
                 except PermanentStorageError as why:
                     refused.append((block, why))
             if not refused:
                 return
             names = ", ".join(f"{one.topic}/{one.partition} offsets {one.first} to {one.last}" for one, _ in refused)
             raise PermanentStorageError(f"the events of {names} are refused: {refused[0][1]}") from error
+
+    def _insert_events_of_one(self, block: Block) -> None:
+        """Store the events of a range that came in company before, unless that has stored them already."""
+        stored = self._events_of(block)
+        if stored == 0 < block.events.rows:
+            self._send("events", EVENT_COLUMNS, block.events.frame, block.token, "zstd")
+        elif stored != block.events.rows:
+            # The years of an insert are stored one by one.
+            raise PermanentStorageError(f"{stored} of its {block.events.rows} events were stored before")
 
     def _events_of(self, block: Block) -> int:
         """Ask how many events of a range are stored."""

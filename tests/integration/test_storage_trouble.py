@@ -25,6 +25,17 @@ def test_the_range_that_cannot_be_stored_is_named_and_the_others_are_stored(data
     writer.close()
 
 
+def test_a_range_of_which_a_part_is_stored_is_no_success(database: Database) -> None:
+    """Sent again under its own token it would be stored twice, left alone it would be short: it is named."""
+    writer = Writer(database.writer)
+    writer.insert_block(block_of([event(3)], first=10))
+    bad = block_of([event(6, time="yesterday")], first=20)
+    with pytest.raises(PermanentStorageError, match=r"offsets 10 to 11, .* are refused: 1 of its 2 events were stored"):
+        writer.insert_blocks([block_of([event(3), event(4)], first=10), bad])
+    assert database.rows("SELECT offset FROM events") == [(10,)]
+    writer.close()
+
+
 def test_what_is_stored_is_asked_when_inserts_under_way_have_ended(database: Database) -> None:
     """The rows of an insert that its sender has given up, and that is still on the server, are seen by who takes over."""
     sender = connect(database.writer)

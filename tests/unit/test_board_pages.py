@@ -19,7 +19,7 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import Pages, View
 from streams.board.poller import Known, Numbers
 from streams.board.readings import ALL, Latest, Reading
-from streams.board.server import Board, Rendered, is_loopback_host
+from streams.board.server import Board, Rendered
 from streams.board.texts import LANGS, Texts
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, share
@@ -226,13 +226,6 @@ def test_a_viewer_gets_only_what_changed() -> None:
     assert rendered.message(4) == b'event: parts\ndata: {"b": "3"}\n\n'
     assert rendered.message(5) == b""
     assert b'"a"' in rendered.message(3)
-
-
-@pytest.mark.parametrize(
-    ("host", "near"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
-)
-def test_only_loopback_is_near(host: str, near: bool) -> None:
-    assert is_loopback_host(host) is near
 
 
 def test_the_map_offers_what_is_kept_by_channel_and_touchpoint_the_usual_first() -> None:

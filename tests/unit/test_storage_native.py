@@ -109,10 +109,19 @@ def test_a_password_is_never_shown() -> None:
 
 @pytest.mark.parametrize(
     ("host", "here"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("clickhouse", False), ("10.0.0.1", False)],
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("clickhouse", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("127.example.com", False),
+        ("", False),
+    ],
 )
 def test_loopback_is_recognised(host: str, here: bool) -> None:
-    """There compression is left off."""
+    """There compression is left off, and the page answers to no other name."""
     assert is_loopback(host) is here
 
 
