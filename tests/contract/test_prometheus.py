@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from streams import metrics
+from streams.kpis.publish import PublishedValue
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -39,6 +41,19 @@ def test_promtool_accepts_them(promtool: str, arguments: list[str]) -> None:
     """Syntax, and what fires when."""
     done = subprocess.run([promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_names_follow_the_conventions_of_prometheus(promtool: str) -> None:
+    """Of the metrics of a worker, and of the KPIs among them."""
+    value = PublishedValue("csat", {}, "15m", "", 0, 80.0, 10, 75.0, 85.0, "csat@1", "closed", 1)
+    metrics.KPIS.take(0, [value])
+    try:
+        text = generate_latest(metrics.REGISTRY)
+    finally:
+        metrics.KPIS.clear()
+    assert b"cx_kpi_value{" in text
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr.decode()) == (0, "")
 
 
 def test_rules_ask_for_metrics_that_workers_have() -> None:
