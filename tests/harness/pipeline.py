@@ -24,7 +24,7 @@ LATENESS_S = 60
 
 
 class Pipeline:
-    """Feeds payloads by channel; call `finish` to close all minutes."""
+    """Feeds payloads by channel; call `finish` to close all minutes. Without `now`, events are a second old at best."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Pipeline:
         *,
         cap: int = 10_000,
         store_events: bool = True,
-        now: float = 4e9,
+        now: float | None = None,
         retention_s: float = 1e10,
     ) -> None:
         self._writer = writer
@@ -60,16 +60,17 @@ class Pipeline:
         events, _ = decode_batch(payloads)
         for payload, event in zip(payloads, events, strict=True):
             by_channel[event.channel if event else "web"].append(payload)
+        newest = max((event.time.timestamp() for event in events if event), default=0.0)
         for channel, values in by_channel.items():
-            self._take(channel, values)
+            self._take(channel, values, newest + 1 if self._now is None else self._now)
         self.flush()
 
-    def _take(self, channel: str, values: Sequence[bytes]) -> None:
+    def _take(self, channel: str, values: Sequence[bytes], now: float) -> None:
         source = f"{channel}/0"
         if channel not in self._intakes:
             self._intakes[channel] = Intake(source, retention_s=self._retention_s, dedup_ids=1 << 20)
         intake = self._intakes[channel]
-        intake.add(values, range(intake.head.next, intake.head.next + len(values)), self._now)
+        intake.add(values, range(intake.head.next, intake.head.next + len(values)), now)
         outcome = intake.close()
         assert outcome is not None
         if self._store_events:
