@@ -126,6 +126,10 @@ class Merge:
                     if not fresh:
                         metrics.REPEATED_PARTIALS.inc()
             shard.waiting.append(batch)
+            if len(shard.waiting) > 1 and self._flushing.locked():
+                # No more is read meanwhile: after a flush that takes long must come none that takes longer.
+                async with self._flushing:
+                    pass
             batch.release()
 
     async def _tick(self) -> None:
