@@ -60,3 +60,57 @@ INNER JOIN closed ON newest.kpi = closed.kpi
 LEFT JOIN earlier ON newest.kpi = earlier.kpi AND newest.by = earlier.by AND newest.labels = earlier.labels
     AND newest.stat = earlier.stat
 COMMENT 'kpi_changes(window=): the newest closed value of all series, beside the same window a day and a week earlier';
+
+-- Views that take no parameters are listed with their columns by every client: what a column means stands there, too.
+ALTER TABLE kpi_latest
+    COMMENT COLUMN kpi 'KPI id',
+    COMMENT COLUMN by 'names of the labels, in alphabetical order; empty: the whole',
+    COMMENT COLUMN labels 'label values, in the order of their names',
+    COMMENT COLUMN window 'length of the window (1m, 1h, …), or total: since the beginning',
+    COMMENT COLUMN stat 'of a quantile: which, e.g. p95; empty otherwise',
+    COMMENT COLUMN as_of 'end of the window',
+    COMMENT COLUMN value 'NULL: nothing was answered or tried; never 0 for that',
+    COMMENT COLUMN n 'answers or trials in the window',
+    COMMENT COLUMN lo 'lower end of the 95 % interval; NULL: there is none',
+    COMMENT COLUMN hi 'upper end of the 95 % interval; NULL: there is none',
+    COMMENT COLUMN definition 'KPI id and hash of the definition that gave the number';
+
+ALTER TABLE kpi_minute_sums
+    COMMENT COLUMN kpi 'KPI id',
+    COMMENT COLUMN by 'names of the labels, in alphabetical order; empty: the whole',
+    COMMENT COLUMN labels 'label values, in the order of their names',
+    COMMENT COLUMN minute 'start of the minute of event time',
+    COMMENT COLUMN fields 'sums of kpi_minutes.fields over the parts of the minute',
+    COMMENT COLUMN bins 'sums of kpi_minutes.bins over the parts of the minute',
+    COMMENT COLUMN n 'answers or trials';
+
+ALTER TABLE pipeline_minutes
+    COMMENT COLUMN minute 'minute in which the records were stored',
+    COMMENT COLUMN topic 'Kafka topic',
+    COMMENT COLUMN partition 'Kafka partition',
+    COMMENT COLUMN read 'records read; the sum of the other four',
+    COMMENT COLUMN counted 'stored, and in the KPIs',
+    COMMENT COLUMN duplicate 'seen before; stored nowhere',
+    COMMENT COLUMN late 'stored, but too late for the KPIs',
+    COMMENT COLUMN bad 'refused; in dead_letters';
+
+ALTER TABLE verbatims
+    COMMENT COLUMN time 'when it was written',
+    COMMENT COLUMN channel 'web, app, store or call_center',
+    COMMENT COLUMN touchpoint 'empty: not given',
+    COMMENT COLUMN type 'event type, e.g. cx.survey.answered',
+    COMMENT COLUMN text 'what the customer wrote, as sent',
+    COMMENT COLUMN score 'rating given with it, in points of its scale; NULL: none',
+    COMMENT COLUMN metric 'what was asked, e.g. csat; empty: nothing',
+    COMMENT COLUMN scale 'highest rating of the scale; NULL: not given',
+    COMMENT COLUMN customer 'pseudonymous customer key',
+    COMMENT COLUMN segment 'customer segment; empty: not given',
+    COMMENT COLUMN unitid 'shop, site or team; empty: not given',
+    COMMENT COLUMN agentid 'who served; empty: not given',
+    COMMENT COLUMN orderid 'empty: not given',
+    COMMENT COLUMN contactid 'empty: not given',
+    COMMENT COLUMN right_to_left 'whether it holds letters of a script that runs from right to left',
+    COMMENT COLUMN event 'topic, partition and offset of the event it came with',
+    COMMENT COLUMN topic 'Kafka topic of that event',
+    COMMENT COLUMN partition 'Kafka partition of that event',
+    COMMENT COLUMN offset 'Kafka offset of that event';
