@@ -60,7 +60,7 @@ BREAKER = Gauge(
 )
 STAGE_SECONDS = Histogram(
     "cx_stage_seconds",
-    "Wall-clock time of one step of a stage (classify, fold, freeze, emit, apply, publish, insert)",
+    "Wall-clock time of one step of a stage (classify, fold, freeze, emit, apply, close, judge, publish, insert)",
     ["stage", "step"],
     buckets=_SECONDS,
     registry=REGISTRY,

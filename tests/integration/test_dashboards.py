@@ -287,6 +287,14 @@ def test_delivery_shows_olists_figures(store: Store) -> None:
         row["delivery"]: (row["n"], round(row["value"], 2))
         for row in store.panel("delivery", "Satisfaction by how the delivery went", OLIST, "table")
     }
+    by_delivery = store.ask("""
+        SELECT JSONExtractString(data, 'delivery') AS delivery, count() AS n,
+            avg(toFloat64(JSONExtractInt(data, 'score'))) AS mean
+        FROM events WHERE type = 'cx.survey.answered' AND toYear(time) < 2020 AND JSONExtractString(data, 'metric') = 'csat'
+            AND JSONHas(data, 'delivery')
+        GROUP BY delivery
+    """).rows
+    assert score == {row["delivery"]: (row["n"], round(row["mean"], 2)) for row in by_delivery}
     assert score["on_time"] == (4822, 4.28)
     assert score["late"] == (418, 2.5)
     [late] = store.panel("delivery", "Late deliveries", OLIST, "stat")
