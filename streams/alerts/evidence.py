@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from streams.alerts.detectors.cusum import CusumState
 from streams.alerts.explain import baseline_of, change_of, explain
 from streams.alerts.facts import badness, length_of
 from streams.alerts.surety import Change, surety
@@ -19,6 +18,9 @@ CHILDREN: Final = 10
 
 LEAST_BEFORE: Final = 30
 """Answers that it takes to speak of a time before."""
+
+SHORTEST: Final = 5
+"""Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
 
 _COUNTED = ("count", "sum")
 
@@ -116,15 +118,12 @@ def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
     Give the windows between which the change may be explained: what is looked at, and a longer one around it.
 
     The rule's own window can dilute trouble that is fresh with what was before, a short one has few answers: whoever
-    asks takes the one in which the change shows best. A CUSUM knows how long the trouble has lasted at least.
+    asks takes the one in which the change shows best.
     """
-    rule, instance = subject.watch.rule, subject.instance
-    least = 5
-    if instance is not None and isinstance(instance.detector, CusumState):
-        least = max(least, instance.detector.minutes)
+    rule = subject.watch.rule
     given: str | None = getattr(rule.params, "baseline", None)
     for window in kept:
-        if not min(least, length_of(rule.window)) <= length_of(window) <= length_of(rule.window):
+        if not min(SHORTEST, length_of(rule.window)) <= length_of(window) <= length_of(rule.window):
             continue
         longer = given
         if longer is None or length_of(longer) <= length_of(window):

@@ -10,7 +10,7 @@ the part surely fell as well, it fell with the others, only deeper.
 That comparison is a scan statistic (Kulldorff 1997, Commun. Stat. 26): with many parts, the best of them looks good by
 luck, so its likelihood ratio must win by a prior of one in so many; parts of several groupings are mostly the same
 answers over again, so they count as the square root of their number. Of several that win, the surest is the likeliest,
-and of those that are as sure the most specific. If none wins, the whole comes first: everywhere alike.
+and of those that are as sure the one with the most labels. If none wins, the whole comes first: everywhere alike.
 """
 
 from __future__ import annotations
@@ -77,11 +77,6 @@ class _Candidate(NamedTuple):
     def stands_out(self) -> bool:
         """Tell whether the rest did not change with it; a mix has its answers from the rest, which says nothing."""
         return self.kind == "mix" or self.rest < SURE or self.part.explained >= _NEARLY
-
-    @property
-    def specific(self) -> tuple[int, int]:
-        """The larger, the more specific."""
-        return len(self.part.labels), -self.part.n - self.part.baseline_n
 
 
 def explain(
@@ -288,7 +283,7 @@ def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -
     causes = [c for c in candidates if c.part.explained >= NAMED and c.z**2 > needed and c.stands_out]
     best = max((c.z for c in causes), default=0.0)
     alike = [c for c in causes if c.z >= _ALIKE * best]
-    listed = [max(alike, key=lambda c: c.specific).part if alike else total]
+    listed = [max(alike, key=lambda c: (len(c.part.labels), c.z)).part if alike else total]
     for candidate in sorted(candidates, key=lambda c: -c.weight):
         if len(listed) >= AT_MOST:
             break

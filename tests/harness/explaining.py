@@ -43,6 +43,8 @@ groups:
       - {alert: PassedOn, kpi: transfer_rate, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
          min_denominator: 300, severity: ticket}
       - {alert: CsatFell, kpi: csat, method: cusum, window: 1h, params: {baseline: 24h, delta: 12, h: 8}, severity: ticket}
+      - {alert: CsatFellByChannel, kpi: csat, by: [channel], method: cusum, window: 1h,
+         params: {baseline: 24h, delta: 12, h: 8}, severity: ticket, inhibit_by: []}
       - {alert: LatenessRose, kpi: delivery_lateness, method: cusum, window: 1h,
          params: {baseline: 24h, delta: 10, h: 8}, severity: ticket}
       - {alert: RequestsFail, kpi: request_failure, method: ztest, window: 15m, params: {baseline: 24h, z: 5},
@@ -68,7 +70,7 @@ KNOWN: Mapping[str, tuple[str, dict[str, str]]] = {
     "queue-overload": ("GivenUpMore", EVERYBODY),
     "late-deliveries": ("LatenessRose", EVERYBODY),
     "app-crash-release": ("Crashes", {"version": "5.3.0"}),
-    "store-staff-shortage": ("CsatFell", {"channel": "store"}),
+    "store-staff-shortage": ("CsatFellByChannel", {"channel": "store"}),
     "collector-dead:web": ("Silence", {"channel": "web"}),
     "collector-dead:app": ("Silence", {"channel": "app"}),
     "bad-schema:call_center": ("Silence", {"channel": "call_center"}),
