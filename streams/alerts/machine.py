@@ -120,8 +120,6 @@ def advance(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
         return None
     new, reason = found
     _enter(instance, policy, new, minute)
-    if new in {"pending", "firing"}:
-        _run_clocks(instance, minute, verdict)
     return Step(old, new, reason)
 
 
@@ -238,9 +236,6 @@ def _firing(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
 def _enter(instance: Instance, policy: Policy, new: State, minute: int) -> None:
     """Take on a state."""
     instance.state, instance.since = new, minute
-    instance.calm_since = instance.recovered_since = None
-    if new in {"inactive", "resolved"}:
-        instance.unjudged_since = instance.empty_since = None
+    instance.calm_since = instance.recovered_since = instance.unjudged_since = instance.empty_since = None
     if new == "firing":
-        horizon = minute - 60 * policy.flap_hours
-        instance.fired = [*(fired for fired in instance.fired if fired > horizon), minute] if policy.flaps else []
+        instance.fired = [*instance.fired, minute] if policy.flaps else []

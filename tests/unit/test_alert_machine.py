@@ -2,7 +2,16 @@
 
 import pytest
 
-from streams.alerts.machine import RESOLVED_MINUTES, Instance, Policy, Step, advance, is_flapping, minutes
+from streams.alerts.machine import (
+    RESOLVED_MINUTES,
+    Instance,
+    Policy,
+    Step,
+    advance,
+    ended_unjudged,
+    is_flapping,
+    minutes,
+)
 from streams.alerts.types import Verdict
 
 BAD = Verdict(True, False, 71.0, 200, reason="71 % of 200")
@@ -60,6 +69,9 @@ def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str
         pytest.param(Policy(no_data_for=2), "!__!__!", [(0, "inactive => firing")], id="the no-data clock starts anew"),
         pytest.param(Policy(no_data_for=2), "!555",
                      [(0, "inactive => firing"), (3, "firing => resolved")], id="too little is no data in the end"),
+        pytest.param(Policy(no_data_for=2), "!___!___",
+                     [(0, "inactive => firing"), (3, "firing => resolved"), (4, "resolved => firing"),
+                      (7, "firing => resolved")], id="the no-data clock of an episode is its own"),
         pytest.param(Policy(no_data="keep", no_data_for=2), "!_______", [(0, "inactive => firing")], id="kept firing"),
         pytest.param(Policy(for_=2, no_data="keep", no_data_for=1), "!_____!",
                      [(0, "inactive => pending"), (6, "pending => firing")], id="kept pending"),
@@ -108,6 +120,78 @@ def test_one_that_flaps_is_held():
     assert [minute for minute, step in steps if step.new == "firing"] == [0, 10, 20, 30]
     assert [minute for minute, step in steps if step.new == "resolved"] == [1, 11, 21, 91]
     assert "held because it fired 4 times in 6 h" in steps[-1][1].reason
+
+
+def test_one_that_flapped_is_held_however_long_it_fires():
+    """What counts is how often it had fired when it began to."""
+    policy = Policy(flaps=1, flap_hours=1, flap_hold=30)
+    instance, steps = Instance(), []
+    for minute in range(250):
+        verdict = BAD if minute == 0 or 50 <= minute < 200 else GOOD
+        if step := advance(instance, policy, minute, verdict):
+            steps.append((minute, step.new))
+    assert steps == [
+        (0, "firing"),
+        (1, "resolved"),
+        (16, "inactive"),
+        (50, "firing"),
+        (230, "resolved"),
+        (245, "inactive"),
+    ]
+    assert instance.is_fresh
+
+
+@pytest.mark.parametrize(("second", "held"), [(59, True), (60, False)])
+def test_a_firing_of_just_so_many_hours_ago_is_no_flap(second, held):
+    """At its beginning the horizon is drawn once for all."""
+    policy = Policy(flaps=1, flap_hours=1)
+    instance = Instance()
+    for minute, verdict in ((0, BAD), (1, GOOD), (second, BAD)):
+        advance(instance, policy, minute, verdict)
+    assert is_flapping(instance, policy) == held
+    assert instance.fired == ([0, 59] if held else [60])
+
+
+def test_one_that_never_fired_does_not_flap():
+    assert not is_flapping(Instance(), Policy(flaps=0))
+    assert not is_flapping(Instance(fired=[7]), Policy(flaps=0)), "nor does one that is allowed to"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict", "expected"),
+    [
+        ("firing", "resolved", EMPTY, True), ("firing", "resolved", THIN, True), ("pending", "inactive", THIN, True),
+        ("firing", "resolved", GOOD, False), ("pending", "inactive", PLAIN, False), ("inactive", "pending", EMPTY, False),
+        ("pending", "firing", EMPTY, False), ("resolved", "inactive", EMPTY, False), ("resolved", "pending", BAD, False),
+    ],
+)  # fmt: skip
+def test_knows_what_ended_without_anybody_seeing_its_end(old, new, verdict, expected):
+    """Not what fires for want of data, and not what ended before the data did."""
+    assert ended_unjudged(Step(old, new, ""), verdict) is expected
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{"state": "pending"}, {"detector": [1]}, {"fired": [7]}, {"last": object()}],
+    ids=lambda kept: next(iter(kept)),
+)
+def test_whatever_is_remembered_is_worth_keeping(kept):
+    assert Instance().is_fresh
+    assert not Instance(**kept).is_fresh
+
+
+def test_ends_without_data_say_so():
+    """Also where the detector gave no reason of its own; and a resolved one says since when it was quiet."""
+    silent = Verdict(None)
+    for policy, first in ((Policy(no_data_for=2), BAD), (Policy(for_=9, no_data_for=2), BAD)):
+        instance = Instance()
+        steps = [advance(instance, policy, minute, verdict) for minute, verdict in enumerate([first, *[silent] * 20])]
+        ended = next(step for step in steps[1:] if step is not None)
+        assert ended.reason == "no data, not judged for 2 min"
+    instance = Instance()
+    assert [advance(instance, Policy(), minute, verdict) for minute, verdict in ((0, BAD), (1, GOOD), (20, GOOD))][-1] == (
+        "resolved", "inactive", "resolved 19 min ago"
+    )  # fmt: skip
 
 
 def test_flaps_are_forgotten():
