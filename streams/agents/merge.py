@@ -126,6 +126,7 @@ class Merge:
                     if not fresh:
                         metrics.REPEATED_PARTIALS.inc()
             shard.waiting.append(batch)
+            self._report_lag(shard)  # at once: until the flush is over it must not look as if nothing were to do
             if len(shard.waiting) > 1 and self._flushing.locked():
                 # No more is read meanwhile: after a flush that takes long must come none that takes longer.
                 async with self._flushing:
@@ -231,4 +232,7 @@ class Merge:
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
-            self.lane.report_lag(self._topics.partials, partition, sum(len(batch) for batch in shard.waiting))
+            self._report_lag(shard)
+
+    def _report_lag(self, shard: Shard) -> None:
+        self.lane.report_lag(self._topics.partials, shard.partition, sum(len(batch) for batch in shard.waiting))

@@ -125,8 +125,8 @@ class MergeState:
 
     @property
     def unpublished(self) -> int:
-        """Pages with rows that still wait to be published."""
-        return len(self._unpublished)
+        """What still waits to be published: pages with rows, and windows of open minutes."""
+        return len(self._unpublished) + self._open.waiting
 
     @property
     def replaying(self) -> bool:

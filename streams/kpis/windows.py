@@ -119,6 +119,11 @@ class Windows:
         """How many sums an advance yields, about."""
         return sum(len(window.sums) for window in self._windows)
 
+    @property
+    def waiting(self) -> int:
+        """How many windows have sums to which something was added since they were last taken."""
+        return sum(1 for window in self._all if window.touched)
+
     def start(self, as_of: int, pages: Pages, before: Totals, series: int, hours: Pages = NO_PAGES) -> None:
         """
         Begin as of a minute, with what pages of minutes and of hours hold, and what came `before` all pages.
