@@ -1,0 +1,147 @@
+"""What keeps alerts from being delivered: which channels matter to a series, how much is missing, who speaks for whom."""
+
+import pytest
+
+from streams.alerts.inhibition import Trust, parent_of
+from streams.alerts.sources import Channel
+from streams.alerts.watch import Index, Subject, Watch
+from streams.kpis.series import parse_series
+from tests.harness.closed import Closed
+from tests.harness.judged import WINDOWS, key, rules
+
+LEVEL = "service_level_all_offered"
+RULES = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {{alert: Watched, kpi: {kpi}, by: [{by}], method: {method}, window: {window}, severity: ticket}}
+"""
+SILENT = "silent for 5 min"
+
+
+class Seen:
+    """One series as of one minute, with some history."""
+
+    def __init__(self, held, *, window="1h", by="", kpi=LEVEL, method="floor, params: {target: 80}", **changes):
+        """`held` is what each of 1,500 minutes holds by series; `changes` are what the last five hold instead."""
+        self.closed = Closed(WINDOWS)
+        for minute in range(1000, 2500):
+            self.closed.close(minute, changes.get("lately", held) if minute >= 2495 else held)
+        rule = next(iter(rules(RULES.format(kpi=kpi, by=by, method=method, window=window))))
+        self.index = Index(kpi)
+        self.watch = Watch(rule, 0)
+        for series, labels in self.index.update(self.closed.series(kpi)):
+            self.watch.take(series, labels, 10)
+
+    def held_by(self, channel, name="web", *, kept=WINDOWS, only_now=False):
+        """Say what of a channel's condition holds the one series that is watched."""
+        trust = Trust(self.closed, {name: channel}, {self.watch.rule.kpi.id: self.index}, kept)
+        [subject] = self.watch.subjects.values()
+        return trust.trouble_of(subject) if only_now else trust.distortion_of(subject)
+
+
+def parts(web, app, kpi=LEVEL):
+    """A whole and two channels, of so many answers a minute."""
+    accs = {key(kpi): web + app, key(kpi, channel="web"): web, key(kpi, channel="app"): app}
+    return {name: [n] if kpi == "volume" else [n, n] for name, n in accs.items()}
+
+
+def gap(minutes):
+    """Trouble that is over, and took so many minutes of the last hour."""
+    return Channel(spans=[(2440, 2440 + minutes - 1)])
+
+
+@pytest.mark.parametrize(("web", "held"), [(10, True), (9, False)])
+def test_a_channel_in_trouble_matters_from_a_tenth_of_the_answers_on(web, held):
+    seen = Seen(parts(web, 100 - web))
+    expected = f"pipeline web: {SILENT}" if held else None
+    assert seen.held_by(Channel(trouble=SILENT)) == seen.held_by(Channel(trouble=SILENT), only_now=True) == expected
+
+
+def test_a_series_of_a_channel_hangs_on_that_channel_alone():
+    seen = Seen({key(channel="web"): [60, 50]}, by="channel")
+    assert seen.held_by(Channel(trouble=SILENT), "web") == f"pipeline web: {SILENT}"
+    assert seen.held_by(Channel(trouble=SILENT), "app") is None
+
+
+@pytest.mark.parametrize(("minutes", "held"), [(11, "pipeline web: 18 % of 1h cannot be trusted"), (10, None)])
+def test_a_gap_distorts_a_level_when_it_moves_enough_weight(minutes, held):
+    """Half of the answers come from there: 0.25·g / (1 - g/2) reaches a twentieth between 10 and 11 minutes of an hour."""
+    assert Seen(parts(30, 30)).held_by(gap(minutes)) == held
+
+
+def test_a_gap_in_the_only_channel_takes_volume_and_moves_no_level():
+    seen = Seen({key(): [60, 50], key(channel="web"): [60, 50]})
+    assert seen.held_by(gap(50)) is None
+
+
+@pytest.mark.parametrize(("minutes", "held"), [(12, "pipeline web: 20 % of 1h cannot be trusted"), (11, None)])
+def test_a_gap_takes_from_a_count_what_it_is_long(minutes, held):
+    seen = Seen(parts(30, 30, "volume"), kpi="volume", method="ztest, params: {baseline: 24h}")
+    assert seen.held_by(gap(minutes)) == held
+
+
+def test_where_channels_are_not_told_apart_a_gap_spoils_counts_only():
+    """A KPI that is not kept by channel mostly has but one."""
+    count = Seen({key("volume"): [60]}, kpi="volume", method="ztest, params: {baseline: 24h}")
+    assert count.held_by(gap(6)) == "pipeline web: 10 % of 1h cannot be trusted"
+    assert count.held_by(gap(5)) is None
+    assert Seen({key(): [60, 50]}).held_by(gap(30)) is None
+
+
+@pytest.mark.parametrize(
+    ("usual", "now", "lost", "held"),
+    [
+        (60, 53, 1.0, True),
+        (60, 55, 1.0, False),
+        (60, 57, 0.5, True),
+        (60, 58, 0.5, False),
+        (60, 80, 1.0, False),
+        (2, 2, 0.9, True),
+        (4, 4, 0.9, False),
+    ],
+    ids=[
+        "a tenth is missing",
+        "less is",
+        "a tenth of what is lost",
+        "less of it",
+        "more came",
+        "too few to tell",
+        "just enough",
+    ],
+)
+def test_where_channels_are_not_told_apart_what_is_missing_tells_the_share(usual, now, lost, held):
+    """Against the pace of the hour before the last five minutes."""
+    seen = Seen({key(): [usual, usual]}, lately={key(): [now, now]})
+    channel = Channel(trouble=SILENT, lost=lost)
+    assert (seen.held_by(channel) is not None) == held
+
+
+def test_where_nothing_tells_the_share_all_of_it_is_doubted():
+    """Without the windows to look into, or without knowing how much of the channel is lost."""
+    seen = Seen({key(): [60, 60]})
+    assert seen.held_by(Channel(trouble=SILENT, lost=1.0)) is None
+    assert seen.held_by(Channel(trouble=SILENT, lost=1.0), kept=("1h", "24h")) is not None
+    assert seen.held_by(Channel(trouble=SILENT, lost=0.0)) is not None
+    silent = Seen({key(): [60, 60]}, lately={})
+    assert silent.held_by(Channel(trouble=SILENT, lost=1.0)) is not None
+
+
+def subject(alert, series, severity="page"):
+    runbook = "runbook: docs/R.md"
+    text = RULES.format(
+        kpi=LEVEL, by=",".join(dict(parse_series(series)[1])), method="floor, params: {target: 80}", window="1h"
+    )
+    text = text.replace("Watched", alert).replace("severity: ticket", f"severity: {severity}, min_n: 100, {runbook}")
+    return Subject(Watch(next(iter(rules(text))), 0), series, dict(parse_series(series)[1]))
+
+
+def test_the_whole_and_the_same_series_speak_for_an_alert_that_is_worth_no_more():
+    mine = subject("Mine", key(channel="web"))
+    whole, same, other = subject("W", key()), subject("S", key(channel="web")), subject("O", key(channel="app"))
+    assert parent_of(mine, [other, mine, same, whole]) is same
+    assert parent_of(mine, [mine, other, whole]) is whole
+    assert parent_of(mine, [mine, other, subject("T", key(), "ticket")]) is None
+    assert parent_of(whole, [mine]) is None
+    assert parent_of(subject("Ticket", key(channel="web"), "ticket"), [mine]) is mine
