@@ -145,3 +145,11 @@ def test_the_whole_and_the_same_series_speak_for_an_alert_that_is_worth_no_more(
     assert parent_of(mine, [mine, other, subject("T", key(), "ticket")]) is None
     assert parent_of(whole, [mine]) is None
     assert parent_of(subject("Ticket", key(channel="web"), "ticket"), [mine]) is mine
+
+
+def test_what_tells_of_records_is_never_in_doubt():
+    """The trouble of a channel is its finding, now and afterwards."""
+    series = key("violation_rate", channel="web")
+    seen = Seen({series: [60, 1]}, by="channel", kpi="violation_rate")
+    for channel in (Channel(trouble=SILENT, lost=1.0), gap(50)):
+        assert (seen.held_by(channel), seen.held_by(channel, only_now=True)) == (None, None)
