@@ -130,6 +130,7 @@ def test_an_alert_without_a_name_or_with_its_end_first_is_refused():
         Notice(labels={"kpi": "csat"}, annotations={}, starts_at=0.0)
     with pytest.raises(ValueError, match="before"):
         notice(ends_at=998_999.0)
+    assert notice(ends_at=999_000.0).ends_at == 999_000.0, "it may be over as it begins"
 
 
 # -- Alertmanager: who is told what, when ------------------------------------------------------------------------
