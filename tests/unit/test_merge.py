@@ -98,8 +98,10 @@ def test_open_values_wait_until_sources_have_caught_up() -> None:
     merge = state()
     merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, caught_up=False), 0)
     assert values(flush(merge, 0), "open") == {}
+    assert merge.unpublished, "nothing is finished before they are out"
     merge.apply(partial((1, 0), {}, caught_up=True), 1)
     assert values(flush(merge, 20), "open")["1m", 6060] == [1, 1]
+    assert not merge.unpublished
 
 
 def test_repeated_partials_are_ignored_and_overlapping_ones_refused() -> None:
