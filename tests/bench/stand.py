@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, Producer
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
@@ -45,6 +47,13 @@ class Room:
     metrics_port: int
     address: Address
     folder: Path
+
+    def seat(self, number: int) -> "Room":
+        """Return the same room for another worker, with a port and a folder of its own."""
+        port, folder = free_port(), self.folder / f"worker-{number}"
+        folder.mkdir()
+        own = {"CX_METRICS_PORT": str(port), "CX_DATA_DIR": str(folder)}
+        return replace(self, metrics_port=port, folder=folder, environment={**self.environment, **own})
 
 
 @dataclass(frozen=True)
@@ -248,6 +257,12 @@ class Worker:
     def state(self) -> WorkerState | None:
         """Return what the worker says of itself."""
         return worker_state(self.room.metrics_port)
+
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric over all its labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.room.metrics_port}/metrics", timeout=5) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def stored(self) -> int:
         """Return how many records have found their end in the store."""

@@ -1,0 +1,55 @@
+"""
+How much memory a worker takes for what it remembers: `python -m tests.bench.memory`.
+
+Some hours of a simulated company are read by a worker, which then stops. A second one restores the state, takes part in
+a minute of live traffic, and is measured, beside a worker that has nothing to remember. So it is the memory of state:
+series, their minutes, windows and ids; not what a backlog holds for moments, which is shown apart.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from streams.producers.simulator import recycled
+from tests.bench.__main__ import say
+from tests.bench.pool import pool
+from tests.bench.stand import Stand
+
+SETTLED_S = 20.0
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
+    parser.add_argument("--hours", type=float, default=24.0, help="of event time (%(default)s)")
+    parser.add_argument("--rate", type=float, default=5.0, help="events per second of event time (%(default)s)")
+    parser.add_argument("--partitions", type=int, default=4)
+    chosen = parser.parse_args()
+    count = int(chosen.hours * 3600 * chosen.rate)
+    events = pool(count, chosen.rate, 1, say)
+    with (
+        tempfile.TemporaryDirectory(prefix="cx-memory-") as folder,
+        Stand("embedded", Path(folder), chosen.partitions) as stand,
+    ):
+        with stand.worker(stand.room("cxempty", {})) as worker:
+            time.sleep(SETTLED_S)
+            empty = worker.usage().resident
+        # Named, so that the second one takes over at once what the first one has left.
+        room = stand.room("cxmemory", {"CX_INSTANCE": "memory"})
+        sent = stand.fill(room, recycled(events, count), 500)
+        with stand.worker(room) as worker:
+            after, _ = worker.finish(sent, say)
+        with stand.worker(room.seat(1)) as worker:
+            time.sleep(SETTLED_S)
+            restored, series = worker.usage().resident, int(worker.metric("cx_series"))
+    print("| worker | resident MiB |")
+    print("|---|---:|")
+    print(f"| nothing to remember | {empty / 2**20:.0f} |")
+    print(f"| just read {sent:,} events of {chosen.hours:g} hours | {after.resident / 2**20:.0f} |")
+    print(f"| the same state restored, {series:,} series | {restored / 2**20:.0f} |")
+    print(f"\n{(restored - empty) / 2**20 / series * 1000:.1f} MiB for 1,000 series with their minutes.")
+
+
+if __name__ == "__main__":
+    main()
