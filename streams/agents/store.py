@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 ENOUGH_BYTES = 4 * 1024 * 1024
 """Fetched bytes that are stored at once, without waiting for the next tick."""
+
+ROWS_HELD = 50_000
+"""KPI rows that are inserted before more are decoded: packed for the way they are small, unpacked a kilobyte each."""
 
 
 class Store:
@@ -104,6 +108,11 @@ class Store:
         """Insert the content of some batches; runs in a thread."""
         if self._stored is None:
             self._stored = self._writer.stored(partitions)
+        # Rows replace each other by revision, so any token does that is new for new content.
+        token = "/".join(
+            f"{batch.topic}-{batch.partition}-{batch.first_offset}-{batch.last_offset}" for batch in waiting
+        )
+        parts = (f"{self._epoch}-{token}#{number}" for number in count())
         blocks: list[Block] = []
         minutes: list[MinuteRow] = []
         values: list[ValueRow] = []
@@ -121,22 +130,23 @@ class Store:
                     record = records.decode_kpis(value)
                     minutes += map(_minute_row, record.minutes)
                     values += map(_value_row, record.values)
+                    if len(minutes) + len(values) >= ROWS_HELD:
+                        self._insert_rows(minutes, values, next(parts))
+                        minutes, values = [], []
         self._writer.insert_blocks(blocks)
-        # Rows replace each other by revision, so any token does that is new for new content.
-        token = "/".join(
-            f"{batch.topic}-{batch.partition}-{batch.first_offset}-{batch.last_offset}" for batch in waiting
-        )
-        token = f"{self._epoch}-{token}"
+        metrics.ROWS_STORED.labels("events").inc(sum(block.events.rows for block in blocks))
+        self._insert_rows(minutes, values, next(parts))
+        if alerts:
+            self._writer.insert_alerts(alerts, next(parts))
+            metrics.ROWS_STORED.labels("alerts").inc(len(alerts))
+
+    def _insert_rows(self, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
         if minutes:
             self._writer.insert_kpi_minutes(minutes, token)
+            metrics.ROWS_STORED.labels("kpi_minutes").inc(len(minutes))
         if values:
             self._writer.insert_kpi_values(values, token)
-        if alerts:
-            self._writer.insert_alerts(alerts, token)
-        events = sum(block.events.rows for block in blocks)
-        stored = {"events": events, "kpi_minutes": len(minutes), "kpi_values": len(values), "alerts": len(alerts)}
-        for table, rows in stored.items():
-            metrics.ROWS_STORED.labels(table).inc(rows)
+            metrics.ROWS_STORED.labels("kpi_values").inc(len(values))
 
     def _new_part(self, block: records.Block) -> Iterator[Block]:
         """
