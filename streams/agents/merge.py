@@ -118,15 +118,18 @@ class Merge:
         async for batch in self.lane.batches(stream):
             shard = self._shards[batch.partition]
             # Without an await in between: a flush sees whole batches only.
+            holds_records = False
             with metrics.STAGE_SECONDS.labels("merge", "apply").time():
                 for value, offset in zip(batch.values, batch.offsets, strict=True):
                     if value is None:
                         raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a partial cannot be empty")
-                    fresh = shard.state.apply(decode_partial(value), records.position(self._settings.epoch, offset))
-                    if not fresh:
+                    partial = decode_partial(value)
+                    holds_records |= partial.first <= partial.last
+                    if not shard.state.apply(partial, records.position(self._settings.epoch, offset)):
                         metrics.REPEATED_PARTIALS.inc()
             shard.waiting.append(batch)
-            self._report_lag(shard)  # at once: until the flush is over it must not look as if nothing were to do
+            if holds_records:  # until the flush is over it must not look as if nothing were to do
+                self._report_lag(shard)
             if len(shard.waiting) > 1 and self._flushing.locked():
                 # No more is read meanwhile: after a flush that takes long must come none that takes longer.
                 async with self._flushing:
