@@ -242,7 +242,7 @@ def main() -> None:
     ):
         for number in range(1, chosen.rounds + 1):
             if not chosen.no_own:
-                room = stand.room(f"own{number}", {})
+                room = stand.room(f"cxown{number}", {})  # the name tells the writer's rights
                 count = stand.fill(room, recycled(own, chosen.own_events), 500)
                 with stand.worker(room) as worker:
                     before, began = worker.usage(), time.monotonic()
