@@ -1,11 +1,13 @@
 """
-Kill a worker while alerts are pending, firing, or kept firing: the log of transitions is that of an undisturbed run.
+Kill a worker while alerts are pending, firing, or kept firing, or have others join and leave: the log of transitions is
+that of an undisturbed run.
 
 Several incidents on several channels, judged at event time, so that the same events always give the same transitions.
 """
 
 import json
 import random
+import re
 import time
 
 import pytest
@@ -16,6 +18,7 @@ from tests.harness.incident import RULES, answers
 from tests.harness.receiver import Receiver
 
 MINUTES = 120
+PIECES = 12
 SEED = 5
 
 INCIDENTS = {"app": [range(20, 34), range(38, 44)], "web": [range(60, 80)]}
@@ -65,14 +68,13 @@ def relative(log, start):
     return told
 
 
-def run(pipeline, touches, start, kill):
-    """Send everything in pieces; `kill` is called between them. Return the log once the last incident has ended."""
+def run(pipeline, touches, start, disturb):
+    """Send everything in pieces; `disturb` is called between them. Return the log once the last incident has ended."""
     worker = pipeline.start()
-    pieces = 12
-    size = len(touches) // pieces + 1
-    for piece in range(pieces):
+    size = len(touches) // PIECES + 1
+    for piece in range(PIECES):
         pipeline.send(touches[piece * size : (piece + 1) * size])
-        worker = kill(pipeline, worker)
+        worker = disturb(pipeline, worker, piece)
     deadline = time.monotonic() + 120
     while True:
         state = worker_state(worker.port)
@@ -87,42 +89,83 @@ def run(pipeline, touches, start, kill):
     return relative(transitions(pipeline), start)
 
 
-def test_killed_at_any_moment_the_transitions_are_the_same(pipelines, tmp_path, receiver):
+def leave_alone(_pipeline, worker, _piece):
+    return worker
+
+
+class Killer:
+    """Kills the worker now and then, not later than the work of a piece takes: so it dies in the middle of something."""
+
+    def __init__(self):
+        self.chance = random.Random(SEED)
+        self.times = 0
+
+    def __call__(self, pipeline, worker, _piece):
+        time.sleep(self.chance.uniform(0.0, 4.0))
+        if self.chance.random() < 0.6:
+            worker.kill()
+            self.times += 1
+            return pipeline.start()
+        return worker
+
+
+class Mover:
+    """Has a second worker join, the first one leave, and a third one join, each time while something is read."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self, pipeline, worker, piece):
+        match piece:
+            case 0:
+                pipeline.wait(lambda: shares(worker) > 0, "the first worker to begin", 60)
+            case 2 | 8:
+                joining = pipeline.start()
+                pipeline.wait(lambda: shares(joining) > 0, "a second worker to get its share", 60)
+                self.times += 1
+                return worker
+            case 5:
+                remaining = pipeline.workers[-1]
+                assert worker.stop() == 0, worker.tail()
+                pipeline.wait(lambda: shares(remaining) > shares(worker), "the other worker to take over all", 60)
+                self.times += 1
+                return remaining
+        return worker
+
+
+def shares(worker):
+    """How many source partitions a worker took over last."""
+    taken = re.findall(r"ingest: (\d+) source partitions taken over", worker.log.read_text(errors="replace"))
+    return int(taken[-1]) if taken else 0
+
+
+def test_killed_or_moved_at_any_moment_the_transitions_are_the_same(pipelines, tmp_path, receiver):
     start = time.time() // 60 * 60 - (MINUTES + 20) * 60
     touches = answers(start, MINUTES, INCIDENTS)
     undisturbed = prepared(pipelines, tmp_path, receiver)
-    expected = run(undisturbed, touches, start, lambda _pipeline, worker: worker)
+    expected = run(undisturbed, touches, start, leave_alone)
     undisturbed.close()
     assert [(one[1], one[2]) for one in expected if one[4] == {"channel": "web"}][:3] == [
         ("inactive", "pending"), ("pending", "firing"), ("firing", "resolved")
     ]  # fmt: skip
-    receiver.received.clear()
-
-    chance = random.Random(SEED)
-    deaths = []
-
-    def kill(pipeline, worker):
-        # Not later than the work of one piece takes; so it dies in the middle of something.
-        time.sleep(chance.uniform(0.0, 4.0))
-        if chance.random() < 0.6:
-            worker.kill()
-            deaths.append(time.time())
-            return pipeline.start()
-        return worker
-
-    with fresh_database(undisturbed.database.server) as database:
-        disturbed = prepared(pipelines, tmp_path, receiver)
-        disturbed.database = database
-        disturbed.environment["CX_CLICKHOUSE_DATABASE"] = database.name
-        found = run(disturbed, touches, start, kill)
-        assert len(deaths) >= 4
-        assert found == expected
-        stored = database.rows("SELECT count(), uniqExact(id) FROM alerts FINAL")
-        assert stored[0][0] == stored[0][1]
-        delivered = {}
-        for request in receiver.received:
-            told = told_of(request.json)
-            assert delivered.setdefault(request.headers["idempotency-key"], told) == told
-        people = [one for one in expected if one[2] in {"firing", "resolved"}]
-        assert len([one for one in delivered.values() if one["rule"] == "CsatLow"]) == len(people)
-        assert disturbed.verify().differences == []
+    for disturb, times in ((Killer(), 4), (Mover(), 3)):
+        receiver.received.clear()
+        with fresh_database(undisturbed.database.server) as database:
+            disturbed = prepared(pipelines, tmp_path, receiver)
+            disturbed.folder = tmp_path / type(disturb).__name__
+            disturbed.folder.mkdir()
+            disturbed.database = database
+            disturbed.environment["CX_CLICKHOUSE_DATABASE"] = database.name
+            found = run(disturbed, touches, start, disturb)
+            assert disturb.times >= times
+            assert found == expected
+            stored = database.rows("SELECT count(), uniqExact(id) FROM alerts FINAL")
+            assert stored[0][0] == stored[0][1]
+            delivered = {}
+            for request in receiver.received:
+                told = told_of(request.json)
+                assert delivered.setdefault(request.headers["idempotency-key"], told) == told
+            people = [one for one in expected if one[2] in {"firing", "resolved"}]
+            assert len([one for one in delivered.values() if one["rule"] == "CsatLow"]) == len(people)
+            assert disturbed.verify().differences == []
+            disturbed.close()
