@@ -26,6 +26,7 @@ from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
+from streams.kpis.pace import HISTORY_S
 from streams.kpis.partials import MINUTES, Partial, encode_partial
 from streams.kpis.ranges import events_of
 from streams.kpis.series import parse_series
@@ -82,6 +83,7 @@ class Ingest:
         self._sources: dict[TP, Source] = {}
         self._flushing = asyncio.Lock()
         self._partition_of: dict[str, int] = {}
+        self._minute: int | None = None
         self.lane = app.lane(*topics.sources)
         self.lane.on_assigned(self._take_over)
         self.lane.on_finish(self.flush)
@@ -129,8 +131,17 @@ class Ingest:
                 source.deltas = self._folder.fold(source.intake.collect(), source.deltas)
             full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
             start = end
-            if full and (not await self._flush_live() or source.tripped):
+            if (full or self._closes()) and (not await self._flush_live() or source.tripped):
                 return
+
+    def _closes(self) -> bool:
+        """Tell whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
+        reached = min(source.intake.reached for source in self._sources.values()) - self._settings.lateness_s
+        if reached == float("-inf") or time.time() - reached > HISTORY_S:
+            return False
+        minute = int(reached // 60)
+        known, self._minute = self._minute, minute
+        return known is not None and minute > known
 
     def _fitting(self, source: Source, values: Sequence[bytes | None]) -> int:
         """Count the records that go into the current range without its block growing beyond a Kafka record."""

@@ -130,7 +130,9 @@ class Merge:
             shard.waiting.append(batch)
             if holds_records:  # until the flush is over it must not look as if nothing were to do
                 self._report_lag(shard)
-            if len(shard.waiting) > 1 and self._flushing.locked():
+            if holds_records and self._judges is not None and shard.state.closes(time.time()):
+                await self._tick()  # on-call waits for closed minutes: they need not wait for the timer as well
+            elif len(shard.waiting) > 1 and self._flushing.locked():
                 # No more is read meanwhile: after a flush that takes long must come none that takes longer.
                 async with self._flushing:
                     pass

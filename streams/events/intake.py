@@ -343,6 +343,11 @@ class Intake:
             else:
                 self._complete = True
 
+    @property
+    def reached(self) -> float:
+        """The newest event time (Unix s) by now, with that of the range under construction."""
+        return self._open.newest if self._open else self._head.newest
+
     def watermark(self, lateness_s: float) -> float:
         """Return the event time (Unix s) before which no more events are expected; minus infinity before the first."""
         return self._head.newest - lateness_s

@@ -28,7 +28,7 @@ from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
-from streams.kpis.pace import Pace, steps_to
+from streams.kpis.pace import HISTORY_S, Pace, steps_to
 from streams.kpis.packing import Totals
 from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
@@ -235,6 +235,11 @@ class MergeState:
         if open_due:
             self._pace.opened(now, len(outputs.values))
         return outputs
+
+    def closes(self, now: float) -> bool:
+        """Tell whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
+        told = self.watermarks.told
+        return told is not None and now - told < HISTORY_S and self.closed is not None and told // 60 - 1 > self.closed
 
     def marker(self) -> tuple[bytes, bytes]:
         """Return key and value of the record that says: everything up to here is saved and published."""

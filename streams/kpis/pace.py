@@ -7,7 +7,11 @@ wait for each minute of it.
 
 from __future__ import annotations
 
-_BEHIND_S = 300.0  # event time this far behind the clock is history
+from typing import Final
+
+HISTORY_S: Final = 300.0
+"""Event time this far behind the clock is history."""
+
 _CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
 _VALUES_PER_S = 4_000
 _STEPS = 5  # further back only the last
@@ -31,7 +35,7 @@ class Pace:
         """
         if self._opened_at is None:
             return True
-        behind = catching_up and (watermark is None or now - watermark > _BEHIND_S)
+        behind = catching_up and (watermark is None or now - watermark > HISTORY_S)
         return now >= self._opened_at + max(self._pause_s, self._open_every_s * _CATCHING_UP if behind else 0.0)
 
     def opened(self, now: float, rows: int) -> None:

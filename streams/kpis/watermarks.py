@@ -49,6 +49,12 @@ class Watermarks:
         """Tell whether a source still reads what has waited."""
         return not all(report.caught_up for report in self.sources.values())
 
+    @property
+    def told(self) -> float | None:
+        """What all sources have reached by their own account, silent ones included; None while one has told nothing."""
+        told = [report.watermark for report in self.sources.values() if report.watermark is not None]
+        return min(told) if told and len(told) == len(self.sources) >= len(self._expected) else None
+
     def report(self, source: str, watermark: float | None, caught_up: bool, *, active: bool = False) -> None:
         """
         Take note of what a source says; an older watermark than before changes nothing.

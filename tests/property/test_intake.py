@@ -78,6 +78,16 @@ def test_a_clock_that_runs_ahead_does_not_advance_the_watermark_beyond_now():
     assert intake.watermark(60) == NOW - 60
 
 
+def test_what_is_reached_is_known_before_the_range_is_closed():
+    intake = make()
+    assert intake.reached == float("-inf")
+    intake.add([record(1, NOON - timedelta(minutes=2)), record(2, NOON + timedelta(minutes=5))], range(2), NOW)
+    assert intake.reached == NOW
+    assert intake.watermark(60) == float("-inf"), "what is not frozen closes nothing"
+    close(intake)
+    assert intake.reached == NOW
+
+
 def test_a_forgotten_id_is_late_and_never_counted_again():
     """Beyond the memory for ids an event cannot be proven new: it is late, not counted twice."""
     intake = make(retention_s=1e9, dedup_ids=2)

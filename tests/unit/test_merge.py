@@ -94,6 +94,23 @@ def test_open_minutes_are_published_at_intervals_and_closed_ones_at_once() -> No
     assert [row.acc for row in flush(merge, 29.5).minutes] == [[30, 30]]
 
 
+def test_what_closes_a_minute_is_known_before_it_is_closed() -> None:
+    merge = state(expected=("web/0", "app/0"))
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 0)
+    merge.apply(partial((0, 0), {}, source="app/0", watermark=101 * 60), 1)
+    assert not merge.closes(101 * 60), "nothing is closed yet: it may still be starting"
+    flush(merge, 101 * 60)
+    assert merge.closed == 100
+    merge.apply(partial((1, 1), {}, watermark=102 * 60 + 1), 2)
+    assert not merge.closes(102 * 60), "one source is not that far"
+    merge.apply(partial((1, 1), {}, source="app/0", watermark=102 * 60), 3)
+    assert merge.closes(102 * 60)
+    assert not merge.closes(110 * 60), "history may wait"
+    flush(merge, 102 * 60)
+    assert merge.closed == 101
+    assert not merge.closes(102 * 60)
+
+
 def test_open_values_wait_until_sources_have_caught_up() -> None:
     merge = state()
     merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, caught_up=False), 0)
