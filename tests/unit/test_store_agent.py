@@ -5,11 +5,13 @@ import threading
 from types import SimpleNamespace
 
 from streams.agents import records
+from streams.agents import store as store_agent
 from streams.agents.store import Store
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.events.intake import Tally
+from streams.kpis.publish import PublishedMinute
 from streams.settings import Settings
 from streams.storage.connection import Address, UnreachableError
 from streams.storage.rows import pack_events
@@ -84,3 +86,25 @@ def test_an_insert_that_hangs_is_not_repeated_once_partitions_have_moved() -> No
         return first
 
     assert asyncio.run(moved()) == ["events"]
+
+
+def minutes_of(*numbers: int) -> bytes:
+    rows = [PublishedMinute("csat", {}, 60 * number, 0, 1, 1, [1, 1], {}) for number in numbers]
+    return records.encode_kpis(records.KpiRecord(at=0.0, minutes=rows, values=[]))
+
+
+def test_many_rows_are_stored_in_parts_each_once_and_under_a_token_of_its_own(monkeypatch) -> None:
+    """Two inserts under one token would be one: ClickHouse drops the second."""
+    monkeypatch.setattr(store_agent, "ROWS_HELD", 3)
+    store, _ = store_with(HangingClient())
+    stored: list[tuple[list[int], str]] = []
+    inserts = SimpleNamespace(
+        stored=lambda _partitions: {},
+        insert_blocks=lambda _blocks: None,
+        insert_kpi_minutes=lambda rows, token: stored.append(([row[1] for row in rows], token)),
+    )
+    store._writer = inserts  # type: ignore[assignment]
+    payloads = [minutes_of(1, 2), minutes_of(3), minutes_of(4, 5, 6, 7), minutes_of(8)]
+    store._store([0], [RecordBatch(TOPICS.kpis, 0, payloads, range(4))])
+    assert [minutes for minutes, _ in stored] == [[1, 2, 3], [4, 5, 6, 7], [8]]
+    assert len({token for _, token in stored}) == 3
