@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from tests.harness.kafka import require_or_skip
 from tests.harness.receiver import Receiver
 
 TEMPLATES = SHIPPED.parent / "templates" / "cx.tmpl"
+IMPATIENT = {"first_pause_s": 0.1, "longest_pause_s": 0.5}
 
 
 @pytest.fixture(autouse=True)
@@ -136,13 +139,24 @@ def test_templates_render(template, tmp_path):
 # -- with the real server ----------------------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def telling(*servers: Alertmanager, **patience: float) -> AsyncIterator[Alertmanagers]:
+    """Tell servers, which are stopped in the end; they need not run yet."""
+    client = Alertmanagers([server.url for server in servers], resend_s=1.0, **patience)
+    client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+        for server in servers:
+            server.stop()
+
+
 async def test_a_page_arrives_is_resolved_and_children_stay_silent(tmp_path):
     with Receiver() as receiver:
         server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
         server.start()
-        client = Alertmanagers([server.url], resend_s=1.0)
-        client.start()
-        try:
+        async with telling(server) as client:
             started = time.monotonic()
             whole, part = notice("CsatLow", scope="whole"), notice("CsatLow", scope="part", channel="web")
             client.put(0, [whole])
@@ -164,9 +178,6 @@ async def test_a_page_arrives_is_resolved_and_children_stay_silent(tmp_path):
             for path in ("/pagerduty", "/slack-pages"):
                 await until(lambda path=path: resolved(receiver, path), f"the end at {path}")
                 assert "firing" not in messages(receiver, path)[-1].values()
-        finally:
-            await client.stop()
-            server.stop()
 
 
 async def test_a_ticket_for_the_whole_keeps_no_page_for_a_part_quiet(tmp_path):
@@ -174,9 +185,7 @@ async def test_a_ticket_for_the_whole_keeps_no_page_for_a_part_quiet(tmp_path):
     with Receiver() as receiver:
         server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
         server.start()
-        client = Alertmanagers([server.url], resend_s=1.0)
-        client.start()
-        try:
+        async with telling(server) as client:
             whole = notice("CsatLow", severity="ticket", scope="whole")
             client.put(0, [whole])
             await until(lambda: messages(receiver, "/mail-digital"), "the ticket for the whole")
@@ -185,17 +194,12 @@ async def test_a_ticket_for_the_whole_keeps_no_page_for_a_part_quiet(tmp_path):
             await until(lambda: messages(receiver, "/pagerduty"), "the page for a part")
             await asyncio.sleep(1.5)
             assert {place for message in messages(receiver, "/mail-digital") for place in message} == {("CsatLow", "")}
-        finally:
-            await client.stop()
-            server.stop()
 
 
 async def test_nothing_is_lost_while_alertmanager_is_away(tmp_path):
     with Receiver() as receiver:
         server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
-        client = Alertmanagers([server.url], resend_s=1.0, first_pause_s=0.1, longest_pause_s=0.5)
-        client.start()
-        try:
+        async with telling(server, **IMPATIENT) as client:
             client.put(0, [notice("First")])
             await asyncio.sleep(0.5)
             client.put(0, [notice("First"), notice("Second")])
@@ -209,18 +213,13 @@ async def test_nothing_is_lost_while_alertmanager_is_away(tmp_path):
             server.start()
             # It lost its memory of what it notified, as after a loss of its disk: it still hears all that is.
             await until(lambda: any(("Third", "") in m for m in messages(receiver, "/pagerduty")), "the third page")
-        finally:
-            await client.stop()
-            server.stop()
 
 
 async def test_what_began_and_ended_while_it_was_away_wakes_nobody(tmp_path):
     """As the runbook says: it hears of the end, and notifies none that it never knew."""
     with Receiver() as receiver:
         server = Alertmanager(config_for(receiver.url, tmp_path), tmp_path)
-        client = Alertmanagers([server.url], resend_s=1.0, first_pause_s=0.1, longest_pause_s=0.5)
-        client.start()
-        try:
+        async with telling(server, **IMPATIENT) as client:
             client.put(0, [notice("Gone")])
             await asyncio.sleep(0.3)
             client.put(0, [notice("Gone", ends_at=time.time())])
@@ -229,9 +228,6 @@ async def test_what_began_and_ended_while_it_was_away_wakes_nobody(tmp_path):
             client.put(0, [notice("Gone", ends_at=time.time()), notice("Here", kpi="nps")])
             await until(lambda: messages(receiver, "/pagerduty"), "the page of what fires")
             assert {place for message in messages(receiver, "/pagerduty") for place in message} == {("Here", "")}
-        finally:
-            await client.stop()
-            server.stop()
 
 
 async def test_two_instances_notify_once_and_either_can_go(tmp_path):
@@ -241,9 +237,7 @@ async def test_two_instances_notify_once_and_either_can_go(tmp_path):
         second = Alertmanager(config, tmp_path, "am1", peers=[first])
         first.start()
         second.start()
-        client = Alertmanagers([first.url, second.url], resend_s=1.0, first_pause_s=0.1, longest_pause_s=0.5)
-        client.start()
-        try:
+        async with telling(first, second, **IMPATIENT) as client:
             await asyncio.sleep(3)  # until they have found each other
             client.put(0, [notice("Once")])
             await until(lambda: messages(receiver, "/pagerduty"), "the page")
@@ -256,7 +250,3 @@ async def test_two_instances_notify_once_and_either_can_go(tmp_path):
                 lambda: {("Again", ""): "firing"} in messages(receiver, "/pagerduty"), "a page by the other one"
             )
             await until(lambda: {("Once", ""): "resolved"} in messages(receiver, "/pagerduty"), "the end")
-        finally:
-            await client.stop()
-            first.stop()
-            second.stop()
