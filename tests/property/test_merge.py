@@ -161,8 +161,8 @@ def contributions(topic: list[bytes]) -> list[tuple[int, int, str, Acc]]:
         if (partial.source, partial.first) in seen or partial.first > partial.last:
             continue
         seen.add((partial.source, partial.first))
-        for minute in sorted(partial.deltas, reverse=True):
-            for key, acc in partial.deltas[minute].items():
+        for minute, series in partial.deltas.items():  # who comes first within a record is admitted first
+            for key, acc in series.items():
                 if is_empty(acc):
                     continue
                 kpi, labels = parse_series(key)
