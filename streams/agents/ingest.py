@@ -26,10 +26,10 @@ from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
-from streams.kpis.pace import HISTORY_S
 from streams.kpis.partials import MINUTES, Partial, encode_partial
 from streams.kpis.ranges import events_of
 from streams.kpis.series import parse_series
+from streams.kpis.watermarks import HISTORY_S
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -136,8 +136,14 @@ class Ingest:
 
     def _closes(self) -> bool:
         """Tell whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
-        reached = min(source.intake.reached for source in self._sources.values()) - self._settings.lateness_s
-        if reached == float("-inf") or time.time() - reached > HISTORY_S:
+        now = time.time()
+        awake = [
+            intake.reached
+            for intake in (source.intake for source in self._sources.values())
+            if intake.open_records or intake.head.moved > now - self._settings.idle_s
+        ]
+        reached = min(awake, default=float("-inf")) - self._settings.lateness_s
+        if reached == float("-inf") or now - reached > HISTORY_S:
             return False
         minute = int(reached // 60)
         known, self._minute = self._minute, minute

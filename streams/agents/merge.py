@@ -36,6 +36,8 @@ from streams.settings import ConfigError, Settings, window_names
 log = logging.getLogger(__name__)
 
 ROWS_PER_RECORD = 2_000
+HISTORY_FLUSH_S = 2.0
+"""Time between two flushes while history is read: each saves all pages anew to which something was added."""
 
 
 @dataclass(slots=True)
@@ -66,11 +68,12 @@ class Merge:
         self._table = app.fenced_table("merge")
         self._shards: dict[int, Shard] = {}
         self._flushing = asyncio.Lock()
+        self._flushed_at = float("-inf")
         self.lane = app.lane(topics.partials)
         self.lane.on_assigned(self._take_over)
         self.lane.on_finish(self.flush)
         app.agent(self.lane.topic, name="merge")(self._run)
-        app.timer(settings.merge_flush_s)(self._tick)
+        app.timer(settings.merge_flush_s)(self._tick_unless_history)
 
     async def _take_over(self, assignment: Assignment) -> None:
         """Restore every owned merge partition from its changelog."""
@@ -138,6 +141,12 @@ class Merge:
                     pass
             batch.release()
 
+    async def _tick_unless_history(self) -> None:
+        now = time.time()
+        waits = self._flushed_at <= now < self._flushed_at + HISTORY_FLUSH_S
+        if not (waits and all(shard.state.watermarks.reads_history(now) for shard in self._shards.values())):
+            await self._tick()
+
     async def _tick(self) -> None:
         try:
             await self.flush()
@@ -158,7 +167,7 @@ class Merge:
             assignment = self.lane.assignment
             if assignment is None:
                 raise StaleGenerationError("partitions are moving")
-            now = time.time()
+            now = self._flushed_at = time.time()
             pages: list[tuple[int, bytes, bytes | None]] = []
             drained: list[tuple[Shard, Outputs]] = []
             markers: list[tuple[int, bytes, bytes | None]] = []

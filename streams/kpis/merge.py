@@ -28,13 +28,13 @@ from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
-from streams.kpis.pace import HISTORY_S, Pace, steps_to
+from streams.kpis.pace import Pace, steps_to
 from streams.kpis.packing import Totals
 from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
 from streams.kpis.retention import SLACK_MINUTES, Archive, Retention
 from streams.kpis.series import SEPARATOR
-from streams.kpis.watermarks import Watermarks
+from streams.kpis.watermarks import HISTORY_S, Watermarks
 from streams.kpis.windows import WINDOWS, Settled, Windows, window_end
 
 SERIES_CAP: Final = 10_000
@@ -75,7 +75,7 @@ class MergeState:
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
             open_every_s: shortest time between two publications of minutes that are still open; several times that
-                while sources catch up, and as long as it takes to keep a steady rate with very many series.
+                while sources read history, and as long as it takes to keep a steady rate with very many series.
             cap: series a KPI may have per set of label names, by KPI id.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
             derivations: which series are made of others, all of them of this partition.
@@ -202,8 +202,8 @@ class MergeState:
         if self.closed is not None and self.closed == self._published:
             self._publish(self._closed.touched(), outputs)
         catching_up = self.watermarks.catching_up
-        open_due = self._pace.is_due(now, catching_up=catching_up, watermark=watermark)
-        due = open_due or not catching_up
+        open_due = self._pace.due(now, history=self.watermarks.reads_history(now))
+        due = open_due.minutes or not catching_up
         steps = shown = range(0)
         if watermark is not None:
             target = int(watermark // 60) - 1
@@ -211,7 +211,7 @@ class MergeState:
                 steps = steps_to(self.closed, target, rows=self._closed.rows, catching_up=catching_up)
             if judge is not None:
                 shown = self._shown(target, int((now - horizon_s) // 60))
-        if open_due or steps or shown:
+        if open_due.minutes or steps or shown:
             self._catch_up()
         for minute in shown or steps:
             self._closed.advance(minute, self.pages, self._hours)
@@ -223,22 +223,21 @@ class MergeState:
                     break
         if shown and self.closed is not None:
             self.behind = shown[-1] - self.closed
-        if self.closed != self._published and (open_due or (due and not self.behind)):
+        if self.closed != self._published and (open_due.minutes or (due and not self.behind)):
             self._publish_closed(outputs)
-        self._publish_minutes(outputs, open_due)
+        self._publish_minutes(outputs, open_due.minutes)
         if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
             if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
                 self._open.copy_from(self._closed)
             self._open.forget_touched()
-        elif open_due and not catching_up:
-            self._publish(self._open.touched(), outputs, "open")
-        if open_due:
-            self._pace.opened(now, len(outputs.values))
+        elif open_due.minutes and not catching_up:
+            self._publish(self._open.touched(short=open_due.short, long=open_due.long), outputs, "open")
+        self._pace.published(now, open_due, outputs, self._open.short)
         return outputs
 
     def closes(self, now: float) -> bool:
         """Tell whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
-        told = self.watermarks.told
+        told = self.watermarks.told(now)
         return told is not None and now - told < HISTORY_S and self.closed is not None and told // 60 - 1 > self.closed
 
     def marker(self) -> tuple[bytes, bytes]:

@@ -7,41 +7,78 @@ wait for each minute of it.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Container
+from typing import NamedTuple
 
-HISTORY_S: Final = 300.0
-"""Event time this far behind the clock is history."""
+from streams.kpis.outputs import Outputs
 
-_CATCHING_UP = 5  # times as long between two publications, of which but the last is already history
-_VALUES_PER_S = 4_000
+_HISTORY = 5  # times as long between two publications of history, of which but the last is already over
+_MINUTES_PER_S = 2_000
+_SHORT_PER_S = 2_500
+_LONG_PER_S = 700  # a second more or less is seen in five minutes, not in a day
 _STEPS = 5  # further back only the last
 _STEP_ROWS = 10_000  # above so many it is only the last as well: each minute has all series anew
 
 
+class Due(NamedTuple):
+    """What of open minutes is published now: themselves, and the short and the long windows that end with them."""
+
+    minutes: bool
+    short: bool
+    long: bool
+
+
 class Pace:
-    """When minutes that are still open are published next."""
+    """
+    When minutes that are still open are published, and the rolling windows that end with them.
 
-    def __init__(self, open_every_s: float) -> None:
-        """Publish at once, and then not more often than every `open_every_s`."""
-        self._open_every_s = open_every_s
-        self._opened_at: float | None = None
-        self._pause_s = open_every_s
+    All of them every `every_s`, until that would be too many rows. Then minutes come first, and short windows more
+    often than long ones.
+    """
 
-    def is_due(self, now: float, *, catching_up: bool, watermark: float | None) -> bool:
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._minutes = _Turn(every_s, _MINUTES_PER_S)
+        self._short = _Turn(every_s, _SHORT_PER_S)
+        self._long = _Turn(every_s, _LONG_PER_S)
+
+    def due(self, now: float, *, history: bool) -> Due:
+        """Tell what it is time for at `now` (Unix s); nobody waits for what is `history`."""
+        if not self._minutes.has_come(now, self._every_s * _HISTORY if history else 0.0):
+            return Due(minutes=False, short=False, long=False)
+        return Due(minutes=True, short=self._short.has_come(now), long=self._long.has_come(now))
+
+    def published(self, now: float, due: Due, outputs: Outputs, short: Container[str]) -> None:
         """
-        Tell whether it is time at `now`, with the watermark that was reached (both Unix s).
+        Take note of what was published at `now` (Unix s), of whose windows those named are short.
 
-        Under load a source is `catching_up` for moments, which nobody shall wait for.
+        What was closed makes open windows wait as well.
         """
-        if self._opened_at is None:
-            return True
-        behind = catching_up and (watermark is None or now - watermark > HISTORY_S)
-        return now >= self._opened_at + max(self._pause_s, self._open_every_s * _CATCHING_UP if behind else 0.0)
+        in_short = sum(1 for row in outputs.values if row.window in short)
+        for turn, is_due, rows in (
+            (self._minutes, due.minutes, len(outputs.minutes)),
+            (self._short, due.short, in_short),
+            (self._long, due.long, len(outputs.values) - in_short),
+        ):
+            if is_due or (rows and turn is not self._minutes):
+                turn.taken(now, rows)
 
-    def opened(self, now: float, rows: int) -> None:
-        """Take note that so many rolling values were published at `now`: with very many the next wait is longer."""
-        self._opened_at = now
-        self._pause_s = max(self._open_every_s, rows / _VALUES_PER_S)
+
+class _Turn:
+    """When something comes again: at once, and then the later the more rows it made."""
+
+    def __init__(self, every_s: float, rows_per_s: float) -> None:
+        self._every_s = every_s
+        self._rows_per_s = rows_per_s
+        self._next: float | None = None
+        self._at = 0.0
+
+    def has_come(self, now: float, least_s: float = 0.0) -> bool:
+        return self._next is None or now >= max(self._next, self._at + least_s)
+
+    def taken(self, now: float, rows: int) -> None:
+        self._at = now
+        self._next = now + max(self._every_s, rows / self._rows_per_s)
 
 
 def steps_to(closed: int | None, target: int, *, rows: int, catching_up: bool) -> range:

@@ -7,8 +7,12 @@ A function of what sources reported and of the `now` passed in; nothing here rea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
+
+HISTORY_S: Final = 300.0
+"""Event time this far behind the clock is history."""
 
 
 class Report(msgspec.Struct, array_like=True):
@@ -49,11 +53,29 @@ class Watermarks:
         """Tell whether a source still reads what has waited."""
         return not all(report.caught_up for report in self.sources.values())
 
-    @property
-    def told(self) -> float | None:
-        """What all sources have reached by their own account, silent ones included; None while one has told nothing."""
-        told = [report.watermark for report in self.sources.values() if report.watermark is not None]
-        return min(told) if told and len(told) == len(self.sources) >= len(self._expected) else None
+    def reads_history(self, now: float) -> bool:
+        """
+        Tell whether what is read at `now` (Unix s) has waited for long, so that nobody waits for it.
+
+        Under load a source is `catching_up` for moments: that is no history.
+        """
+        return self.catching_up and (self.value is None or now - self.value > HISTORY_S)
+
+    def told(self, now: float) -> float | None:
+        """
+        Return what all sources that are not idle at `now` (Unix s) have reached by their own account.
+
+        None while one of them has told nothing of its time, and while an expected source has never been heard of.
+        """
+        if not self._expected <= self.sources.keys():
+            return None
+        told = [
+            report.watermark
+            for source, report in self.sources.items()
+            if source in self._news or not self._is_idle(source, report, now)
+        ]
+        known = [watermark for watermark in told if watermark is not None]
+        return min(known) if known and len(known) == len(told) else None
 
     def report(self, source: str, watermark: float | None, caught_up: bool, *, active: bool = False) -> None:
         """
@@ -78,7 +100,7 @@ class Watermarks:
         """Return the watermark at `now` (unix seconds), None before anything is known."""
         if self._started is None:
             self._started = now
-        self._heard.update(dict.fromkeys(self._news, now))
+        self._heard.update(dict.fromkeys(self._news | (self.sources.keys() - self._heard.keys()), now))
         self._news.clear()
         awake = [report for source, report in self.sources.items() if not self._is_idle(source, report, now)]
         if awake or not self.sources:
@@ -98,8 +120,7 @@ class Watermarks:
         return now - started < self._grace_s and not self._expected <= self.sources.keys()
 
     def _is_idle(self, source: str, report: Report, now: float) -> bool:
-        heard = self._heard.setdefault(source, now)
-        return report.caught_up and now - heard >= self._idle_s
+        return report.caught_up and now - self._heard.get(source, now) >= self._idle_s
 
     def _go_on(self, now: float) -> None:
         """Let event time pass while every source is silent."""

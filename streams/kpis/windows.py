@@ -22,6 +22,9 @@ WINDOWS: Final = ("1m", "5m", "15m", "1h", "24h", "7d")
 FINE_MINUTES: Final = 1440
 """Windows up to this length are exact to the minute; longer ones begin with the full hour, up to 59 minutes earlier."""
 
+SHORT_MINUTES: Final = 15
+"""Windows up to this length are short: what comes in a second is seen in them."""
+
 NO_PAGES: Final = Pages()
 
 _UNIT_MINUTES = {"m": 1, "h": 60, "d": 1440}
@@ -78,6 +81,11 @@ class Window:
         self.gone: Totals = {}
         """Series that fell out since sums were last taken, with nothing left."""
 
+    @property
+    def is_short(self) -> bool:
+        """Tell whether what comes in a second is seen in it."""
+        return self.minutes is not None and self.minutes <= SHORT_MINUTES
+
     def holds(self, minute: int, as_of: int) -> bool:
         """Tell whether a minute up to `as_of` is inside."""
         return self.minutes is None or minute >= first_minute(as_of, self.minutes)
@@ -118,6 +126,11 @@ class Windows:
     def rows(self) -> int:
         """How many sums an advance yields, about."""
         return sum(len(window.sums) for window in self._windows)
+
+    @property
+    def short(self) -> frozenset[str]:
+        """The names of short windows."""
+        return frozenset(window.name for window in self._all if window.is_short)
 
     @property
     def waiting(self) -> int:
@@ -214,11 +227,12 @@ class Windows:
             yield window.name, [*sums.items(), *((number, acc) for number, acc in gone.items() if number not in sums)]
         yield _take_touched(self._total)
 
-    def touched(self) -> Iterator[Settled]:
-        """Yield the sums to which something was added since they were last taken."""
+    def touched(self, *, short: bool = True, long: bool = True) -> Iterator[Settled]:
+        """Yield the sums, of `short` and of `long` windows, to which something was added since they were last taken."""
         for window in self._all:
-            window.gone = {}
-            yield _take_touched(window)
+            if short if window.is_short else long:
+                window.gone = {}
+                yield _take_touched(window)
 
     def forget_touched(self) -> None:
         """Publish nothing of what was added until now."""

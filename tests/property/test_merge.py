@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.kpis import retention, windows
+from streams.kpis import pace, retention, windows
 from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
 from streams.kpis.merge import MergeState
 from streams.kpis.outputs import MinuteRow, ValueRow
@@ -50,6 +51,15 @@ def short_days() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (windows, retention):
             patch.setattr(module, "FINE_MINUTES", FINE)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True, params=[1, 1_000], ids=["under pressure", "at ease"])
+def rows_a_second(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have few rows be too many, so that minutes and windows are published apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, times in {"_MINUTES_PER_S": 4, "_SHORT_PER_S": 2, "_LONG_PER_S": 1}.items():
+            patch.setattr(pace, name, times * request.param)
         yield
 
 
@@ -146,9 +156,12 @@ class World:
         for source in SOURCES:
             self.send(source, [], behind=0, caught_up=True, ranged=1)
         self.consume(len(self.topic))
-        for _ in range(3):
+        for rounds in count():
             self.now += 3
             self.flush(None)
+            if rounds > 1 and not self.state.unpublished:
+                break
+            assert rounds < 1000, "all is published in the end, however many rows there are"
 
 
 def contributions(topic: list[bytes]) -> list[tuple[int, int, str, Acc]]:

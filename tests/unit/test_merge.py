@@ -10,7 +10,7 @@ from streams.kpis.merge import MergeState, OverlapError
 from streams.kpis.packing import add_up, decode, pack, unpack
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import series_key
-from streams.kpis.watermarks import Watermarks
+from streams.kpis.watermarks import HISTORY_S, Watermarks
 
 CSAT = series_key("csat")
 WEB = series_key("csat", (("channel", "web"),))
@@ -102,13 +102,16 @@ def test_what_closes_a_minute_is_known_before_it_is_closed() -> None:
     flush(merge, 101 * 60)
     assert merge.closed == 100
     merge.apply(partial((1, 1), {}, watermark=102 * 60 + 1), 2)
-    assert not merge.closes(102 * 60), "one source is not that far"
+    assert not merge.closes(101 * 60 + 29), "one source is not that far"
     merge.apply(partial((1, 1), {}, source="app/0", watermark=102 * 60), 3)
     assert merge.closes(102 * 60)
     assert not merge.closes(110 * 60), "history may wait"
     flush(merge, 102 * 60)
     assert merge.closed == 101
     assert not merge.closes(102 * 60)
+    merge.apply(partial((2, 2), {}, watermark=103 * 60), 4)
+    assert not merge.closes(102 * 60 + 29), "one was heard a moment ago"
+    assert merge.closes(102 * 60 + 30), "who is idle holds no minute open"
 
 
 def test_open_values_wait_until_sources_have_caught_up() -> None:
@@ -318,6 +321,18 @@ def test_a_source_that_is_behind_holds_however_long_it_is_silent() -> None:
     assert marks.advance(10_001) == 100, "a source without any event yet holds as well"
     marks.report("store/0", None, True)
     assert marks.advance(10_002) == 5000
+
+
+def test_history_is_what_has_waited_for_long() -> None:
+    marks = watermarks()
+    marks.report("web/0", None, False)
+    assert marks.reads_history(1000), "nothing is known of it yet"
+    marks.report("web/0", 1000 - HISTORY_S, False)
+    marks.advance(1000)
+    assert not marks.reads_history(1000), "a moment behind, under load"
+    assert marks.reads_history(1001)
+    marks.report("web/0", 1000 - HISTORY_S, True)
+    assert not marks.reads_history(1001)
 
 
 def test_expected_sources_are_waited_for_but_not_for_ever() -> None:
