@@ -8,7 +8,7 @@ streams/kpis/merge.py and streams/agents/judge.py.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial as bound
 from itertools import chain, islice
@@ -191,8 +191,13 @@ class Merge:
                         done += waiting
             await self._table.write_many(assignment.generation, pages)
             await self._tell(assignment.generation)
+            at = time.time()
+            for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
+                minutes = map(self._publisher.minute, outputs.minutes)
+                await self._publish(assignment.generation, shard, at, minutes=minutes)
             for shard, outputs in drained:
-                await self._publish(assignment.generation, shard, outputs)
+                values = chain.from_iterable(map(self._publisher.values, outputs.values))
+                await self._publish(assignment.generation, shard, at, values=values)
             await self._table.write_many(assignment.generation, markers)
             self.lane.ack(*done)
             self._observe()
@@ -218,23 +223,25 @@ class Merge:
         if entries:
             self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
 
-    async def _publish(self, generation: int, shard: Shard, outputs: Outputs) -> None:
+    async def _publish(
+        self,
+        generation: int,
+        shard: Shard,
+        at: float,
+        minutes: Iterable[PublishedMinute] = (),
+        values: Iterable[PublishedValue] = (),
+    ) -> None:
         """Send the rows of a flush in few records; between two of them everything else has its turn."""
-        at = time.time()
-        rows: Iterator[PublishedMinute | PublishedValue] = chain(
-            map(self._publisher.minute, outputs.minutes),
-            chain.from_iterable(map(self._publisher.values, outputs.values)),
-        )
+        minutes, values = iter(minutes), iter(values)
         while True:
             with metrics.STAGE_SECONDS.labels("merge", "publish").time():
-                part = list(islice(rows, ROWS_PER_RECORD))
-                if not part:
-                    break
                 record = records.KpiRecord(
                     at=at,
-                    minutes=[row for row in part if isinstance(row, PublishedMinute)],
-                    values=[row for row in part if isinstance(row, PublishedValue)],
+                    minutes=list(islice(minutes, ROWS_PER_RECORD)),
+                    values=list(islice(values, ROWS_PER_RECORD)),
                 )
+                if not (record.minutes or record.values):
+                    break
                 metrics.KPIS.take(shard.partition, record.values)
                 outgoing = Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
             await self._app.produce(generation, [outgoing])

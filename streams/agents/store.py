@@ -133,12 +133,13 @@ class Store:
                     if len(minutes) + len(values) >= ROWS_HELD:
                         self._insert_rows(minutes, values, next(parts))
                         minutes, values = [], []
-        self._writer.insert_blocks(blocks)
-        metrics.ROWS_STORED.labels("events").inc(sum(block.events.rows for block in blocks))
-        self._insert_rows(minutes, values, next(parts))
+        # What people wait for comes first, and events, which are many, last.
         if alerts:
             self._writer.insert_alerts(alerts, next(parts))
             metrics.ROWS_STORED.labels("alerts").inc(len(alerts))
+        self._insert_rows(minutes, values, next(parts))
+        self._writer.insert_blocks(blocks)
+        metrics.ROWS_STORED.labels("events").inc(sum(block.events.rows for block in blocks))
 
     def _insert_rows(self, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
         if minutes:

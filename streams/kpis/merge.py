@@ -74,8 +74,8 @@ class MergeState:
             idle_s: silence after which a source that is caught up no longer holds the watermark.
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
-            open_every_s: shortest time between two publications of minutes that are still open; several times that
-                while sources read history, and as long as it takes to keep a steady rate with very many series.
+            open_every_s: shortest time between two publications of windows that are still open, and half of it for
+                minutes; several times that while sources read history, longer with very many series (see `Pace`).
             cap: series a KPI may have per set of label names, by KPI id.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
             derivations: which series are made of others, all of them of this partition.

@@ -32,13 +32,13 @@ class Pace:
     """
     When minutes that are still open are published, and the rolling windows that end with them.
 
-    All of them every `every_s`, until that would be too many rows. Then minutes come first, and short windows more
-    often than long ones.
+    Windows every `every_s` and minutes, of which there are fewer, twice as often, until that would be too many rows.
+    Then minutes come first, and short windows more often than long ones.
     """
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
-        self._minutes = _Turn(every_s, _MINUTES_PER_S)
+        self._minutes = _Turn(every_s / 2, _MINUTES_PER_S)
         self._short = _Turn(every_s, _SHORT_PER_S)
         self._long = _Turn(every_s, _LONG_PER_S)
 

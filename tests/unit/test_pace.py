@@ -21,12 +21,14 @@ def publish(pace: Pace, now: float, **counts: int) -> Due:
     return due
 
 
-def test_few_rows_are_published_every_second() -> None:
+def test_few_windows_are_published_every_second_and_minutes_twice() -> None:
     pace = Pace(1.0)
+    minutes = Due(minutes=True, short=False, long=False)
     assert publish(pace, 100, minutes=10, short=10, long=10) == ALL
-    assert publish(pace, 100.9) == NONE
+    assert publish(pace, 100.4) == NONE
+    assert publish(pace, 100.5, minutes=10) == minutes
     assert publish(pace, 101, minutes=10, short=10, long=10) == ALL
-    assert publish(pace, 102) == ALL
+    assert publish(pace, 101.9) == minutes
 
 
 def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_ones() -> None:
