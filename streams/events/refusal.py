@@ -127,12 +127,16 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
     try:
         msgspec.json.decode(value)
     except msgspec.ValidationError:
-        # A number beyond a float: which field it is in, the walk below finds out.
+        # A number beyond a float: which field it is in, the walk below finds out. What follows it was not read yet.
         pass
     except msgspec.DecodeError as error:
-        yield _refuse(index, "not_json", "", _plain(error), "a JSON object", f"the record is not JSON: {error}")
+        yield _not_json(index, _plain(error), error)
         return
-    record = json.loads(text, parse_int=_number, object_pairs_hook=_pairs)
+    try:
+        record = json.loads(text, parse_int=_number, object_pairs_hook=_pairs)
+    except json.JSONDecodeError as error:
+        yield _not_json(index, f"JSON is malformed: {error}", error)
+        return
     if not isinstance(record, dict):
         got = _show(record)
         yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
@@ -145,6 +149,10 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
                 index, "duplicate_key", path + key, "the key twice", "the key once", f"{path}{key} came twice"
             )
     yield _in_the_decoders_words(index, value)
+
+
+def _not_json(index: int, got: str, error: Exception) -> Refusal:
+    return _refuse(index, "not_json", "", got, "a JSON object", f"the record is not JSON: {error}")
 
 
 def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:

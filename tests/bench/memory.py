@@ -7,16 +7,19 @@ series, their minutes, windows and ids; not what a backlog holds for moments, wh
 """
 
 import argparse
+import re
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from streams.producers.simulator import recycled
+from streams.producers.simulator import Emission, recycled
 from tests.bench.__main__ import say
 from tests.bench.pool import pool
 from tests.bench.stand import Stand
 
 SETTLED_S = 20.0
+_NAMES = re.compile(rb'("(?:agentid|unitid|queue|region|segment)":"[^"\\]*)"')
 
 
 def main() -> None:
@@ -25,6 +28,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="of event time (%(default)s)")
     parser.add_argument("--rate", type=float, default=5.0, help="events per second of event time (%(default)s)")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument(
+        "--copies", type=int, default=1, help="of every agent, shop, queue, region and segment (%(default)s)"
+    )
     chosen = parser.parse_args()
     count = int(chosen.hours * 3600 * chosen.rate)
     events = pool(count, chosen.rate, 1, say)
@@ -37,7 +43,7 @@ def main() -> None:
             empty = worker.usage().resident
         # Named, so that the second one takes over at once what the first one has left.
         room = stand.room("cxmemory", {"CX_INSTANCE": "memory"})
-        sent = stand.fill(room, recycled(events, count), 500)
+        sent = stand.fill(room, _copied(recycled(events, count), chosen.copies), 500)
         with stand.worker(room) as worker:
             after, _ = worker.finish(sent, say)
         with stand.worker(room.seat(1)) as worker:
@@ -49,6 +55,14 @@ def main() -> None:
     print(f"| just read {sent:,} events of {chosen.hours:g} hours | {after.resident / 2**20:.0f} |")
     print(f"| the same state restored, {series:,} series | {restored / 2**20:.0f} |")
     print(f"\n{(restored - empty) / 2**20 / series * 1000:.1f} MiB for 1,000 series with their minutes.")
+
+
+def _copied(events: Iterable[Emission], copies: int) -> Iterator[Emission]:
+    """Give names by which KPIs are grouped to so many in turn, so that there are more series of the same traffic."""
+    for number, emission in enumerate(events):
+        suffix = b"-%d" % (number % copies)
+        payload = _NAMES.sub(rb"\1" + suffix + b'"', emission.payload) if copies > 1 else emission.payload
+        yield emission._replace(payload=payload)
 
 
 if __name__ == "__main__":

@@ -40,16 +40,31 @@ def mutated(draw):
     return wire(record)
 
 
+# What readers of JSON disagree about, or notice at different places.
+ODD = st.sampled_from(
+    [b"1e400", b"-1e999", b"9" * 400, b"NaN", b"-0", b"1.", b'"\\ud800"', b"\\u0000", b"[[", b"}{", b"\xed\xa0"]
+)
+
+
 @st.composite
 def damaged(draw):
-    """A good record with some bytes cut out, doubled or replaced."""
+    """A good record with some bytes cut out, doubled or replaced, at up to three places."""
     value = wire(examples.good(draw(TYPES))["minimal"])
-    start = draw(st.integers(0, len(value)))
-    end = draw(st.integers(start, min(len(value), start + 12)))
-    return value[:start] + draw(st.binary(max_size=6) | st.just(value[start:end] * 2)) + value[end:]
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(value)))
+        end = draw(st.integers(start, min(len(value), start + 12)))
+        value = value[:start] + draw(st.binary(max_size=6) | ODD | st.just(value[start:end] * 2)) + value[end:]
+    return value
 
 
-RECORDS = st.binary(max_size=60) | JSON.map(wire) | mutated() | damaged() | st.none()
+RECORDS = (
+    st.binary(max_size=60)
+    | st.lists(ODD | st.binary(max_size=3), max_size=6).map(b"".join)
+    | JSON.map(wire)
+    | mutated()
+    | damaged()
+    | st.none()
+)
 
 
 @settings(max_examples=400, deadline=None)
