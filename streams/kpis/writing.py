@@ -71,10 +71,15 @@ class _PythonWriter:
             case Arithmetic(operator, left, right):
                 (a, needs_a), (b, needs_b) = self._double(left), self._double(right)
                 needs = [*needs_a, *needs_b]
-                if operator == "/" and not isinstance(right, Literally):
+                if operator == "/" and isinstance(right, Literally):
+                    needs += ["False"] if float(right.value) == 0 else []
+                elif operator == "/" and isinstance(right, Name):
                     needs.append(f"{b} != 0")
-                elif operator == "/" and b == "0.0":
-                    needs.append("False")
+                elif operator == "/":
+                    # Written once: written twice, each division below a division would double the source.
+                    name = next(self._fresh)
+                    needs.append(f"({name} := {b}) != 0")
+                    b = name
                 return f"({a} {operator} {b})", needs
             case Call("top_box", items):
                 source, needs = self.value(items[0])

@@ -109,7 +109,7 @@ class Sentences:
     def number(self, depth: int = 3) -> str:
         pick = self.random.choice
         if depth == 0:
-            return pick(["wait", "talk", "score", "scale", "0", "2", "0.5", "-1", "top_box(scale)"])
+            return pick(["wait", "talk", "score", "scale", "0", "-0.0", "2", "0.5", "-1", "top_box(scale)"])
         number = lambda: self.number(depth - 1)  # noqa: E731
         return self.random.choice([
             lambda: f"({number()} {pick('+-*/')} {number()})",
@@ -251,6 +251,15 @@ def test_parameters_are_filled_in() -> None:
     assert read.text == "wait_s <= 20"
     assert read.fields == {"wait_s"}
     assert read.to_sql(lambda name: f"data.{name}") == "ifNull(data.wait_s <= 20, false)"
+
+
+def test_divisions_below_divisions_do_not_double_the_source() -> None:
+    """Each divisor is written once, however deep it stands."""
+    sizes = [
+        len(parse(f"{'1 / (talk + ' * deep}wait{')' * deep}", Kind.NUMBER, FIELDS, {}).to_python(str))
+        for deep in (10, 20)
+    ]
+    assert sizes[1] < 3 * sizes[0]
 
 
 def test_a_field_some_types_lack_is_optional() -> None:
