@@ -170,6 +170,7 @@ class Plan:
         self._facts: dict[str, int] = {}
         self._sources: list[str] = []
         self._known: dict[Node, str] = {}
+        self._functions: dict[str, Callable[[Any, Any], bool]] = {}
         self._gathering: list[set[tuple[str, ...]]] = []
         self._fact("synthetic")
         groupings = sorted({grouping for kpi in self.kpis for grouping in kpi.groupings})
@@ -218,9 +219,19 @@ class Plan:
         for leaf in _leaves(expression.tree):
             if not _few(leaf) and leaf not in self._known:
                 self._known[leaf] = f"k[{len(self._sources)}]"
-                self._sources.append(Expression("", leaf).to_python(self._source))
+                self._sources.append(self._computed(leaf))
         code = f"lambda k: {expression.to_python(self._fact, self._known)}"
         return eval(code, dict(PYTHON_NAMES))  # type: ignore[no-any-return]  # noqa: S307 - written from a checked tree
+
+    def _computed(self, leaf: Node) -> str:
+        """Write how a comparison on other fields is computed: where it names values on the way, in a function."""
+        source = Expression("", leaf).to_python(self._source)
+        if ":=" not in source:
+            return source
+        # Facts are looked up where a comprehension says what it goes through, and nothing can be named there.
+        name = f"f{len(self._functions)}"
+        self._functions[name] = eval(f"lambda e, d: {source}", dict(PYTHON_NAMES))  # noqa: S307 - from a checked tree
+        return f"{name}(e, d)"
 
     def _interests(self, kpi: Kpi) -> Iterable[_Part]:
         if self.event_type in kpi.of.events and kpi.of.delay == self.delay:
@@ -349,7 +360,8 @@ class Plan:
             f"def delays_ms(events):\n    return [{later} {event}]\n"
         )
         names: dict[str, Any] = {
-            **PYTHON_NAMES, "effects": self._effects, "floor": floor, "bin_of": bin_of, "coupon_of": coupon_of,
+            **PYTHON_NAMES, **self._functions, "effects": self._effects, "floor": floor, "bin_of": bin_of,
+            "coupon_of": coupon_of,
         }  # fmt: skip
         exec(source, names)  # noqa: S102 - written from a checked tree
         self.scan = names["scan"]

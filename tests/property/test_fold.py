@@ -61,6 +61,10 @@ ODD = Catalogue.parse("""
    source: s, owner: o, groupings: [[], [channel], [unitid]],
    of: {events: [cx.order.placed, cx.store.queue_left], value: items / 2 if type == 'cx.order.placed' else wait_s - 2},
    hits: {value: (1 if first else 0) if type == 'cx.order.placed' else wait_s / 2}}
+- {id: odd_facts, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f,
+   source: s, owner: o, groupings: [[], [queue], [channel, topic]],
+   of: {events: cx.contact.queue_left,
+        where: 'coalesce(wait_s / (wait_s - 5), wait_s / -0.0) > 1 or (wait_s if topic is None else 1 / wait_s) is None'}}
 - {id: odd_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [queue], [topic]], params: {t: 20},
    of: {events: [cx.contact.queue_left, cx.contact.handled], delay_s: t},

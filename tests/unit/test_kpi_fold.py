@@ -146,3 +146,16 @@ def test_a_type_nobody_measures_is_passed_over() -> None:
     only = Folder([CATALOGUE["orders"]])
     assert only.fold([made(PageViewed(page="p"))]) == {}
     assert only.fold([made(PageViewed(page="p")), made(OrderPlaced(amount=1.0))])[MINUTE]["orders"] == [1]
+
+
+@pytest.mark.parametrize("label", ["channel", "queue"])
+def test_a_condition_may_name_a_value_on_its_way(label: str) -> None:
+    """Such as a divisor; also on events that are looked up by a label that takes any value."""
+    kpi = Catalogue.parse(f"""
+- {{id: fast, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
+   owner: o, groupings: [[], [{label}]], of: {{events: cx.contact.queue_left, where: 6 / (wait_s - 1) > 2}}}}
+""")
+    events = [
+        made(ContactQueueLeft(queue="q", reason="answered", wait_s=wait), channel="app") for wait in (0, 1, 3, 4, 5)
+    ]
+    assert [*Folder(kpi).fold(events)[MINUTE].values()] == [[1], [1]]
