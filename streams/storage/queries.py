@@ -14,18 +14,18 @@ Format: TypeAlias = Literal["table", "json", "csv"]
 
 NAMED: Final[Mapping[str, str]] = {
     "kpi": """
-        SELECT labels, stat, value, lo, hi, n, unit, definition
+        SELECT labels, stat, value, lo, hi, n, maturity, unit, definition
         FROM kpi(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')})
         WHERE by = {by:String} ORDER BY n DESC, labels, stat
     """,
     "series": """
-        SELECT time, labels, stat, value, lo, hi, n
+        SELECT time, labels, stat, value, lo, hi, n, maturity
         FROM kpi_series(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
             step = {step:UInt32})
         WHERE by = {by:String} ORDER BY labels, stat, time
     """,
     "latest": """
-        SELECT labels, window, stat, as_of, value, lo, hi, n, definition
+        SELECT labels, window, stat, as_of, value, lo, hi, n, maturity, definition
         FROM kpi_latest WHERE kpi = {kpi:String} AND by = {by:String} ORDER BY labels, window, stat
     """,
     "kpis": "SELECT id, name, unit, direction, aggregator, owner, question FROM kpis FINAL ORDER BY id",

@@ -41,17 +41,44 @@ def test_an_analyst_asks_in_one_line(database: Database, store: Writer) -> None:
         [csat("web", START, [40, 30]), csat("web", START - 3600, [9, 0]), csat("app", START + 60, [2, 1]),
          ("csat", START // 60, 0, [42, 31], 1), csat("web", START + 600, [50, 50])], "t-0-0-0")  # fmt: skip
     store.insert_kpi_values([closed("csat", "1m", START + 300, 1.0)], "t-0-0-0")
-    asked = "SELECT labels, value, n, lo, hi, maturity, enough, from, to FROM kpi_over(kpi = 'csat', window = '{}', labels = map({}))"
+    asked = "SELECT labels, value, n, lo, hi, maturity, kpi_maturity, enough, from, to FROM kpi_over(kpi = 'csat', window = '{}', labels = map({}))"
     wanted = measure("ratio", [40, 30], unit="percent")
     [web, app] = database.rows(asked.format("10m", "'channel', '*'"))
     assert (web[0], app[0], web[1:3]) == ({"channel": "web"}, {"channel": "app"}, wanted[:2])
     assert web[3:5] == (pytest.approx(wanted.lo), pytest.approx(wanted.hi))
     kpi = Catalogue.load()["csat"]
-    assert (web[5], web[6], app[6]) == (kpi.maturity, kpi.min_n.show <= 40, kpi.min_n.show <= 2)
-    assert [int(at.replace(tzinfo=UTC).timestamp()) for at in web[7:]] == [START - 300, START + 300]
+    assert (web[5], web[6], web[7], app[7]) == ("closed", kpi.maturity, kpi.min_n.show <= 40, kpi.min_n.show <= 2)
+    assert [int(at.replace(tzinfo=UTC).timestamp()) for at in web[8:]] == [START - 300, START + 300]
     assert [row[2] for row in database.rows(asked.format("2h", "'channel', 'web'"))] == [49]
     assert [row[2] for row in database.rows(asked.format("1d", ""))] == [42]
     assert database.rows(asked.format("1d", "'region', '*'")) == []
+
+
+def test_every_value_says_whether_more_is_expected(database: Database, store: Writer) -> None:
+    """Closed up to the newest minute that the KPI itself has closed; open beyond it, and before it has closed any."""
+    gap = Catalogue.load()["csat_channel_gap"]
+    store.insert_kpi_minutes([csat("web", START + late, [4, 3], "checkout") for late in (0, 60, 3540, 3600)], "t-0-0-0")
+    window = f"from = fromUnixTimestamp({START}), to = fromUnixTimestamp({{}})"
+    over = f"SELECT maturity FROM {{}}(kpi = 'csat', {window}{{}})"
+    views = {"kpi": "", "kpi_compared": ", ago = 3600", "kpi_heat": "", "kpi_series": ", step = 86400"}
+    for view, more in views.items():
+        assert database.rows(over.format(view, START + 60, more)) == [("open",)], f"{view}: nothing has been published"
+    store.insert_kpi_values(
+        [closed("csat", "5m", START + 3600, 1.0), closed("csat", "1h", START + 3000, 1.0),
+         closed("csat", "1h", START + 3600, None)._replace(at=START + 9000, closed=False), closed("nps", "1m", START + 9000, 1.0),
+         closed(gap.id, "1h", START + 3600, 5.0), closed(gap.id, "24h", START + 3000, 5.0)], "t-0-0-0")  # fmt: skip
+    for view, more in views.items():
+        ends = {end: database.rows(over.format(view, START + end, more)) for end in (60, 3600, 3660)}
+        assert ends == {60: [("closed",)], 3600: [("closed",)], 3660: [("open",)]}, view
+    steps = f"SELECT toUnixTimestamp(time) - {START}, maturity FROM kpi_series(kpi = 'csat', {window}, step = 1800) ORDER BY 1"
+    assert database.rows(steps.format(START + 3660)) == [(0, "closed"), (1800, "closed"), (3600, "open")]
+    of_others = (
+        f"SELECT maturity FROM kpi(kpi = '{gap.id}', from = fromUnixTimestamp({{}}), to = fromUnixTimestamp({{}}))"
+    )
+    assert database.rows(of_others.format(START, START + 3600)) == [("closed",)]
+    assert database.rows(of_others.format(START + 60, START + 3660)) == [("open",)], "a later event may bring another"
+    for settled in ("kpi_latest", "kpi_changes(window = '5m')", "kpi_over(kpi = 'csat', window = '1h', labels = map('channel', '*', 'touchpoint', '*'))"):  # fmt: skip
+        assert database.rows(f"SELECT DISTINCT maturity FROM {settled}") == [("closed",)], settled
 
 
 def test_a_window_is_put_beside_an_earlier_one(database: Database, store: Writer) -> None:

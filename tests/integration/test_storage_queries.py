@@ -99,12 +99,14 @@ def test_windows_are_cut_at_their_minutes(database: Database, writer: Writer) ->
     writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
     writer.insert_kpi_minutes([(kpi.id, START + 3, 0, [5, 0], 2)], "cx.kpis-0-1-1")
     window = {"from": "2026-03-01 10:02:00", "to": "2026-03-01 10:05:00"}
-    [[labels, _, value, *_, n, _, definition]] = run_query("kpi", {"kpi": kpi.id, **window}, database.reader).rows
-    assert (labels, n, definition) == ({}, 10, kpi.definition_id)
+    [[labels, _, value, *_, n, maturity, _, definition]] = run_query(
+        "kpi", {"kpi": kpi.id, **window}, database.reader
+    ).rows
+    assert (labels, n, maturity, definition) == ({}, 10, "open", kpi.definition_id)
     assert value == measure("ratio", [10, 5], unit=kpi.unit).value
 
     series = run_query("series", {"kpi": kpi.id, "step": 300, **DAY}, database.reader)
-    assert [(row[0], row[-1]) for row in series.rows] == [("2026-03-01 10:00:00", 14), ("2026-03-01 10:05:00", 10)]
+    assert [(row[0], row[-2]) for row in series.rows] == [("2026-03-01 10:00:00", 14), ("2026-03-01 10:05:00", 10)]
 
 
 def test_views_work_from_any_database(database: Database, writer: Writer) -> None:
@@ -127,15 +129,15 @@ def test_answers_are_written_in_three_forms(database: Database, writer: Writer) 
     answer = run_query("latest", {"kpi": "csat", "by": "channel"}, database.reader)
     assert json.loads(answer.render("json"))[0] == {
         "labels": {"channel": "web"}, "window": "1m", "stat": "", "as_of": "2026-03-01 10:00:00", "value": None, "lo": None,
-        "hi": None, "n": 0, "definition": "csat@1",
+        "hi": None, "n": 0, "maturity": "closed", "definition": "csat@1",
     }  # fmt: skip
     assert answer.render("csv").splitlines() == [
-        "labels,window,stat,as_of,value,lo,hi,n,definition",
-        "channel=web,1m,,2026-03-01 10:00:00,,,,0,csat@1",
-        "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,csat@1",
+        "labels,window,stat,as_of,value,lo,hi,n,maturity,definition",
+        "channel=web,1m,,2026-03-01 10:00:00,,,,0,closed,csat@1",
+        "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,closed,csat@1",
     ]
     table = answer.render("table").splitlines()
-    assert table[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "definition"]
+    assert table[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "maturity", "definition"]
     assert table[0].index("definition") == table[1].index("csat@1")
 
 
