@@ -17,6 +17,8 @@ from streams.events import types
 IDENTITIES: Final = frozenset(
     {"id", "specversion", "subject", "sessionid", "journeyid", "orderid", "contactid", "traceid", "dataschema"}
 )
+# What says how an event is written, and nothing of what happened; it is not stored apart.
+_FORMAL: Final = frozenset({"specversion", "dataschema"})
 LONGEST_LABEL: Final = 128
 
 
@@ -74,12 +76,13 @@ def _field(info: types.FieldInfo) -> Field:
 @cache
 def fields_of(event_type: str) -> Mapping[str, Field]:
     """
-    Give the usable fields of an event type: all but times.
+    Give the usable fields of an event type: all but times, and but what says how it is written.
 
     Raises:
         KeyError: There is no such type.
     """
-    found = {info.name: _field(info) for info in types.fields_of(event_type).values() if info.kind in _KINDS}
+    known = [info for info in types.fields_of(event_type).values() if info.name not in _FORMAL]
+    found = {info.name: _field(info) for info in known if info.kind in _KINDS}
     found["type"] = Field("type", Kind.TEXT, "type", bounded=True, label=True, values=(event_type,))
     return MappingProxyType(found)
 

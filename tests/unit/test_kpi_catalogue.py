@@ -91,6 +91,8 @@ def test_a_block_in_a_file_is_a_kpi(tmp_path: Path) -> None:
         ("cx.search.performed}", "[cx.search.performed, pipeline.range]}", 13, "'pipeline.range' stands alone"),
         ("cx.search.performed", "pipeline.rnge", 13, "did you mean 'pipeline.range'?"),
         ("cx.search.performed", "pipeline.*", 13, "unknown event type 'pipeline.*'"),
+        ("[channel], ", "[specversion], ", 11, "'specversion' names single customers or visits"),
+        ("results < enough", "results < enough and dataschema is None", 14, "'dataschema' is no field"),
         ("id: search_failure", "id: Search", 1, "id 'Search' must be lower case"),
         ("id: search_failure", "id: a\n  id: b", 2, "'id' stands twice"),
         ("id: search_failure", "id: [", 3, "not YAML"),
