@@ -232,7 +232,7 @@ class MergeState:
             self._open.forget_touched()
         elif open_due.minutes and not catching_up:
             self._publish(self._open.touched(short=open_due.short, long=open_due.long), outputs, "open")
-        self._pace.published(now, open_due, outputs, self._open.short)
+        self._pace.published(now, open_due, outputs, self.closed, self._open.short)
         return outputs
 
     def closes(self, now: float) -> bool:

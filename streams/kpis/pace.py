@@ -48,20 +48,20 @@ class Pace:
             return Due(minutes=False, short=False, long=False)
         return Due(minutes=True, short=self._short.has_come(now), long=self._long.has_come(now))
 
-    def published(self, now: float, due: Due, outputs: Outputs, short: Container[str]) -> None:
+    def published(self, now: float, due: Due, outputs: Outputs, closed: int | None, short: Container[str]) -> None:
         """
-        Take note of what was published at `now` (Unix s), of whose windows those named are short.
+        Take note of what was published at `now` (Unix s), with minutes up to `closed` and windows that are `short`.
 
-        What was closed makes open windows wait as well.
+        What was closed makes open windows wait as well, but not open minutes: of history there may be any number.
         """
+        if due.minutes:
+            self._minutes.taken(now, sum(1 for row in outputs.minutes if closed is None or row.minute > closed))
         in_short = sum(1 for row in outputs.values if row.window in short)
-        for turn, is_due, rows in (
-            (self._minutes, due.minutes, len(outputs.minutes)),
-            (self._short, due.short, in_short),
-            (self._long, due.long, len(outputs.values) - in_short),
-        ):
-            if is_due or (rows and turn is not self._minutes):
-                turn.taken(now, rows)
+        in_long = len(outputs.values) - in_short
+        if due.short or in_short:
+            self._short.taken(now, in_short)
+        if due.long or in_long:
+            self._long.taken(now, in_long)
 
 
 class _Turn:

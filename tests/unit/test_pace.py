@@ -4,20 +4,23 @@ from streams.kpis.outputs import MinuteRow, Outputs, ValueRow
 from streams.kpis.pace import Due, Pace, steps_to
 
 SHORT = frozenset({"5m"})
+CLOSED = 7
 ALL = Due(minutes=True, short=True, long=True)
 NONE = Due(minutes=False, short=False, long=False)
 
 
-def rows(minutes: int = 0, short: int = 0, long: int = 0) -> Outputs:
+def rows(minutes: int = 0, short: int = 0, long: int = 0, history: int = 0) -> Outputs:
     value = ValueRow("csat", "5m", 60, [1, 1], "open", 0)
+    minute = MinuteRow("csat", CLOSED + 1, 0, [1, 1], 0)
     return Outputs(
-        [MinuteRow("csat", 1, 0, [1, 1], 0)] * minutes, [value] * short + [value._replace(window="24h")] * long
+        [minute] * minutes + [minute._replace(minute=CLOSED)] * history,
+        [value] * short + [value._replace(window="24h")] * long,
     )
 
 
 def publish(pace: Pace, now: float, **counts: int) -> Due:
     due = pace.due(now, history=False)
-    pace.published(now, due, rows(**counts), SHORT)
+    pace.published(now, due, rows(**counts), CLOSED, SHORT)
     return due
 
 
@@ -36,7 +39,7 @@ def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_
     seen = []
     for second in range(100, 130):
         due = pace.due(second, history=False)
-        pace.published(second, due, rows(1_000, 5_000 * due.short, 7_000 * due.long), SHORT)
+        pace.published(second, due, rows(1_000, 5_000 * due.short, 7_000 * due.long), CLOSED, SHORT)
         seen.append(due)
     assert all(due.minutes for due in seen)
     assert [n for n, due in enumerate(seen) if due.short] == list(range(0, 30, 2))
@@ -50,10 +53,10 @@ def test_minutes_wait_as_well_when_there_are_too_many_of_them() -> None:
     assert publish(pace, 103) == ALL
 
 
-def test_what_closed_makes_open_windows_wait() -> None:
+def test_what_closed_makes_open_windows_wait_but_no_minutes() -> None:
     pace = Pace(1.0)
     publish(pace, 100)
-    pace.published(100.5, NONE, rows(9_000, 5_000, 1_400), SHORT)
+    pace.published(100.5, Due(minutes=True, short=False, long=False), rows(0, 5_000, 1_400, 200_000), CLOSED, SHORT)
     assert pace.due(101, history=False) == Due(minutes=True, short=False, long=False)
     assert pace.due(102.5, history=False) == ALL
 
