@@ -189,6 +189,11 @@ def _country(block: Block) -> str:
 def _condition(block: Block, country: str, weekend: frozenset[int]) -> Condition:
     block.what = "condition of a calendar"
     block.expect((), ("times", "weekdays", "dates", "holidays"))
+    for key in ("times", "dates"):
+        if key in block and block.plain(key) == []:
+            block.problem(key, f"{key!r} lists none: every moment would be meant")
+    if not any(True for _ in block):
+        block.problem("", "says nothing: every moment would be meant")
     holidays = block.choice("holidays", (True, False), None) if "holidays" in block else None
     if holidays is not None and not country:
         block.problem("holidays", "of which country? the calendar has no 'country'")
@@ -214,11 +219,11 @@ def _weekdays(block: Block, key: str, weekend: frozenset[int]) -> frozenset[int]
     """Read days and ranges of them: `friday`, `saturday-wednesday`, `weekend`, `workdays`."""
     words = {"weekend": weekend, "workdays": frozenset(range(7)) - weekend} if weekend else {}
     days: set[int] = set()
-    for item in block.list(key):
+    for item in map(str, block.list(key)):
         if item in words:
             days |= words[item]
             continue
-        ends = str(item).split("-")
+        ends = item.split("-")
         unknown = next((end for end in ends if end not in WEEKDAYS), None)
         if unknown is not None or len(ends) > 2:
             hint = suggest(unknown or "", [*WEEKDAYS, *words]) or "; e.g. friday or saturday-wednesday"

@@ -43,6 +43,16 @@ def misfits(kpi: Kpi, by: tuple[str, ...], window: str, params: Params) -> Itera
             yield from _mix(kpi, by, params)
         case _:
             pass
+    yield from _too_far(kpi, params)
+
+
+def _too_far(kpi: Kpi, params: Params) -> Iterable[Problem]:
+    """List distances that no two values of the KPI's unit are apart."""
+    low, high = BOUNDS.get(kpi.unit, (-math.inf, math.inf))
+    for key in ("delta", "min_change", "margin", "min_effect"):
+        distance = getattr(params, key, None)
+        if distance is not None and distance >= high - low:
+            yield key, f"{key} {distance:g} can never be exceeded: values lie from {low:g} to {high:g} {kpi.unit}"
 
 
 def budget(kpi: Kpi, target: float) -> float:
@@ -57,6 +67,11 @@ def wrong_recovery(kpi: Kpi, params: Params | None, recover: Recover) -> Iterabl
         yield "above", f"{kpi.id} is better when low: recovery is 'below'"
     if recover.below is not None and kpi.direction == "up":
         yield "below", f"{kpi.id} is better when high: recovery is 'above'"
+    low, high = BOUNDS.get(kpi.unit, (-math.inf, math.inf))
+    if recover.above is not None and recover.above >= high:
+        yield "above", f"nothing is above {recover.above:g} {kpi.unit}: it would never recover"
+    if recover.below is not None and recover.below <= low:
+        yield "below", f"nothing is below {recover.below:g} {kpi.unit}: it would never recover"
     target = getattr(params, "target", None)
     if target is None:
         target = getattr(params, "p1", None)

@@ -20,6 +20,9 @@ NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PAGE_FAILURES: Final = 10
 """Bad answers that a CUSUM needs before it may wake somebody."""
 
+LONGEST: Final = 366 * 1440
+"""Minutes that a duration can have: nobody waits for more than a year."""
+
 _DURATION: Final = re.compile(r"(?:\d{1,6}[smhd])+|0")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _RESERVED: Final = ("alertname", "kpi", "severity", "owner")
@@ -31,13 +34,15 @@ def duration_minutes(text: str) -> int:
     Read a duration (`90s`, `5m`, `1h30m`, `2d`, `0`) as whole minutes, rounded up: never sooner than was said.
 
     Raises:
-        ValueError: It is no duration, or less than the minute that is the grain of event time.
+        ValueError: It is no duration, more than a year, or less than the minute that is the grain of event time.
     """
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is no duration; expected e.g. 90s, 5m, 2h or 1d")
     seconds = sum(int(count) * _SECONDS[unit] for count, unit in re.findall(r"(\d+)([smhd])", text))
     if 0 < seconds < 60:
         raise ValueError(f"{text!r} is less than a minute: minutes are judged when they are closed, write 1m")
+    if seconds > LONGEST * 60:
+        raise ValueError(f"{text!r} is more than a year: nothing lasts that long")
     return -(-seconds // 60)
 
 
@@ -58,23 +63,34 @@ def read_where(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, tupl
     """Read the label values to judge; labels of 'by', and values that they can have."""
     given = block.block("where")
     found: dict[str, tuple[str, ...]] = {}
-    fields = all_fields(kpi.event_types)
     for label in given or ():
         assert given is not None
-        values = tuple(str(value) for value in given.list(label))
+        values = given.list(label)
         if label not in by:
             given.problem(label, f"the series have no label {label!r}: it must be in 'by'{suggest(label, by)}")
             continue
-        listed = [str(value) for value in fields[label].values] if label in fields else []
-        for value in values if listed else ():
-            if value not in listed:
-                hint = suggest(value, listed) or f"; it is one of {', '.join(listed)}"
-                given.problem(label, f"{label} is never {value!r}{hint}")
-        found[label] = values
+        if label in given and not values:
+            given.problem(label, f"{label!r} lists no value: no series would be judged")
+        for value in values:
+            # Of 007 or yes YAML has kept no more than 7 and true.
+            if not isinstance(value, str):
+                given.problem(label, f"{label!r} must list texts, not {value!r}; write them in quotes")
+            else:
+                check_value(given, label, kpi, label, value)
+        found[label] = tuple(map(str, values))
     return MappingProxyType(found)
 
 
-def read_severity_by(block: Block, by: tuple[str, ...]) -> Mapping[str, Mapping[str, Severity]]:
+def check_value(block: Block, key: str, kpi: Kpi, label: str, value: str) -> None:
+    """Refuse a value that a label cannot have, of labels of which all values are known."""
+    fields = all_fields(kpi.event_types)
+    listed = [str(known) for known in fields[label].values] if label in fields else []
+    if listed and value not in listed:
+        hint = suggest(value, listed) or f"; it is one of {', '.join(listed)}"
+        block.problem(key, f"{label} is never {value!r}{hint}")
+
+
+def read_severity_by(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, Mapping[str, Severity]]:
     """Read severities by label and value."""
     given = block.block("severity_by")
     found: dict[str, Mapping[str, Severity]] = {}
@@ -84,6 +100,8 @@ def read_severity_by(block: Block, by: tuple[str, ...]) -> Mapping[str, Mapping[
             given.problem(label, f"the series have no label {label!r}: it must be in 'by'{suggest(label, by)}")
         values = given.block(label)
         if values is not None:
+            for value in values if label in by else ():
+                check_value(values, value, kpi, label, value)
             found[label] = MappingProxyType({value: values.choice(value, SEVERITIES, "info") for value in values})
     return MappingProxyType(found)
 

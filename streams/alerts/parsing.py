@@ -121,10 +121,10 @@ class _Reader:
 
     def disable(self, root: Block) -> None:
         """Leave out the rules that a file switches off."""
-        for name in root.list("disable"):
+        for name in map(str, root.list("disable")):
             if name not in self._places:
-                root.problem("disable", f"no rule {str(name)!r}{suggest(str(name), self._places)}")
-            self.rules.pop(str(name), None)
+                root.problem("disable", f"no rule {name!r}{suggest(name, self._places)}")
+            self.rules.pop(name, None)
 
     def _take(self, block: Block, group: Block) -> None:
         before = len(self.problems)
@@ -165,11 +165,13 @@ class _Reader:
         fields = msgspec.structs.fields(kind)
         given = block.block("params")
         if given is None:
+            if "params" in block:
+                return None
             required = [field.encode_name for field in fields if field.required]
-            if required or "params" in block:
+            if required:
                 block.problem("params", f"{method} needs {', '.join(required)} below 'params'")
                 return None
-            return kind()
+            return self._made(block, kind, {})
         before = len(self.problems)
         given.expect(
             [field.encode_name for field in fields if field.required],
@@ -189,10 +191,13 @@ class _Reader:
                 given.problem(key, f"{key!r} cannot be {value!r}: {error}")
         if len(self.problems) > before:
             return None
+        return self._made(given, kind, values)
+
+    def _made(self, block: Block, kind: type[Params], values: Mapping[str, Any]) -> Params | None:
         try:
             return kind(**values)
         except ParamError as error:
-            given.problem(error.key, str(error))
+            block.problem(error.key, str(error))
             return None
 
     def _check_window(self, block: Block, key: str, value: object) -> None:
@@ -210,7 +215,7 @@ class _Reader:
         if isinstance(params, Seasonal) and params.calendar:
             self._known_calendar(block.block("params") or block, "calendar", params.calendar)
         severity: Severity = block.choice("severity", SEVERITIES, "info")
-        severity_by = keys.read_severity_by(block, by)
+        severity_by = keys.read_severity_by(block, kpi, by)
         pages = "page" in {severity, *(s for found in severity_by.values() for s in found.values())}
         owner = block.text("owner") or group.text("owner")
         runbook = block.text("runbook")

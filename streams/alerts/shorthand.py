@@ -115,6 +115,8 @@ def _acc(item: str, aggregator: str, scale: int) -> Acc:
         case "count":
             return [int(parts[0])]
         case "ratio":
+            if int(parts[0]) and not int(parts[1]):
+                raise ValueError(f"{item!r} has hits without a trial")
             return [int(parts[1]), int(parts[0])]
         case "nps":
             up, down, answers = map(int, parts)
@@ -122,6 +124,8 @@ def _acc(item: str, aggregator: str, scale: int) -> Acc:
                 raise ValueError(f"{item!r} has more promoters and detractors than answers")
             return [answers, up, down]
         case "sum":
+            if float(parts[0]) and not int(parts[1]):
+                raise ValueError(f"{item!r} has a total of no events")
             return [int(parts[1]), quantise(float(parts[0]), scale)]
         case _:
             mean, deviation, count = float(parts[0]) * scale, float(parts[1] or 0) * scale, int(parts[2])

@@ -26,27 +26,31 @@ test with restarts is played without them too, and both must tell the same.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from streams.alerts.keys import duration_minutes
-from streams.alerts.rules import RuleBook, RulesError
+from streams.alerts.keys import check_value, duration_minutes
+from streams.alerts.rules import SEVERITIES, RuleBook, RulesError
 from streams.alerts.ruletest import Check, Expected, RuleTest
 from streams.alerts.shorthand import minutes_of, sources_of
 from streams.alerts.types import State
+from streams.events.touchpoints import CHANNELS
 from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.blocks import Block, Problems, block_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
-from streams.kpis.series import parse_series, series_key
+from streams.kpis.series import SEPARATOR, parse_series, series_key
 
 STATES: Final[tuple[State, ...]] = ("pending", "firing", "resolved")
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 """Event time of the first minute unless told otherwise: a Monday."""
+YEARS: Final = range(1971, 2105)
+"""Years that a test can be in: those whose minutes the store can hold."""
 
 _TEST_KEYS: Final = ("start", "series", "sources", "restart_at", "only", "expect")
 _ALERT_KEYS: Final = ("labels", "severity", "why", "held_by", "annotations")
@@ -121,12 +125,9 @@ class _Reader:
         length = max([len(line) for line in series.values()] + [len(line) for line in sources.values()], default=0)
         start = block.plain("start")
         if isinstance(start, str):
-            try:
+            with contextlib.suppress(ValueError):
                 start = datetime.fromisoformat(start)
-            except ValueError:
-                block.problem("start", f"'start' {start!r} is no time; expected e.g. 2026-03-03T06:00 (UTC)")
-                start = None
-        elif start is not None and not isinstance(start, datetime):
+        if start is not None and not (isinstance(start, datetime) and start.year in YEARS):
             block.problem("start", f"'start' {start!r} is no time; expected e.g. 2026-03-03T06:00 (UTC)")
             start = None
         began = START if start is None else start if start.tzinfo else start.replace(tzinfo=UTC)
@@ -160,7 +161,7 @@ class _Reader:
                 block.problem("kpi", f"no KPI {name!r}{hint}")
                 continue
             kpi = self._kpis[name] = self._catalogue[name]
-            labels = tuple(_labels(block))
+            labels = tuple(_labels(block, kpi))
             names = tuple(label for label, _ in labels)
             if names not in kpi.groupings:
                 kept = "; ".join(" × ".join(grouping) or "the whole" for grouping in kpi.groupings)
@@ -181,8 +182,15 @@ class _Reader:
         found: dict[str, list[tuple[int, int] | None]] = {}
         for block in self._block.blocks("sources", "source", "source"):
             block.expect(("source", "minutes"), ())
+            name = block.text("source")
+            if name in found:
+                block.problem("source", "this source is given already")
+            channel = name.partition("/")[0]
+            if name and channel not in CHANNELS:
+                hint = suggest(channel, CHANNELS) or f"; they are those of {', '.join(CHANNELS)}"
+                block.problem("source", f"no channel {channel!r} has sources{hint}, e.g. web/0")
             try:
-                found[block.text("source")] = sources_of(str(block.written("minutes") or ""))
+                found[name] = sources_of(str(block.written("minutes") or ""))
             except ValueError as error:
                 block.problem("minutes", str(error))
         return found
@@ -232,8 +240,9 @@ class _Reader:
     def _expected(self, block: Block, only: frozenset[str]) -> Expected:
         block.expect(("alert",), _ALERT_KEYS)
         alert = block.text("alert")
-        labels = tuple(_labels(block))
-        if alert and self._known(block, "alert", alert):
+        known = bool(alert) and self._known(block, "alert", alert)
+        labels = tuple(_labels(block, self._rules[alert].kpi if known else None))
+        if known:
             by = self._rules[alert].by
             if tuple(name for name, _ in labels) != by:
                 block.problem("labels", f"its series have the labels {', '.join(by) or 'none'}; all of them are needed")
@@ -243,7 +252,7 @@ class _Reader:
         annotations = block.block("annotations")
         texts = {} if annotations is None else {name: annotations.text(name) for name in annotations}
         return Expected(
-            f"{block.file}:{block.line}", alert, labels, block.text("severity"), block.text("why"),
+            f"{block.file}:{block.line}", alert, labels, block.choice("severity", SEVERITIES, ""), block.text("why"),
             None if held is None else "" if held == "nothing" else str(held), texts,
         )  # fmt: skip
 
@@ -264,6 +273,14 @@ class _Reader:
         return at
 
 
-def _labels(block: Block) -> list[tuple[str, str]]:
+def _labels(block: Block, kpi: Kpi | None) -> list[tuple[str, str]]:
     given = block.block("labels")
-    return [] if given is None else sorted((name, given.written(name) or "") for name in given)
+    if given is None:
+        return []
+    found = {name: given.written(name) for name in given}
+    for name, value in found.items():
+        if not value or SEPARATOR in value or given.plain(name) is None:
+            given.problem(name, f"{name!r} must be a text")
+        elif kpi is not None:
+            check_value(given, name, kpi, name, value)
+    return sorted((name, value or "") for name, value in found.items())

@@ -136,21 +136,27 @@ def test_single_labels_and_values_may_stand_without_a_list():
         ({"by": ["channel", "segment"]}, "not kept by channel × segment; kept: the whole; channel;"),
         ({"where": {"channel": ["web"]}}, "it must be in 'by'"),
         ({"by": "channel", "where": {"channel": ["wbe"]}}, "channel is never 'wbe'; did you mean 'web'?"),
+        ({"by": "channel", "where": {"channel": []}}, "'channel' lists no value"),
+        ({"by": "unitid", "where": {"unitid": [True]}}, "must list texts, not True; write them in quotes"),
+        ({"by": "unitid", "where": {"unitid": [["a"]]}}, "must list texts, not ['a']"),
         ({"window": None}, "'window' is missing: floor judges one of 1m, 5m"),
         ({"window": "10m"}, "window '10m' is not kept; kept: 1m, 5m, 15m, 1h, 24h"),
         ({"params": None}, "floor needs target below 'params'"),
         ({"params": {"target": 70, "h": 8}}, "unknown key 'h'"),
+        ({"method": "cusum", "params": None}, "give either 'p0', the normal value, or 'baseline'"),
         ({"params": {"target": "70"}}, "'target' cannot be '70'"),
         ({"params": {"target": True}}, "'target' cannot be True"),
         ({"params": {"target": 700}}, "no value in percent (0 to 100)"),
         ({"params": {"target": 0}}, "nothing can be worse than 0 percent"),
         ({"params": {"target": 70, "z": 3, "confidence": 0.9}}, "'confidence' and 'z' say the same"),
         ({"for": "30s"}, "less than a minute"),
+        ({"for": "999999d"}, "'999999d' is more than a year"),
         ({"for": "5 minutes"}, "no duration; expected e.g. 90s"),
         ({"for": 5}, "'5' is no duration"),
         ({"min_n": 0}, "whole number from 1"),
         ({"recover": {"below": 80}}, "csat is better when high: recovery is 'above'"),
         ({"recover": {"above": 60}}, "60 is below the target 70"),
+        ({"recover": {"above": 100}}, "nothing is above 100 percent: it would never recover"),
         ({"no_data": {"action": "resolve"}}, "it is one of ok, alert, keep"),
         ({"no_data": {"for": "5m"}}, "'action' is missing"),
         ({"maturity": "matured"}, "csat is immediate, never matured"),
@@ -158,6 +164,10 @@ def test_single_labels_and_values_may_stand_without_a_list():
         ({"mute": "nigth"}, "no calendar 'nigth'"),
         ({"severity_by": {"segment": {"vip": "page"}}}, "it must be in 'by'"),
         ({"by": "segment", "severity_by": {"segment": {"vip": "paeg"}}}, "did you mean 'page'?"),
+        (
+            {"by": "channel", "severity_by": {"channel": {"wbe": "ticket"}}},
+            "channel is never 'wbe'; did you mean 'web'?",
+        ),
         ({"labels": {"severity": "high"}}, "label 'severity' is there already"),
         ({"by": "channel", "labels": {"channel": "x"}}, "label 'channel' is there already"),
         ({"annotations": {"summary": "{{ vlaue }}"}}, "unknown variable 'vlaue'; did you mean 'value'?"),
@@ -202,6 +212,15 @@ def test_what_cannot_be_right_is_refused(keys, message):
         ("csat", "seasonal", {"weeks": 3, "min_weeks": 4}, "more than weeks"),
         ("csat", "mix_shift", {"label": "queue", "baseline": "24h", "min_effect": 2}, "csat is not kept by queue"),
         ("csat", "ewma", {"baseline": "24h", "lambda": 2}, "'lambda' cannot be 2"),
+        ("csat", "ztest", {"baseline": "24h", "min_change": 100}, "min_change 100 can never be exceeded"),
+        (
+            "nps",
+            "mix_shift",
+            {"label": "channel", "baseline": "24h", "min_effect": 250},
+            "values lie from -100 to 100 points",
+        ),
+        ("csat", "cusum", {"baseline": "24h", "delta": 200}, "delta 200 can never be exceeded"),
+        ("csat", "seasonal", {"margin": 100}, "margin 100 can never be exceeded"),
     ],
 )
 def test_a_method_must_fit_the_kpi(kpi, method, params, message):
@@ -259,6 +278,7 @@ def test_files_are_read_in_order_and_may_replace_and_disable(tmp_path):
     found = load_rules([tmp_path], CATALOGUE, defaults=False)
     assert [(r.alert, r.group, r.params.target) for r in found] == [("A", "h", 60)]
     assert "no rule 'C'" in refused("disable: [C]")
+    assert "no rule \"['C']\"" in refused("disable: [[C]]")
 
 
 def test_one_name_stands_for_one_rule_and_one_group(tmp_path):

@@ -102,6 +102,8 @@ def test_sources_are_records_and_what_was_refused():
         ("volume", "5x0", "x0 repeats nothing"),
         ("volume", "5x100001", "more than 100000 minutes"),
         ("nps", "50-60/100", "more promoters and detractors than answers"),
+        ("abandonment", "1/0", "'1/0' has hits without a trial"),
+        ("revenue", "5(n=0)", "'5(n=0)' has a total of no events"),
     ],
 )
 def test_a_wrong_item_is_named(kpi, line, message):
@@ -166,6 +168,23 @@ def test_what_is_not_as_expected_is_told_with_its_line(old, new, expected):
         ("{alert: LowByChannel, labels: {channel: web}}", "{alert: LowByChannel}", "have the labels channel"),
         ("expect:", "expects:", "unknown key 'expects'"),
         ("    series:", "    start: tomorrow\n    series:", "'tomorrow' is no time"),
+        ("    series:", "    start: 9999-12-31T23:59\n    series:", "is no time; expected e.g. 2026"),
+        ("    series:", "    start: 0001-01-01T00:00+05:00\n    series:", "is no time; expected e.g. 2026"),
+        ("labels: {channel: web}, minutes", "labels: {channel: [web]}, minutes", "'channel' must be a text"),
+        ("labels: {channel: web}, minutes", "labels: {channel: ''}, minutes", "'channel' must be a text"),
+        ("labels: {channel: web}, minutes", 'labels: {channel: "a\\u001fb"}, minutes', "'channel' must be a text"),
+        ("labels: {channel: web}, minutes", "labels: {channel: wbe}, minutes", "never 'wbe'; did you mean 'web'?"),
+        ("severity: page, held", "severity: paeg, held", "did you mean 'page'?"),
+        (
+            "    series:",
+            "    sources: [{source: wbe/0, minutes: 60x7}]\n    series:",
+            "no channel 'wbe' has sources; did you",
+        ),
+        (
+            "    series:",
+            "    sources: [{source: web/0, minutes: 60x7}, {source: web/0, minutes: 6x7}]\n    series:",
+            "this source is given already",
+        ),
     ],
 )
 def test_a_test_that_cannot_be_right_is_refused(old, new, expected):
