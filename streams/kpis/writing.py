@@ -156,7 +156,9 @@ class _SqlWriter:
                 return f"ifNull({self.value(left)} {sign} {self.value(right)}, false)"
             case Among(item, values, negated):
                 listed = ", ".join(map(sql_literal, values))
-                return f"ifNull({self.value(item)} {'NOT IN' if negated else 'IN'} ({listed}), false)"
+                # Sets tell -0.0 from 0, as equality does not; what is added to zero is never -0.0.
+                found = f"{self._plain(item)} + 0" if kind_of(item) is Kind.NUMBER else self.value(item)
+                return f"ifNull({found} {'NOT IN' if negated else 'IN'} ({listed}), false)"
             case Missing(item, negated):
                 return f"{'isNotNull' if negated else 'isNull'}({self.value(item)})"
             case Not(item):
