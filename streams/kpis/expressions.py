@@ -14,7 +14,7 @@ All arithmetic is in IEEE doubles, in both back ends.
 
 import ast
 import difflib
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, cast
@@ -55,6 +55,12 @@ def suggest(word: str, known: Iterable[object]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+DEEPEST: Final = 40
+"""Steps within steps in an expression, at most: Python compiles no source with more than 200 brackets in brackets."""
+
+_TOO_DEEP: Final = f"is nested deeper than {DEEPEST} steps: put it in several KPIs, or say it with fewer"
+
+
 class _Reader:
     """Turns Python's syntax tree into ours, checking each step against the fields and parameters at hand."""
 
@@ -62,6 +68,7 @@ class _Reader:
         self._text = text
         self._fields = fields
         self._params = params
+        self._depth = 0
 
     def condition(self, node: ast.expr) -> Node:
         read = self.read(node)
@@ -74,9 +81,17 @@ class _Reader:
         return read
 
     def read(self, node: ast.expr) -> Node:
+        if self._depth == DEEPEST:
+            raise self._error(node, _TOO_DEEP)
+        self._depth += 1
+        read = self._read(node)
+        self._depth -= 1
+        return read
+
+    def _read(self, node: ast.expr) -> Node:
         match node:
             case ast.Constant(value=bool() | int() | float() | str() as value):
-                if isinstance(value, float) and not math.isfinite(value):
+                if not isinstance(value, str) and abs(value) > sys.float_info.max:
                     raise self._error(node, "is too large")
                 return Literally(value)
             case ast.Name(id=name):
@@ -86,8 +101,9 @@ class _Reader:
                 return Joined(word, tuple(self.condition(item) for item in items))
             case ast.UnaryOp(op=ast.Not(), operand=item):
                 return Not(self.condition(item))
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return Literally(-value)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as item):
+                value = cast("Literally", self.number(item)).value
+                return Literally(-cast("float", value))
             case ast.UnaryOp(op=ast.USub(), operand=item):
                 return Arithmetic("-", Literally(0), self.number(item))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
@@ -244,6 +260,8 @@ def parse(text: str, kind: Kind, fields: Mapping[str, Field], params: Mapping[st
     except SyntaxError as error:
         place = (error.offset or 2) - 1
         raise ExpressionError(f"{text.strip()!r} cannot be read near character {place}: {error.msg}") from error
+    except (RecursionError, MemoryError) as error:
+        raise ExpressionError(f"{text.strip()[:40]!r}… {_TOO_DEEP}") from error
     reader = _Reader(body, fields, params)
     node = reader.condition(tree.body) if kind is Kind.BOOL else reader.read(tree.body)
     if kind_of(node) is not kind:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.kpis.expressions import ExpressionError, parse
+from streams.kpis.expressions import DEEPEST, ExpressionError, parse
 from streams.kpis.fields import Field, Kind, all_fields, fields_of
 from streams.kpis.tree import TOP_BOX
 from streams.kpis.writing import PYTHON_NAMES
@@ -100,6 +100,7 @@ class Sentences:
             lambda: f"(queue {pick(['==', '!='])} {self.text()})",
             lambda: f"(queue {pick(['in', 'not in'])} ['a', {self.text()}])",
             lambda: f"(late == {pick(['True', 'False'])})",
+            lambda: f"({number()} {pick(['in', 'not in'])} [0, 0.5, 20])",
             lambda: f"({number()} is {pick(['', 'not '])}None)",
             lambda: "(score >= top_box(scale))",
             lambda: f"(coalesce(queue, {self.text()}) == 'b')",
@@ -226,6 +227,12 @@ def test_sql_means_what_the_language_says() -> None:
         ("score if resolved else metric", Kind.NUMBER, "make it one kind"),
         ("score > 1e999", Kind.BOOL, "is too large"),
         ("time > 5", Kind.BOOL, "'time' is no field"),
+        (f"score > 1{'0' * 400}", Kind.BOOL, "is too large"),
+        ("score > -True", Kind.BOOL, "'True' is yes or no where a number is needed"),
+        ("score > -'5'", Kind.BOOL, "is text where a number is needed"),
+        (f"{'not ' * 3000}resolved", Kind.BOOL, "is nested deeper than 40 steps"),
+        (" + ".join(["score"] * 3000), Kind.NUMBER, "is nested deeper than 40 steps"),
+        (f"{'-(' * 60}score{')' * 60}", Kind.NUMBER, "is nested deeper than 40 steps"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(text: str, kind: Kind, says: str) -> None:
@@ -233,6 +240,40 @@ def test_what_cannot_be_meant_is_refused(text: str, kind: Kind, says: str) -> No
     with pytest.raises(ExpressionError) as refused:
         parse(text, kind, ANSWERED, {})
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ("(not ", ")", Kind.BOOL),
+        ("(-", ")", Kind.NUMBER),
+        ("1 / (2 + ", ")", Kind.NUMBER),
+        ("coalesce(wait, ", ")", Kind.NUMBER),
+        ("coalesce(wait / score, ", ")", Kind.NUMBER),
+        ("(wait / talk if late else ", ")", Kind.NUMBER),
+        ("(1 if 1 < ", " else wait)", Kind.NUMBER),
+        ("(wait is None) == (", ")", Kind.BOOL),
+        ("coalesce(late, late == (", "))", Kind.BOOL),
+        ("(late if (", ") else late)", Kind.BOOL),
+        ("(late and 1 in [1] and (late or ", "))", Kind.BOOL),
+    ],
+)
+def test_what_is_deep_but_taken_can_be_compiled(before: str, after: str, kind: Kind) -> None:
+    """Up to the limit of depth, whatever is put into what, Python takes the source."""
+    inner = "late" if kind is Kind.BOOL else "wait"
+    texts = [f"{before * deep}{inner}{after * deep}" for deep in range(DEEPEST + 2)]
+    taken = [text for text in texts if not too_deep(text, kind)]
+    assert 10 < len(taken) < len(texts)
+    given = {"wait": 2.0, "talk": 3.0, "score": 4, "late": True}
+    assert same(python_of(taken[-1], kind)(given), evaluate(ast.parse(taken[-1], mode="eval").body, given))
+
+
+def too_deep(text: str, kind: Kind) -> bool:
+    try:
+        parse(text, kind, FIELDS, {})
+    except ExpressionError as error:
+        return "nested deeper" in str(error)
+    return False
 
 
 def test_top_boxes_of_all_scales() -> None:
@@ -257,7 +298,7 @@ def test_divisions_below_divisions_do_not_double_the_source() -> None:
     """Each divisor is written once, however deep it stands."""
     sizes = [
         len(parse(f"{'1 / (talk + ' * deep}wait{')' * deep}", Kind.NUMBER, FIELDS, {}).to_python(str))
-        for deep in (10, 20)
+        for deep in (8, 16)
     ]
     assert sizes[1] < 3 * sizes[0]
 
