@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from streams.kpis.expressions import suggest
 
 T = TypeVar("T")
+
+_DEEPEST: Final = 32
+_MOST: Final = 200_000
+"""Values in a file, those of an alias each time it is used: a page of aliases can stand for billions."""
+_LARGEST: Final = 1 << 63
 
 
 class CatalogueError(ValueError):
@@ -168,10 +174,17 @@ class Block:
         except (ValueError, yaml.YAMLError) as error:
             self.problem(key, f"{key!r} cannot be read: {getattr(error, 'problem', None) or error}")
             return None
+        except (LookupError, AttributeError):
+            # How the constructors fail of which a tag asks for a kind of value that the text is not.
+            self.problem(key, f"{key!r} cannot be read: it is no {node.tag.rpartition(':')[2]}")
+            return None
         if value is None:
             self.problem(key, f"{key!r} is empty")
         if isinstance(value, float) and not math.isfinite(value):
             self.problem(key, f"{key!r} must be finite")
+            return None
+        if isinstance(value, int) and abs(value) >= _LARGEST:
+            self.problem(key, f"{key!r} is too large a number")
             return None
         return value
 
@@ -204,15 +217,54 @@ def block_of(text: str, file: str, what: str, problems: Problems) -> Block | Non
     return Block(root, file, what, problems)
 
 
+def text_of(path: Path, problems: Problems) -> str:
+    """Give the text of a file; of one that cannot be read, which becomes a problem, none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        problems.add(str(path), line, "not UTF-8: save the file in that encoding")
+    except OSError as error:
+        problems.add(str(path), 1, f"cannot be read: {error.strerror}")
+    return ""
+
+
 def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
     try:
         root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problems.add(file, line, f"not YAML: the character U+{error.character:04X} cannot stand in it")
+        return None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         message = getattr(error, "problem", None) or str(error)
         problems.add(file, mark.line + 1 if mark else 1, f"not YAML: {message}")
         return None
-    return root
+    except RecursionError:
+        problems.add(file, 1, "is nested too deeply")
+        return None
+    return None if root is None or _monstrous(root, file, problems) else root
+
+
+def _monstrous(root: yaml.Node, file: str, problems: Problems) -> bool:
+    """Note what nobody can work with: values within themselves or without end, and text that no file can hold."""
+    left, seen, before = [(root, 0)], 0, len(problems)
+    while left and len(problems) == before:
+        node, depth = left.pop()
+        seen += 1
+        line = node.start_mark.line + 1
+        if depth > _DEEPEST:
+            problems.add(file, line, f"is nested deeper than {_DEEPEST} levels")
+        elif seen > _MOST:
+            problems.add(file, line, f"aliases make more than {_MOST} values of it")
+        elif isinstance(node, yaml.ScalarNode):
+            if any("\ud800" <= char <= "\udfff" for char in node.value):
+                problems.add(file, line, "holds half a character: write the whole one, not an escape of each half")
+        else:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else [(item,) for item in node.value]
+            left += [(item, depth + 1) for pair in pairs for item in pair]
+    return len(problems) > before
 
 
 def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems) -> list[Block]:
@@ -222,7 +274,8 @@ def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems)
     found = []
     for node in root.value:
         if isinstance(node, yaml.MappingNode):
-            name = next((str(v.value) for k, v in node.value if k.value == key), f"without {key}")
+            names = (v.value for k, v in node.value if k.value == key and isinstance(v, yaml.ScalarNode))
+            name = next(names, f"without {key}")
             found.append(Block(node, file, f"{what} {name}", problems))
         else:
             problems.add(file, node.start_mark.line + 1, f"must be a {what}: '- {key}: …' with keys below")

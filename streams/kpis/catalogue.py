@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
-from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of
+from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of, text_of
 from streams.kpis.definition import (
     UNITS,
     Aggregator,
@@ -68,7 +68,7 @@ class Catalogue:
     @classmethod
     def load(cls, paths: Iterable[Path] = (), *, built_in: bool = True) -> "Catalogue":
         """
-        Read the built-in definitions, then those in the given files and folders (`*.yaml`).
+        Read the built-in definitions, then those in the given files and folders (`*.yaml`, `*.yml`).
 
         Raises:
             CatalogueError: Anything cannot be right; names every problem with file and line.
@@ -77,12 +77,12 @@ class Catalogue:
         found: list[Path] = []
         for path in [*([BUILT_IN] if built_in else []), *paths]:
             if path.is_dir():
-                found += sorted(path.glob("*.yaml"))
+                found += sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"})
             elif path.is_file():
                 found.append(path)
             else:
                 problems.add(str(path), 1, "no such file or folder of KPI definitions")
-        texts = [(path.read_text(encoding="utf-8"), str(path)) for path in found]
+        texts = [(text_of(path, problems), str(path)) for path in found]
         return cls._read(texts, problems)
 
     @classmethod
@@ -197,7 +197,7 @@ def _kpi(block: Block) -> Kpi:
         formula=block.text("formula"),
         source=block.text("source"),
         owner=block.text("owner"),
-        groupings=_groupings(block, [*of.events, *(hits.events if hits else ())]),
+        groupings=_groupings(block, [*dict.fromkeys([*of.events, *(hits.events if hits else ())])]),
         of=of,
         hits=hits,
         nested=nested,
@@ -307,7 +307,8 @@ def _selector(
     if aggregator in _VALUED and outer is None and "value" not in given:
         given.problem("value", f"'value' is missing: {aggregator} measures one")
     delay_s = read("delay_s", Kind.NUMBER) if own else None
-    if value and aggregator == "nps" and not all(field.bounded and field.whole for field in names_in(value.tree)):
+    rated = [field.bounded and field.whole for field in names_in(value.tree)] if value else []
+    if value and aggregator == "nps" and not (rated and all(rated)):
         given.problem("value", "an NPS is made of ratings")
     return Selector(events, written, read("where", Kind.BOOL) or TRUE, value, Delay(delay_s) if delay_s else None)
 
@@ -377,12 +378,15 @@ def _quantiles(block: Block, aggregator: Aggregator) -> tuple[float, ...]:
         if "quantiles" in block:
             block.problem("quantiles", f"'quantiles' means nothing for {aggregator}")
         return ()
-    given = block.list("quantiles") or [0.5, 0.9]
+    given = block.list("quantiles") if "quantiles" in block else [0.5, 0.9]
     for q in given:
         try:
-            probability_steps(float(q))
-        except (TypeError, ValueError) as error:
-            block.problem("quantiles", str(error))
+            probability_steps(q if type(q) is float else math.nan)
+        except (ValueError, OverflowError):
+            wanted = "between 0 and 1 with at most four decimals, e.g. 0.95"
+            block.problem("quantiles", f"quantile {q!r}: expected a number {wanted}")
+    if not given or len({str(q) for q in given}) < len(given):
+        block.problem("quantiles", f"'quantiles' must be one or more, each once, not {given!r}")
     return tuple(given)
 
 

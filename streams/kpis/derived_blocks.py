@@ -19,6 +19,7 @@ _KEYS: Final[dict[How, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "srm": (("of", "over"), ("min_n",)),
     "index": (("parts",), ("min_n", "covering")),
 }
+_LARGEST: Final = 1e15
 _ROLES: Final = ("of", "among", "less", "by")
 _COUNTED: Final = ("count", "distinct")
 
@@ -35,12 +36,14 @@ def read_derivation(block: Block, unit: str) -> Derivation:
     if unit and unit not in UNITS_OF[how]:
         block.problem("unit", f"unit {unit!r} is impossible for {how}: it is one of {', '.join(UNITS_OF[how])}")
     over = tuple(sorted(map(str, given.list("over"))))
+    if "over" in given and not over:
+        given.problem("over", "'over' names no label")
     parts = tuple(Part(given.text(role), over) for role in _ROLES if role in given)
     covering = 0.7
     if how == "index":
         parts = _weighted(given)
         found = given.plain("covering")
-        if found is not None and not (isinstance(found, int | float) and 0 < found <= 1):
+        if found is not None and not (type(found) in {int, float} and 0 < found <= 1):
             given.problem("covering", f"'covering' must be a share above 0 and up to 1, not {found!r}")
         elif found is not None:
             covering = float(found)
@@ -55,13 +58,15 @@ def _weighted(given: Block) -> tuple[Part, ...]:
             given.problem("parts", f"{item!r} must be a mapping with kpi, weight, worst and best")
             continue
         kpi, *numbers = (item[key] for key in known)
-        if not isinstance(kpi, str) or not all(type(number) in {int, float} for number in numbers):
+        if not isinstance(kpi, str) or not all(type(n) in {int, float} and abs(n) < _LARGEST for n in numbers):
             given.problem("parts", f"{item!r} must be a name and three numbers")
             continue
         weight, worst, best = map(float, numbers)
         if weight <= 0 or worst == best:
             given.problem("parts", f"{kpi}: needs a weight above 0, and a best value that is not the worst")
         parts.append(Part(kpi, (), weight, worst, best))
+    if "parts" in given and not given.list("parts"):
+        given.problem("parts", "'parts' names no KPI")
     return tuple(parts)
 
 

@@ -91,6 +91,16 @@ def test_a_block_in_a_file_is_a_kpi(tmp_path: Path) -> None:
         ("cx.search.performed}", "[cx.search.performed, pipeline.range]}", 13, "'pipeline.range' stands alone"),
         ("cx.search.performed", "pipeline.rnge", 13, "did you mean 'pipeline.range'?"),
         ("cx.search.performed", "pipeline.*", 13, "unknown event type 'pipeline.*'"),
+        ("owner: digital", "owner: !!timestamp soon", 10, "'owner' cannot be read: it is no timestamp"),
+        ("owner: digital", "owner: !!bool soon", 10, "'owner' cannot be read: it is no bool"),
+        ("owner: digital", 'owner: !!int ""', 10, "'owner' cannot be read: it is no int"),
+        ("owner: digital", 'owner: "\\ud800"', 10, "holds half a character"),
+        ("owner: digital", "owner: \x07", 10, "the character U+0007 cannot stand in it"),
+        ("owner: digital", f"owner: {'[' * 3000}{']' * 3000}", 1, "is nested too deeply"),
+        ("owner: digital", f"owner: {'[' * 40}{']' * 40}", 10, "is nested deeper than 32 levels"),
+        ("owner: digital", "owner: &own [*own]", 10, "is nested deeper than 32 levels"),
+        ("{enough: 1}", f"{{enough: 1{'0' * 30}}}", 12, "'enough' is too large a number"),
+        ("id: search_failure", "id: [1]", 1, "KPI without id: 'id' must be a text"),
         ("[channel], ", "[specversion], ", 11, "'specversion' names single customers or visits"),
         ("results < enough", "results < enough and dataschema is None", 14, "'dataschema' is no field"),
         ("id: search_failure", "id: Search", 1, "id 'Search' must be lower case"),
@@ -125,7 +135,10 @@ def test_values_and_quantiles() -> None:
     """A quantile needs a value, may name its quantiles, and only such as can be computed."""
     assert Catalogue.parse(WAIT)["search_failure"].quantiles == (0.5, 0.9)
     assert "'value' is missing" in refused(WAIT.replace(", value: wait_s", ""))[0]
-    assert "between 0 and 1" in refused(WAIT + "  quantiles: [50]\n")[0]
+    for wrong in ("50", "'0.5'", ".nan", ".inf", "true", "{a: 1}"):
+        assert "between 0 and 1" in refused(WAIT + f"  quantiles: [{wrong}]\n")[0]
+    for wrong in ("[0.5, 0.5]", "[]"):
+        assert "must be one or more, each once" in refused(WAIT + f"  quantiles: {wrong}\n")[0]
     nps = WAIT.replace("quantile", "nps").replace("seconds", "points")
     assert "an NPS is made of ratings" in refused(nps)[0]
 
@@ -190,6 +203,14 @@ def test_missing_files_and_ids_are_told(tmp_path: Path) -> None:
     """A path that leads nowhere is refused; an unknown id comes with the nearest known one."""
     with pytest.raises(CatalogueError, match="no such file or folder"):
         Catalogue.load([tmp_path / "none.yaml"])
+    latin = tmp_path / "latin.yml"
+    latin.write_bytes(b"# one\n# caf\xe9\n")
+    with pytest.raises(CatalogueError, match=r"latin\.yml:2: not UTF-8"):
+        Catalogue.load([tmp_path])
+    latin.unlink()
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(CatalogueError, match=r"folder\.yaml:1: cannot be read"):
+        Catalogue.load([tmp_path])
     with pytest.raises(KeyError, match="did you mean 'csat'"):
         Catalogue.load()["csatt"]
 
