@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from streams.alerts.fit import budget, misfits
-from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, Seasonal, ZTest
+from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, ParamError, Params, Seasonal, ZTest
 from streams.alerts.rules import Method, NoData, Recover, Rule, RulesError
 from streams.alerts.texts import Text, compile_text
 from streams.kpis.catalogue import Catalogue
@@ -69,7 +69,11 @@ def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: S
     for kpi in catalogue:
         if kpi.alert is None or kpi.id in judged:
             continue
-        rule = _rule(kpi, kpi.alert, windows)
+        try:
+            rule = _rule(kpi, kpi.alert, windows)
+        except ParamError as error:
+            problems.append(f"KPI {kpi.id}, alert: {error}")
+            continue
         problems += [
             f"KPI {kpi.id}, alert: {message}" for _, message in misfits(kpi, rule.by, rule.window, rule.params)
         ]
@@ -133,7 +137,10 @@ def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Par
         case "seasonal":
             return "seasonal", Seasonal()
         case "burn":
-            factor = _BURN / budget(kpi, target)
+            room = budget(kpi, target)
+            if not 0 < room < 1:
+                raise ParamError("target", f"target {target:g} {kpi.unit} leaves no budget that could burn")
+            factor = _BURN / room
             return "burn_rate", BurnRate(target=target, factor=factor, long=nearest, short=alert.window)
         case "absence":
             return "absence", Absence(baseline="1h" if "1h" in longer else nearest)

@@ -383,6 +383,14 @@ def test_a_burn_rate_of_a_definition_can_be_reached():
     assert burning.window == "15m"
 
 
+@pytest.mark.parametrize("target", [0, 100, 99.9999999999999])
+def test_a_promise_of_a_definition_that_leaves_no_budget_is_refused(target):
+    text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
+    text = text.replace("{method: cusum, target: 70,", f"{{method: burn, target: {target},")
+    with pytest.raises(RulesError, match=r"KPI csat, alert: (target .* leaves no budget|factor)"):
+        catalogue_rules(Catalogue.parse(text))
+
+
 def test_an_alert_of_a_definition_that_needs_a_longer_window_is_refused():
     with pytest.raises(RulesError, match="KPI volume, alert: baseline 5m must be longer than the window 5m"):
         catalogue_rules(CATALOGUE, windows=("1m", "5m"))
