@@ -300,7 +300,7 @@ def _selector(
         # Only who tells the types apart can have meant that some lack the field.
         for name in expression.fields if "type" not in expression.fields else ():
             if without := lacking(name, events):
-                given.problem(part, f"{part}: {name!r} is no field of {', '.join(without)}")
+                given.problem(part, f"{part}: {name!r} is no field of {without}")
         return expression
 
     value = read("value", Kind.TEXT if aggregator == "distinct" else Kind.NUMBER) if takes_value else None
@@ -343,7 +343,7 @@ def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
                 hint = suggest(label, [name for name, field in fields.items() if field.label])
                 block.problem("groupings", f"label {label!r} is no field of its events{hint}")
             elif without := lacking(label, events):
-                block.problem("groupings", f"label {label!r} is no field of {', '.join(without)}")
+                block.problem("groupings", f"label {label!r} is no field of {without}")
             elif not fields[label].label:
                 block.problem("groupings", f"label {label!r} has too many values to group by")
         grouping = tuple(sorted(set(labels)))

@@ -20,6 +20,7 @@ IDENTITIES: Final = frozenset(
 # What says how an event is written, and nothing of what happened; it is not stored apart.
 _FORMAL: Final = frozenset({"specversion", "dataschema"})
 LONGEST_LABEL: Final = 128
+_NAMED: Final = 5
 
 
 class Kind(StrEnum):
@@ -112,6 +113,8 @@ def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
     return merged
 
 
-def lacking(name: str, event_types: Iterable[str]) -> list[str]:
-    """Give those of the types that do not have the field."""
-    return [event_type for event_type in event_types if name not in fields_of(event_type)]
+def lacking(name: str, event_types: Iterable[str]) -> str:
+    """List those of the types that do not have the field, the first of many; empty: all have it."""
+    without = [event_type for event_type in event_types if name not in fields_of(event_type)]
+    more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
+    return ", ".join(without[:_NAMED]) + more

@@ -152,6 +152,9 @@ def test_a_field_that_some_types_lack_needs_a_reason() -> None:
     meant = slip.replace("reason ==", "type == 'cx.store.queue_served' or reason ==")
     assert Catalogue.parse(meant)
     assert "label 'reason' is no field of cx.store.queue_served" in refused(both.replace("[channel]", "[reason]"))[0]
+    many = refused(WAIT.replace("cx.store.queue_served", "'*'"))[0]
+    assert many.endswith(" more")
+    assert many.count("cx.") == 5
 
 
 ALERT = GOOD + "  alert: {method: cusum, target: 20, window: 15m, for: 5m}\n"
