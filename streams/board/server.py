@@ -28,7 +28,8 @@ from starlette.staticfiles import StaticFiles
 from streams.board.pages import Pages, View
 from streams.board.poller import EVERY_S, Poller
 from streams.board.store import Store
-from streams.storage.connection import Address, is_loopback
+from streams.settings import is_loopback
+from streams.storage.connection import Address
 
 log = logging.getLogger(__name__)
 

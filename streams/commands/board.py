@@ -6,8 +6,7 @@ import click
 
 from streams.board.server import serve
 from streams.commands.connect import clickhouse_address
-from streams.settings import load
-from streams.storage.connection import is_loopback
+from streams.settings import is_loopback, load
 
 
 @click.command()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
+
+from streams.settings import is_loopback
 
 LONGEST_WISH_S: Final = 3600.0
 """A receiver that asks for more time than this is asked again all the same."""
@@ -43,7 +44,7 @@ def read_addresses(setting: str, text: str, *, encrypted: bool = False) -> list[
             raise AddressError(f"{setting}: {name_of(part)} comes with a password: secrets are never settings")
         if url.fragment:
             raise AddressError(f"{setting}: {part!r}: what follows # is never sent; leave it out")
-        if encrypted and url.scheme == "http" and not is_this_machine(host):
+        if encrypted and url.scheme == "http" and not is_loopback(host):
             raise AddressError(
                 f"{setting}: {name_of(part)} would get customers' words in the open: expected https,"
                 " or plain http to this machine (127.0.0.1), e.g. to a proxy that encrypts"
@@ -53,16 +54,6 @@ def read_addresses(setting: str, text: str, *, encrypted: bool = False) -> list[
             raise AddressError(f"{setting}: {name_of(part)} is named twice")
         found.append(clean)
     return found
-
-
-def is_this_machine(host: str) -> bool:
-    """Tell whether a host name or address cannot be another machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def name_of(url: str) -> str:

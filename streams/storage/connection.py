@@ -1,7 +1,6 @@
 """Where ClickHouse is, how to reach it, and which of its failures pass by themselves."""
 
 import dataclasses
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -9,6 +8,8 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 from urllib3.exceptions import HTTPError
+
+from streams.settings import is_loopback
 
 FAILURES: Final = (ClickHouseError, HTTPError, OSError)
 """Everything a request to ClickHouse can fail with."""
@@ -74,16 +75,6 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
         )
     except FAILURES as error:
         raise explain(error, f"cannot connect to {address.url} as {address.user}") from error
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name means this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_permanent(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 from streams.kpis.definition import Kpi
 from streams.kpis.distinct import estimates
 from streams.kpis.sketch import ESTIMATES
+from streams.settings import is_loopback
 from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (
     FAILURES,
@@ -27,7 +28,6 @@ from streams.storage.connection import (
     UnreachableError,
     connect,
     explain,
-    is_loopback,
     is_permanent,
 )
 from streams.storage.native import Column, native_block

@@ -5,7 +5,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain, is_loopback
+from streams.settings import is_loopback
+from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain
 from streams.storage.native import (
     Column,
     ends,
@@ -116,6 +117,7 @@ def test_a_password_is_never_shown() -> None:
         ("clickhouse", False),
         ("10.0.0.1", False),
         ("0.0.0.0", False),
+        ("proxy.localhost", True),
         ("127.example.com", False),
         ("", False),
     ],
