@@ -60,7 +60,7 @@ def _of_rates(earlier: tuple[int, int], later: tuple[int, int]) -> float:
     """Return the surety that two Poisson rates differ, events and exposures given."""
     (k, span), (m, other) = earlier, later
     total = k + m
-    if not total:
+    if not total or not span or not other:  # hits that others' trials brought say nothing of how often
         return 0.0
     ratio = 2 * (_x_log(k, k * (span + other), total * span) + _x_log(m, m * (span + other), total * other))
     return copysign(sqrt(max(0.0, ratio)), m * span - k * other)

@@ -6,7 +6,7 @@ import pytest
 
 from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.facts import Facts
-from streams.alerts.surety import Change
+from streams.alerts.surety import Change, surety
 from streams.kpis.series import series_key
 
 RATIO = Facts("ratio", "up", "percent")
@@ -40,6 +40,12 @@ def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15)
     top = key(**dict(within or ()))
     series[top] = Change(*sides)
     return explain(facts, top, list(series), series.__getitem__, minutes=minutes)
+
+
+@pytest.mark.parametrize("sides", [([0, 3], [0, 30]), ([0, 3], [40, 90]), ([40, 90], [0, 3])])
+def test_hits_without_trials_are_no_evidence(sides) -> None:
+    """Crashes of a version of which no session began in that time: nothing can be said of their rate."""
+    assert surety(RATIO, Change(*sides), (60, 15)) == 0.0
 
 
 def split(rng: Random, n: int, share: float, values: int, label: str, bad: str | None = None, drop: float = 0.0):
