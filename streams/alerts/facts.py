@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,11 @@ from streams.kpis.windows import window_minutes
 
 length_of = lru_cache(maxsize=256)(window_minutes)
 """Length of a window in minutes, by name."""
+
+Kept: TypeAlias = list[int | str]
+"""Sums as they are saved. MessagePack ends at 64 bits, squares of large amounts do not: those are digits."""
+
+_KEPT: Final = 1 << 63
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -144,6 +149,16 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
             return Moments(n, factor * part / whole, variance)
         case _:
             return None
+
+
+def kept(sums: Acc) -> Kept:
+    """Return sums as they can be saved."""
+    return [one if -_KEPT <= one < _KEPT else str(one) for one in sums]
+
+
+def sums_of(saved: Kept) -> list[int]:
+    """Return sums as they were."""
+    return [int(one) for one in saved]
 
 
 def badness(facts: Facts, change: float) -> float:

@@ -169,6 +169,22 @@ def test_a_memory_that_went_through_bytes_judges_on_alike(params: Params, window
         assert kept == went
 
 
+@pytest.mark.parametrize("params", [ZTest(baseline="1h", z=2.0, min_expected=1.0), Ewma(baseline="1h", limit=2.0)])
+@pytest.mark.parametrize("size", [10**4, 10**12])
+def test_a_memory_of_amounts_beyond_64_bits_is_saved(params: Params, size: int) -> None:
+    """Squares of prices in thousandths of a rial; a memory that cannot be written stops its worker."""
+    reading, kept, saved = Played(["5m", "1h"]), None, 0
+    for minute in range(90):
+        x = (size if minute < 70 else size // 3) + size // 50 * (minute % 3)
+        reading.play([1, x, x * x])
+        _, kept = detect(params, FACTS["mean"], "5m", reading, kept)
+        went = restore(params, msgspec.msgpack.decode(msgspec.msgpack.encode(kept)))
+        assert went == kept
+        assert detect(params, FACTS["mean"], "5m", reading, went) == detect(params, FACTS["mean"], "5m", reading, kept)
+        saved += bool(getattr(kept, "before", None) or getattr(kept, "waiting", None))
+    assert saved
+
+
 @given(MINUTES)
 @settings(max_examples=40, deadline=None)
 def test_what_is_good_for_one_side_is_bad_for_the_other(minutes) -> None:

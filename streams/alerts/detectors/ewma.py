@@ -19,14 +19,17 @@ import msgspec
 from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.facts import (
     Facts,
+    Kept,
     Moments,
     Reading,
     badness,
     before,
+    kept,
     length_of,
     moments,
     show,
     side_word,
+    sums_of,
 )
 from streams.alerts.params import Ewma
 from streams.alerts.types import Verdict
@@ -44,7 +47,7 @@ class EwmaState(msgspec.Struct, array_like=True, frozen=True):
     """None before the first block."""
     spread: float = 0.0
     """V: variance of the smoothed value, in variances of one answer."""
-    waiting: list[int] = []
+    waiting: Kept = []
     """Sum of the blocks that were too small."""
     normal: Normal | None = None
 
@@ -119,11 +122,11 @@ def _block(params: Ewma, facts: Facts, window: str, reading: Reading, state: Ewm
         learnt = moments(facts, before(reading, params.baseline, window))
         if learnt is not None and _enough(facts, learnt, learnt.n):
             normal = learn(normal, reading.minute, learnt, length_of(params.baseline) - length_of(window))
-    waiting = _joined(state.waiting, seen)
+    waiting = _joined(sums_of(state.waiting), seen)
     block = moments(facts, waiting or None)
     if normal is None or block is None or not _enough(facts, Moments(block.n, normal.mean, normal.variance), block.n):
         # Before anything is known of normal there is nothing to wait for.
-        return EwmaState(state.smoothed, state.spread, waiting if normal is not None else [], normal)
+        return EwmaState(state.smoothed, state.spread, kept(waiting) if normal is not None else [], normal)
     start = normal.mean if state.smoothed is None else state.smoothed
     after = smooth(params.lambda_, block.mean, block.n, start, state.spread)
     return EwmaState(after.value, after.spread, [], normal)

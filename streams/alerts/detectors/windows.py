@@ -10,12 +10,15 @@ import msgspec
 from streams.alerts.compare import compare
 from streams.alerts.facts import (
     Facts,
+    Kept,
     Reading,
     badness,
     before,
+    kept,
     length_of,
     show,
     side_word,
+    sums_of,
 )
 from streams.alerts.params import BurnRate, Floor, ZTest
 from streams.alerts.types import Verdict
@@ -28,7 +31,7 @@ _NOTHING = Measure(None, 0, None, None)
 class ZState(msgspec.Struct, array_like=True, frozen=True):
     """What is remembered while a window is worse than before: before, as it was when that began."""
 
-    before: list[int]
+    before: Kept
     since: int
     """The minute in which it began."""
 
@@ -76,7 +79,7 @@ def ztest(
     later = reading.window(window)
     if state is not None and reading.minute - state.since >= length_of(params.baseline):
         state = None
-    earlier: Acc | None = state.before if state is not None else before(reading, params.baseline, window)
+    earlier: Acc | None = sums_of(state.before) if state is not None else before(reading, params.baseline, window)
     minutes = (length_of(params.baseline) - length_of(window), length_of(window))
     if facts.aggregator == "count":
         later, earlier = later or [0], earlier or [0]
@@ -97,7 +100,7 @@ def ztest(
         f" before, z = {compared.z:.2f} against {params.z:g}"
     )
     if breach and state is None and type(earlier) is list:
-        state = ZState(list(earlier), reading.minute)
+        state = ZState(kept(earlier), reading.minute)
     elif recovered:
         state = None
     return Verdict(breach, recovered, value, n, lo, hi, was.value, was.n, compared.z, reason, params.z), state
