@@ -128,12 +128,20 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
         msgspec.json.decode(value)
     except msgspec.ValidationError:
         # A number beyond a float: which field it is in, the walk below finds out. What follows it was not read yet.
-        pass
+        read = False
     except msgspec.DecodeError as error:
         yield _not_json(index, _plain(error), error)
         return
+    else:
+        read = True
     try:
         record = json.loads(text, parse_int=_number, object_pairs_hook=_pairs)
+        if not read:
+            # This reader takes halves of surrogate pairs, which neither the walk nor a dead letter can carry.
+            json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        yield _not_json(index, "JSON is malformed: half a surrogate pair", error)
+        return
     except json.JSONDecodeError as error:
         yield _not_json(index, f"JSON is malformed: {error}", error)
         return

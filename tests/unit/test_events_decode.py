@@ -69,6 +69,8 @@ REFUSED = [
     (b"[1e400", "not_json", "", None),
     (b'{"a": 1e400 x}', "not_json", "", None),
     (record()[:-1] + b', "x": 1e400', "not_json", "", None),
+    (record(x=0, unitid="half").replace(b"half", b"\\ud800").replace(b'"x": 0', b'"x": 1e400'), "not_json", "", None),
+    (b'{"x": 1e400, "type": "cx.\\udc00"}', "not_json", "", None),
     (b"[]", "not_an_object", "", "a list of 0"),
     (b"7", "not_an_object", "", "7"),
     (b"9" * 5000, "not_an_object", "", "a number beyond all limits"),
