@@ -33,7 +33,7 @@ def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Envelope | None],
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
     longest = max(map(len, filter(None, values)), default=0)
-    records = iter(_without_monsters(values) if longest > _SUSPICIOUS else values)
+    records = iter(_readable(_without_monsters(values) if longest > _SUSPICIOUS else values))
     while True:
         try:
             # A failure leaves the events before it in the list: the list's length is the failing record's index.
@@ -57,6 +57,28 @@ def decode_one(value: bytes | None) -> Envelope | Refusal:
 def encode(event: Envelope) -> bytes:
     """Write an event as it goes over the wire: JSON, with attributes that hold nothing left out."""
     return _encode(event)
+
+
+def _readable(values: Sequence[bytes | None]) -> Sequence[bytes | None]:
+    """
+    Empty the records that are not UTF-8, so that decoding refuses them.
+
+    The decoder skips fields it does not know without a look at their text; the store reads whole records, or none.
+    """
+    try:
+        for _ in map(bytes.decode, filter(None, values)):
+            pass
+    except UnicodeDecodeError:
+        return [value if not value or _utf8(value) else b"" for value in values]
+    return values
+
+
+def _utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_monsters(values: Sequence[bytes | None]) -> list[bytes | None]:

@@ -61,6 +61,8 @@ REFUSED = [
     (None, "null_record", "", "null"),
     (b"", "empty_record", "", "0 bytes"),
     (b"\xff{}", "not_utf8", "", "byte 0xff at 0"),
+    (record(unknown="?").replace(b"?", b"\xff"), "not_utf8", "", None),
+    (record(data={"unknown": "?"}).replace(b"?", b"\xed\xa0\x80"), "not_utf8", "", None),
     (b"\xef\xbb\xbf" + record(), "not_json", "", "JSON is malformed: invalid character (byte 0)"),
     (record()[:-1], "not_json", "", "Input data was truncated"),
     (record() + record(), "not_json", "", None),
