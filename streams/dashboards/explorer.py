@@ -52,8 +52,8 @@ ORDER BY length(grouping), by""",
     customer = query(
         "customer",
         "Customer",
-        """
-SELECT subject FROM events
+        f"""
+SELECT {sql.choice("subject")} AS value, subject AS text FROM events
 WHERE type = 'cx.survey.answered' AND score IS NOT NULL AND $__timeFilter(time)
 ORDER BY score, time DESC
 LIMIT 1 BY subject LIMIT 200""",

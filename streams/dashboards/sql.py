@@ -50,6 +50,16 @@ def label(name: str) -> str:
     return f"labels['{name}']"
 
 
+def choice(text: str) -> str:
+    """
+    Return the value by which a variable stands for a text: what reads as that text between quotes.
+
+    Grafana escapes quotes only, and takes a dollar in a value for a variable or macro of its own.
+    """
+    slash = "char(92)"
+    return f"replaceAll(replaceAll({text}, {slash}, concat({slash}, {slash})), char(36), concat({slash}, 'x24'))"
+
+
 def chosen(column: str, variable: str) -> str:
     """Return the condition that a column has one of the variable's values."""
     return f"$__conditionalAll({column} IN (${{{variable}:singlequote}}), ${variable})"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.dashboards.grafana import DATASOURCE, PLUGIN, PLUGIN_VERSION
 from streams.dashboards.look import Json
-from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, listed, quoted
+from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, choice, listed, quoted
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.definition import Kpi
 
@@ -124,10 +124,10 @@ def _kpi(kpis: Sequence[Kpi], first: str) -> Json:
 def _label_values(kpis: Iterable[str], label: str) -> str:
     """Ask for the values of a label, those with the most answers since the beginning first."""
     return f"""
-SELECT labels['{label}'] AS value
+SELECT {choice("text")} AS value, labels['{label}'] AS text
 FROM kpi_latest
-WHERE kpi IN ({listed(kpis)}) AND by = '{label}' AND window = '{TOTAL}' AND value != ''
-GROUP BY value
-ORDER BY sum(n) DESC, value
+WHERE kpi IN ({listed(kpis)}) AND by = '{label}' AND window = '{TOTAL}' AND text != ''
+GROUP BY text
+ORDER BY sum(n) DESC, text
 LIMIT 500
 """

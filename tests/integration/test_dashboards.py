@@ -15,11 +15,13 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from streams.dashboards import look
+from streams.kpis.series import series_key
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.storage.rows import ValueRow
 from streams.storage.setup import prepare
 from streams.storage.writer import Writer
 from tests.harness import grafana
-from tests.harness.clickhouse import fresh_database
+from tests.harness.clickhouse import block_of, event, fresh_database
 from tests.harness.grafana import ALL, Choices, Period
 from tests.harness.seeded import BOARDS, CATALOGUE, OLIST, QUIET, SIMULATED, START, TECHNION, Answer, Store, seed
 
@@ -307,6 +309,50 @@ def test_delivery_shows_olists_figures(store: Store) -> None:
     assert sum(row["n"] for row in months) == wanted["n"]
     regions = store.panel("delivery", "Late deliveries by region", OLIST, "table")
     assert sum(row["n"] for row in regions) == wanted["n"]
+
+
+def test_a_unit_of_any_name_can_be_chosen(clickhouse: EmbeddedClickHouse) -> None:
+    """Quotes, backslashes, brackets, and what Grafana takes for its own: each is its own series, and All has them all."""
+    names = [
+        "o'neil",
+        "end\\",
+        "a\\nb",
+        "\\'; --",
+        "${unit}",
+        "$__all",
+        "$__fromTime",
+        "a,b",
+        "(x",
+        "x)",
+        "{}",
+        "مشتری‌ها",
+    ]
+    series = [series_key("csat", (("unitid", name),)) for name in names]
+    at = int(START.timestamp())
+    with fresh_database(clickhouse) as database:
+        prepare(database.admin, CATALOGUE, lambda _: None)
+        writer = Writer(database.writer)
+        writer.insert_kpi_minutes([(key, at // 60, 0, [50 + n, 9], 1) for n, key in enumerate(series)], "t-0-0-0")
+        writer.insert_kpi_values(
+            [ValueRow(key, "total", "", at, 9.0, 50 + n, 1.0, 20.0, "csat@1", True, 1) for n, key in enumerate(series)],
+            "t-0-0-0",
+        )
+        writer.insert_block(block_of([event(n, subject=name, time=START.isoformat()) for n, name in enumerate(names)]))
+        writer.close()
+        store = Store(database)
+        tile, title = "executive", "Customer satisfaction"
+        options = store.open(tile, SIMULATED).options["unit"]
+        assert len(options) == len(names)
+        for n, option in enumerate(reversed(options)):
+            [row] = store.panel(tile, title, SIMULATED, "stat", unit=[option])
+            assert row["name"].startswith(f"{names[n]} · n = {50 + n}")
+        assert {row["n"] for row in store.panel(tile, title, SIMULATED, "stat", unit=options)} == set(range(50, 62))
+        customers = store.open("explorer", SIMULATED).options["customer"]
+        for option in customers:
+            [row] = store.panel("explorer", "Events behind ${kpi:text}", SIMULATED, kpi=["csat"], customer=[option])
+            assert row["customer"] in names
+        assert len(customers) == len(names)
+        store.client.close()
 
 
 def test_grafanas_user_can_only_read(store: Store) -> None:
