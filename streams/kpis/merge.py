@@ -211,7 +211,7 @@ class MergeState:
                 steps = steps_to(self.closed, target, rows=self._closed.rows, catching_up=catching_up)
             if judge is not None:
                 shown = self._shown(target, int((now - horizon_s) // 60))
-        if open_due.minutes or steps or shown:
+        if open_due.minutes or steps or shown or outputs.values:
             self._catch_up()
         for minute in shown or steps:
             self._closed.advance(minute, self.pages, self._hours)
@@ -230,8 +230,11 @@ class MergeState:
             if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
                 self._open.copy_from(self._closed)
             self._open.forget_touched()
-        elif open_due.minutes and not catching_up:
-            self._publish(self._open.touched(short=open_due.short, long=open_due.long), outputs, "open")
+        else:
+            short, long = (not catching_up and due for due in (open_due.short, open_due.long))
+            # Of a total the row as of the newest minute is read: that cannot wait when others go out before it.
+            total = long or bool(outputs.values)
+            self._publish(self._open.touched(short=short, long=long, total=total), outputs, "open")
         self._pace.published(now, open_due, outputs, self.closed, self._open.short)
         return outputs
 
@@ -380,22 +383,21 @@ class MergeState:
 
     def _publish_closed(self, outputs: Outputs) -> None:
         """Add rows of all closed sums as of the newest closed minute."""
+        if self.closed is not None and self._open.as_of is not None and self._open.as_of <= self.closed:
+            self._closed.take_over(self._open)
         self._publish(self._closed.advanced(), outputs)
         self._published = self.closed
 
     def _publish_minutes(self, outputs: Outputs, include_open: bool) -> None:
         """Add the unpublished rows of closed minutes, and of open ones when it is time for them."""
-        names = self.registry.names
-        closed = self.closed
+        names, closed = self.registry.names, self.closed
         for page in list(self._unpublished):
             if not include_open and (closed is None or page.minute > closed):
                 continue
             totals = page.open()
             outputs.minutes.extend(
-                [
-                    MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
-                    for number in page.pending or ()
-                ]
+                MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
+                for number in page.pending or ()
             )
             page.pending = None
             del self._unpublished[page]
@@ -412,7 +414,7 @@ class MergeState:
                 [ValueRow(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
             )
             if self._derived is not None:
+                derived = self._derived.touched_by(settled, windows.sums(window))
                 outputs.values.extend(
-                    ValueRow(key, window, at, {}, maturity, revision, inputs)
-                    for key, inputs in self._derived.touched_by(settled, windows.sums(window))
+                    ValueRow(key, window, at, {}, maturity, revision, given) for key, given in derived
                 )

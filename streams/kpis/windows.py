@@ -227,12 +227,19 @@ class Windows:
             yield window.name, [*sums.items(), *((number, acc) for number, acc in gone.items() if number not in sums)]
         yield _take_touched(self._total)
 
-    def touched(self, *, short: bool = True, long: bool = True) -> Iterator[Settled]:
-        """Yield the sums, of `short` and of `long` windows, to which something was added since they were last taken."""
-        for window in self._all:
+    def touched(self, *, short: bool = True, long: bool = True, total: bool = True) -> Iterator[Settled]:
+        """Yield the sums to which something was added since they were last taken: of windows of these kinds."""
+        for window in self._windows:
             if short if window.is_short else long:
                 window.gone = {}
                 yield _take_touched(window)
+        if total:
+            yield _take_touched(self._total)
+
+    def take_over(self, other: Windows) -> None:
+        """Have published of the total what was added to that of `other`, and not published by it since."""
+        self._total.touched |= other._total.touched
+        other._total.touched.clear()
 
     def forget_touched(self) -> None:
         """Publish nothing of what was added until now."""

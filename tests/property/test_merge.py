@@ -231,6 +231,7 @@ def check(world: World) -> None:
             assert total == naive.sum(key, (minute, minute), (0, end)), f"{key!r} of minute {minute}"
 
     last: dict[tuple[str, str], ValueRow] = {}
+    totals: dict[str, ValueRow] = {}
     at_key: dict[tuple[str, str, int], ValueRow] = {}
     for value in world.values:
         as_of = value.at // 60 - 1
@@ -239,6 +240,8 @@ def check(world: World) -> None:
         best = at_key.get((value.series, value.window, value.at))
         if best is None or value.revision >= best.revision:
             at_key[value.series, value.window, value.at] = value
+        if value.window == "total":
+            totals[value.series] = max(totals.get(value.series, value), value, key=lambda row: (row.at, row.revision))
         if value.maturity == "closed":
             newest = last.get((value.series, value.window))
             if newest is None or (value.at, value.revision) >= (newest.at, newest.revision):
@@ -255,6 +258,10 @@ def check(world: World) -> None:
             else:
                 assert row is not None, (key, window, "missing")
                 assert row.acc == expected, (key, window, "as of the newest closed minute")
+    for key, row in totals.items():
+        # Whatever else was published of it, this is the row that is read.
+        reach = max(row.at // 60 - 1, -1 if closed is None else closed)
+        assert row.acc == naive.window(key, "total", reach, end), (key, "the newest total")
     begun = [m for key, history in naive.by_series.items() if key != AHEAD for _, m, _ in history]
     newest_minute = max(begun, default=None)
     if newest_minute is not None and (closed is None or newest_minute > closed):
