@@ -22,7 +22,7 @@ from streams.alerts.rules import (
     rule_files,
 )
 from streams.alerts.types import Severity
-from streams.kpis.blocks import Block, Problems, block_of
+from streams.kpis.blocks import Block, Problems, block_of, text_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
@@ -52,8 +52,9 @@ def load_rules(
     Raises:
         RulesError: Anything cannot be right; names every problem with file and line.
     """
-    texts = [(path.read_text(encoding="utf-8"), str(path)) for path in rule_files(paths)]
-    return _read(texts, catalogue, windows, defaults)
+    problems = Problems()
+    texts = [(text_of(path, problems), str(path)) for path in rule_files(paths)]
+    return _read(texts, catalogue, windows, defaults, problems)
 
 
 def parse_rules(
@@ -65,11 +66,12 @@ def parse_rules(
     Raises:
         RulesError: As for `load_rules`.
     """
-    return _read([(text, file)], catalogue, windows, defaults)
+    return _read([(text, file)], catalogue, windows, defaults, Problems())
 
 
-def _read(texts: Iterable[tuple[str, str]], catalogue: Catalogue, windows: Sequence[str], defaults: bool) -> RuleBook:
-    problems = Problems()
+def _read(
+    texts: Iterable[tuple[str, str]], catalogue: Catalogue, windows: Sequence[str], defaults: bool, problems: Problems
+) -> RuleBook:
     roots = [
         root for text, file in texts if (root := block_of(text, file, "'groups' of rules, or 'calendars'", problems))
     ]

@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -40,7 +41,7 @@ from streams.alerts.shorthand import minutes_of, sources_of
 from streams.alerts.types import State
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.accumulators import Acc, merge_acc
-from streams.kpis.blocks import Block, Problems, block_of
+from streams.kpis.blocks import Block, Problems, block_of, text_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
@@ -67,14 +68,28 @@ class TestFile(msgspec.Struct, frozen=True):
     root: Any
 
 
-def read_file(text: str, file: str) -> TestFile:
+def load_file(path: Path) -> TestFile:
     """
     Read which rules a file is about, before the tests themselves can be.
 
     Raises:
-        RulesError: It is not YAML, or has unknown keys.
+        RulesError: It cannot be read, is not YAML, or has unknown keys.
     """
     problems = Problems()
+    return _read_file(text_of(path, problems), str(path), problems)
+
+
+def read_file(text: str, file: str) -> TestFile:
+    """
+    Read the text of a file as `load_file` does.
+
+    Raises:
+        RulesError: As for `load_file`.
+    """
+    return _read_file(text, file, Problems())
+
+
+def _read_file(text: str, file: str, problems: Problems) -> TestFile:
     root = block_of(text, file, "'tests', a list", problems)
     problems.raise_any(RulesError)
     if root is None:

@@ -16,7 +16,7 @@ from streams.alerts.facts import length_of
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
 from streams.alerts.ruletest import Result, RuleTest, run
-from streams.alerts.testfiles import read_file, read_tests
+from streams.alerts.testfiles import load_file, read_tests
 from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.rules_picture import PictureError, draw, unfit
@@ -75,7 +75,7 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
         books: dict[tuple[Path, ...], RuleBook] = {}
         files = [file for path in paths or (SHIPPED_TESTS,) for file in _files(path)]
         for file in files:
-            given = read_file(file.read_text(encoding="utf-8"), str(file))
+            given = load_file(file)
             rules = tuple((file.parent / name).resolve() for name in given.rules)
             if rules not in books:
                 books[rules] = book_of(settings, rules, catalogue)

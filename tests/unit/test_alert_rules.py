@@ -394,3 +394,10 @@ def test_a_promise_of_a_definition_that_leaves_no_budget_is_refused(target):
 def test_an_alert_of_a_definition_that_needs_a_longer_window_is_refused():
     with pytest.raises(RulesError, match="KPI volume, alert: baseline 5m must be longer than the window 5m"):
         catalogue_rules(CATALOGUE, windows=("1m", "5m"))
+
+
+def test_a_file_of_another_encoding_is_named_with_its_line(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"# one\n# caf\xe9\n")
+
+    with pytest.raises(RulesError, match=r"latin\.yaml:2: not UTF-8"):
+        load_rules([tmp_path], CATALOGUE)

@@ -11,7 +11,7 @@ from streams.alerts.parsing import parse_rules
 from streams.alerts.rules import RulesError
 from streams.alerts.ruletest import run
 from streams.alerts.shorthand import minutes_of, sources_of
-from streams.alerts.testfiles import read_file, read_tests
+from streams.alerts.testfiles import load_file, read_file, read_tests
 from streams.cli import main
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.intervals import measure
@@ -216,3 +216,14 @@ def test_the_command_tells_by_its_exit_code(tmp_path: Path):
 def test_the_shipped_rules_do_what_their_tests_say():
     result = CliRunner().invoke(main, ["rules", "test"])
     assert result.exit_code == 0, result.output
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"tests:\n# caf\xe9\n")
+    with pytest.raises(RulesError, match=r"latin\.yaml:2: not UTF-8"):
+        load_file(path)
+    with pytest.raises(RulesError, match=r"none\.yaml:1: cannot be read"):
+        load_file(tmp_path / "none.yaml")
+    path.write_text(TEST, encoding="utf-8")
+    assert load_file(path).rules == ("rules.yaml",)
