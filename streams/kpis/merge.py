@@ -231,7 +231,7 @@ class MergeState:
                 self._open.copy_from(self._closed)
             self._open.forget_touched()
         else:
-            short, long = (not catching_up and due for due in (open_due.short, open_due.long))
+            short, long = open_due.short and not catching_up, open_due.long and not catching_up
             # Of a total the row as of the newest minute is read: that cannot wait when others go out before it.
             total = long or bool(outputs.values)
             self._publish(self._open.touched(short=short, long=long, total=total), outputs, "open")
