@@ -1,10 +1,15 @@
-"""When the merge agent flushes by its timer."""
+"""When the merge agent flushes by its timer, and what comes first in a flush."""
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 
-from streams.agents.merge import HISTORY_FLUSH_S, Merge
+from streams.agents.merge import HISTORY_FLUSH_S, Merge, Shard
+from streams.engine.names import Topics
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.outputs import MinuteRow, Outputs, ValueRow
+from streams.kpis.publish import Publisher
 
 
 class Ticking:
@@ -47,3 +52,31 @@ def test_nobody_waits_because_another_partition_reads_history() -> None:
 
 def test_a_clock_that_was_set_back_stops_nothing() -> None:
     assert Ticking(True).tick(-3600) == 1
+
+
+def test_minutes_of_all_partitions_are_published_before_any_window() -> None:
+    sent: list[tuple[int, str]] = []
+
+    async def write(_generation: int, _entries: object) -> None: ...
+
+    async def produce(_generation: int, outgoing: list) -> None:
+        for one in outgoing:
+            record = json.loads(one.value)
+            sent.extend((one.partition, kind) for kind in ("minutes", "values") if record[kind])
+
+    outputs = Outputs([MinuteRow("csat", 7, 0, [2, 1], 5)], [ValueRow("csat", "5m", 480, [2, 1], "open", 10)])
+    state = SimpleNamespace(
+        dirty_records=list, drain_outputs=lambda _now: outputs, marker=lambda: (b"m", b"1"), replaying=False
+    )
+    agent = object.__new__(Merge)
+    agent._judges = None
+    agent._flushing = asyncio.Lock()
+    agent._topics = Topics("cx")
+    agent._publisher = Publisher(Catalogue.load())
+    agent._app = SimpleNamespace(produce=produce)  # type: ignore[assignment]
+    agent._table = SimpleNamespace(write_many=write)  # type: ignore[assignment]
+    agent.lane = SimpleNamespace(assignment=SimpleNamespace(generation=1), ack=lambda *_: None)  # type: ignore[assignment]
+    agent._shards = {number: Shard(number, state) for number in (0, 1)}  # type: ignore[arg-type]
+    agent._observe = lambda: None  # type: ignore[method-assign]
+    asyncio.run(agent.flush())
+    assert sent == [(0, "minutes"), (1, "minutes"), (0, "values"), (1, "values")]

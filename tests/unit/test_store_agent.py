@@ -108,3 +108,15 @@ def test_many_rows_are_stored_in_parts_each_once_and_under_a_token_of_its_own(mo
     store._store([0], [RecordBatch(TOPICS.kpis, 0, payloads, range(4))])
     assert [minutes for minutes, _ in stored] == [[1, 2, 3], [4, 5, 6, 7], [8]]
     assert len({token for _, token in stored}) == 3
+
+
+def test_what_people_wait_for_is_stored_before_events() -> None:
+    store, _ = store_with(HangingClient())
+    order: list[str] = []
+    store._writer = SimpleNamespace(  # type: ignore[assignment]
+        stored=lambda _partitions: {},
+        insert_blocks=lambda _blocks: order.append("events"),
+        insert_kpi_minutes=lambda _rows, _token: order.append("minutes"),
+    )
+    store._store([0], [one_block(), RecordBatch(TOPICS.kpis, 0, [minutes_of(1)], range(1))])
+    assert order == ["minutes", "events"]
