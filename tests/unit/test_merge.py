@@ -96,6 +96,38 @@ def test_open_minutes_are_published_at_intervals_and_closed_ones_at_once() -> No
     assert [row.acc for row in flush(merge, 29.5).minutes] == [[30, 30]]
 
 
+def totals(outputs, series: str = CSAT) -> list[tuple[int, Acc, str]]:
+    return [
+        (row.at // 60 - 1, row.acc, row.maturity)
+        for row in outputs.values
+        if row.window == "total" and row.series == series
+    ]
+
+
+def test_an_open_total_is_put_right_by_the_minute_that_passes_it() -> None:
+    """Of a total the row as of the newest minute is read: what came late must be in that one, and in it once."""
+    merge = state()
+    merge.apply(partial((0, 0), {93: {CSAT: [2, 1]}, 95: {"other": [1, 1]}}, watermark=94 * 60), 0)
+    assert totals(flush(merge, 0)) == [(93, [2, 1], "closed"), (95, [2, 1], "open")]
+    merge.apply(partial((1, 1), {94: {CSAT: [2, 1]}}, watermark=99 * 60), 1)
+    assert totals(flush(merge, 1)) == [(94, [4, 2], "closed"), (95, [4, 2], "closed")]
+    assert merge.closed == 98
+
+
+def test_an_open_total_does_not_wait_when_an_earlier_one_is_told_anew() -> None:
+    """Who takes over after a crash knows of no late event any more whose minute was published."""
+    changelog: dict[bytes, bytes] = {}
+    merge = state()
+    merge.apply(partial((0, 0), {93: {CSAT: [2, 1]}, 95: {"other": [1, 1]}}, watermark=94 * 60), 0)
+    flush(merge, 0, changelog)
+    merge.apply(partial((1, 1), {93: {CSAT: [2, 1]}}, watermark=94 * 60), 1)
+    assert totals(flush(merge, 1, changelog)) == [(93, [4, 2], "closed"), (95, [4, 2], "open")]
+    after = state()
+    after.restore(changelog.items())
+    after.apply(partial((2, 2), {}, watermark=99 * 60), 2)
+    assert totals(flush(after, 2)) == []
+
+
 def test_what_closes_a_minute_is_known_before_it_is_closed() -> None:
     merge = state(expected=("web/0", "app/0"))
     merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 0)
