@@ -259,7 +259,7 @@ def test_state_survives_compaction_and_deletion(kafka_broker: Any, tmp_path: Pat
         time.sleep(0.3)  # the next record closes the segment: only closed ones are compacted
         run.producer.send(changelog, json.dumps([-1, 4_000, 0]).encode(), b"0/count", partition=0)
         run.producer.flush()
-        assert left_after_compaction(run, before=8_051) < 4_000
+        wait_for_compaction(run, end=8_051, below=4_000)
         worker = run.worker()
         assigned = worker.wait_for(lambda event: event["event"] == "assigned")
         assert assigned["records"] == 4_000
@@ -268,16 +268,19 @@ def test_state_survives_compaction_and_deletion(kafka_broker: Any, tmp_path: Pat
         run.close()
 
 
-def left_after_compaction(run: Run, before: int) -> int:
-    """Records in partition 0 of the changelog, once the broker has begun to remove some."""
-    deadline = time.monotonic() + 30
-    left = before
-    while left == before and time.monotonic() < deadline:
+def wait_for_compaction(run: Run, end: int, below: int) -> None:
+    """Wait until partition 0 of the changelog, which ends at ``end``, keeps fewer than ``below`` records.
+
+    The broker cleans segment by segment, in as many passes as it likes.
+    """
+    deadline = time.monotonic() + 120
+    left = end
+    while left >= below:
+        assert time.monotonic() < deadline, f"the broker keeps {left} of {end} records, expected fewer than {below}"
         consumer = KafkaConsumer(bootstrap_servers=run.bootstrap, auto_offset_reset="earliest", group_id=None)
         partition = TopicPartition(run.changelog, 0)
         consumer.assign([partition])
         left = 0
-        while consumer.position(partition) < before:
+        while consumer.position(partition) < end:
             left += sum(map(len, consumer.poll(timeout_ms=500).values()))
         consumer.close()
-    return left
