@@ -16,6 +16,7 @@ _COMMANDS = {
     "topics": ("streams.commands.worker", "Create the topics, or check them."),
     "simulate": ("streams.commands.traffic", "Produce realistic traffic of all four channels."),
     "replay": ("streams.commands.traffic", "Produce the events of a data set or of a JSONL file."),
+    "collect": ("streams.commands.collect", "Serve the HTTP door: events from browsers, apps and webhooks."),
     "migrate": ("streams.commands.store", "Bring the ClickHouse schema up to date."),
     "query": ("streams.commands.store", "Ask ClickHouse: SQL, or a KPI over a window."),
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),

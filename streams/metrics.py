@@ -126,6 +126,38 @@ NOTIFIED_AT = Gauge(
     registry=REGISTRY,
 )
 
+DOOR_REQUESTS = Counter(
+    "cx_collector_requests",
+    "Requests to the HTTP door, by what became of them: accepted, partly (some events refused), refused (all of them), "
+    "malformed, denied (no right to), limited (too fast), unavailable (Kafka or memory), aborted (by the sender)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+DOOR_EVENTS = Counter(
+    "cx_collector_events",
+    "Events that came to the HTTP door: accepted (confirmed by Kafka), refused, unconfirmed (to be sent again); "
+    "channel `unknown` is of those that cannot be read",
+    ["channel", "outcome"],
+    registry=REGISTRY,
+)
+DOOR_BYTES = Counter(
+    "cx_collector_received_bytes", "Bytes of request bodies as they came to the HTTP door", registry=REGISTRY
+)
+DOOR_SECONDS = Histogram(
+    "cx_collector_request_seconds",
+    "Wall-clock time from the head of a request to the HTTP door until its answer, Kafka's confirmation included",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+DOOR_IN_FLIGHT = Gauge(
+    "cx_collector_in_flight_requests", "Requests to the HTTP door that are not answered yet", registry=REGISTRY
+)
+DOOR_IN_FLIGHT_BYTES = Gauge(
+    "cx_collector_in_flight_bytes",
+    "Memory that requests hold which are being read or wait for Kafka; bounded by CX_COLLECT_IN_FLIGHT_BYTES",
+    registry=REGISTRY,
+)
+
 
 class KpiGauges(Collector):
     """

@@ -122,6 +122,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     board_host: str = "127.0.0.1"
     """Where the live page listens; it has no login."""
     board_port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
+    collect_host: str = "127.0.0.1"
+    """Where the HTTP door for events listens; beyond this machine it asks for keys."""
+    collect_port: Annotated[int, Meta(ge=0, le=65_535)] = 8090
+    """0: a free one, which `cx collect` tells."""
+    collect_keys_file: str = ""
+    """TOML file of the keys that senders need, each with what it may send; empty: no keys, this machine only."""
+    collect_origins: str = ""
+    """Origins of the pages whose scripts may send, e.g. `https://shop.example`, comma-separated; empty: none."""
+    collect_body_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1_048_576
+    """Longest body of a request, also once it is unpacked."""
+    collect_events: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """Most events in one request."""
+    collect_events_per_s: Annotated[float, Meta(gt=0)] = 2_000.0
+    """Events that a key may send per second, for those that the file does not say otherwise of."""
+    collect_in_flight_bytes: Annotated[int, Meta(ge=65_536)] = 33_554_432
+    """Memory for requests that are being read or wait for Kafka; whoever comes beyond it is told to try again."""
+    collect_read_s: Seconds = 10.0
+    """A sender has so long for the head of a request, and so long again for its body."""
+    collect_timeout_s: Annotated[float, Meta(ge=0.5, le=120)] = 5.0
+    """Longest wait for Kafka to confirm a request's events."""
+    collect_metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9465
+    """Port of `/metrics` of the door, at `metrics_host`; 0 switches it off."""
     data_dir: str = ".cx"
     """Where the embedded run keeps its store, logs and state."""
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
