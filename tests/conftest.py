@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas through a deprecated function of the standard library.
@@ -18,6 +19,13 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from tests.harness.clickhouse import Database, fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaUnavailableError, require_or_skip
 from tests.harness.wholejob import Pipeline
+
+# A busy machine is no fault of what is tested, and one run tries what the next one does.
+# `--hypothesis-profile=search` looks for new examples instead.
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("search", deadline=None, suppress_health_check=SLOW)
+settings.register_profile("same", settings.get_profile("search"), derandomize=True, database=None)
+settings.load_profile("same")
 
 
 @dataclass(frozen=True)
