@@ -35,7 +35,7 @@ class HangingClient:
         self.tables.append(table)
         if len(self.tables) == 1:
             self.hangs.set()
-            self.go_on.wait(10)
+            self.go_on.wait(90)
             raise UnreachableError("timed out")
 
 
@@ -67,7 +67,7 @@ def test_an_insert_that_hangs_is_not_repeated_once_partitions_have_moved() -> No
         store, lane = store_with(client)
         store._waiting = [one_block()]
         flush = asyncio.create_task(store.flush())
-        await asyncio.to_thread(client.hangs.wait, 10)
+        assert await asyncio.to_thread(client.hangs.wait, 90)
         finish = asyncio.create_task(store._finish())
         await asyncio.sleep(0)
         finish.cancel()
