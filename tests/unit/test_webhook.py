@@ -6,15 +6,20 @@ import hashlib
 import hmac
 import json
 import time
+from functools import partial
 
 import pytest
 
+from streams.delivery import webhook
 from streams.delivery.endpoint import AddressError
-from streams.delivery.webhook import Message, Webhook, Webhooks, signature, signing_key
+from streams.delivery.webhook import Message, Webhooks, signature, signing_key
 from tests.harness.receiver import Receiver
 
+# A busy machine is no dead receiver.
+Webhook = partial(webhook.Webhook, timeout_s=90.0)
 
-async def until(condition, timeout_s=5.0):
+
+async def until(condition, timeout_s=90.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -26,8 +31,8 @@ def message(number=1, order="a", at=None):
     return Message(f"0/0/{number}", order, body, time.time() if at is None else at)
 
 
-async def deliver(webhook, *messages):
-    hooks = Webhooks([webhook])
+async def deliver(hook, *messages):
+    hooks = Webhooks([hook])
     try:
         return [outcome for made in await asyncio.gather(*map(hooks.deliver, messages)) for outcome in made]
     finally:
@@ -35,12 +40,13 @@ async def deliver(webhook, *messages):
 
 
 async def test_a_receiver_can_prove_who_sent_what_and_when():
+    began = int(time.time())
     with Receiver() as receiver:
         assert await deliver(Webhook(f"{receiver.url}/in?x=1", b"key"), message()) == ["delivered"]
     request = receiver.received[0]
     assert request.path == "/in?x=1"
     assert request.headers["idempotency-key"] == request.headers["webhook-id"] == "0/0/1"
-    assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 5
+    assert began <= int(request.headers["webhook-timestamp"]) <= time.time()
     signed = f"0/0/1.{request.headers['webhook-timestamp']}.".encode() + request.body
     expected = base64.b64encode(hmac.new(b"key", signed, hashlib.sha256).digest()).decode()
     assert request.headers["webhook-signature"] == f"v1,{expected}"
