@@ -33,6 +33,10 @@ def collect(host: str | None, port: int | None, new_key: str | None) -> None:
         return
     settings = load(collect_host=host, collect_port=port)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # The outbox says in one line what they say in a hundred while Kafka is away.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # Else whoever sends nonsense fills the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     door = Door(settings)
     try:
         listening = listen(settings.collect_host, settings.collect_port)

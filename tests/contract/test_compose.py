@@ -1,5 +1,6 @@
 """docker-compose.yml and the image: no engine runs them here, so everything that they name is checked to exist."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -16,6 +17,7 @@ import yaml
 
 import streams
 from streams import cli, settings
+from streams.collector.access import read_keys
 from streams.dashboards.grafana import GRAFANA_VERSION, PLUGIN_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +86,9 @@ def test_prometheus_finds_workers_and_alertmanager_where_compose_has_them() -> N
     (worker,) = jobs["cx-worker"]["dns_sd_configs"]
     assert worker["names"] == ["worker"]
     assert str(worker["port"]) == SERVICES["worker"]["environment"]["CX_METRICS_PORT"]
+    (door,) = jobs["cx-collector"]["dns_sd_configs"]
+    assert door["names"] == ["collector"]
+    assert str(door["port"]) == SERVICES["collector"]["environment"]["CX_COLLECT_METRICS_PORT"]
     (target,) = config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert SERVICES["worker"]["environment"]["CX_ALERTMANAGERS"] == f"http://{target}"
     assert target.partition(":")[0] in SERVICES
@@ -145,7 +150,7 @@ def test_every_mount_and_secret_has_a_source(name: str) -> None:
     secrets = service.get("secrets", [])
     assert set(secrets) <= set(COMPOSE["secrets"])
     for variable, value in service.get("environment", {}).items():
-        if variable.endswith("_PASSWORD_FILE"):
+        if variable.endswith(("_PASSWORD_FILE", "_KEYS_FILE")):
             assert value in {f"/run/secrets/{secret}" for secret in secrets}
         assert not re.search(r"PASSWORD$|SECRET$|TOKEN$", variable), "a secret is a file, not a variable"
 
@@ -197,13 +202,30 @@ def test_passwords_are_made_once_random_and_kept_out_of_git(tmp_path: Path) -> N
     subprocess.run(["sh", script], check=True)
     folder = tmp_path / "secrets"
     made = {path.name: path.read_text() for path in folder.iterdir() if path.name != ".gitignore"}
-    assert {f"./deploy/docker/secrets/{name}" for name in made} == {s["file"] for s in COMPOSE["secrets"].values()}
+    everything = dict(made)
+    # The door is given the hashes of its keys only; the key itself stays with whoever sends.
+    key, keys = made.pop("collector_key"), made.pop("collector_keys")
+    assert re.fullmatch("[0-9a-f]{48}", key)
+    assert read_keys(folder / "collector_keys")["default"].key == f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    assert key not in keys
+    assert COMPOSE["secrets"]["collector_keys"]["file"] == "./deploy/docker/secrets/collector_keys"
+    assert {f"./deploy/docker/secrets/{name}" for name in made} == {
+        secret["file"] for name, secret in COMPOSE["secrets"].items() if name != "collector_keys"
+    }
     assert len(set(made.values())) == len(made)
     assert all(re.fullmatch("[0-9a-f]{48}", password) for password in made.values())
     assert (folder / ".gitignore").read_text().strip() == "*"
     assert folder.stat().st_mode & 0o077 == 0
     subprocess.run(["sh", script], check=True)
-    assert {path.name: path.read_text() for path in folder.iterdir() if path.name in made} == made
+    assert {path.name: path.read_text() for path in folder.iterdir() if path.name in everything} == everything
+
+
+def test_the_door_is_open_to_others_with_keys_only() -> None:
+    """In its container it listens to all, so it must know its keys; published it is on loopback like the rest."""
+    environment = SERVICES["collector"]["environment"]
+    assert environment["CX_COLLECT_KEYS_FILE"] == "/run/secrets/collector_keys"
+    assert SERVICES["collector"]["secrets"] == ["collector_keys"]
+    assert SERVICES["collector"]["ports"] == [f"127.0.0.1:8090:{environment['CX_COLLECT_PORT']}"]
 
 
 def test_the_start_script_refuses_a_missing_or_short_password(tmp_path: Path) -> None:
