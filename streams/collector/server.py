@@ -227,8 +227,12 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512)
 
 
-def serve(door: Door, settings: Settings, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM: then nothing new is taken, and what is under way is finished and answered."""
+def server_of(door: Door, settings: Settings) -> uvicorn.Server:
+    """
+    Return the server, to be run with the sockets of `listen`.
+
+    At SIGINT or SIGTERM nothing new is taken, and what is under way is finished and answered.
+    """
     config = uvicorn.Config(
         door.app(),
         http=type("Protocol", (_Protocol,), {"read_s": settings.collect_read_s}),
@@ -241,7 +245,7 @@ def serve(door: Door, settings: Settings, listening: socket.socket) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=math.ceil(settings.collect_read_s + settings.collect_timeout_s) + 1,
     )
-    _Server(config).run([listening])
+    return _Server(config)
 
 
 def ask_kafka(settings: Settings) -> list[str]:

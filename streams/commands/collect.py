@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from typing import NoReturn
 
 import click
 
 from streams import metrics
 from streams.collector.access import make_key
-from streams.collector.server import Door, listen, serve
+from streams.collector.server import Door, listen, server_of
 from streams.settings import is_loopback, load
 
 
@@ -40,23 +41,27 @@ def collect(host: str | None, port: int | None, new_key: str | None) -> None:
     door = Door(settings)
     try:
         listening = listen(settings.collect_host, settings.collect_port)
-        if settings.collect_metrics_port:
-            metrics.serve(settings.metrics_host, settings.collect_metrics_port)
     except OSError as exc:
-        click.echo(
-            f"cx collect: cannot listen at {settings.collect_host}:{settings.collect_port} and, for metrics, at "
-            f"{settings.metrics_host}:{settings.collect_metrics_port}: {exc.strerror or exc}",
-            err=True,
-        )
-        sys.exit(1)
-    names = door.access.names()
-    who = f"with the keys of {', '.join(names)}" if names else "from this machine, without keys"
-    if not is_loopback(settings.collect_host):
-        click.echo(f"cx collect: {settings.collect_host} can be reached from elsewhere, in plain HTTP", err=True)
-    url = f"http://{settings.collect_host}:{listening.getsockname()[1]}/v1/events"
-    click.echo(f"events may be sent to {url} {who}; they go to Kafka at {settings.kafka}")
-    serve(door, settings, listening)
+        _refuse(settings.collect_host, settings.collect_port, "CX_COLLECT_PORT", exc)
+    with listening:
+        if settings.collect_metrics_port:
+            try:
+                metrics.serve(settings.metrics_host, settings.collect_metrics_port)
+            except OSError as exc:
+                _refuse(settings.metrics_host, settings.collect_metrics_port, "CX_COLLECT_METRICS_PORT", exc)
+        names = door.access.names()
+        who = f"with the keys of {', '.join(names)}" if names else "from this machine, without keys"
+        if not is_loopback(settings.collect_host):
+            click.echo(f"cx collect: {settings.collect_host} can be reached from elsewhere, in plain HTTP", err=True)
+        url = f"http://{settings.collect_host}:{listening.getsockname()[1]}/v1/events"
+        click.echo(f"events may be sent to {url} {who}; they go to Kafka at {settings.kafka}")
+        server_of(door, settings).run([listening])
     click.echo("ended; all that was accepted is in Kafka")
+
+
+def _refuse(host: str, port: int, name: str, error: OSError) -> NoReturn:
+    click.echo(f"cx collect: cannot listen at {host}:{port} ({name}): {error.strerror or error}", err=True)
+    sys.exit(1)
 
 
 def _print_new(name: str) -> None:
