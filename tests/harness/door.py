@@ -18,6 +18,7 @@ from streams.collector.sending import Room
 from streams.collector.server import Door, listen, server_of
 from streams.events.types import Envelope
 from streams.settings import Settings
+from tests.harness.topics import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAME_AT = "2026-11-22T10:00:00Z"
@@ -144,7 +145,7 @@ def door_in_thread(settings: Settings) -> Iterator[tuple[str, int, Taken]]:
         yield host, port, taken
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -177,7 +178,7 @@ class DoorProcess:
         assert parts.port
         self.host, self.port = parts.hostname, parts.port
 
-    def post(self, body: Any, timeout_s: float = 60.0, **headers: str) -> Answer:
+    def post(self, body: Any, timeout_s: float = PATIENCE_S, **headers: str) -> Answer:
         """Send over a connection of its own."""
         content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         return self.ask("POST", "/v1/events", content, {"Content-Type": "application/json", **headers}, timeout_s)
@@ -188,7 +189,7 @@ class DoorProcess:
         path: str,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float = PATIENCE_S,
     ) -> Answer:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         try:
@@ -206,11 +207,11 @@ class DoorProcess:
         """Ask it to end; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
+        code = self.process.wait(PATIENCE_S)
         self._end()
         return code
 
     def _end(self) -> None:
-        self.process.wait(60)
+        self.process.wait(PATIENCE_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
