@@ -19,7 +19,7 @@ from streams.dashboards.grafana import (
     target,
 )
 from streams.dashboards.look import CHANNEL_COLOURS, THIN, Json
-from streams.dashboards.scores import BAND, explorer_url, rows_to_fields, score_columns
+from streams.dashboards.scores import BAND, STILL_COUNTING, explorer_url, rows_to_fields, score_columns
 from streams.kpis.definition import Kpi
 
 KPI = "${kpi:singlequote}"
@@ -106,7 +106,7 @@ def by_every_label(kpis: Iterable[Kpi]) -> Panel:
     )
     asked = f"""
 SELECT by AS label, arrayStringConcat(mapValues(labels), ' · ') AS is, stat, {terms.shown("asked.value")} AS value,
-    {terms.shown("asked.lo")} AS low, {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading
+    {terms.shown("asked.lo")} AS low, {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading, maturity
 FROM kpi(kpi = {KPI}, {sql.PERIOD}) AS asked
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 WHERE by NOT IN ('', 'agentid') AND position(by, ',') = 0
@@ -121,7 +121,8 @@ LIMIT 300
         type="table",
         width=12,
         height=9,
-        description=f"All labels that this KPI is kept for, one at a time; agents are in the explorer. {_HOW}",
+        description="All labels that this KPI is kept for, one at a time; agents are in the explorer. "
+        f"{_HOW} {STILL_COUNTING}",
         targets=(target(asked, "table"), target(_UNIT, "table", "unit")),
         defaults=plain("none", custom=table_custom()),
         overrides=(*score_columns("none")[1:], override("byName", "label", {"links": links})),

@@ -86,7 +86,7 @@ def touchpoints_and_targets(kpi: Kpi, width: int = 12) -> Panel:
     terms = sql.Terms("1", str(kpi.min_n.colour), "'up'", "ifNull(target, nan)")
     asked = f"""
 SELECT name, channel, touchpoint, if(n >= {terms.colour}, value - target, NULL) AS gap, value, lo AS low, hi AS high, n,
-    target, {terms.reading} AS reading, stage, owner
+    target, {terms.reading} AS reading, maturity, stage, owner
 FROM kpi_heat(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
 WHERE {sql.chosen("channel", "channel")} AND {sql.chosen("touchpoint", "touchpoint")}
 ORDER BY gap ASC NULLS LAST, n DESC

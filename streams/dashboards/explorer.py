@@ -199,7 +199,7 @@ def _by_labels(catalogue: Catalogue) -> Panel:
     asked = f"""
 SELECT {sql.SERIES_NAME} AS series, {terms.shown("asked.value")} AS value, toString(unit) AS unit,
     {terms.shown("asked.lo")} AS low,
-    {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading, definition,
+    {terms.shown("asked.hi")} AS high, n, {terms.reading} AS reading, maturity, definition,
     labels['channel'] AS channel, labels['touchpoint'] AS touchpoint, labels['segment'] AS segment,
     labels['unitid'] AS unitid
 FROM ({sql.asked_or_published(KPI, _WHERE)}) AS asked
@@ -276,10 +276,10 @@ def _windows(catalogue: Catalogue) -> Panel:
     asked = f"""
 SELECT toString(window) AS window, {sql.SERIES_NAME} AS series, {terms.shown("latest.value")} AS value,
     {terms.shown("latest.lo")} AS low,
-    {terms.shown("latest.hi")} AS high, n, as_of AS `as of`, {terms.reading} AS reading
+    {terms.shown("latest.hi")} AS high, n, {terms.reading} AS reading, maturity, as_of AS `as of`
 FROM
 (
-    SELECT window, labels, stat, value, lo, hi, n, as_of FROM kpi_latest WHERE kpi = {KPI} AND {sql.SLICE}
+    SELECT window, labels, stat, value, lo, hi, n, maturity, as_of FROM kpi_latest WHERE kpi = {KPI} AND {sql.SLICE}
 ) AS latest
 CROSS JOIN ({sql.known_kpi(KPI)}) AS known
 ORDER BY series, as_of DESC, window

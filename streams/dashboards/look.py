@@ -33,6 +33,9 @@ MISSES: Final = "misses the target"
 UNSURE: Final = "not sure"
 NO_TARGET: Final = "no target"
 
+MATURITIES: Final = {"closed": "closed", "open": "still counting"}
+"""What is said of a value by whether more events are expected for it."""
+
 READINGS: Final = {MEETS: GREEN, MISSES: VERMILION, UNSURE: ORANGE, NO_TARGET: BLUE, THIN: GREY, NO_DATA: GREY}
 """What can be said of a value, and its colour."""
 

@@ -17,7 +17,19 @@ from streams.dashboards.grafana import (
     target,
     value_mapping,
 )
-from streams.dashboards.look import BLUE, GREY, READINGS, SERIES, SKY, THIN, Json, label_name, tint, unit_of
+from streams.dashboards.look import (
+    BLUE,
+    GREY,
+    MATURITIES,
+    READINGS,
+    SERIES,
+    SKY,
+    THIN,
+    Json,
+    label_name,
+    tint,
+    unit_of,
+)
 from streams.kpis.definition import Kpi
 
 _DIRECTIONS: Final = {"up": "More is better.", "down": "Less is better.", "none": ""}
@@ -166,6 +178,9 @@ def limits(kpi: Kpi) -> Json:
     return {"min": 0} if kpi.unit in {"seconds", "milliseconds", "hours", "days", "count"} else {}
 
 
+STILL_COUNTING: Final = "Still counting: more events are expected for the selected time. Closed: none but late ones."
+
+
 def breakdown(kpi: Kpi, *grouping: str, width: int = 12, title: str = "") -> Panel:
     """
     Return a KPI by labels as a table, rows tinted by what can be said of them.
@@ -186,10 +201,22 @@ def breakdown(kpi: Kpi, *grouping: str, width: int = 12, title: str = "") -> Pan
         title=title or f"{kpi.name} by {' and '.join(names)}",
         width=width,
         height=8,
-        description=describe(kpi),
+        description=f"{describe(kpi)}\n\n{STILL_COUNTING}",
         asked=sql.breakdown(kpi, grouping),
         overrides=(*score_columns(unit_of(kpi.unit)), override("byName", names[0], {"links": links})),
     )
+
+
+# Said, not coloured: the colour of the row is that of its reading.
+_SAID: Final = [
+    {
+        "type": "value",
+        "options": {
+            name: {"color": "transparent", "index": index, "text": text}
+            for index, (name, text) in enumerate(MATURITIES.items())
+        },
+    }
+]
 
 
 def score_columns(unit: str) -> tuple[Json, ...]:
@@ -207,6 +234,7 @@ def score_columns(unit: str) -> tuple[Json, ...]:
                 "custom.width": 150,
             },
         ),
+        override("byName", "maturity", {"mappings": _SAID, "custom.width": 110}),
     )
 
 

@@ -209,6 +209,20 @@ def test_the_events_behind_a_number_are_its_events(store: Store) -> None:
     assert [{"n": len(every)}] == of_customer
 
 
+def test_tables_say_whether_a_value_is_still_counting(store: Store) -> None:
+    """Closed once its KPI has told of the last minute that was asked for; open while that is to come."""
+    over = Period.over(SIMULATED.start, START + timedelta(hours=1))
+    ahead = Period.over(SIMULATED.start, datetime.now(UTC) + timedelta(days=900))
+    for title in ("Customer satisfaction by touchpoint against its target", "Customer satisfaction by segment"):
+        for period, maturity in ((over, "closed"), (ahead, "open")):
+            rows = store.panel("executive", title, period, "table")
+            assert {row["maturity"] for row in rows} == {maturity}, title
+    for panel in itertools.chain.from_iterable(map(grafana.panels, BOARDS.values())):
+        asked = "".join(query["rawSql"] for query in panel.get("targets", []))
+        if panel["type"] == "table" and re.search(r"FROM kpi(_series)?\(", asked):
+            assert "maturity" in asked, panel["title"]
+
+
 def test_verbatims_keep_their_direction(store: Store) -> None:
     """Each text stands in signs that isolate its direction; the right-to-left panel has such texts only."""
     every = store.panel("voice", "Newest verbatims", QUIET)
