@@ -323,6 +323,14 @@ def test_a_head_without_end_is_refused() -> None:
         assert b"HTTP/1.1 400" in until_closed(connection)
 
 
+def test_answers_leave_at_once() -> None:
+    """An answer is two packets: were the second held back until the first is acknowledged, each would take 40 ms."""
+    with server.listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_requests_share_a_connection_and_follow_each_other() -> None:
     with door_in_thread(Settings()) as (host, port, taken):
         connection = http.client.HTTPConnection(host, port, timeout=GIVE_UP_S)
