@@ -60,7 +60,7 @@ def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: S
     definition can say. They are tickets, for the whole: to wake somebody takes a runbook.
 
     Raises:
-        RulesError: An alert cannot be judged with the windows that are kept.
+        RulesError: An alert cannot be judged with the windows that are kept; names file and line of each.
     """
     taken = list(rules)
     judged = {rule.kpi.id for rule in taken}
@@ -72,10 +72,11 @@ def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: S
         try:
             rule = _rule(kpi, kpi.alert, windows)
         except ParamError as error:
-            problems.append(f"KPI {kpi.id}, alert: {error}")
+            problems.append(f"{kpi.alert.place}: KPI {kpi.id}, alert: {error}")
             continue
         problems += [
-            f"KPI {kpi.id}, alert: {message}" for _, message in misfits(kpi, rule.by, rule.window, rule.params)
+            f"{kpi.alert.place}: KPI {kpi.id}, alert: {rule.method}: {message}"
+            for _, message in misfits(kpi, rule.by, rule.window, rule.params)
         ]
         if rule.alert not in names:
             found.append(rule)

@@ -120,7 +120,8 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
     """
     Return the moments of single answers; None when there are none, or the aggregator keeps none (e.g. a count).
 
-    Hits and trials of a ratio can be different events. Where hits outnumber trials they are taken as Poisson.
+    Hits and trials of a ratio can be different events. Where hits outnumber trials they are taken as Poisson. Sums that
+    no answers can have, such as a square of sums beyond the sum of squares, have no spread.
     """
     if acc is None or type(acc) is dict or not acc[0]:
         return None
@@ -130,25 +131,26 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
     match facts.aggregator:
         case "ratio":
             share = acc[1] / n
-            return Moments(n, factor * share, factor * factor * (share * (1 - share) if share <= 1 else share))
+            mean, variance = factor * share, factor * factor * (share * (1 - share) if share <= 1 else share)
         case "nps":
-            mean = (acc[1] - acc[2]) / n
-            return Moments(n, factor * mean, factor * factor * ((acc[1] + acc[2]) / n - mean * mean))
+            score = (acc[1] - acc[2]) / n
+            mean, variance = factor * score, factor * factor * ((acc[1] + acc[2]) / n - score * score)
         case "mean":
             scale = facts.scale
+            mean = acc[1] / (n * scale)
             # In whole numbers: the difference of two large sums would lose all digits in doubles.
             variance = (n * acc[2] - acc[1] * acc[1]) / (n * (n - 1)) / (scale * scale) if n > 1 else 0.0
-            return Moments(n, acc[1] / (n * scale), variance)
         case "share":
             _, whole, part, wholes, products, parts = acc
             if whole <= 0:
                 return None
+            mean = factor * part / whole
             # Variance of the value times n: the delta method for a ratio of sums, as its interval has it.
             spread = parts * whole * whole - 2 * part * whole * products + part * part * wholes
             variance = factor * factor * spread / whole**4 * n * n / (n - 1) if n > 1 else 0.0
-            return Moments(n, factor * part / whole, variance)
         case _:
             return None
+    return Moments(n, mean, max(0.0, variance))
 
 
 def kept(sums: Acc) -> Kept:

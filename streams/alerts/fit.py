@@ -20,6 +20,10 @@ Problem = tuple[str, str]
 def misfits(kpi: Kpi, by: tuple[str, ...], window: str, params: Params) -> Iterable[Problem]:
     """List what of a method's parameters does not go with the KPI and the rest of the rule."""
     if kpi.aggregator not in params.aggregators:
+        if kpi.derive is not None:
+            parts = ", ".join(part.kpi for part in kpi.derive.parts)
+            yield "kpi", f"no method judges {kpi.id}, which is computed from other KPIs; judge those: {parts}"
+            return
         fitting = ", ".join(params.aggregators)
         yield "method", f"it judges {fitting}; {kpi.id} is a {kpi.aggregator}"
         return

@@ -212,7 +212,7 @@ class _Reader:
         window = self._window(block, method, params)
         by = keys.read_by(block, kpi)
         for key, message in misfits(kpi, by, window, params) if params else ():
-            inner = block.block("params") if key != "method" else None
+            inner = block.block("params") if key not in {"kpi", "method"} else None
             (inner or block).problem(key, f"{method}: {message}")
         if isinstance(params, Seasonal) and params.calendar:
             self._known_calendar(block.block("params") or block, "calendar", params.calendar)

@@ -71,4 +71,4 @@ def _log_likelihood(hits: int, n: int) -> float:
 
 
 def _x_log(x: int, over: int, under: int) -> float:
-    return x * log(over / under) if x else 0.0
+    return x * log(over / under) if x > 0 and under > 0 else 0.0

@@ -3,9 +3,12 @@ Texts of alerts: labels and annotations written as templates, checked when rules
 
 Jinja2 in its sandbox. A name that does not exist is refused with its line before the first event; a template that fails
 all the same gives a text that says so: an alert without a fine text is better than a fine text without an alert.
+
+Texts are filled in while closed minutes wait, so no template can take long: without assignments, macros, ranges and
+filters that pad, nothing grows beyond what is written, and loops share a number of steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,6 +23,9 @@ from streams.kpis.expressions import suggest
 
 LONGEST: Final = 4_000
 """Characters of one filled text; receivers cut or refuse longer ones."""
+
+STEPS: Final = 1_000
+"""Steps of all loops of one text together."""
 
 VARIABLES: Final[dict[str, str]] = {
     "alert": "name of the rule",
@@ -104,20 +110,63 @@ def _number(value: object) -> str:
 
 
 class _Sandbox(SandboxedEnvironment):
-    """The sandbox, without the two operators by which a short template makes a text or number without end."""
+    """The sandbox, without what makes a text or number without end of a short template."""
 
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002
-        """Multiply numbers only, and raise nothing to a power."""
-        if operator == "*" and all(isinstance(side, int | float) for side in (left, right)):
-            return left * right
+        """Multiply and divide numbers only, and raise nothing to a power."""
+        if operator != "**" and all(isinstance(side, int | float) for side in (left, right)):
+            return left * right if operator == "*" else left % right
         raise SecurityError(f"{operator} works on numbers only, ** not at all")
 
+    def wrap_str_format(self, value: Any) -> None:
+        """Let `format` be a method like the others, which pad."""
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Of texts, leave out the methods that pad."""
+        return super().is_safe_attribute(obj, attr, value) and (not isinstance(obj, str) or attr in _METHODS)
+
+
+@pass_context
+def _counted(context: Context, items: Iterable[object]) -> Iterator[object]:
+    """Give the items of a loop as long as there are steps left for the whole text."""
+    left = context.parent[_LEFT]
+    for item in items:
+        left[0] -= 1
+        if left[0] < 0:
+            raise SecurityError(f"loops take more than {STEPS} steps together")
+        yield item
+
+
+_LEFT: Final = " steps left"
+_COUNTED: Final = " counted"  # no template can write these two
+_METHODS: Final = frozenset({"upper", "lower", "title", "capitalize", "strip", "startswith", "endswith", "split"})
+_FILTERS: Final = (
+    "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int", "items", "join", "last",
+    "length", "list", "lower", "max", "min", "reverse", "round", "sort", "string", "sum", "title", "trim",
+    "truncate", "unique", "upper", "urlencode",
+)  # fmt: skip
+_REFUSED: Final[Mapping[type[nodes.Node], str]] = {
+    nodes.Assign: "set",
+    nodes.AssignBlock: "set",
+    nodes.With: "with",
+    nodes.Macro: "macro",
+    nodes.CallBlock: "call",
+    nodes.FilterBlock: "filter",
+    nodes.Block: "block",
+    nodes.Extends: "extends",
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "from",
+}
+"""Statements that texts do not need, and what they are written as."""
 
 # Plain text for pagers, not HTML: escaping would put &lt; into messages.
 _ENVIRONMENT: Final = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-_ENVIRONMENT.filters |= {"show": _show, "number": _number}
+_ENVIRONMENT.filters = {name: _ENVIRONMENT.filters[name] for name in _FILTERS}
+_ENVIRONMENT.filters |= {"show": _show, "number": _number, _COUNTED: _counted}
+_ENVIRONMENT.globals.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +179,7 @@ class Text:
     def fill(self, variables: Mapping[str, object]) -> str:
         """Fill it in. Never raises: where it fails, the text says so and shows the template."""
         try:
-            filled = self.template.render(variables).strip()
+            filled = _filled(self.template, variables)
         except Exception as error:  # noqa: BLE001 - whatever a template may do, alerts must go on
             filled = f"(this text failed: {type(error).__name__}: {error}; template: {self.source.strip()})"
         return filled if len(filled) <= LONGEST else filled[: LONGEST - 1] + "…"
@@ -148,12 +197,13 @@ def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
         TextError: It is no template, names something that does not exist, or fails on plain numbers.
     """
     try:
-        tree = _ENVIRONMENT.parse(source)
-        template = _ENVIRONMENT.from_string(source)
+        tree = _bounded(_ENVIRONMENT.parse(source))
+        template = Template.from_code(_ENVIRONMENT, _ENVIRONMENT.compile(tree), {})
     except TemplateSyntaxError as error:
-        hint = f"; filters of ours: {', '.join(FILTERS)}" if "filter" in str(error.message) else ""
+        known = ", ".join(sorted({*FILTERS, *_FILTERS}))
+        hint = f"; known: {known}" if "filter" in str(error.message) else ""
         raise TextError(f"{error.message}{hint}", error.lineno) from None
-    for name in sorted(find_undeclared_variables(tree) - VARIABLES.keys() - _ENVIRONMENT.globals.keys()):
+    for name in sorted(find_undeclared_variables(tree) - VARIABLES.keys()):
         hint = suggest(name, VARIABLES) or f"; known: {', '.join(VARIABLES)}"
         raise TextError(f"unknown variable {name!r}{hint}", _line_of(tree, name))
     for label, line in _labels_in(tree):
@@ -161,7 +211,7 @@ def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
             hint = suggest(label, labels) or f"; labels of this rule: {', '.join(labels) or 'none'}"
             raise TextError(f"the series have no label {label!r}{hint}", line)
     try:
-        template.render(_sample(labels))
+        _filled(template, _sample(labels))
     except Exception as error:  # noqa: BLE001 - templates can fail in any way, and each is told with its place
         raise TextError(f"fails on plain numbers: {type(error).__name__}: {error}") from None
     return Text(source, template)
@@ -175,6 +225,34 @@ def moment(minute: int) -> str:
 def series_text(labels: Mapping[str, str]) -> str:
     """Name a series by its labels."""
     return ", ".join(f"{name} {value}" for name, value in labels.items()) or "overall"
+
+
+def _bounded(tree: nodes.Template) -> nodes.Template:
+    """
+    Return a template whose loops count their steps.
+
+    Raises:
+        TemplateSyntaxError: It has statements that texts do not need.
+    """
+    for kind, name in _REFUSED.items():
+        for found in tree.find_all(kind):
+            raise TemplateSyntaxError(f"{{% {name} %}} is not for texts of alerts; they have if and for", found.lineno)
+    for loop in list(tree.find_all(nodes.For)):
+        if loop.recursive:
+            raise TemplateSyntaxError("a loop cannot be recursive in a text of an alert", loop.lineno)
+        loop.iter = nodes.Filter(loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno, environment=_ENVIRONMENT)
+    return tree
+
+
+def _filled(template: Template, variables: Mapping[str, object]) -> str:
+    """Fill a template in, and no more of it than a text can have."""
+    pieces, length = [], 0
+    for piece in template.generate({**variables, _LEFT: [STEPS]}):
+        pieces.append(piece)
+        length += len(piece)
+        if length > LONGEST:
+            break
+    return "".join(pieces).strip()
 
 
 def _line_of(tree: nodes.Template, name: str) -> int:

@@ -413,4 +413,4 @@ def _alert(block: Block, aggregator: Aggregator, unit: str) -> Alert | None:
     except ValueError as error:
         given.problem("for", f"for: {error}")
         lasting = 0
-    return Alert(method, target, window, lasting)
+    return Alert(method, target, window, lasting, f"{given.file}:{block.line_of('alert')}")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from streams.events.types import PIPELINE_TYPES
@@ -104,12 +104,14 @@ class Alert:
         target: What the value is held against, in the KPI's unit; on which side trouble lies, the direction says.
         window: The rolling window that is looked at.
         for_minutes: How long it must last.
+        place: File and line of its definition.
     """
 
     method: Method
     target: float | None
     window: str
     for_minutes: int
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ company, so that all labels that go with it move as well.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 from random import Random
@@ -17,6 +17,7 @@ import msgspec
 
 from streams.alerts.judge import Judge
 from streams.alerts.parsing import load_rules, parse_rules
+from streams.alerts.rules import RuleBook
 from streams.alerts.types import Transition
 from streams.events.types import Event
 from streams.kpis.catalogue import Catalogue
@@ -147,7 +148,7 @@ def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 6
         start=START, seed=seed, rate=rate, flat=True,
         incidents=(f"{name}@+{CALM}m+{minutes}m,severity={severity:g}",),
     )  # fmt: skip
-    found = _first(closed_minutes(plan, JUDGED, CALM + minutes), rule)
+    found = _first(closed_minutes(plan, JUDGED, CALM + minutes), RULES, (rule,))
     return _case(f"{name} seed {seed}", found, [cause])
 
 
@@ -182,7 +183,7 @@ class Calm:
 
     def __init__(self, seed: int, *, rate: float = 60.0, minutes: int = 60) -> None:
         self.seed = seed
-        self._restless: dict[str, bool] = {}
+        self._restless: dict[tuple[str, bool], bool] = {}
         wanted = {spoilt.event for spoilt in SPOILT.values()}
         first = START.timestamp()
         self.minutes: list[list[Event]] = [[] for _ in range(CALM + minutes)]
@@ -192,13 +193,20 @@ class Calm:
             if event.type in wanted:
                 self.minutes[int((event.time.timestamp() - first) // 60)].append(event)
 
-    def spoil(self, kpi: str, rng: Random) -> Case | None:
-        """Spoil a part of a KPI that is drawn by lot; None if there is none of the right size, or it alarms by itself."""
+    def spoil(self, kpi: str, rng: Random, *, shipped: bool = False) -> Case | None:
+        """
+        Spoil a part of a KPI that is drawn by lot; None if there is none of the right size, or it alarms by itself.
+
+        Seen by the rule that is there for it, or by any of the shipped ones on this KPI.
+        """
         how = SPOILT[kpi]
-        if kpi not in self._restless:
+        see = _shipped_on(kpi) if shipped else (how.rule,)
+        book = SHIPPED if shipped else RULES
+        if (kpi, shipped) not in self._restless:
             # Queues have bad hours by themselves: what happens then has two causes, of which we know one.
-            self._restless[kpi] = _first(self._closed(how.event, lambda event: event), how.rule, calm=0) is not None
-        if self._restless[kpi]:
+            alone = _first(self._closed(how.event, lambda event: event), book, see, calm=0)
+            self._restless[kpi, shipped] = alone is not None
+        if self._restless[kpi, shipped]:
             return None
         events = [e for minute in self.minutes for e in minute if e.type == how.event and _counts(kpi, e)]
         parts = Counter((label, value) for e in events for label in how.labels if (value := _label(e, label)))
@@ -215,13 +223,13 @@ class Calm:
                 return event
             return msgspec.structs.replace(event, data=how.spoil(event.data))
 
-        found = _first(self._closed(how.event, change), how.rule)
+        found = _first(self._closed(how.event, change), book, see)
         # What was bad already is not changed: parts that differ by such events only are the same.
         causes = _same_by_another_name([e for e in events if how.spoil(e.data) != e.data], hit, how.labels)
         return _case(f"{kpi} {label}={value} at {severity:.2f} seed {self.seed}", found, [{label: value}, *causes])
 
     def _closed(self, event_type: str, change: Callable[[Event], Event]) -> Iterator[Closed]:
-        folder, closed = Folder(JUDGED), Closed()
+        folder, closed = Folder([CATALOGUE[kpi] for kpi in SPOILT]), Closed()
         first = int(START.timestamp() // 60)
         for number, events in enumerate(self.minutes):
             held = [event for event in events if event.type == event_type]
@@ -231,13 +239,18 @@ class Calm:
             yield closed.close(first + number, deltas.get(first + number, {}))
 
 
-def _first(views: Iterable[Closed], rule: str, calm: int = CALM) -> Transition | None:
-    """Return the first firing of a rule after the calm; alerts from before it do not count."""
-    judge = Judge(RULES)
+def _shipped_on(kpi: str) -> tuple[str, ...]:
+    return tuple(rule.alert for rule in SHIPPED.of_kpi(kpi))
+
+
+def _first(views: Iterable[Closed], book: RuleBook, see: Collection[str], calm: int = CALM) -> Transition | None:
+    """Return the first that is told of some rules after the calm; alerts from before it do not count."""
+    judge = Judge(book)
     since = int(START.timestamp() // 60) + calm
     for view in views:
         for transition in judge.step(view):
-            if transition.rule == rule and transition.new == "firing" and transition.minute >= since:
+            fires = transition.new == "firing" and transition.inhibited_by is None
+            if fires and transition.rule in see and transition.minute >= since:
                 return transition
     assert not judge.take_faults()
     return None

@@ -12,6 +12,7 @@ from streams.alerts.params import METHODS, PARAMS, Absence, BurnRate, Cusum, Flo
 from streams.alerts.parsing import load_rules, parse_rules
 from streams.alerts.rules import NoData, Recover, RulesError
 from streams.alerts.types import Evidence
+from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import SHIPPED_RULES
 
@@ -387,13 +388,44 @@ def test_a_burn_rate_of_a_definition_can_be_reached():
 def test_a_promise_of_a_definition_that_leaves_no_budget_is_refused(target):
     text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
     text = text.replace("{method: cusum, target: 70,", f"{{method: burn, target: {target},")
-    with pytest.raises(RulesError, match=r"KPI csat, alert: (target .* leaves no budget|factor)"):
-        catalogue_rules(Catalogue.parse(text))
+    line = text[: text.index("{method: burn")].count("\n") + 1
+    with pytest.raises(RulesError, match=rf"^mine\.yaml:{line}: KPI csat, alert: (target .* leaves no budget|factor)"):
+        catalogue_rules(Catalogue.parse(text, "mine.yaml"))
 
 
 def test_an_alert_of_a_definition_that_needs_a_longer_window_is_refused():
-    with pytest.raises(RulesError, match="KPI volume, alert: baseline 5m must be longer than the window 5m"):
+    with pytest.raises(
+        RulesError, match=r"volume\.yaml:\d+: KPI volume, alert: absence: baseline 5m must be longer than the window 5m"
+    ):
         catalogue_rules(CATALOGUE, windows=("1m", "5m"))
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("floor", {"target": 20}), ("ztest", {"baseline": "24h"}), ("absence", {})]
+)
+def test_a_kpi_that_is_computed_from_others_is_refused_with_those(method, params):
+    """No method judges it: the error says what can be judged instead, at the line of the KPI."""
+    assert refused(rule(kpi="csat_channel_gap", method=method, params=params)) == (
+        f"r.yaml:1: alert A: {method}: no method judges csat_channel_gap, which is computed from other KPIs;"
+        " judge those: csat"
+    )
+
+
+def _rules_of(text):
+    return parse_rules(text, CATALOGUE, "bomb.yaml")
+
+
+def _definitions_of(text):
+    return Catalogue.parse(text, "bomb.yaml")
+
+
+@pytest.mark.parametrize("read", [_rules_of, _definitions_of])
+def test_a_bomb_of_aliases_is_refused_at_once(read):
+    """Thirty lines that stand for billions of values; they are counted, not made."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    with pytest.raises(CatalogueError, match=r"^bomb\.yaml:\d+: aliases make more than 200000 values of it$"):
+        read("\n".join(lines) if read is _rules_of else "- id: x\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def test_a_file_of_another_encoding_is_named_with_its_line(tmp_path):

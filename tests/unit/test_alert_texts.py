@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.alerts.texts import FILTERS, LONGEST, VARIABLES, TextError, compile_text, moment, series_text, show
+from streams.alerts.texts import FILTERS, LONGEST, STEPS, VARIABLES, TextError, compile_text, moment, series_text, show
 
 VALUES = {"value": 61.25, "n": 12345, "unit": "percent", "labels": {"channel": "web"}, "name": "CSAT", "baseline": None}
 
@@ -35,6 +35,14 @@ def test_labels_can_be_gone_through():
         ("{{ 'a' * 1000000000 }}", 1, "SecurityError"),
         ("{{ 10 ** 10 }}", 1, "SecurityError"),
         ("{{ name | show }}", 1, "no value that has a unit"),
+        ("{% for i in range(9) %}{% endfor %}", 1, "unknown variable 'range'"),
+        ("{{ '%99999999d' % 1 }}", 1, "% works on numbers only"),
+        ("{{ '{:>99999999}'.format(1) }}", 1, "'format' of 'str' object is unsafe"),
+        ("{{ name.ljust(99999999) }}", 1, "'ljust' of 'str' object is unsafe"),
+        ("{{ name | center(99999999) }}", 1, "No filter named 'center'"),
+        ("a\n{% set a = name ~ name %}", 2, "{% set %} is not for texts of alerts"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}", 1, "{% macro %} is not for texts of alerts"),
+        ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}", 1, "cannot be recursive"),
     ],
 )
 def test_what_cannot_be_right_is_refused(source, line, message):
@@ -52,9 +60,21 @@ def test_a_text_that_fails_says_so_and_shows_itself():
 
 
 def test_a_text_has_an_end():
-    filled = compile_text("{% for i in range(90000) %}long{% endfor %}").fill(VALUES)
+    filled = compile_text("{% for letter in name %}{{ labels }}{{ labels }}{% endfor %}").fill(
+        {"name": "x" * 500, "labels": {"channel": "web"}}
+    )
     assert len(filled) == LONGEST
     assert filled.endswith("…")
+
+
+def test_loops_share_a_number_of_steps():
+    """However they are nested, and whether or not they write anything."""
+    text = compile_text("{% for a in name %}{% for b in name %}{% for c in name %}{% endfor %}{% endfor %}{% endfor %}")
+    assert text.fill({"name": "x" * 9}) == ""
+    assert text.fill({"name": "x" * 9_999}).startswith(
+        f"(this text failed: SecurityError: loops take more than {STEPS} steps"
+    )
+    assert text.fill({"name": "x" * 9}) == "", "each text has them anew"
 
 
 @pytest.mark.parametrize(

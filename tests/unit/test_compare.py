@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from streams.alerts.compare import compare, student_as_normal
-from streams.alerts.facts import Facts
+from streams.alerts.facts import Facts, moments
 from streams.alerts.params import ZTest
+from streams.alerts.surety import Change, surety
 from streams.kpis.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
 from tests.harness.reading import COUNT, NPS, P95, SCORE, SHARE, bins_of, judge, mean_of, standing
 
@@ -148,6 +149,21 @@ def test_what_cannot_be_compared_says_why(facts: Facts, earlier, later, why: str
     found = compare(facts, earlier, later)
     assert found.z is None
     assert why in found.why
+
+
+@pytest.mark.parametrize("facts", [SHARE, NPS, SCORE, Facts("share", "up", "percent")])
+def test_sums_that_no_answers_can_have_raise_nothing(facts: Facts) -> None:
+    """Squares below their mean, more hits than none: whoever wrote them, one series must not stop a rule."""
+    rng = np.random.default_rng(4)
+    size = {"ratio": 2, "nps": 3, "mean": 3, "share": 6}[facts.aggregator]
+    for _ in range(3_000):
+        earlier, later = ([int(x) for x in rng.integers([0, *[-50] * (size - 1)], 300)] for _ in range(2))
+        for sums in (earlier, later):
+            found = moments(facts, sums)
+            assert found is None or found.variance >= 0
+        z = compare(facts, earlier, later).z
+        sure = surety(facts, Change(earlier, later), (60, 5))
+        assert all(x is None or math.isfinite(x) for x in (z, sure))
 
 
 def test_answers_that_are_all_alike_still_differ_between_sides() -> None:
