@@ -20,7 +20,7 @@ from streams.engine.names import Topics
 
 TABLES = ("ingest", "merge")
 
-_VISIBLE_TIMEOUT_S = 15.0
+_VISIBLE_TIMEOUT_S = 60.0
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _MIB = 1024 * 1024

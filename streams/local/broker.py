@@ -14,7 +14,7 @@ from typing import Self
 
 from streams.local.ports import free_port
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 5.0
 _TAIL_BYTES = 2_000
 

@@ -38,6 +38,9 @@ from streams.local.ports import free_port
 
 logger = logging.getLogger(__name__)
 
+START_TIMEOUT_S = 90.0
+"""One that ends instead of starting is seen at once: only a machine with other things to do needs long."""
+
 
 class ClickHouseProcessError(RuntimeError):
     """The embedded server did not start, or ended on its own; the message carries the end of its log."""
@@ -112,7 +115,7 @@ class EmbeddedClickHouse:
         child = self._child
         return child.pid if child is not None and child.poll() is None else None
 
-    def start(self, timeout_s: float = 30.0) -> Self:
+    def start(self, timeout_s: float = START_TIMEOUT_S) -> Self:
         """
         Start the server and return once it has answered with its own name.
 
@@ -207,7 +210,7 @@ class EmbeddedClickHouse:
                 "RUNNING => RESTARTING: clickhouse on %s ended by itself (exit code %s)", self.data_dir, code
             )
             try:
-                self._child = self._launch(30.0)
+                self._child = self._launch(START_TIMEOUT_S)
                 self.restarts += 1
                 pause_s = 0.1
             except ClickHouseProcessError:

@@ -33,8 +33,8 @@ from streams.storage.setup import prepare
 
 Role: TypeAlias = Literal["admin", "writer", "reader"]
 
-START_TIMEOUT_S = 60.0
-DRAIN_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 120.0
+DRAIN_TIMEOUT_S = 60.0
 """Longest wait at the end for what was taken in to be stored."""
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""

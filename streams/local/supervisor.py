@@ -76,7 +76,7 @@ class Child:
         self.restarts += 1
         self.start()
 
-    def stop(self, timeout_s: float = 20.0) -> None:
+    def stop(self, timeout_s: float = 60.0) -> None:
         """Ask the process to end (SIGTERM), wait, and kill it when it does not."""
         process = self._process
         if process is None or process.poll() is not None:
