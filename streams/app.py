@@ -64,7 +64,7 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
     )
     alertmanagers.on_failure = app.fail_soon
     app.task(alertmanagers.serve)
-    enricher = Enricher(store, catalogue, public_url=settings.public_url)
+    enricher = Enricher(store, catalogue, public_url=settings.public_url, timeout_s=settings.alert_words_s)
     usual = Usual(store, rules)
     app.task(usual.keep_learning)
     return Judges(settings, topics, rules, enricher, alertmanagers, usual)

@@ -110,6 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """File with the key that webhooks are signed with; one that starts with `whsec_` is Base64."""
     public_url: str = ""
     """Where people reach the dashboards, for links in alerts; empty: alerts come without."""
+    alert_words_s: Seconds = 1.0
+    """An alert waits so long for customers' words and for what else moved; then it goes out without them."""
     alert_horizon_h: Annotated[float, Meta(gt=0, le=24 * 365)] = 24.0
     """Closed minutes further behind the clock are history: never alerted on."""
 
