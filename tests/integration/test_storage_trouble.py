@@ -1,13 +1,18 @@
 """What a writer does when an insert is refused for good, and when another one is still under way."""
 
-import threading
+import http.client
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import pytest
 
-from streams.storage.connection import PermanentStorageError, connect
+from streams.storage.connection import PermanentStorageError
 from streams.storage.writer import Stored, Writer
 from tests.harness.clickhouse import TOPIC, Database, block_of, event
+
+PATIENCE_S = 180.0
 
 
 def test_the_range_that_cannot_be_stored_is_named_and_the_others_are_stored(database: Database) -> None:
@@ -38,18 +43,34 @@ def test_a_range_of_which_a_part_is_stored_is_no_success(database: Database) -> 
 
 def test_what_is_stored_is_asked_when_inserts_under_way_have_ended(database: Database) -> None:
     """The rows of an insert that its sender has given up, and that is still on the server, are seen by who takes over."""
-    sender = connect(database.writer)
-    sql = f"""
-        INSERT INTO events (topic, partition, offset, outcome, payload)
-        SELECT '{TOPIC}', 0, 7, 'counted', '{event(7).decode()}' FROM numbers(3) WHERE sleepEachRow(0.6) = 0 LIMIT 1"""
-    slow = threading.Thread(target=sender.command, args=(sql,), kwargs={"settings": {"max_block_size": 1}})
-    slow.start()
-    deadline = time.monotonic() + 10
-    while not database.value("SELECT count() FROM system.processes WHERE query_kind = 'Insert'"):
+    row = {"topic": TOPIC, "partition": 0, "offset": 7, "outcome": "counted", "payload": event(7).decode()}
+    asked = urlencode({
+        "database": database.name,
+        "query": f"INSERT INTO events ({', '.join(row)}) FORMAT JSONEachRow",
+        "query_id": database.name, "async_insert": 0,
+    })  # fmt: skip
+    sender = http.client.HTTPConnection("127.0.0.1", database.server.http_port, timeout=PATIENCE_S)
+    sender.putrequest("POST", f"/?{asked}")
+    for name, value in (("User", database.writer.user), ("Key", database.writer.password)):
+        sender.putheader(f"X-ClickHouse-{name}", value)
+    sender.putheader("Transfer-Encoding", "chunked")
+    sender.endheaders()
+    # The server begins when it has seen more than a statement may be long, and stores when it has seen the end.
+    line = json.dumps(row).encode() + b"\n" * 300_000
+    sender.send(b"%x\r\n%s\r\n" % (len(line), line))
+    deadline = time.monotonic() + PATIENCE_S
+    while not database.value(f"SELECT count() FROM system.processes WHERE query_id = '{database.name}'"):
         assert time.monotonic() < deadline
+        time.sleep(0.02)
     writer = Writer(database.writer)
-    assert database.value("SELECT count() FROM events") == 0
-    assert writer.stored([0]) == {(TOPIC, 0): Stored(-1, frozenset({7}))}
-    slow.join()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(writer.stored, [0])
+        # Enough for an answer that did not wait.
+        time.sleep(1)
+        assert not asking.done()
+        assert database.value("SELECT count() FROM events") == 0
+        sender.send(b"0\r\n\r\n")
+        assert sender.getresponse().status == 200
+        assert asking.result(PATIENCE_S) == {(TOPIC, 0): Stored(-1, frozenset({7}))}
     writer.close()
     sender.close()
