@@ -191,7 +191,7 @@ def test_retention_is_what_the_settings_say(database: Database) -> None:
     assert migrate(database.admin) == []
     database.client.command(
         "INSERT INTO events (topic, partition, offset, outcome, payload, ingested_at) SELECT 't', 0, number, 'counted',"
-        ' \'{"id":"1","type":"x","time":"2026-03-01T10:00:00Z"}\', now() - 86400 * (33 + number) + 60'
+        ' \'{"id":"1","type":"x","time":"2026-03-01T10:00:00Z"}\', now() - 86400 * (33 + number) + 43200'
         " FROM numbers(3)"
     )
     database.client.command("OPTIMIZE TABLE events FINAL SETTINGS mutations_sync = 2")
