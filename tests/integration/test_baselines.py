@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from streams.agents import usual as usual_agent
 from streams.agents.usual import Usual
 from streams.alerts.baseline import Week, learn
 from streams.alerts.facts import Facts
@@ -188,8 +189,9 @@ def test_it_is_due_again_when_a_day_is_over(stored: Database) -> None:
     assert baselines._learnt[baselines._places["Odd"]].until == int((UNTIL + timedelta(days=1)).timestamp())
 
 
-async def test_judges_have_it_when_it_is_there(stored: Database) -> None:
+async def test_judges_have_it_when_it_is_there(stored: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking over waits for the first lesson, as long as there is a store."""
+    monkeypatch.setattr(usual_agent, "WAIT_S", 180.0)
     usual = Usual(stored.reader, rules())
     learning = asyncio.create_task(usual.keep_learning())
     try:
@@ -200,7 +202,10 @@ async def test_judges_have_it_when_it_is_there(stored: Database) -> None:
         await asyncio.gather(learning, return_exceptions=True)
 
 
-async def test_judges_do_not_wait_for_a_store_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
+async def test_judges_do_not_wait_for_a_store_that_is_away(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usual_agent, "WAIT_S", 180.0)
     usual = Usual(Address("http://127.0.0.1:9"), rules())
     learning = asyncio.create_task(usual.keep_learning())
     try:
