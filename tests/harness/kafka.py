@@ -1,6 +1,7 @@
 """A real Apache Kafka broker for the tests: jars from Maven, KRaft, one node, loopback, little memory."""
 
 import base64
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from streams.local.ports import free_port
+
 POM = Path(__file__).with_name("pom.xml")
 FETCH_TIMEOUT_S = 600
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 240
 
 _JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
@@ -43,8 +46,17 @@ def jars() -> Path:
     if ready.is_dir():
         return ready
     cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        # Maven's own store is not made for two at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.is_dir():
+            _fetch(pom, cache, ready)
+    return ready
+
+
+def _fetch(pom: bytes, cache: Path, ready: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache) as work:
-        shutil.copy(POM, Path(work) / "pom.xml")
+        (Path(work) / "pom.xml").write_bytes(pom)
         fetched = Path(work) / "jars"
         command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
         try:
@@ -55,12 +67,7 @@ def jars() -> Path:
             raise KafkaUnavailableError(f"Maven did not fetch Kafka within {FETCH_TIMEOUT_S} s") from exc
         if run.returncode != 0:
             raise KafkaUnavailableError(f"Maven could not fetch Kafka: {(run.stdout + run.stderr).strip()[-600:]}")
-        try:
-            fetched.rename(ready)
-        except OSError:
-            if not ready.is_dir():  # else another test run was faster
-                raise
-    return ready
+        fetched.rename(ready)
 
 
 class KafkaBroker:
@@ -68,7 +75,7 @@ class KafkaBroker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, controller_port = _free_ports(2)
+        self.port, controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.log = folder / "broker.log"
         self._config = folder / "server.properties"
@@ -144,18 +151,7 @@ class KafkaBroker:
             return
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
-    finally:
-        for probe in sockets:
-            probe.close()
