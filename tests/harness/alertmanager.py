@@ -1,5 +1,7 @@
 """The real Alertmanager, on loopback, with the shipped routing."""
 
+import json
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +18,7 @@ from streams.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 180.0
 
 
 def binary() -> str | None:
@@ -60,7 +62,7 @@ class Alertmanager:
         self._command = [
             server, f"--config.file={config}", f"--storage.path={folder / name}",
             f"--web.listen-address=127.0.0.1:{self.port}", f"--cluster.listen-address=127.0.0.1:{self.cluster_port}",
-            f"--cluster.advertise-address=127.0.0.1:{self.cluster_port}", "--cluster.peer-timeout=1s",
+            f"--cluster.advertise-address=127.0.0.1:{self.cluster_port}", "--cluster.peer-timeout=8s",
             "--cluster.settle-timeout=2s", "--cluster.gossip-interval=50ms", "--cluster.pushpull-interval=1s",
             *(f"--cluster.peer=127.0.0.1:{peer.cluster_port}" for peer in peers),
         ]  # fmt: skip
@@ -81,6 +83,19 @@ class Alertmanager:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def peers(self) -> int:
+        """How many there are in its cluster, itself among them."""
+        return len(json.loads(self._get("/api/v2/status"))["cluster"]["peers"])
+
+    def looked_up(self) -> int:
+        """How often it looked whether somebody has been notified already, which comes before each message."""
+        [count] = re.findall(r"^alertmanager_nflog_queries_total (\S+)", self._get("/metrics"), re.MULTILINE)
+        return int(float(count))
+
+    def _get(self, path: str) -> str:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
+            return str(answer.read().decode())
 
     def stop(self) -> None:
         process, self._process = self._process, None
