@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from kafka import KafkaConsumer, TopicPartition
 
 from streams.cli import main
 from streams.engine.topics import ensure_topics, topic_plan
@@ -17,6 +16,7 @@ from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.writer import Writer
 from tests.conftest import Broker
 from tests.harness.clickhouse import Database, address_of, block_of, event
+from tests.harness.topics import read_all
 
 MINUTE = int(datetime(2026, 3, 1, 10, tzinfo=UTC).timestamp()) // 60
 
@@ -144,11 +144,7 @@ def test_dead_letters_are_listed_explained_and_sent_once(
     assert done.exit_code == 0
     assert json.loads(done.output)["sent"] == 3
 
-    consumer = KafkaConsumer(bootstrap_servers=embedded_broker.bootstrap, consumer_timeout_ms=5_000)
-    consumer.assign([TopicPartition(topic, 0)])
-    consumer.seek_to_beginning()
-    got = [next(consumer).value for _ in range(3)]
-    consumer.close()
+    got = [record.value for record in read_all(embedded_broker.bootstrap, topic)]
     assert got == [waiting[0], waiting[2], waiting[3]]
 
     writer.insert_block(block_of(got, topic=topic, first=100))

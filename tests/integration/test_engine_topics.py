@@ -16,7 +16,7 @@ from kafka import KafkaProducer, TopicPartition
 from streams.engine import MAX_RECORD_BYTES, BatchApp
 from streams.engine.topics import TopicSpec, check_topics, ensure_topics, topic_plan
 from streams.local.broker import BrokerError, EmbeddedBroker
-from tests.harness.topics import create_topics
+from tests.harness.topics import PATIENCE_S, create_topics
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_largest_blocks_pass_through_producer_broker_and_consumer(broker: 
     )
     await consumer.start()
     consumer.assign([TopicPartition(blocks, 1)])
-    record = await asyncio.wait_for(consumer.getone(), 10)
+    record = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
     await consumer.stop()
     assert record.value == block
 
@@ -108,14 +108,14 @@ def test_producers_of_channel_teams_are_served(broker: Any, compression: str | N
         linger_ms=5,
     )
     sent = [producer.send(topic, b"%d" % number, partition=number % 2) for number in range(1_000)]
-    offsets = sorted((future.get(10).partition, future.get(10).offset) for future in sent)
+    offsets = sorted((future.get(PATIENCE_S).partition, future.get(PATIENCE_S).offset) for future in sent)
     producer.close()
     assert offsets == [(partition, offset) for partition in range(2) for offset in range(500)]
 
 
 def test_topics_the_embedded_broker_made_on_a_write_are_told(embedded_broker: Any, plan: list[TopicSpec]) -> None:
     producer = KafkaProducer(bootstrap_servers=embedded_broker.bootstrap)
-    producer.send(plan[0].name, b"sent before `cx topics` ran").get(10)
+    producer.send(plan[0].name, b"sent before `cx topics` ran").get(PATIENCE_S)
     producer.close()
     [problem] = ensure_topics(embedded_broker.bootstrap, plan)
     assert problem.startswith(f"{plan[0].name} has ")
@@ -132,10 +132,10 @@ def test_the_embedded_broker_refuses_a_taken_port_and_ends_with_its_context(tmp_
     with EmbeddedBroker(tmp_path / "log") as running:
         assert running.pid is not None
         address = running.host, running.port
-        socket.create_connection(address, timeout=2).close()
+        socket.create_connection(address, timeout=PATIENCE_S).close()
     assert running.pid is None
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(address, timeout=2)
+        socket.create_connection(address, timeout=PATIENCE_S)
 
 
 def test_a_missing_binary_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
