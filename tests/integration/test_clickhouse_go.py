@@ -22,7 +22,7 @@ from tests.harness.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "tests" / "go"
-FETCH_S, RUN_S = 400, 250
+FETCH_S, RUN_S = 600, 900
 # 2026-03-01 10:00 UTC, which the Go test expects.
 PERIOD = grafana.Period.over(datetime(2026, 3, 1, 9, tzinfo=UTC), datetime(2026, 3, 1, 12, tzinfo=UTC))
 # The boards whose queries differ most: scores and graphs of any KPI, words, the arrays of the alerts' table.

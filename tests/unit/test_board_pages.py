@@ -241,7 +241,7 @@ async def test_a_fault_in_the_poller_ends_the_page() -> None:
 
     board.poller.run = broken
     async with board.app(["*"]).router.lifespan_context(board.app(["*"])):
-        await asyncio.wait_for(board.failed.wait(), 5)
+        await asyncio.wait_for(board.failed.wait(), 90)
 
 
 def test_of_amounts_the_larger_is_the_darker() -> None:
