@@ -9,8 +9,10 @@ the part surely fell as well, it fell with the others, only deeper.
 
 That comparison is a scan statistic (Kulldorff 1997, Commun. Stat. 26): with many parts, the best of them looks good by
 luck, so its likelihood ratio must win by a prior of one in so many; parts of several groupings are mostly the same
-answers over again, so they count as the square root of their number. Of several that win, the surest is the likeliest,
-and of those that are as sure the one with the most labels. If none wins, the whole comes first: everywhere alike.
+answers over again, so they count as the square root of their number. What was not there before is rare, and likelier
+the cause than what always was: it is held against its likes alone. Of several that win, the surest is the likeliest,
+and of those that are as sure the one with the most labels; but not one that fell with what lies around it, such as one
+topic of a queue of which the others fell too. If none wins, the whole comes first: everywhere alike.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ class _Candidate(NamedTuple):
     kind: _Kind
     rest: float
     """How sure it is that all that is not in it changed the same way."""
+    own: Change
 
     @property
     def weight(self) -> float:
@@ -124,7 +127,13 @@ def explain(
         candidates += [
             c for c in found if not (c.kind == "mix" and _share_fell(c.part, whole) and c.part.explained <= grown)
         ]
-    return [] if total is None else _ranked(candidates, total, tried)
+    if total is None:
+        return []
+
+    def around(part: _Candidate, larger: _Candidate) -> float:
+        return _rest_surety(facts, larger.own, part.own, minutes)
+
+    return _ranked(candidates, total, tried, around)
 
 
 def baseline_of(window: str, kept: Sequence[str], *, aggregator: str) -> str | None:
@@ -218,25 +227,26 @@ def _candidate(
     if min(part.baseline_n / n if n else 1.0, part.n / later_n if later_n else 1.0) > _ALL:
         return None
     kind: _Kind = "rate"
+    against = own
     rest = _rest_surety(facts, whole, own, minutes)
     scarce = part.baseline_n < SCARCE and _GROWN * part.baseline_n * later_n < part.n * n
     if scarce and own.later is not None and facts.aggregator in _WEIGHED:
         # It has no past to speak of: what it does differently from all others before is its own effect.
-        kind, own = "new", Change(whole.earlier, own.later)
+        kind, against = "new", Change(whole.earlier, own.later)
         before = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit).value
         part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))
         part.share_effect, part.explained = 0.0, part.rate_effect / total
-    z = surety(facts, own, minutes)
+    z = surety(facts, against, minutes)
     if facts.aggregator not in _COUNTED and part.share_effect:
         # Both may have changed, what it does and how much there is of it: the surer of the two, for its size, counts.
-        mix = _mix_surety(facts, part, whole, own)
+        mix = _mix_surety(facts, part, whole, against)
         if abs((mix or 0.0) * part.share_effect) > abs((z or 0.0) * part.rate_effect):
             kind, z = "mix", mix
     if z is None or abs(z) < SURE or part.explained < LISTED:
         return None
     part.labels = dict(zip(names, value.split(SEPARATOR), strict=True))
     part.statistic = z
-    return _Candidate(part, abs(z), kind, rest)
+    return _Candidate(part, abs(z), kind, rest, own)
 
 
 def _mix_surety(facts: Facts, part: Contribution, whole: Change, own: Change) -> float | None:
@@ -277,10 +287,27 @@ def _share_fell(part: Contribution, whole: Change) -> bool:
     return part.n * count_of(whole.earlier) < part.baseline_n * count_of(whole.later)
 
 
-def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -> list[Contribution]:
+def _ranked(
+    candidates: Sequence[_Candidate],
+    total: Contribution,
+    tried: int,
+    around: Callable[[_Candidate, _Candidate], float],
+) -> list[Contribution]:
     """Put the best explanation first, the whole if no part beats it, and leave out what says the same again."""
-    needed = (total.statistic or 0.0) ** 2 + log(max(1, tried))
-    causes = [c for c in candidates if c.part.explained >= NAMED and c.z**2 > needed and c.stands_out]
+    new = sum(c.kind == "new" for c in candidates)
+    whole = (total.statistic or 0.0) ** 2
+    beating = [
+        c
+        for c in candidates
+        if c.part.explained >= NAMED
+        and c.stands_out
+        and c.z**2 > whole + log(new if c.kind == "new" else max(1, tried))
+    ]
+    causes = [
+        c
+        for c in beating
+        if not any(_lies_within(c, larger) and around(c, larger) >= SURE for larger in beating if larger is not c)
+    ]
     best = max((c.z for c in causes), default=0.0)
     alike = [c for c in causes if c.z >= _ALIKE * best]
     listed = [max(alike, key=lambda c: (len(c.part.labels), c.z)).part if alike else total]
@@ -290,6 +317,17 @@ def _ranked(candidates: Sequence[_Candidate], total: Contribution, tried: int) -
         if not any(_overlap(candidate.part.labels, part.labels) for part in listed):
             listed.append(candidate.part)
     return listed
+
+
+def _lies_within(part: _Candidate, larger: _Candidate) -> bool:
+    """Tell whether a part can be one of several in a larger one by other labels that explains more."""
+    return (
+        part.kind == larger.kind == "rate"
+        and part.part.labels.keys().isdisjoint(larger.part.labels)
+        and part.part.n < larger.part.n
+        and part.part.baseline_n < larger.part.baseline_n
+        and part.part.explained < _NEARLY * larger.part.explained
+    )
 
 
 def _overlap(one: Mapping[str, str], two: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ only a parent fired.
 | held by | while |
 |---|---|
 | `pipeline` | a channel with a relevant share of the series is silent or spoilt, or was, and that distorts the window |
+| `refused` | most of what is missing came, and was refused: other rules tell of that |
 | `parent` | a delivered alert of the same KPI fires on a series this one is part of, and is worth as much |
 | `alert` | another rule's delivered alert fires on the very same series, and is worth as much |
 | `mute` | a calendar of the rule covers the end of the minute |
@@ -30,6 +31,9 @@ from streams.kpis.windows import window_end
 
 RELEVANT: Final = 0.1
 """Share of a series' answers that a channel must have for its trouble to matter."""
+
+MAJOR: Final = 0.5
+"""The same, where next to nothing comes of it."""
 
 DISPLACED: Final = 0.05
 """
@@ -72,9 +76,15 @@ class Trust:
         if not self._troubled or subject.watch.rule.kpi.of_pipeline:
             return None
         for name in self._troubled:
-            if self._share(subject, name) >= RELEVANT:
-                return f"pipeline {name}: {self._channels[name].trouble}"
+            channel = self._channels[name]
+            if self._share(subject, name) >= (MAJOR if channel.kind == "scarce" else RELEVANT):
+                return f"pipeline {name}: {channel.trouble}"
         return None
+
+    def refused(self, subject: Subject) -> str | None:
+        """Say what is refused of the channel that a series is about, None if that is not why little of it is there."""
+        channel = self._channels.get(subject.labels.get(CHANNEL, ""))
+        return f"refused: {channel.trouble}" if channel is not None and channel.kind == "refused" else None
 
     def distortion_of(self, subject: Subject) -> str | None:
         """Say which channel in trouble, now or before, distorts the window of a rule on a series, None if none does."""

@@ -26,7 +26,7 @@ LONGEST: Final = 366 * 1440
 _DURATION: Final = re.compile(r"(?:\d{1,6}[smhd])+|0")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _RESERVED: Final = ("alertname", "kpi", "severity", "owner")
-_INHIBITORS: Final[tuple[Inhibitor, ...]] = ("parent", "pipeline")
+_INHIBITORS: Final[tuple[Inhibitor, ...]] = ("parent", "pipeline", "refused")
 
 
 def duration_minutes(text: str) -> int:
@@ -176,7 +176,7 @@ def read_maturity(block: Block, kpi: Kpi) -> Maturity:
 def read_inhibit_by(block: Block, method: Method) -> tuple[Inhibitor, ...]:
     """Read what keeps alerts from being delivered."""
     # What tells of a silent channel must not be silenced by it.
-    default = () if method == "absence" else _INHIBITORS
+    default: tuple[Inhibitor, ...] = () if method == "absence" else ("parent", "pipeline")
     if "inhibit_by" not in block:
         return default
     given = block.list("inhibit_by")

@@ -22,7 +22,7 @@ from streams.kpis.expressions import suggest
 
 Method: TypeAlias = Literal["floor", "ztest", "cusum", "ewma", "seasonal", "burn_rate", "absence", "mix_shift"]
 NoDataAction: TypeAlias = Literal["ok", "alert", "keep"]
-Inhibitor: TypeAlias = Literal["parent", "pipeline"]
+Inhibitor: TypeAlias = Literal["parent", "pipeline", "refused"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("page", "ticket", "info")
 
@@ -78,7 +78,7 @@ class Rule:
         for_minutes: How long trouble must last before it fires.
         keep_firing_minutes: How long it fires on after the trouble.
         inhibit_by: What keeps it from being delivered: `parent`, a rule of the same KPI that fires on a series this
-            one is part of; `pipeline`, a channel that cannot be trusted.
+            one is part of; `pipeline`, a channel that cannot be trusted; `refused`, that its records come, but bad.
         mute: Calendars in which it is not delivered.
         severity_by: Other severities by label and value: the first label that has one decides.
         limit: Alerts of this rule that may fire at once.

@@ -4,12 +4,15 @@ Which channels can be trusted: one that is silent, or sends mostly what cannot b
 A silent channel is one from which records would have come by now. A collector sends a heartbeat every few seconds, so
 that a channel with no customers is not silent. Minutes in which a channel could not be trusted are remembered as long
 as windows reach back to them: without it, the mixture of customers in them is another one.
+
+Where next to nothing comes of what came a moment ago, what is left may be anything: its own numbers are not its
+customers' either. Shops that close look the same, so this says nothing of larger wholes, and nothing is remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -24,8 +27,23 @@ BAD_SHARE: Final = 0.2
 BAD_LEAST: Final = 20
 """Records it takes to speak of a share."""
 
+SCARCE: Final = 0.2
+"""Share of a minute's usual records below which what still comes is next to nothing."""
+
+SCARCE_LEAST: Final = 20.0
+"""Records a minute that must be usual to speak of next to nothing."""
+
+PACE_MINUTES: Final = 60
+"""Over how long the usual pace is the mean."""
+
+FORGET_MINUTES: Final = 720
+"""The same while next to nothing comes: what goes on for a day is usual."""
+
 HEALTH_MINUTES: Final = 5
 """Over how long the health of a source is told."""
+
+Kind: TypeAlias = Literal["", "silent", "refused", "scarce"]
+"""What is wrong with a channel."""
 
 _REMEMBERED = 7 * 1440  # no window reaches back further
 _SPANS = 200
@@ -42,6 +60,21 @@ class Channel(msgspec.Struct, array_like=True, omit_defaults=True):
     """What is wrong as of the last minute; empty if nothing."""
     lost: float = 0.0
     """Share of the last five minutes' records that never arrived or cannot be read."""
+    kind: Kind = ""
+    """Of the trouble."""
+    pace: float = 0.0
+    """Records per minute over the last hour in which all was well."""
+    minutes: list[int] = []
+    """Records of the last five minutes, the newest last."""
+    seen: int = -1
+    """The minute that is the newest of them."""
+
+    def newest(self, minute: int, read: int) -> int:
+        """Return how many records the newest minute has, of those of five; of a first look, a fifth."""
+        before = self.minutes[1:] if minute == self.seen + 1 else [read // HEALTH_MINUTES] * (HEALTH_MINUTES - 1)
+        now = max(0, read - sum(before))
+        self.minutes, self.seen = [*before, now], minute
+        return now
 
     def missing(self, minute: int, length: int) -> float:
         """Return the share of a window of `length` minutes, the last being `minute`, that cannot be trusted."""
@@ -62,15 +95,22 @@ def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, Sou
         read, bad = sum(part.read for part in parts), sum(part.bad for part in parts)
         if not silent:
             channel.per_minute = read / HEALTH_MINUTES
-        channel.trouble, channel.lost = "", 0.0
+        channel.trouble, channel.lost, channel.kind = "", 0.0, ""
+        now = channel.newest(minute, read)
         if silent and channel.per_minute * silent >= MISSED:
-            channel.trouble = f"silent for {silent} min"
+            channel.trouble, channel.kind = f"silent for {silent} min", "silent"
             channel.lost = min(silent, HEALTH_MINUTES) / HEALTH_MINUTES
             _mark(channel, minute - silent + 1, minute, joined=bool(before))
         elif read >= BAD_LEAST and bad > BAD_SHARE * read:
-            channel.trouble = f"{100 * bad / read:.0f} % of {read} records bad"
+            channel.trouble, channel.kind = f"{100 * bad / read:.0f} % of {read} records bad", "refused"
             channel.lost = bad / read
             _mark(channel, minute, minute, joined=bool(before))
+        elif channel.pace >= SCARCE_LEAST and now < SCARCE * channel.pace:
+            channel.trouble, channel.kind = f"{now} records a minute where {channel.pace:.0f} are usual", "scarce"
+            channel.lost = max(0.0, 1 - read / (channel.pace * HEALTH_MINUTES))
+            channel.pace += (now - channel.pace) / FORGET_MINUTES
+        else:
+            channel.pace += (now - channel.pace) / PACE_MINUTES if channel.pace else now
 
 
 def _mark(channel: Channel, first: int, last: int, *, joined: bool) -> None:

@@ -222,6 +222,10 @@ class _Holds:
             found = self._trust.distortion_of(subject)
             if found is not None:
                 return found
+        if "refused" in rule.inhibit_by:
+            found = self._trust.refused(subject)
+            if found is not None:
+                return found
         if "parent" in rule.inhibit_by:
             parent = parent_of(subject, self._parents.get(rule.kpi.id, ()))
             if parent is not None:

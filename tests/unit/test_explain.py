@@ -180,6 +180,39 @@ def test_of_a_part_and_a_part_around_it_the_surer_is_named():
     assert explained(parts, down)[0].labels == {"topic": "app_problem"}
 
 
+def test_a_part_that_fell_with_what_is_around_it_is_not_named():
+    """All topics of a queue fell, the largest deepest, and surer than the queue as a whole: it is the queue."""
+    down = Facts("ratio", "down", "percent")
+    parts = {
+        (("queue", "billing"),): ([688, 45], [121, 57]),
+        (("queue", "orders"),): ([2400, 151], [425, 28]),
+        (("topic", "payment"),): ([489, 20], [86, 44]),
+        (("topic", "invoice"),): ([199, 25], [35, 13]),
+        (("topic", "order_status"),): ([2400, 151], [425, 28]),
+    }
+    found = explained(parts, down)
+    assert found[0].labels == {"queue": "billing"}
+    payment = next(part for part in found if part.labels == {"topic": "payment"})
+    assert payment.statistic > found[0].statistic
+    parts[("topic", "payment"),], parts[("topic", "invoice"),] = ([489, 20], [86, 52]), ([199, 25], [35, 5])
+    assert explained(parts, down)[0].labels == {"topic": "payment"}, "alone"
+
+
+def test_of_old_and_new_parts_the_new_one_needs_less_to_be_named():
+    """A release crashes; that the old one had two crashes, too, does not make it everybody."""
+    down = Facts("ratio", "down", "percent")
+    parts = {
+        (("version", "5.2.1"),): ([6656, 8], [361, 3]),
+        (("version", "5.3.0"),): (None, [400, 10]),
+        (("platform", "android"),): ([5260, 6], [610, 10]),
+        (("platform", "ios"),): ([1396, 2], [151, 3]),
+    }
+    found = explained(parts, down)
+    assert found[0].labels == {"version": "5.3.0"}
+    whole = surety(down, Change([6656, 8], [761, 13]), (1425, 15))
+    assert found[0].statistic ** 2 < whole**2 + 1, "one that always was would need more, being one of four"
+
+
 def test_the_most_specific_set_is_named():
     """Where one touchpoint of a channel fell, the channel is not the answer."""
     parts = {
