@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,7 @@ def test_without_any_pip_the_user_is_told_what_to_install(clone: Environment, mo
 
 def test_two_first_runs_make_one_environment(clone: Environment, tmp_path: Path) -> None:
     """Two processes at once: the second waits for the first and installs nothing."""
+    go = tmp_path / "go"
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -156,21 +158,26 @@ def test_two_first_runs_make_one_environment(clone: Environment, tmp_path: Path)
         "real = Environment._run\n"
         "def run(self, command, *args, **kwargs):\n"
         "    if 'install' not in command: return real(self, command, *args, **kwargs)\n"
-        "    print('installs', flush=True); time.sleep(0.5); return ''\n"
+        "    print('installs', flush=True)\n"
+        f"    while not Path({str(go)!r}).exists(): time.sleep(0.02)\n"
+        "    return ''\n"
         "Environment._run = run\n"
         f"Environment(Path({str(clone.root)!r})).prepare({LOCAL_LOCK!r})\n"
     )
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=bootstrap.ROOT,
-        )
-        for _ in range(2)
-    ]
-    said = [child.communicate(timeout=60) for child in children]
+    told = [tmp_path / "first", tmp_path / "second"]
+    children = []
+    for path in told:
+        with path.open("wb") as errors:
+            command = [sys.executable, "-c", program]
+            children.append(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=bootstrap.ROOT)
+            )
+    deadline = time.monotonic() + 180
+    while not any("waiting for it" in path.read_text() for path in told):
+        assert time.monotonic() < deadline, [path.read_text() for path in told]
+        time.sleep(0.02)
+    go.touch()
+    said = [(child.communicate(timeout=180)[0], path.read_text()) for child, path in zip(children, told, strict=True)]
     assert [child.returncode for child in children] == [0, 0], said
     assert sum(out.count("installs") for out, _ in said) == 1
     assert sum("waiting for it" in err for _, err in said) == 1
