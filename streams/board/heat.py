@@ -128,6 +128,8 @@ def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread:
     tip = text if info.counts else f"{text}, {texts['n']} {n}"
     if ends := interval_text(reading.lo, reading.hi, info.unit, lang):
         tip += f", {texts['interval']} {ends}"
+    if not reading.closed:
+        tip += f", {texts['counting']}"
     tone: Tone = ""
     shade, sure = 0, False
     if state == "thin":

@@ -194,6 +194,8 @@ class Pages:
             ],
             span=span_text(view.window, view.lang),
             unit=texts.get(f"unit_{info.unit}", info.unit),
+            least=" / ".join(number(n, view.lang, 0) for n in (info.min_n_show, info.min_n_colour)),
+            maturity=texts.get(f"maturity_{info.maturity}", info.maturity),
             groupings=self._groupings(info, detail, view.lang) if detail else [],
         )
 

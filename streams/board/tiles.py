@@ -157,6 +157,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     if short:
         judged = f"{texts[mark]}: " if mark in {"better", "worse", "changed"} else ""
         spoken += f"; {judged}{short}"
+    if value and reading is not None:
+        spoken += f"; {texts['closed' if reading.closed else 'counting']}"
     return Tile(
         id=info.id,
         name=name,

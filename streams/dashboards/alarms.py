@@ -20,7 +20,7 @@ from streams.dashboards.grafana import (
     value_mapping,
 )
 from streams.dashboards.look import BLUE, GREEN, GREY, SEVERITIES, STATES, Json, tint
-from streams.dashboards.scores import explorer_url, rows_to_fields, stacked
+from streams.dashboards.scores import explorer_url, linked, rows_to_fields, stacked
 from streams.dashboards.variables import query, standard
 from streams.kpis.catalogue import Catalogue
 
@@ -145,9 +145,7 @@ def _evidence(column: str = "KPI") -> tuple[Json, ...]:
                 "custom.width": 90,
             },
         ),
-        override(
-            "byName", column, {"links": [link("Course, labels and events", explorer_url("${__data.fields.KPI}"))]}
-        ),
+        override("byName", column, {"links": [link("Course, labels and events", explorer_url(linked("KPI")))]}),
     )
 
 

@@ -3,7 +3,7 @@
 from streams.dashboards import chosen, sql
 from streams.dashboards.grafana import Board, Panel, Row, link, override, table
 from streams.dashboards.look import Json
-from streams.dashboards.scores import breakdown, event_types, scoreboard, tile, trend
+from streams.dashboards.scores import HIDDEN, breakdown, event_types, linked, scoreboard, tile, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
@@ -34,8 +34,9 @@ def picked(catalogue: Catalogue, *ids: str) -> dict[str, Kpi]:
 
 def customer_link() -> Json:
     """Return the link from a customer's key to all that the customer did."""
-    whom = "var-kpi=volume&var-customer=${__value.raw}&var-datasource=${datasource}&${__url_time_range}"
-    return link("All events of this customer", f"/d/cx-explorer/kpi-explorer?{whom}")
+    whom = f"var-kpi=volume&var-customer={linked('customer_choice')}"
+    rest = "var-datasource=${datasource}&${__url_time_range}"
+    return link("All events of this customer", f"/d/cx-explorer/kpi-explorer?{whom}&{rest}")
 
 
 def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers") -> Panel:
@@ -51,6 +52,7 @@ def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers
         overrides=(
             override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 190}),
             override("byName", "customer", {"links": [customer_link()]}),
+            HIDDEN,
             override("byName", "data", {"custom.inspect": True}),
         ),
     )

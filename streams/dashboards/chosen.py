@@ -19,7 +19,7 @@ from streams.dashboards.grafana import (
     target,
 )
 from streams.dashboards.look import CHANNEL_COLOURS, THIN, Json
-from streams.dashboards.scores import BAND, STILL_COUNTING, explorer_url, rows_to_fields, score_columns
+from streams.dashboards.scores import BAND, STILL_COUNTING, explorer_url, linked, rows_to_fields, score_columns
 from streams.kpis.definition import Kpi
 
 KPI = "${kpi:singlequote}"
@@ -114,7 +114,7 @@ WHERE by NOT IN ('', 'agentid') AND position(by, ',') = 0
 ORDER BY n DESC, label, is, stat
 LIMIT 300
 """
-    links = [link("In the explorer, by this label", explorer_url("${kpi}", by="${__data.fields.label}"))]
+    links = [link("In the explorer, by this label", explorer_url("${kpi}", by=linked("label")))]
     return Panel(
         key="chosen/labels",
         title="${kpi:text}, by its labels",

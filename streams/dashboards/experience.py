@@ -18,10 +18,12 @@ from streams.dashboards.grafana import (
 )
 from streams.dashboards.look import CHANNEL_COLOURS
 from streams.dashboards.scores import (
+    HIDDEN,
     KEPT,
     TIMES,
     breakdown,
     explorer_url,
+    linked,
     score_columns,
     scoreboard,
     stacked,
@@ -86,7 +88,8 @@ def touchpoints_and_targets(kpi: Kpi, width: int = 12) -> Panel:
     terms = sql.Terms("1", str(kpi.min_n.colour), "'up'", "ifNull(target, nan)")
     asked = f"""
 SELECT name, channel, touchpoint, if(n >= {terms.colour}, value - target, NULL) AS gap, value, lo AS low, hi AS high, n,
-    target, {terms.reading} AS reading, maturity, stage, owner
+    target, {terms.reading} AS reading, maturity, stage, owner,
+    {sql.choice("touchpoint")} AS touchpoint_choice
 FROM kpi_heat(kpi = {sql.quoted(kpi.id)}, {sql.PERIOD})
 WHERE {sql.chosen("channel", "channel")} AND {sql.chosen("touchpoint", "touchpoint")}
 ORDER BY gap ASC NULLS LAST, n DESC
@@ -98,8 +101,8 @@ LIMIT 100
             explorer_url(
                 kpi.id,
                 by="channel,touchpoint",
-                channel="${__data.fields.channel}",
-                touchpoint="${__data.fields.touchpoint}",
+                channel=linked("channel"),
+                touchpoint=linked("touchpoint_choice"),
             ),
         )
     ]
@@ -119,6 +122,7 @@ LIMIT 100
             override("byRegexp", "/^(gap|target)$/", {"decimals": 1, "custom.width": 80}),
             override("byName", "name", {"links": links}),
             override("byName", "touchpoint", {"custom.hidden": True}),
+            HIDDEN,
         ),
         options=table_options(),
     )
@@ -211,7 +215,7 @@ ORDER BY KPI
             override(
                 "byName",
                 "KPI",
-                {"links": [link("In the explorer, by channel", explorer_url("${__data.fields.id}", by="channel"))]},
+                {"links": [link("In the explorer, by channel", explorer_url(linked("id"), by="channel"))]},
             ),
             override("byRegexp", "/^(error|id)$/", {"custom.hidden": True}),
         ),
@@ -238,7 +242,7 @@ ORDER BY KPI
             override(
                 "byName",
                 "KPI",
-                {"links": [link("In the explorer, by channel", explorer_url("${__data.fields.id}", by="channel"))]},
+                {"links": [link("In the explorer, by channel", explorer_url(linked("id"), by="channel"))]},
             ),
             override("byName", "id", {"custom.hidden": True}),
         ),
@@ -252,7 +256,8 @@ def _heat() -> Panel:
         for channel in CHANNEL_COLOURS
     )
     asked = f"""
-SELECT touchpoint, any(name) AS name, any(stage) AS stage, {cells}, sum(heat.n) AS n, any(toString(unit)) AS unit
+SELECT touchpoint, any(name) AS name, any(stage) AS stage, {cells}, sum(heat.n) AS n, any(toString(unit)) AS unit,
+    {sql.choice("touchpoint")} AS touchpoint_choice
 FROM kpi_heat(kpi = {chosen.KPI}, {sql.PERIOD}) AS heat
 WHERE stat IN ('', 'p50') AND {sql.chosen("touchpoint", "touchpoint")}
 GROUP BY touchpoint
@@ -260,9 +265,7 @@ ORDER BY n DESC
 LIMIT 100
 """
     links = [
-        link(
-            "In the explorer", explorer_url("${kpi}", by="channel,touchpoint", touchpoint="${__data.fields.touchpoint}")
-        )
+        link("In the explorer", explorer_url("${kpi}", by="channel,touchpoint", touchpoint=linked("touchpoint_choice")))
     ]
     return table(
         key="heat",
@@ -273,7 +276,11 @@ LIMIT 100
         "data if the chosen "
         "KPI is not kept by touchpoint.",
         asked=asked,
-        overrides=(override("byName", "touchpoint", {"links": links}), override("byName", "n", {"unit": "short"})),
+        overrides=(
+            HIDDEN,
+            override("byName", "touchpoint", {"links": links}),
+            override("byName", "n", {"unit": "short"}),
+        ),
     )
 
 

@@ -22,7 +22,7 @@ from streams.dashboards.grafana import (
     target,
 )
 from streams.dashboards.look import THIN
-from streams.dashboards.scores import BAND, explorer_url, ranked_colours, score_columns
+from streams.dashboards.scores import BAND, HIDDEN, explorer_url, ranked_colours, score_columns
 from streams.dashboards.variables import query, standard
 from streams.kpis.catalogue import Catalogue
 
@@ -57,7 +57,8 @@ SELECT {sql.choice("subject")} AS value, subject AS text FROM events
 WHERE type = 'cx.survey.answered' AND score IS NOT NULL AND $__timeFilter(time)
 ORDER BY score, time DESC
 LIMIT 1 BY subject LIMIT 200""",
-        description="Whose events are listed: the least satisfied of the selected time, or any key that is typed in",
+        description="Whose events are listed: the least satisfied of the selected time, or any key that is typed in "
+        "(a backslash in it twice)",
     )
     labels = standard(
         kpis,
@@ -311,7 +312,7 @@ def _events(catalogue: Catalogue) -> Panel:
     asked = f"""
 SELECT time, type, channel, touchpoint, subject AS customer, segment, region, unitid AS unit, agentid AS agent,
     score, outcome,
-    data, id, source, topic, partition, offset
+    data, id, source, topic, partition, offset, {sql.choice("subject")} AS customer_choice
 FROM events
 WHERE ({KPI} IN ({sql.listed(everything)}) OR type IN arrayFilter(kind -> kind != '', [
         {types}]))
@@ -332,6 +333,7 @@ LIMIT 500
         overrides=(
             override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 190}),
             override("byName", "customer", {"links": [customer_link()]}),
+            HIDDEN,
             override("byName", "data", {"custom.inspect": True, "custom.width": 420}),
         ),
     )

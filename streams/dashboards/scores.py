@@ -71,6 +71,15 @@ def explorer_url(kpi: str, **labels: str) -> str:
     return f"/d/cx-explorer/kpi-explorer?var-kpi={kpi}&{'&'.join([*parts, *kept])}&{TIMES}"
 
 
+def linked(field: str) -> str:
+    """Return what stands for a field of the row in an address, whatever signs are in it."""
+    return f"${{__data.fields.{field}:percentencode}}"
+
+
+HIDDEN: Final = override("byRegexp", "/_choice$/", {"custom.hidden": True})
+"""Columns that only links need."""
+
+
 def tile(kpi: Kpi, *more_links: Json) -> Panel:
     """Return a KPI over the selected time as one number per series, coloured by what can be said of it."""
     return Panel(
@@ -192,7 +201,9 @@ def breakdown(kpi: Kpi, *grouping: str, width: int = 12, title: str = "") -> Pan
         raise ValueError(f"{kpi.id} is not kept by {', '.join(grouping)}; expected one of {kpi.groupings}")
     names = [label_name(label) for label in grouping]
     narrowed = {
-        sql.VARIABLE_OF[name]: f"${{__data.fields.{label_name(name)}}}" for name in grouping if name in sql.VARIABLE_OF
+        sql.VARIABLE_OF[name]: linked(label_name(name) if name == "channel" else f"{label_name(name)}_choice")
+        for name in grouping
+        if name in sql.VARIABLE_OF
     }
     by = {"by": ",".join(grouping)}
     links = [link("Course, labels and events", explorer_url(kpi.id, **by, **narrowed))]
@@ -203,7 +214,7 @@ def breakdown(kpi: Kpi, *grouping: str, width: int = 12, title: str = "") -> Pan
         height=8,
         description=f"{describe(kpi)}\n\n{STILL_COUNTING}",
         asked=sql.breakdown(kpi, grouping),
-        overrides=(*score_columns(unit_of(kpi.unit)), override("byName", names[0], {"links": links})),
+        overrides=(*score_columns(unit_of(kpi.unit)), HIDDEN, override("byName", names[0], {"links": links})),
     )
 
 
@@ -255,7 +266,7 @@ def scoreboard(kpis: Mapping[str, Kpi], title: str, key: str = "latest", width: 
                 "byName",
                 "KPI",
                 {
-                    "links": [link("Course, labels and events", explorer_url("${__data.fields.id}"))],
+                    "links": [link("Course, labels and events", explorer_url(linked("id")))],
                     "custom.width": 320,
                 },
             ),

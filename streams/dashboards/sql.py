@@ -66,6 +66,12 @@ def choice(text: str) -> str:
     return f"replaceAll(replaceAll({text}, {slash}, concat({slash}, {slash})), char(36), concat({slash}, 'x24'))"
 
 
+def choices_of(grouping: Iterable[str]) -> list[str]:
+    """Return a column per label whose values anybody may make up: by what a link chooses them."""
+    free = [name for name in grouping if name in VARIABLE_OF and name != "channel"]
+    return [f"{choice(label(name))} AS {label_name(name)}_choice" for name in free]
+
+
 def chosen(column: str, variable: str) -> str:
     """Return the condition that a column has one of the variable's values."""
     return f"$__conditionalAll({column} IN (${{{variable}:singlequote}}), ${variable})"
@@ -250,13 +256,13 @@ ORDER BY time, series
 
 def asked_or_published(kpi: str, where: str) -> str:
     """Ask for a KPI over the selected time; one that is derived from others, as published over the chosen window."""
-    derived = f"(SELECT aggregator FROM kpis FINAL WHERE id = {kpi}) = 'derived'"
+    derived = f"(SELECT any(aggregator) FROM kpis FINAL WHERE id = {kpi}) = 'derived'"
     return f"""
     SELECT by, labels, stat, value, n, lo, hi, maturity, unit, definition
     FROM kpi_series(kpi = {kpi}, {AT_ONCE}) WHERE NOT {derived} AND {where}
     UNION ALL
     SELECT by, labels, stat, value, n, lo, hi, maturity,
-        (SELECT unit FROM kpis FINAL WHERE id = {kpi}) AS unit, definition
+        (SELECT any(unit) FROM kpis FINAL WHERE id = {kpi}) AS unit, definition
     FROM kpi_latest WHERE kpi = {kpi} AND window = ${{window:singlequote}} AND {derived} AND {where}
 """
 
@@ -275,7 +281,7 @@ def breakdown(kpi: Kpi, grouping: tuple[str, ...], limit: int = 200) -> str:
     columns = [*label_columns(grouping), *(["stat"] if kpi.quantiles else [])]
     return f"""
 SELECT {", ".join(columns)}, {terms.shown("value")} AS value, {terms.shown("lo")} AS low, {terms.shown("hi")} AS high,
-    n, {terms.reading} AS reading, maturity
+    {", ".join(["n", f"{terms.reading} AS reading", "maturity", *choices_of(grouping)])}
 FROM kpi_series(kpi = {quoted(kpi.id)}, {AT_ONCE})
 WHERE {grouped(grouping)}
 ORDER BY n DESC, labels, stat
@@ -302,7 +308,7 @@ def events(types: Iterable[str], limit: int = 200) -> str:
     named = f"type IN ({listed(types)}) AND " if types else ""
     return f"""
 SELECT time, type, channel, touchpoint, subject AS customer, segment, unitid AS unit, agentid AS agent, score,
-    outcome, data
+    outcome, data, {choice("subject")} AS customer_choice
 FROM events
 WHERE {named}{EVENT_FILTER}
 ORDER BY time DESC

@@ -12,7 +12,7 @@ from streams.dashboards import sql
 from streams.dashboards.areas import customer_link, over_the_time, owned, to_the_events
 from streams.dashboards.experience import touchpoints_and_targets
 from streams.dashboards.grafana import Board, Panel, Row, override, plain, table_custom, table_options, target
-from streams.dashboards.scores import breakdown, stacked, trend
+from streams.dashboards.scores import HIDDEN, breakdown, stacked, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 
@@ -77,7 +77,8 @@ def board(catalogue: Catalogue) -> Board:
 def verbatims(where: str, limit: int) -> str:
     """Ask for what customers wrote, the newest first."""
     return f"""
-SELECT time, channel, touchpoint, score, {_ISOLATED} AS text, segment, customer
+SELECT time, channel, touchpoint, score, {_ISOLATED} AS text, segment, customer,
+    {sql.choice("customer")} AS customer_choice
 FROM
 (
     SELECT time, channel, touchpoint, score, text AS words, segment, customer, right_to_left
@@ -124,6 +125,7 @@ def _texts(key: str, title: str, asked: str, align: str, which: str) -> Panel:
             ),
             override("byName", "time", {"unit": "dateTimeAsIso", "custom.width": 170}),
             override("byName", "customer", {"links": [customer_link()]}),
+            HIDDEN,
         ),
         options={**table_options(), "cellHeight": "md"},
     )

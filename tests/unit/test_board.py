@@ -210,6 +210,17 @@ def test_the_open_minute_is_shown_but_not_of_amounts_and_not_compared() -> None:
     assert tile(VOLUME, ALL, amounts, "en").value == "900"
 
 
+def test_a_tile_says_whether_it_is_still_counting() -> None:
+    """With an open minute it is; for who does not see the mark it is said, in the words of the language."""
+    closed, opened = share(80, 100), share(75, 100, NOW + 60, closed=False)
+    for lang, counting, ended in (("en", "still counting", "closed"), ("fa", "هنوز در شمارش", "بسته")):
+        assert tile(CSAT, ALL, facts(Latest(closed, opened)), lang).spoken.endswith(f"; {counting}")
+        assert tile(CSAT, ALL, facts(Latest(closed)), lang).spoken.endswith(f"; {ended}")
+        nothing = tile(CSAT, ALL, facts(), lang).spoken
+        assert counting not in nothing
+        assert ended not in nothing
+
+
 def test_a_value_behind_the_page_is_told_to_be_old() -> None:
     assert tile(CSAT, ALL, facts(Latest(share(8, 10, NOW - 600))), "en").old
     assert not tile(CSAT, ALL, facts(Latest(share(8, 10, NOW - 60))), "en").old
