@@ -30,7 +30,7 @@ SAFE_DEFAULTS: dict[str, Any] = {
     "broker_session_timeout": 12.0,
     "broker_request_timeout": 60.0,
     "consumer_auto_offset_reset": "earliest",
-    "consumer_max_fetch_size": 2 * 1024 * 1024,
+    "consumer_max_fetch_size": 512 * 1024,
     "processing_guarantee": "at_least_once",
     "producer_acks": -1,
     # aiokafka compresses lz4 at its slowest level: four times the CPU of zstd, for blocks half as small.

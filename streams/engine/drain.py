@@ -207,6 +207,8 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
     Raises:
         CorruptRecordException: A checksum does not match.
     """
+    # Never begun, it holds what it belongs to: a whole fetch would wait for the garbage collector, which seldom comes.
+    partition_records._records_iterator = None  # noqa: SLF001
     records = partition_records._records  # noqa: SLF001
     nbytes = records.size_in_bytes()
     values: list[bytes | None] = []

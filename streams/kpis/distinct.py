@@ -71,16 +71,22 @@ def estimates() -> Estimates:
     """
     ranks = np.arange(1, _LAST_RANK + 1, dtype=float)
     shares = 0.5 ** np.minimum(ranks, _LAST_RANK - 1) / REGISTERS  # the last two ranks share what is left
-    coupons = np.arange(KNOWN_COUPONS, dtype=float)
-    # The sum is concave, so Newton's steps from below never pass the root; of many values it is near this power of two.
-    n = np.maximum(coupons, REGISTERS * 2.0 ** (coupons / REGISTERS - 1.34))
-    for _ in range(_STEPS):
-        left = np.exp(np.outer(n, -shares))
-        slope = REGISTERS * left @ shares
-        n += (coupons - REGISTERS * (len(ranks) - left.sum(axis=1))) / slope
-    variance = REGISTERS * (left * (1 - left)).sum(axis=1) - n * slope**2
-    values = np.floor(n + 0.5).astype(int)
-    return Estimates(values.tolist(), (np.sqrt(np.maximum(variance, 0)) / slope).tolist())
+    values: list[int] = []
+    errors: list[float] = []
+    # Piece by piece: the whole table at once takes 50 MB, as much as some thousand series.
+    for first in range(0, KNOWN_COUPONS, REGISTERS):
+        coupons = np.arange(first, first + REGISTERS, dtype=float)
+        # The sum is concave, so Newton's steps from below never pass the root; of many values it is near this
+        # power of two.
+        n = np.maximum(coupons, REGISTERS * 2.0 ** (coupons / REGISTERS - 1.34))
+        for _ in range(_STEPS):
+            left = np.exp(np.outer(n, -shares))
+            slope = REGISTERS * left @ shares
+            n += (coupons - REGISTERS * (len(ranks) - left.sum(axis=1))) / slope
+        variance = REGISTERS * (left * (1 - left)).sum(axis=1) - n * slope**2
+        values += np.floor(n + 0.5).astype(int).tolist()
+        errors += (np.sqrt(np.maximum(variance, 0)) / slope).tolist()
+    return Estimates(values, errors)
 
 
 def estimate(bins: Mapping[int, int]) -> tuple[int, float]:

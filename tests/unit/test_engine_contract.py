@@ -97,7 +97,7 @@ def test_used_private_parts_still_exist(owner: Any, name: str) -> None:
 
 INSTANCE_ATTRIBUTES: list[tuple[Any, list[str]]] = [
     (Fetcher, ["_records", "_subscriptions", "_wait_consume_future", "_closed"]),
-    (PartitionRecords, ["_records", "next_fetch_offset", "_check_crcs"]),
+    (PartitionRecords, ["_records", "_records_iterator", "next_fetch_offset", "_check_crcs"]),
     (FetchResult, ["_partition_records"]),
     (aiokafka.AIOKafkaConsumer, ["_fetcher", "_coordinator", "_client", "_closed", "_fetch_max_wait_ms"]),
     (aiokafka.AIOKafkaConsumer, ["_subscription"]),

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +64,18 @@ def test_the_limit_cuts_between_kafka_batches_and_the_rest_stays() -> None:
     assert first is not None
     assert rest is not None
     assert (first.offsets, rest.offsets) == (range(8), range(8, 9))
+
+
+def test_a_fetch_is_freed_without_the_garbage_collector() -> None:
+    records = fetched([encoded(0, range(5))], start=0)
+    freed = weakref.ref(records)
+    gc.disable()
+    try:
+        taken(records)
+        del records
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_control_batches_are_passed_over() -> None:
