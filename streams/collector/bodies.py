@@ -6,14 +6,13 @@ Records are the sender's own bytes wherever there are any, so that what is store
 
 import re
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from streams.collector.answers import RejectedError
-from streams.events.decode import Refusal, decode_one
 from streams.events.types import ENVELOPE_FIELDS
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -27,6 +26,7 @@ _list_of_raw: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 Headers = Sequence[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 
 def records_of(content_type: str, headers: Headers, body: bytes, most: int) -> list[bytes]:
@@ -49,13 +49,13 @@ def records_of(content_type: str, headers: Headers, body: bytes, most: int) -> l
         raise RejectedError(415, "unsupported_media_type", f"the charset is {charset[1]}, expected utf-8")
     attributes = [(name[3:].decode("latin-1"), value) for name, value in headers if name.startswith(b"ce-")]
     if media == STRUCTURED:
-        return [body]
+        return _one(body)
     if media == BATCH:
         return _array(body, most)
     if attributes and (media in PLAIN or media.endswith("+json")):
         return [_of_headers(attributes, body)]
     if media in PLAIN:
-        return _array(body, most) if body.lstrip()[:1] == b"[" else [body]
+        return _array(body, most) if body.lstrip()[:1] == b"[" else _one(body)
     raise RejectedError(
         415,
         "unsupported_media_type",
@@ -93,19 +93,36 @@ def too_large(limit: int) -> RejectedError:
     return RejectedError(413, "too_large", f"the body has more than {limit} bytes; send fewer events at once")
 
 
+def _one(body: bytes) -> list[bytes]:
+    _parsed(_raw, body)
+    return [body]
+
+
 def _array(body: bytes, most: int) -> list[bytes]:
     if body.lstrip()[:1] != b"[":
         raise RejectedError(400, "not_an_array", "the body is no JSON array of events, as its content type says")
-    try:
-        parts = _list_of_raw(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # The decoder of events says it as of any record; nothing of an array that cannot be read can be told apart.
-        refusal = decode_one(body)
-        reason, said = (refusal.reason, refusal.got) if isinstance(refusal, Refusal) else ("not_json", str(error))
-        raise RejectedError(400, reason, f"the array cannot be taken apart, nothing of it was taken: {said}") from error
+    parts = _parsed(_list_of_raw, body)
     if len(parts) > most:
         raise RejectedError(413, "too_many_events", f"the request has {len(parts)} events, expected at most {most}")
     return [bytes(part) for part in parts]
+
+
+def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
+    """
+    Read a body just so far that it is known to be one JSON value.
+
+    What stands behind a first value could become attributes in binary mode, and where the events of a broken array end,
+    nobody can tell.
+
+    Raises:
+        RejectedError: it is none.
+    """
+    try:
+        return parse(body)
+    except RecursionError as error:
+        raise RejectedError(400, "too_deep", "the body is nested too deep; nothing of it was taken") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RejectedError(400, "not_json", f"the body is not JSON, nothing of it was taken: {error}") from error
 
 
 def _of_headers(attributes: Sequence[tuple[str, bytes]], body: bytes) -> bytes:
@@ -126,11 +143,7 @@ def _of_headers(attributes: Sequence[tuple[str, bytes]], body: bytes) -> bytes:
                 400, "not_utf8", f"the header ce-{name} is not UTF-8, percent-encoded or as it is"
             ) from error
         event[name] = text == "true" if name in _BOOLEANS and text in ("true", "false") else text
-    try:
-        # Read on its own: what stands behind a first value would become attributes.
-        event["data"] = _raw(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RejectedError(400, "not_json", f"the body is no JSON object: {error}") from error
+    event["data"] = _parsed(_raw, body)
     return msgspec.json.encode(event)
 
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PER_EVENT: Final = 2_000
 """Bytes of bookkeeping per event here and in the Kafka client, generously."""
 LINGER_MS: Final = 5
+PROBES: Final = 8
+"""Requests that may wait for Kafka while it confirms nothing."""
 CLOSE_S: Final = 5.0
 
 
@@ -55,6 +57,11 @@ class Room:
         """Give room back."""
         self._taken -= size
         metrics.DOOR_IN_FLIGHT_BYTES.set(self._taken)
+
+
+def largest(settings: Settings) -> int:
+    """Return the most room that one request may take: as it came, unpacked, and on its way."""
+    return 3 * settings.collect_body_bytes + PER_EVENT * settings.collect_events
 
 
 class Hold:
@@ -158,13 +165,13 @@ class Sender:
         Send those that are events, and wait until Kafka has them all; return the places of those it did not confirm.
 
         Raises:
-            RejectedError: no room, or Kafka is away: while it is, one request at a time goes and sees, the others need
+            RejectedError: no room, or Kafka is away: while it is, few requests at a time go and see, the others need
                 not wait to hear it.
         """
         places = [place for place, event in enumerate(events) if event is not None]
         if not places:
             return frozenset()
-        if self._failing and self._in_flight:
+        if self._failing and len(self._in_flight) >= PROBES:
             raise RejectedError(
                 503,
                 "unavailable",

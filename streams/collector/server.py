@@ -26,17 +26,19 @@ from streams.collector.access import Access
 from streams.collector.answers import RejectedError, Verdict, answer
 from streams.collector.bodies import records_of, too_large, unpacked
 from streams.collector.checks import Checked, check
-from streams.collector.sending import Delivers, Hold, Room, sender_of
+from streams.collector.sending import Delivers, Hold, Room, largest, sender_of
 from streams.engine.names import Topics
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.types import ENVELOPE_FIELDS
-from streams.settings import Settings, kafka_client_options
+from streams.settings import ConfigError, Settings, kafka_client_options
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 1_000
 BACKLOG: Final = 512
 HEAD_BYTES: Final = 32_768
+IDLE_S: Final = 75
+"""Longest pause between two requests of a connection: longer than the proxies in front usually keep theirs."""
 FRESH_S: Final = 5.0
 """So long an answer about Kafka is good for the next who asks."""
 ASK_S: Final = 3.0
@@ -50,7 +52,7 @@ class Door:
     The application.
 
     Raises:
-        ConfigError: keys or origins cannot be right, or others could reach it without a key.
+        ConfigError: keys or origins cannot be right, others could reach it without a key, or memory is too little.
     """
 
     def __init__(
@@ -62,6 +64,12 @@ class Door:
     ) -> None:
         """Prepare; `sender` and `ask` stand for Kafka, and are others in tests only."""
         self.access = Access(settings)
+        most = largest(settings)
+        if settings.collect_in_flight_bytes < most:
+            raise ConfigError(
+                f"collect_in_flight_bytes = {settings.collect_in_flight_bytes} is less than one request may need, "
+                f"{most}: raise it, or lower collect_body_bytes or collect_events"
+            )
         self._settings = settings
         self._room = Room(settings.collect_in_flight_bytes)
         self._readiness = Readiness(functools.partial(ask or ask_kafka, settings))
@@ -125,6 +133,9 @@ class Door:
 
     async def _records(self, request: Request, hold: Hold) -> list[bytes]:
         limit, headers = self._settings.collect_body_bytes, request.headers
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise too_large(limit)
         body = bytearray()
         try:
             async with asyncio.timeout(self._settings.collect_read_s):
@@ -185,25 +196,26 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch()
+        self._watch(waits=True)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        # The head is not complete yet, or what comes was answered before it was read.
+        self._watch(waits=self.conn.their_state is h11.IDLE or self._is_answered())
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._watch()
+        self._watch(waits=self._is_answered())
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._late is not None:
             self._late.cancel()
 
-    def _watch(self) -> None:
-        state = self.conn.their_state
-        answered = self.cycle is not None and self.cycle.response_complete
-        waits = state is h11.IDLE or (state is h11.SEND_BODY and answered)
+    def _is_answered(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
+
+    def _watch(self, *, waits: bool) -> None:
         if waits and self._late is None:
             self._late = self.loop.call_later(self.read_s, self.transport.close)
         elif not waits and self._late is not None:
@@ -248,6 +260,7 @@ def server_of(door: Door, settings: Settings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=IDLE_S,
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=math.ceil(settings.collect_read_s + settings.collect_timeout_s) + 1,
     )

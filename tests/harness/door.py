@@ -1,5 +1,6 @@
 """The HTTP door in the test's own process, or in one of its own; and events to send it."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -64,12 +65,21 @@ class Taken:
     payloads: list[bytes] = field(default_factory=list)
     events: list[Envelope] = field(default_factory=list)
     closed: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """Closed, it holds back the answers."""
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    """That something was to be delivered."""
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None]) -> frozenset[int]:
         for payload, one in zip(payloads, events, strict=True):
             if one is not None:
                 self.payloads.append(payload)
                 self.events.append(one)
+        self.came.set()
+        await self.gate.wait()
         return self.lost
 
     def close(self) -> None:

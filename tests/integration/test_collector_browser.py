@@ -108,6 +108,24 @@ def test_a_page_reads_what_became_of_its_events(browser: Browser, shop: int, doo
     page.close()
 
 
+def test_the_documented_script_sends(browser: Browser, shop: int, door: tuple[str, Taken]) -> None:
+    """docs/PRODUCERS.md, as it stands there."""
+    url, taken = door
+    text = (Path(__file__).parents[2] / "docs" / "PRODUCERS.md").read_text(encoding="utf-8")
+    script = text.partition("```js\n")[2].partition("```")[0]
+    assert "sendBeacon" in script
+    script = script.replace("https://events.shop.example/v1/events?key=PUBLIC_KEY", f"{url}?key={KEY}")
+    page = opened(browser, f"http://127.0.0.1:{shop}/")
+    page.add_script_tag(content=f'const customerKey = "c-4711";\n{script}')
+    wait_for(taken, 1)
+    page.close()
+    assert (taken.events[0].type, taken.events[0].subject, taken.events[0].data.page) == (
+        "cx.page.viewed",
+        "c-4711",
+        "checkout",
+    )
+
+
 def test_a_page_of_somebody_else_cannot_send(browser: Browser, shop: int, door: tuple[str, Taken]) -> None:
     """The same page under another name is another origin; neither fetch nor beacon gets anything through."""
     url, taken = door

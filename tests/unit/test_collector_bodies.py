@@ -68,7 +68,7 @@ def test_headers_that_are_true_or_false_become_so(sent: str, read: object) -> No
 
 
 def test_what_stands_behind_the_data_cannot_become_an_attribute() -> None:
-    with pytest.raises(RejectedError, match="no JSON object"):
+    with pytest.raises(RejectedError, match="the body is not JSON"):
         records_of("", BINARY, b'{"page": "home"}, "subject": "somebody-else"', 10)
     with pytest.raises(RejectedError, match="ce-id came twice"):
         records_of("", [*BINARY, *headers(id="b-2")], b"{}", 10)
@@ -88,6 +88,10 @@ def test_what_stands_behind_the_data_cannot_become_an_attribute() -> None:
         (BATCH, b"", 400, "not_an_array"),
         (BATCH, b"[1,2", 400, "not_json"),
         ("application/json", b"[1,]", 400, "not_json"),
+        ("application/json", b'{"id": "e-1"', 400, "not_json"),
+        ("application/json", b'{"id": "e-1"} {}', 400, "not_json"),
+        (STRUCTURED, b"", 400, "not_json"),
+        ("text/plain", b'{"a":' * 5_000, 400, "too_deep"),
         ("application/json", b"[" * 5_000, 400, "too_deep"),
         ("text/plain", b"[1,2,3]", 413, "too_many_events"),
     ],

@@ -18,8 +18,8 @@ from streams.collector import server
 from streams.collector.answers import RejectedError
 from streams.collector.bodies import BATCH, STRUCTURED
 from streams.collector.sending import Hold, Room
-from streams.collector.server import Readiness
-from streams.settings import Settings
+from streams.collector.server import Door, Readiness
+from streams.settings import ConfigError, Settings
 from tests.harness.door import door_in_process, door_in_thread, event
 
 PAGE = "https://shop.example"
@@ -124,12 +124,30 @@ async def test_limits_of_bodies_and_events() -> None:
 
 
 async def test_memory_in_flight_is_bounded_and_given_back() -> None:
-    settings = Settings(collect_in_flight_bytes=65_536)
+    """A request that waits for Kafka holds its memory; who comes beyond it is told at once, and later gets through."""
+    settings = Settings(collect_body_bytes=40_000, collect_events=10, collect_in_flight_bytes=140_000)
+    body = [b"[" + json.dumps(event(1)).encode(), b" " * 35_000 + b"]"]
     async with door_in_process(settings) as door:
-        busy = await door.post([b"[" + b" " * 40_000, b" " * 40_000 + b"]"])
+        door.taken.gate.clear()
+        waiting = asyncio.create_task(door.post(body))
+        await door.taken.came.wait()
+        busy = await door.post(body)
         assert (busy.status, busy.json["error"], busy.headers["retry-after"]) == (503, "busy", "5")
+        door.taken.gate.set()
+        assert (await waiting).status == 202
         for number in range(5):
-            assert (await door.post([b"[" + b" " * 30_000, b"]"])).status == 202, number
+            assert (await door.post(body)).status == 202, number
+
+
+def test_memory_for_less_than_one_request_is_refused() -> None:
+    with pytest.raises(ConfigError, match="collect_in_flight_bytes = 65536 is less than one request may need, 5145728"):
+        Door(Settings(collect_in_flight_bytes=65_536))
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
+    async with door_in_process() as door:
+        answer = await door.post([], content_length="1048577")
+    assert (answer.status, answer.json["error"]) == (413, "too_large")
 
 
 async def test_pace_is_bounded_per_key(tmp_path: Path) -> None:
