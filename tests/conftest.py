@@ -1,5 +1,7 @@
 """Real parts for the tests. Every test that takes `broker` runs on the embedded one and on Apache Kafka."""
 
+import fcntl
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +28,18 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("search", deadline=None, suppress_health_check=SLOW)
 settings.register_profile("same", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("same")
+
+
+STARTS_SERVERS_S = 1200
+"""What a test may take that waits for servers and workers: minutes of waiting here and there are no fault of it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that start servers the time that a busy machine needs; one that hangs is still ended."""
+    for item in items:
+        starts = {"fault", "integration"} & set(item.path.parts)
+        if starts and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(STARTS_SERVERS_S))
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,14 @@ def database(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
     """A migrated database of the test's own."""
     with fresh_database(clickhouse) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def only_run() -> Iterator[None]:
+    """No other test runs `cx up` meanwhile: two that start at once may choose the same of its usual ports."""
+    with (Path(tempfile.gettempdir()) / "cx-streams-only-run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -48,6 +48,6 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(f"CX_REQUIRE_CHROMIUM=1, but {reason}", pytrace=False)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS), timeout=180_000)
         yield browser
         browser.close()

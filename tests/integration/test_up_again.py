@@ -40,7 +40,7 @@ def up(data: Path, events: Path, **settings: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=1000,
     )
     assert done.stdout, (
         f"exit code {done.returncode}: {done.stderr}\n{(data / 'logs' / 'worker.log').read_text()[-3000:]}"
@@ -62,7 +62,8 @@ def of_customers(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("only_run")
+@pytest.mark.timeout(2000)
 def test_runs_over_a_kept_store_are_one(tmp_path: Path) -> None:
     """Sent again, everything is a duplicate; new events add to windows and totals; a new KPI counts the old ones too."""
     payloads = [one.payload for one in islice(emissions(Plan(start=START, rate=20.0, flat=True, seed=3)), 4_000)]
@@ -95,7 +96,7 @@ def test_runs_over_a_kept_store_are_one(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert refused.returncode == 1
     assert "use CX_PARTITIONS=4" in refused.stderr

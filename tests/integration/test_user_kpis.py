@@ -42,7 +42,7 @@ FILE = """
    owner: o, groupings: [[]], derive: {how: gap, of: u_ratio, over: channel}}
 """
 
-START = datetime(2026, 11, 22, 4, tzinfo=UTC)
+START = datetime(2026, 3, 21, 4, tzinfo=UTC)
 
 
 def touches(count: int) -> list[Touch]:
