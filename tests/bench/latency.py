@@ -55,14 +55,15 @@ def measure_latency(
     say(f"latency: {rate:,.0f} events per second for {SETTLE_S + duration_s:.0f} s")
     with stand.worker(room) as worker:
         watchers = [
-            threading.Thread(target=_watch_topic, args=(stand, room, on_topic, stop)),
+            threading.Thread(target=watch_topic, args=(stand, room, on_topic, stop)),
             threading.Thread(target=_watch_store, args=(connect(room.address), in_store, stop)),
         ]
         for watcher in watchers:
             watcher.start()
         try:
             began, before = time.monotonic(), worker.usage()
-            total = _send(stand, room, events, rate, duration_s, sent)
+            end = began + SETTLE_S + duration_s
+            total = send(stand, room, events, rate, lambda: time.monotonic() < end, sent)
             wall_s, after = time.monotonic() - began, worker.usage()
             say(f"latency: {total:,} sent in {wall_s:.1f} s, waiting for {len(sent)} probes")
             deadline = time.monotonic() + 30
@@ -89,17 +90,27 @@ def _quantiles(seconds: list[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def _send(
-    stand: Stand, room: Room, events: Sequence[Emission], rate: float, duration_s: float, sent: dict[str, float]
+def send(
+    stand: Stand,
+    room: Room,
+    events: Sequence[Emission],
+    rate: float,
+    goes_on: Callable[[], bool],
+    sent: dict[str, float],
 ) -> int:
-    """Send for a while; times of events are the clock's."""
+    """
+    Send at a steady rate for as long as it goes on; times of events are the clock's.
+
+    `sent` is given the probes among them by name, with the moment of each (Unix s). Returns how many events there were.
+    """
     number = 0
     names = count()
     with TouchpointProducer(stand.broker.bootstrap, topic_prefix=room.name) as producer:
         began = time.monotonic()
         probe_at = began + SETTLE_S
         supply = recycled(list(events), 1 << 40)
-        while (now := time.monotonic()) < began + SETTLE_S + duration_s:
+        while goes_on():
+            now = time.monotonic()
             due = int((now - began) * rate)
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
             while number < due:
@@ -137,7 +148,8 @@ def _probe(name: str, stamp: bytes) -> bytes:
     )
 
 
-def _watch_topic(stand: Stand, room: Room, seen: dict[str, float], stop: threading.Event) -> None:
+def watch_topic(stand: Stand, room: Room, seen: dict[str, float], stop: threading.Event) -> None:
+    """Note when each probe is first seen in a KPI on the topic (Unix s), until told to stop."""
     import asyncio
 
     from aiokafka import AIOKafkaConsumer, TopicPartition
