@@ -55,8 +55,7 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "inhibit_by": (
         "[parent, pipeline, refused]",
         "parent, pipeline; `absence`: none",
-        "What keeps it from being told: the KPI fires for a larger whole; a channel that it lives on is in trouble; the"
-        " records of its channel come, but most of them are refused.",
+        "What keeps it from being told: the KPI fires for a larger whole; its channel is ill; its records are refused.",
     ),
     "mute": ("names", "none", "Calendars in which it is not told; it is judged all the same, and told afterwards."),
     "severity_by": ("label: {value: severity}", "", "Other severities for single values of a label in `by`."),

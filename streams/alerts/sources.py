@@ -28,10 +28,13 @@ BAD_LEAST: Final = 20
 """Records it takes to speak of a share."""
 
 SCARCE: Final = 0.2
-"""Share of a minute's usual records below which what still comes is next to nothing."""
+"""Share of the usual records below which what still comes is next to nothing."""
 
 SCARCE_LEAST: Final = 20.0
 """Records a minute that must be usual to speak of next to nothing."""
+
+STEEP_LEAST: Final = 60.0
+"""The same for a single minute: fewer come and go by chance."""
 
 PACE_MINUTES: Final = 60
 """Over how long the usual pace is the mean."""
@@ -64,17 +67,26 @@ class Channel(msgspec.Struct, array_like=True, omit_defaults=True):
     """Of the trouble."""
     pace: float = 0.0
     """Records per minute over the last hour in which all was well."""
-    minutes: list[int] = []
-    """Records of the last five minutes, the newest last."""
+    looks: int = 0
+    """Minutes that the pace is the mean of, as far as they count."""
     seen: int = -1
-    """The minute that is the newest of them."""
+    """The last minute."""
+    read: int = 0
+    """Records of the five minutes up to it."""
 
-    def newest(self, minute: int, read: int) -> int:
-        """Return how many records the newest minute has, of those of five; of a first look, a fifth."""
-        before = self.minutes[1:] if minute == self.seen + 1 else [read // HEALTH_MINUTES] * (HEALTH_MINUTES - 1)
-        now = max(0, read - sum(before))
-        self.minutes, self.seen = [*before, now], minute
-        return now
+    def is_scarce(self, minute: int, read: int) -> bool:
+        """
+        Tell whether next to nothing comes, of the records of the last five minutes.
+
+        Known is only their sum: it is next to nothing, or on the way there, losing a usual minute each minute.
+        """
+        least = SCARCE * self.pace
+        if self.pace >= SCARCE_LEAST and read < least * HEALTH_MINUTES:
+            return True
+        lost = self.read - read if minute == self.seen + 1 else 0
+        return (
+            self.pace >= STEEP_LEAST and lost > self.pace - least and read < HEALTH_MINUTES * self.pace - lost + least
+        )
 
     def missing(self, minute: int, length: int) -> float:
         """Return the share of a window of `length` minutes, the last being `minute`, that cannot be trusted."""
@@ -96,7 +108,8 @@ def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, Sou
         if not silent:
             channel.per_minute = read / HEALTH_MINUTES
         channel.trouble, channel.lost, channel.kind = "", 0.0, ""
-        now = channel.newest(minute, read)
+        now, scarce = read / HEALTH_MINUTES, channel.is_scarce(minute, read)
+        channel.seen, channel.read = minute, read
         if silent and channel.per_minute * silent >= MISSED:
             channel.trouble, channel.kind = f"silent for {silent} min", "silent"
             channel.lost = min(silent, HEALTH_MINUTES) / HEALTH_MINUTES
@@ -105,12 +118,16 @@ def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, Sou
             channel.trouble, channel.kind = f"{100 * bad / read:.0f} % of {read} records bad", "refused"
             channel.lost = bad / read
             _mark(channel, minute, minute, joined=bool(before))
-        elif channel.pace >= SCARCE_LEAST and now < SCARCE * channel.pace:
-            channel.trouble, channel.kind = f"{now} records a minute where {channel.pace:.0f} are usual", "scarce"
+        elif scarce:
+            channel.trouble, channel.kind = (
+                f"{read} records where {channel.pace * HEALTH_MINUTES:.0f} are usual",
+                "scarce",
+            )
             channel.lost = max(0.0, 1 - read / (channel.pace * HEALTH_MINUTES))
             channel.pace += (now - channel.pace) / FORGET_MINUTES
         else:
-            channel.pace += (now - channel.pace) / PACE_MINUTES if channel.pace else now
+            channel.looks = min(PACE_MINUTES, channel.looks + 1)
+            channel.pace += (now - channel.pace) / channel.looks
 
 
 def _mark(channel: Channel, first: int, last: int, *, joined: bool) -> None:

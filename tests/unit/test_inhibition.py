@@ -1,9 +1,13 @@
 """What keeps alerts from being delivered: which channels matter to a series, how much is missing, who speaks for whom."""
 
+import re
+from random import Random
+
 import pytest
 
 from streams.alerts.inhibition import Trust, parent_of
-from streams.alerts.sources import Channel
+from streams.alerts.sources import Channel, observe
+from streams.alerts.types import SourceHealth
 from streams.alerts.watch import Index, Subject, Watch
 from streams.kpis.series import parse_series
 from tests.harness.closed import Closed
@@ -153,3 +157,101 @@ def test_what_tells_of_records_is_never_in_doubt():
     seen = Seen({series: [60, 1]}, by="channel", kpi="violation_rate")
     for channel in (Channel(trouble=SILENT, lost=1.0), gap(50)):
         assert (seen.held_by(channel), seen.held_by(channel, only_now=True)) == (None, None)
+
+
+class Watched:
+    """A channel of which so many records come each minute."""
+
+    def __init__(self) -> None:
+        self.channels: dict[str, Channel] = {}
+        self.read: list[tuple[int, int]] = []
+
+    def play(self, *minutes, times=1) -> Channel:
+        """Records of each minute, or records and those of them that were bad."""
+        for one in minutes * times:
+            self.read.append(one if isinstance(one, tuple) else (one, 0))
+            lately = self.read[-5:]
+            silent = next((back for back, (read, _) in enumerate(reversed(self.read)) if read), len(self.read))
+            health = SourceHealth("web", silent, sum(read for read, _ in lately), sum(bad for _, bad in lately))
+            observe(self.channels, len(self.read), {"web/0": health})
+        return self.channels["web"]
+
+
+def test_next_to_nothing_is_trouble_from_its_first_minute():
+    """What comes is known of five minutes together: it falls by a whole minute each minute, and is next to nothing then."""
+    watched = Watched()
+    assert watched.play(200, 210, 190, times=20).trouble == ""
+    for records in (10, 12, 1, 8, 9, 30, 11, *[9] * 30):
+        assert watched.play(records).kind == "scarce"
+    found = watched.play(9)
+    assert re.fullmatch(r"45 records where 9\d\d are usual", found.trouble)
+    assert found.spans == [], "larger wholes are not in doubt, then or later"
+    assert found.lost == pytest.approx(0.95, abs=0.01)
+    assert watched.play(200).kind == ""
+
+
+def test_a_minute_of_many_that_is_past_leaves_nothing_scarce():
+    watched = Watched()
+    watched.play(200, times=60)
+    for records in (900, 180, 220, 190, 210, 200, 200):
+        assert watched.play(records).kind == ""
+
+
+@pytest.mark.parametrize("usual", [15, 0.5])
+def test_a_channel_of_few_records_is_never_next_to_nothing(usual):
+    watched = Watched()
+    watched.play(*([1, 0] if usual == 0.5 else [usual]), times=60)
+    assert watched.play(2).kind == ""
+
+
+@pytest.mark.parametrize("usual", [25, 60, 400])
+def test_chance_makes_nothing_scarce(usual):
+    watched, rng = Watched(), Random(usual)
+    for _ in range(1_000):
+        assert watched.play(round(rng.gauss(usual, usual**0.5))).kind == ""
+
+
+def test_an_evening_is_no_trouble():
+    """A channel that falls to a tenth within three hours, and rises again."""
+    watched = Watched()
+    falling = [round(400 * 0.1 ** (minute / 180)) for minute in range(181)]
+    for records in [400] * 60 + falling + [40] * 300 + falling[::-1]:
+        assert watched.play(records).trouble == ""
+
+
+def test_what_goes_on_for_a_day_is_usual():
+    watched = Watched()
+    watched.play(300, times=60)
+    assert watched.play(20, times=600).kind == "scarce"
+    assert watched.play(20, times=1200).kind == ""
+
+
+def test_a_first_look_at_a_channel_that_was_there_before_sees_nothing_scarce():
+    """A judge that begins, or left minutes out, knows five minutes only together."""
+    channels: dict[str, Channel] = {}
+    for minute in (*range(100, 160), *range(300, 320)):
+        observe(channels, minute, {"web/0": SourceHealth("web", 0, 1000, 0)})
+        assert channels["web"].kind == ""
+
+
+def test_what_is_left_of_a_channel_holds_its_own_series_and_no_larger_whole():
+    scarce = Channel(trouble="9 records a minute where 200 are usual", kind="scarce", lost=0.95)
+    assert Seen(parts(40, 60)).held_by(scarce) is None
+    assert Seen(parts(60, 40)).held_by(scarce) is not None
+    seen = Seen({key(channel="web"): [40, 40]}, by="channel")
+    assert seen.held_by(scarce) == seen.held_by(scarce, only_now=True) == f"pipeline web: {scarce.trouble}"
+    assert seen.held_by(scarce, "app") is None
+
+
+def test_silence_of_which_the_records_were_refused_is_told_by_who_refuses_them():
+    """The same five minutes without volume: once nothing came, once all that came was bad."""
+    watched = Watched()
+    watched.play(200, times=60)
+    assert watched.play((200, 190), times=5).kind == "refused"
+    seen = Seen({key("volume", channel="web"): [40]}, by="channel", kpi="volume", method="absence", window="5m")
+    [subject] = seen.watch.subjects.values()
+    index = {"volume": seen.index}
+    assert Trust(seen.closed, watched.channels, index, WINDOWS).refused(subject) == "refused: 95 % of 1000 records bad"
+    watched.play(0, times=6)
+    assert Trust(seen.closed, watched.channels, index, WINDOWS).refused(subject) is None
+    assert Trust(seen.closed, {}, index, WINDOWS).refused(subject) is None
