@@ -259,6 +259,7 @@ def server_of(door: Door, settings: Settings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE_S,
         h11_max_incomplete_event_size=HEAD_BYTES,

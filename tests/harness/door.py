@@ -181,7 +181,9 @@ class DoorProcess:
             )
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
-        assert "events may be sent to " in said, said + log.read_text(errors="replace")
+        if "events may be sent to " not in said:
+            self.kill()
+            raise AssertionError(f"no door: {said}{log.read_text(errors='replace')}")
         self.url = said.split("sent to ")[1].split()[0]
         parts = urlsplit(self.url)
         assert parts.hostname

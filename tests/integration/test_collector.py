@@ -147,7 +147,7 @@ def test_metrics_health_and_readiness(broker: Broker, prefix: str, doors: Opener
 
 def test_asked_to_end_it_answers_what_is_under_way(broker: Broker, prefix: str, doors: Opener) -> None:
     """SIGTERM in the middle of a body: the rest is still read, sent and confirmed; then it ends, with 0."""
-    door = doors(CX_KAFKA=broker.bootstrap, CX_TOPIC_PREFIX=prefix)
+    door = doors(CX_KAFKA=broker.bootstrap, CX_TOPIC_PREFIX=prefix, CX_COLLECT_READ_S="120")
     assert door.post(event(1)).status == 202
     body = json.dumps([event(number) for number in range(100)]).encode()
     with socket.create_connection((door.host, door.port), PATIENCE_S) as connection:
