@@ -1,6 +1,5 @@
 """A whole pipeline for a test: its own topics and database on a shared broker and server, its own worker processes."""
 
-import asyncio
 import itertools
 import os
 import signal
@@ -11,8 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
@@ -21,11 +18,15 @@ from streams.local.ports import free_port
 from streams.local.values import records_stored, totals
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers.base import Touch
+from streams.storage.connection import StorageError
 from streams.storage.verify import Report, verify
 from tests.harness.clickhouse import Database
+from tests.harness.topics import read_all
 
 _numbers = itertools.count(1)
 ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_S = 300.0
+"""What is waited for comes in seconds; on a machine that has other things to do, it may take so long."""
 
 
 class Worker:
@@ -50,10 +51,20 @@ class Worker:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        """Wait until it has ended."""
+        try:
+            return self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not end: {self.tail()}") from None
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
 
     def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:]
+        return self.said()[-3000:]
 
 
 class Pipeline:
@@ -97,14 +108,14 @@ class Pipeline:
         for touch in touches:
             self.producer.send_encoded(touch.value, touch.channel, touch.subject)
             count += 1
-        report = self.producer.flush(60)
-        assert not report.undelivered, report.errors
+        report = self.producer.flush(PATIENCE_S)
+        assert report.complete, report.errors
         return count
 
     def records(self) -> dict[str, int]:
         return records_stored(self.database.reader)
 
-    def wait_stored(self, records: int, timeout_s: float = 120.0) -> dict[str, int]:
+    def wait_stored(self, records: int) -> dict[str, int]:
         """Wait until so many records are stored and everything behind them is finished."""
         quiet_since: float | None = None
 
@@ -120,15 +131,19 @@ class Pipeline:
                 quiet_since = time.monotonic()
             return quiet_since is not None and time.monotonic() - quiet_since > 2.5
 
-        self.wait(done, f"{records} records to be stored", timeout_s)
+        self.wait(done, f"{records} records to be stored")
         return self.records()
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
                 logs = "\n".join(worker.tail() for worker in self.workers)
-                raise AssertionError(f"waited {timeout_s:.0f} s for {what}; have {self.records()}\n{logs}")
+                try:
+                    have = str(self.records())
+                except StorageError as error:
+                    have = str(error)
+                raise AssertionError(f"waited {PATIENCE_S:.0f} s for {what}; have {have}\n{logs}")
             time.sleep(0.2)
 
     def verify(self) -> Report:
@@ -141,26 +156,12 @@ class Pipeline:
                 return row["value"], row["n"]
         raise AssertionError(f"no total of {kpi} {stat} {labels}")
 
-    def consume(self, topic: str, count: int, timeout_s: float = 20.0) -> list[Any]:
-        """Read up to `count` records of a topic from the beginning, within `timeout_s`."""
-        return asyncio.run(_consume(self.bootstrap, topic, count, timeout_s))
+    def consume(self, topic: str) -> list[Any]:
+        """Read every record that a topic holds now."""
+        return read_all(self.bootstrap, topic)
 
     def close(self) -> None:
         self.producer.close(5)
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
-
-
-async def _consume(bootstrap: str, topic: str, count: int, timeout_s: float) -> list[Any]:
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    read: list[Any] = []
-    deadline = time.monotonic() + timeout_s
-    try:
-        while len(read) < count and time.monotonic() < deadline:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                read += records
-        return read[:count]
-    finally:
-        await consumer.stop()

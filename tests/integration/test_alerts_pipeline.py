@@ -23,8 +23,9 @@ def alerting(pipelines, tmp_path, receiver, **settings):
     rules, secret = tmp_path / "rules.yaml", tmp_path / "secret"
     rules.write_text(RULES)
     secret.write_bytes(SECRET)
+    # No source is left behind for its silence, and a store has the time it needs: who stalls would change what is judged.
     return pipelines(
-        rules_path=rules, webhooks=f"{receiver.url}/hook", webhook_secret_file=secret, idle_s=3,
+        rules_path=rules, webhooks=f"{receiver.url}/hook", webhook_secret_file=secret, idle_s=3600, alert_words_s=60,
         public_url="https://cx.example", **settings,
     )  # fmt: skip
 
@@ -36,7 +37,7 @@ def start_minute(minutes_ago):
 def log_of(pipeline):
     """Transitions by id, as the topic has them; what was sent again is the same."""
     found = {}
-    for record in pipeline.consume(pipeline.topics.alerts, 10_000, timeout_s=4):
+    for record in pipeline.consume(pipeline.topics.alerts):
         alert = json.loads(record.value)
         known = found.setdefault(alert["id"], alert)
         assert {**known, "published": 0} == {**alert, "published": 0}
@@ -48,8 +49,8 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
     worker = pipeline.start()
     start = start_minute(60)
     sent = pipeline.send(answers(start, 55, {"app": [range(20, 32)]}))
-    pipeline.wait_stored(sent, 40)
-    pipeline.wait(lambda: len(receiver.received) >= 2, f"both messages; have {receiver.received}", 40)
+    pipeline.wait_stored(sent)
+    pipeline.wait(lambda: len(receiver.received) >= 2, "both messages")
 
     # The topic: every transition, in order, about the one channel.
     log = [one for one in log_of(pipeline) if one["rule"] == "CsatLow"]
@@ -75,7 +76,7 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
             "SELECT id, new, value, n, labels, links FROM alerts FINAL WHERE rule = 'CsatLow' ORDER BY at"
         )
 
-    pipeline.wait(lambda: len(stored()) >= 3, "alerts in the store", 20)
+    pipeline.wait(lambda: len(stored()) >= 3, "alerts in the store")
     rows = stored()
     assert [row[1] for row in rows][:3] == ["pending", "firing", "resolved"]
     assert rows[1][0] == firing["id"]
@@ -84,7 +85,9 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
     assert set(rows[1][5]) == {"dashboard", "events", "runbook"}
 
     # The webhook: only what concerns people, signed, in order.
-    hooks = [request for request in receiver.received if request.json["rule"] == "CsatLow"]
+    # A receiver that was held up for long is told again, under the same id.
+    told = {request.headers["idempotency-key"]: request for request in receiver.received}
+    hooks = [request for request in told.values() if request.json["rule"] == "CsatLow"]
     assert [request.json["new"] for request in hooks] == ["firing", "resolved"]
     for request in hooks:
         stamp = int(request.headers["webhook-timestamp"])
@@ -104,7 +107,7 @@ def test_words_of_customers_travel_with_an_alert_that_fires_live(pipelines, tmp_
     early, late = touches[: 24 * 48], touches[24 * 48 :]
     pipeline.wait_stored(pipeline.send(early))
     pipeline.send(late)
-    pipeline.wait(lambda: receiver.received, "the message", 60)
+    pipeline.wait(lambda: receiver.received, "the message")
     firing = receiver.received[0].json
     assert firing["new"] == "firing"
     assert len(firing["evidence"]["verbatims"]) == 3, firing["annotations"]
@@ -120,7 +123,12 @@ def test_clickhouse_away_holds_back_no_alert(embedded_broker, tmp_path, receiver
         rules = tmp_path / "rules.yaml"
         rules.write_text(RULES)
         pipeline = Pipeline(
-            embedded_broker.bootstrap, database, tmp_path, rules_path=rules, webhooks=f"{receiver.url}/hook", idle_s=3
+            embedded_broker.bootstrap,
+            database,
+            tmp_path,
+            rules_path=rules,
+            webhooks=f"{receiver.url}/hook",
+            idle_s=3600,
         )
         try:
             start = start_minute(60)
@@ -130,16 +138,14 @@ def test_clickhouse_away_holds_back_no_alert(embedded_broker, tmp_path, receiver
             pipeline.wait_stored(first)
             server.stop()
             pipeline.send(touches[48:])
-            deadline = time.monotonic() + 60
-            while len(receiver.received) < 2:
-                assert time.monotonic() < deadline, pipeline.workers[0].tail()
-                time.sleep(0.2)
+            pipeline.wait(lambda: len(receiver.received) >= 2, "both messages")
             firing = receiver.received[0].json
             assert firing["new"] == "firing"
             assert firing["annotations"]["incomplete"].startswith("without customers' words")
             server.start()
             pipeline.wait_stored(len(touches))
-            assert database.value("SELECT count() FROM alerts FINAL WHERE rule = 'CsatLow'") >= 3
+            stored = "SELECT count() FROM alerts FINAL WHERE rule = 'CsatLow'"
+            pipeline.wait(lambda: database.value(stored) >= 3, "alerts in the store")
         finally:
             pipeline.close()
 
@@ -148,7 +154,7 @@ def test_a_bad_rule_refuses_the_start_with_file_and_line(pipelines, tmp_path, re
     pipeline = alerting(pipelines, tmp_path, receiver)
     (tmp_path / "rules.yaml").write_text(RULES.replace("method: floor", "method: flor"))
     worker = pipeline.start()
-    assert worker.process.wait(30) == 1
+    assert worker.exit_code() == 1
     assert "rules.yaml:8" in worker.tail() or "rules.yaml, line 8" in worker.tail()
     assert "floor" in worker.tail()
 
@@ -157,5 +163,5 @@ def test_a_webhook_in_the_open_refuses_the_start(pipelines, tmp_path, receiver):
     pipeline = alerting(pipelines, tmp_path, receiver)
     pipeline.environment["CX_WEBHOOKS"] = "http://hooks.example/x"
     worker = pipeline.start()
-    assert worker.process.wait(30) == 1
+    assert worker.exit_code() == 1
     assert "in the open" in worker.tail()

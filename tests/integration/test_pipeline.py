@@ -34,7 +34,7 @@ def assert_exact(pipeline, *, windows=False):
 
 def counted_by_metrics(port):
     """Records by channel, partition and outcome, as the worker's metrics say."""
-    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
     counted = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -59,7 +59,8 @@ def counted_by_store(pipeline):
 
 def test_simulated_traffic_with_flaws(pipelines):
     """Bad, repeated and late records among good ones: all outcomes balance, all KPIs are exact."""
-    pipeline = pipelines()
+    # What is read again by a worker that was held up for a whole session counts twice in its metrics.
+    pipeline = pipelines(broker_session_s=20)
     worker = pipeline.start()
     sent = pipeline.send(simulated(20_000, bad=0.02, duplicate=0.03, late=0.02))
 
@@ -70,7 +71,7 @@ def test_simulated_traffic_with_flaws(pipelines):
     assert records["duplicate"] > 300
     assert_exact(pipeline)
     assert pipeline.database.value("SELECT count() FROM dead_letters") == records["bad"]
-    letters = pipeline.consume(pipeline.topics.dead_letters, records["bad"])
+    letters = pipeline.consume(pipeline.topics.dead_letters)
     assert len({letter.key for letter in letters}) == records["bad"]
     assert counted_by_metrics(worker.port) == counted_by_store(pipeline)
 
@@ -99,7 +100,7 @@ def test_two_workers_share_the_work(pipelines):
     pipeline.send(touches[:4_000])
     pipeline.start()
     pipeline.send(touches[4_000:8_000])
-    pipeline.wait(lambda: pipeline.records()["read"] >= 5_000, "some progress", 60)
+    pipeline.wait(lambda: pipeline.records()["read"] >= 5_000, "some progress")
     assert first.stop() == 0
     pipeline.send(touches[8_000:])
 
@@ -143,7 +144,7 @@ class TestRealData:
         """Two years of orders in seconds: lateness shows in the scores."""
         pipeline = pipelines()
         pipeline.start()
-        pipeline.wait_stored(pipeline.send(read("olist", DATA)), timeout_s=200)
+        pipeline.wait_stored(pipeline.send(read("olist", DATA)))
 
         on_time, n_on_time = pipeline.total("csat_mean", delivery="on_time")
         late, n_late = pipeline.total("csat_mean", delivery="late")

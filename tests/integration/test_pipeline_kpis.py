@@ -185,11 +185,11 @@ def test_a_worker_that_is_killed_counts_each_range_once(embedded_broker, databas
         worker = pipeline.start()
         for start in range(0, 8_000, 2_000):
             pipeline.send(touches[start : start + 2_000])
-            pipeline.wait(lambda start=start: pipeline.records()["read"] > start - 1_500, "progress", 60)
+            pipeline.wait(lambda start=start: pipeline.records()["read"] > start - 1_500, "progress")
             time.sleep(chance.uniform(0.0, 0.7))
             worker.kill()
             worker = pipeline.start()
-        records = pipeline.wait_stored(8_000, timeout_s=150)
+        records = pipeline.wait_stored(8_000)
         assert min(records["bad"], records["duplicate"]) > 200
         assert list(map(str, pipeline.verify().differences)) == []
         assert pipeline.total("violation_rate") == (100 * records["bad"] / 8_000, 8_000)
