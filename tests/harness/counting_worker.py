@@ -33,12 +33,12 @@ def build(options: argparse.Namespace) -> BatchApp:
         options.app_id,
         brokers=options.brokers,
         partitions=options.partitions,
-        limits=Limits(rebalance_s=60.0),
+        limits=Limits(rebalance_s=180.0),
         broker_session_timeout=6.0,
         broker_heartbeat_interval=0.5,
         consumer_group_instance_id=options.instance,
     )
-    app.finish_timeout_s = 2.0
+    app.finish_timeout_s = options.finish_timeout_s
     table = app.fenced_table("counts")
     lane = app.lane(options.topic)
     counts: dict[int, Count] = {}
@@ -122,5 +122,6 @@ if __name__ == "__main__":
     parser.add_argument("--instance")
     parser.add_argument("--kill-after", type=int, default=0)
     parser.add_argument("--stuck-topic")
+    parser.add_argument("--finish-timeout-s", type=float, default=40.0)
     worker = faust.Worker(build(parser.parse_args()), loglevel="INFO")
     worker.execute_from_commandline()

