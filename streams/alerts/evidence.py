@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from streams.alerts.explain import baseline_of, change_of, explain
+from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.facts import badness, length_of
 from streams.alerts.surety import Change, surety
-from streams.alerts.types import ClosedView, Evidence, Movement, Verdict
-from streams.alerts.watch import Subject, by_rank
+from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
+from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.accumulators import count_of
 from streams.kpis.intervals import measure
+from streams.kpis.series import series_key
 
 CHILDREN: Final = 10
 """Alerts on parts of a series that an alert lists."""
@@ -72,8 +73,43 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
         )
 
 
+class Wider:
+    """What explains the changes of whole KPIs as of one minute, each worked out once."""
+
+    def __init__(self, view: ClosedView, indexes: Mapping[str, Index]) -> None:
+        self._view = view
+        self._indexes = indexes
+        self._known: dict[tuple[str, str, str], Contribution | None] = {}
+
+    def cause(self, subject: Subject, window: str, longer: str) -> Contribution | None:
+        """
+        Return the likeliest cause of the change of a KPI as a whole if it runs across what a part of it can say.
+
+        One segment that turns bad shows in every channel, and alarms in the largest. That alert's own parts hold no
+        segments; among the parts of the whole, the segment is surer than any channel.
+        """
+        kpi = subject.watch.rule.kpi.id
+        place = kpi, window, longer
+        if place not in self._known:
+            found = explain(
+                subject.watch.facts,
+                series_key(kpi, ()),
+                self._indexes[kpi].keys,
+                lambda key: change_of(self._view.window(key, longer), self._view.window(key, window)),
+                minutes=_minutes(window, longer),
+            )
+            self._known[place] = found[0] if found and found[0].labels else None
+        cause = self._known[place]
+        return cause if cause is not None and cause.labels.keys().isdisjoint(subject.labels) else None
+
+
 def explain_change(
-    evidence: Evidence, subject: Subject, below: Sequence[str], view: ClosedView, windows: Sequence[str]
+    evidence: Evidence,
+    subject: Subject,
+    below: Sequence[str],
+    view: ClosedView,
+    windows: Sequence[str],
+    wider: Wider,
 ) -> None:
     """
     Add what explains the change of a series, and what it is a change from if the verdict does not say.
@@ -84,6 +120,7 @@ def explain_change(
         below: The series that are part of it.
         view: Where their sums are.
         windows: The windows that it keeps.
+        wider: What explains the whole that it is part of.
     """
     facts = subject.watch.facts
     best: tuple[float, str, str, Change] | None = None
@@ -104,6 +141,9 @@ def explain_change(
         lambda key: change_of(view.window(key, longer), view.window(key, window)),
         minutes=_minutes(window, longer),
     )
+    across = wider.cause(subject, window, longer) if subject.labels else None
+    if across is not None:
+        evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
     if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in _COUNTED:
         was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
         evidence.baseline, evidence.baseline_n = was.value, was.n

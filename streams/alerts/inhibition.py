@@ -32,9 +32,6 @@ from streams.kpis.windows import window_end
 RELEVANT: Final = 0.1
 """Share of a series' answers that a channel must have for its trouble to matter."""
 
-MAJOR: Final = 0.5
-"""The same, where next to nothing comes of it."""
-
 DISPLACED: Final = 0.05
 """
 Weight that what is missing moves from one channel to the others, above which a window's value is not to be trusted.
@@ -76,9 +73,8 @@ class Trust:
         if not self._troubled or subject.watch.rule.kpi.of_pipeline:
             return None
         for name in self._troubled:
-            channel = self._channels[name]
-            if self._share(subject, name) >= (MAJOR if channel.kind == "scarce" else RELEVANT):
-                return f"pipeline {name}: {channel.trouble}"
+            if self._share(subject, name) >= RELEVANT:
+                return f"pipeline {name}: {self._channels[name].trouble}"
         return None
 
     def refused(self, subject: Subject) -> str | None:

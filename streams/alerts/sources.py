@@ -6,7 +6,7 @@ that a channel with no customers is not silent. Minutes in which a channel could
 as windows reach back to them: without it, the mixture of customers in them is another one.
 
 Where next to nothing comes of what came a moment ago, what is left may be anything: its own numbers are not its
-customers' either. Shops that close look the same, so this says nothing of larger wholes, and nothing is remembered.
+customers' either. Shops that close look the same, so after some hours that is usual, and nothing is remembered of it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ STEEP_LEAST: Final = 60.0
 PACE_MINUTES: Final = 60
 """Over how long the usual pace is the mean."""
 
-FORGET_MINUTES: Final = 720
-"""The same while next to nothing comes: what goes on for a day is usual."""
+FORGET_MINUTES: Final = 240
+"""The same while next to nothing comes: what goes on for half a day is usual."""
 
 HEALTH_MINUTES: Final = 5
 """Over how long the health of a source is told."""

@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from streams.alerts.evidence import evidence_of, explain_change, list_children
+from streams.alerts.evidence import Wider, evidence_of, explain_change, list_children
 from streams.alerts.inhibition import Mutes, Trust, parent_of
 from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
 from streams.alerts.rules import Rule
@@ -56,9 +56,10 @@ class Teller:
         if not changes and not held:
             return []
         holds = _Holds(trust, mutes, self._firing)
+        wider = Wider(view, self._indexes)
         transitions = []
         for subject in sorted({*changes, *held}, key=by_rank):
-            found = self._tell(subject, changes.get(subject), holds, view)
+            found = self._tell(subject, changes.get(subject), holds, view, wider)
             if found is not None:
                 transitions.append(found)
         return transitions
@@ -96,7 +97,9 @@ class Teller:
             episode=instance.episode,
         )
 
-    def _tell(self, subject: Subject, step: Step | None, holds: _Holds, view: ClosedView) -> Transition | None:
+    def _tell(
+        self, subject: Subject, step: Step | None, holds: _Holds, view: ClosedView, wider: Wider
+    ) -> Transition | None:
         """Return the transition of one subject, None if it is still held as before."""
         instance, minute = subject.instance, view.minute
         assert instance is not None
@@ -135,7 +138,7 @@ class Teller:
             holds.deliver(subject)
             instance.delivered, instance.last, instance.ended = True, transition, None
             self.told[subject.watch.rule.alert, subject.key] = instance
-            self._explain(subject, transition, view)
+            self._explain(subject, transition, view, wider)
         else:
             transition.why += f"; held back by {hold}"
             if hold.startswith("limit"):
@@ -168,12 +171,12 @@ class Teller:
             subject.labels, transition.minute, transition.evidence
         )
 
-    def _explain(self, subject: Subject, transition: Transition, view: ClosedView) -> None:
+    def _explain(self, subject: Subject, transition: Transition, view: ClosedView, wider: Wider) -> None:
         rule = subject.watch.rule
         list_children(transition.evidence, subject, self._firing)
         try:
             below = self._indexes[rule.kpi.id].below(subject.key)
-            explain_change(transition.evidence, subject, below, view, self._windows)
+            explain_change(transition.evidence, subject, below, view, self._windows, wider)
         except Exception as error:  # noqa: BLE001 - an alert without an explanation is better than none
             self._fault(rule, f"{subject.name} cannot be explained: {type(error).__name__}: {error}", view.minute)
 

@@ -82,8 +82,10 @@ KNOWN: Mapping[str, tuple[str, dict[str, str]]] = {
 
 SHIPPED_SEE: Mapping[str, frozenset[str]] = {
     "payment-outage": frozenset({"PaymentsFail", "PaymentsDown"}),
-    "slow-site": frozenset({"RequestsFail", "ApdexLow", "ApdexLowByChannel"}),
-    "queue-overload": frozenset({"AbandonmentHigh", "CallsBlocked", "AnswerSlow", "ServiceLevelLow"}),
+    "slow-site": frozenset({"RequestsFail", "ApdexLow"}),
+    "queue-overload": frozenset(
+        {"AbandonmentRises", "AbandonmentHigh", "CallsBlocked", "AnswerSlow", "ServiceLevelLow"}
+    ),
     "late-deliveries": frozenset({"DeliveriesLate", "DeliveriesCollapse"}),
     "app-crash-release": frozenset({"AppCrashes", "AppCrashesByVersion"}),
     "store-staff-shortage": frozenset({"StoreQueuesLeft", "StoreQueuesLong", "StoreQueueLeft", "StoreQueueLong"}),
@@ -91,10 +93,19 @@ SHIPPED_SEE: Mapping[str, frozenset[str]] = {
     "collector-dead:app": frozenset({"ChannelSilent"}),
     "collector-dead:store": frozenset({"StoreChannelSilent"}),
     "collector-dead:call_center": frozenset({"ChannelSilent"}),
-    "bad-schema:web": frozenset({"ChannelSilent"}),
-    "bad-schema:store": frozenset({"StoreChannelSilent"}),
+    "bad-schema:web": frozenset({"ChannelSpoilt", "RecordsRefused"}),
+    "bad-schema:app": frozenset({"ChannelSpoilt", "RecordsRefused"}),
+    "bad-schema:store": frozenset({"ChannelSpoilt", "RecordsRefused"}),
+    "bad-schema:call_center": frozenset({"ChannelSpoilt", "RecordsRefused"}),
 }
 """By incident of the simulator: the shipped rules that are there to see it."""
+
+FOLLOWS: Mapping[str, frozenset[str]] = {
+    "payment-outage": frozenset({"OrdersStopped", "CsatCollapseByChannel", "AbandonmentHigh", "CallsBlocked"}),
+    "slow-site": frozenset({"OrdersStopped", "CsatCollapseByChannel", "AbandonmentHigh", "CallsBlocked"}),
+    "late-deliveries": frozenset({"CsatCollapseByChannel", "AbandonmentHigh", "CallsBlocked"}),
+}
+"""Pages that such an incident may bring as well, as what it does to customers and callers."""
 
 YOUNG = 40
 """Minutes of history that shipped rules have before an incident: as little as in a run that was just started."""
@@ -139,6 +150,8 @@ class Case(NamedTuple):
     named: dict[str, str] | None
     """Labels of the first-named cause, with those of the alert itself; None when it names none."""
     right: bool
+    misleading: tuple[str, ...] = ()
+    """Pages of shipped rules that are about something else."""
 
 
 def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 60, severity: float = 1.0) -> Case:
@@ -161,21 +174,34 @@ def alarms(plan: Plan, minutes: int, kpis: Iterable[Kpi] = SHIPPED_KPIS) -> list
     return found
 
 
-def first_alarm(name: str, seed: int, *, rate: float = 40.0, minutes: int = 30, severity: float = 1.0) -> Case:
-    """Let an incident of the simulator happen to the shipped rules, which have hardly any history."""
+def first_alarm(
+    name: str, seed: int, *, rate: float = 40.0, minutes: int = 30, severity: float = 1.0, all_rules: bool = False
+) -> Case:
+    """
+    Let an incident of the simulator happen to the shipped rules, which have hardly any history.
+
+    With `all_rules` those of other KPIs judge as well, and what they page is told.
+    """
     plan = Plan(
         start=START, seed=seed, rate=rate, flat=True,
         incidents=(f"{name}@+{YOUNG}m+{minutes}m,severity={severity:g}",),
     )  # fmt: skip
     since = int(START.timestamp() // 60) + YOUNG
-    kpis = {rule.kpi.id: rule.kpi for rule in SHIPPED if rule.alert in SHIPPED_SEE[name]}
+    see = SHIPPED_SEE[name]
+    kpis = {rule.kpi.id: rule.kpi for rule in SHIPPED if all_rules or rule.alert in see}
     seen = [t for t in alarms(plan, YOUNG + minutes, kpis.values()) if t.minute >= since]
-    found = next((t for t in seen if t.rule in SHIPPED_SEE[name]), None)
+    found = next((t for t in seen if t.rule in see), None)
     after = "never" if found is None else f"{found.rule} after {found.minute - since + 1} min"
     cause = KNOWN[name][1] if name in KNOWN else {"channel": name.partition(":")[2]}
     if name == "store-staff-shortage":  # the rules are about shops only
         cause = EVERYBODY
-    return _case(f"{name} at {severity:g} seed {seed}, {after}", found, [cause])
+    true = see | FOLLOWS.get(name, frozenset())
+    misleading = tuple(
+        f"{t.rule} {dict(t.labels)} after {t.minute - since + 1} min"
+        for t in seen
+        if t.severity == "page" and t.rule not in true
+    )
+    return _case(f"{name} at {severity:g} seed {seed}, {after}", found, [cause])._replace(misleading=misleading)
 
 
 class Calm:

@@ -20,14 +20,14 @@ CALM, DEAD, AFTER = 75, 15, 20
 @pytest.mark.parametrize(
     ("incident", "expected"),
     [
-        ("collector-dead:web", ("ChannelSilent", "web")),
-        ("collector-dead:store", ("StoreChannelSilent", "store")),
-        ("bad-schema:app", ("ChannelSilent", "app")),
+        ("collector-dead:web", {("ChannelSilent", "web")}),
+        ("collector-dead:store", {("StoreChannelSilent", "store")}),
+        ("bad-schema:app", {("RecordsRefused", "app"), ("ChannelSpoilt", "app")}),
     ],
 )
-def test_a_dead_collector_is_one_alert(incident, expected):
+def test_an_ill_channel_is_one_page(incident, expected):
     """All shipped rules, on all KPIs: of what the company's own bad moments do not explain, one thing is passed on."""
-    assert passed_on(f"{incident}@+{CALM}m+{DEAD}m") - passed_on() == {expected}
+    assert passed_on(f"{incident}@+{CALM}m+{DEAD}m") - passed_on() == expected
 
 
 @cache
@@ -37,7 +37,7 @@ def passed_on(*incidents: str) -> set[tuple[str, ...]]:
     return {(t.rule, *t.labels.values()) for t in alarms(plan, CALM + DEAD + AFTER, CATALOGUE)}
 
 
-@pytest.mark.parametrize("incident", [name for name in SHIPPED_SEE if ":" not in name])
+@pytest.mark.parametrize("incident", [name for name in SHIPPED_SEE if ":" not in name or "schema" in name])
 def test_shipped_rules_see_every_incident_of_the_simulator(incident):
     """Within half an hour, in a run that was started 40 minutes before; and name who is hit."""
     case = first_alarm(incident, seed=21)

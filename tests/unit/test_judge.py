@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from streams.alerts.judge import Judge
-from tests.harness.judged import BAD, CATALOGUE, CUSUM, GOOD, LOW, WEB, Run, level, rules, told, well
+from tests.harness.judged import BAD, CATALOGUE, CUSUM, GOOD, LOW, WEB, Run, key, level, rules, told, well
 
 
 def test_parents_fire_first_and_hold_their_children():
@@ -120,6 +120,45 @@ def test_what_stands_out_is_named():
     assert first.labels == {"channel": "web"}
     assert first.explained == pytest.approx(1, abs=0.05)
     assert first.value == 40
+
+
+BY_CHANNEL = """
+groups:
+  - name: test
+    rules:
+      - {alert: Bad, kpi: csat, by: [channel], method: floor, window: 5m, params: {target: 80}, severity: ticket}
+"""
+
+
+def satisfied(web: dict[str, int], app: dict[str, int]):
+    """CSAT of two channels and of the segments that run across them, by bad answers of each of 60 and 20 a minute."""
+    bad = [(segment, 60, count, "web") for segment, count in web.items()]
+    bad += [(segment, 20, count, "app") for segment, count in app.items()]
+    held: dict[str, list[int]] = {}
+    for segment, n, count, channel in bad:
+        for series in (key("csat"), key("csat", channel=channel), key("csat", segment=segment)):
+            before = held.get(series, [0, 0])
+            held[series] = [before[0] + n, before[1] + n - count]
+    return held
+
+
+@pytest.mark.parametrize(
+    ("web", "app", "named"),
+    [
+        ({"vip": 36, "new": 3}, {"vip": 12, "new": 1}, [{"segment": "vip"}]),
+        ({"vip": 36, "new": 36}, {"vip": 1, "new": 1}, []),
+        ({"vip": 36, "new": 36}, {"vip": 12, "new": 12}, []),
+    ],
+    ids=["one segment of all channels", "all of a channel", "everybody"],
+)
+def test_a_cause_that_runs_across_channels_is_named_in_the_alert_of_a_channel(web, app, named):
+    """Its own parts hold no segments. Where the channel or everybody is the cause, it stays so."""
+    run = Run(BY_CHANNEL)
+    run.play(satisfied({"vip": 3, "new": 3}, {"vip": 1, "new": 1}), 90)
+    run.play(satisfied(web, app), 6)
+    first = next(t for t in run.log if t.new == "firing")
+    assert first.labels == {"channel": "web"}
+    assert [part.labels for part in first.evidence.contributors] == named
 
 
 def test_a_silent_channel_pages_no_kpi():
