@@ -268,6 +268,8 @@ def _rest_surety(facts: Facts, whole: Change, own: Change, minutes: tuple[int, i
         None if all_ is None else _rest(all_, [] if mine is None else [mine])
         for all_, mine in zip(whole, own, strict=True)
     )
+    if facts.aggregator in ("ratio", "nps") and any(side and min(side) < 0 for side in (earlier, later)):
+        return 0.0  # more hits than there are: it lies beside the whole, or across it
     rest = surety(facts, Change(earlier, later), minutes) or 0.0
     return rest if (surety(facts, whole, minutes) or 0.0) > 0 else -rest
 
