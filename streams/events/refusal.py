@@ -47,7 +47,9 @@ MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 400
 
 _SHOWN: Final = 80
-_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Nothing is tried a second time, and a string that never ends is one too: else quotes that open and never close take
+# minutes.
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HUGE: Final = 400
