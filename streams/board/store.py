@@ -176,7 +176,8 @@ class Store:
 
     def delays(self) -> dict[str, float]:
         """Return within how many seconds of happening 95 % of the last minute's events were stored, by channel."""
-        return {channel: float(delay) for channel, delay in self.ask(questions.DELAYS)}
+        # Storing is noted in whole seconds, so what is stored at once can seem to be stored before it happened.
+        return {channel: max(0.0, float(delay)) for channel, delay in self.ask(questions.DELAYS)}
 
     def refused(self) -> list[tuple[str, int, str]]:
         """Return the dead letters of the last hour by reason, with an example's explanation."""

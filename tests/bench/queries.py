@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,9 +63,9 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
-def sizes(catalogue: Catalogue, series: int) -> Iterator[tuple[Kpi, tuple[str, ...], int]]:
+def sizes(kpis: Iterable[Kpi], series: int) -> Iterator[tuple[Kpi, tuple[str, ...], int]]:
     """Give the number of series of every grouping of every KPI, so that they are so many together."""
-    groupings = [(kpi, grouping) for kpi in catalogue if kpi.aggregator != "derived" for grouping in kpi.groupings]
+    groupings = [(kpi, grouping) for kpi in kpis if kpi.aggregator != "derived" for grouping in kpi.groupings]
     known = sum(SIZES.get(grouping, 0) for _, grouping in groupings)
     others = sum(grouping not in SIZES for _, grouping in groupings)
     scale = min(1.0, 0.9 * series / known)
@@ -87,10 +87,10 @@ def labels_sql(grouping: Sequence[str], series: str) -> str:
     return f"CAST(map({pairs}), 'Map(LowCardinality(String), String)')"
 
 
-def fill_minutes(client: Client, catalogue: Catalogue, series: int, days: int) -> int:
+def fill_minutes(client: Client, kpis: Iterable[Kpi], series: int, days: int) -> int:
     """Fill `kpi_minutes`: the first day series by series, the others from the first; goes on where it was ended."""
     done = client.query("SELECT uniqExact(toDate(minute)) FROM kpi_minutes").result_rows[0][0]
-    for kpi, grouping, count in sizes(catalogue, series) if done < 2 else ():
+    for kpi, grouping, count in sizes(kpis, series) if done < 2 else ():
         binned = kpi.aggregator in {"quantile", "distinct"}
         fields = "[]" if binned else FIELDS[kpi.aggregator]
         bins = (
