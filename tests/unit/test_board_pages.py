@@ -177,6 +177,28 @@ def test_the_page_is_whole_in_every_language(lang: texts.Lang) -> None:
     assert "onclick" not in whole
 
 
+def test_what_is_still_counting_has_a_mark_and_the_details_say_it() -> None:
+    """A ring beside the time of an open value, none beside that of a closed one; in the details it is said in words."""
+    closed, opened = share(80, 100), share(75, 100, NOW + 60, closed=False)
+    for latest, marked in ((Latest(closed, opened), True), (Latest(closed), False)):
+        numbers = Numbers(values={("csat", ALL, ""): latest}, closed_until=NOW)
+        for lang in LANGS:
+            parts = Pages().fragments(View(lang=lang, kpi="csat"), known(numbers={"15m": numbers}), NOW + 70)
+            assert ('class="at counting"' in parts["tile-csat"]) == marked
+            said = {
+                word: Texts(lang)[word] in re.sub("<[^>]*>", "", parts["detail"]) for word in ("counting", "closed")
+            }
+            assert said == {"counting": marked, "closed": not marked}
+            assert Texts(lang)["maturity_immediate"] in parts["detail"]
+
+
+def test_details_in_persian_have_persian_digits() -> None:
+    parts = Pages().fragments(View(lang="fa", kpi="csat"), known(), NOW + 70)
+    shown = re.sub("<code.*?</code>|<time.*?</time>|<[^>]*>", "", parts["detail"], flags=re.DOTALL)
+    assert "۱ / ۱۰" in shown
+    assert not re.search("[0-9]", shown)
+
+
 def test_details_are_shown_before_anything_is_known() -> None:
     assert 'id="detail-title">csat<' in Pages().whole(View(kpi="csat", heat="nps", window="1h"), Known(), NOW)
 
