@@ -140,8 +140,8 @@ def test_a_bomb_is_found_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> 
     ("encoding", "body", "status"),
     [
         ("gzip", b"plain", 400),
-        ("gzip", gzip.compress(b"[]")[:-4], 400),
-        ("gzip", gzip.compress(b"[") + gzip.compress(b"]"), 400),
+        ("gzip", gzip.compress(b"[]", mtime=0)[:-4], 400),
+        ("gzip", gzip.compress(b"[", mtime=0) + gzip.compress(b"]", mtime=0), 400),
         ("gzip", b"", 400),
         ("br", b"", 415),
         ("gzip, gzip", b"", 415),
