@@ -6,9 +6,8 @@ import re
 import msgspec
 import pytest
 
-from streams.alerts.defaults import catalogue_rules
 from streams.alerts.keys import duration_minutes
-from streams.alerts.params import METHODS, PARAMS, Absence, BurnRate, Cusum, Floor, ParamError, Seasonal
+from streams.alerts.params import METHODS, PARAMS, Absence, Floor, ParamError
 from streams.alerts.parsing import load_rules, parse_rules
 from streams.alerts.rules import NoData, Recover, RulesError
 from streams.alerts.types import Evidence
@@ -353,51 +352,6 @@ def test_the_width_of_an_interval_can_be_said_either_way():
     assert Floor(target=1, confidence=0.95).critical == pytest.approx(1.959964)
     assert Floor(target=1, z=3).critical == 3
     assert Floor(target=1).critical == pytest.approx(3.290527)
-
-
-# What KPIs bring along
-
-
-def test_an_alert_of_a_definition_is_a_rule_until_a_file_has_one():
-    found = {r.alert: r for r in catalogue_rules(CATALOGUE)}
-    csat = found["Csat"]
-    assert (csat.params, csat.window, csat.severity) == (Cusum(baseline="24h", p1=70), "1h", "ticket")
-    assert found["Abandonment"].params == Floor(target=8)
-    assert found["Conversion"].params == Seasonal()
-    assert found["Volume"].params == Absence(baseline="1h")
-    assert (csat.group, csat.place, csat.owner) == ("catalogue", "catalogue", "customer-insight")
-    assert {kpi.id for kpi in CATALOGUE if kpi.alert} == {r.kpi.id for r in found.values()}
-    left = catalogue_rules(CATALOGUE, [one(rule())])
-    assert "csat" not in {r.kpi.id for r in left}
-    assert len(left) == len(found) - 1
-
-
-def test_a_burn_rate_of_a_definition_can_be_reached():
-    text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
-    text = re.sub(
-        r"alert: \{method: cusum, target: 70, window: 1h\}", "alert: {method: burn, target: 80, window: 5m}", text
-    )
-    burning = next(r for r in catalogue_rules(Catalogue.parse(text)) if r.kpi.id == "csat")
-    assert isinstance(burning.params, BurnRate)
-    assert burning.params.factor == pytest.approx(3)
-    assert (burning.params.target, burning.params.long, burning.params.short) == (80, "15m", "5m")
-    assert burning.window == "15m"
-
-
-@pytest.mark.parametrize("target", [0, 100, 99.9999999999999])
-def test_a_promise_of_a_definition_that_leaves_no_budget_is_refused(target):
-    text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
-    text = text.replace("{method: cusum, target: 70,", f"{{method: burn, target: {target},")
-    line = text[: text.index("{method: burn")].count("\n") + 1
-    with pytest.raises(RulesError, match=rf"^mine\.yaml:{line}: KPI csat, alert: (target .* leaves no budget|factor)"):
-        catalogue_rules(Catalogue.parse(text, "mine.yaml"))
-
-
-def test_an_alert_of_a_definition_that_needs_a_longer_window_is_refused():
-    with pytest.raises(
-        RulesError, match=r"volume\.yaml:\d+: KPI volume, alert: absence: baseline 5m must be longer than the window 5m"
-    ):
-        catalogue_rules(CATALOGUE, windows=("1m", "5m"))
 
 
 @pytest.mark.parametrize(
