@@ -8,7 +8,7 @@ streams/kpis/merge.py and streams/agents/judge.py.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from itertools import chain, islice
@@ -39,6 +39,9 @@ ROWS_PER_RECORD = 2_000
 HISTORY_FLUSH_S = 2.0
 """Time between two flushes while history is read: each saves all pages anew to which something was added."""
 
+COLLECTED = 50_000
+"""Totals of one partition that are flushed without waiting for that: unpacked they take half a kilobyte each."""
+
 
 @dataclass(slots=True)
 class Shard:
@@ -48,7 +51,6 @@ class Shard:
     state: MergeState
     waiting: list[RecordBatch] = field(default_factory=list)
     saved_marker: bytes = b""
-    unpublished: int = 0
 
 
 class Merge:
@@ -133,8 +135,11 @@ class Merge:
             shard.waiting.append(batch)
             if holds_records:  # until the flush is over it must not look as if nothing were to do
                 self._report_lag(shard)
-            if holds_records and self._judges is not None and shard.state.closes(time.time()):
-                await self._tick()  # on-call waits for closed minutes: they need not wait for the timer as well
+            if shard.state.collected > COLLECTED or (
+                # On-call waits for closed minutes: they need not wait for the timer as well.
+                holds_records and self._judges is not None and shard.state.closes(time.time())
+            ):
+                await self._tick()
             elif len(shard.waiting) > 1 and self._flushing.locked():
                 # No more is read meanwhile: after a flush that takes long must come none that takes longer.
                 async with self._flushing:
@@ -144,8 +149,11 @@ class Merge:
     async def _tick_unless_history(self) -> None:
         now = time.time()
         waits = self._flushed_at <= now < self._flushed_at + HISTORY_FLUSH_S
-        if not (waits and all(shard.state.watermarks.reads_history(now) for shard in self._shards.values())):
+        if not (waits and self._reads_history(now)):
             await self._tick()
+
+    def _reads_history(self, now: float) -> bool:
+        return all(shard.state.watermarks.reads_history(now) for shard in self._shards.values())
 
     async def _tick(self) -> None:
         try:
@@ -158,7 +166,10 @@ class Merge:
 
     async def flush(self) -> None:
         """
-        Save, publish, tell what was judged, save the markers, acknowledge: for all owned partitions side by side.
+        Save, publish, tell what was judged, save the markers, acknowledge: for all owned partitions.
+
+        Side by side, so that minutes of all of them come before windows; but one after the other while history is read,
+        which nobody waits for and which brings more rows than should be held at once.
 
         Raises:
             StaleGenerationError: the partitions are somebody else's by now.
@@ -168,39 +179,43 @@ class Merge:
             if assignment is None:
                 raise StaleGenerationError("partitions are moving")
             now = self._flushed_at = time.time()
-            pages: list[tuple[int, bytes, bytes | None]] = []
-            drained: list[tuple[Shard, Outputs]] = []
-            markers: list[tuple[int, bytes, bytes | None]] = []
-            done: list[RecordBatch] = []
-            if self._judges is not None:
-                self._judges.start_stretch()
-            # Without an await in between: what comes meanwhile belongs to the next flush.
-            with metrics.STAGE_SECONDS.labels("merge", "close").time():
-                for shard in self._shards.values():
-                    pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
-                    drained.append((shard, self._drain(shard, now)))
-                    key, marker = shard.state.marker()
-                    if marker != shard.saved_marker:
-                        markers.append((shard.partition, key, marker))
-                        shard.saved_marker = marker
-                    waiting, shard.waiting = shard.waiting, []
-                    if shard.state.replaying:
-                        # Saved pages are ahead of the marker: nothing is finished before they are reached.
-                        shard.waiting = waiting
-                    else:
-                        done += waiting
-            await self._table.write_many(assignment.generation, pages)
-            await self._tell(assignment.generation)
-            at = time.time()
-            for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
-                minutes = map(self._publisher.minute, outputs.minutes)
-                await self._publish(assignment.generation, shard, at, minutes=minutes)
-            for shard, outputs in drained:
-                values = chain.from_iterable(map(self._publisher.values, outputs.values))
-                await self._publish(assignment.generation, shard, at, values=values)
-            await self._table.write_many(assignment.generation, markers)
-            self.lane.ack(*done)
+            shards = list(self._shards.values())
+            for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
+                await self._flush(assignment.generation, together, now)
             self._observe()
+
+    async def _flush(self, generation: int, shards: Sequence[Shard], now: float) -> None:
+        pages: list[tuple[int, bytes, bytes | None]] = []
+        drained: list[tuple[Shard, Outputs]] = []
+        markers: list[tuple[int, bytes, bytes | None]] = []
+        done: list[RecordBatch] = []
+        if self._judges is not None:
+            self._judges.start_stretch()
+        # Without an await in between: what comes meanwhile belongs to the next flush.
+        with metrics.STAGE_SECONDS.labels("merge", "close").time():
+            for shard in shards:
+                pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
+                drained.append((shard, self._drain(shard, now)))
+                key, marker = shard.state.marker()
+                if marker != shard.saved_marker:
+                    markers.append((shard.partition, key, marker))
+                    shard.saved_marker = marker
+                waiting, shard.waiting = shard.waiting, []
+                if shard.state.replaying:
+                    # Saved pages are ahead of the marker: nothing is finished before they are reached.
+                    shard.waiting = waiting
+                else:
+                    done += waiting
+        await self._table.write_many(generation, pages)
+        await self._tell(generation)
+        at = time.time()
+        for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
+            await self._publish(generation, shard, at, minutes=map(self._publisher.minute, outputs.minutes))
+        for shard, outputs in drained:
+            values = chain.from_iterable(map(self._publisher.values, outputs.values))
+            await self._publish(generation, shard, at, values=values)
+        await self._table.write_many(generation, markers)
+        self.lane.ack(*done)
 
     def _drain(self, shard: Shard, now: float) -> Outputs:
         """Close what is due and have it judged."""

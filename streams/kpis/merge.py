@@ -74,8 +74,7 @@ class MergeState:
             idle_s: silence after which a source that is caught up no longer holds the watermark.
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
-            open_every_s: shortest time between two publications of windows that are still open, and half of it for
-                minutes; several times that while sources read history, longer with very many series (see `Pace`).
+            open_every_s: shortest time between two publications of open windows, half of it of minutes (see `Pace`).
             cap: series a KPI may have per set of label names, by KPI id.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
             derivations: which series are made of others, all of them of this partition.
@@ -87,10 +86,8 @@ class MergeState:
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self._archive = Archive(Retention.of(windows, slack_minutes))
         self.pages, self._hours = self._archive.pages, self._archive.hours
-        self.repeats = 0
-        """Partials ignored because their records were counted before."""
-        self.overlaps = 0
-        """Partials refused because only some of their records were counted before."""
+        self.repeats = self.overlaps = 0
+        """Partials ignored because their records were counted before, and refused because only some of them were."""
         self.behind = 0
         """Minutes that are due, but were too many to be closed in one go."""
         self.told = 0
@@ -127,6 +124,11 @@ class MergeState:
     def unpublished(self) -> int:
         """What still waits to be published: pages with rows, and windows of open minutes."""
         return len(self._unpublished) + self._open.waiting
+
+    @property
+    def collected(self) -> int:
+        """Totals of series and minutes that came since the last flush, and that only a flush packs again."""
+        return sum(map(len, self._collected.values()))
 
     @property
     def replaying(self) -> bool:
@@ -329,11 +331,8 @@ class MergeState:
             add_all(self._collected.setdefault(page, {}), contributions)
 
     def _settle(self) -> None:
-        """
-        Add what was collected to the pages, and to the closed windows; the open ones learn of it by `_catch_up`.
-
-        Once a flush and not with each partial, since all sources bring the same series.
-        """
+        """Add what was collected to the pages, and to the closed windows; the open ones learn of it by `_catch_up`."""
+        # Once a flush and not with each partial, since all sources bring the same series.
         collected, self._collected = self._collected, {}
         closed = self.closed
         for page, totals in collected.items():
@@ -394,7 +393,7 @@ class MergeState:
         for page in list(self._unpublished):
             if not include_open and (closed is None or page.minute > closed):
                 continue
-            totals = page.open()
+            totals = page.read()
             outputs.minutes.extend(
                 MinuteRow(names[number], page.minute, page.part, totals[number].copy(), page.fence)
                 for number in page.pending or ()

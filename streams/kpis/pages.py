@@ -89,11 +89,11 @@ class Page:
         return self.packed
 
     def cool(self) -> bool:
-        """Give the unpacked form back to memory unless it was just needed or still is; tell whether it is gone."""
-        if self.dirty or self.hot or self.pending:
+        """Give the unpacked form back to memory unless it was just needed; tell whether it is gone."""
+        if self.dirty or self.hot or self.packed is None:
             self.hot = False
             return False
-        self.totals, self.pending = None, None
+        self.totals, self.pending = None, self.pending or None
         return True
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
@@ -58,7 +59,17 @@ def test_a_clock_that_was_set_back_stops_nothing() -> None:
     assert Ticking(True).tick(-3600) == 1
 
 
-def test_minutes_of_all_partitions_are_published_before_any_window() -> None:
+@pytest.mark.parametrize(
+    ("history", "order"),
+    [
+        (False, [(0, "minutes"), (1, "minutes"), (0, "values"), (1, "values")]),
+        # Nobody waits for it, and so no more than one partition's rows are held at once.
+        (True, [(0, "minutes"), (0, "values"), (1, "minutes"), (1, "values")]),
+    ],
+)
+def test_minutes_of_all_partitions_are_published_before_any_window_but_for_history(
+    history: bool, order: list[tuple[int, str]]
+) -> None:
     sent: list[tuple[int, str]] = []
 
     async def write(_generation: int, _entries: object) -> None: ...
@@ -70,7 +81,11 @@ def test_minutes_of_all_partitions_are_published_before_any_window() -> None:
 
     outputs = Outputs([MinuteRow("csat", 7, 0, [2, 1], 5)], [ValueRow("csat", "5m", 480, [2, 1], "open", 10)])
     state = SimpleNamespace(
-        dirty_records=list, drain_outputs=lambda _now: outputs, marker=lambda: (b"m", b"1"), replaying=False
+        dirty_records=list,
+        drain_outputs=lambda _now: outputs,
+        marker=lambda: (b"m", b"1"),
+        replaying=False,
+        watermarks=SimpleNamespace(reads_history=lambda _now: history),
     )
     agent = object.__new__(Merge)
     agent._judges = None
@@ -83,4 +98,30 @@ def test_minutes_of_all_partitions_are_published_before_any_window() -> None:
     agent._shards = {number: Shard(number, state) for number in (0, 1)}  # type: ignore[arg-type]
     agent._observe = lambda: None  # type: ignore[method-assign]
     asyncio.run(agent.flush())
-    assert sent == [(0, "minutes"), (1, "minutes"), (0, "values"), (1, "values")]
+    assert sent == order
+
+
+def test_much_that_was_added_up_is_flushed_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge, "decode_partial", lambda _value: SimpleNamespace(first=1, last=0))
+    state = SimpleNamespace(collected=0, apply=lambda _partial, _position: True)
+    shard = Shard(0, state)  # type: ignore[arg-type]
+    agent = object.__new__(Merge)
+    agent._judges = None
+    agent._settings = SimpleNamespace(epoch=0)  # type: ignore[assignment]
+    agent._flushing = asyncio.Lock()
+    agent._shards = {0: shard}
+    flushed: list[int] = []
+
+    async def tick() -> None:
+        flushed.append(len(shard.waiting))
+        shard.waiting.clear()
+
+    async def batches(_stream: object) -> AsyncIterator[SimpleNamespace]:
+        for collected in (merge.COLLECTED, merge.COLLECTED + 1):
+            state.collected = collected
+            yield SimpleNamespace(topic="t", partition=0, values=[b""], offsets=[1], release=lambda: None)
+
+    agent._tick = tick  # type: ignore[method-assign]
+    agent.lane = SimpleNamespace(batches=batches)  # type: ignore[assignment]
+    asyncio.run(agent._run(None))
+    assert flushed == [2], "with all batches that came until then"

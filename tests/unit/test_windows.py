@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.pages import Pages
+from streams.kpis.pages import Page, Pages
 from streams.kpis.retention import Retention
 from streams.kpis.windows import Windows, first_minute, window_end, window_minutes
 
@@ -176,3 +176,15 @@ def test_what_is_kept_is_what_windows_need() -> None:
     assert (day.minutes, day.hours, day.hourly) == (1_450, 1_450, False)
     assert week.last_hour(10_000 * 60) % 60 == 59
     assert week.last_gone(20_000) < first_minute(20_000, 10_080)
+
+
+def test_a_page_whose_rows_still_wait_is_packed_when_nobody_adds_to_it() -> None:
+    page = Page(5, 0, 0)
+    page.open()[1] = [1]
+    page.dirty, page.hot, page.pending = True, True, {1}
+    assert not page.cool()
+    page.save()
+    page.hot = True
+    assert [page.cool(), page.cool()] == [False, True]
+    assert (page.totals, page.pending) == (None, {1})
+    assert page.read() == {1: [1]}
