@@ -90,7 +90,7 @@ class Page:
 
     def cool(self) -> bool:
         """Give the unpacked form back to memory unless it was just needed; tell whether it is gone."""
-        if self.dirty or self.hot or self.packed is None:
+        if self.dirty or self.hot:
             self.hot = False
             return False
         self.totals, self.pending = None, self.pending or None

@@ -64,6 +64,15 @@ def test_a_minute_is_open_then_closed_then_silent() -> None:
     assert merge.closed == 107
 
 
+def test_what_waits_for_a_flush_is_counted_in_totals() -> None:
+    merge = state()
+    merge.apply(partial((0, 9), {100: {CSAT: [10, 8], WEB: [4, 3]}, 101: {CSAT: [1, 1]}}), 0)
+    merge.apply(partial((10, 19), {100: {CSAT: [2, 1]}}), 1)
+    assert merge.collected == 3
+    flush(merge, 1)
+    assert merge.collected == 0
+
+
 def test_a_series_that_falls_silent_ends_with_one_empty_row() -> None:
     merge = state()
     merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 0)
