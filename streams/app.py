@@ -19,6 +19,7 @@ from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
 from streams.engine.names import Topics
+from streams.events.clock import Clock
 from streams.kpis.catalogue import Catalogue
 from streams.settings import Settings, kpi_paths, rule_paths, window_names
 from streams.storage.connection import Address
@@ -48,7 +49,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
-    Ingest(app, settings, topics, catalogue)
+    Ingest(app, settings, topics, catalogue, Clock(settings.clock_limit_s))
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     Store(app, settings, topics, writer)
     Notify(app, settings, topics)

@@ -58,6 +58,29 @@ BREAKER = Gauge(
     ["channel", "partition"],
     registry=REGISTRY,
 )
+BREAKER_OFFSET = Gauge(
+    "cx_breaker_offset",
+    "First offset of a stopped source that is neither stored nor a dead letter",
+    ["channel", "partition"],
+    registry=REGISTRY,
+)
+CLOCK_HELD = Gauge(
+    "cx_clock_held",
+    "1 while a source waits because the worker's clock is in doubt",
+    ["channel", "partition"],
+    registry=REGISTRY,
+)
+CLOCK_DIFFERENCE = Gauge(
+    "cx_clock_difference_seconds",
+    "How far a reference (clickhouse, kafka, senders) is ahead of the worker's clock, beyond what is uncertain",
+    ["reference"],
+    registry=REGISTRY,
+)
+CLOCK_WRONG = Gauge(
+    "cx_clock_wrong",
+    "1 while the worker's clock is known or suspected to be wrong",
+    registry=REGISTRY,
+)
 STAGE_SECONDS = Histogram(
     "cx_stage_seconds",
     "Wall-clock time of one step of a stage (classify, fold, freeze, emit, apply, close, judge, publish, insert)",

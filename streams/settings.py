@@ -94,9 +94,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_s: Seconds = 10.0
     """A source partition that was silent for so long no longer holds back the watermark of the others."""
     breaker_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """Share of bad records in a range above which the partition is stopped instead of dead-lettered."""
-    breaker_min: Annotated[int, Meta(ge=1)] = 2_000
-    """Ranges with fewer bad records never trip the breaker."""
+    """Share of bad records above which a source partition is stopped instead of dead-lettered; 1 never stops it."""
+    breaker_min: Annotated[int, Meta(ge=1)] = 20
+    """Fewer bad records within `breaker_window_s` stop nothing."""
+    breaker_at_once: Annotated[int, Meta(ge=1)] = 2_000
+    """So many bad records stop it at once; fewer must have come over five seconds or more."""
+    breaker_window_s: Annotated[float, Meta(ge=10, le=86_400)] = 300.0
+    """Time back to which records are counted; every stretch of it that ends now can stop the partition."""
+    clock_limit_s: Annotated[float, Meta(ge=1, le=600)] = 120.0
+    """A worker's clock that differs by more than this from ClickHouse's or Kafka's is in doubt."""
     series_cap: Annotated[int, Meta(ge=1)] = 2_000
     """Label combinations per KPI and grouping; further ones are counted under `other`."""
 

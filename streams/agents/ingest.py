@@ -5,7 +5,6 @@ The order of a flush is the guarantee: freeze, emit, acknowledge. See docs/ARCHI
 """
 
 import asyncio
-import base64
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,16 @@ from typing import Any, NamedTuple
 import msgspec
 from faust.types import TP
 
-from streams import __version__, metrics
-from streams.agents import records
+from streams import metrics
+from streams.agents import clocks, records
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing, StaleGenerationError
-from streams.events.intake import FrozenRange, Intake, Outcome
+from streams.events.breaker import Breaker, Stretch
+from streams.events.clock import Clock
+from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.partials import MINUTES, Partial, encode_partial
@@ -46,11 +47,14 @@ class Source:
     tp: TP
     channel: str
     intake: Intake
+    breaker: Breaker
     waiting: list[RecordBatch] = field(default_factory=list)
     deltas: Deltas = field(default_factory=dict)
     """What the range under construction adds to the KPIs, but for events not collected yet."""
     open_bytes: int = 0
     tripped: bool = False
+    held: list[tuple[RecordBatch, int]] = field(default_factory=list)
+    """Batches, and from which record on, that wait until it is certain what time it is."""
     told: tuple[float | None, bool] | None = None
     told_at: float = 0.0
 
@@ -73,8 +77,11 @@ class Closed(NamedTuple):
 class Ingest:
     """The ingest agent of one worker."""
 
-    def __init__(self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue) -> None:
+    def __init__(
+        self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, clock: Clock | None = None
+    ) -> None:
         self._app = app
+        self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
         self._catalogue = catalogue
@@ -82,6 +89,7 @@ class Ingest:
         self._table = app.fenced_table("ingest")
         self._sources: dict[TP, Source] = {}
         self._flushing = asyncio.Lock()
+        self._taking = asyncio.Lock()
         self._partition_of: dict[str, int] = {}
         self._minute: int | None = None
         self.lane = app.lane(*topics.sources)
@@ -98,14 +106,22 @@ class Ingest:
                 entry = _decode_frozen(value)
                 frozen.setdefault(entry.source, []).append(entry)
         self._sources = {}
-        for gauge in (metrics.BREAKER, metrics.WATERMARK):
+        for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.WATERMARK):
             gauge.clear()  # partitions may be another worker's now
         for tp in assignment.tps:
             channel = self._topics.channel_of(tp.topic)
             source = f"{channel}/{tp.partition}"
-            intake = Intake(source, retention_s=self._settings.retention_s, dedup_ids=self._settings.dedup_ids)
+            settings = self._settings
+            intake = Intake(source, retention_s=settings.retention_s, dedup_ids=settings.dedup_ids, clock=self._clock)
             intake.restore(frozen.get(source, []))
-            self._sources[tp] = Source(tp, channel, intake)
+            breaker = Breaker(
+                ratio=settings.breaker_ratio,
+                least=settings.breaker_min,
+                at_once=settings.breaker_at_once,
+                window_s=settings.breaker_window_s,
+            )
+            breaker.restore(frozen.get(source, []))
+            self._sources[tp] = Source(tp, channel, intake, breaker)
         log.info("ingest: %d source partitions taken over, generation %d", len(self._sources), assignment.generation)
 
     async def _run(self, stream: Any) -> None:
@@ -115,24 +131,55 @@ class Ingest:
                 # Neither released nor acknowledged: back-pressure stops the partition.
                 continue
             source.waiting.append(batch)
-            await self._take_in(source, batch)
+            source.held.append((batch, 0))
+            async with self._taking:
+                await self._take_held(source)
+
+    async def _take_held(self, source: Source) -> None:
+        """Take in what came, up to the first record about which only a better clock can decide."""
+        clock = clocks.read(self._clock)
+        if clock.verdict == "wrong" and clock.ahead_s < -FUTURE_TOLERANCE.total_seconds():
+            self._hold(source)  # else it would close minutes that still fill
+            return
+        while source.held and not source.tripped:
+            batch, start = source.held[0]
+            done = await self._take_in(source, batch, start)
+            if done < len(batch):
+                source.held[0] = batch, done
+                self._hold(source)
+                return
+            del source.held[:1]
             batch.release()
 
-    async def _take_in(self, source: Source, batch: RecordBatch) -> None:
-        values, offsets, start = batch.values, batch.offsets, 0
+    def _hold(self, source: Source) -> None:
+        if source.tp not in self.lane.held:
+            self.lane.hold(source.tp)
+            log.error(
+                "%s waits from offset %d on: %s. Nothing is lost, and it goes on once the clocks agree",
+                source.intake.source,
+                source.held[0][0].offsets[source.held[0][1]],
+                clocks.read(self._clock).text,
+            )
+
+    async def _take_in(self, source: Source, batch: RecordBatch, start: int) -> int:
+        """Take in a batch from a record on; return up to which one that went."""
+        values, offsets = batch.values, batch.offsets
         while start < len(offsets):
             end = start + source.intake.cut(offsets[start:])
             if source.intake.pending is None:
                 end = start + self._fitting(source, values[start:end])
             with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
-                source.intake.add(values[start:end], offsets[start:end], time.time())
+                taken = source.intake.add(values[start:end], offsets[start:end], time.time(), clocks.steady())
             with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
                 # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
                 source.deltas = self._folder.fold(source.intake.collect(), source.deltas)
+            if start + taken < end:
+                return start + taken
             full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
             start = end
             if (full or self._closes()) and (not await self._flush_live() or source.tripped):
-                return
+                return len(offsets)
+        return len(offsets)
 
     def _closes(self) -> bool:
         """Tell whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
@@ -162,6 +209,11 @@ class Ingest:
         return fitting
 
     async def _tick(self) -> None:
+        if not self._taking.locked():
+            async with self._taking:
+                for source in list(self._sources.values()):
+                    if source.held:
+                        await self._take_held(source)
         await self._flush_live()
 
     async def _flush_live(self) -> bool:
@@ -193,13 +245,15 @@ class Ingest:
         for source in self._sources.values():
             if source.tripped:
                 continue
+            repeated = source.intake.pending is not None
             outcome = source.intake.close()
             source.open_bytes = 0
             if outcome is None:
                 continue
             deltas, source.deltas = source.deltas, {}
-            if self._trips(outcome):
-                self._trip(source, outcome)
+            stretch = None if repeated else self._tripping(source, outcome)
+            if stretch is not None:
+                self._trip(source, outcome, stretch)
                 continue
             # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
             reached = outcome.frozen.after.newest // 60
@@ -248,7 +302,7 @@ class Ingest:
                     self._topics.dead_letters,
                     tp.partition,
                     f"{tp.topic}/{tp.partition}/{dead.offset}".encode(),
-                    _dead_letter(block, dead),
+                    records.encode_dead_letter(block, dead),
                 )
 
     def _shares(self, deltas: Deltas) -> list[Deltas]:
@@ -302,24 +356,29 @@ class Ingest:
     def _position(self, offset: int) -> int:
         return records.position(self._settings.epoch, offset)
 
-    def _trips(self, outcome: Outcome) -> bool:
-        bad, read = outcome.tally.bad, outcome.tally.read
-        return bad >= self._settings.breaker_min and bad > read * self._settings.breaker_ratio
+    def _tripping(self, source: Source, outcome: Outcome) -> Stretch | None:
+        frozen, tally = outcome.frozen, outcome.tally
+        # While our clock is right, a time ahead of it is the fault of its sender alone: others must not stop for that.
+        sparing = frozen.ahead if clocks.read(self._clock).verdict == "right" else 0
+        return source.breaker.take(frozen.now, tally.read - sparing, tally.bad - sparing)
 
-    def _trip(self, source: Source, outcome: Outcome) -> None:
+    def _trip(self, source: Source, outcome: Outcome, stretch: Stretch) -> None:
         source.tripped = True
         self.lane.hold(source.tp)
-        metrics.BREAKER.labels(*source.labels).set(1)
-        first = outcome.bad[0].refusal
+        metrics.BREAKER_OFFSET.labels(*source.labels).set(outcome.frozen.first)
         log.error(
-            "%s stopped: %d of %d records [%d..%d] are bad, first: %s. Nothing of them was stored or committed. "
-            "Mend the producer or the contract and restart; CX_BREAKER_RATIO=1 lets them through as dead letters",
+            "%s stopped at offset %d of topic %s, partition %d: %d of the %d records of %.0f s are bad, the newest of"
+            " them from %d on: %s. What was bad before is in the dead letters, nothing after it is stored or committed."
+            " Mend the producer, then restart the workers with CX_BREAKER_RATIO=1 once, which makes dead letters of the"
+            " rest; or release what accepts them, and restart",
             source.intake.source,
-            outcome.tally.bad,
-            outcome.tally.read,
             outcome.frozen.first,
-            outcome.frozen.last,
-            first.message,
+            *source.tp,
+            stretch.bad,
+            stretch.read,
+            stretch.seconds,
+            outcome.bad[0].offset,
+            outcome.bad[0].refusal.message,
         )
 
     def _count(self, source: Source, outcome: Outcome) -> None:
@@ -334,25 +393,11 @@ class Ingest:
     def _observe(self) -> None:
         for tp, source in self._sources.items():
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
+            metrics.CLOCK_HELD.labels(*source.labels).set(bool(source.held) and tp in self.lane.held)
+            if tp in self.lane.held and not (source.tripped or source.held or source.waiting):
+                self.lane.resume(tp)
+                log.info("%s goes on", source.intake.source)
             self.lane.report_lag(tp.topic, tp.partition, sum(len(batch) for batch in source.waiting))
             watermark = source.intake.watermark(self._settings.lateness_s)
             if watermark != float("-inf"):
                 metrics.WATERMARK.labels(*source.labels).set(watermark)
-
-
-def _dead_letter(block: records.Block, dead: records.DeadLetter) -> bytes:
-    return msgspec.json.encode(
-        {
-            "topic": block.topic,
-            "partition": block.partition,
-            "offset": dead.offset,
-            "reason": dead.reason,
-            "path": dead.path,
-            "got": dead.got,
-            "expected": dead.expected,
-            "message": dead.message,
-            "payload": base64.b64encode(dead.payload).decode(),
-            "code_version": __version__,
-            "at": block.at,
-        }
-    )

@@ -1,7 +1,10 @@
 """What the agents write to each other's topics: one record per range or flush, never one per event."""
 
+import base64
+
 import msgspec
 
+from streams import __version__
 from streams.alerts.types import Transition
 from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
@@ -83,6 +86,25 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
         ),
         dead,
         times_of(frozen),
+    )
+
+
+def encode_dead_letter(block: Block, dead: DeadLetter) -> bytes:
+    """Return a dead letter as it is told on its topic, as JSON: the block's place, the reason, the original bytes."""
+    return msgspec.json.encode(
+        {
+            "topic": block.topic,
+            "partition": block.partition,
+            "offset": dead.offset,
+            "reason": dead.reason,
+            "path": dead.path,
+            "got": dead.got,
+            "expected": dead.expected,
+            "message": dead.message,
+            "payload": base64.b64encode(dead.payload).decode(),
+            "code_version": __version__,
+            "at": block.at,
+        }
     )
 
 

@@ -118,6 +118,10 @@ class Lane:
         """Declare that `tp` is stopped on purpose until it is assigned anew: the watchdog lets it wait."""
         self.held |= {tp}
 
+    def resume(self, tp: TP) -> None:
+        """Take back `hold`: the watchdog expects batches of `tp` to be finished again."""
+        self.held -= {tp}
+
     def lag(self, topic: str, partition: int) -> int | None:
         """Records between the last one given to the agent and the end of the partition.
 

@@ -11,75 +11,19 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from streams.events.clock import Clock
 from streams.events.decode import Refusal, decode_batch
 from streams.events.dedup import SeenIds, Segment, digest, join_ids
+from streams.events.frozen import NEVER, FrozenRange, Head, Tally
 from streams.events.types import Envelope
+
+__all__ = ["BadRecord", "FrozenRange", "Head", "Intake", "Outcome", "Tally"]
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 FUTURE_TOLERANCE = timedelta(minutes=10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_S = (EARLIEST - _EPOCH).total_seconds()
-_NEVER = float("-inf")
 _AT_ONCE = 512  # records that are still in the processor's cache when they are looked at again
-
-
-class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """Records by outcome; `read` is always the sum of the other four."""
-
-    read: int = 0
-    counted: int = 0
-    duplicate: int = 0
-    late: int = 0
-    bad: int = 0
-
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.read + other.read,
-            self.counted + other.counted,
-            self.duplicate + other.duplicate,
-            self.late + other.late,
-            self.bad + other.bad,
-        )
-
-
-class Head(msgspec.Struct, frozen=True, array_like=True):
-    """What a source knows between two ranges: next offset, newest event time, dedup horizon (Unix s), tally."""
-
-    next: int = 0
-    newest: float = _NEVER
-    horizon: float = _NEVER
-    tally: Tally = Tally()
-    moved: float = _NEVER
-    """What the clock said when the newest event time moved on (Unix s)."""
-
-
-class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
-    """
-    The record that freezes one range of a source before anything is emitted for it.
-
-    `before` and `now` make the range repeatable; `after` and `ids` are the state once it is done.
-    A range below offset zero is inherited: done before the topics were made anew, it is only remembered.
-    """
-
-    source: str
-    first: int
-    last: int
-    now: float
-    before: Head
-    after: Head
-    ids: bytes
-    newest: float
-    time: float | None = None
-    """Event time (Unix s) at which the range itself is counted; None of those frozen before there was any."""
-
-    @property
-    def inherited(self) -> bool:
-        """Whether it was done before the topics were made anew."""
-        return self.last < 0
-
-    def key(self) -> bytes:
-        """Return the changelog key: it names a range by its source and first offset."""
-        return f"{self.source}|{self.first:020d}".encode()
 
 
 class BadRecord(msgspec.Struct, frozen=True):
@@ -117,7 +61,7 @@ class _Open:
         self.read = 0
         self.duplicate = 0
         self.newest = head.newest
-        self.latest = _NEVER
+        self.latest = NEVER
         self.ids: list[int] = []
         self.own: set[int] = set()
         self.counted: list[Envelope] = []
@@ -137,8 +81,10 @@ class _Open:
 class Intake:
     """The state machine of one source partition (see the module's text)."""
 
-    def __init__(self, source: str, *, retention_s: float, dedup_ids: int) -> None:
+    def __init__(self, source: str, *, retention_s: float, dedup_ids: int, clock: Clock | None = None) -> None:
+        """Know nothing yet; sources and their times are told to `clock`."""
         self.source = source
+        self._clock = clock or Clock()
         self._retention_s = retention_s
         self._dedup_ids = dedup_ids
         self._head = Head()
@@ -201,23 +147,45 @@ class Intake:
         self._complete = True
         return sum(1 for offset in offsets if offset <= pending.last)
 
-    def add(self, values: Sequence[bytes | None], offsets: Sequence[int], now: float) -> None:
-        """Classify records that `cut` allowed into the current range, whose `now` (Unix s) its first ones fix."""
+    def add(
+        self, values: Sequence[bytes | None], offsets: Sequence[int], now: float, steady: float | None = None
+    ) -> int:
+        """
+        Classify records that `cut` allowed into the current range, whose `now` (Unix s) its first ones fix.
+
+        A clock that is believed to be behind decides about no event that may be of the present: the first such record,
+        and all after it, are left. A range that is repeated was decided before.
+
+        Args:
+            values: The records.
+            offsets: Where they stand.
+            now: What the worker's clock says.
+            steady: What the one beside it says that nobody sets; None: `now` is not doubted.
+
+        Returns:
+            How many records were taken, from the first one on.
+        """
         floor = self._head.next
-        if offsets and offsets[0] < floor:
-            skip = sum(1 for offset in offsets if offset < floor)
-            values, offsets = values[skip:], offsets[skip:]
-        if not offsets:
-            return
+        skip = sum(1 for offset in offsets if offset < floor) if offsets and offsets[0] < floor else 0
+        if skip == len(offsets):
+            return skip
         if self._open is None:
             self._open = _Open(self._pending.now if self._pending else now, self._head)
         current = self._open
-        if current.first < 0:
-            current.first = offsets[0]
-        current.last = offsets[-1]
-        current.read += len(values)
-        for start in range(0, len(values), _AT_ONCE):
-            self._take(current, values[start : start + _AT_ONCE], offsets[start : start + _AT_ONCE])
+        if self._pending is not None:
+            steady = None
+        for start in range(skip, len(values), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(values))
+            taken = self._take(current, values[start:stop], offsets[start:stop], steady)
+            if taken:
+                current.first = offsets[start] if current.first < 0 else current.first
+                current.last = offsets[start + taken - 1]
+                current.read += taken
+            if start + taken < stop:
+                if not current.read:
+                    self._open = None
+                return start + taken
+        return len(values)
 
     def collect(self) -> list[Envelope]:
         """Give out the counted events of the range under construction, each once: whoever takes them must fold them."""
@@ -228,22 +196,50 @@ class Intake:
         current.collected += len(counted)
         return counted
 
-    def _take(self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int]) -> None:
+    def _take(
+        self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
+    ) -> int:
+        """Classify some records; return how many of them, fewer when the clock is in doubt about one."""
         events, refusals = decode_batch(values)
+        taken = len(values)
         if refusals:
-            current.bad.extend(BadRecord(offsets[r.index], r, values[r.index] or b"") for r in refusals)
             good = [index for index, event in enumerate(events) if event is not None]
             events = [events[index] for index in good]
+        if events:
+            times = [event.time for event in events]  # type: ignore[union-attr]  # no None is left
+            if steady is not None:
+                doubtful = self._doubtful(current.now, steady, events, times)  # type: ignore[arg-type]
+                if doubtful is not None:
+                    taken = good[doubtful] if refusals else doubtful
+                    return self._take(current, values[:taken], offsets[:taken], None) if taken else 0
+        if refusals:
+            current.bad.extend(BadRecord(offsets[r.index], r, values[r.index] or b"") for r in refusals)
             values, offsets = [values[index] for index in good], [offsets[index] for index in good]
         if events:
-            self._classify(current, events, values, offsets)  # type: ignore[arg-type]  # no None is left
+            self._classify(current, events, times, values, offsets)  # type: ignore[arg-type]  # no None is left
+        return taken
+
+    def _doubtful(self, now: float, steady: float, events: Sequence[Envelope], times: Sequence[datetime]) -> int | None:
+        """Return the place of the first event that is ahead of the clock, though perhaps not of the right time."""
+        limit = now + FUTURE_TOLERANCE.total_seconds()
+        if _unix(max(times)) <= limit:
+            self._clock.heard(events[-1].source, _unix(times[-1]), now)  # one of each lot is enough
+            return None
+        for event, at in zip(events, times, strict=True):
+            self._clock.heard(event.source, _unix(at), now)
+        latest = limit + max(0.0, self._clock.read(now, steady).ahead_s)
+        return next((place for place, at in enumerate(times) if limit < _unix(at) <= latest), None)
 
     def _classify(
-        self, current: _Open, events: Sequence[Envelope], values: Sequence[bytes], offsets: Sequence[int]
+        self,
+        current: _Open,
+        events: Sequence[Envelope],
+        times: Sequence[datetime],
+        values: Sequence[bytes],
+        offsets: Sequence[int],
     ) -> None:
         """Count runs of plain records at once, and decide about those in between one by one."""
         ids = [digest(event.id) for event in events]
-        times = [event.time for event in events]
         start = 0
         odd, known = self._odd(current, ids, times)
         for place in [*odd, len(events)]:
@@ -321,7 +317,18 @@ class Intake:
         time = pending.time if pending else _time_of(after, current.now)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
-            FrozenRange(self.source, first, last, current.now, before, after, ids, current.latest, time),
+            FrozenRange(
+                self.source,
+                first,
+                last,
+                current.now,
+                before,
+                after,
+                ids,
+                current.latest,
+                time,
+                sum(1 for bad in current.bad if bad.refusal.reason == "time_in_future"),
+            ),
             tally,
             current.counted,
             current.payloads,
@@ -376,9 +383,9 @@ def _time_of(after: Head, now: float) -> float:
     Who sends nothing but what is refused would otherwise be counted in minutes that are over. Before the first event
     there is nothing but the clock.
     """
-    if after.newest == _NEVER:
+    if after.newest == NEVER:
         return now
-    return after.newest + (max(0.0, now - after.moved) if after.moved > _NEVER else 0.0)
+    return after.newest + (max(0.0, now - after.moved) if after.moved > NEVER else 0.0)
 
 
 def _bad_time(at: datetime, now: float) -> Refusal:

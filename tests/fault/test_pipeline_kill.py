@@ -75,7 +75,7 @@ def _away(pipeline: Pipeline, server: EmbeddedClickHouse, database: Database) ->
 
 def test_breaker_stops_a_partition_of_nothing_but_bad_records(embedded_broker, database, tmp_path):
     """A producer gone wrong stops its partition instead of filling the dead-letter topic; restart after mending."""
-    pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path, partitions=1, breaker_min=100)
+    pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path, partitions=1, breaker_at_once=100)
     try:
         good = [touch for touch in simulated(2_000) if touch.channel == "web"]
         pipeline.send([Touch(0.0, "app", "c1", b'{"type": "cx.unknown"}')] * 1_500)

@@ -1,0 +1,82 @@
+"""
+Tell when the bad records of a source partition are no longer single ones but what it sends: then it must be stopped.
+
+Counted over time, so that any rate of traffic trips it, and over every stretch of the window that ends now, so that
+hours of good records do not have to be outweighed first. A function of what was taken in; nothing here reads a clock.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from streams.events.frozen import FrozenRange
+
+SHORTEST_S: Final = 5.0
+"""A burst of bad records that is over sooner stops nothing, unless it is a large one."""
+
+
+class Stretch(NamedTuple):
+    """Records of the last `seconds`, and how many of them were bad."""
+
+    seconds: float
+    read: int
+    bad: int
+
+
+class Breaker:
+    """
+    The breaker of one source partition.
+
+    | bad records of a stretch that ends now | length of the stretch | trips |
+    |---|---|---|
+    | no more than `ratio` of all | any | no |
+    | more, and fewer than `least` | any | no |
+    | more, at least `least` | under 5 s | no |
+    | more, at least `least` | 5 s to `window_s` | yes |
+    | more, at least `at_once` | up to `window_s` | yes |
+    """
+
+    def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
+        """
+        Args:
+            ratio: Share of bad records above which a stretch counts; 1 never trips.
+            least: Bad records that a stretch must hold.
+            at_once: Bad records that trip it however short their stretch is.
+            window_s: The longest stretch.
+        """
+        self._ratio = ratio
+        self._least = least
+        self._at_once = at_once
+        self._window_s = window_s
+        self._taken: deque[tuple[float, int, int]] = deque()
+        self._bad = 0
+
+    def restore(self, ranges: Iterable[FrozenRange]) -> None:
+        """Take over what the frozen ranges of a changelog tell, the newest of them left out: it is repeated."""
+        for frozen in sorted(ranges, key=lambda one: one.first)[:-1]:
+            before, after = frozen.before.tally, frozen.after.tally
+            ahead = frozen.ahead
+            self.take(frozen.now, after.read - before.read - ahead, after.bad - before.bad - ahead)
+
+    def take(self, at: float, read: int, bad: int) -> Stretch | None:
+        """Take note of a range that was taken in at `at` (Unix s); return the stretch that trips, if there is one."""
+        if self._taken and not self._taken[-1][0] - self._window_s <= at:
+            self._taken.clear()  # the clock was turned back: nothing is known of how long ago that was
+            self._bad = 0
+        if self._taken:
+            at = max(at, self._taken[-1][0])
+        self._taken.append((at, read, bad))
+        self._bad += bad
+        while self._taken[0][0] <= at - self._window_s:
+            self._bad -= self._taken.popleft()[2]
+        return self._tripping(at) if bad and self._bad >= min(self._least, self._at_once) else None
+
+    def _tripping(self, now: float) -> Stretch | None:
+        read = bad = 0
+        for at, more_read, more_bad in reversed(self._taken):
+            read, bad = read + more_read, bad + more_bad
+            if bad <= self._ratio * read:
+                continue
+            if bad >= self._at_once or (bad >= self._least and now - at >= SHORTEST_S):
+                return Stretch(now - at, read, bad)
+        return None

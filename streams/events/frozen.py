@@ -1,0 +1,68 @@
+"""What is written down of each range of a source: where it lies, and what was known before and after it."""
+
+from typing import Final
+
+import msgspec
+
+NEVER: Final = float("-inf")
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Records by outcome; `read` is always the sum of the other four."""
+
+    read: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    bad: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.read + other.read,
+            self.counted + other.counted,
+            self.duplicate + other.duplicate,
+            self.late + other.late,
+            self.bad + other.bad,
+        )
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """What a source knows between two ranges: next offset, newest event time, dedup horizon (Unix s), tally."""
+
+    next: int = 0
+    newest: float = NEVER
+    horizon: float = NEVER
+    tally: Tally = Tally()
+    moved: float = NEVER
+    """What the clock said when the newest event time moved on (Unix s)."""
+
+
+class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
+    """
+    The record that freezes one range of a source before anything is emitted for it.
+
+    `before` and `now` make the range repeatable; `after` and `ids` are the state once it is done.
+    A range below offset zero is inherited: done before the topics were made anew, it is only remembered.
+    """
+
+    source: str
+    first: int
+    last: int
+    now: float
+    before: Head
+    after: Head
+    ids: bytes
+    newest: float
+    time: float | None = None
+    """Event time (Unix s) at which the range itself is counted; None of those frozen before there was any."""
+    ahead: int = 0
+    """Records that are bad for nothing but a time ahead of the clock."""
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was done before the topics were made anew."""
+        return self.last < 0
+
+    def key(self) -> bytes:
+        """Return the changelog key: it names a range by its source and first offset."""
+        return f"{self.source}|{self.first:020d}".encode()

@@ -1,0 +1,124 @@
+"""When a source partition is stopped: at any rate of traffic, within a bounded time, and not for single records."""
+
+import pytest
+
+from streams.events.breaker import Breaker, Stretch
+from streams.events.frozen import FrozenRange, Head, Tally
+from streams.settings import Settings
+
+FLUSH_S = 0.5
+DEFAULTS = Settings()
+
+
+def breaker() -> Breaker:
+    return Breaker(
+        ratio=DEFAULTS.breaker_ratio,
+        least=DEFAULTS.breaker_min,
+        at_once=DEFAULTS.breaker_at_once,
+        window_s=DEFAULTS.breaker_window_s,
+    )
+
+
+class Traffic:
+    """Ranges as ingest closes them; `send` returns the stretch that trips, and `dead` what came before it."""
+
+    def __init__(self, rate: float, at: float = 1_000_000.0) -> None:
+        self.breaker = breaker()
+        self.at = at
+        self.dead = 0
+        self._rate = rate
+        self._sent = 0.0
+        self._bad = 0.0
+
+    def send(self, seconds: float, share: float) -> Stretch | None:
+        until = self.at + seconds
+        while self.at < until:
+            self.at += FLUSH_S
+            before, bad_before = int(self._sent), int(self._bad)
+            self._sent += self._rate * FLUSH_S
+            read = int(self._sent) - before
+            self._bad += read * share
+            bad = int(self._bad) - bad_before
+            tripped = self.breaker.take(self.at, read, bad) if read else None
+            if tripped is not None:
+                return tripped
+            self.dead += bad
+        return None
+
+
+@pytest.mark.parametrize(
+    ("rate", "within_s", "dead"),
+    [(0.2, 120, 20), (1, 30, 20), (10, 6, 60), (100, 6, 600), (1_000, 3, 2_000), (10_000, 0.5, 0)],
+)
+@pytest.mark.parametrize("healthy_s", [0, 3_600])
+def test_breaker_trips_at_any_rate(rate: float, within_s: float, dead: int, healthy_s: float) -> None:
+    """Nothing but bad records, after none or after an hour of good ones: how long, and how many dead letters."""
+    traffic = Traffic(rate)
+    assert traffic.send(healthy_s, 0.0) is None
+    began = traffic.at
+    assert traffic.send(600, 1.0) is not None
+    assert traffic.at - began <= within_s
+    assert traffic.dead <= dead
+
+
+@pytest.mark.parametrize(("rate", "within_s"), [(10, 60), (10_000, 1)])
+def test_two_thirds_are_enough(rate: float, within_s: float) -> None:
+    traffic = Traffic(rate)
+    traffic.send(3_600, 0.0)
+    began = traffic.at
+    assert traffic.send(600, 2 / 3) is not None
+    assert traffic.at - began <= within_s
+
+
+@pytest.mark.parametrize("rate", [0.1, 10, 10_000])
+def test_a_third_is_no_reason(rate: float) -> None:
+    assert Traffic(rate).send(3_600, 1 / 3) is None
+
+
+def test_single_bad_records_of_a_trickle_stop_nothing() -> None:
+    """One bad record a minute, and nothing else for a day."""
+    assert Traffic(1 / 60).send(86_400, 1.0) is None
+
+
+def test_a_short_burst_stops_nothing_unless_it_is_a_large_one() -> None:
+    for burst, trips in ((1_999, False), (2_000, True)):
+        one = breaker()
+        one.take(100.0, 1_000, 0)
+        assert (one.take(101.0, burst, burst) is not None) is trips
+
+
+def test_who_takes_over_goes_on_counting() -> None:
+    """Partitions that move every few seconds do not reset it; what is repeated is not counted twice."""
+    ranges, tally = [], Tally()
+    for number in range(13):
+        after = Tally(tally.read + 5, 0, 0, 0, tally.bad + 5)
+        head = Head(number * 5, tally=tally), Head(number * 5 + 5, tally=after)
+        ranges.append(FrozenRange("web/0", number * 5, number * 5 + 4, 100.0 + number / 2, *head, b"", 0.0))
+        tally = after
+    successor = breaker()
+    successor.restore(ranges)
+    assert successor.take(106.0, 5, 5) is not None
+    assert breaker().take(106.0, 5, 5) is None
+
+
+def test_times_ahead_of_the_clock_are_not_held_against_the_next_owner() -> None:
+    head = Head(0), Head(5_000, tally=Tally(5_000, 0, 0, 0, 5_000))
+    ahead = FrozenRange("web/0", 0, 4_999, 100.0, *head, b"", 0.0, None, 5_000)
+    last = FrozenRange("web/0", 5_000, 5_000, 101.0, head[1], head[1], b"", 0.0)
+    successor = breaker()
+    successor.restore([ahead, last])
+    assert successor.take(102.0, 10, 1) is None
+
+
+def test_a_clock_that_is_turned_neither_trips_nor_blinds_it() -> None:
+    traffic = Traffic(10)
+    traffic.send(60, 0.4)
+    for jump in (-7_200.0, 7_200.0):
+        traffic.at += jump
+        assert traffic.send(60, 0.4) is None
+    assert traffic.send(30, 1.0) is not None
+
+
+def test_a_ratio_of_one_never_trips() -> None:
+    never = Breaker(ratio=1, least=1, at_once=1, window_s=60)
+    assert all(never.take(second, 100, 100) is None for second in range(100))
