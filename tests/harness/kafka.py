@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -70,52 +71,95 @@ def _fetch(pom: bytes, cache: Path, ready: Path) -> None:
         fetched.rename(ready)
 
 
-class KafkaBroker:
-    """One Kafka node, broker and controller in one process."""
+def new_cluster_id() -> str:
+    """Return the name of a cluster, as the storage is formatted with."""
+    return "c" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
-    def __init__(self, folder: Path) -> None:
+
+class KafkaBroker:
+    """
+    One Kafka node, broker and controller in one process; it can be killed, paused and started again on its data.
+
+    `advertised` gives it a second listener, at `behind`, of which clients are told that port instead: a proxy's.
+    `nodes` are the controller ports of all nodes of a cluster by their number, this one's among them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        number: int = 1,
+        nodes: Mapping[int, int] | None = None,
+        cluster: str = "",
+        advertised: int = 0,
+    ) -> None:
         self.folder = folder
-        self.port, controller_port = free_port(), free_port()
+        self.port, self.behind = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.log = folder / "broker.log"
+        self._nodes = nodes or {number: free_port()}
+        self._cluster = cluster or new_cluster_id()
         self._config = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
+        copies, controller = min(3, len(self._nodes)), f"CONTROLLER://127.0.0.1:{self._nodes[number]}"
+        listeners = [f"PLAINTEXT://{self.bootstrap}"]
+        told = [*listeners, f"OUTSIDE://127.0.0.1:{advertised}"] if advertised else listeners
+        if advertised:
+            listeners = [*listeners, f"OUTSIDE://127.0.0.1:{self.behind}"]
         properties = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "node.id": str(number),
+            "controller.quorum.voters": ",".join(f"{node}@127.0.0.1:{port}" for node, port in self._nodes.items()),
+            "listeners": ",".join([*listeners, controller]),
+            "advertised.listeners": ",".join(told),
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(folder / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",
-            "offsets.topic.replication.factor": "1",
+            "offsets.topic.replication.factor": str(copies),
             "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.replication.factor": str(copies),
+            "transaction.state.log.min.isr": str(max(1, copies - 1)),
             "transaction.state.log.num.partitions": "1",
             "log.cleaner.dedupe.buffer.size": str(8 << 20),
             "log.cleaner.backoff.ms": "500",
         }
         self._config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
+    @property
+    def pid(self) -> int:
+        """The process id; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
-        """Format the storage, start the broker, and wait until it answers.
+        """
+        Format the storage unless it is, start the broker, and wait until it answers.
 
         Raises:
             KafkaUnavailableError: No jars, or the broker ended or did not answer; the text holds its log's end.
         """
+        self.launch()
+        self.wait_answers()
+
+    def launch(self) -> None:
+        """
+        Format the storage unless it is, and start the broker, which is not ready yet.
+
+        Raises:
+            KafkaUnavailableError: No jars, or the storage could not be formatted.
+        """
         classpath = f"{jars()}/*"
-        cluster = "c" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
-        formatted = subprocess.run(
-            ["java", *_JVM, "-cp", classpath, *tool], check=False, capture_output=True, text=True
-        )
-        if formatted.returncode != 0:
-            raise KafkaUnavailableError(f"Kafka could not format its storage: {formatted.stderr[-600:]}")
+        if not (self.folder / "data").exists():
+            tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._config)]
+            formatted = subprocess.run(
+                ["java", *_JVM, "-cp", classpath, *tool], check=False, capture_output=True, text=True
+            )
+            if formatted.returncode != 0:
+                raise KafkaUnavailableError(f"Kafka could not format its storage: {formatted.stderr[-600:]}")
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 ["java", *_JVM, "-cp", classpath, "kafka.Kafka", str(self._config)],
@@ -124,12 +168,27 @@ class KafkaBroker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait_answers(self) -> None:
+        """
+        Wait until the launched broker answers.
+
+        Raises:
+            KafkaUnavailableError: It ended, or did not answer in time; the text holds its log's end.
+        """
+        assert self._process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise KafkaUnavailableError(f"Kafka did not start: {self.log.read_text(errors='replace')[-1500:]}")
             time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would; `start` brings it back on its data."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def _answers(self) -> bool:
         # Metadata, version 0, of all topics: answered with a broker once the node has left start-up.
@@ -155,3 +214,36 @@ class KafkaBroker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+class KafkaCluster:
+    """Three Kafka nodes, each broker and controller."""
+
+    def __init__(self, folder: Path) -> None:
+        nodes, cluster = {number: free_port() for number in (1, 2, 3)}, new_cluster_id()
+        self.nodes: list[KafkaBroker] = []
+        for number in nodes:
+            (folder / f"node-{number}").mkdir()
+            self.nodes.append(KafkaBroker(folder / f"node-{number}", number=number, nodes=nodes, cluster=cluster))
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
+
+    def start(self) -> None:
+        """
+        Start all nodes, and wait until they answer.
+
+        Raises:
+            KafkaUnavailableError: As for one broker.
+        """
+        try:
+            for node in self.nodes:
+                node.launch()
+            for node in self.nodes:
+                node.wait_answers()
+        except KafkaUnavailableError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.stop()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,24 @@ PATIENCE_S = 300.0
 
 
 class Worker:
-    """A `cx worker` process."""
+    """A `cx worker` process; `command` and `root` are those of another version of the program, or a wrapper of it."""
 
-    def __init__(self, environment: dict[str, str], folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        folder: Path,
+        name: str,
+        command: Sequence[str] = ("-m", "streams", "worker"),
+        root: Path = ROOT,
+    ) -> None:
+        self.name = name
         self.port = free_port()
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker"],
+                [sys.executable, *command],
                 env={**os.environ, **environment, "CX_METRICS_PORT": str(self.port), "CX_DATA_DIR": str(folder / name)},
-                cwd=ROOT,
+                cwd=root,
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -70,7 +78,16 @@ class Worker:
 class Pipeline:
     """Topics, a database and workers of one test."""
 
-    def __init__(self, bootstrap: str, database: Database, folder: Path, partitions: int = 4, **settings: Any) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        database: Database,
+        folder: Path,
+        partitions: int = 4,
+        *,
+        replication: int = 1,
+        **settings: Any,
+    ) -> None:
         name = f"t{os.getpid()}-{next(_numbers)}"
         self.bootstrap = bootstrap
         self.database = database
@@ -85,6 +102,7 @@ class Pipeline:
             "CX_APP_ID": name,
             "CX_TOPIC_PREFIX": name,
             "CX_PARTITIONS": str(partitions),
+            "CX_REPLICATION": str(replication),
             # The embedded broker lets a group wait for half a session before it begins.
             "CX_BROKER_SESSION_S": "6",
             "CX_CLICKHOUSE": database.writer.url,
@@ -93,12 +111,12 @@ class Pipeline:
             "CX_CLICKHOUSE_PASSWORD_FILE": str(password),
             **{f"CX_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        problems = ensure_topics(bootstrap, topic_plan(partitions, 1, name, name))
+        problems = ensure_topics(bootstrap, topic_plan(partitions, replication, name, name))
         assert problems == []
         self.producer = TouchpointProducer(bootstrap, topic_prefix=name)
 
-    def start(self) -> Worker:
-        worker = Worker(self.environment, self.folder, f"worker-{len(self.workers)}")
+    def start(self, **options: Any) -> Worker:
+        worker = Worker(self.environment, self.folder, f"worker-{len(self.workers)}", **options)
         self.workers.append(worker)
         return worker
 

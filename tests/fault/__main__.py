@@ -1,0 +1,61 @@
+"""
+The long form of the fault suite: `python -m tests.fault --minutes 30`.
+
+Scenarios are run one after the other, again and again with the next seed, until the time is over. Each begins with
+fresh topics and an empty database, does its faults under live traffic, and is compared with the oracle at its end.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.fault.report import keep_evidence, summary, write_report
+from tests.fault.running import Stage
+from tests.fault.scenarios import SCENARIOS
+
+
+def main() -> None:
+    """Run, print, write the figures; exit 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long to go on (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first batch of each scenario (%(default)s)")
+    parser.add_argument("--only", help=f"scenarios, comma-separated: {', '.join(SCENARIOS)}")
+    parser.add_argument("--batches", type=int, default=0, help="of each scenario, at most; 0: as time allows")
+    parser.add_argument("--faults", type=int, default=0, help="per batch; 0: as the scenario has it")
+    parser.add_argument("--rate", type=float, default=300.0, help="events per second (%(default)s)")
+    parser.add_argument("--evidence", type=Path, help="folder for the logs of what failed")
+    parser.add_argument(
+        "--report", type=Path, help="file whose section of figures is written anew, e.g. docs/RELIABILITY.md"
+    )
+    chosen = parser.parse_args()
+    names = chosen.only.split(",") if chosen.only else list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"--only: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    logging.basicConfig(level=logging.ERROR)
+    deadline = time.monotonic() + 60 * chosen.minutes
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="cx-fault-") as folder, Stage(Path(folder)) as stage:
+        seed = chosen.seed
+        while time.monotonic() < deadline and not 0 < chosen.batches <= seed - chosen.seed:
+            for name in names:
+                if time.monotonic() > deadline:
+                    break
+                outcome = stage.run(SCENARIOS[name], seed, rate=chosen.rate, faults=chosen.faults)
+                outcomes.append(outcome)
+                print(summary(outcome), flush=True)
+                if not outcome.passed and chosen.evidence:
+                    print(
+                        f"  evidence: {keep_evidence(outcome, stage.folder_of(outcome), chosen.evidence)}", flush=True
+                    )
+                stage.clear(outcome)
+            seed += 1
+    if chosen.report:
+        write_report(chosen.report, outcomes)
+    sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
+
+
+if __name__ == "__main__":
+    main()

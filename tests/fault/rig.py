@@ -1,0 +1,330 @@
+"""What a fault is done to: one installation under live traffic, its supervisor, and the comparison at the end."""
+
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from kafka import KafkaConsumer, TopicPartition
+
+from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.observe import worker_state
+from tests.fault import oracle
+from tests.fault.traffic import Traffic
+from tests.harness.kafka import KafkaBroker, KafkaCluster
+from tests.harness.wholejob import Pipeline, Worker
+
+SESSION_S = 6
+RECOVERY_S = 90.0
+"""Who has not recovered by then never will."""
+DRAIN_S = 150.0
+PARTITIONS = 4
+CHANNELS = ("web", "app", "store", "call_center")
+
+log = logging.getLogger("fault")
+
+
+class BrickedError(Exception):
+    """The installation does not go on by itself; the text says what it waits for, and what the workers said."""
+
+
+@dataclass
+class Outcome:
+    """What came of one batch of faults."""
+
+    scenario: str
+    seed: int
+    faults: int = 0
+    records: int = 0
+    transitions: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By kind: bricked, lost, doubled, wrong, verify. All empty: it passed."""
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds until records sent after a fault were stored, by kind of fault."""
+    ended: list[str] = field(default_factory=list)
+    """Workers that ended by themselves, and why; the supervisor started them anew."""
+    told: list[str] = field(default_factory=list)
+    """What was done when, for people who look for the reason."""
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was wrong."""
+        return not any(self.problems.values())
+
+
+class Rig:
+    """One installation: topics, database, workers, traffic. Faults are done through its methods; it keeps the diary."""
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        pipeline: Pipeline,
+        chance: random.Random,
+        *,
+        rate: float,
+        speed: float,
+        broker: KafkaBroker | KafkaCluster,
+        server: EmbeddedClickHouse,
+    ) -> None:
+        self.outcome = outcome
+        self.pipeline = pipeline
+        self.chance = chance
+        self.broker = broker
+        self.server = server
+        self.expected: oracle.Expected | None = None
+        self.traffic = Traffic(pipeline.producer, outcome.seed, rate=rate, speed=speed)
+        self.away: set[Worker] = set()
+        """Workers that the scenario has ended on purpose, or took over: not the supervisor's business."""
+        self.start_options: Callable[[], dict[str, Any]] = dict
+        self._offsets = KafkaConsumer(bootstrap_servers=pipeline.bootstrap)
+        self._sources = [
+            TopicPartition(topic, partition) for topic in pipeline.topics.sources for partition in range(PARTITIONS)
+        ]
+        self._zero = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.traffic._ending.set()
+        self._offsets.close()
+        for worker in self.workers:
+            worker.process.send_signal(signal.SIGCONT)
+        self.pipeline.close()
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that run."""
+        return [worker for worker in self.pipeline.workers if worker.process.poll() is None]
+
+    def begin(self, workers: int) -> None:
+        """Start workers and traffic, and wait until the first records are stored."""
+        for _ in range(workers):
+            self.join()
+        self.traffic.start()
+        self.wait(
+            lambda: self.stored_ends().keys() >= {(tp.topic, tp.partition) for tp in self._sources}, "a beginning"
+        )
+
+    def join(self) -> Worker:
+        """Start one more worker."""
+        worker = self.pipeline.start(**self.start_options())
+        self.tell(f"{worker.name} starts")
+        return worker
+
+    def kill(self, worker: Worker) -> None:
+        """SIGKILL; nobody starts it anew."""
+        self.away.add(worker)
+        worker.kill()
+        self.tell(f"{worker.name} killed")
+
+    @contextmanager
+    def paused(self, name: str, pid: int) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT at the end."""
+        os.kill(pid, signal.SIGSTOP)
+        self.tell(f"{name} stopped")
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            self.tell(f"{name} continued")
+
+    def tend(self) -> None:
+        """Do as a supervisor does: start anew whatever ended by itself."""
+        for worker in self.pipeline.workers:
+            if worker.process.poll() is None or worker in self.away:
+                continue
+            self.away.add(worker)
+            reason = last_error(worker.said())
+            self.outcome.ended.append(f"{worker.name} (exit code {worker.process.returncode}): {reason}")
+            self.tell(f"{worker.name} ended by itself, exit code {worker.process.returncode}: {reason}")
+            if len(self.outcome.ended) > 40:
+                raise BrickedError("workers end again and again")
+            self.join()
+
+    def owned(self, worker: Worker) -> set[tuple[str, int]]:
+        """Return channel and partition of the sources that a worker has."""
+        return set(worker_sources(worker.port))
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def tell(self, what: str) -> None:
+        """Write into the diary."""
+        self.outcome.told.append(f"{time.monotonic() - self._zero:7.2f} {time.strftime('%H:%M:%S')} {what}")
+
+    def sleep(self, seconds: float, watch: tuple[str, float] | None = None) -> None:
+        """Let time pass, as a supervisor; `watch`, a fault and when it began, notes if it is over by then."""
+        deadline = time.monotonic() + seconds
+        target = self.ends() if watch else {}
+        while (left := deadline - time.monotonic()) > 0:
+            self.tend()
+            if watch and self._past(target):
+                self._note(*watch)
+                watch = None
+            time.sleep(min(left, 0.1 if watch else 0.25))
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float = RECOVERY_S) -> None:
+        """
+        Wait until it is so.
+
+        Raises:
+            BrickedError: it did not come.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.tend()
+            if time.monotonic() > deadline:
+                tails = "\n".join(
+                    f"--- {worker.name}\n{worker.tail()[-1200:]}" for worker in self.pipeline.workers[-4:]
+                )
+                raise BrickedError(f"waited {timeout_s:.0f} s for {what}\n{tails}")
+            time.sleep(0.1)
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Return the next offset of every source partition."""
+        ends = self._offsets.end_offsets(self._sources)
+        return {(tp.topic, tp.partition): end for tp, end in ends.items()}
+
+    def changelog_ends(self, table: str, partitions: list[int]) -> list[int]:
+        """Return the next offset of partitions of a changelog."""
+        topic = f"{self.pipeline.environment['CX_APP_ID']}-{table}-changelog"
+        return list(self._offsets.end_offsets([TopicPartition(topic, number) for number in partitions]).values())
+
+    def stored_ends(self) -> dict[tuple[str, int], int]:
+        """Return one more than the last stored offset of every source partition; nothing while the store is away."""
+        sql = "SELECT topic, partition, max(last) + 1 FROM outcomes GROUP BY topic, partition"
+        try:
+            rows = self.pipeline.database.rows(sql)
+        except Exception as error:  # noqa: BLE001 - whatever a store in trouble raises: it has told nothing
+            log.debug("the store does not answer: %s", error)
+            return {}
+        return {(topic, partition): end for topic, partition, end in rows}
+
+    def recover(self, kind: str, since: float) -> None:
+        """
+        Wait until what is sent from now on is stored, of every source; note how long after the fault that was.
+
+        Raises:
+            BrickedError: it never is.
+        """
+        target = self.ends()
+        self.wait(lambda: self._past(target), f"recovery from {kind}")
+        self._note(kind, since)
+
+    def _past(self, target: dict[tuple[str, int], int]) -> bool:
+        stored = self.stored_ends()
+        return all(stored.get(source, 0) > end for source, end in target.items())
+
+    def _note(self, kind: str, since: float) -> None:
+        took = time.monotonic() - since
+        self.outcome.recoveries.setdefault(kind, []).append(took)
+        self.tell(f"recovered from {kind} {took:.1f} s after it")
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """
+        End the traffic, wait until all is stored, and compare with the oracle; problems go into the outcome.
+
+        Raises:
+            BrickedError: it is never all stored.
+        """
+        self.traffic.stop()
+        target = self.ends()
+        quiet_since = [time.monotonic()]
+
+        def done() -> bool:
+            stored = self.stored_ends()
+            states = [worker_state(worker.port) for worker in self.workers]
+            rest = all(stored.get(source, 0) >= end for source, end in target.items()) and bool(states)
+            if not (rest and all(state is not None and state.idle for state in states)):
+                quiet_since[0] = time.monotonic()
+            return time.monotonic() - quiet_since[0] > 3.0
+
+        try:
+            self.wait(done, "everything to be stored", DRAIN_S)
+        finally:
+            self.compare()
+
+    def compare(self) -> None:
+        """Compare the store and the topics with the oracle, and have the store verified."""
+        records = [
+            oracle.Record(record.topic, record.partition, record.offset, record.value)
+            for topic in self.pipeline.topics.sources
+            for record in self.pipeline.consume(topic)
+        ]
+        self.expected = expected = oracle.expect(records, time.time())
+        self.outcome.records = expected.read
+        self.outcome.transitions = len(expected.changes)
+        for kind, found in oracle.problems(expected, self._found()).items():
+            self.outcome.problems.setdefault(kind, []).extend(found)
+        self.outcome.problems["verify"] = [str(difference) for difference in self.pipeline.verify().differences]
+
+    def _found(self) -> oracle.Found:
+        rows = self.pipeline.database.rows
+        names = ", ".join(f"'{name}'" for name in oracle.CHECKED_KPIS)
+        sums = rows(
+            "SELECT kpi, labels['channel'], toUnixTimestamp(minute), fields, bins FROM kpi_minute_sums"
+            f" WHERE kpi IN ({names}) AND by IN ('', 'channel')"
+        )
+        alerts = [json.loads(record.value) for record in self.pipeline.consume(self.pipeline.topics.alerts)]
+        stored = rows(
+            "SELECT id, labels['channel'], old, new, toUnixTimestamp(at) FROM alerts FINAL"
+            f" WHERE rule = '{oracle.RULE}' AND old != new"
+        )
+        balances = rows("SELECT topic, partition, first, last, read, counted, duplicate, late, bad FROM outcomes")
+        return oracle.Found(
+            ranges=[
+                (topic, partition, first, last, Counter(dict(zip(("read", *oracle.OUTCOMES), balance, strict=True))))
+                for topic, partition, first, last, *balance in balances
+            ],
+            events=[tuple(row) for row in rows("SELECT topic, partition, offset, id, outcome FROM events")],
+            letters=[tuple(row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
+            sums={
+                (kpi, channel, minute // 60): Counter(dict(bins))
+                if kpi in oracle.BINNED
+                else [int(one) for one in flat]
+                for kpi, channel, minute, flat, bins in sums
+            },
+            alerts=[
+                (one["id"], oracle.Change(one["labels"]["channel"], one["old"], one["new"], one["minute"]))
+                for one in alerts
+                if one["rule"] == oracle.RULE and one["old"] != one["new"]
+            ],
+            stored_alerts=[
+                (name, oracle.Change(channel, old, new, at // 60 - 1)) for name, channel, old, new, at in stored
+            ],
+        )
+
+
+def worker_sources(port: int) -> Iterator[tuple[str, int]]:
+    """Yield channel and partition of the sources that a worker reports on."""
+    import urllib.request
+
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return
+    for family in text_string_to_metric_families(text):
+        if family.name == "cx_breaker_open":
+            yield from ((one.labels["channel"], int(one.labels["partition"])) for one in family.samples)
+
+
+def last_error(said: str) -> str:
+    """Return the line of a log that most likely says why a worker ended."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line and "Traceback" not in line]
+    return (telling or lines or ["it said nothing"])[-1][:300]
