@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -131,12 +131,15 @@ class Rig:
     @contextmanager
     def paused(self, name: str, pid: int) -> Iterator[None]:
         """SIGSTOP, and SIGCONT at the end."""
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
         self.tell(f"{name} stopped")
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            # It may have been ending when it was stopped.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
             self.tell(f"{name} continued")
 
     def tend(self) -> None:
@@ -151,6 +154,17 @@ class Rig:
             if len(self.outcome.ended) > 40:
                 raise BrickedError("workers end again and again")
             self.join()
+
+    def victim(self) -> Worker:
+        """Choose a worker that has partitions, and wait for one if none has."""
+        found: list[Worker] = []
+
+        def some() -> bool:
+            found[:] = [worker for worker in self.workers if self.owned(worker)]
+            return bool(found)
+
+        self.wait(some, "a worker with partitions")
+        return self.chance.choice(found)
 
     def owned(self, worker: Worker) -> set[tuple[str, int]]:
         """Return channel and partition of the sources that a worker has."""

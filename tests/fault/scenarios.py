@@ -31,7 +31,7 @@ def pauses(rig: Rig, count: int) -> None:
     """Stop one of two or three workers for a while, around the length of a session, at random or sharp moments."""
     rig.begin(rig.chance.choice((2, 2, 3)))
     for _ in range(count):
-        victim = rig.chance.choice(rig.workers)
+        victim = rig.victim()
         length = pause_length(rig)
         aim = rig.chance.choice(list(AIMS))
         rig.tell(f"aim {aim} at {victim.name} for {length:.1f} s")
