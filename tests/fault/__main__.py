@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.fault.report import keep_evidence, summary, write_report
-from tests.fault.running import Stage
+from tests.fault.running import ImpossibleError, Stage
 from tests.fault.scenarios import SCENARIOS
 
 
@@ -43,7 +43,11 @@ def main() -> None:
             for name in names:
                 if time.monotonic() > deadline:
                     break
-                outcome = stage.run(SCENARIOS[name], seed, rate=chosen.rate, faults=chosen.faults)
+                try:
+                    outcome = stage.run(SCENARIOS[name], seed, rate=chosen.rate, faults=chosen.faults)
+                except ImpossibleError as error:
+                    print(f"{name} left out: {error}", flush=True)
+                    continue
                 outcomes.append(outcome)
                 print(summary(outcome), flush=True)
                 if not outcome.passed and chosen.evidence:

@@ -2,7 +2,9 @@
 
 import time
 
-from tests.fault.rig import CHANNELS, Rig
+from kafka import TopicPartition
+
+from tests.fault.rig import PARTITIONS, Rig
 from tests.harness.wholejob import Worker
 
 LOOK_S = 6.0
@@ -32,11 +34,12 @@ def after_flush(rig: Rig, victim: Worker) -> None:
 
 
 def _after_write(rig: Rig, victim: Worker, table: str) -> None:
-    owned = rig.owned(victim)
-    partitions = sorted({partition for _, partition in owned}) if owned else list(range(len(CHANNELS)))
-    before = rig.changelog_ends(table, partitions)
+    [topic] = [topic for topic in rig.changelogs if f"-{table}-" in topic]
+    owned = {partition for _, partition in rig.owned(victim)} or set(range(PARTITIONS))
+    partitions = [TopicPartition(topic, partition) for partition in sorted(owned)]
+    before = rig.end_offsets(partitions)
     deadline = time.monotonic() + LOOK_S
-    while rig.changelog_ends(table, partitions) == before and time.monotonic() < deadline:
+    while rig.end_offsets(partitions) == before and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(rig.chance.choice((0.0, 0.0, 0.005, 0.02)))
 
@@ -54,11 +57,13 @@ def during_rebalance(rig: Rig, victim: Worker) -> None:
     """While another worker joins, or has just been killed and is replaced."""
     others = [worker for worker in rig.workers if worker is not victim]
     if rig.chance.random() < 0.5 and others:
-        rig.kill(rig.chance.choice(others))
-        rig.join()
+        other = rig.chance.choice(others)
+        rig.kill(other)
+        rig.again(other)
     else:
         rig.join()
-        rig.kill(rig.chance.choice(others))
+        if others:
+            rig.kill(rig.chance.choice(others))
     time.sleep(rig.chance.uniform(0, 5))
 
 

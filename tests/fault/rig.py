@@ -6,19 +6,25 @@ import os
 import random
 import signal
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from prometheus_client.parser import text_string_to_metric_families
 
+from streams.engine.topics import TABLES
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import worker_state
 from tests.fault import oracle
 from tests.fault.traffic import Traffic
 from tests.harness.kafka import KafkaBroker, KafkaCluster
+from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline, Worker
 
 SESSION_S = 6
@@ -26,7 +32,7 @@ RECOVERY_S = 90.0
 """Who has not recovered by then never will."""
 DRAIN_S = 150.0
 PARTITIONS = 4
-CHANNELS = ("web", "app", "store", "call_center")
+SHIFTED = Path(__file__).with_name("shifted.py")
 
 log = logging.getLogger("fault")
 
@@ -73,17 +79,21 @@ class Rig:
         speed: float,
         broker: KafkaBroker | KafkaCluster,
         server: EmbeddedClickHouse,
+        proxies: Mapping[str, Proxy] | None = None,
     ) -> None:
         self.outcome = outcome
         self.pipeline = pipeline
         self.chance = chance
         self.broker = broker
         self.server = server
-        self.expected: oracle.Expected | None = None
+        self.proxies = proxies
+        """In front of `kafka` and `clickhouse`, if the scenario wants them."""
         self.traffic = Traffic(pipeline.producer, outcome.seed, rate=rate, speed=speed)
         self.away: set[Worker] = set()
         """Workers that the scenario has ended on purpose, or took over: not the supervisor's business."""
         self.start_options: Callable[[], dict[str, Any]] = dict
+        """What a worker that joins now is started with."""
+        self._started: dict[Worker, tuple[str, Path | None]] = {}
         self._offsets = KafkaConsumer(bootstrap_servers=pipeline.bootstrap)
         self._sources = [
             TopicPartition(topic, partition) for topic in pipeline.topics.sources for partition in range(PARTITIONS)
@@ -107,26 +117,39 @@ class Rig:
         """Those that run."""
         return [worker for worker in self.pipeline.workers if worker.process.poll() is None]
 
-    def begin(self, workers: int) -> None:
+    def begin(self, workers: int, names: Sequence[str] = ()) -> None:
         """Start workers and traffic, and wait until the first records are stored."""
-        for _ in range(workers):
-            self.join()
+        for number in range(workers):
+            self.join(names[number] if names else "")
         self.traffic.start()
-        self.wait(
-            lambda: self.stored_ends().keys() >= {(tp.topic, tp.partition) for tp in self._sources}, "a beginning"
-        )
+        self.wait(lambda: len(self.stored_ends()) == len(self._sources), "a beginning")
 
-    def join(self) -> Worker:
-        """Start one more worker."""
-        worker = self.pipeline.start(**self.start_options())
-        self.tell(f"{worker.name} starts")
+    def join(self, instance: str = "", clock: Path | None = None) -> Worker:
+        """Start one more worker, by a name that outlives it, or with a clock that is off by what a file says."""
+        options = self.start_options()
+        if clock is not None:
+            options["command"] = (str(SHIFTED), str(clock), "worker")
+        worker = self.pipeline.start(instance, **options)
+        self._started[worker] = (instance, clock)
+        self.tell(f"{worker.name} {instance} starts")
         return worker
+
+    def again(self, worker: Worker) -> Worker:
+        """Start a worker like one that has ended."""
+        return self.join(*self._started[worker])
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL; nobody starts it anew."""
         self.away.add(worker)
         worker.kill()
         self.tell(f"{worker.name} killed")
+
+    def leave(self, worker: Worker) -> None:
+        """SIGTERM, and wait until it has ended."""
+        self.away.add(worker)
+        began = time.monotonic()
+        code = worker.stop()
+        self.tell(f"{worker.name} left in {time.monotonic() - began:.1f} s, exit code {code}")
 
     @contextmanager
     def paused(self, name: str, pid: int) -> Iterator[None]:
@@ -153,7 +176,7 @@ class Rig:
             self.tell(f"{worker.name} ended by itself, exit code {worker.process.returncode}: {reason}")
             if len(self.outcome.ended) > 40:
                 raise BrickedError("workers end again and again")
-            self.join()
+            self.again(worker)
 
     def victim(self) -> Worker:
         """Choose a worker that has partitions, and wait for one if none has."""
@@ -206,13 +229,30 @@ class Rig:
 
     def ends(self) -> dict[tuple[str, int], int]:
         """Return the next offset of every source partition."""
-        ends = self._offsets.end_offsets(self._sources)
-        return {(tp.topic, tp.partition): end for tp, end in ends.items()}
+        return {(tp.topic, tp.partition): end for tp, end in self.end_offsets(self._sources).items()}
 
-    def changelog_ends(self, table: str, partitions: list[int]) -> list[int]:
-        """Return the next offset of partitions of a changelog."""
-        topic = f"{self.pipeline.environment['CX_APP_ID']}-{table}-changelog"
-        return list(self._offsets.end_offsets([TopicPartition(topic, number) for number in partitions]).values())
+    def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the next offsets of partitions."""
+        found: dict[TopicPartition, int] = self._offsets.end_offsets(partitions)
+        return found
+
+    @property
+    def changelogs(self) -> list[str]:
+        """The topics in which workers keep what they remember."""
+        return [f"{self.pipeline.environment['CX_APP_ID']}-{table}-changelog" for table in TABLES]
+
+    def in_step(self) -> bool:
+        """Tell whether all copies of all partitions of our topics are in step."""
+        admin = KafkaAdminClient(bootstrap_servers=self.pipeline.bootstrap)
+        try:
+            topics = admin.describe_topics([*self.pipeline.topics.sources, *self.changelogs])
+        except KafkaError as error:
+            log.debug("a cluster in trouble: %s", error)
+            return False
+        finally:
+            admin.close()
+        parts = [part for topic in topics for part in topic["partitions"]]
+        return all(len(part["isr_nodes"]) == len(part["replica_nodes"]) for part in parts)
 
     def stored_ends(self) -> dict[tuple[str, int], int]:
         """Return one more than the last stored offset of every source partition; nothing while the store is away."""
@@ -277,7 +317,7 @@ class Rig:
             for topic in self.pipeline.topics.sources
             for record in self.pipeline.consume(topic)
         ]
-        self.expected = expected = oracle.expect(records, time.time())
+        expected = oracle.expect(records, time.time())
         self.outcome.records = expected.read
         self.outcome.transitions = len(expected.changes)
         for kind, found in oracle.problems(expected, self._found()).items():
@@ -323,10 +363,6 @@ class Rig:
 
 def worker_sources(port: int) -> Iterator[tuple[str, int]]:
     """Yield channel and partition of the sources that a worker reports on."""
-    import urllib.request
-
-    from prometheus_client.parser import text_string_to_metric_families
-
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             text = answer.read().decode()

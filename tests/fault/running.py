@@ -2,18 +2,28 @@
 
 import random
 import shutil
+import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.ports import free_port
 from tests.fault.oracle import RULES
 from tests.fault.rig import BrickedError, Outcome, Rig
 from tests.fault.scenarios import Scenario
 from tests.harness.clickhouse import fresh_database
 from tests.harness.kafka import KafkaBroker, KafkaCluster
+from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline
+
+DISK_MB = 400
+
+
+class ImpossibleError(Exception):
+    """This machine cannot do that; the text says what is missing."""
 
 
 class Stage:
@@ -24,6 +34,7 @@ class Stage:
         self._stack = ExitStack()
         self._brokers: dict[int, KafkaBroker | KafkaCluster] = {}
         self._clickhouse: EmbeddedClickHouse | None = None
+        self._advertised = free_port()
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +47,7 @@ class Stage:
         if nodes not in self._brokers:
             folder = self.folder / f"kafka-{nodes}"
             folder.mkdir()
-            made = KafkaBroker(folder) if nodes == 1 else KafkaCluster(folder)
+            made = KafkaBroker(folder, advertised=self._advertised) if nodes == 1 else KafkaCluster(folder)
             self._stack.callback(made.stop)
             made.start()
             self._brokers[nodes] = made
@@ -59,23 +70,64 @@ class Stage:
     def run(self, scenario: Scenario, seed: int, *, rate: float, faults: int = 0) -> Outcome:
         """Run one batch of a scenario."""
         outcome = Outcome(scenario.name, seed)
-        chance = random.Random(f"{scenario.name}-{seed}")
-        speed = scenario.speed or chance.choice((1.0, 8.0))
         folder = self.folder_of(outcome)
         folder.mkdir()
-        rules = folder / "rules.yaml"
-        rules.write_text(RULES)
         began = time.monotonic()
-        broker, server = self.broker(scenario.nodes), self.clickhouse()
-        settings = {"rules_path": rules, "idle_s": 3600, **scenario.settings}
-        with fresh_database(server) as database:
-            pipeline = Pipeline(broker.bootstrap, database, folder, replication=min(3, scenario.nodes), **settings)
-            with Rig(outcome, pipeline, chance, rate=rate, speed=speed, broker=broker, server=server) as rig:
-                rig.tell(f"event time goes {speed:.0f} times as fast as the clock")
-                try:
-                    scenario.play(rig, faults or scenario.faults)
-                    rig.finish()
-                except BrickedError as error:
-                    outcome.problems.setdefault("bricked", []).append(str(error))
+        broker = self.broker(scenario.nodes)
+        with ExitStack() as stack:
+            server = stack.enter_context(_on_a_small_disk(folder)) if scenario.own_store else self.clickhouse()
+            database = stack.enter_context(fresh_database(server))
+            settings = {"rules_path": _rules(folder), "idle_s": 3600, **scenario.settings}
+            pipeline = Pipeline(broker.bootstrap, database, folder, replication=scenario.nodes, **settings)
+            proxies = self._proxies(stack, broker, server) if scenario.proxied else None
+            if proxies is not None:
+                pipeline.environment["CX_KAFKA"] = f"127.0.0.1:{proxies['kafka'].port}"
+                pipeline.environment["CX_CLICKHOUSE"] = f"http://127.0.0.1:{proxies['clickhouse'].port}"
+            chance = random.Random(f"{scenario.name}-{seed}")
+            speed = scenario.speed or chance.choice((1.0, 8.0))
+            rig = stack.enter_context(
+                Rig(outcome, pipeline, chance, rate=rate, speed=speed, broker=broker, server=server, proxies=proxies)
+            )
+            rig.tell(f"event time goes {speed:.0f} times as fast as the clock")
+            try:
+                scenario.play(rig, faults or scenario.faults)
+                rig.finish()
+            except BrickedError as error:
+                outcome.problems.setdefault("bricked", []).append(str(error))
         outcome.seconds = time.monotonic() - began
         return outcome
+
+    def _proxies(
+        self, stack: ExitStack, broker: KafkaBroker | KafkaCluster, server: EmbeddedClickHouse
+    ) -> dict[str, Proxy]:
+        assert isinstance(broker, KafkaBroker)
+        kafka, clickhouse = Proxy(self._advertised), Proxy()
+        for proxy, port in ((kafka, broker.behind), (clickhouse, server.http_port)):
+            stack.callback(proxy.start(port).stop)
+        return {"kafka": kafka, "clickhouse": clickhouse}
+
+
+def _rules(folder: Path) -> Path:
+    rules = folder / "rules.yaml"
+    rules.write_text(RULES)
+    return rules
+
+
+@contextmanager
+def _on_a_small_disk(folder: Path) -> Iterator[EmbeddedClickHouse]:
+    """Run a ClickHouse on a disk of its own, in memory; only root may make one."""
+    disk = folder / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        raise ImpossibleError(f"no small disk can be made here: {made.stderr.strip()}")
+    try:
+        with EmbeddedClickHouse(disk) as server:
+            yield server
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -115,8 +115,9 @@ class Pipeline:
         assert problems == []
         self.producer = TouchpointProducer(bootstrap, topic_prefix=name)
 
-    def start(self, **options: Any) -> Worker:
-        worker = Worker(self.environment, self.folder, f"worker-{len(self.workers)}", **options)
+    def start(self, instance: str = "", **options: Any) -> Worker:
+        environment = {**self.environment, **({"CX_INSTANCE": instance} if instance else {})}
+        worker = Worker(environment, self.folder, f"worker-{len(self.workers)}", **options)
         self.workers.append(worker)
         return worker
 
