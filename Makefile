@@ -1,6 +1,6 @@
 # Thin names over the commands; everything works without make, see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help up test unit lint types imports check lock schemas bench bench-peers clean
+.PHONY: help up test unit lint types imports check lock schemas bench bench-peers fault clean
 
 PYTHON := .venv/bin/python
 
@@ -55,6 +55,9 @@ bench-peers: $(PYTHON) ## Measure other stream engines on the same events (needs
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11'
 	$(PYTHON) -m tests.bench.peers $(ARGS)
+
+fault: $(PYTHON) ## Kill, stop and cut everything for half an hour, and compare (ARGS="--minutes 5 --only pauses --seed 3")
+	$(PYTHON) -m tests.fault --report docs/RELIABILITY.md $(ARGS)
 
 clean: ## Remove the environment, caches and the embedded run's data
 	rm -rf .venv .cx .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -51,7 +51,9 @@ class _Link:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             await self.flowing.wait()
             if not chunk:
-                sink.close()
+                # Who has said everything may still be answered.
+                if not sink.is_closing():
+                    sink.write_eof()
                 return
             try:
                 sink.write(chunk)
@@ -99,7 +101,7 @@ class Proxy:
         """Cut everything and end."""
         self.cut(refuse=True)
         self._server.close()
-        self._do(self._cancel_all)
+        self._call(self._cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -161,9 +163,11 @@ class Proxy:
             self._links.discard(link)
             link.cut()
 
-    def _cancel_all(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
             task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _do(self, action: Callable[[], object]) -> None:
         async def run() -> None:
