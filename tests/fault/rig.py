@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import time
 import urllib.request
@@ -374,7 +375,7 @@ def worker_sources(port: int) -> Iterator[tuple[str, int]]:
 
 
 def last_error(said: str) -> str:
-    """Return the line of a log that most likely says why a worker ended."""
+    """Return the line of a log that most likely says why a worker ended: that of the last exception of ours or others."""
     lines = [line for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line and "Traceback" not in line]
-    return (telling or lines or ["it said nothing"])[-1][:300]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit)\b: ", line)]
+    return (raised or lines or ["it said nothing"])[-1][:300]
