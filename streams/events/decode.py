@@ -10,16 +10,23 @@ from typing import Final
 
 import msgspec
 
-from streams.events.refusal import MAX_BYTES, MAX_DEPTH, Refusal, explain, nesting
+from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, UNSUSPICIOUS_BYTES, excess
+from streams.events.refusal import Refusal, explain
 from streams.events.types import Envelope, wire_union
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Refusal", "decode_batch", "decode_one", "encode"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_DIGITS",
+    "MAX_VALUES",
+    "Refusal",
+    "decode_batch",
+    "decode_one",
+    "encode",
+]
 
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
-
-# A record nested deeper than MAX_DEPTH has at least that many opening and as many closing brackets.
-_SUSPICIOUS: Final = 2 * MAX_DEPTH
 
 
 def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Envelope | None], list[Refusal]]:
@@ -33,7 +40,7 @@ def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Envelope | None],
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
     longest = max(map(len, filter(None, values)), default=0)
-    records = iter(_readable(_without_monsters(values) if longest > _SUSPICIOUS else values))
+    records = iter(_readable(_without_excess(values) if longest > UNSUSPICIOUS_BYTES else values))
     while True:
         try:
             # A failure leaves the events before it in the list: the list's length is the failing record's index.
@@ -81,16 +88,10 @@ def _utf8(value: bytes) -> bool:
     return True
 
 
-def _without_monsters(values: Sequence[bytes | None]) -> list[bytes | None]:
+def _without_excess(values: Sequence[bytes | None]) -> list[bytes | None]:
     """
-    Empty the records that are too large or too deep, so that decoding refuses them.
+    Empty the records that are beyond a limit, so that decoding refuses them.
 
     The decoder's own limit of depth depends on how deep its caller stands; what is refused must not.
     """
-    return [b"" if value and len(value) > _SUSPICIOUS and _monstrous(value) else value for value in values]
-
-
-def _monstrous(value: bytes) -> bool:
-    if len(value) > MAX_BYTES:
-        return True
-    return value.count(b"[") + value.count(b"{") > MAX_DEPTH and nesting(value) > MAX_DEPTH
+    return [b"" if value and len(value) > UNSUSPICIOUS_BYTES and excess(value) else value for value in values]

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
+from streams.events.limits import MAX_DEPTH, excess
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 
 Reason: TypeAlias = Literal[
@@ -23,6 +24,8 @@ Reason: TypeAlias = Literal[
     "empty_record",
     "too_large",
     "too_deep",
+    "too_many_values",
+    "number_too_long",
     "not_utf8",
     "not_json",
     "not_an_object",
@@ -40,17 +43,12 @@ Reason: TypeAlias = Literal[
     # Given by intake, which knows the clock.
     "time_too_old",
     "time_in_future",
+    # Given by the store agent: valid and counted, but ClickHouse does not take its row.
+    "refused_by_store",
 ]
 REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
-MAX_BYTES: Final = 1_048_576
-MAX_DEPTH: Final = 400
-
 _SHOWN: Final = 80
-# Nothing is tried a second time, and a string that never ends is one too: else quotes that open and never close take
-# minutes.
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HUGE: Final = 400
 _UNION: Final = wire_union()
@@ -95,27 +93,14 @@ def explain(index: int, value: bytes | None) -> Refusal:
         return _too_deep(index, "nesting beyond the stack")
 
 
-def nesting(value: bytes) -> int:
-    """Measure how deep the brackets of a JSON text are nested, those in strings left out."""
-    deepest = depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", value)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
 def _findings(index: int, value: bytes | None) -> Iterator[Refusal]:
     if value is None:
         yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
         return
     if not value:
         yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
-    if len(value) > MAX_BYTES:
-        size = f"{len(value)} bytes"
-        yield _refuse(index, "too_large", "", size, f"at most {MAX_BYTES} bytes", f"the record has {size}")
-    depth = nesting(value)
-    if depth > MAX_DEPTH:
-        yield _too_deep(index, f"{depth} levels")
+    if (beyond := excess(value)) is not None:
+        yield Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
     yield from _of_json(index, value)
 
 
