@@ -6,6 +6,7 @@ from typing import Any
 
 import faust
 
+from streams.agents.clocks import References
 from streams.agents.enrich import Enricher
 from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
@@ -49,7 +50,11 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
-    Ingest(app, settings, topics, catalogue, Clock(settings.clock_limit_s))
+    clock = Clock(settings.clock_limit_s)
+    references = References(clock, _store_address(settings))
+    app.on_broker_time = references.broker_said
+    app.task(references.keep_comparing)
+    Ingest(app, settings, topics, catalogue, clock)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     Store(app, settings, topics, writer)
     Notify(app, settings, topics)
@@ -57,18 +62,21 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
 
 
 def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, rules: RuleBook) -> Judges:
-    store = Address(
-        settings.clickhouse, settings.clickhouse_database, settings.clickhouse_user, settings.clickhouse_password()
-    )
+    store = _store_address(settings)
     alertmanagers = Alertmanagers(
         read_addresses("alertmanagers", settings.alertmanagers), resend_s=settings.alert_resend_s
     )
-    alertmanagers.on_failure = app.fail_soon
     app.task(alertmanagers.serve)
     enricher = Enricher(store, catalogue, public_url=settings.public_url, timeout_s=settings.alert_words_s)
     usual = Usual(store, rules)
     app.task(usual.keep_learning)
     return Judges(settings, topics, rules, enricher, alertmanagers, usual)
+
+
+def _store_address(settings: Settings) -> Address:
+    return Address(
+        settings.clickhouse, settings.clickhouse_database, settings.clickhouse_user, settings.clickhouse_password()
+    )
 
 
 def _membership(settings: Settings) -> dict[str, Any]:

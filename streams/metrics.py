@@ -149,6 +149,14 @@ NOTIFIED_AT = Gauge(
     registry=REGISTRY,
 )
 
+SIDE_TASK_FAILURES = Counter(
+    "cx_side_task_failures",
+    "Failures of what a worker does beside its main line (learning, enriching, alertmanager, webhooks, metrics, memory,"
+    " clocks); each is tried again",
+    ["task"],
+    registry=REGISTRY,
+)
+
 DOOR_REQUESTS = Counter(
     "cx_collector_requests",
     "Requests to the HTTP door, by what became of them: accepted, partly (some events refused), refused (all of them), "

@@ -17,6 +17,7 @@ from faust.types import TP
 
 from streams import metrics
 from streams.agents import clocks, records
+from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -239,7 +240,9 @@ class Ingest:
             if closed:
                 await self._freeze_and_emit(assignment.generation, closed)
             await self._tell_watermarks(assignment.generation, {one.source.tp for one in closed})
-            self._observe()
+            self._let_go()
+            with METRICS.attempt():
+                self._observe()
 
     def _close_all(self) -> Iterator[Closed]:
         for source in self._sources.values():
@@ -390,13 +393,17 @@ class Ingest:
         for bad in outcome.bad:
             metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()
 
+    def _let_go(self) -> None:
+        for tp in self.lane.held & self._sources.keys():
+            source = self._sources[tp]
+            if not (source.tripped or source.held or source.waiting):
+                self.lane.resume(tp)
+                log.info("%s goes on", source.intake.source)
+
     def _observe(self) -> None:
         for tp, source in self._sources.items():
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
             metrics.CLOCK_HELD.labels(*source.labels).set(bool(source.held) and tp in self.lane.held)
-            if tp in self.lane.held and not (source.tripped or source.held or source.waiting):
-                self.lane.resume(tp)
-                log.info("%s goes on", source.intake.source)
             self.lane.report_lag(tp.topic, tp.partition, sum(len(batch) for batch in source.waiting))
             watermark = source.intake.watermark(self._settings.lateness_s)
             if watermark != float("-inf"):

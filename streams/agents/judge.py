@@ -24,6 +24,7 @@ from streams.alerts.judge import Active, Judge
 from streams.alerts.minutes import View
 from streams.alerts.rules import SEVERITIES, RuleBook
 from streams.alerts.types import Transition
+from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
 from streams.engine.names import Topics
@@ -61,6 +62,7 @@ class Judges:
         self._enricher = enricher
         self._alertmanagers = alertmanagers
         self._usual = usual
+        self._enriching, self._notifying = Aside("enriching"), Aside("alertmanager")
         self._judges: dict[int, Judge] = {}
         self._fresh: list[Transition] = []
         self._stretch_ends = 0.0
@@ -114,7 +116,8 @@ class Judges:
         fresh, self._fresh = self._fresh, []
         begun = [one for one in fresh if one.new == "firing" and one.inhibited_by is None]
         if begun:
-            await self._enricher.enrich(begun)
+            with self._enriching.attempt():
+                await self._enricher.enrich(begun)
 
     def entries(self) -> list[tuple[int, bytes, bytes | None]]:
         """Return what has to be saved: of each partition what changed, and then the record that makes it valid."""
@@ -156,7 +159,8 @@ class Judges:
     def _tell_alertmanagers(self, partition: int) -> None:
         judge = self._judges[partition]
         if judge.judged is not None:
-            self._alertmanagers.put(partition, map(notice_of, judge.active(judge.judged)))
+            with self._notifying.attempt():
+                self._alertmanagers.put(partition, map(notice_of, judge.active(judge.judged)))
 
 
 def concerns_receivers(transition: Transition) -> bool:

@@ -18,6 +18,7 @@ from streams import metrics
 from streams.agents import records
 from streams.agents.judge import Judges
 from streams.alerts.state import is_ours
+from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -182,7 +183,8 @@ class Merge:
             shards = list(self._shards.values())
             for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
                 await self._flush(assignment.generation, together, now)
-            self._observe()
+            with METRICS.attempt():
+                self._observe()
 
     async def _flush(self, generation: int, shards: Sequence[Shard], now: float) -> None:
         pages: list[tuple[int, bytes, bytes | None]] = []

@@ -6,9 +6,11 @@ It reads a topic of its own, so a receiver that is away holds back nothing but i
 
 import asyncio
 import logging
+from functools import partial as bound
 from typing import Any, Final
 
 from streams.agents import records
+from streams.aside import Aside
 from streams.delivery.endpoint import read_addresses
 from streams.delivery.webhook import Message, Webhook, Webhooks, signing_key
 from streams.engine.app import BatchApp
@@ -36,8 +38,7 @@ class Notify:
             AddressError: an address or the secret of webhooks cannot be right.
             ConfigError: the secret's file cannot be read.
         """
-        self._app = app
-        self._topic = topics.notifications
+        self._aside = Aside("webhooks")
         key = signing_key(settings.webhook_secret())
         urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
         self._webhooks = Webhooks([Webhook(url, key) for url in urls])
@@ -65,15 +66,24 @@ class Notify:
 
     async def _run(self, stream: Any) -> None:
         async for batch in self.lane.batches(stream):
-            messages = [_message(value) for value in batch.values if value is not None]
+            messages = self._messages(batch)
             batch.release()
             # Not awaited: what is for other receivers, or of other alerts, must not wait behind it.
-            task = asyncio.create_task(self._deliver(batch, messages))
+            task = asyncio.create_task(self._aside.keep(bound(self._deliver, batch, messages)))
             self._waiting[task] = len(messages)
             task.add_done_callback(self._done)
             while sum(self._waiting.values()) > UNDER_WAY:
                 self._room.clear()
                 await self._room.wait()
+
+    def _messages(self, batch: RecordBatch) -> list[Message]:
+        """Read the notifications of a batch; one that nobody can read is left out, and stays in `cx.alerts`."""
+        messages = []
+        for value in batch.values:
+            if value is not None:
+                with self._aside.attempt():
+                    messages.append(_message(value))
+        return messages
 
     async def _deliver(self, batch: RecordBatch, messages: list[Message]) -> None:
         await asyncio.gather(*map(self._webhooks.deliver, messages))
@@ -83,9 +93,6 @@ class Notify:
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._waiting[task]
         self._room.set()
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            self._app.fail_soon(failure)
 
 
 def _message(value: bytes) -> Message:

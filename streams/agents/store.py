@@ -16,6 +16,7 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
+from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -187,6 +188,10 @@ class Store:
         )
 
     def _observe(self) -> None:
+        with METRICS.attempt():
+            self._report()
+
+    def _report(self) -> None:
         assignment = self.lane.assignment
         if assignment is None:
             return

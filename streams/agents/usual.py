@@ -1,8 +1,9 @@
 """
 What is usual at an hour of the week, kept for the judges.
 
-Learnt in a thread when the worker starts, for which judging waits a moment, then every hour, and soon after event time
-has reached a new day. Without a store there is no expectation, and what needs one is not judged; nothing else waits.
+Learnt in a thread when the worker starts, for which judging waits a moment, then every hour, soon after event time has
+reached a new day, and again after each failure. Without a store there is no expectation, and what needs one is not
+judged; nothing else waits.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from typing import Final
 
 from streams.alerts.facts import Expected
 from streams.alerts.rules import Rule, RuleBook
+from streams.aside import Aside
 from streams.storage.baselines import Baselines
-from streams.storage.connection import Address, StorageError
+from streams.storage.connection import Address
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ WAIT_S: Final = 5.0
 """Judging waits so long for the first answer."""
 REFRESH_S: Final = 3600.0
 PAUSE_S: Final = 60.0
-"""Shortest time between two lessons, also after a failure, and when event time hurries through days."""
+"""Shortest time between two lessons when event time hurries through days; the longest after failures."""
 
 
 class Usual:
@@ -29,6 +31,7 @@ class Usual:
     def __init__(self, address: Address, rules: RuleBook) -> None:
         self._baselines = Baselines(address, rules)
         self._first = asyncio.Event()
+        self._aside = Aside("learning", first_pause_s=5.0, longest_pause_s=PAUSE_S)
 
     def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
         """Return what a window of a series that ends with a minute usually has; None while too little is known."""
@@ -45,17 +48,17 @@ class Usual:
 
     async def keep_learning(self) -> None:
         """Learn again and again, until cancelled."""
+        await self._aside.keep(self._learn)
+
+    async def _learn(self) -> None:
         clock = asyncio.get_running_loop().time
         again = 0.0
         while self._baselines.is_needed:
             if clock() >= again or self._baselines.is_due:
                 try:
                     known = await asyncio.to_thread(self._baselines.refresh)
-                except StorageError as error:
-                    again = 0.0
-                    log.warning("alerts: what is usual cannot be learnt, again in %.0f s: %s", PAUSE_S, error)
-                else:
-                    again = clock() + REFRESH_S
-                    log.info("alerts: %d series have a usual course, learnt from the store", known)
-                self._first.set()
+                finally:
+                    self._first.set()
+                again = clock() + REFRESH_S
+                log.info("alerts: %d series have a usual course, learnt from the store", known)
             await asyncio.sleep(PAUSE_S)

@@ -11,6 +11,7 @@ import faust
 
 from streams import metrics
 from streams.app import build
+from streams.aside import Aside
 from streams.commands.connect import clickhouse_address
 from streams.delivery.endpoint import AddressError
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
@@ -21,6 +22,7 @@ from streams.storage.writer import Writer
 _HAS_GLIBC = platform.libc_ver()[0] == "glibc"
 _M_ARENA_MAX = -8  # as in the C library's malloc.h
 _RETURN_EVERY_S = 30.0
+_MEMORY = Aside("memory")
 
 
 def _problems(settings: Settings, *, create: bool) -> list[str]:
@@ -75,7 +77,8 @@ def _share_heaps() -> None:
 
 async def _return_memory() -> None:
     """Give back to the system what lies free between what is in use: after a backlog that is a quarter of it all."""
-    ctypes.CDLL(None).malloc_trim(0)
+    with _MEMORY.attempt():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @click.command()

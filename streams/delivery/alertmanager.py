@@ -19,12 +19,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial as bound
 from typing import Final, TypeAlias
 
 import aiohttp
 import msgspec
 
 from streams import metrics
+from streams.aside import Aside
 from streams.delivery.endpoint import Patience, name_of, seconds_to_wait
 from streams.delivery.notice import Notice, body_of
 
@@ -81,11 +83,21 @@ class Instance:
 
     async def send(self, session: aiohttp.ClientSession, due: Sequence[tuple[Key, Notice]]) -> float:
         """Send alerts; return the seconds to wait before the next attempt, 0 when all is well."""
+        due = [one for one in due if self._can_write(one)]
         for start in range(0, len(due), PER_REQUEST):
             pause_s = await self._send_some(session, due[start : start + PER_REQUEST])
             if pause_s:
                 return pause_s
         return 0.0
+
+    def _can_write(self, one: tuple[Key, Notice]) -> bool:
+        """Tell whether an alert can be put into words; one that cannot must not hold the others."""
+        try:
+            body_of(one[1], self._clock(), VALID_S)
+        except (ValueError, OverflowError, OSError, TypeError) as error:
+            self._refuse(one, f"{type(error).__name__}: {error}")
+            return False
+        return True
 
     async def _send_some(self, session: aiohttp.ClientSession, some: Sequence[tuple[Key, Notice]]) -> float:
         status, said, asked_s = await self._post(session, some)
@@ -141,7 +153,7 @@ class Instance:
 
     def _refuse(self, one: tuple[Key, Notice], said: str) -> None:
         key, notice = one
-        log.error("Alertmanager %s refuses %s, it is not sent again: %s", self.name, notice.labels, said)
+        log.error("Alertmanager %s: %s is refused and not sent again: %s", self.name, notice.labels, said)
         self._told[key] = _Told(notice, self._clock(), refused=True)
         metrics.NOTIFICATIONS.labels("alertmanager", self.name, "refused").inc()
 
@@ -183,8 +195,7 @@ class Alertmanagers:
         self._news: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
-        self.on_failure: Callable[[BaseException], None] = _tell_failure
-        """Called with what ended a task that should never end."""
+        self._aside = Aside("alertmanager", first_pause_s=first_pause_s, longest_pause_s=longest_pause_s)
 
     @property
     def alerts(self) -> dict[Key, Notice]:
@@ -226,11 +237,9 @@ class Alertmanagers:
         self._session = aiohttp.ClientSession(trust_env=False)
         self._news = [asyncio.Event() for _ in self.instances]
         self._tasks = [
-            asyncio.create_task(self._serve(instance, news), name=f"alertmanager {instance.name}")
+            asyncio.create_task(self._aside.keep(bound(self._serve, instance, news)))
             for instance, news in zip(self.instances, self._news, strict=True)
         ]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
 
     async def serve(self) -> None:
         """Serve the instances until cancelled."""
@@ -239,11 +248,6 @@ class Alertmanagers:
             await asyncio.Event().wait()
         finally:
             await self.stop()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            self.on_failure(failure)
 
     async def stop(self) -> None:
         """Stop serving; what is under way is given up, and sent by the next owner."""
@@ -268,7 +272,3 @@ class Alertmanagers:
                 await asyncio.wait_for(news.wait(), self._look_every_s)
             except TimeoutError:
                 continue
-
-
-def _tell_failure(failure: BaseException) -> None:
-    log.critical("alerts are no longer sent to an Alertmanager", exc_info=failure)

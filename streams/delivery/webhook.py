@@ -29,6 +29,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import aiohttp
 
 from streams import __version__, metrics
+from streams.aside import Aside
 from streams.delivery.endpoint import AddressError, Patience, name_of, seconds_to_wait
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Webhook:
         self._url = url
         self._key = key
         self._patience = Patience(first_pause_s, longest_pause_s)
+        self._aside = Aside("webhooks", first_pause_s=first_pause_s, longest_pause_s=longest_pause_s)
         self._give_up_s = give_up_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._clock = clock
@@ -117,13 +119,20 @@ class Webhook:
     async def deliver(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
         """Post a message until it is taken, refused for good, or too old."""
         async with self._room:
-            while (outcome := await self._attempt(session, message)) is None:
+            while (outcome := await self._attempt_surely(session, message)) is None:
                 if self._clock() - message.at > self._give_up_s:
                     log.error("webhook %s: %s was not delivered, it is too old now", self.name, message.id)
                     outcome = "expired"
                     break
         metrics.NOTIFICATIONS.labels("webhook", self.name, outcome).inc()
         return outcome
+
+    async def _attempt_surely(self, session: aiohttp.ClientSession, message: Message) -> Outcome | None:
+        try:
+            return await self._attempt(session, message)
+        except Exception as error:  # noqa: BLE001 - one message that cannot be sent must not hold the others
+            self._open_at = asyncio.get_running_loop().time() + self._aside.failed(error)
+            return None
 
     async def _attempt(self, session: aiohttp.ClientSession, message: Message) -> Outcome | None:
         while (wait_s := self._open_at - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - others move it

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
 from typing import Any
 
 import faust
+from aiokafka.structs import RecordMetadata
 from faust.types import TP
 from mode import CrashingSupervisor
 
@@ -19,6 +21,9 @@ from streams.engine.watchdog import Limits, Watchdog
 
 #: Bytes of one record, at most: a packed block of raw events has to fit.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
+
+#: Of a confirmation: the topic's records have the time at which the broker took them.
+LOG_APPEND_TIME = 1
 
 #: What the lanes were proven with. Faust's own guarantees are off on purpose: they do not hold.
 SAFE_DEFAULTS: dict[str, Any] = {
@@ -63,6 +68,8 @@ class BatchApp(faust.App):
         generation: Counts the assignments of this process. The broker's own number will not do: a static
             member that rejoins gets the same one again.
         live_generation: Assignment whose results may be written; `None` while partitions move.
+        on_broker_time: Told the broker's time (Unix s) as of now and how far it may be off, after a write to a topic
+            that has it.
     """
 
     #: Seconds the agents have to finish their work before partitions are given away.
@@ -77,6 +84,7 @@ class BatchApp(faust.App):
         self.generation = 0
         self.live_generation: int | None = None
         self.failure: BaseException | None = None
+        self.on_broker_time: Callable[[float, float], None] = lambda _said, _within_s: None
         self.watchdog = Watchdog(self, limits or Limits())
         self._assigned_in_rebalance = 0
         urls = ";".join(f"kafka://{server.strip()}" for server in brokers.split(","))
@@ -136,6 +144,7 @@ class BatchApp(faust.App):
             Exception: A send failed; the application is going down, since state and log now differ.
         """
         pending: list[asyncio.Future[Any]] = []
+        began = monotonic()
         try:
             for topic, partition, key, value in records:
                 self.require_live(generation)
@@ -145,12 +154,19 @@ class BatchApp(faust.App):
                 # Not gather(): a cancelled flush must not cancel records that are already on their way.
                 await asyncio.wait(pending)
             for future in pending:
-                future.result()
+                confirmed = future.result()
+            if pending:
+                self._tell_time(confirmed, monotonic() - began)
         except StaleGenerationError:
             raise
         except Exception as exc:
             await self.fail(exc)
             raise
+
+    def _tell_time(self, confirmed: Any, took_s: float) -> None:
+        """Tell when the broker took a record, which was some time in the last `took_s`, if the topic has its time."""
+        if isinstance(confirmed, RecordMetadata) and confirmed.timestamp_type == LOG_APPEND_TIME:
+            self.on_broker_time(confirmed.timestamp / 1000 + took_s / 2, took_s / 2)
 
     def require_live(self, generation: int) -> None:
         """Refuse to go on with the results of an assignment that is over.
@@ -166,10 +182,6 @@ class BatchApp(faust.App):
         if self.failure is None:
             self.failure = exc
         await self.crash(exc)
-
-    def fail_soon(self, exc: BaseException) -> None:
-        """As `fail`, for those who cannot wait."""
-        self.add_future(self.fail(exc))
 
     # Assignments
 

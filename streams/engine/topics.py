@@ -27,7 +27,10 @@ _MIB = 1024 * 1024
 
 #: A source keeps what a worker or store that was away for a week still has to read.
 _SOURCE = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS), "max.message.bytes": str(_MIB)}
+#: The broker's own time: a worker whose clock is wrong has its records neither refused nor deleted early.
+_BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
 _INTERNAL = {
+    **_BROKER_TIME,
     "cleanup.policy": "delete",
     "retention.ms": str(7 * _DAY_MS),
     "max.message.bytes": str(MAX_RECORD_BYTES + _MIB),
@@ -35,6 +38,7 @@ _INTERNAL = {
 _LONGER = {**_INTERNAL, "retention.ms": str(30 * _DAY_MS)}
 #: Only closed segments are compacted: small ones keep what a restarted worker has to read short.
 _CHANGELOG = {
+    **_BROKER_TIME,
     "cleanup.policy": "compact",
     "max.message.bytes": str(MAX_RECORD_BYTES + _MIB),
     "segment.ms": str(_HOUR_MS // 6),

@@ -120,9 +120,10 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
     kpi = lesson.kpi
     try:
         if until is None:
-            [(seen, newest)] = client.query(_NEWEST, parameters={"kpi": kpi.id}).result_rows
-            if not seen:
+            rows = client.query(_NEWEST, parameters={"kpi": kpi.id}).result_rows
+            if not rows or not rows[0][0]:
                 return Learnt({}, 0)
+            newest = rows[0][1]
             until = int(newest.replace(tzinfo=UTC).timestamp())
         until = _midnight(week, until)
         since = until - lesson.weeks * 7 * _DAY
@@ -132,8 +133,9 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
         zone = "UTC" if lesson.calendar is None else lesson.calendar.zone.key
         found: dict[str, Baseline] = {}
         facts = Facts.of(kpi)
-        with client.query_rows_stream(_HOURS, parameters={**span, "bys": bys, "zone": zone, "series": SERIES}) as rows:
-            for labels, hours in rows:
+        asked = {**span, "bys": bys, "zone": zone, "series": SERIES}
+        with client.query_rows_stream(_HOURS, parameters=asked) as series:
+            for labels, hours in series:
                 pairs = tuple(labels.items())
                 baseline = learn(
                     facts,
@@ -193,16 +195,23 @@ class Baselines:
         Learn everything anew, up to the day of the newest minute that was asked about; return how many are known.
 
         Raises:
-            StorageError: ClickHouse cannot answer; what was learnt before is kept.
+            Exception: The first of the KPIs that could not be learnt, after all others were; what was learnt of it
+                before is kept. A StorageError when ClickHouse cannot answer.
         """
         if not self._wanted:
             return 0
+        failures: list[Exception] = []
         client = connect(self._address)
         try:
             for place, (lesson, groupings) in self._wanted.items():
-                self._learnt[place] = learn_kpi(client, lesson, sorted(groupings), self._asked * 60 or None)
+                try:
+                    self._learnt[place] = learn_kpi(client, lesson, sorted(groupings), self._asked * 60 or None)
+                except Exception as error:  # noqa: BLE001 - whatever is wrong with one KPI, the others are learnt
+                    failures.append(error)
         finally:
             client.close()
+        if failures:
+            raise failures[0]
         return sum(len(learnt.series) for learnt in self._learnt.values())
 
 

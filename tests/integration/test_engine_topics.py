@@ -14,6 +14,7 @@ from faust.types import TP
 from kafka import KafkaProducer, TopicPartition
 
 from streams.engine import MAX_RECORD_BYTES, BatchApp
+from streams.engine.outgoing import Outgoing
 from streams.engine.topics import TopicSpec, check_topics, ensure_topics, topic_plan
 from streams.local.broker import BrokerError, EmbeddedBroker
 from tests.harness.topics import PATIENCE_S, create_topics
@@ -93,6 +94,33 @@ async def test_largest_blocks_pass_through_producer_broker_and_consumer(broker: 
     record = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
     await consumer.stop()
     assert record.value == block
+
+
+async def test_the_brokers_clock_is_told_by_every_write(broker: Any, plan: list[TopicSpec]) -> None:
+    """By Apache Kafka; the embedded broker, which keeps the client's time, tells nothing, and nothing wrong."""
+    ensure_topics(broker.bootstrap, plan)
+    partials = next(spec.name for spec in plan if spec.name.endswith(".partials"))
+    app = BatchApp("clocks", brokers=broker.bootstrap, partitions=3)
+    thread_loop = app.batch_consumer.thread.thread_loop
+    told: list[tuple[float, float]] = []
+    app.on_broker_time = lambda said, within_s: told.append((said - time.time(), within_s))
+    app.live_generation = 1
+    await app.producer.start()
+    long_ago = 1_000_000.0
+    real = app.producer.send
+
+    async def send(topic: str, key: Any, value: Any, partition: int, _at: Any, headers: Any) -> Any:
+        return await real(topic, key, value, partition, long_ago, headers)  # a clock that is wrong by decades
+
+    app.producer.send = send  # type: ignore[method-assign]
+    await app.produce(1, [Outgoing(partials, partition, None, b"x") for partition in range(3)])
+    await app.producer.stop()
+    thread_loop.close()
+    if broker.kind == "kafka":
+        [(ahead_s, within_s)] = told
+        assert abs(ahead_s) <= within_s + 0.1
+    else:
+        assert told == []
 
 
 @pytest.mark.parametrize("compression", [None, "lz4", "gzip"])

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from streams.storage.connection import PermanentStorageError
+from streams.agents.clocks import store_time
+from streams.storage.connection import PermanentStorageError, connect
 from streams.storage.writer import Stored, Writer
 from tests.harness.clickhouse import TOPIC, Database, block_of, event
 
@@ -28,6 +29,11 @@ def test_the_range_that_cannot_be_stored_is_named_and_the_others_are_stored(data
             writer.insert_blocks([good, bad, last])
     assert database.rows("SELECT offset FROM events ORDER BY offset") == [(0,), (1,), (20,)]
     writer.close()
+
+
+def test_the_store_tells_the_time(database: Database) -> None:
+    said, within_s = store_time(connect(database.reader))
+    assert abs(said - time.time()) <= within_s + 0.1
 
 
 def test_a_range_of_which_a_part_is_stored_is_no_success(database: Database) -> None:

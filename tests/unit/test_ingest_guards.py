@@ -1,0 +1,162 @@
+"""The ingest agent when its clock is in doubt, or most records are bad: what it holds, tells, and lets go of."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from streams import metrics
+from streams.agents import clocks, records
+from streams.agents.ingest import Ingest
+from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
+from streams.engine.names import Topics
+from streams.events.clock import Clock
+from streams.kpis.catalogue import Catalogue
+from streams.settings import Settings
+from tests.harness.onelane import OneApp
+
+TOPICS = Topics("cx")
+WEB, APP = TOPICS.sources[:2]
+CATALOGUE = Catalogue.load()
+
+
+def event(number: int, ahead_s: float = 0.0, source: str = "/shop") -> bytes:
+    at = datetime.fromtimestamp(time.time() + ahead_s, UTC).isoformat()
+    return json.dumps({
+        "specversion": "1.0", "id": f"e{number}", "source": source, "type": "cx.session.started", "time": at,
+        "subject": "c1", "channel": "web", "data": {},
+    }).encode()  # fmt: skip
+
+
+class Run:
+    """An ingest agent over two source partitions, driven by hand."""
+
+    def __init__(self, **settings: float) -> None:
+        self.app = OneApp()
+        self.clock = Clock()
+        self.lane = self.app.one_lane
+        self.ingest = Ingest(self.app, Settings(partitions=1, **settings), TOPICS, CATALOGUE, self.clock)  # type: ignore[arg-type]
+        self._next = {WEB: 0, APP: 0}
+
+    async def start(self) -> "Run":
+        self.lane.assignment = Assignment(1, {WEB: (0,), APP: (0,)})
+        await self.ingest._take_over(self.lane.assignment)
+        return self
+
+    async def read(self, topic: str, *values: bytes) -> RecordBatch:
+        """Have a batch read, and the timer tick."""
+        first = self._next[topic]
+        self._next[topic] += len(values)
+        batch = RecordBatch(topic, 0, list(values), range(first, first + len(values)))
+        await self.ingest._run([batch])
+        await self.ingest._tick()
+        return batch
+
+    def say(self, ahead_s: float) -> None:
+        """Have ClickHouse and Kafka say that the right time is so far ahead of the worker's clock."""
+        for reference in ("clickhouse", "kafka"):
+            self.clock.measured(reference, time.time() + ahead_s, 0.1, clocks.steady())
+
+    def tally(self, topic: str) -> tuple[int, int]:
+        """Records counted and bad, of the blocks of a source."""
+        blocks = [records.decode_block(one.value) for one in self.app.sent if one.topic == TOPICS.blocks and one.value]
+        own = [block.tally for block in blocks if block.topic == topic]
+        return sum(tally.counted for tally in own), sum(tally.bad for tally in own)
+
+
+async def test_a_slow_clock_holds_a_partition_until_the_clocks_agree(caplog: pytest.LogCaptureFixture) -> None:
+    """Twenty minutes behind: no dead letter, nothing acknowledged; set right, all of it is counted."""
+    run = await Run().start()
+    run.say(1_200)
+    batch = await run.read(WEB, event(0), event(1, 1_200), event(2, 1_200))
+    other = await run.read(APP, event(3))
+    assert run.tally(WEB) == (1, 0)
+    assert batch not in run.lane.acked
+    assert not batch.released, "back-pressure stops the partition"
+    assert {tp.topic for tp in run.lane.held} == {WEB}
+    assert "web/0 waits from offset 1 on: the worker's clock is 1200 s behind clickhouse and kafka" in caplog.text
+    assert metrics.CLOCK_HELD.labels("web", "0")._value.get() == 1
+    assert run.tally(APP) == (1, 0), "what nobody doubts goes on"
+    assert other in run.lane.acked
+
+    more = await run.read(WEB, event(4, 1_200))
+    assert not more.released
+    run.say(1_200)
+    run.clock.measured("clickhouse", time.time(), 0.1, clocks.steady())
+    run.clock.measured("kafka", time.time(), 0.1, clocks.steady())
+    # The references have come to our time, so these events are of the future indeed.
+    await run.ingest._tick()
+    assert run.tally(WEB) == (1, 3)
+    assert [batch, more] == [one for one in run.lane.acked if one.topic == WEB]
+    assert not run.lane.held
+    assert metrics.CLOCK_HELD.labels("web", "0")._value.get() == 0
+
+
+async def test_a_clock_set_right_counts_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = await Run().start()
+    run.say(1_200)
+    await run.read(WEB, event(1, 1_200), event(2, 1_200))
+    assert run.tally(WEB) == (0, 0)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 1_200)
+    await run.ingest._tick()
+    assert run.tally(WEB) == (2, 0)
+
+
+async def test_a_clock_hours_ahead_takes_nothing_in_meanwhile() -> None:
+    """It would close minutes that still fill. One reference alone stops nothing: it may be the one that is wrong."""
+    run = await Run().start()
+    run.say(-7_200)
+    await run.read(WEB, event(0, -7_200))
+    assert run.tally(WEB) == (0, 0)
+    run.clock.measured("kafka", time.time(), 0.1, clocks.steady())
+    await run.ingest._tick()
+    assert run.tally(WEB) == (1, 0)
+
+
+async def test_a_hostile_sender_of_future_times_stops_nobody() -> None:
+    """Nine records of ten, under many names: dead letters each, and honest ones beside them are counted."""
+    run = await Run().start()
+    run.say(0)
+    for start in range(0, 30_000, 3_000):
+        values = [
+            event(n, 1_200 if n % 2 else 1e9, f"/evil/{n}") if n % 10 else event(n) for n in range(start, start + 3_000)
+        ]
+        await run.read(WEB, *values)
+    assert run.tally(WEB) == (3_000, 27_000)
+    assert not run.lane.held
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_bad_records_stop_their_partition_alone(known: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Topic, partition, offset, why, and the ways out are said."""
+    run = await Run().start()
+    if known:
+        run.say(0)
+    await run.read(WEB, *(event(number) for number in range(10)))
+    await run.read(WEB, *[b"{}"] * 2_500)
+    await run.read(APP, event(99))
+    assert run.tally(WEB) == (10, 0)
+    assert run.tally(APP) == (1, 0)
+    said = caplog.text
+    assert "web/0 stopped at offset 10 of topic cx.touchpoints.web, partition 0: 2500 of the 25" in said
+    assert "CX_BREAKER_RATIO=1" in said
+    assert metrics.BREAKER.labels("web", "0")._value.get() == 1
+    assert metrics.BREAKER_OFFSET.labels("web", "0")._value.get() == 10
+
+
+async def test_ten_bad_events_a_second_stop_it_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute of good ones; what became dead letters before is bounded."""
+    run = await Run().start()
+    began = now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    for half in range(240):
+        bad = half >= 120
+        await run.read(WEB, *([b"{}"] * 5 if bad else [event(half * 5 + n) for n in range(5)]))
+        now += 0.5
+        if run.lane.held:
+            break
+    assert 60 < now - began <= 66
+    assert run.tally(WEB)[1] <= 60
