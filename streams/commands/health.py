@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import click
 import msgspec
 
+from streams.agents.clocks import store_time
 from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.engine.topics import TopicsError, check_topics, topic_plan
@@ -37,7 +38,8 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
     r"""Show what workers have done since they started: records by outcome, lag by topic, watermarks.
 
     Asks their /metrics, at CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
-    Exit code 1 if a worker does not answer or has stopped a partition because most of its records are bad.
+    Exit code 1 if a worker does not answer, has stopped a partition because most of its records are bad, or has a
+    clock that is wrong.
 
     \b
     Examples:
@@ -48,7 +50,7 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
     asked = [_place(place) for place in places] or [(settings.metrics_host, settings.metrics_port)]
     now = datetime.now(UTC).timestamp()
     states = {f"{host}:{port}": worker_state(port, host) for host, port in asked}
-    fine = all(state is not None and not state.stopped for state in states.values())
+    fine = all(state is not None and not _problems(state) for state in states.values())
     if as_json:
         workers = {
             place: None if state is None else {**dataclasses.asdict(state), "idle": state.idle}
@@ -82,10 +84,30 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
         rows.append((channel, f"{state.channels.get(channel, 0):,}", reached, behind))
     click.echo(_indented(table(("channel", "read", "watermark (UTC)", "behind now"), rows)))
     click.echo(_indented(table(("topic", "lag"), [(topic, f"{lag:,}") for topic, lag in sorted(state.lag.items())])))
-    for source in state.stopped:
-        click.echo(
-            f"  {source} is stopped: most of its records are bad, see `cx dlq list` and the worker's log", err=True
+    if state.clocks:
+        click.echo(f"  clock: {_clock(state)}")
+    for problem in _problems(state):
+        click.echo(f"  {problem}", err=True)
+
+
+def _problems(state: WorkerState) -> list[str]:
+    """Return what is wrong with a worker, and where to go from there."""
+    found = [
+        f"{source} is stopped at offset {state.stopped_at.get(source, 0)}: most of its records are bad, see"
+        " `cx dlq list`, the worker's log, and CxSourceStopped in docs/OPERATIONS.md for the ways out"
+        for source in state.stopped
+    ]
+    if state.clock_wrong:
+        found.append(
+            f"the worker's clock is in doubt ({_clock(state)}): set it; see CxClockWrong in docs/OPERATIONS.md"
         )
+    if state.waiting:
+        found.append(f"{', '.join(state.waiting)} wait for a right clock; nothing is lost")
+    return found
+
+
+def _clock(state: WorkerState) -> str:
+    return ", ".join(f"{name} {ahead:+,.0f} s" for name, ahead in sorted(state.clocks.items()))
 
 
 def _indented(text: str) -> str:
@@ -116,9 +138,11 @@ class _Doctor:
         self._check("kafka", self._kafka)
         self._check("worker", self._worker)
         if self._check("clickhouse", self._clickhouse) is None:
-            for what in ("migrations", "stored catalogue", "stored touchpoints"):
+            for what in ("clock", "migrations", "stored catalogue", "stored touchpoints"):
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
-        elif self._check("migrations", self._migrations) is not None:
+            return self.findings
+        self._check("clock", self._clock)
+        if self._check("migrations", self._migrations) is not None:
             if catalogue is not None:
                 self._check("stored catalogue", lambda: self._stored_catalogue(catalogue))
             if touchpoints is not None:
@@ -158,13 +182,24 @@ class _Doctor:
         state = worker_state(settings.metrics_port, settings.metrics_host)
         if state is None:
             return None, f"none answers at http://{place}/metrics: start one by `cx worker`"
-        if state.stopped:
-            raise _WrongError(f"{', '.join(state.stopped)} stopped because most records are bad: see `cx dlq list`")
+        if problems := _problems(state):
+            raise _WrongError("; ".join(problems))
         return True, f"one answers at {place}, {sum(state.lag.values()):,} records on their way"
 
     def _clickhouse(self) -> tuple[bool, str]:
         with closing(connect(self._address, timeout_s=10.0, database="")) as client:
             return True, f"{self._address.url} answers: version {client.server_version}"
+
+    def _clock(self) -> tuple[bool, str]:
+        with closing(connect(self._address, timeout_s=10.0, database="")) as client:
+            said, _ = store_time(client)
+        ahead = said - datetime.now(UTC).timestamp()
+        if abs(ahead) > self.settings.clock_limit_s:
+            raise _WrongError(
+                f"ClickHouse's is {ahead:+,.0f} s from this machine's, more than CX_CLOCK_LIMIT_S: set the wrong one;"
+                " workers with a wrong clock let their partitions wait"
+            )
+        return True, f"within {abs(ahead) + 1:.0f} s of ClickHouse's"
 
     def _migrations(self) -> tuple[bool, str]:
         waiting = pending(self._address)

@@ -14,6 +14,9 @@ import msgspec
 HISTORY_S: Final = 300.0
 """Event time this far behind the clock is history."""
 
+STEP_S: Final = 120.0
+"""Whoever asks does so every moment: a longer step, forth or back, is a clock that was set, or a process that slept."""
+
 
 class Report(msgspec.Struct, array_like=True):
     """The latest a source said about itself."""
@@ -35,6 +38,8 @@ class Watermarks:
 
     When all are silent, event time goes on as fast as `now` from where the newest source stopped: a quiet night closes
     its minutes as well. The watermark never goes back.
+
+    When `now` jumps, silence is measured anew: it closes no minute that nobody has waited for.
     """
 
     def __init__(self, *, idle_s: float, grace_s: float, expected: Iterable[str] = ()) -> None:
@@ -47,6 +52,7 @@ class Watermarks:
         self._heard: dict[str, float] = {}
         self._started: float | None = None
         self._quiet_since: float | None = None
+        self._asked: float | None = None
 
     @property
     def catching_up(self) -> bool:
@@ -100,6 +106,10 @@ class Watermarks:
         """Return the watermark at `now` (unix seconds), None before anything is known."""
         if self._started is None:
             self._started = now
+        if self._asked is not None and abs(now - self._asked) > STEP_S:
+            self._heard = dict.fromkeys(self.sources, now)
+            self._quiet_since = None
+        self._asked = now
         self._heard.update(dict.fromkeys(self._news | (self.sources.keys() - self._heard.keys()), now))
         self._news.clear()
         awake = [report for source, report in self.sources.items() if not self._is_idle(source, report, now)]

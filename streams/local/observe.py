@@ -27,6 +27,14 @@ class WorkerState:
     cpu_s: float = 0.0
     watermarks: dict[str, float] = field(default_factory=dict)
     """Event time before which a channel expects no more events (Unix s): that of its partition furthest behind."""
+    stopped_at: dict[str, int] = field(default_factory=dict)
+    """Of each stopped partition the first offset that is neither stored nor a dead letter."""
+    waiting: tuple[str, ...] = ()
+    """Source partitions that wait because the worker's clock is in doubt."""
+    clocks: dict[str, float] = field(default_factory=dict)
+    """Seconds that each reference is ahead of the worker's clock."""
+    clock_wrong: bool = False
+    """Whether the worker's clock is known or suspected to be wrong."""
 
     @property
     def idle(self) -> bool:
@@ -46,6 +54,10 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     lag: Counter[str] = Counter()
     pending, cpu_s, stopped = 0, 0.0, []
     watermarks: dict[str, float] = {}
+    stopped_at: dict[str, int] = {}
+    waiting: list[str] = []
+    clocks: dict[str, float] = {}
+    clock_wrong = False
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
@@ -64,6 +76,26 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     watermarks[channel] = min(value, watermarks.get(channel, value))
                 case "cx_breaker_open" if value:
                     stopped.append(f"{labels['channel']}/{labels['partition']}")
+                case "cx_breaker_offset":
+                    stopped_at[f"{labels['channel']}/{labels['partition']}"] = int(value)
+                case "cx_clock_held" if value:
+                    waiting.append(f"{labels['channel']}/{labels['partition']}")
+                case "cx_clock_difference_seconds":
+                    clocks[labels["reference"]] = value
+                case "cx_clock_wrong":
+                    clock_wrong = bool(value)
                 case "process_cpu_seconds_total":
                     cpu_s = value
-    return WorkerState(dict(outcomes), dict(channels), dict(lag), pending, tuple(stopped), cpu_s, watermarks)
+    return WorkerState(
+        dict(outcomes),
+        dict(channels),
+        dict(lag),
+        pending,
+        tuple(stopped),
+        cpu_s,
+        watermarks,
+        stopped_at,
+        tuple(waiting),
+        clocks,
+        clock_wrong,
+    )

@@ -1,15 +1,20 @@
 """`cx status` and `cx doctor`: what they ask, what they say, and how they end."""
 
+import io
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from prometheus_client import generate_latest
 
+from streams import metrics
 from streams.cli import main
 from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.kpis.catalogue import Catalogue
-from streams.local.observe import WorkerState
+from streams.local.observe import WorkerState, worker_state
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
 
@@ -68,6 +73,10 @@ def test_status_wants_host_and_port(cx) -> None:
 
 class _Client:
     server_version = "26.7"
+    ahead_s = 0.0
+
+    def query(self, _sql: str) -> SimpleNamespace:
+        return SimpleNamespace(result_rows=[((time.time() + self.ahead_s) * 1000,)])
 
     def close(self) -> None:
         pass
@@ -126,7 +135,10 @@ def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypa
         ("kpi missing", "stored catalogue", "missing: csat; run `cx migrate`"),
         ("touchpoint", "stored touchpoints", "1 are missing"),
         ("catalogue", "catalogue", "no such file"),
-        ("stopped", "worker", "web/1 stopped"),
+        ("stopped", "worker", "web/1 is stopped at offset 17"),
+        ("slow", "worker", "the worker's clock is in doubt (clickhouse +1,200 s): set it"),
+        ("waits", "worker", "web/1 wait for a right clock"),
+        ("clock", "clock", "ClickHouse's is +1,2"),
     ],
 )
 def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch, broken, what, says) -> None:
@@ -156,7 +168,15 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch,
         case "catalogue":
             monkeypatch.setenv("CX_KPIS_PATH", "nowhere")
         case "stopped":
-            monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(stopped=("web/1",)))
+            state = WorkerState(stopped=("web/1",), stopped_at={"web/1": 17})
+            monkeypatch.setattr(health, "worker_state", lambda *_: state)
+        case "slow":
+            state = WorkerState(clock_wrong=True, clocks={"clickhouse": 1_200.0})
+            monkeypatch.setattr(health, "worker_state", lambda *_: state)
+        case "waits":
+            monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(waiting=("web/1",)))
+        case "clock":
+            monkeypatch.setattr(_Client, "ahead_s", 1_200.0)
     result = cx("doctor", "--json")
     assert result.exit_code == 1
     verdict, text = findings(result)[what]
@@ -170,3 +190,33 @@ def test_no_worker_is_no_error(cx, installation, monkeypatch: pytest.MonkeyPatch
     result = cx("doctor", "--json")
     assert result.exit_code == 0
     assert findings(result)["worker"][0] == "unknown"
+
+
+def test_status_tells_a_wrong_clock_and_what_waits_for_it(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = WorkerState(waiting=("web/1", "app/0"), clocks={"clickhouse": 1_200.0, "kafka": 1_199.0}, clock_wrong=True)
+    monkeypatch.setattr(health, "worker_state", lambda *_: slow)
+    result = cx("status")
+    assert result.exit_code == 1
+    assert "clock: clickhouse +1,200 s, kafka +1,199 s" in result.stdout
+    assert "web/1, app/0 wait for a right clock; nothing is lost" in result.stderr
+
+
+def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the very metrics that it serves."""
+    metrics.BREAKER.labels("store", "7").set(1)
+    metrics.BREAKER_OFFSET.labels("store", "7").set(4_711)
+    metrics.CLOCK_HELD.labels("store", "8").set(1)
+    metrics.CLOCK_DIFFERENCE.labels("kafka").set(-61.0)
+    metrics.CLOCK_WRONG.set(1)
+    text = generate_latest(metrics.REGISTRY)
+    for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.CLOCK_DIFFERENCE):
+        gauge.clear()
+    metrics.CLOCK_WRONG.set(0)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(text))
+    state = worker_state(1)
+    assert state is not None
+    assert "store/7" in state.stopped
+    assert state.stopped_at["store/7"] == 4_711
+    assert "store/8" in state.waiting
+    assert state.clocks["kafka"] == -61
+    assert state.clock_wrong
