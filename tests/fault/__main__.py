@@ -7,6 +7,7 @@ fresh topics and an empty database, does its faults under live traffic, and is c
 
 import argparse
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ def main() -> None:
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"--only: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     logging.basicConfig(level=logging.ERROR)
+    # Whatever was started is ended with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     deadline = time.monotonic() + 60 * chosen.minutes
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="cx-fault-") as folder, Stage(Path(folder)) as stage:
