@@ -29,9 +29,9 @@ from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline, Worker
 
 SESSION_S = 6
-RECOVERY_S = 90.0
+RECOVERY_S = 180.0
 """Who has not recovered by then never will."""
-DRAIN_S = 150.0
+DRAIN_S = 240.0
 PARTITIONS = 4
 SHIFTED = Path(__file__).with_name("shifted.py")
 
