@@ -39,7 +39,6 @@ def keep_evidence(outcome: Outcome, logs: Path, folder: Path) -> Path:
     """Copy diary, problems and logs of a batch; return where."""
     kept = folder / f"{outcome.scenario}-{outcome.seed}-{time.strftime('%H%M%S')}"
     kept.mkdir(parents=True)
-    (kept / "diary.txt").write_text("\n".join(outcome.told) + "\n")
     (kept / "problems.json").write_text(json.dumps(outcome.problems, indent=1, ensure_ascii=False))
     for log in logs.glob("*.log"):
         shutil.copy(log, kept)

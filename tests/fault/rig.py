@@ -198,7 +198,10 @@ class Rig:
 
     def tell(self, what: str) -> None:
         """Write into the diary."""
-        self.outcome.told.append(f"{time.monotonic() - self._zero:7.2f} {time.strftime('%H:%M:%S')} {what}")
+        line = f"{time.monotonic() - self._zero:7.2f} {time.strftime('%H:%M:%S')} {what}"
+        self.outcome.told.append(line)
+        with (self.pipeline.folder / "diary.log").open("a") as diary:
+            diary.write(f"{line}\n")
 
     def sleep(self, seconds: float, watch: tuple[str, float] | None = None) -> None:
         """Let time pass, as a supervisor; `watch`, a fault and when it began, notes if it is over by then."""
