@@ -29,6 +29,8 @@ from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline, Worker
 
 SESSION_S = 6
+EPOCH_BITS = 40
+"""A stored position holds the epoch of its topics above so many bits of the offset."""
 RECOVERY_S = 180.0
 """Who has not recovered by then never will."""
 DRAIN_S = 240.0
@@ -100,6 +102,11 @@ class Rig:
             TopicPartition(topic, partition) for topic in pipeline.topics.sources for partition in range(PARTITIONS)
         ]
         self._zero = time.monotonic()
+        self.epoch = 0
+        self.compares_alerts = True
+        self._generation = 0
+        self._first_epoch = 0
+        self._kept: list[oracle.Record] = []
 
     def __enter__(self) -> Self:
         return self
@@ -260,7 +267,11 @@ class Rig:
 
     def stored_ends(self) -> dict[tuple[str, int], int]:
         """Return one more than the last stored offset of every source partition; nothing while the store is away."""
-        sql = "SELECT topic, partition, max(last) + 1 FROM outcomes GROUP BY topic, partition"
+        since = self._first_epoch << EPOCH_BITS
+        sql = (
+            f"SELECT topic, partition, max(bitAnd(last, {(1 << EPOCH_BITS) - 1})) + 1 FROM outcomes"
+            f" WHERE first >= {since} GROUP BY topic, partition"
+        )
         try:
             rows = self.pipeline.database.rows(sql)
         except Exception as error:  # noqa: BLE001 - whatever a store in trouble raises: it has told nothing
@@ -287,6 +298,57 @@ class Rig:
         took = time.monotonic() - since
         self.outcome.recoveries.setdefault(kind, []).append(took)
         self.tell(f"recovered from {kind} {took:.1f} s after it")
+
+    # -- what is lost and begun anew -------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds of a clock that only goes on."""
+        return time.monotonic()
+
+    def settle(self) -> None:
+        """Wait until all that was sent is stored."""
+        target = self.ends()
+        self.wait(lambda: self._at(target), "all that was sent to be stored", DRAIN_S)
+
+    def _at(self, target: Mapping[tuple[str, int], int]) -> bool:
+        stored = self.stored_ends()
+        return all(stored.get(source, 0) >= end for source, end in target.items())
+
+    def raise_epoch(self) -> None:
+        """Raise CX_EPOCH by one, as workers advise; what alerts remember is not restored, and so not compared."""
+        self.epoch += 1
+        self.pipeline.environment["CX_EPOCH"] = str(self.epoch)
+        self.compares_alerts = False
+        self.tell(f"CX_EPOCH={self.epoch}")
+
+    def next_generation(self) -> None:
+        """Keep what the source topics hold: they are about to be deleted, and must begin a new epoch."""
+        self._kept += self._records()
+        self._generation += 1
+        self._first_epoch = self.epoch + 1
+
+    @contextmanager
+    def admin(self) -> Iterator[KafkaAdminClient]:
+        """Give a client that may change topics."""
+        client = KafkaAdminClient(bootstrap_servers=self.pipeline.bootstrap)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _records(self) -> list[oracle.Record]:
+        mark = f"#{self._generation}" if self._generation else ""
+        return [
+            oracle.Record(record.topic + mark, record.partition, record.offset, record.value)
+            for topic in self.pipeline.topics.sources
+            for record in self.pipeline.consume(topic)
+        ]
+
+    def _place(self, topic: str, partition: int, position: int) -> tuple[str, int, int]:
+        """Return a stored position as the topic of its generation, and the offset."""
+        epoch, offset = divmod(position, 1 << EPOCH_BITS)
+        made_anew = self._generation and epoch >= self._first_epoch
+        return (f"{topic}#{self._generation}" if made_anew else topic), partition, offset
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -316,20 +378,18 @@ class Rig:
 
     def compare(self) -> None:
         """Compare the store and the topics with the oracle, and have the store verified."""
-        records = [
-            oracle.Record(record.topic, record.partition, record.offset, record.value)
-            for topic in self.pipeline.topics.sources
-            for record in self.pipeline.consume(topic)
-        ]
-        expected = oracle.expect(records, time.time())
+        expected = oracle.expect([*self._kept, *self._records()], time.time())
         self.outcome.records = expected.read
         self.outcome.transitions = len(expected.changes)
-        for kind, found in oracle.problems(expected, self._found()).items():
-            self.outcome.problems.setdefault(kind, []).extend(found)
+        found = self._found()
+        if not self.compares_alerts:
+            expected.changes, found.alerts, found.stored_alerts = [], [], []
+        for kind, wrong in oracle.problems(expected, found).items():
+            self.outcome.problems.setdefault(kind, []).extend(wrong)
         self.outcome.problems["verify"] = [str(difference) for difference in self.pipeline.verify().differences]
 
     def _found(self) -> oracle.Found:
-        rows = self.pipeline.database.rows
+        rows, place = self.pipeline.database.rows, self._place
         names = ", ".join(f"'{name}'" for name in oracle.CHECKED_KPIS)
         sums = rows(
             "SELECT kpi, labels['channel'], toUnixTimestamp(minute), fields, bins FROM kpi_minute_sums"
@@ -343,11 +403,20 @@ class Rig:
         balances = rows("SELECT topic, partition, first, last, read, counted, duplicate, late, bad FROM outcomes")
         return oracle.Found(
             ranges=[
-                (topic, partition, first, last, Counter(dict(zip(("read", *oracle.OUTCOMES), balance, strict=True))))
+                (
+                    *place(topic, partition, first),
+                    place(topic, partition, last)[2],
+                    Counter(dict(zip(("read", *oracle.OUTCOMES), balance, strict=True))),
+                )
                 for topic, partition, first, last, *balance in balances
             ],
-            events=[tuple(row) for row in rows("SELECT topic, partition, offset, id, outcome FROM events")],
-            letters=[tuple(row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
+            events=[
+                (*place(topic, partition, offset), name, outcome)
+                for topic, partition, offset, name, outcome in rows(
+                    "SELECT topic, partition, offset, id, outcome FROM events"
+                )
+            ],
+            letters=[place(*row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
             sums={
                 (kpi, channel, minute // 60): Counter(dict(bins))
                 if kpi in oracle.BINNED

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fault import moving, network, servers, state, stopping
+from tests.fault import lost, moving, network, servers, state, stopping
 from tests.fault.rig import Rig
 
 
@@ -43,7 +43,7 @@ SCENARIOS = {
         Scenario("network", network.bad_network, faults=8, proxied=True),
         Scenario("held", network.held, faults=6, proxied=True),
         Scenario("compaction", state.compaction, faults=6),
-        Scenario("changelog-lost", state.changelog_lost, faults=1),
+        Scenario("losses", lost.losses, faults=2),
         Scenario("upgrade", state.upgrade, faults=2),
     )
 }

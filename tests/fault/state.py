@@ -2,15 +2,12 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tests.fault.rig import PARTITIONS, SESSION_S, Rig
+from tests.fault.rig import SESSION_S, Rig
 from tests.fault.stopping import pause
 from tests.harness.wholejob import ROOT
 
@@ -24,7 +21,7 @@ def compaction(rig: Rig, count: int) -> None:
         "cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.001",
         "delete.retention.ms": "100", "max.compaction.lag.ms": "1000", "max.message.bytes": str(16 << 20),
     }  # fmt: skip
-    with admin_of(rig) as admin:
+    with rig.admin() as admin:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings) for topic in rig.changelogs])
     rig.begin(2)
     for _ in range(count):
@@ -36,36 +33,6 @@ def compaction(rig: Rig, count: int) -> None:
             rig.outcome.faults += 1
             rig.join()
             rig.recover("killed, changelogs compacted", time.monotonic())
-
-
-def changelog_lost(rig: Rig, count: int) -> None:
-    """While all workers are down, a changelog is emptied: they restore it from the store, or refuse to start."""
-    rig.begin(2)
-    for _ in range(count):
-        rig.sleep(rig.chance.uniform(5, 15))
-        for worker in rig.workers:
-            rig.leave(worker)
-        table = rig.chance.choice(rig.changelogs)
-        share = rig.chance.choice((0.5, 1.0))
-        rig.tell(f"{table}: the first {share:.0%} of each partition deleted")
-        parts = [TopicPartition(table, partition) for partition in range(PARTITIONS)]
-        ends = rig.end_offsets(parts)
-        with admin_of(rig) as admin:
-            admin.delete_records({part: int(end * share) for part, end in ends.items()})
-        rig.outcome.faults += 1
-        worker = rig.join()
-        rig.recover("changelog lost", time.monotonic())
-        assert worker in rig.workers
-
-
-@contextmanager
-def admin_of(rig: Rig) -> Iterator[KafkaAdminClient]:
-    """Give a client that may change topics."""
-    admin = KafkaAdminClient(bootstrap_servers=rig.pipeline.bootstrap)
-    try:
-        yield admin
-    finally:
-        admin.close()
 
 
 def upgrade(rig: Rig, count: int) -> None:

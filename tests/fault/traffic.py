@@ -36,6 +36,10 @@ class Traffic(threading.Thread):
         self._chance = random.Random(seed)
         self._rate, self._speed = rate, speed
         self._ending = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._sending = threading.Lock()
+        self._skipped = 0
         self._began = time.monotonic()
         self._again: deque[tuple[bytes, str, str]] = deque(maxlen=4000)
         spell_min = 2 if speed == 1 else 5
@@ -61,14 +65,29 @@ class Traffic(threading.Thread):
         assert report.complete, report.errors
         return self.sent
 
+    def hold(self, producer: TouchpointProducer) -> None:
+        """Send nothing until `go_on`, and wait until the broker has all."""
+        self._flowing.clear()
+        with self._sending:
+            report = producer.flush(300)
+        assert report.complete, report.errors
+
+    def go_on(self) -> None:
+        """Send again; what was due meanwhile is left out."""
+        self._skipped = int(self._rate * (time.monotonic() - self._began)) - self.sent
+        self._flowing.set()
+
     def run(self) -> None:
         """Send at the asked rate, all of a tick at once."""
         self._began = time.monotonic()
         try:
             while not self._ending.wait(TICK_S):
-                due = int(self._rate * (time.monotonic() - self._began)) - self.sent
-                for _ in range(min(due, int(self._rate))):
-                    self._send_one()
+                if not self._flowing.is_set():
+                    continue
+                due = int(self._rate * (time.monotonic() - self._began)) - self.sent - self._skipped
+                with self._sending:
+                    for _ in range(min(due, int(self._rate))):
+                        self._send_one()
         except BaseException as error:
             self.error = error
             raise

@@ -1,0 +1,117 @@
+"""What an installation keeps in Kafka and in the store is lost, while nobody runs: restored, or refused with the way out."""
+
+from collections.abc import Callable, Sequence
+
+from kafka import KafkaAdminClient, TopicPartition
+
+from streams.engine.topics import ensure_topics, topic_plan
+from streams.storage.migrations import migrate
+from tests.fault.rig import PARTITIONS, BrickedError, Rig
+from tests.harness.topics import PATIENCE_S
+
+
+def losses(rig: Rig, count: int) -> None:
+    """
+    Lose one thing after the other. Workers are started as they are; one that refuses must say how to go on, and does.
+
+    Traffic goes on meanwhile, unless it is its own topics that are lost: then it waits until there are new ones.
+    """
+    rig.begin(2)
+    for lose in rig.chance.sample(list(LOSSES.values()), k=min(count, len(LOSSES))):
+        lost(rig, lose)
+
+
+def lost(rig: Rig, lose: Callable[[Rig], None]) -> None:
+    """Run for a while, stop all workers, lose something, start again, do as one is told."""
+    rig.sleep(rig.chance.uniform(8, 15))
+    rig.traffic.hold(rig.pipeline.producer)
+    rig.settle()
+    for worker in rig.workers:
+        rig.leave(worker)
+    rig.tell((lose.__doc__ or "").strip())
+    lose(rig)
+    rig.outcome.faults += 1
+    worker = rig.join()
+    rig.away.add(worker)
+    rig.traffic.go_on()
+    rig.wait(lambda: worker.process.poll() is not None or bool(rig.owned(worker)), "a start or a refusal")
+    if worker.process.poll() is not None:
+        said = worker.tail()
+        rig.tell(f"refused: {said.strip().splitlines()[-1][:300]}")
+        if "CX_EPOCH" not in said:
+            raise BrickedError(f"a start was refused without a way out: {said}")
+        rig.raise_epoch()
+        worker = rig.join()
+        rig.away.add(worker)
+    rig.wait(lambda: bool(rig.owned(worker)), "a start as advised")
+    rig.away.discard(worker)
+    rig.join()
+    rig.recover((lose.__doc__ or "").strip(), rig.now())
+
+
+def ids_cut(rig: Rig) -> None:
+    """The changelog of ids is emptied."""
+    _empty(rig, rig.changelogs[0], 1.0)
+
+
+def ids_half(rig: Rig) -> None:
+    """The changelog of ids loses its older half."""
+    _empty(rig, rig.changelogs[0], 0.5)
+
+
+def sums_cut(rig: Rig) -> None:
+    """The changelog of sums is emptied."""
+    _empty(rig, rig.changelogs[1], 1.0)
+
+
+def changelogs_deleted(rig: Rig) -> None:
+    """Both changelogs are deleted and made anew."""
+    _make_anew(rig, rig.changelogs)
+
+
+def store_anew(rig: Rig) -> None:
+    """The database is dropped and made anew."""
+    database = rig.pipeline.database
+    database.client.command(f"DROP DATABASE `{database.name}` SYNC")
+    migrate(database.admin)
+
+
+def sources_anew(rig: Rig) -> None:
+    """The topics of the touchpoints are deleted and made anew."""
+    rig.next_generation()
+    _make_anew(rig, rig.pipeline.topics.sources)
+
+
+def all_topics_anew(rig: Rig) -> None:
+    """All topics are deleted and made anew."""
+    rig.next_generation()
+    _make_anew(rig, [spec.name for spec in _plan(rig)])
+
+
+LOSSES = {
+    lose.__name__: lose
+    for lose in (ids_cut, ids_half, sums_cut, changelogs_deleted, store_anew, sources_anew, all_topics_anew)
+}
+
+
+def _plan(rig: Rig):
+    name = rig.pipeline.environment["CX_APP_ID"]
+    return topic_plan(PARTITIONS, 1, name, name)
+
+
+def _empty(rig: Rig, topic: str, share: float) -> None:
+    parts = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    ends = rig.end_offsets(parts)
+    with rig.admin() as admin:
+        admin.delete_records({part: int(end * share) for part, end in ends.items()})
+
+
+def _make_anew(rig: Rig, topics: Sequence[str]) -> None:
+    with rig.admin() as admin:
+        admin.delete_topics(list(topics))
+        rig.wait(lambda: _gone(admin, topics), "the deletion of topics", PATIENCE_S)
+    assert ensure_topics(rig.pipeline.bootstrap, _plan(rig)) == []
+
+
+def _gone(admin: KafkaAdminClient, topics: Sequence[str]) -> bool:
+    return not set(topics) & set(admin.list_topics())
