@@ -78,13 +78,13 @@ def store_anew(rig: Rig) -> None:
 
 def sources_anew(rig: Rig) -> None:
     """The topics of the touchpoints are deleted and made anew."""
-    rig.next_generation()
+    rig.evidence.next_generation(rig.epoch + 1)
     _make_anew(rig, rig.pipeline.topics.sources)
 
 
 def all_topics_anew(rig: Rig) -> None:
     """All topics are deleted and made anew."""
-    rig.next_generation()
+    rig.evidence.next_generation(rig.epoch + 1)
     _make_anew(rig, [spec.name for spec in _plan(rig)])
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fault.rig import Outcome
+from tests.fault.evidence import Outcome
 
 BEGIN, END = "<!-- figures of the fault suite: written by it -->", "<!-- end of the figures -->"
 KINDS = ("bricked", "lost", "doubled", "wrong", "verify")

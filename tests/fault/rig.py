@@ -1,6 +1,5 @@
 """What a fault is done to: one installation under live traffic, its supervisor, and the comparison at the end."""
 
-import json
 import logging
 import os
 import random
@@ -8,10 +7,8 @@ import re
 import signal
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,15 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.engine.topics import TABLES
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import worker_state
-from tests.fault import oracle
+from tests.fault.evidence import EPOCH_BITS, Evidence, Outcome
 from tests.fault.traffic import Traffic
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline, Worker
 
 SESSION_S = 6
-EPOCH_BITS = 40
-"""A stored position holds the epoch of its topics above so many bits of the offset."""
 RECOVERY_S = 180.0
 """Who has not recovered by then never will."""
 DRAIN_S = 240.0
@@ -42,31 +37,6 @@ log = logging.getLogger("fault")
 
 class BrickedError(Exception):
     """The installation does not go on by itself; the text says what it waits for, and what the workers said."""
-
-
-@dataclass
-class Outcome:
-    """What came of one batch of faults."""
-
-    scenario: str
-    seed: int
-    faults: int = 0
-    records: int = 0
-    transitions: int = 0
-    problems: dict[str, list[str]] = field(default_factory=dict)
-    """By kind: bricked, lost, doubled, wrong, verify. All empty: it passed."""
-    recoveries: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds until records sent after a fault were stored, by kind of fault."""
-    ended: list[str] = field(default_factory=list)
-    """Workers that ended by themselves, and why; the supervisor started them anew."""
-    told: list[str] = field(default_factory=list)
-    """What was done when, for people who look for the reason."""
-    seconds: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was wrong."""
-        return not any(self.problems.values())
 
 
 class Rig:
@@ -103,10 +73,7 @@ class Rig:
         ]
         self._zero = time.monotonic()
         self.epoch = 0
-        self.compares_alerts = True
-        self._generation = 0
-        self._first_epoch = 0
-        self._kept: list[oracle.Record] = []
+        self.evidence = Evidence(pipeline)
 
     def __enter__(self) -> Self:
         return self
@@ -267,7 +234,7 @@ class Rig:
 
     def stored_ends(self) -> dict[tuple[str, int], int]:
         """Return one more than the last stored offset of every source partition; nothing while the store is away."""
-        since = self._first_epoch << EPOCH_BITS
+        since = self.evidence.first_epoch << EPOCH_BITS
         sql = (
             f"SELECT topic, partition, max(bitAnd(last, {(1 << EPOCH_BITS) - 1})) + 1 FROM outcomes"
             f" WHERE first >= {since} GROUP BY topic, partition"
@@ -318,14 +285,8 @@ class Rig:
         """Raise CX_EPOCH by one, as workers advise; what alerts remember is not restored, and so not compared."""
         self.epoch += 1
         self.pipeline.environment["CX_EPOCH"] = str(self.epoch)
-        self.compares_alerts = False
+        self.evidence.compares_alerts = False
         self.tell(f"CX_EPOCH={self.epoch}")
-
-    def next_generation(self) -> None:
-        """Keep what the source topics hold: they are about to be deleted, and must begin a new epoch."""
-        self._kept += self._records()
-        self._generation += 1
-        self._first_epoch = self.epoch + 1
 
     @contextmanager
     def admin(self) -> Iterator[KafkaAdminClient]:
@@ -335,20 +296,6 @@ class Rig:
             yield client
         finally:
             client.close()
-
-    def _records(self) -> list[oracle.Record]:
-        mark = f"#{self._generation}" if self._generation else ""
-        return [
-            oracle.Record(record.topic + mark, record.partition, record.offset, record.value)
-            for topic in self.pipeline.topics.sources
-            for record in self.pipeline.consume(topic)
-        ]
-
-    def _place(self, topic: str, partition: int, position: int) -> tuple[str, int, int]:
-        """Return a stored position as the topic of its generation, and the offset."""
-        epoch, offset = divmod(position, 1 << EPOCH_BITS)
-        made_anew = self._generation and epoch >= self._first_epoch
-        return (f"{topic}#{self._generation}" if made_anew else topic), partition, offset
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -374,64 +321,7 @@ class Rig:
         try:
             self.wait(done, "everything to be stored", DRAIN_S)
         finally:
-            self.compare()
-
-    def compare(self) -> None:
-        """Compare the store and the topics with the oracle, and have the store verified."""
-        expected = oracle.expect([*self._kept, *self._records()], time.time())
-        self.outcome.records = expected.read
-        self.outcome.transitions = len(expected.changes)
-        found = self._found()
-        if not self.compares_alerts:
-            expected.changes, found.alerts, found.stored_alerts = [], [], []
-        for kind, wrong in oracle.problems(expected, found).items():
-            self.outcome.problems.setdefault(kind, []).extend(wrong)
-        self.outcome.problems["verify"] = [str(difference) for difference in self.pipeline.verify().differences]
-
-    def _found(self) -> oracle.Found:
-        rows, place = self.pipeline.database.rows, self._place
-        names = ", ".join(f"'{name}'" for name in oracle.CHECKED_KPIS)
-        sums = rows(
-            "SELECT kpi, labels['channel'], toUnixTimestamp(minute), fields, bins FROM kpi_minute_sums"
-            f" WHERE kpi IN ({names}) AND by IN ('', 'channel')"
-        )
-        alerts = [json.loads(record.value) for record in self.pipeline.consume(self.pipeline.topics.alerts)]
-        stored = rows(
-            "SELECT id, labels['channel'], old, new, toUnixTimestamp(at) FROM alerts FINAL"
-            f" WHERE rule = '{oracle.RULE}' AND old != new"
-        )
-        balances = rows("SELECT topic, partition, first, last, read, counted, duplicate, late, bad FROM outcomes")
-        return oracle.Found(
-            ranges=[
-                (
-                    *place(topic, partition, first),
-                    place(topic, partition, last)[2],
-                    Counter(dict(zip(("read", *oracle.OUTCOMES), balance, strict=True))),
-                )
-                for topic, partition, first, last, *balance in balances
-            ],
-            events=[
-                (*place(topic, partition, offset), name, outcome)
-                for topic, partition, offset, name, outcome in rows(
-                    "SELECT topic, partition, offset, id, outcome FROM events"
-                )
-            ],
-            letters=[place(*row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
-            sums={
-                (kpi, channel, minute // 60): Counter(dict(bins))
-                if kpi in oracle.BINNED
-                else [int(one) for one in flat]
-                for kpi, channel, minute, flat, bins in sums
-            },
-            alerts=[
-                (one["id"], oracle.Change(one["labels"]["channel"], one["old"], one["new"], one["minute"]))
-                for one in alerts
-                if one["rule"] == oracle.RULE and one["old"] != one["new"]
-            ],
-            stored_alerts=[
-                (name, oracle.Change(channel, old, new, at // 60 - 1)) for name, channel, old, new, at in stored
-            ],
-        )
+            self.evidence.compare(self.outcome)
 
 
 def worker_sources(port: int) -> Iterator[tuple[str, int]]:

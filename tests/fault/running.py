@@ -11,8 +11,9 @@ from typing import Self
 
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
+from tests.fault.evidence import Outcome
 from tests.fault.oracle import RULES
-from tests.fault.rig import BrickedError, Outcome, Rig
+from tests.fault.rig import BrickedError, Rig
 from tests.fault.scenarios import Scenario
 from tests.harness.clickhouse import fresh_database
 from tests.harness.kafka import KafkaBroker, KafkaCluster

@@ -1,0 +1,130 @@
+"""What came of a batch of faults: all that topics and store hold, held against the oracle."""
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.fault import oracle
+from tests.harness.wholejob import Pipeline
+
+EPOCH_BITS = 40
+"""A stored position holds the epoch of its topics above so many bits of the offset."""
+
+
+@dataclass
+class Outcome:
+    """What came of one batch of faults."""
+
+    scenario: str
+    seed: int
+    faults: int = 0
+    records: int = 0
+    transitions: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By kind: bricked, lost, doubled, wrong, verify. All empty: it passed."""
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds until records sent after a fault were stored, by kind of fault."""
+    ended: list[str] = field(default_factory=list)
+    """Workers that ended by themselves, and why; the supervisor started them anew."""
+    told: list[str] = field(default_factory=list)
+    """What was done when, for people who look for the reason."""
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was wrong."""
+        return not any(self.problems.values())
+
+
+class Evidence:
+    """
+    Reads what there is and compares it.
+
+    Source topics may be deleted and made anew: what they held is kept, and what comes later is told apart by its epoch.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.compares_alerts = True
+        self.first_epoch = 0
+        """Epoch of what lies in the source topics now."""
+        self._pipeline = pipeline
+        self._generation = 0
+        self._kept: list[oracle.Record] = []
+
+    def next_generation(self, epoch: int) -> None:
+        """Keep what the source topics hold: they are about to be deleted, and begin a new epoch."""
+        self._kept += self._records()
+        self._generation += 1
+        self.first_epoch = epoch
+
+    def compare(self, outcome: Outcome) -> None:
+        """Compare the store and the topics with the oracle, and have the store verified."""
+        expected = oracle.expect([*self._kept, *self._records()], time.time())
+        outcome.records = expected.read
+        outcome.transitions = len(expected.changes)
+        found = self._found()
+        if not self.compares_alerts:
+            expected.changes, found.alerts, found.stored_alerts = [], [], []
+        for kind, wrong in oracle.problems(expected, found).items():
+            outcome.problems.setdefault(kind, []).extend(wrong)
+        outcome.problems["verify"] = [str(difference) for difference in self._pipeline.verify().differences]
+
+    def _found(self) -> oracle.Found:
+        rows, place = self._pipeline.database.rows, self._place
+        names = ", ".join(f"'{name}'" for name in oracle.CHECKED_KPIS)
+        sums = rows(
+            "SELECT kpi, labels['channel'], toUnixTimestamp(minute), fields, bins FROM kpi_minute_sums"
+            f" WHERE kpi IN ({names}) AND by IN ('', 'channel')"
+        )
+        alerts = [json.loads(record.value) for record in self._pipeline.consume(self._pipeline.topics.alerts)]
+        stored = rows(
+            "SELECT id, labels['channel'], old, new, toUnixTimestamp(at) FROM alerts FINAL"
+            f" WHERE rule = '{oracle.RULE}' AND old != new"
+        )
+        balances = rows("SELECT topic, partition, first, last, read, counted, duplicate, late, bad FROM outcomes")
+        return oracle.Found(
+            ranges=[
+                (
+                    *place(topic, partition, first),
+                    place(topic, partition, last)[2],
+                    Counter(dict(zip(("read", *oracle.OUTCOMES), balance, strict=True))),
+                )
+                for topic, partition, first, last, *balance in balances
+            ],
+            events=[
+                (*place(topic, partition, offset), name, outcome)
+                for topic, partition, offset, name, outcome in rows(
+                    "SELECT topic, partition, offset, id, outcome FROM events"
+                )
+            ],
+            letters=[place(*row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
+            sums={
+                (kpi, channel, minute // 60): Counter(dict(bins))
+                if kpi in oracle.BINNED
+                else [int(one) for one in flat]
+                for kpi, channel, minute, flat, bins in sums
+            },
+            alerts=[
+                (one["id"], oracle.Change(one["labels"]["channel"], one["old"], one["new"], one["minute"]))
+                for one in alerts
+                if one["rule"] == oracle.RULE and one["old"] != one["new"]
+            ],
+            stored_alerts=[
+                (name, oracle.Change(channel, old, new, at // 60 - 1)) for name, channel, old, new, at in stored
+            ],
+        )
+
+    def _records(self) -> list[oracle.Record]:
+        mark = f"#{self._generation}" if self._generation else ""
+        return [
+            oracle.Record(record.topic + mark, record.partition, record.offset, record.value)
+            for topic in self._pipeline.topics.sources
+            for record in self._pipeline.consume(topic)
+        ]
+
+    def _place(self, topic: str, partition: int, position: int) -> tuple[str, int, int]:
+        """Return a stored position as the topic of its generation, and the offset."""
+        epoch, offset = divmod(position, 1 << EPOCH_BITS)
+        made_anew = self._generation and epoch >= self.first_epoch
+        return (f"{topic}#{self._generation}" if made_anew else topic), partition, offset
