@@ -42,7 +42,7 @@ LAG = Gauge(
 )
 LAG_SECONDS = Gauge(
     "cx_lag_seconds",
-    "Age of the newest finished record of a topic while others wait; 0 when none does",
+    "Age of the newest finished record of a topic while others wait, or how long they wait already; 0 when none does",
     ["topic", "partition"],
     registry=REGISTRY,
 )

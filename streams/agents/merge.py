@@ -67,6 +67,8 @@ class Merge:
         self._catalogue = catalogue
         self._publisher = Publisher(catalogue)
         self._derivations = Derivations(catalogue)
+        for kpi in catalogue:
+            metrics.SERIES_CAPPED.labels(kpi.id)  # so that the first one is an increase
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
         self._table = app.fenced_table("merge")
         self._shards: dict[int, Shard] = {}

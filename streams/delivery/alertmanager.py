@@ -67,6 +67,8 @@ class Instance:
         self._patience = patience
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._told: dict[Key, _Told] = {}
+        for outcome in ("delivered", "failed", "refused"):
+            metrics.NOTIFICATIONS.labels("alertmanager", self.name, outcome)  # so that the first one is an increase
 
     def due(self, alerts: dict[Key, Notice]) -> list[tuple[Key, Notice]]:
         """Return the alerts that have to be sent now; what is not among `alerts` is forgotten."""

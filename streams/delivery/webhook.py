@@ -108,6 +108,8 @@ class Webhook:
         self._url = url
         self._key = key
         self._patience = Patience(first_pause_s, longest_pause_s)
+        for outcome in ("delivered", "failed", "refused", "expired"):
+            metrics.NOTIFICATIONS.labels("webhook", self.name, outcome)  # so that the first one is an increase
         self._aside = Aside("webhooks", first_pause_s=first_pause_s, longest_pause_s=longest_pause_s)
         self._give_up_s = give_up_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)

@@ -69,6 +69,7 @@ class Lane:
         self.assignment: Assignment | None = None
         self.held: frozenset[TP] = frozenset()
         self._done_ms: dict[TP, int] = {}
+        self._waits_since: dict[TP, float] = {}
         self._app = app
         self._assigned: OnAssigned | None = None
         self._finish: OnFinish | None = None
@@ -112,6 +113,7 @@ class Lane:
         for batch in batches:
             batch.release()
             self._done_ms[batch.tp] = batch.max_timestamp_ms
+            self._waits_since.pop(batch.tp, None)
         return sum(self._app.batch_consumer.ack_batch(batch) for batch in batches)
 
     def hold(self, tp: TP) -> None:
@@ -142,11 +144,14 @@ class Lane:
         if lag is None:
             return
         metrics.LAG.labels(topic, str(partition)).set(lag + waiting)
-        done_ms = self._done_ms.get(TP(topic, partition))
+        tp, now = TP(topic, partition), time.time()
         if not lag + waiting:
+            self._waits_since.pop(tp, None)
             metrics.LAG_SECONDS.labels(topic, str(partition)).set(0)
-        elif done_ms is not None:
-            metrics.LAG_SECONDS.labels(topic, str(partition)).set(max(0.0, time.time() - done_ms / 1000))
+            return
+        # Where nothing was finished yet, or a sender's clock is fast, the wait itself tells how late it is.
+        since = min(self._waits_since.setdefault(tp, now), self._done_ms.get(tp, now * 1000) / 1000)
+        metrics.LAG_SECONDS.labels(topic, str(partition)).set(max(0.0, now - since))
 
     def caught_up(self, topic: str, partition: int) -> bool:
         """Whether the agent was given every record of the partition, and has freed them all."""
@@ -176,7 +181,7 @@ class Lane:
                 for gauge in (metrics.LAG, metrics.LAG_SECONDS):
                     gauge.remove(tp.topic, str(tp.partition))
         self.assignment = None
-        self._done_ms = {}
+        self._done_ms, self._waits_since = {}, {}
         self.held = frozenset()
         self._wake()
 

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from streams import metrics
 from streams.engine import Assignment, BatchApp, RecordBatch, StaleGenerationError
 
 
@@ -262,3 +264,29 @@ async def test_a_table_refuses_writes_of_a_past_assignment_before_it_changes_any
         await table.write(2, 0, [(b"k", b"v")])
     assert sent.records == []
     assert table.load(0) == {}
+
+
+async def test_who_has_finished_nothing_yet_is_late_as_long_as_it_waits(
+    app: BatchApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a record from the future make a partition that stands still look well."""
+    lane, now = app.lane("t"), 1_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    consumer = app.batch_consumer
+    consumer._thread = SimpleNamespace(fetch_state=lambda _tp: (9, 9), interrupt=lambda: None)
+    live(app, 1)
+    await lane.begin(Assignment(1, {"t": (0,)}))
+    late = metrics.LAG_SECONDS.labels("t", "0")._value
+    first = consumer.ledger.accept(batch(1, first=5))
+    assert first is not None
+    for after_s in (0, 70):
+        now = 1_000_000.0 + after_s
+        lane.report_lag("t", 0, 1)
+        assert late.get() == after_s
+    first.max_timestamp_ms = int((now + 3_000) * 1_000)
+    lane.ack(first)
+    lane.report_lag("t", 0, 1)
+    assert late.get() == 0
+    now += 61
+    lane.report_lag("t", 0, 1)
+    assert late.get() == 61
