@@ -9,7 +9,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -235,13 +234,3 @@ class KpiGauges(Collector):
 
 KPIS = KpiGauges()
 REGISTRY.register(KPIS)
-
-
-def serve(host: str, port: int) -> None:
-    """
-    Serve `/metrics` on `host:port` from a thread.
-
-    Raises:
-        OSError: the port cannot be bound.
-    """
-    start_http_server(port, addr=host, registry=REGISTRY)

@@ -130,20 +130,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     board_host: str = "127.0.0.1"
     """Where the live page listens; it has no login."""
     board_port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
+    board_viewers: Annotated[int, Meta(ge=1)] = 200
+    """Event streams of the live page at a time; each open page has one."""
+    board_client_viewers: Annotated[int, Meta(ge=1)] = 20
+    """Of these, from one address."""
+    http_hosts: str = ""
+    """Further names by which live page, metrics and a door without keys are asked, comma-separated; others get 421."""
+    http_proxies: str = ""
+    """Addresses or networks of proxies, comma-separated: whom they name in `X-Forwarded-For` is the client."""
     collect_host: str = "127.0.0.1"
     """Where the HTTP door for events listens; beyond this machine it asks for keys."""
     collect_port: Annotated[int, Meta(ge=0, le=65_535)] = 8090
     """0: a free one, which `cx collect` tells."""
+    collect_processes: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Processes of the door on one port; limits are those of each, and so is its memory."""
     collect_keys_file: str = ""
     """TOML file of the keys that senders need, each with what it may send; empty: no keys, this machine only."""
     collect_origins: str = ""
     """Origins of the pages whose scripts may send, e.g. `https://shop.example`, comma-separated; empty: none."""
     collect_body_bytes: Annotated[int, Meta(ge=1_024, le=64 * 1024 * 1024)] = 1_048_576
     """Longest body of a request, also once it is unpacked."""
-    collect_events: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    collect_events: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """Most events in one request."""
     collect_events_per_s: Annotated[float, Meta(gt=0)] = 2_000.0
     """Events that a key may send per second, for those that the file does not say otherwise of."""
+    collect_connections: Annotated[int, Meta(ge=1)] = 1_000
+    """Connections at a time; whoever comes beyond them is told to try again."""
+    collect_client_connections: Annotated[int, Meta(ge=1)] = 64
+    """Of these, from one address."""
+    collect_client_share: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    """Share of a process's time that one address may use while the process is short of it; else it has to wait."""
+    collect_key_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """The same of one key, whoever uses it; what comes beyond it is told to try again."""
     collect_in_flight_bytes: Annotated[int, Meta(ge=65_536)] = 33_554_432
     """Memory for requests that are being read or wait for Kafka; whoever comes beyond it is told to try again."""
     collect_read_s: Seconds = 10.0

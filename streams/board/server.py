@@ -11,24 +11,28 @@ import logging
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from streams.board.pages import Pages, View
 from streams.board.poller import EVERY_S, Poller
 from streams.board.store import Store
-from streams.settings import is_loopback
+from streams.listener.clients import Client, Clients, read_networks
+from streams.listener.hosts import HostGuard, Hosts, named_hosts
+from streams.listener.protocol import Limits
+from streams.listener.serving import server_of
+from streams.settings import Settings
 from streams.storage.connection import Address
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,11 @@ FIRST_ANSWER_S: Final = 1.2
 BEAT_S: Final = 15.0
 """A stream that has nothing to say says so, that proxies keep it open and a dead browser is noticed."""
 VIEWS_KEPT: Final = 64
+CLIENT_SHARE: Final = 0.25
+"""Of the process's time, for one address, while others want it too."""
+SPARE_CONNECTIONS: Final = 50
+"""Beside the event streams: for pages, styles and scripts."""
+READ_S: Final = 10.0
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -78,11 +87,27 @@ class Rendered:
         return self._messages[seen]
 
 
+class _Stream(StreamingResponse):
+    """An event stream that counts from before its first byte until its end, however it ends."""
+
+    def __init__(self, seat: AbstractContextManager[None], content: AsyncIterator[bytes], **named: Any) -> None:
+        super().__init__(content, **named)
+        self._seat = seat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._seat:
+            await super().__call__(scope, receive, send)
+
+
 class Board:
     """The application: one poller, many viewers."""
 
-    def __init__(self, address: Address, *, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, address: Address, *, every_s: float = EVERY_S, viewers: int = 200, client_viewers: int = 20
+    ) -> None:
         self.poller = Poller(Store(address), every_s=every_s)
+        self._most_viewers = viewers
+        self._most_of_client = client_viewers
         self.viewers = 0
         self.failed = asyncio.Event()
         """Set when the poller has ended by a fault: a page that stands still for good must not look alive."""
@@ -90,8 +115,8 @@ class Board:
         self._rendered: OrderedDict[View, Rendered] = OrderedDict()
         self._stopping = asyncio.Event()
 
-    def app(self, hosts: list[str]) -> Starlette:
-        """Return the ASGI application, which answers only to the given host names (`*`: any)."""
+    def app(self, hosts: Hosts) -> Starlette:
+        """Return the ASGI application, which answers to the given names only."""
         return Starlette(
             routes=[
                 Route("/", self._page),
@@ -100,8 +125,7 @@ class Board:
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
             middleware=[
-                # A page on the web must not read this one by a name that it made point at loopback.
-                Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+                Middleware(HostGuard, hosts),
                 Middleware(GZipMiddleware, minimum_size=2_000, compresslevel=4),
             ],
             lifespan=self._lifespan,
@@ -153,13 +177,28 @@ class Board:
         )
 
     async def _stream(self, request: Request) -> Response:
+        client: Client | None = request.scope.get("state", {}).get("client")
+        if self.viewers >= self._most_viewers or (client and client.streams >= self._most_of_client):
+            said = "too many look at the live page: CX_BOARD_VIEWERS, and CX_BOARD_CLIENT_VIEWERS from one address"
+            return JSONResponse({"error": "too_many_viewers", "message": said}, 503, {"Retry-After": "60"})
         # An event stream that is compressed is held back until enough has come together.
         headers = {**_HEADERS, "X-Accel-Buffering": "no", "Content-Encoding": "identity"}
-        return StreamingResponse(self._events(request), media_type="text/event-stream", headers=headers)
+        return _Stream(self._seat(client), self._events(request), media_type="text/event-stream", headers=headers)
+
+    @contextlib.contextmanager
+    def _seat(self, client: Client | None) -> Iterator[None]:
+        self.viewers += 1
+        if client:
+            client.streams += 1
+        try:
+            yield
+        finally:
+            self.viewers -= 1
+            if client:
+                client.streams -= 1
 
     async def _events(self, request: Request) -> AsyncIterator[bytes]:
         view, seen = self._view(request), -1
-        self.viewers += 1
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             yield b"retry: 2000\n\n"
@@ -177,7 +216,6 @@ class Board:
                     yield b": nothing new\n\n"
         finally:
             stopping.cancel()
-            self.viewers -= 1
 
     def rendered(self, view: View) -> Rendered:
         """Return a view's fragments as of now; made once for all who look at it."""
@@ -195,44 +233,31 @@ class Board:
         return found
 
 
-class _Server(uvicorn.Server):
-    """
-    Ends the streams first when asked to end: they would keep it waiting.
-
-    To be asked to end is no failure: the signal is not raised again afterwards, as the library would.
-    """
-
-    def __init__(self, config: uvicorn.Config, board: Board) -> None:
-        super().__init__(config)
-        self._board = board
-
-    async def on_tick(self, counter: int) -> bool:
-        """End too when the poller has."""
-        return await super().on_tick(counter) or self._board.failed.is_set()
-
-    def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
-        self._board.stop()
-        self.should_exit = True
-
-
-def serve(address: Address, host: str, port: int) -> None:
+def serve(address: Address, settings: Settings) -> None:
     """
     Serve the page until SIGINT or SIGTERM.
 
     Raises:
         SystemExit: With code 1, when the port is taken or a fault ends the polling.
     """
-    board = Board(address)
-    hosts = ["localhost", "127.0.0.1", "[::1]", host] if is_loopback(host) else ["*"]
-    config = uvicorn.Config(
-        board.app(hosts),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
+    board = Board(address, viewers=settings.board_viewers, client_viewers=settings.board_client_viewers)
+    hosts = Hosts(settings.board_host, named_hosts(settings.http_hosts))
+    limits = Limits(
+        connections=settings.board_viewers + SPARE_CONNECTIONS,
+        client_connections=settings.board_client_viewers + SPARE_CONNECTIONS,
+        read_s=READ_S,
+        refused=lambda: None,
     )
-    _Server(config, board).run()
+    server_of(
+        board.app(hosts),
+        Clients(CLIENT_SHARE, read_networks(settings.http_proxies)),
+        limits,
+        graceful_s=3,
+        # Streams end first: they would keep it waiting.
+        ending=board.stop,
+        failed=board.failed.is_set,
+        host=settings.board_host,
+        port=settings.board_port,
+    ).run()
     if board.failed.is_set():
         sys.exit(1)

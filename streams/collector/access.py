@@ -7,6 +7,7 @@ import secrets
 import stat
 import time
 import tomllib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,9 +16,11 @@ import msgspec
 from msgspec import Meta
 
 from streams.collector.answers import RejectedError
+from streams.collector.sources import PLAIN, is_plain
 from streams.events.decode import Refusal
 from streams.events.scalars import CHANNELS, Channel
 from streams.events.types import Envelope
+from streams.listener.clients import CLIENTS_KEPT, Budget, Client
 from streams.settings import ConfigError, Settings, is_loopback
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
@@ -44,8 +47,12 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         if event.channel not in self.channels:
             expected = "one of " + ", ".join(self.channels)
             return _not_allowed(index, "channel", event.channel, expected)
+        if not self.source:
+            return None
         if not event.source.startswith(self.source):
             return _not_allowed(index, "source", event.source, f"text that begins with {self.source}")
+        if not is_plain(event.source):
+            return _not_allowed(index, "source", event.source, f"a path below {self.source}, {PLAIN}")
         return None
 
 
@@ -73,20 +80,59 @@ class Bucket:
             raise RejectedError(
                 429,
                 "too_fast",
-                f"{events} events now are beyond {self._per_s:g} per second, which this key may send",
+                f"{events} events now are beyond {self._per_s:g} per second, which may be sent with this key",
                 retry_after_s=(events - self._left) / self._per_s,
                 verdict="limited",
             )
         self._left -= events
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who sends: the key, and what is left of its pace."""
+class Caller:
+    """Who sends: the key, and what is left of its pace and of its share of the process's time."""
 
-    name: str
-    key: Key
-    digest: bytes
-    bucket: Bucket
+    def __init__(self, name: str, key: Key, settings: Settings) -> None:
+        self.name = name
+        self.key = key
+        self.digest = _digest_of(key.key)
+        self.budget = Budget(settings.collect_key_share)
+        self._per_s = key.events_per_s or settings.collect_events_per_s
+        self._largest = settings.collect_events
+        self._bucket = Bucket(self._per_s, self._largest)
+        self._client_share = settings.collect_client_share
+        self._of_clients: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, events: int, client: Client) -> None:
+        """
+        Take room for events; with a public key, which anybody can use, one client has a part of its pace only.
+
+        Raises:
+            RejectedError: they come too fast; it says when there will be room.
+        """
+        if self.key.public and not client.proxy:
+            bucket = self._of_clients.get(client.name)
+            if bucket is None:
+                bucket = self._of_clients[client.name] = Bucket(self._per_s * self._client_share, self._largest)
+                if len(self._of_clients) > CLIENTS_KEPT:
+                    self._of_clients.popitem(last=False)
+            self._of_clients.move_to_end(client.name)
+            bucket.take(events)
+        self._bucket.take(events)
+
+    def afford(self, whole: Budget) -> None:
+        """
+        Look whether there is time left for this key.
+
+        Raises:
+            RejectedError: the process as a whole is short of it, and this key has had its share.
+        """
+        if whole.left() < 0 and (wait_s := self.budget.wait_s()) > 0:
+            raise RejectedError(
+                429,
+                "too_costly",
+                f"what came with this key took more than {self.budget.share:.0%} of the door's time",
+                retry_after_s=wait_s,
+                verdict="limited",
+            )
 
 
 class Access:
@@ -100,16 +146,14 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self.origins = read_origins(settings.collect_origins)
         keys = read_keys(Path(settings.collect_keys_file)) if settings.collect_keys_file else {}
-        self._callers = [
-            Caller(name, key, _digest_of(key.key), _bucket(settings, key.events_per_s)) for name, key in keys.items()
-        ]
+        self._callers = [Caller(name, key, settings) for name, key in keys.items()]
         if not keys and not is_loopback(settings.collect_host):
             raise ConfigError(
                 f"collect_host = {settings.collect_host!r} can be reached from elsewhere, where nobody may "
                 "send without a key: set CX_COLLECT_KEYS_FILE (`cx collect --new-key NAME` makes a key), or listen on "
                 "127.0.0.1"
             )
-        self._anyone = None if keys else Caller("", Key(key=""), b"", _bucket(settings, None))
+        self._anyone = None if keys else Caller("", Key(key=""), settings)
 
     def admit(self, headers: Mapping[str, str], query_key: str | None) -> Caller:
         """
@@ -219,15 +263,13 @@ def _entry(path: Path, name: str, table: Any) -> Key:
             f"{path}: key {name!r}: `key` is neither sha256: with 64 lower-case hex digits nor text of at least "
             f"{SHORTEST_KEY} characters; `cx collect --new-key {name}` makes one"
         )
+    if not is_plain(entry.source):
+        raise ConfigError(f"{path}: key {name!r}: `source` is {entry.source!r}, expected a path {PLAIN}")
     return entry
 
 
 def _digest_of(key: str) -> bytes:
     return bytes.fromhex(key[7:]) if key.startswith("sha256:") else hashlib.sha256(key.encode()).digest()
-
-
-def _bucket(settings: Settings, per_s: float | None) -> Bucket:
-    return Bucket(per_s or settings.collect_events_per_s, settings.collect_events)
 
 
 def _not_allowed(index: int, path: str, got: str, expected: str) -> Refusal:

@@ -1,6 +1,6 @@
 """Which records of a request may go to Kafka: by the code that judges them behind it, for the same reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -9,12 +9,32 @@ import msgspec
 from streams.collector.access import Key
 from streams.events.decode import Refusal, decode_batch
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
+from streams.events.limits import excess
+from streams.events.refusal import explain, in_the_decoders_words
 from streams.events.types import Envelope
 from streams.producers.client import MAX_EVENT_BYTES
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRUE: Final = msgspec.Raw(b"true")
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+_TIMELESS: Final = ("missing_field", "time")
+EXPLAINED_FREE: Final = 20
+"""Refusals that are explained in full in any request."""
+EXPLAINED_BYTES: Final = 500
+"""And one more for so many bytes of it."""
+EXPLAINED_LONGEST: Final = 8_192
+"""Longest event of which it is explained in full why it was refused."""
+SLICE_RECORDS: Final = 16
+SLICE_BYTES: Final = 65_536
+
+
+class _Timed(msgspec.Struct):
+    time: Any = msgspec.UNSET
+
+
+_timed: Final = msgspec.json.Decoder(_Timed).decode
 
 
 class _Named(msgspec.Struct):
@@ -39,34 +59,94 @@ class Checked(NamedTuple):
         ]
 
 
-def check(records: Sequence[bytes], key: Key, now: float) -> Checked:
+class Checking:
     """
-    Decode and validate records, and hold them against what their sender may send.
+    Decodes and validates the records of a request, slice by slice, and holds them against what their sender may send.
 
     An event that is right but for its missing time gets this one (`now`, Unix s), and says so in `timeimputed`.
+
+    Refusing costs more than taking: to say why is a second reading, in Python. So of a request only so many refusals
+    are explained with all details as its size can pay for; of the others it is told what the decoder says.
     """
-    payloads = list(records)
-    events, refused = decode_batch(payloads)
-    refusals = {refusal.index: refusal for refusal in refused}
-    timeless = [index for index, found in refusals.items() if (found.reason, found.path) == ("missing_field", "time")]
-    for index in timeless:
-        timed = _with_time(payloads[index], now)
-        (event,), again = decode_batch([timed])
-        if event is None:
-            refusals[index] = msgspec.structs.replace(again[0], index=index)
-        else:
-            payloads[index], events[index] = timed, event
-            del refusals[index]
-    latest = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
-    for index, event in enumerate(events):
-        if event is None:
-            continue
-        found = _of_size(index, payloads[index]) or key.refusal(index, event)
-        if found is None and not EARLIEST <= event.time <= latest:
-            found = _of_time(index, payloads[index], now)
-        if found is not None:
-            refusals[index], events[index] = found, None
-    return Checked(payloads, events, refusals)
+
+    def __init__(self, key: Key, now: float, size: int) -> None:
+        self.checked = Checked([], [], {})
+        self._key = key
+        self._now = now
+        self._latest = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
+        self._explanations = EXPLAINED_FREE + size // EXPLAINED_BYTES
+
+    def add(self, records: Sequence[bytes]) -> None:
+        """Check the next records."""
+        first = len(self.checked.payloads)
+        payloads = list(records)
+        # A record that is too large is not even read.
+        read = [None if len(payload) > MAX_EVENT_BYTES else payload for payload in payloads]
+        events, refused = decode_batch(read, lambda index, _: self._explain(index, payloads[index]))
+        refusals = {refusal.index: refusal for refusal in refused}
+        timeless = [index for index, found in refusals.items() if (found.reason, found.path) == _TIMELESS]
+        for index in timeless:
+            timed = _with_time(payloads[index], self._now)
+            (event,), again = decode_batch([timed], self._explain)
+            if event is None:
+                refusals[index] = msgspec.structs.replace(again[0], index=index)
+            else:
+                payloads[index], events[index] = timed, event
+                del refusals[index]
+        for index, event in enumerate(events):
+            if event is None:
+                continue
+            found = _of_size(index, payloads[index]) or self._key.refusal(index, event)
+            if found is None and not EARLIEST <= event.time <= self._latest:
+                found = _of_time(index, payloads[index], self._now)
+            if found is not None:
+                refusals[index], events[index] = found, None
+        self.checked.payloads.extend(payloads)
+        self.checked.events.extend(events)
+        for index, found in refusals.items():
+            self.checked.refusals[first + index] = msgspec.structs.replace(found, index=first + index)
+
+    def _explain(self, index: int, value: bytes | None) -> Refusal:
+        assert value is not None
+        if (found := _of_size(index, value)) is not None:
+            return found
+        if _is_timeless(value):
+            return Refusal(index, *_TIMELESS, "nothing", "an RFC 3339 time with offset", "time is missing")
+        if self._explanations > 0 and len(value) <= EXPLAINED_LONGEST:
+            self._explanations -= 1
+            return explain(index, value)
+        return _brief(index, value)
+
+
+def slices(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut records into parts of which none takes long to check."""
+    start = size = 0
+    for place, record in enumerate(records):
+        size += len(record)
+        if size >= SLICE_BYTES or place - start + 1 >= SLICE_RECORDS:
+            yield records[start : place + 1]
+            start, size = place + 1, 0
+    if start < len(records):
+        yield records[start:]
+
+
+def _is_timeless(value: bytes) -> bool:
+    """Tell whether it is an object without a time; only of such is all read that it holds."""
+    try:
+        return _timed(value).time is msgspec.UNSET and bool(_members(value))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _brief(index: int, value: bytes) -> Refusal:
+    if (beyond := excess(value)) is not None:
+        return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        said = f"the record is not UTF-8: byte {error.start}"
+        return Refusal(index, "not_utf8", "", "", "UTF-8 text", said)
+    return in_the_decoders_words(index, value)
 
 
 def _with_time(payload: bytes, now: float) -> bytes:

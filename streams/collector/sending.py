@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, Self
 from streams import metrics
 from streams.collector.answers import RETRY_AFTER_S, RejectedError
 from streams.events.types import Envelope
+from streams.listener.clients import Client, Work
 from streams.producers.client import topic_of
 from streams.producers.delivery import BufferFullError, Outbox, Receipt
 from streams.settings import Settings, kafka_client_options
@@ -29,20 +30,28 @@ CLOSE_S: Final = 5.0
 
 
 class Room:
-    """Bytes in flight, bounded."""
+    """
+    Bytes in flight, bounded: of all, and of one client, that nobody takes the room of the others.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: of all.
+        client_limit: of one that is no proxy.
+    """
+
+    def __init__(self, limit: int, client_limit: int) -> None:
         self._limit = limit
+        self._client_limit = client_limit
         self._taken = 0
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, client: Client) -> None:
         """
         Take room.
 
         Raises:
             RejectedError: there is none left.
         """
-        if self._taken + size > self._limit:
+        crowded = client.held_bytes + size > self._client_limit and not client.proxy
+        if crowded or self._taken + size > self._limit:
             raise RejectedError(
                 503,
                 "busy",
@@ -51,24 +60,32 @@ class Room:
                 verdict="unavailable",
             )
         self._taken += size
+        client.held_bytes += size
         metrics.DOOR_IN_FLIGHT_BYTES.set(self._taken)
 
-    def give(self, size: int) -> None:
+    def give(self, size: int, client: Client) -> None:
         """Give room back."""
         self._taken -= size
+        client.held_bytes -= size
         metrics.DOOR_IN_FLIGHT_BYTES.set(self._taken)
 
 
 def largest(settings: Settings) -> int:
-    """Return the most room that one request may take: as it came, unpacked, and on its way."""
+    """Return the most room that one request may take: unpacked, cut into events, and on its way."""
     return 3 * settings.collect_body_bytes + PER_EVENT * settings.collect_events
+
+
+def client_room(settings: Settings) -> int:
+    """Return the most room of one client: a quarter of all, and never less than one request may take."""
+    return max(largest(settings), settings.collect_in_flight_bytes // 4)
 
 
 class Hold:
     """What one request takes of the room while it is read; a context that gives it back."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, client: Client) -> None:
         self._room = room
+        self._client = client
         self._size = 0
 
     def more(self, size: int) -> None:
@@ -78,21 +95,22 @@ class Hold:
         Raises:
             RejectedError: there is none left.
         """
-        self._room.take(size)
+        self._room.take(size, self._client)
         self._size += size
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.give(self._size)
+        self._room.give(self._size, self._client)
 
 
 class Shipment:
     """The events of one request on their way; `open` are the places of those that Kafka did not confirm."""
 
-    def __init__(self, places: Sequence[int], size: int) -> None:
+    def __init__(self, places: Sequence[int], size: int, client: Client) -> None:
         self.size = size
+        self.client = client
         self.open = set(places)
         self.done = asyncio.Event()
         self._left = len(places)
@@ -115,7 +133,7 @@ class Shipment:
 class Delivers(Protocol):
     """What takes events to Kafka."""
 
-    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None]) -> frozenset[int]:
+    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None], work: Work) -> frozenset[int]:
         """Send those that are events; return the places of those that were not confirmed in time."""
 
     def close(self) -> None:
@@ -160,7 +178,7 @@ class Sender:
             on_delivery=self._settled,
         )
 
-    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None]) -> frozenset[int]:
+    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None], work: Work) -> frozenset[int]:
         """
         Send those that are events, and wait until Kafka has them all; return the places of those it did not confirm.
 
@@ -180,18 +198,19 @@ class Sender:
                 verdict="unavailable",
             )
         size = sum(len(payloads[place]) + PER_EVENT for place in places)
-        self._room.take(size)
-        shipment = Shipment(places, size)
+        self._room.take(size, work.client)
+        shipment = Shipment(places, size, work.client)
         self._in_flight.add(shipment)
-        for place in places:
-            event = events[place]
-            assert event is not None
-            try:
-                self._outbox.put(
-                    topic_of(event.channel, self._prefix), event.subject.encode(), payloads[place], (shipment, place)
-                )
-            except BufferFullError as error:
-                self._settled((shipment, place), str(error))
+        async with work:
+            for place in places:
+                event = events[place]
+                assert event is not None
+                topic, key = topic_of(event.channel, self._prefix), event.subject.encode()
+                try:
+                    self._outbox.put(topic, key, payloads[place], (shipment, place))
+                except BufferFullError as error:
+                    self._settled((shipment, place), str(error))
+                await work.pause()
         with contextlib.suppress(TimeoutError):
             # Beyond it, the memory stays taken until the outbox lets go of it.
             async with asyncio.timeout(self._timeout_s):
@@ -213,7 +232,7 @@ class Sender:
 
     def _finish(self, shipment: Shipment) -> None:
         self._in_flight.discard(shipment)
-        self._room.give(shipment.size)
+        self._room.give(shipment.size, shipment.client)
         if not shipment.open:
             self._tell(failing=False)
         shipment.done.set()

@@ -5,13 +5,13 @@ import contextlib
 import functools
 import logging
 import math
-import socket
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final
+from urllib.parse import unquote_plus
 
-import h11
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,32 +19,35 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streams import metrics
 from streams.collector.access import Access
 from streams.collector.answers import RejectedError, Verdict, answer
-from streams.collector.bodies import records_of, too_large, unpacked
-from streams.collector.checks import Checked, check
-from streams.collector.sending import Delivers, Hold, Room, largest, sender_of
+from streams.collector.bodies import Unpacking, media_of, records_of, too_large
+from streams.collector.checks import Checked, Checking, slices
+from streams.collector.sending import Delivers, Hold, Room, client_room, largest, sender_of
 from streams.engine.names import Topics
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.types import ENVELOPE_FIELDS
+from streams.listener.clients import Clients, Work, read_networks
+from streams.listener.hosts import HostGuard, Hosts, named_hosts
+from streams.listener.protocol import Limits
+from streams.listener.serving import Server, server_of
 from streams.settings import ConfigError, Settings, kafka_client_options
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS: Final = 1_000
-BACKLOG: Final = 512
-HEAD_BYTES: Final = 32_768
-IDLE_S: Final = 75
-"""Longest pause between two requests of a connection: longer than the proxies in front usually keep theirs."""
 FRESH_S: Final = 5.0
 """So long an answer about Kafka is good for the next who asks."""
 ASK_S: Final = 3.0
 """Longest wait for that answer."""
 
-_BROWSER_HEADERS: Final = ("Authorization", "Content-Type", "X-API-Key", *(f"ce-{name}" for name in ENVELOPE_FIELDS))
+_BROWSER_HEADERS: Final = (
+    "Authorization", "Content-Type", "Content-Encoding", "X-API-Key", *(f"ce-{name}" for name in ENVELOPE_FIELDS),
+    # What tracing scripts add to every request of a page.
+    "traceparent", "tracestate", "baggage",
+)  # fmt: skip
+_QUERY_KEY: Final = re.compile(rb"(?:^|&)key=([^&]*)")
 
 
 class Door:
@@ -71,7 +74,8 @@ class Door:
                 f"{most}: raise it, or lower collect_body_bytes or collect_events"
             )
         self._settings = settings
-        self._room = Room(settings.collect_in_flight_bytes)
+        self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
+        self._room = Room(settings.collect_in_flight_bytes, client_room(settings))
         self._readiness = Readiness(functools.partial(ask or ask_kafka, settings))
         self._make_sender = sender or sender_of
 
@@ -85,13 +89,16 @@ class Door:
             expose_headers=["Retry-After"],
             max_age=86_400,
         )
+        hosts = Hosts(self._settings.collect_host, named_hosts(self._settings.http_hosts))
+        # Without keys all of this machine may send, but no page that made a name of its own point at it.
+        named = Middleware(HostGuard, hosts, own_pages_only=False)
         return Starlette(
             routes=[
                 Route("/v1/events", self._events, methods=["POST"]),
                 Route("/health", self._health),
                 Route("/ready", self._ready),
             ],
-            middleware=[cors],
+            middleware=[cors] if self.access.names() else [named, cors],
             exception_handlers={HTTPException: _elsewhere},
             lifespan=self._lifespan,
         )
@@ -112,47 +119,65 @@ class Door:
         return response
 
     async def _answer(self, request: Request) -> tuple[Verdict, Response]:
+        client = request.scope.get("state", {}).get("client") or self.clients.of("")
         try:
-            caller = self.access.admit(request.headers, request.query_params.get("key"))
-            with Hold(self._room) as hold:
+            caller = self.access.admit(request.headers, _query_key(request.scope["query_string"]))
+            caller.afford(self.clients.whole)
+            work = Work(self.clients, client, caller.budget)
+            with Hold(self._room, client) as hold:
                 try:
-                    records = await self._records(request, hold)
+                    records = await self._records(request, hold, work)
                 except RejectedError:
                     # What cannot be read costs as much as one event: it must not come faster than events may.
-                    caller.bucket.take(1)
+                    caller.take(1, client)
                     raise
-                caller.bucket.take(max(1, len(records)))
-                checked = check(records, caller.key, time.time())
-                unconfirmed = await self._sender.deliver(checked.payloads, checked.events)
-            _count(checked, unconfirmed)
-            return answer(checked.ids(), checked.refusals, unconfirmed)
+                caller.take(max(1, len(records)), client)
+                checking = Checking(caller.key, time.time(), sum(map(len, records)))
+                async with work:
+                    for part in slices(records):
+                        checking.add(part)
+                        await work.pause()
+                checked = checking.checked
+                unconfirmed = await self._sender.deliver(checked.payloads, checked.events, work)
+            async with work:
+                _count(checked, unconfirmed)
+                return answer(checked.ids(), checked.refusals, unconfirmed)
         except RejectedError as rejection:
             return rejection.verdict, rejection.response()
         except ClientDisconnect:
             return "aborted", Response(status_code=400)
 
-    async def _records(self, request: Request, hold: Hold) -> list[bytes]:
+    async def _records(self, request: Request, hold: Hold, work: Work) -> list[bytes]:
         limit, headers = self._settings.collect_body_bytes, request.headers
+        # All that the head says is looked at before any of the body is.
+        content_type = headers.get("content-type", "")
+        media_of(content_type, headers.raw)
+        unpacking = Unpacking(headers.get("content-encoding", ""), limit)
         declared = headers.get("content-length", "")[:20]
         if declared.isdecimal() and int(declared) > limit:
             raise too_large(limit)
-        body = bytearray()
+        body, came = bytearray(), 0
         try:
             async with asyncio.timeout(self._settings.collect_read_s):
                 async for chunk in request.stream():
-                    hold.more(len(chunk))
-                    body += chunk
-                    if len(body) > limit:
+                    came += len(chunk)
+                    if came > limit:
                         raise too_large(limit)
+                    async with work:
+                        for piece in unpacking.feed(chunk):
+                            hold.more(len(piece))
+                            body += piece
+                            await work.pause()
         except TimeoutError:
             raise RejectedError(
                 408, "too_slow", f"the body did not come within {self._settings.collect_read_s:g} s"
             ) from None
         finally:
-            metrics.DOOR_BYTES.inc(len(body))
-        whole = unpacked(headers.get("content-encoding", "").strip().lower(), bytes(body), limit)
-        hold.more(len(whole))
-        return records_of(headers.get("content-type", ""), headers.raw, whole, self._settings.collect_events)
+            metrics.DOOR_BYTES.inc(came)
+        unpacking.close()
+        hold.more(len(body))
+        async with work:
+            return records_of(content_type, headers.raw, bytes(body), self._settings.collect_events)
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -184,88 +209,20 @@ class Readiness:
         return not problems
 
 
-class _Protocol(H11Protocol):
+def door_server(door: Door, settings: Settings, orphaned: Callable[[], bool] | None = None) -> Server:
     """
-    Parts with senders that take too long to say what they want, or go on sending what was answered already.
+    Return the server, to be run with sockets of `listen`.
 
-    The library bounds only the pause between two requests.
+    At SIGINT or SIGTERM, or once it is `orphaned`, nothing new is taken; what is under way is finished and answered.
     """
-
-    read_s = 10.0
-    _late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch(waits=True)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # The head is not complete yet, or what comes was answered before it was read.
-        self._watch(waits=self.conn.their_state is h11.IDLE or self._is_answered())
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch(waits=self._is_answered())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._late is not None:
-            self._late.cancel()
-
-    def _is_answered(self) -> bool:
-        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
-
-    def _watch(self, *, waits: bool) -> None:
-        if waits and self._late is None:
-            self._late = self.loop.call_later(self.read_s, self.transport.close)
-        elif not waits and self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-
-class _Server(uvicorn.Server):
-    """To be asked to end is no failure: the signal is not raised again afterwards, as the library would."""
-
-    def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
-        self.should_exit = True
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """
-    Open the port.
-
-    Raises:
-        OSError: it is taken, or the host is no address of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    # Handed down to connections: head and body of an answer are two writes, and the second must not wait 40 ms for the
-    # first to be acknowledged. The loop sees to that only for sockets that it opened itself.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
-
-
-def server_of(door: Door, settings: Settings) -> uvicorn.Server:
-    """
-    Return the server, to be run with the sockets of `listen`.
-
-    At SIGINT or SIGTERM nothing new is taken, and what is under way is finished and answered.
-    """
-    config = uvicorn.Config(
-        door.app(),
-        http=type("Protocol", (_Protocol,), {"read_s": settings.collect_read_s}),
-        ws="none",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=IDLE_S,
-        h11_max_incomplete_event_size=HEAD_BYTES,
-        timeout_graceful_shutdown=math.ceil(settings.collect_read_s + settings.collect_timeout_s) + 1,
+    limits = Limits(
+        connections=settings.collect_connections,
+        client_connections=settings.collect_client_connections,
+        read_s=settings.collect_read_s,
+        refused=metrics.DOOR_REQUESTS.labels("malformed").inc,
     )
-    return _Server(config)
+    graceful_s = math.ceil(settings.collect_read_s + settings.collect_timeout_s) + 1
+    return server_of(door.app(), door.clients, limits, graceful_s=graceful_s, failed=orphaned)
 
 
 def ask_kafka(settings: Settings) -> list[str]:
@@ -284,12 +241,19 @@ def ask_kafka(settings: Settings) -> list[str]:
         return [str(exc)]
 
 
+def _query_key(query: bytes) -> str | None:
+    found = _QUERY_KEY.search(query)
+    return unquote_plus(found[1].decode("latin-1")) if found else None
+
+
 def _count(checked: Checked, unconfirmed: frozenset[int]) -> None:
-    for place, event in enumerate(checked.events):
-        if event is None:
-            metrics.DOOR_EVENTS.labels("unknown", "refused").inc()
-        else:
-            metrics.DOOR_EVENTS.labels(event.channel, "unconfirmed" if place in unconfirmed else "accepted").inc()
+    outcomes = Counter(
+        ("unknown", "refused") if event is None
+        else (event.channel, "unconfirmed" if place in unconfirmed else "accepted")
+        for place, event in enumerate(checked.events)
+    )  # fmt: skip
+    for (channel, outcome), number in outcomes.items():
+        metrics.DOOR_EVENTS.labels(channel, outcome).inc(number)
 
 
 async def _elsewhere(_: Request, error: Exception) -> Response:

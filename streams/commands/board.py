@@ -25,4 +25,4 @@ def board(host: str | None, port: int | None) -> None:
             f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
         )
     click.echo(f"live page at http://{settings.board_host}:{settings.board_port}/")
-    serve(clickhouse_address(settings), settings.board_host, settings.board_port)
+    serve(clickhouse_address(settings), settings)

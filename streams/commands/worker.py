@@ -9,13 +9,15 @@ import sys
 import click
 import faust
 
-from streams import metrics
 from streams.app import build
 from streams.aside import Aside
 from streams.commands.connect import clickhouse_address
 from streams.delivery.endpoint import AddressError
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
+from streams.listener.exposition import serve
+from streams.listener.hosts import named_hosts
+from streams.listener.serving import listen
 from streams.settings import Settings, kafka_client_options, load
 from streams.storage.writer import Writer
 
@@ -101,5 +103,6 @@ def worker() -> None:
         app.timer(_RETURN_EVERY_S)(_return_memory)
     _calm_garbage_collector()
     if settings.metrics_port:
-        metrics.serve(settings.metrics_host, settings.metrics_port)
+        listening = listen(settings.metrics_host, settings.metrics_port)
+        serve(listening, settings.metrics_host, named_hosts(settings.http_hosts))
     faust.Worker(app, loglevel=settings.log_level, override_logging=False).execute_from_commandline()

@@ -5,7 +5,7 @@ Every record is decoded and validated in one pass of C code. A record that fails
 its neighbours are neither decoded again nor affected, whatever bytes it holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -29,9 +29,15 @@ _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Envelope | None], list[Refusal]]:
+def decode_batch(
+    values: Sequence[bytes | None], explain: Callable[[int, bytes | None], Refusal] = explain
+) -> tuple[list[Envelope | None], list[Refusal]]:
     """
     Decode and validate a batch of records.
+
+    Args:
+        values: the records.
+        explain: says why one was refused, by its place and content.
 
     Returns:
         One entry per record, None where it was refused; and the refusals, ascending by index.

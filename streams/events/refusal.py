@@ -143,7 +143,7 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
             yield _refuse(
                 index, "duplicate_key", path + key, "the key twice", "the key once", f"{path}{key} came twice"
             )
-    yield _in_the_decoders_words(index, value)
+    yield in_the_decoders_words(index, value)
 
 
 def _not_json(index: int, got: str, error: Exception) -> Refusal:
@@ -290,7 +290,8 @@ def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> R
     return _refuse(index, "missing_field", path, "nothing", expected, f"{path} is missing{hint}")
 
 
-def _in_the_decoders_words(index: int, value: bytes) -> Refusal:
+def in_the_decoders_words(index: int, value: bytes) -> Refusal:
+    """Say in a few words why decoding refused `value`, which is within the limits; costs as much as to decode it."""
     try:
         msgspec.json.decode(value, type=_UNION)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

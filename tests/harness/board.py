@@ -152,6 +152,8 @@ def running_board(database: Database, log: Path, environment: Mapping[str, str] 
     settings = {
         "CX_CLICKHOUSE": database.reader.url, "CX_CLICKHOUSE_DATABASE": database.name,
         "CX_CLICKHOUSE_USER": database.reader.user, "CX_CLICKHOUSE_PASSWORD_FILE": str(password),
+        # All of a test's viewers come from one address.
+        "CX_BOARD_CLIENT_VIEWERS": "100",
     }  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -16,8 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streams.collector.sending import Room
-from streams.collector.server import Door, listen, server_of
+from streams.collector.server import Door, door_server
 from streams.events.types import Envelope
+from streams.listener.clients import Work
+from streams.listener.serving import listen
 from streams.settings import Settings
 from tests.harness.topics import PATIENCE_S
 
@@ -73,7 +75,7 @@ class Taken:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None]) -> frozenset[int]:
+    async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None], work: Work) -> frozenset[int]:
         for payload, one in zip(payloads, events, strict=True):
             if one is not None:
                 self.payloads.append(payload)
@@ -108,7 +110,7 @@ class InProcess:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
             "path": target, "raw_path": target.encode(), "query_string": query.encode(), "root_path": "",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+            "headers": [(name.lower().encode(), value.encode()) for name, value in {"host": "127.0.0.1", **headers}.items()],
             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
         }  # fmt: skip
 
@@ -147,7 +149,7 @@ def door_in_thread(settings: Settings) -> Iterator[tuple[str, int, Taken]]:
         return taken
 
     listening = listen("127.0.0.1", 0)
-    server = server_of(Door(settings, sender=sender, ask=lambda _settings: []), settings)
+    server = door_server(Door(settings, sender=sender, ask=lambda _settings: []), settings)
     thread = threading.Thread(target=server.run, args=([listening],))
     host, port = listening.getsockname()
     thread.start()

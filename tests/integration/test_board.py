@@ -324,7 +324,7 @@ def test_a_foreign_name_is_refused(board: Board) -> None:
     where = urlsplit(board.url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE_S)
     connection.request("GET", "/", headers={"Host": "evil.example"})
-    assert connection.getresponse().status == 400
+    assert connection.getresponse().status == 421
     connection.close()
 
 

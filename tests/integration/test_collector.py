@@ -151,9 +151,7 @@ def test_asked_to_end_it_answers_what_is_under_way(broker: Broker, prefix: str, 
     assert door.post(event(1)).status == 202
     body = json.dumps([event(number) for number in range(100)]).encode()
     with socket.create_connection((door.host, door.port), PATIENCE_S) as connection:
-        head = (
-            f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        )
+        head = f"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         # Told to go on, so the request is being worked on when the signal comes.
         assert connection.recv(1_000).startswith(b"HTTP/1.1 100")

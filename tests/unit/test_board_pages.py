@@ -21,6 +21,7 @@ from streams.board.poller import Known, Numbers
 from streams.board.readings import ALL, Latest, Reading
 from streams.board.server import Board, Rendered
 from streams.board.texts import LANGS, Texts
+from streams.listener.hosts import Hosts
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, share
 
@@ -262,7 +263,8 @@ async def test_a_fault_in_the_poller_ends_the_page() -> None:
         raise KeyError("no such thing")
 
     board.poller.run = broken
-    async with board.app(["*"]).router.lifespan_context(board.app(["*"])):
+    app = board.app(Hosts("127.0.0.1"))
+    async with app.router.lifespan_context(app):
         await asyncio.wait_for(board.failed.wait(), 90)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from streams.collector.access import Access, Bucket, Key, make_key, read_keys, read_origins
 from streams.collector.answers import RejectedError
+from streams.collector.sources import is_plain
 from streams.events.decode import decode_one
 from streams.events.types import Envelope
 from streams.settings import ConfigError, Settings
@@ -98,6 +99,52 @@ def test_a_key_may_send_its_channels_and_sources_only(file: Path) -> None:
     assert (source.path, source.expected) == ("source", "text that begins with /cc/")
 
 
+SLASHES = "%2f", "%2F", "\\", "%5c", "／", "∕", "⁄", "⧸"
+DOTS = "..", ".", "%2e%2e", "%2E.", "...", "․․", "‥", "．．", "%252e%252e", "..;x", ".. ", "..%20", "%2e", "..%00"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{dots}/shop" for dots in DOTS),
+        *(f"tills/{dots}" for dots in DOTS),
+        *(f"..{slash}shop" for slash in SLASHES),
+        *(f"tills{slash}1" for slash in SLASHES),
+        "/shop", "tills//1", "tills/?x=/../shop", "tills#/../shop", "%", "%zz", "%ff", "%25", "a\u200cb", "a\u202eb", "a b",
+        "\x7f", "e\u0301", "²", "//shop/x",
+    ],
+)  # fmt: skip
+def test_a_source_that_only_begins_as_it_may_is_refused(file: Path, path: str) -> None:
+    """`/cc/../shop` is `/shop`, however it is written."""
+    found = read_keys(file)["call-centre"].refusal(0, decoded(channel="store", source=f"/cc/{path}"))
+    assert found
+    assert (found.reason, found.path, found.got) == ("not_allowed", "source", f"/cc/{path}")
+
+
+@pytest.mark.parametrize(
+    "source", ["/CC/tills", "/%63c/tills", "/сс/tills", "cc/tills", "//cc/tills", " /cc/tills", "/cc"]
+)
+def test_a_source_that_only_looks_as_it_may_is_refused(file: Path, source: str) -> None:
+    assert read_keys(file)["call-centre"].refusal(0, decoded(channel="store", source=source))
+
+
+@pytest.mark.parametrize(
+    "path", ["", "tills/7", "tills/7/", "شعبه/۱", "%D8%B4%D8%B9%D8%A8%D9%87", "a.b..c/~x", "x?till=7#a"]
+)
+def test_a_source_below_its_place_may_be_anything_plain(file: Path, path: str) -> None:
+    assert read_keys(file)["call-centre"].refusal(0, decoded(channel="store", source=f"/cc/{path}")) is None
+
+
+def test_a_key_bound_to_no_place_takes_any_source(file: Path) -> None:
+    assert read_keys(file)["web shop"].refusal(0, decoded(source="/a/../b")) is None
+
+
+@pytest.mark.parametrize("source", ["https://shop.example/web", "urn:shop:web", "/cc/", "cc", "mailto:cc@shop.example"])
+def test_places_of_every_kind_of_reference_can_be_told(source: str) -> None:
+    assert is_plain(source)
+    assert not is_plain(f"{source}/../x")
+
+
 def test_beyond_this_machine_nobody_sends_without_a_key() -> None:
     for host in ("0.0.0.0", "::", "10.0.0.5", "door.example"):
         with pytest.raises(ConfigError, match="CX_COLLECT_KEYS_FILE"):
@@ -137,6 +184,7 @@ def test_origins_are_read() -> None:
         (f'[a]\nkey = "{SECRET}"\nchannel = ["web"]', "key 'a': Object contains unknown field `channel`"),
         (f'[a]\nkey = "{SECRET}"\nchannels = ["fax"]', "key 'a': Invalid enum value 'fax'"),
         (f'[a]\nkey = "{SECRET}"\nchannels = []', "key 'a': Expected `array` of length >= 1"),
+        (f'[a]\nkey = "{SECRET}"\nsource = "/cc/../"', "key 'a': `source` is '/cc/../', expected a path without"),
         (f'[a]\nkey = "{SECRET}"\nevents_per_s = 0', "key 'a': Expected `float` > 0"),
         ('[a]\nkey = "short"', "key 'a': `key` is neither"),
         ('[a]\nkey = "sha256:ABC"', "key 'a': `key` is neither"),

@@ -2,13 +2,13 @@
 
 import gzip
 import json
-import zlib
+import random
 
 import msgspec
 import pytest
 
 from streams.collector.answers import RejectedError
-from streams.collector.bodies import BATCH, STRUCTURED, records_of, unpacked
+from streams.collector.bodies import BATCH, MEMBERS, PIECE, RATIO, STRUCTURED, Unpacking, records_of
 from streams.events.decode import Refusal, decode_one
 from tests.harness.door import event
 
@@ -108,32 +108,61 @@ def test_a_header_that_is_no_utf8_is_refused() -> None:
         records_of("", [*BINARY, (b"ce-unitid", b"%FF%FE")], b"{}", 10)
 
 
-def test_gzip_is_undone_within_the_limit() -> None:
+def unpacked(encoding: str, body: bytes, limit: int, step: int = 1_000_000) -> bytes:
+    """What comes out of a body that comes in steps of so many bytes."""
+    unpacking = Unpacking(encoding, limit)
+    pieces = [piece for start in range(0, len(body), step) for piece in unpacking.feed(body[start : start + step])]
+    unpacking.close()
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1_000_000])
+def test_gzip_is_undone_within_the_limit(step: int) -> None:
     body = msgspec.json.encode([event()] * 50)
-    assert unpacked("gzip", gzip.compress(body), len(body)) == body
-    assert unpacked("", body, 10) == body
-    with pytest.raises(RejectedError) as large:
-        unpacked("gzip", gzip.compress(body), len(body) - 1)
-    assert (large.value.status, large.value.reason) == (413, "too_large")
+    assert unpacked("gzip", gzip.compress(body), len(body), step) == body
+    assert unpacked(" X-GZIP ", gzip.compress(body), len(body), step) == body
+    assert unpacked("", body, len(body), step) == body
+    for encoding, sent in (("gzip", gzip.compress(body)), ("identity", body)):
+        with pytest.raises(RejectedError) as large:
+            unpacked(encoding, sent, len(body) - 1, step)
+        assert (large.value.status, large.value.reason) == (413, "too_large")
 
 
-def test_a_bomb_is_found_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred megabytes in a hundred kilobytes: no more than the limit is ever unpacked."""
+@pytest.mark.parametrize("step", [1, 100, 1_000_000])
+def test_several_members_are_one_body(step: int) -> None:
+    """As senders write it that flush in between; the limit holds for all together."""
+    parts = [b"[", json.dumps(event()).encode(), b"", b"," + json.dumps(event(2)).encode() + b"]"]
+    body = b"".join(map(gzip.compress, parts))
+    assert json.loads(unpacked("gzip", body, 1_000, step)) == [event(), event(2)]
+    with pytest.raises(RejectedError, match="more than 100 bytes"):
+        unpacked("gzip", body, 100, step)
+    with pytest.raises(RejectedError, match="more than 1000 gzip members"):
+        unpacked("gzip", gzip.compress(b"") * (MEMBERS + 2), 1_000, step)
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1])
+def test_what_fills_a_piece_to_the_brim_is_read_to_its_end(size: int) -> None:
+    for body in (b"x" * size, random.Random(size).randbytes(3 * size)):
+        for step in (1_000, 1_000_000):
+            assert unpacked("gzip", gzip.compress(body), 10 * PIECE, step) == body
+
+
+def test_a_bomb_is_found_before_it_goes_off() -> None:
+    """A hundred megabytes in a hundred kilobytes: what comes out is bounded by what went in, far below the limit."""
     bomb = gzip.compress(b" " * 100_000_000, 9)
-    real, most = zlib.decompressobj, []
+    pieces: list[bytes] = []
+    with pytest.raises(RejectedError, match=f"more than {RATIO} times") as refused:
+        pieces.extend(Unpacking("gzip", 64 * 1024 * 1024).feed(bomb[:1_000]))
+    assert refused.value.status == 413
+    assert max(map(len, pieces)) <= PIECE
+    assert sum(map(len, pieces)) <= PIECE + RATIO * 1_000
 
-    class Watched:
-        def __init__(self, wbits: int) -> None:
-            self._real = real(wbits=wbits)
 
-        def decompress(self, body: bytes, limit: int) -> bytes:
-            most.append(limit)
-            return self._real.decompress(body, limit)
-
-    monkeypatch.setattr(zlib, "decompressobj", Watched)
-    with pytest.raises(RejectedError, match="more than 1000 bytes"):
-        unpacked("gzip", bomb, 1_000)
-    assert most == [1_001]
+def test_an_array_of_many_things_is_left_at_the_first_that_is_too_much() -> None:
+    """What follows is not even read: there it could be anything."""
+    with pytest.raises(RejectedError, match="more than 2 events"):
+        records_of(BATCH, [], b"[1,2,3,broken", 2)
+    assert records_of(BATCH, [], b"[1,2]", 2) == [b"1", b"2"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +170,8 @@ def test_a_bomb_is_found_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("gzip", b"plain", 400),
         ("gzip", gzip.compress(b"[]", mtime=0)[:-4], 400),
-        ("gzip", gzip.compress(b"[", mtime=0) + gzip.compress(b"]", mtime=0), 400),
+        ("gzip", gzip.compress(b"[]", mtime=0) + b"more", 400),
+        ("gzip", gzip.compress(b"[]", mtime=0) + gzip.compress(b"[]", mtime=0)[:9], 400),
         ("gzip", b"", 400),
         ("br", b"", 415),
         ("gzip, gzip", b"", 415),

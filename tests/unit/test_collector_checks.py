@@ -8,18 +8,35 @@ import msgspec
 import pytest
 
 from streams.collector.access import Key
-from streams.collector.checks import check
+from streams.collector.checks import (
+    EXPLAINED_BYTES,
+    EXPLAINED_FREE,
+    EXPLAINED_LONGEST,
+    SLICE_BYTES,
+    SLICE_RECORDS,
+    Checked,
+    Checking,
+    slices,
+)
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
 from streams.producers.client import MAX_EVENT_BYTES
 from tests.harness.door import event
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC).timestamp()
+NOW_TEXT = "2026-11-22T10:30:00Z"
 ANYTHING = Key(key="")
 
 
 def encoded(*events: Any) -> list[bytes]:
     return [json.dumps(one, ensure_ascii=False).encode() for one in events]
+
+
+def check(records: list[bytes], key: Key, now: float) -> Checked:
+    checking = Checking(key, now, sum(map(len, records)))
+    for part in slices(records):
+        checking.add(part)
+    return checking.checked
 
 
 def test_a_good_event_goes_on_with_its_own_bytes() -> None:
@@ -109,3 +126,56 @@ def test_ids_of_refused_events_are_told_where_one_can_be_read() -> None:
 def test_refusals_are_those_of_dead_letters() -> None:
     records = [b"", b"{", b"7", b'{"type":"cx.page.viewd"}', *encoded(event(1, data={"page": 7}), event(2))]
     assert list(check(records, ANYTHING, NOW).refusals.values()) == decode_batch(records)[1]
+
+
+def test_slices_are_bounded_by_number_and_by_bytes() -> None:
+    records = [b"x" * size for size in (*[10] * 40, SLICE_BYTES, 10, SLICE_BYTES // 2, SLICE_BYTES, 10)]
+    parts = list(slices(records))
+    assert [record for part in parts for record in part] == records
+    assert all(len(part) <= SLICE_RECORDS for part in parts)
+    assert all(sum(map(len, part[:-1])) < SLICE_BYTES for part in parts)
+    assert list(slices([])) == []
+
+
+def test_outcomes_do_not_depend_on_the_slice() -> None:
+    records = encoded(
+        *(event(n, channel="fax" if n % 3 else "web", time=None if n % 5 else NOW_TEXT) for n in range(60))
+    )
+    whole = check(records, ANYTHING, NOW)
+    alone = [check([record], ANYTHING, NOW) for record in records]
+    assert whole.payloads == [one.payloads[0] for one in alone]
+    assert whole.events == [one.events[0] for one in alone]
+    assert sorted(whole.refusals) == [place for place, one in enumerate(alone) if one.refusals]
+    assert all(refusal.index == place for place, refusal in whole.refusals.items())
+
+
+def test_only_so_many_refusals_are_explained_in_full() -> None:
+    """The others are named all the same, with reason, field and the decoder's words; good ones among them pass."""
+    records = encoded(*({"id": f"e-{n}", "type": "cx.page.viewed", "time": 7} for n in range(1_000)), event(1))
+    checked = check(records, ANYTHING, NOW)
+    full = [refusal for refusal in checked.refusals.values() if refusal.reason != "invalid"]
+    assert len(full) == EXPLAINED_FREE + sum(map(len, records)) // EXPLAINED_BYTES
+    assert len(checked.refusals) == 1_000
+    assert all(refusal.message for refusal in checked.refusals.values())
+    assert checked.events[1_000]
+
+
+def test_a_flood_without_times_is_still_taken() -> None:
+    """To add a time is no explanation, of which there are only so many."""
+    records = encoded(*(event(n, time=None) for n in range(1_000)))
+    assert check(records, ANYTHING, NOW).refusals == {}
+
+
+@pytest.mark.parametrize(
+    ("filling", "reason"),
+    [
+        (b'"\xff"', "not_utf8"), (b"[" * 5_000 + b"]" * 5_000, "too_deep"), (b"[" + b"{}," * 5_000 + b"7]", "invalid"),
+        (b'"\\ud800"', "invalid"),
+    ],
+)  # fmt: skip
+def test_a_long_event_is_refused_in_a_few_words(filling: bytes, reason: str) -> None:
+    sent = event(1, data={"page": 7})
+    record = b'{"note":' + filling + b',"pad":"' + b"x" * EXPLAINED_LONGEST + b'",' + json.dumps(sent).encode()[1:]
+    (refusal,) = check([record], ANYTHING, NOW).refusals.values()
+    assert refusal.reason == reason
+    assert refusal.message

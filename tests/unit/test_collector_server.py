@@ -19,6 +19,8 @@ from streams.collector.answers import RejectedError
 from streams.collector.bodies import BATCH, STRUCTURED
 from streams.collector.sending import Hold, Room
 from streams.collector.server import Door, Readiness
+from streams.listener.clients import Budget, Client
+from streams.listener.serving import listen
 from streams.settings import ConfigError, Settings
 from tests.harness.door import door_in_process, door_in_thread, event
 
@@ -258,12 +260,24 @@ async def test_nothing_of_a_sender_is_logged(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_hold_gives_back_what_it_took_also_after_a_refusal() -> None:
-    room = Room(100)
-    with Hold(room) as hold:
+    room, client = Room(100, 100), Client("a", Budget(1.0))
+    with Hold(room, client) as hold:
         hold.more(60)
         with pytest.raises(RejectedError, match="nothing of this request was taken"):
             hold.more(41)
-    room.take(100)
+    room.take(100, client)
+
+
+def test_one_client_cannot_take_all_the_room_and_a_proxy_can() -> None:
+    room = Room(100, 60)
+    one, other, proxy = Client("a", Budget(1.0)), Client("b", Budget(1.0)), Client("p", Budget(1.0), proxy=True)
+    room.take(60, one)
+    with pytest.raises(RejectedError):
+        room.take(1, one)
+    room.take(40, other)
+    room.give(60, one)
+    room.give(40, other)
+    room.take(100, proxy)
 
 
 async def test_kafka_is_asked_once_for_all_and_not_waited_for(
@@ -310,7 +324,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"POST /v1/ev", b"POST /v1/events HTTP/1.1\r\nHost: x\r\nX-Slow: "],
+    [b"", b"POST /v1/ev", b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
     ids=["nothing", "half a line", "half a head"],
 )
 def test_a_head_that_does_not_come_is_not_waited_for(said: bytes) -> None:
@@ -321,7 +335,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(said: bytes) -> None:
 
 def test_a_second_head_that_does_not_come_is_not_waited_for_either() -> None:
     with door_in_thread(SLOW) as (host, port, _), socket.create_connection((host, port), GIVE_UP_S) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.settimeout(GIVE_UP_S)
         assert connection.recv(4_096).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /hea")
@@ -330,7 +344,7 @@ def test_a_second_head_that_does_not_come_is_not_waited_for_either() -> None:
 
 def test_a_body_that_does_not_come_is_answered_and_then_parted_with() -> None:
     with door_in_thread(SLOW) as (host, port, taken), socket.create_connection((host, port), GIVE_UP_S) as connection:
-        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[")
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[")
         said = until_closed(connection)
         assert said.startswith(b"HTTP/1.1 408")
         assert b"too_slow" in said
@@ -340,12 +354,12 @@ def test_a_body_that_does_not_come_is_answered_and_then_parted_with() -> None:
 def test_a_head_without_end_is_refused() -> None:
     with door_in_thread(Settings()) as (host, port, _), socket.create_connection((host, port), GIVE_UP_S) as connection:
         connection.sendall(b"POST /v1/events HTTP/1.1\r\nX-Long: " + b"x" * 100_000)
-        assert b"HTTP/1.1 400" in until_closed(connection)
+        assert b"HTTP/1.1 431" in until_closed(connection)
 
 
 def test_answers_leave_at_once() -> None:
     """An answer is two packets: were the second held back until the first is acknowledged, each would take 40 ms."""
-    with server.listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -361,8 +375,8 @@ def test_requests_share_a_connection_and_follow_each_other() -> None:
             assert response.headers.get("server") is None
         connection.close()
         pipelined = (
-            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3
-            + b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n"
+            b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
+            + b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\r\n"
         )
         with socket.create_connection((host, port), GIVE_UP_S) as raw:
             raw.sendall(pipelined)
