@@ -169,7 +169,7 @@ def test_a_flood_without_times_is_still_taken() -> None:
 @pytest.mark.parametrize(
     ("filling", "reason"),
     [
-        (b'"\xff"', "not_utf8"), (b"[" * 5_000 + b"]" * 5_000, "too_deep"), (b"[" + b"{}," * 5_000 + b"7]", "invalid"),
+        (b'"\xff"', "not_utf8"), (b"[" * 5_000 + b"]" * 5_000, "too_deep"), (b"[" + b"{}," * 5_000 + b"7]", "too_many_values"),
         (b'"\\ud800"', "invalid"),
     ],
 )  # fmt: skip
