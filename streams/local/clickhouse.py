@@ -1,45 +1,43 @@
 """
 A real ClickHouse server for one machine, out of a wheel, listening on loopback.
 
-`python -m streams.local.clickhouse --data DIR` runs the engine as a process of its own,
-so that several workers, a dashboard and Grafana can all connect by host and port,
-exactly as they would to an installed server.
-`EmbeddedClickHouse` starts, watches, restarts and stops such a process.
+`EmbeddedClickHouse` starts, watches, restarts and stops the engine as a process of its own, so that several workers, a
+dashboard and Grafana can all connect by host and port, exactly as they would to an installed server.
 
-A data directory holds `credentials.json` (mode 0600; the passwords of the three users),
-`server/` (configuration made anew at each start), `store/` (the data) and two logs.
+A data directory holds `credentials.json` (mode 0600; the passwords of the three users, out of the engine's reach),
+`server/` (configuration made anew at each start), `store/` (the data), `log/` and `server.log`.
 """
 
-import argparse
+import contextlib
+import fcntl
 import logging
 import os
-import select
+import secrets
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import streams
-from streams.local.clickhouse_engine import (
-    ADMIN,
-    EXIT_DATA_LOCKED,
-    EXIT_ENGINE_UNFIT,
-    EXIT_PORT_TAKEN,
-    READER,
-    WRITER,
-    Credentials,
-    serve,
-)
+from streams.local import confinement
+from streams.local.clickhouse_config import Credentials, forget_configuration, write_configuration
+from streams.local.clickhouse_engine import EXIT_ENGINE_UNFIT
 from streams.local.ports import free_port
+from streams.storage.grants import ADMIN, READER, WRITER
 
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 90.0
 """One that ends instead of starting is seen at once: only a machine with other things to do needs long."""
+
+# What the engine is told of our environment: how to find Python's modules and which language and zone to use.
+_TOLD = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
 class ClickHouseProcessError(RuntimeError):
@@ -56,13 +54,6 @@ class DataLockedError(ClickHouseProcessError):
 
 class EngineUnfitError(ClickHouseProcessError):
     """The engine wheel is missing, or older than the first release that can listen."""
-
-
-_EXIT_ERRORS = {
-    EXIT_PORT_TAKEN: PortTakenError,
-    EXIT_DATA_LOCKED: DataLockedError,
-    EXIT_ENGINE_UNFIT: EngineUnfitError,
-}
 
 
 class EmbeddedClickHouse:
@@ -85,12 +76,13 @@ class EmbeddedClickHouse:
         database: str = "cx",
         memory_mb: int = 2048,
         restart: bool = True,
+        connect: Sequence[int] = (),
     ) -> None:
         """
         Describe the server; nothing runs before `start`.
 
-        `database` is the prefix of the database names that writer and reader may touch;
-        `memory_mb` bounds the whole server.
+        `database` is the one that the three users may touch, `memory_mb` bounds the whole server, `connect` names the
+        TCP ports that the engine itself may connect to, as shards of a cluster do.
         """
         self.data_dir = data_dir.resolve()
         self.database = database
@@ -100,9 +92,15 @@ class EmbeddedClickHouse:
         self._ports_chosen = not (http_port and tcp_port)
         self._memory_mb = memory_mb
         self._restart = restart
+        self._connect = connect
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
+
+    @property
+    def confined(self) -> bool:
+        """Whether the kernel keeps the engine to its own files: otherwise it can read all that this user can."""
+        return confinement.available()
 
     @property
     def url(self) -> str:
@@ -170,35 +168,67 @@ class EmbeddedClickHouse:
         self.stop()
 
     def _launch(self, timeout_s: float) -> subprocess.Popen[bytes]:
-        # The child finds this package where we found it, wherever it is started from.
-        paths = [str(Path(streams.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        command = [sys.executable, "-m", "streams.local.clickhouse", "--data", str(self.data_dir)]
-        command += ["--http-port", str(self.http_port), "--tcp-port", str(self.tcp_port), "--host", self.host]
-        command += ["--database", self.database, "--memory-mb", str(self._memory_mb), "--stop-with-parent"]
+        name = f"cx-{secrets.token_hex(8)}"
+        for folder in ("server", "log", "store/metadata"):
+            # The engine starts its clean-up tasks only when the metadata folder exists beforehand.
+            (self.data_dir / folder).mkdir(parents=True, exist_ok=True)
+        self.data_dir.chmod(0o700)
         log = self.data_dir / "server.log"
-        # A session of its own: Ctrl-C in the terminal must reach the workers first, this process by `stop`.
-        with log.open("ab") as errors:
+        with _owned(self.data_dir) as lock, log.open("ab") as errors:
+            for port in (self.http_port, self.tcp_port):
+                _claim(self.host, port)
+            write_configuration(
+                self.data_dir,
+                self.credentials,
+                name=name,
+                database=self.database,
+                http_port=self.http_port,
+                tcp_port=self.tcp_port,
+                memory_mb=self._memory_mb,
+            )
+            order = self.data_dir / "server" / "stop.fifo"
+            order.unlink(missing_ok=True)
+            os.mkfifo(order, 0o600)
+            command = [sys.executable, "-m", "streams.local.clickhouse_engine", str(self.data_dir)]
+            command += ["--listen", str(self.http_port), str(self.tcp_port), "--connect", *map(str, self._connect)]
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 stderr=errors,
-                env=environment,
+                env=_environment(),
+                # Who owns the directory is the engine's process, for as long as it lives.
+                pass_fds=(lock,),
+                # A session of its own: Ctrl-C in the terminal must reach the workers first, this process by `stop`.
                 start_new_session=True,
             )
-        assert child.stdout is not None
-        with child.stdout as announcements:
-            ready = _line_within(announcements, timeout_s).startswith(b"ready ")
-        if ready:
+        deadline = time.monotonic() + timeout_s
+        # Another program on the port would answer with another name.
+        while self._ask("SELECT displayName()") != name:
+            if child.poll() is not None:
+                break
+            if time.monotonic() > deadline:
+                child.kill()
+                child.wait()
+                break
+            time.sleep(0.03)
+        else:
+            forget_configuration(self.data_dir)
             return child
-        if child.poll() is None and not _ends_within(child, 2.0):
-            child.kill()
-        code = child.wait()
+        kind = EngineUnfitError if child.returncode == EXIT_ENGINE_UNFIT else ClickHouseProcessError
         tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise _EXIT_ERRORS.get(code, ClickHouseProcessError)(
-            f"ClickHouse on {self.data_dir} did not start (exit code {code}): {' | '.join(tail)}"
-        )
+        raise kind(f"ClickHouse on {self.data_dir} did not start (exit code {child.returncode}): {' | '.join(tail)}")
+
+    def _ask(self, sql: str) -> str | None:
+        """Return the answer to the reader, None while nobody listens or it refuses."""
+        headers = {"X-ClickHouse-User": READER, "X-ClickHouse-Key": self.credentials.reader}
+        request = urllib.request.Request(f"{self.url}/", data=sql.encode(), headers=headers)  # noqa: S310 - always http
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+                text: bytes = answer.read()
+        except OSError:
+            return None
+        return text.decode().strip()
 
     def _watch(self) -> None:
         pause_s = 0.1
@@ -219,38 +249,29 @@ class EmbeddedClickHouse:
                 pause_s = min(2 * pause_s, 10.0)
 
 
-def _line_within(stream: IO[bytes], timeout_s: float) -> bytes:
-    """Read one line, or what came before the end of the stream or the time limit."""
-    deadline, line = time.monotonic() + timeout_s, b""
-    while not line.endswith(b"\n") and (left_s := deadline - time.monotonic()) > 0:
-        if select.select([stream], [], [], left_s)[0]:
-            part = os.read(stream.fileno(), 4096)
-            if not part:
-                break
-            line += part
-    return line
+@contextlib.contextmanager
+def _owned(data_dir: Path) -> Iterator[int]:
+    """Lock the directory, for as long as this descriptor is open in any process."""
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataLockedError(f"another server owns the data directory {data_dir}") from None
+        yield lock.fileno()
 
 
-def _ends_within(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    try:
-        child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _claim(host: str, port: int) -> None:
+    """See that a port can be listened on: the engine only logs a taken one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTakenError(f"port {port} on {host} cannot be used: {error.strerror}") from None
 
 
-def main() -> None:
-    """Run the server in the foreground: `python -m streams.local.clickhouse --data DIR`."""
-    parser = argparse.ArgumentParser(description="ClickHouse from the chdb-core wheel, on loopback")
-    parser.add_argument("--data", required=True, help="directory of the data, the configuration and the credentials")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--http-port", type=int, default=8123, help="0: any free port")
-    parser.add_argument("--tcp-port", type=int, default=9000, help="0: any free port")
-    parser.add_argument("--database", default="cx", help="prefix of the database names that writer and reader may use")
-    parser.add_argument("--memory-mb", type=int, default=2048, help="bound of the whole server")
-    parser.add_argument("--stop-with-parent", action="store_true", help="end when the starting process ends")
-    serve(parser.parse_args())
-
-
-if __name__ == "__main__":
-    main()
+def _environment() -> dict[str, str]:
+    # The child finds this package where we found it, wherever it is started from.
+    paths = [str(Path(streams.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    told = {name: os.environ[name] for name in _TOLD if name in os.environ}
+    return {**told, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

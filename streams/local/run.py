@@ -23,6 +23,7 @@ from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.clickhouse_config import write_private
 from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
@@ -87,7 +88,9 @@ class EmbeddedRun:
         self.stop()
 
     def _start(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One that an earlier version made was open to others.
+        self.data_dir.chmod(0o700)
         self._take_folder()
         (self.data_dir / "logs").mkdir(exist_ok=True)
         self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log", free_port(preferred=9092))
@@ -102,6 +105,11 @@ class EmbeddedRun:
             for started in [pool.submit(part.start) for part in self._parts]:
                 started.result()
         self._say(f"broker at {self.broker.bootstrap}, ClickHouse at {self.clickhouse.url}")
+        if not self.clickhouse.confined:
+            self._say(
+                "this system cannot keep ClickHouse to its own files (Linux can from 5.19 on, by Landlock): whoever has"
+                " one of its passwords can read all that you can, so give none away"
+            )
         self.catalogue = Catalogue.load(kpi_paths(self.settings))
         prepare(self.address("admin"), self.catalogue, self._say, keep_days=wanted(self.settings))
         self.epoch = self._next_epoch()
@@ -206,9 +214,7 @@ class EmbeddedRun:
 
     def _password_file(self, role: Role) -> Path:
         path = self.data_dir / "secrets" / role
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(self.address(role).password)
+        write_private(path, self.address(role).password)
         return path
 
     def _next_epoch(self) -> int:
@@ -234,7 +240,7 @@ class EmbeddedRun:
         """Return what else to open or connect to, with its address."""
         password = self._password_file("reader")
         page = [("live page", f"http://127.0.0.1:{self.board_port}/")] if self.board else []
-        clickhouse = f"{self.clickhouse.url}/play (user {self.clickhouse.reader_user}, password in {password})"
+        clickhouse = f"{self.clickhouse.url} (user {self.clickhouse.reader_user}, password in {password})"
         return [
             *page,
             ("kafka", self.broker.bootstrap),

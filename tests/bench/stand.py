@@ -21,7 +21,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker
-from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.supervisor import Child
@@ -29,6 +28,7 @@ from streams.producers.client import topic_of
 from streams.producers.simulator import Emission
 from streams.storage.connection import Address, connect
 from streams.storage.setup import prepare
+from tests.harness.clickhouse import running_server
 from tests.harness.kafka import KafkaBroker
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -84,7 +84,7 @@ class Stand:
                 self.broker = EmbeddedBroker(self.folder / "broker.log")
             self._stack.callback(self.broker.stop)
             self.broker.start()
-            self.clickhouse = self._stack.enter_context(EmbeddedClickHouse(self.folder / "clickhouse"))
+            self.clickhouse = self._stack.enter_context(running_server(self.folder / "clickhouse"))
         except BaseException:
             self._stack.close()
             raise

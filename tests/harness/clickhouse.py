@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,16 +17,62 @@ from streams.storage.migrations import migrate
 from streams.storage.rows import Block, DeadLetter, pack_events
 
 _numbers = itertools.count(1)
+DEPLOY = Path(__file__).parents[2] / "deploy" / "clickhouse"
 TOPIC = "cx.touchpoints.web"
 
 
+# Tests make databases of many names, look into the server, and break things: more than its users are allowed.
+_WIDE = """
+<clickhouse><users>
+  <cx_admin><grants replace="replace"><query>GRANT ALL ON *.*</query></grants></cx_admin>
+  <cx_writer><grants replace="replace"><query>GRANT SELECT, INSERT, dictGet ON cx*.*</query>
+    <query>GRANT SELECT ON system.processes</query></grants></cx_writer>
+  <cx_reader><grants replace="replace"><query>GRANT SELECT, SHOW, dictGet ON cx*.*</query>
+    <query>GRANT SELECT ON system.parts</query><query>GRANT SELECT ON system.merges</query>
+    <query>GRANT SELECT ON system.replicas</query><query>GRANT SELECT ON system.view_refreshes</query></grants></cx_reader>
+</users></clickhouse>
+"""
+
+
 @contextmanager
-def running_server(data_dir: Path, **options: Any) -> Iterator[EmbeddedClickHouse]:
+def running_server(data_dir: Path, *, wide: bool = True, **options: Any) -> Iterator[EmbeddedClickHouse]:
+    """A server in which `cx_admin` may do everything, and all databases whose names begin with cx are the store."""
+    if wide:
+        more = data_dir / "server" / "users.d"
+        more.mkdir(parents=True, exist_ok=True)
+        (more / "wide.xml").write_text(_WIDE)
     server = EmbeddedClickHouse(data_dir, **options).start()
     try:
         yield server
     finally:
         server.stop()
+
+
+def install_users(folder: Path) -> dict[str, str]:
+    """Give the server that is to run in a folder users and settings of `deploy/clickhouse`; returns their passwords."""
+    users, settings = (ET.parse(DEPLOY / f"{name}.xml").getroot() for name in ("users", "server"))
+    listed, profiles = users.find("users"), users.find("profiles")
+    assert listed is not None
+    assert profiles is not None
+    # The engine signs in to itself as `default`, and has made users of the same names.
+    listed.remove(listed.find("default"))  # type: ignore[arg-type]
+    passwords = {}
+    for user in listed:
+        [secret] = [part for part in user if part.tag.startswith("password")]
+        user.remove(secret)
+        role = user.tag.removeprefix("cx_")
+        passwords[role] = ET.SubElement(user, "password").text = f"{role}-password-{role}"
+        user.set("replace", "replace")
+    for profile in profiles:
+        # What an installed engine does not have at all is to be off here too.
+        ET.SubElement(profile, "profile").text = "default"
+    for secret in settings.iter("password"):
+        secret.attrib.clear()
+        secret.text = passwords["reader"]
+    for tree, place in ((users, "users.d"), (settings, "config.d")):
+        (folder / "server" / place).mkdir(parents=True)
+        ET.ElementTree(tree).write(folder / "server" / place / "cx.xml")
+    return passwords
 
 
 def address_of(server: EmbeddedClickHouse, role: str = "admin", database: str = "cx") -> Address:

@@ -51,7 +51,7 @@ def configure(folder: Path, ports: list[int]) -> None:
             ET.SubElement(replica, name).text = str(value)
     users = ET.Element("clickhouse")
     profiles = ET.SubElement(users, "profiles")
-    for profile in ("default", "reader"):
+    for profile in ("default", "cx_reader"):
         settings = ET.SubElement(profiles, profile)
         ET.SubElement(settings, "distributed_foreground_insert").text = "1"
         ET.SubElement(settings, "distributed_product_mode").text = "global"
@@ -68,7 +68,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedCl
     for place, port in enumerate(ports):
         folder = tmp_path_factory.mktemp(f"shard{place}")
         configure(folder, ports)
-        servers.append(EmbeddedClickHouse(folder, tcp_port=port, passwords=PASSWORDS, memory_mb=1024).start())
+        servers.append(
+            EmbeddedClickHouse(folder, tcp_port=port, passwords=PASSWORDS, memory_mb=1024, connect=ports).start()
+        )
     try:
         for server in servers:
             with closing(connect(address_of(server), database="")) as client:

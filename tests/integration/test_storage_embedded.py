@@ -34,7 +34,7 @@ def ask(server: EmbeddedClickHouse, sql: str, user: str, password: str) -> str:
 def test_it_answers_over_http_and_native_and_keeps_its_data(tmp_path: Path) -> None:
     """Stopped and started, the rows are there; both ports are real."""
     with running_server(tmp_path) as server:
-        client = connect(address_of(server, database="default"))
+        client = connect(address_of(server, database=""))
         client.command("CREATE DATABASE cx")
         client.command("CREATE TABLE cx.t (x UInt8) ENGINE = MergeTree ORDER BY x")
         client.command("INSERT INTO cx.t VALUES (7)")
@@ -51,20 +51,44 @@ def test_it_answers_over_http_and_native_and_keeps_its_data(tmp_path: Path) -> N
 
 
 def test_passwords_are_needed_and_stay_private(clickhouse: EmbeddedClickHouse) -> None:
-    """The files are the owner's only; no password stands in the engine's configuration; nobody gets in without one."""
+    """They are the owner's only; what the engine was told of them is gone; nobody gets in without one."""
     credentials = clickhouse.data_dir / "credentials.json"
-    users = clickhouse.data_dir / "server" / "users.xml"
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (credentials, users)] == [0o600, 0o600]
-    assert clickhouse.credentials.admin not in users.read_text()
-    assert "AUTHENTICATION_FAILED" in ask(clickhouse, "SELECT 1", clickhouse.reader_user, "")
-    for sql in (
-        "SELECT * FROM file('/etc/hostname', LineAsString, 'x String')",
-        "SYSTEM STOP LISTEN HTTP",
-        "CREATE DATABASE x",
-    ):
-        assert "QUOTA_EXCEEDED" in ask(clickhouse, sql, "default", "") or "ACCESS_DENIED" in ask(
-            clickhouse, sql, "default", ""
-        )
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (credentials, clickhouse.data_dir / "server")]
+    assert modes == [0o600, 0o700]
+    assert not list((clickhouse.data_dir / "server").glob("*.xml"))
+    for user in (clickhouse.reader_user, clickhouse.writer_user, clickhouse.admin_user, "nobody"):
+        assert "AUTHENTICATION_FAILED" in ask(clickhouse, "SELECT 1", user, "")
+    for user in ("default", ""):
+        assert "USER_SESSION_LIMIT_EXCEEDED" in ask(clickhouse, "SELECT 1", user, "")
+
+
+def test_a_folder_of_an_earlier_version_goes_on_without_its_open_door(tmp_path: Path) -> None:
+    """Rows and passwords stay; users are made anew, so that nobody signs in as the user without a password."""
+    with running_server(tmp_path, wide=False) as server:
+        passwords = server.credentials
+        for sql in ("CREATE DATABASE cx", "CREATE TABLE cx.t (x UInt8) ENGINE = MergeTree ORDER BY x",
+                    "INSERT INTO cx.t VALUES (7)"):  # fmt: skip
+            assert not ask(server, sql, server.admin_user, passwords.admin)
+    (tmp_path / "server" / "users.xml").write_text(
+        "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><no_password/>"
+        "<networks><ip>::/0</ip></networks><access_management>1</access_management></default></users></clickhouse>"
+    )
+    (tmp_path / "server" / "config.xml").write_text("<clickhouse><http_port>1</http_port></clickhouse>")
+    (tmp_path / "server").chmod(0o755)
+    with running_server(tmp_path, wide=False) as server:
+        assert server.credentials == passwords
+        assert ask(server, "SELECT x FROM cx.t", server.reader_user, passwords.reader) == "7"
+        assert "USER_SESSION_LIMIT_EXCEEDED" in ask(server, "SELECT x FROM cx.t", "default", "")
+        assert stat.S_IMODE((tmp_path / "server").stat().st_mode) == 0o700
+
+
+def test_the_engine_is_told_nothing_that_is_secret(clickhouse: EmbeddedClickHouse) -> None:
+    """Neither passwords nor what stands in the environment of whoever started it."""
+    for place in ("cmdline", "environ"):
+        told = Path(f"/proc/{clickhouse.pid}/{place}").read_bytes().decode()
+        for secret in (clickhouse.credentials.admin, clickhouse.credentials.writer, clickhouse.credentials.reader):
+            assert secret not in told
+        assert "PYTEST_CURRENT_TEST" not in told
 
 
 def test_a_second_server_on_the_directory_is_refused(clickhouse: EmbeddedClickHouse) -> None:

@@ -2,19 +2,19 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.local.clickhouse_config import _USERS_XML
 from streams.storage.connection import FAILURES, Address, connect
+from streams.storage.grants import GRANTS, grants
 from streams.storage.setup import prepare
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, address_of, block_of, event, running_server
+from tests.harness.clickhouse import DEPLOY, address_of, block_of, event, install_users, running_server
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "clickhouse"
 WINDOW = "kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-02 00:00:00'"
 READS = [
     "SELECT * FROM events", "SELECT * FROM dead_letters", "SELECT * FROM alerts", "SELECT * FROM kpi_latest",
@@ -51,39 +51,56 @@ def refused(client: Client, sql: str) -> bool:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Address]]:
     """A server whose users are those of `deploy/clickhouse`, with a schema that its own migrator made."""
     folder = tmp_path_factory.mktemp("installed")
-    users = ET.parse(DEPLOY / "users.xml").getroot()
-    listed = users.find("users")
+    passwords = install_users(folder)
+    with running_server(folder, wide=False, passwords=passwords) as server:
+        yield prepared(server)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Address]]:
+    """The server of `cx up`, as it is."""
+    with running_server(tmp_path_factory.mktemp("embedded"), wide=False) as server:
+        yield prepared(server)
+
+
+@pytest.fixture(scope="module", params=["embedded", "installed"])
+def users(request: pytest.FixtureRequest) -> dict[str, Address]:
+    """Each of them."""
+    addresses: dict[str, Address] = request.getfixturevalue(request.param)
+    return addresses
+
+
+def prepared(server: EmbeddedClickHouse) -> dict[str, Address]:
+    addresses = {role: address_of(server, role) for role in ("admin", "writer", "reader")}
+    prepare(addresses["admin"], Catalogue.load(), lambda _: None, keep_days={"events": 30})
+    return addresses
+
+
+def test_one_list_says_who_may_do_what() -> None:
+    """The file for installed servers gives each user what `GRANTS` says, and there are no others."""
+    listed = ET.parse(DEPLOY / "users.xml").getroot().find("users")
     assert listed is not None
-    # The engine signs in to itself as `default`, and has made users of the same names.
-    listed.remove(listed.find("default"))  # type: ignore[arg-type]
-    passwords = {}
-    for user in list(listed):
-        found = user.find("password")
-        assert found is not None
-        role = user.tag.removeprefix("cx_")
-        assert found.attrib.pop("from_env") == f"CLICKHOUSE_{role.upper()}"
-        found.text = passwords[role] = f"{role}-password"
-        user.set("replace", "replace")
-    for part, place in (("users", "users.d"), ("server", "config.d")):
-        (folder / "server" / place).mkdir(parents=True)
-        tree = users if part == "users" else ET.parse(DEPLOY / "server.xml").getroot()
-        for secret in tree.iter("password"):
-            if secret.attrib.pop("from_env", None):
-                secret.text = passwords["reader"]
-        ET.ElementTree(tree).write(folder / "server" / place / "cx.xml")
-    with running_server(folder, passwords=passwords) as server:
-        addresses = {role: address_of(server, role) for role in passwords}
-        prepare(addresses["admin"], Catalogue.load(), lambda _: None, keep_days={"events": 30})
-        yield addresses
+    given = {user.tag: [query.text for query in user.iter("query")] for user in listed if user.tag != "default"}
+    assert given == {user: grants(user, "cx") for user in GRANTS}
+    default = listed.find("default")
+    assert default is not None
+    assert default.attrib == {"remove": "remove"}
 
 
-@pytest.mark.parametrize("where", ["embedded", "installed"])
-def test_the_reader_reads_and_does_nothing_else(
-    where: str, clickhouse: EmbeddedClickHouse, database: Database, installed: dict[str, Address]
-) -> None:
+def test_what_a_reader_cannot_change_is_the_same_everywhere() -> None:
+    """The limits of the reader are those of the file for installed servers."""
+    profiles = ET.parse(DEPLOY / "users.xml").getroot().find("profiles/cx_reader")
+    ours = ET.fromstring(_USERS_XML).find("profiles/cx_reader")
+    assert profiles is not None
+    assert ours is not None
+    limits = ("readonly", "max_execution_time", "max_result_rows", "max_result_bytes", "max_rows_to_read")
+    for limit in (*limits, "max_concurrent_queries_for_user", "constraints/max_execution_time/max"):
+        assert ours.findtext(limit) == profiles.findtext(limit) is not None
+
+
+def test_the_reader_reads_and_does_nothing_else(users: dict[str, Address]) -> None:
     """All that dashboards and analysts ask is answered; writing, changing, other system tables and limits are not."""
-    prepare(database.admin, Catalogue.load(), lambda _: None)
-    client = connect(database.reader if where == "embedded" else installed["reader"])
+    client = connect(users["reader"])
     for sql in READS:
         client.query(sql) if not sql.startswith(("SHOW", "DESC")) else client.command(sql)
     assert [sql for sql in REFUSED if not refused(client, sql)] == []
@@ -93,14 +110,14 @@ def test_the_reader_reads_and_does_nothing_else(
     client.close()
 
 
-def test_the_installed_writer_stores_and_does_nothing_else(installed: dict[str, Address]) -> None:
+def test_the_writer_stores_and_does_nothing_else(users: dict[str, Address]) -> None:
     """It fills the tables of the pipeline, also through views that write on; it changes neither schema nor history."""
-    writer = Writer(installed["writer"])
+    writer = Writer(users["writer"])
     writer.insert_blocks([block_of([event(1)])])
     writer.insert_kpi_minutes([("csat", 29_000_000, 0, [1, 1], 1)], "t-0-0-0")
     assert writer.stored([0])
     writer.close()
-    client = connect(installed["writer"])
+    client = connect(users["writer"])
     assert client.query("SELECT sum(changes) FROM kpi_spans").result_rows == [(2,)]
     for sql in (
         "DROP TABLE events", "ALTER TABLE events DELETE WHERE 1", "INSERT INTO migrations (number) VALUES (9)",
@@ -110,9 +127,9 @@ def test_the_installed_writer_stores_and_does_nothing_else(installed: dict[str, 
     client.close()
 
 
-def test_the_installed_migrator_owns_its_database_only(installed: dict[str, Address]) -> None:
+def test_the_migrator_owns_its_database_only(users: dict[str, Address]) -> None:
     """No users, no other databases, no files."""
-    client = connect(installed["admin"])
+    client = connect(users["admin"])
     for sql in ("CREATE USER x", "CREATE DATABASE other", "SELECT * FROM system.users", "GRANT SELECT ON cx.* TO cx_reader",
                 "SELECT * FROM file('/etc/hostname', 'LineAsString', 'x String')"):  # fmt: skip
         assert refused(client, sql), sql
