@@ -34,8 +34,12 @@ def promtool() -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["check", "config", "prometheus.yml"], ["test", "rules", "tests/pipeline.yml"]],
-    ids=["configuration", "rules"],
+    [
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "tests/pipeline.yml"],
+        ["test", "rules", "tests/rates.yml"],
+    ],
+    ids=["configuration", "rules", "rates"],
 )
 def test_promtool_accepts_them(promtool: str, arguments: list[str]) -> None:
     """Syntax, and what fires when."""
@@ -81,9 +85,12 @@ def test_every_alert_says_whose_it_is_and_what_to_do(rule: dict[str, Any]) -> No
     assert anchor in {heading.strip().lower() for heading in headings}
 
 
-def test_every_alert_is_fired_by_a_test_or_is_one_comparison() -> None:
-    """What has logic beyond one threshold must have been seen to fire."""
-    tests = yaml.safe_load((PROMETHEUS / "tests" / "pipeline.yml").read_text())["tests"]
+def test_every_alert_is_fired_by_a_test() -> None:
+    """What nobody has seen fire may be out of reach."""
+    tests = [
+        test
+        for file in ("pipeline.yml", "rates.yml")
+        for test in yaml.safe_load((PROMETHEUS / "tests" / file).read_text())["tests"]
+    ]
     fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case.get("exp_alerts")}
-    assert {"CxNoWorker", "CxWorkerDown", "CxSourceStopped", "CxBadRecords", "CxFallingBehind", "CxStoreBehind",
-            "CxNotificationsFail", "CxOutcomesDoNotAddUp"} <= fired  # fmt: skip
+    assert {rule["alert"] for rule in ALERTS} <= fired
