@@ -96,6 +96,22 @@ RANGE_RECORDS = Histogram(
 REPEATED_PARTIALS = Counter(
     "cx_repeated_partials", "Partials received again after a crash and dropped", registry=REGISTRY
 )
+FENCED_RECORDS = Counter(
+    "cx_fenced_records",
+    "Changelog records of an earlier owner behind a newer one's claim: skipped when read, or replaced by ours",
+    ["table", "action"],
+    registry=REGISTRY,
+)
+LEASE_WAITS = Counter(
+    "cx_lease_waits",
+    "Writes that waited for the broker to confirm that this worker still is a member of its group",
+    registry=REGISTRY,
+)
+LEASES_LOST = Counter(
+    "cx_leases_lost",
+    "Assignments that ended with unconfirmed results, which are given up and computed again by the next owner",
+    registry=REGISTRY,
+)
 SERIES = Gauge("cx_series", "KPI series held by this worker", ["partition"], registry=REGISTRY)
 SERIES_CAPPED = Counter(
     "cx_series_capped",

@@ -177,9 +177,7 @@ def _send(settings: Settings, outgoing: Iterable[Outgoing]) -> None:
     try:
         producer = open_client(connection_options(settings.kafka, _SEND_TIMEOUT_S, 10.0, options))
         try:
-            sent = [
-                producer.send(topic, value, key=key, partition=partition) for topic, partition, key, value in outgoing
-            ]
+            sent = [producer.send(one.topic, one.value, key=one.key, partition=one.partition) for one in outgoing]
             for future in sent:
                 future.get(_SEND_TIMEOUT_S)
         finally:

@@ -7,15 +7,20 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Any
 
+import aiokafka
 import faust
 from aiokafka.structs import RecordMetadata
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from streams import metrics
 from streams.engine.batch import BatchSchema
 from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.lane import Assignment, Lane
-from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.engine.lease import Lease
+from streams.engine.outgoing import LeaseLostError, Outgoing, StaleGenerationError
+from streams.engine.producer import LeasedProducer
 from streams.engine.state import FencedTable
 from streams.engine.watchdog import Limits, Watchdog
 
@@ -70,6 +75,7 @@ class BatchApp(faust.App):
         live_generation: Assignment whose results may be written; `None` while partitions move.
         on_broker_time: Told the broker's time (Unix s) as of now and how far it may be off, after a write to a topic
             that has it.
+        lease: Whether this process is still a member of the group; without it nothing is written.
     """
 
     #: Seconds the agents have to finish their work before partitions are given away.
@@ -87,14 +93,20 @@ class BatchApp(faust.App):
         self.on_broker_time: Callable[[float, float], None] = lambda _said, _within_s: None
         self.watchdog = Watchdog(self, limits or Limits())
         self._assigned_in_rebalance = 0
+        self._live_term = 0
+        self._state_is_unsure = False
         urls = ";".join(f"kafka://{server.strip()}" for server in brokers.split(","))
         settings = {**SAFE_DEFAULTS, **options}
         # Joining a group may take the broker a whole session.
         settings["broker_request_timeout"] = max(settings["broker_request_timeout"], settings["broker_session_timeout"])
+        self.lease = Lease(min(settings["broker_session_timeout"], settings["broker_rebalance_timeout"]))
         super().__init__(id, broker=urls, topic_partitions=partitions, **settings)
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_producer, self)
 
     async def on_start(self) -> None:
         """Have the worker watched from its first moment: the first recovery is where most of them hang."""
@@ -126,6 +138,10 @@ class BatchApp(faust.App):
         self.fenced_tables.append(table)
         return table
 
+    def fenced_table_of(self, changelog: str) -> FencedTable:
+        """The table that a changelog belongs to."""
+        return next(table for table in self.fenced_tables if table.changelog == changelog)
+
     @property
     def batch_consumer(self) -> BatchConsumer:
         """The consumer, with its batch extensions."""
@@ -136,46 +152,93 @@ class BatchApp(faust.App):
 
     # Producing
 
-    async def produce(self, generation: int, records: Iterable[Outgoing]) -> None:
+    async def produce(self, generation: int, records: Iterable[Outgoing]) -> list[int]:
         """Send `records` and wait until the broker has confirmed each of them.
 
+        Returns:
+            The offset of each record.
+
         Raises:
-            StaleGenerationError: `generation` is not the live one: nothing further was sent.
+            StaleGenerationError: `generation` is not the live one, or the membership is over: nothing further was sent.
             Exception: A send failed; the application is going down, since state and log now differ.
         """
         pending: list[asyncio.Future[Any]] = []
         began = monotonic()
         try:
-            for topic, partition, key, value in records:
-                self.require_live(generation)
-                sent: Awaitable[Any] = await self.producer.send(topic, key, value, partition, None, None)
+            for topic, partition, key, value, headers in records:
+                await self.require_lease(generation)
+                sent: Awaitable[Any] = await self.producer.send(topic, key, value, partition, None, headers)  # type: ignore[arg-type]
                 pending.append(asyncio.ensure_future(sent))
             if pending:
                 # Not gather(): a cancelled flush must not cancel records that are already on their way.
                 await asyncio.wait(pending)
-            for future in pending:
-                confirmed = future.result()
-            if pending:
-                self._tell_time(confirmed, monotonic() - began)
+            confirmed = [future.result() for future in pending]
+            if confirmed:
+                self._tell_time(confirmed[-1], monotonic() - began)
+            return [one.offset for one in confirmed]
         except StaleGenerationError:
             raise
+        except LeaseLostError as exc:
+            raise StaleGenerationError(f"generation {generation} ended before its records were sent") from exc
         except Exception as exc:
             await self.fail(exc)
             raise
 
+<<<<<<< HEAD
     def _tell_time(self, confirmed: Any, took_s: float) -> None:
         """Tell when the broker took a record, which was some time in the last `took_s`, if the topic has its time."""
         if isinstance(confirmed, RecordMetadata) and confirmed.timestamp_type == LOG_APPEND_TIME:
             self.on_broker_time(confirmed.timestamp / 1000 + took_s / 2, took_s / 2)
+=======
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the membership that the live assignment came with still holds, as far as is known."""
+        return self.lease.term == self._live_term
+>>>>>>> 9db2a0a (Demand a confirmed membership for every write, and fence changelogs)
 
     def require_live(self, generation: int) -> None:
         """Refuse to go on with the results of an assignment that is over.
 
         Raises:
-            StaleGenerationError: `generation` is not the live one.
+            StaleGenerationError: `generation` is not the live one, or the membership it came with is over.
         """
         if generation != self.live_generation:
             raise StaleGenerationError(f"generation {generation}, but {self.live_generation} is live")
+        if not self.holds_lease:
+            raise StaleGenerationError(f"generation {generation} ended: this worker is no member of the group any more")
+
+    async def require_lease(self, generation: int) -> None:
+        """Wait until the broker has confirmed within the session that the assignment is still ours.
+
+        Usually it has, and nothing is waited for. After a suspension it is the next heartbeat that tells.
+
+        Raises:
+            StaleGenerationError: It is not ours any more.
+        """
+        self.require_live(generation)
+        if not self.lease.is_held:
+            metrics.LEASE_WAITS.inc()
+            await self.lease.renewed(self._live_term)
+            self.require_live(generation)
+
+    async def read_back(self, tp: TP, start: int, end: int) -> list[Any]:
+        """Read the records of a partition with offsets from `start` up to `end`, which is not included."""
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=server_list(self.conf.broker_consumer, 9092),
+            auto_offset_reset="earliest",
+            **credentials_to_aiokafka_auth(self.conf.broker_credentials, self.conf.ssl_context),
+        )
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            consumer.seek(tp, start)
+            found: list[Any] = []
+            while await consumer.position(tp) < end:
+                for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+                    found += [record for record in records if start <= record.offset < end]
+            return found
+        finally:
+            await consumer.stop()
 
     async def fail(self, exc: BaseException) -> None:
         """Take the process down: a worker that goes on after this would lose or double results."""
@@ -189,8 +252,19 @@ class BatchApp(faust.App):
         """A new assignment is known; its tables are not yet read."""
         self.generation += 1
         self._assigned_in_rebalance = self.rebalancing_count
+        tables: Any = self.tables
+        read_from = tables.recovery.active_offsets
         for table in self.fenced_tables:
-            table.keep_only({tp.partition for tp in assigned if tp.topic == table.changelog})
+            ours = {tp for tp in assigned if tp.topic == table.changelog}
+            table.keep_only(() if self._state_is_unsure else {tp.partition for tp in ours})
+            for tp in ours:
+                # Faust goes on behind the offset that it knows, of partitions that stay here; we know a later one.
+                until = table.read_until(tp)
+                if until is None:
+                    read_from.pop(tp, None)
+                else:
+                    read_from[tp] = until - 1
+        self._state_is_unsure = False
 
     def on_rebalance_end(self) -> None:
         """Tables are recovered and sources sought: tell the lanes, and let batches come."""
@@ -199,13 +273,26 @@ class BatchApp(faust.App):
             self.log.info("Recovery ended for an assignment that is already being revoked")
             return
         super().on_rebalance_end()
-        self.live_generation = self.generation
+        self.live_generation, self._live_term = self.generation, self.lease.term
+        self.add_future(self._begin_generation(self.live_generation))
+
+    async def _begin_generation(self, generation: int) -> None:
+        """Claim the tables, then let the lanes begin."""
         owned: dict[str, set[int]] = {}
         for tp in self.consumer.assignment():
             owned.setdefault(tp.topic, set()).add(tp.partition)
+        try:
+            producer = self.leased_producer
+            if producer.term != self._live_term:
+                await producer.renew()
+            for table in self.fenced_tables:
+                await table.claim(generation, sorted(owned.get(table.changelog, ())))
+        except StaleGenerationError as exc:
+            self.log.info("Partitions moved on before they were taken over: %s", exc)
+            return
         for lane in self.lanes:
             partitions = {topic: tuple(sorted(owned.get(topic, ()))) for topic in lane.topics}
-            self.add_future(lane.begin(Assignment(self.live_generation, partitions)))
+            self.add_future(lane.begin(Assignment(generation, partitions)))
 
     async def finish_generation(self) -> None:
         """Let every lane finish what it holds, side by side and within bounds, and commit."""
@@ -224,8 +311,23 @@ class BatchApp(faust.App):
                     return
         await self.batch_consumer.commit_acknowledged()
 
-    def end_generation(self) -> None:
-        """Nothing computed so far may be written any more."""
+    async def end_generation(self) -> None:
+        """Nothing computed so far may be written any more, and nothing that waits to be sent may be sent."""
+        lost = self.live_generation is not None and not self.holds_lease
         self.live_generation = None
         for lane in self.lanes:
             lane.end()
+        producer = self.leased_producer
+        if lost or producer.has_unconfirmed:
+            self.log.warning("Results that were not confirmed are given up; their records are read again")
+            metrics.LEASES_LOST.inc()
+            self._state_is_unsure = True
+            await producer.renew()
+
+    @property
+    def leased_producer(self) -> LeasedProducer:
+        """The producer, with its look at the lease."""
+        producer = self.producer
+        if not isinstance(producer, LeasedProducer):
+            raise TypeError(f"the transport made a {type(producer).__name__}, expected a LeasedProducer")
+        return producer

@@ -11,6 +11,7 @@ from faust.types import TP, ConsumerMessage
 from streams.engine.batch import RecordBatch
 from streams.engine.drain import BatchConsumerThread
 from streams.engine.ledger import Ledger
+from streams.engine.producer import LeasedProducer
 
 
 class BatchConsumer(driver.Consumer):
@@ -61,15 +62,20 @@ class BatchConsumer(driver.Consumer):
         generation, member_generation = self.app.generation, self.app.consumer_generation_id
         fetched: Any = await self._thread.getmany(self._fetchable(), timeout)
         changelogs = self.app.tables.changelog_topics
-        for tp, records in fetched.items():
-            if isinstance(records, RecordBatch):
-                batch = self.ledger.accept(records) if self._delivers(tp, generation, member_generation) else None
+        for tp, found in fetched.items():
+            if isinstance(found, RecordBatch):
+                batch = self.ledger.accept(found) if self._delivers(tp, generation, member_generation) else None
                 if batch is not None:
                     batch.generation = generation
                     yield tp, self._batch_message(batch, member_generation)
                 continue
-            wanted = latest_per_key(records) if tp.topic in changelogs else records
-            for record in wanted:
+            records = found
+            if tp.topic in changelogs and found and self._delivers(tp, generation, member_generation):
+                self.app.fenced_table_of(tp.topic).absorb(tp.partition, found)
+                # Recovery handles one record at a time, a hundred times slower than the table takes them in: it only
+                # has to hear how far it is.
+                records = found[-1:]
+            for record in records:
                 if not self._delivers(tp, generation, member_generation):
                     break
                 yield tp, self._to_message(tp, record)
@@ -155,11 +161,12 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what agents hold, commit it, and only then give the partitions away.
 
-        Stock Faust forgets the acknowledged offsets first and commits afterwards: nothing.
+        Stock Faust forgets the acknowledged offsets first and commits afterwards: nothing. When the membership is
+        over already, nothing is finished: the partitions may be somebody else's by now.
         """
-        if revoked and not self.should_stop:
+        if revoked and not self.should_stop and self.app.holds_lease:
             await self.app.finish_generation()
-        self.app.end_generation()
+        await self.app.end_generation()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -174,21 +181,14 @@ class BatchConsumer(driver.Consumer):
         What is not finished stays uncommitted and is read again by the next owner.
         """
         if self.app.live_generation is not None:
-            await self.app.finish_generation()
-            self.app.end_generation()
+            if self.app.holds_lease:
+                await self.app.finish_generation()
+            await self.app.end_generation()
         await self.commit_and_end_transactions()
 
 
 class BatchTransport(driver.Transport):
-    """aiokafka transport that creates the batch consumer."""
+    """aiokafka transport with the batch consumer, and a producer that sends nothing without a lease."""
 
     Consumer = BatchConsumer
-
-
-def latest_per_key(records: list[Any]) -> list[Any]:
-    """Drop changelog records that a later one in the same fetch replaces.
-
-    Recovery handles one record at a time, a hundred times slower than this.
-    """
-    latest = {record.key: record.offset for record in records}
-    return [record for record in records if latest[record.key] == record.offset]
+    Producer = LeasedProducer

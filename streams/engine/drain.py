@@ -49,7 +49,29 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
+        self._watch_membership(consumer)
         return consumer
+
+    def _watch_membership(self, consumer: Any) -> None:
+        """Tell the lease what the coordinator answers."""
+        lease = self.consumer.app.lease
+        send = consumer._client.send  # noqa: SLF001
+
+        async def watched(node_id: int, request: Any, **options: Any) -> Any:
+            # Named by class, since the library keeps one class for all versions of a request.
+            kind = type(request).__name__
+            if kind == "LeaveGroupRequest":
+                lease.lose()
+            sent = lease.now()
+            response = await send(node_id, request, **options)
+            if kind in ("HeartbeatRequest", "SyncGroupRequest"):
+                lease.answered(sent, response.error_code, consumer._coordinator.generation)  # noqa: SLF001
+            elif kind == "OffsetCommitRequest":
+                codes = [code for _topic, partitions in response.topics for _partition, code in partitions]
+                lease.answered(sent, max(codes, default=0), consumer._coordinator.generation)  # noqa: SLF001
+            return response
+
+        consumer._client.send = watched  # noqa: SLF001
 
     def interrupt(self) -> None:
         """Make a fetch that is waiting return at once. Callable from any thread."""

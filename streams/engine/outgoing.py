@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from aiokafka.errors import KafkaError
 
 
 class StaleGenerationError(Exception):
     """The partitions were given away: what was computed from them must not be written any more."""
+
+
+class LeaseLostError(KafkaError):  # type: ignore[misc]
+    """A record was still on its way when the membership ended: it was not sent, and must not be."""
 
 
 class Outgoing(NamedTuple):
@@ -16,3 +23,4 @@ class Outgoing(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]] | None = None

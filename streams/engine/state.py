@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from streams.engine.outgoing import Outgoing
+from faust.stores import base
+from faust.types import TP
+
+from streams import metrics
+from streams.engine.fence import CLAIM, NO_FENCE, Fence, LogRecord, PartitionLog, fence_of
+from streams.engine.outgoing import Outgoing, StaleGenerationError
 
 if TYPE_CHECKING:
     from streams.engine.app import BatchApp
+
+Entry = tuple[int, bytes, bytes | None]
+"""Partition, key and value; None deletes the key."""
 
 
 class FencedTable:
     """Bytes by bytes, per partition, durable before `write` returns.
 
-    Faust declares, assigns and recovers the changelog; nothing else of its tables is used. Whoever writes
-    has to store, in the same record as the state, up to which source offset that state is complete: only
-    single records are atomic.
+    Faust declares, assigns and seeks the changelog; what is in it is kept here. Whoever writes has to store, in the
+    same record as the state, up to which source offset that state is complete: only single records are atomic.
 
     Attributes:
         name: Name of the table.
@@ -32,8 +40,60 @@ class FencedTable:
             value_type=bytes,
             partitions=app.conf.topic_partitions,
         )
-        self._table = table
+        table._data = _Elsewhere(app.conf.store, app, table)  # noqa: SLF001
         self.changelog: str = table.changelog_topic_name
+        self._logs: dict[int, PartitionLog] = {}
+
+    # Reading
+
+    def absorb(self, partition: int, records: Sequence[Any]) -> None:
+        """Take in records of the changelog as they were fetched."""
+        log = self._logs.setdefault(partition, PartitionLog())
+        before = log.void
+        log.apply(map(_log_record, records))
+        if log.void > before:
+            metrics.FENCED_RECORDS.labels(self.name, "skipped").inc(log.void - before)
+
+    def load(self, partition: int) -> dict[bytes, bytes]:
+        """All entries of an owned partition, as recovered and as written since."""
+        prefix = len(_prefix(partition))
+        log = self._logs.get(partition)
+        return {} if log is None else {key[prefix:]: value for key, value in log.entries.items()}
+
+    def read_until(self, tp: TP) -> int | None:
+        """Offset behind the last record contained of a changelog partition; `None` if nothing is held of it."""
+        log = self._logs.get(tp.partition) if tp.topic == self.changelog else None
+        return None if log is None else log.next
+
+    def keep_only(self, partitions: Iterable[int]) -> None:
+        """Forget all other partitions: another worker may change them from now on."""
+        kept = set(partitions)
+        self._logs = {partition: log for partition, log in self._logs.items() if partition in kept}
+
+    # Owning
+
+    async def claim(self, generation: int, partitions: Iterable[int]) -> None:
+        """Make this worker the owner of recovered partitions.
+
+        Whatever the owner before managed to write until our claim is taken in; what it writes later is void.
+
+        Raises:
+            StaleGenerationError: The partitions have moved on.
+        """
+        before: dict[int, Fence] = {}
+        for partition in partitions:
+            log = self._logs.setdefault(partition, PartitionLog())
+            before[partition] = log.fence
+            log.fence = log.fence.after(self._app.lease.generation, int(time.time() * 1000))
+        for partition, start, end in await self._append(generation, [(partition, CLAIM, None) for partition in before]):
+            log = self._logs[partition]
+            ours, log.fence, log.next = log.fence, before[partition], start
+            log.apply(await self._read(partition, start, end))
+            if log.fence > ours:
+                raise StaleGenerationError(f"{self.changelog}/{partition} belongs to {log.fence}, and we are {ours}")
+            log.fence, log.next = ours, end + 1
+
+    # Writing
 
     async def write(self, generation: int, partition: int, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Write `entries` to `partition` and wait until the broker has confirmed them.
@@ -49,32 +109,80 @@ class FencedTable:
         """
         await self.write_many(generation, ((partition, key, value) for key, value in entries))
 
-    async def write_many(self, generation: int, entries: Iterable[tuple[int, bytes, bytes | None]]) -> None:
+    async def write_many(self, generation: int, entries: Iterable[Entry]) -> None:
         """Write `(partition, key, value)` entries of several partitions in one go; see `write`."""
+        gaps = await self._append(generation, entries)
+        while gaps:
+            gaps = await self._append(generation, [entry for gap in gaps for entry in await self._mended(*gap)])
+
+    async def _append(self, generation: int, entries: Iterable[Entry]) -> list[tuple[int, int, int]]:
+        """Write entries; return `(partition, start, end)` of offsets that somebody else has written in between."""
         self._app.require_live(generation)
-        records = []
-        local = self._table.data
-        for partition, key, value in entries:
-            full_key = table_key(partition, key)
-            if value is None:
-                local.pop(full_key, None)
-            else:
-                local[full_key] = value
-            records.append(Outgoing(self.changelog, partition, full_key, value))
-        await self._app.produce(generation, records)
+        written = [(partition, table_key(partition, key), value) for partition, key, value in entries]
+        logs = self._logs
+        headers = {partition: [logs[partition].fence.header()] for partition in {one[0] for one in written}}
+        offsets = await self._app.produce(
+            generation,
+            [Outgoing(self.changelog, partition, key, value, headers[partition]) for partition, key, value in written],
+        )
+        gaps = []
+        for (partition, key, value), offset in zip(written, offsets, strict=True):
+            log = logs[partition]
+            log.put(key, value)
+            if offset > log.next:
+                gaps.append((partition, log.next, offset))
+            log.next = max(log.next, offset + 1)
+        return gaps
 
-    def load(self, partition: int) -> dict[bytes, bytes]:
-        """All entries of an owned partition, as recovered and as written since."""
-        prefix = _prefix(partition)
-        return {
-            bytes(key[len(prefix) :]): bytes(value) for key, value in self._table.data.items() if key.startswith(prefix)
-        }
+    async def _mended(self, partition: int, start: int, end: int) -> list[Entry]:
+        """Return our values of the keys that somebody else has written: compaction would keep theirs."""
+        log = self._logs[partition]
+        foreign = [record for record in await self._read(partition, start, end) if record.fence != log.fence]
+        newest = max((record.fence for record in foreign if record.fence is not None), default=NO_FENCE)
+        if newest > log.fence:
+            raise StaleGenerationError(f"{self.changelog}/{partition} belongs to {newest}, and we are {log.fence}")
+        keys = {record.key for record in foreign}
+        if keys:
+            metrics.FENCED_RECORDS.labels(self.name, "mended").inc(len(keys))
+        prefix = len(_prefix(partition))
+        return [(partition, key[prefix:], log.entries.get(key)) for key in keys]
 
-    def keep_only(self, partitions: set[int]) -> None:
-        """Forget the entries of all other partitions: another worker may change them from now on."""
-        local = self._table.data
-        for key in [key for key in local if int(bytes(key).partition(b"/")[0]) not in partitions]:
-            del local[key]
+    async def _read(self, partition: int, start: int, end: int) -> list[LogRecord]:
+        return [_log_record(record) for record in await self._app.read_back(TP(self.changelog, partition), start, end)]
+
+
+class _Elsewhere(base.Store[bytes, bytes]):
+    """A store for Faust's table that holds nothing: the records were taken in when they were fetched."""
+
+    def persisted_offset(self, tp: Any) -> None:
+        """Know nothing: begin_recovery says where reading goes on."""
+
+    def apply_changelog_batch(self, batch: Any, to_key: Any, to_value: Any) -> None:
+        """Keep nothing."""
+
+    def __getitem__(self, key: Any) -> Any:
+        raise KeyError(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("a fenced table is written by FencedTable.write")
+
+    def __delitem__(self, key: Any) -> None:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def reset_state(self) -> None:
+        """Hold nothing."""
+
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:  # noqa: ARG002
+        """Hold nothing."""
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:  # noqa: ARG002
+        """Hold nothing."""
 
 
 def table_key(partition: int, key: bytes) -> bytes:
@@ -84,3 +192,7 @@ def table_key(partition: int, key: bytes) -> bytes:
 
 def _prefix(partition: int) -> bytes:
     return b"%d/" % partition
+
+
+def _log_record(record: Any) -> LogRecord:
+    return LogRecord(record.offset, bytes(record.key or b""), record.value, fence_of(record.headers))

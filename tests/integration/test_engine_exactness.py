@@ -95,7 +95,8 @@ class Run:
 
     def state(self) -> tuple[int, int]:
         """Number and sum of the counted records, as the changelog has it now."""
-        latest = {record.key: record.value for record in read_all(self.bootstrap, self.changelog)}
+        records = [record for record in read_all(self.bootstrap, self.changelog) if record.value is not None]
+        latest = {record.key: record.value for record in records}
         counts = [json.loads(value) for value in latest.values()]
         return sum(count[1] for count in counts), sum(count[2] for count in counts)
 

@@ -1,6 +1,7 @@
 """The engine overrides and reads private parts: proven on these versions, with these names, and no others."""
 
 import inspect
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -8,9 +9,12 @@ import aiokafka
 import faust
 import faust.streams
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender
 from aiokafka.record._crecords import DefaultRecordBatch
 from faust.agents import Agent
 from faust.app.base import App
@@ -21,6 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from streams.engine.app import SAFE_DEFAULTS, BatchApp
 from streams.engine.consumer import BatchConsumer
 from streams.engine.drain import BatchConsumerThread
+from streams.engine.producer import LeasedProducer
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,8 @@ def test_the_compiled_iterator_is_used() -> None:
 
 
 OVERRIDDEN: list[tuple[type, type, list[str]]] = [
-    (App, BatchApp, ["_new_transport", "on_rebalance_end", "on_start"]),
+    (App, BatchApp, ["_new_transport", "_new_producer_transport", "on_rebalance_end", "on_start"]),
+    (driver.Producer, LeasedProducer, ["_new_producer"]),
     (
         driver.Consumer,
         BatchConsumer,
@@ -85,6 +91,9 @@ USED: list[tuple[Any, list[str]]] = [
     (SubscriptionState, ["fetch_context", "reassignment_in_progress", "wait_for_assignment", "is_assigned"]),
     (TopicPartitionState, ["position", "has_valid_position"]),
     (GroupCoordinator, ["fetch_committed_offsets"]),
+    (AIOKafkaClient, ["send", "ready"]),
+    (MessageAccumulator, ["fail_all"]),
+    (Sender, ["close"]),
     (DefaultRecordBatch, ["validate_crc", "next_offset", "base_offset", "is_control_batch", "max_timestamp"]),
     (Recovery, ["_slurp_changelogs"]),
 ]
@@ -105,6 +114,10 @@ INSTANCE_ATTRIBUTES: list[tuple[Any, list[str]]] = [
     (Agent, ["_actors"]),
     (base.Consumer, ["_active_partitions", "_buffered_partitions", "flow_active", "can_resume_flow"]),
     (App, ["rebalancing", "rebalancing_count", "consumer_generation_id"]),
+    (GroupCoordinator, ["generation"]),
+    (aiokafka.AIOKafkaProducer, ["client", "_closed", "_message_accumulator", "_sender"]),
+    (MessageAccumulator, ["_batches", "_pending_batches"]),
+    (Recovery, ["active_offsets"]),
 ]
 
 
@@ -117,6 +130,12 @@ def test_used_attributes_are_still_set(owner: Any, name: str) -> None:
         or f"    {name}:" in sources
         or (f"    {name} =" in sources)
     )
+
+
+def test_the_lease_still_knows_the_requests_that_prove_membership() -> None:
+    source = inspect.getsource(sys.modules[GroupCoordinator.__module__])
+    for name in ("HeartbeatRequest", "SyncGroupRequest", "OffsetCommitRequest", "LeaveGroupRequest"):
+        assert f"{name}(" in source
 
 
 USED_PACKAGES = {"faust", "aiokafka", "mode"}

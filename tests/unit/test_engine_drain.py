@@ -1,7 +1,6 @@
 import gc
 import weakref
 from collections.abc import Iterable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from aiokafka.record.memory_records import MemoryRecords
 from faust.types import TP
 
 from streams.engine.batch import RecordBatch
-from streams.engine.consumer import latest_per_key
 from streams.engine.drain import drain
 
 TP0 = TP("t", 3)
@@ -109,11 +107,6 @@ def test_a_broken_checksum_is_refused() -> None:
     data[-1] ^= 0xFF
     with pytest.raises(CorruptRecordException, match="checksum"):
         taken(fetched([data], start=0, check_crcs=True))
-
-
-def test_changelog_records_replaced_within_a_fetch_are_dropped() -> None:
-    records = [SimpleNamespace(key=key, offset=offset) for offset, key in enumerate([b"a", b"b", b"a", b"c", b"b"])]
-    assert [(r.key, r.offset) for r in latest_per_key(records)] == [(b"a", 2), (b"c", 3), (b"b", 4)]
 
 
 def test_a_batch_needs_as_many_offsets_as_values() -> None:

@@ -21,6 +21,7 @@ async def app() -> AsyncIterator[BatchApp]:
 
 def live(app: BatchApp, generation: int) -> None:
     app.generation = app.live_generation = generation
+    app.lease.answered(app.lease.now(), 0, generation)
 
 
 def batch(generation: int, first: int = 0) -> RecordBatch:
@@ -98,7 +99,7 @@ async def test_a_batch_waiting_for_state_is_dropped_when_partitions_move_on(app:
     waiting = batch(1)
     stream.queue.put_nowait(waiting)
     await settle()
-    app.end_generation()
+    await app.end_generation()
     await settle()
     assert waiting.released
     live(app, 2)
@@ -113,7 +114,7 @@ async def test_an_assignment_that_ended_while_it_was_loaded_never_becomes_live(a
 
     @lane.on_assigned
     async def load(_assignment: Assignment) -> None:
-        app.end_generation()
+        await app.end_generation()
 
     live(app, 1)
     await lane.begin(Assignment(1, {"t": (0,)}))
@@ -226,18 +227,24 @@ class Sent:
 
     def __init__(self, app: BatchApp) -> None:
         self.records: list[tuple[Any, ...]] = []
+        self.ends: dict[tuple[str, int], int] = {}
         app.producer.send = self.send
 
-    async def send(self, topic: str, key: bytes, value: bytes, partition: int, *_rest: Any) -> asyncio.Future[None]:
+    async def send(self, topic: str, key: bytes, value: bytes, partition: int, *_rest: Any) -> asyncio.Future[Any]:
         self.records.append((topic, partition, key, value))
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        offset = self.ends.get((topic, partition), 0)
+        self.ends[topic, partition] = offset + 1
+        done.set_result(SimpleNamespace(offset=offset))
         return done
 
 
 async def test_a_table_keeps_partitions_apart_and_forgets_foreign_ones(app: BatchApp) -> None:
     table, sent = app.fenced_table("state"), Sent(app)
     live(app, 1)
+    await table.claim(1, [1, 11])
+    assert [record[:3] for record in sent.records] == [(table.changelog, p, b"%d/claim" % p) for p in (1, 11)]
+    sent.records.clear()
     await table.write(1, 1, [(b"k", b"one"), (b"gone", b"x")])
     await table.write_many(1, [(11, b"k", b"eleven"), (1, b"gone", None)])
     assert table.changelog == "lanes-state-changelog"
@@ -259,7 +266,7 @@ async def test_a_table_refuses_writes_of_a_past_assignment_before_it_changes_any
     live(app, 2)
     with pytest.raises(StaleGenerationError, match="generation 1, but 2 is live"):
         await table.write(1, 0, [(b"k", b"v")])
-    app.end_generation()
+    await app.end_generation()
     with pytest.raises(StaleGenerationError, match="None is live"):
         await table.write(2, 0, [(b"k", b"v")])
     assert sent.records == []
