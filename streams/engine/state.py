@@ -178,10 +178,10 @@ class _Elsewhere(base.Store[bytes, bytes]):
     def reset_state(self) -> None:
         """Hold nothing."""
 
-    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:  # noqa: ARG002
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
         """Hold nothing."""
 
-    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:  # noqa: ARG002
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:
         """Hold nothing."""
 
 
