@@ -7,148 +7,96 @@ The order of a flush is the guarantee: freeze, emit, acknowledge. See docs/ARCHI
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from faust.types import TP
 
 from streams import metrics
 from streams.agents import clocks, records
-from streams.aside import METRICS
+from streams.agents.emissions import Emissions
+from streams.agents.sources import Closed, Source, Tripped, runs_behind, source_name
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
-from streams.engine.outgoing import Outgoing, StaleGenerationError
-from streams.events.breaker import Breaker, Stretch
+from streams.engine.outgoing import Outgoing
+from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.events.clock import Clock
-from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
+from streams.events.intake import FrozenRange
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Deltas, Folder
-from streams.kpis.partials import MINUTES, Partial, encode_partial
-from streams.kpis.ranges import events_of
-from streams.kpis.series import parse_series
+from streams.kpis.fold import Folder
 from streams.kpis.watermarks import HISTORY_S
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S: Final = 2.0
+"""A source that has nothing to send says so at least this often."""
 
 _decode_frozen = msgspec.msgpack.Decoder(FrozenRange).decode
 
 
-@dataclass(slots=True)
-class Source:
-    """One source partition with its intake and the batches it has not acknowledged yet."""
+class Ingest(Stage):
+    """The ingest stage of one worker."""
 
-    tp: TP
-    channel: str
-    intake: Intake
-    breaker: Breaker
-    waiting: list[RecordBatch] = field(default_factory=list)
-    deltas: Deltas = field(default_factory=dict)
-    """What the range under construction adds to the KPIs, but for events not collected yet."""
-    open_bytes: int = 0
-    tripped: bool = False
-    held: list[tuple[RecordBatch, int]] = field(default_factory=list)
-    """Batches, and from which record on, that wait until it is certain what time it is."""
-    told: tuple[float | None, bool] | None = None
-    told_at: float = 0.0
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """Label values of this source in metrics."""
-        return self.channel, str(self.tp.partition)
-
-
-class Closed(NamedTuple):
-    """A range that is ready to be frozen, and what it adds to the KPIs."""
-
-    source: Source
-    outcome: Outcome
-    minutes: list[int]
-    """The newest minutes that its events were counted in."""
-    deltas: Deltas
-
-
-class Ingest:
-    """The ingest agent of one worker."""
+    name = "ingest"
 
     def __init__(
         self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, clock: Clock | None = None
     ) -> None:
-        self._app = app
         self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
-        self._catalogue = catalogue
         self._folder = Folder(catalogue)
-        self._table = app.fenced_table("ingest")
+        self._emissions = Emissions(topics, catalogue, partitions=settings.partitions, epoch=settings.epoch)
         self._sources: dict[TP, Source] = {}
-        self._flushing = asyncio.Lock()
         self._taking = asyncio.Lock()
-        self._partition_of: dict[str, int] = {}
         self._minute: int | None = None
-        self.lane = app.lane(*topics.sources)
-        self.lane.on_assigned(self._take_over)
-        self.lane.on_finish(self.flush)
-        app.agent(self.lane.topic, name="ingest")(self._run)
-        app.timer(settings.ingest_flush_s)(self._tick)
+        super().__init__(app, topics.sources, flush_s=settings.ingest_flush_s)
 
-    async def _take_over(self, assignment: Assignment) -> None:
+    async def restore(self, assignment: Assignment, saved: Saved) -> None:
         """Restore every owned source from its frozen ranges."""
         frozen: dict[str, list[FrozenRange]] = {}
-        for partition in assignment.owned:
-            for value in self._table.load(partition).values():
+        for entries in saved.values():
+            for value in entries.values():
                 entry = _decode_frozen(value)
                 frozen.setdefault(entry.source, []).append(entry)
-        self._sources = {}
         for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.WATERMARK):
             gauge.clear()  # partitions may be another worker's now
+        self._sources = {}
         for tp in assignment.tps:
             channel = self._topics.channel_of(tp.topic)
-            source = f"{channel}/{tp.partition}"
-            settings = self._settings
-            intake = Intake(source, retention_s=settings.retention_s, dedup_ids=settings.dedup_ids, clock=self._clock)
-            intake.restore(frozen.get(source, []))
-            breaker = Breaker(
-                ratio=settings.breaker_ratio,
-                least=settings.breaker_min,
-                at_once=settings.breaker_at_once,
-                window_s=settings.breaker_window_s,
-            )
-            breaker.restore(frozen.get(source, []))
-            self._sources[tp] = Source(tp, channel, intake, breaker)
+            ranges = frozen.get(source_name(channel, tp.partition), [])
+            self._sources[tp] = Source.restored(tp, channel, ranges, self._settings, self._clock)
         log.info("ingest: %d source partitions taken over, generation %d", len(self._sources), assignment.generation)
 
-    async def _run(self, stream: Any) -> None:
-        async for batch in self.lane.batches(stream):
-            source = self._sources[batch.tp]
-            if source.tripped:
-                # Neither released nor acknowledged: back-pressure stops the partition.
-                continue
-            source.waiting.append(batch)
-            source.held.append((batch, 0))
-            async with self._taking:
-                await self._take_held(source)
+    async def take(self, batch: RecordBatch) -> None:
+        """Classify and fold a batch; one of a source that has stopped is neither released nor acknowledged."""
+        source = self._sources[batch.tp]
+        if source.tripped:
+            return
+        source.waiting.append(batch)
+        source.held.append((batch, 0))
+        async with self._taking:
+            await self._take_held(source)
 
     async def _take_held(self, source: Source) -> None:
         """Take in what came, up to the first record about which only a better clock can decide."""
-        clock = clocks.read(self._clock)
-        if clock.verdict == "wrong" and clock.ahead_s < -FUTURE_TOLERANCE.total_seconds():
+        if runs_behind(self._clock):
             self._hold(source)  # else it would close minutes that still fill
             return
         while source.held and not source.tripped:
             batch, start = source.held[0]
-            done = await self._take_in(source, batch, start)
-            if done < len(batch):
-                source.held[0] = batch, done
-                self._hold(source)
-                return
+            while start < len(batch):
+                start, full = source.add(batch, start, self._settings, self._folder)
+                if start < len(batch) and not full:
+                    source.held[0] = batch, start
+                    self._hold(source)
+                    return
+                if (full or self._closes()) and (not await self.flush_live() or source.tripped):
+                    break
             del source.held[:1]
             batch.release()
 
@@ -161,26 +109,6 @@ class Ingest:
                 source.held[0][0].offsets[source.held[0][1]],
                 clocks.read(self._clock).text,
             )
-
-    async def _take_in(self, source: Source, batch: RecordBatch, start: int) -> int:
-        """Take in a batch from a record on; return up to which one that went."""
-        values, offsets = batch.values, batch.offsets
-        while start < len(offsets):
-            end = start + source.intake.cut(offsets[start:])
-            if source.intake.pending is None:
-                end = start + self._fitting(source, values[start:end])
-            with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
-                taken = source.intake.add(values[start:end], offsets[start:end], time.time(), clocks.steady())
-            with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
-                # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
-                source.deltas = self._folder.fold(source.intake.collect(), source.deltas)
-            if start + taken < end:
-                return start + taken
-            full = end < len(offsets) or source.intake.open_records >= self._settings.max_range
-            start = end
-            if (full or self._closes()) and (not await self._flush_live() or source.tripped):
-                return len(offsets)
-        return len(offsets)
 
     def _closes(self) -> bool:
         """Tell whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
@@ -197,140 +125,48 @@ class Ingest:
         known, self._minute = self._minute, minute
         return known is not None and minute > known
 
-    def _fitting(self, source: Source, values: Sequence[bytes | None]) -> int:
-        """Count the records that go into the current range without its block growing beyond a Kafka record."""
-        size, room = sum(map(len, filter(None, values))), self._settings.max_range_bytes - source.open_bytes
-        if size <= room:
-            source.open_bytes += size
-            return len(values)
-        fitting = sum(1 for total in accumulate(len(value or b"") for value in values) if total <= room)
-        if not fitting and not source.open_bytes:
-            fitting = 1
-        source.open_bytes = self._settings.max_range_bytes
-        return fitting
-
-    async def _tick(self) -> None:
+    async def tick(self) -> None:
+        """Look again at what waits for the clock, and flush."""
         if not self._taking.locked():
             async with self._taking:
                 for source in list(self._sources.values()):
                     if source.held:
                         await self._take_held(source)
-        await self._flush_live()
+        await self.flush_live()
 
-    async def _flush_live(self) -> bool:
-        """Flush; False when the partitions moved meanwhile, and what was held is read again by their new owner."""
-        try:
-            await self.flush()
-        except StaleGenerationError:
-            return False
-        return True
-
-    async def flush(self) -> None:
-        """
-        Close the current range of every source, freeze, emit, acknowledge; then tell watermarks.
-
-        Raises:
-            StaleGenerationError: the partitions are somebody else's by now.
-        """
-        async with self._flushing:
-            assignment = self.lane.assignment
-            if assignment is None:
-                raise StaleGenerationError("partitions are moving")
-            closed = list(self._close_all())
-            if closed:
-                await self._freeze_and_emit(assignment.generation, closed)
-            await self._tell_watermarks(assignment.generation, {one.source.tp for one in closed})
-            self._let_go()
-            with METRICS.attempt():
-                self._observe()
+    async def steps(self) -> Steps:
+        """Close the current range of every source, freeze, emit, acknowledge; then tell watermarks."""
+        closed = list(self._close_all())
+        if closed:
+            with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
+                yield Save([entry for one in closed for entry in _frozen_entries(one)])
+            with metrics.STAGE_SECONDS.labels("ingest", "emit").time():
+                yield Emit(outgoing for one in closed for outgoing in self._emitted(one))
+            yield Done([batch for one in closed for batch in one.source.finished(one.outcome.frozen.last)])
+            for one in closed:
+                _count(one)
+        yield Emit(list(self._news({one.source.tp for one in closed})))
+        self._let_go()
 
     def _close_all(self) -> Iterator[Closed]:
         for source in self._sources.values():
-            if source.tripped:
-                continue
-            repeated = source.intake.pending is not None
-            outcome = source.intake.close()
-            source.open_bytes = 0
-            if outcome is None:
-                continue
-            deltas, source.deltas = source.deltas, {}
-            stretch = None if repeated else self._tripping(source, outcome)
-            if stretch is not None:
-                self._trip(source, outcome, stretch)
-                continue
-            # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
-            reached = outcome.frozen.after.newest // 60
-            minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
-            yield Closed(source, outcome, minutes, self._folder.fold(events_of(outcome, source.channel), deltas))
+            match source.close(self._folder, self._clock):
+                case Closed() as closed:
+                    yield closed
+                case Tripped() as tripped:
+                    self.lane.hold(source.tp)
+                    metrics.BREAKER_OFFSET.labels(*source.labels).set(tripped.outcome.frozen.first)
+                    tripped.say()
 
-    async def _freeze_and_emit(self, generation: int, closed: list[Closed]) -> None:
-        with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
-            await self._table.write_many(generation, self._frozen_entries(closed))
-        with metrics.STAGE_SECONDS.labels("ingest", "emit").time():
-            await self._app.produce(generation, self._emissions(closed))
-        for source, outcome, *_ in closed:
-            done = [batch for batch in source.waiting if batch.last_offset <= outcome.frozen.last]
-            source.waiting = source.waiting[len(done) :]
-            self.lane.ack(*done)
-            self._count(source, outcome)
+    def _emitted(self, closed: Closed) -> Iterator[Outgoing]:
+        source = closed.source
+        status = self._status(source)
+        yield from self._emissions.of(closed, *status)
+        source.told, source.told_at = status, time.monotonic()
 
-    def _frozen_entries(self, closed: list[Closed]) -> Iterator[tuple[int, bytes, bytes | None]]:
-        for source, outcome, *_ in closed:
-            partition = source.tp.partition
-            for key in outcome.forgotten:
-                yield partition, key, None
-            yield partition, outcome.frozen.key(), records.encode(outcome.frozen)
-
-    def _emissions(self, closed: list[Closed]) -> Iterator[Outgoing]:
-        for source, outcome, minutes, deltas in closed:
-            tp, frozen = source.tp, outcome.frozen
-            watermark, caught_up = self._status(source)
-            for partition, share in enumerate(self._shares(deltas)):
-                partial = Partial(
-                    source=frozen.source,
-                    first=self._position(frozen.first),
-                    last=self._position(frozen.last),
-                    watermark=watermark,
-                    caught_up=caught_up,
-                    deltas=share,
-                    tally=outcome.tally,
-                    minutes=minutes,
-                )
-                yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
-            source.told, source.told_at = (watermark, caught_up), time.monotonic()
-            block = records.block_of(outcome, tp.topic, tp.partition, self._settings.epoch)
-            yield Outgoing(self._topics.blocks, tp.partition, None, records.encode_block(block))
-            for dead in block.dead:
-                yield Outgoing(
-                    self._topics.dead_letters,
-                    tp.partition,
-                    f"{tp.topic}/{tp.partition}/{dead.offset}".encode(),
-                    records.encode_dead_letter(block, dead),
-                )
-
-    def _shares(self, deltas: Deltas) -> list[Deltas]:
-        """Split deltas by the merge partition of their KPI."""
-        shares: list[Deltas] = [{} for _ in range(self._settings.partitions)]
-        for minute, series in deltas.items():
-            parts: list[dict[str, Any]] = [{} for _ in shares]
-            known = self._partition_of
-            for key, acc in series.items():
-                partition = known.get(key)
-                if partition is None:
-                    partition = self._catalogue.partition_of(parse_series(key)[0], len(shares))
-                    if len(known) > 1 << 18:
-                        known.clear()
-                    known[key] = partition
-                parts[partition][key] = acc
-            for share, part in zip(shares, parts, strict=True):
-                if part:
-                    share[minute] = part
-        return shares
-
-    async def _tell_watermarks(self, generation: int, told: set[TP]) -> None:
+    def _news(self, told: set[TP]) -> Iterator[Outgoing]:
         """Tell every merge partition what silent sources know: their watermark, and that they are read to the end."""
         now = time.monotonic()
-        outgoing = []
         for tp, source in self._sources.items():
             if tp in told:
                 continue
@@ -338,15 +174,9 @@ class Ingest:
             if status[1] and not source.tripped:
                 source.intake.settle()
                 status = self._status(source)
-            if status == source.told and now - source.told_at < HEARTBEAT_S:
-                continue
-            source.told, source.told_at = status, now
-            news = Partial(source=source.intake.source, first=1, last=0, watermark=status[0], caught_up=status[1])
-            outgoing += [
-                Outgoing(self._topics.partials, partition, None, encode_partial(news))
-                for partition in range(self._settings.partitions)
-            ]
-        await self._app.produce(generation, outgoing)
+            if status != source.told or now - source.told_at >= HEARTBEAT_S:
+                source.told, source.told_at = status, now
+                yield from self._emissions.news(source.intake.source, *status)
 
     def _status(self, source: Source) -> tuple[float | None, bool]:
         if source.tripped:
@@ -356,51 +186,16 @@ class Ingest:
         ended = self.lane.caught_up(source.tp.topic, source.tp.partition) and not source.intake.open_records
         return (None if watermark == float("-inf") else watermark), ended
 
-    def _position(self, offset: int) -> int:
-        return records.position(self._settings.epoch, offset)
-
-    def _tripping(self, source: Source, outcome: Outcome) -> Stretch | None:
-        frozen, tally = outcome.frozen, outcome.tally
-        # While our clock is right, a time ahead of it is the fault of its sender alone: others must not stop for that.
-        sparing = frozen.ahead if clocks.read(self._clock).verdict == "right" else 0
-        return source.breaker.take(frozen.now, tally.read - sparing, tally.bad - sparing)
-
-    def _trip(self, source: Source, outcome: Outcome, stretch: Stretch) -> None:
-        source.tripped = True
-        self.lane.hold(source.tp)
-        metrics.BREAKER_OFFSET.labels(*source.labels).set(outcome.frozen.first)
-        log.error(
-            "%s stopped at offset %d of topic %s, partition %d: %d of the %d records of %.0f s are bad, the newest of"
-            " them from %d on: %s. What was bad before is in the dead letters, nothing after it is stored or committed."
-            " Mend the producer, then restart the workers with CX_BREAKER_RATIO=1 once, which makes dead letters of the"
-            " rest; or release what accepts them, and restart",
-            source.intake.source,
-            outcome.frozen.first,
-            *source.tp,
-            stretch.bad,
-            stretch.read,
-            stretch.seconds,
-            outcome.bad[0].offset,
-            outcome.bad[0].refusal.message,
-        )
-
-    def _count(self, source: Source, outcome: Outcome) -> None:
-        tally = outcome.tally
-        metrics.RANGE_RECORDS.observe(tally.read)
-        metrics.RECORDS_READ.labels(*source.labels).inc(tally.read)
-        for name in ("counted", "duplicate", "late", "bad"):
-            metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
-        for bad in outcome.bad:
-            metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()
-
     def _let_go(self) -> None:
+        """Let those go on that waited for the clock."""
         for tp in self.lane.held & self._sources.keys():
             source = self._sources[tp]
             if not (source.tripped or source.held or source.waiting):
                 self.lane.resume(tp)
                 log.info("%s goes on", source.intake.source)
 
-    def _observe(self) -> None:
+    def observe(self) -> None:
+        """Set the metrics of all sources."""
         for tp, source in self._sources.items():
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
             metrics.CLOCK_HELD.labels(*source.labels).set(bool(source.held) and tp in self.lane.held)
@@ -408,3 +203,21 @@ class Ingest:
             watermark = source.intake.watermark(self._settings.lateness_s)
             if watermark != float("-inf"):
                 metrics.WATERMARK.labels(*source.labels).set(watermark)
+
+
+def _frozen_entries(closed: Closed) -> Iterator[tuple[int, bytes, bytes | None]]:
+    partition, outcome = closed.source.tp.partition, closed.outcome
+    for key in outcome.forgotten:
+        yield partition, key, None
+    yield partition, outcome.frozen.key(), records.encode(outcome.frozen)
+
+
+def _count(closed: Closed) -> None:
+    source, outcome = closed.source, closed.outcome
+    tally = outcome.tally
+    metrics.RANGE_RECORDS.observe(tally.read)
+    metrics.RECORDS_READ.labels(*source.labels).inc(tally.read)
+    for name in ("counted", "duplicate", "late", "bad"):
+        metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
+    for bad in outcome.bad:
+        metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()

@@ -8,22 +8,22 @@ streams/kpis/merge.py and streams/agents/judge.py.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from itertools import chain, islice
-from typing import Any
 
 from streams import metrics
 from streams.agents import records
 from streams.agents.judge import Judges
 from streams.alerts.state import is_ours
-from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
-from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.engine.outgoing import Outgoing
+from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
+from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
@@ -54,13 +54,14 @@ class Shard:
     saved_marker: bytes = b""
 
 
-class Merge:
-    """The merge agent of one worker."""
+class Merge(Stage):
+    """The merge stage of one worker."""
+
+    name = "merge"
 
     def __init__(
         self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, judges: Judges | None = None
     ) -> None:
-        self._app = app
         self._judges = judges
         self._settings = settings
         self._topics = topics
@@ -70,33 +71,24 @@ class Merge:
         for kpi in catalogue:
             metrics.SERIES_CAPPED.labels(kpi.id)  # so that the first one is an increase
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
-        self._table = app.fenced_table("merge")
         self._shards: dict[int, Shard] = {}
-        self._flushing = asyncio.Lock()
         self._flushed_at = float("-inf")
-        self.lane = app.lane(topics.partials)
-        self.lane.on_assigned(self._take_over)
-        self.lane.on_finish(self.flush)
-        app.agent(self.lane.topic, name="merge")(self._run)
-        app.timer(settings.merge_flush_s)(self._tick_unless_history)
+        super().__init__(app, [topics.partials], flush_s=settings.merge_flush_s)
 
-    async def _take_over(self, assignment: Assignment) -> None:
-        """Restore every owned merge partition from its changelog."""
-        self._shards = {}
+    async def restore(self, assignment: Assignment, saved: Saved) -> None:
+        """Restore every owned merge partition from its changelog, and its judge."""
         for gauge in (metrics.SERIES, metrics.PENDING_OUTPUTS, metrics.JUDGE_LAG, metrics.JUDGED):
             gauge.clear()  # partitions may be another worker's now
         metrics.KPIS.clear()
-        judged: dict[int, dict[bytes, bytes]] = {}
+        self._shards = {}
         for partition in assignment.owned:
-            saved = self._table.load(partition)
-            judged[partition] = {key: value for key, value in saved.items() if is_ours(key)}
             state = self._new_state()
-            state.restore((key, value) for key, value in saved.items() if key not in judged[partition])
+            state.restore((key, value) for key, value in saved[partition].items() if not is_ours(key))
             self._require_homes(partition, state)
             self._shards[partition] = Shard(partition, state)
         if self._judges is not None:
-            told = {partition: shard.state.told for partition, shard in self._shards.items()}
-            await self._judges.take_over({partition: entries.items() for partition, entries in judged.items()}, told)
+            judged = {p: ((k, v) for k, v in saved[p].items() if is_ours(k)) for p in self._shards}
+            await self._judges.take_over(judged, {p: shard.state.told for p, shard in self._shards.items()})
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
     def _require_homes(self, partition: int, state: MergeState) -> None:
@@ -122,76 +114,67 @@ class Merge:
             cap=lambda _kpi: settings.series_cap,
         )
 
-    async def _run(self, stream: Any) -> None:
-        async for batch in self.lane.batches(stream):
-            shard = self._shards[batch.partition]
-            # Without an await in between: a flush sees whole batches only.
-            holds_records = False
-            with metrics.STAGE_SECONDS.labels("merge", "apply").time():
-                for value, offset in zip(batch.values, batch.offsets, strict=True):
-                    if value is None:
-                        raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a partial cannot be empty")
-                    partial = decode_partial(value)
-                    holds_records |= partial.first <= partial.last
-                    if not shard.state.apply(partial, records.position(self._settings.epoch, offset)):
-                        metrics.REPEATED_PARTIALS.inc()
-            shard.waiting.append(batch)
-            if holds_records:  # until the flush is over it must not look as if nothing were to do
-                self._report_lag(shard)
-            if shard.state.collected > COLLECTED or (
-                # On-call waits for closed minutes: they need not wait for the timer as well.
-                holds_records and self._judges is not None and shard.state.closes(time.time())
-            ):
-                await self._tick()
-            elif len(shard.waiting) > 1 and self._flushing.locked():
-                # No more is read meanwhile: after a flush that takes long must come none that takes longer.
-                async with self._flushing:
-                    pass
-            batch.release()
+    async def take(self, batch: RecordBatch) -> None:
+        """Apply a batch of partials; flush at once what on-call waits for, and what would take too much memory."""
+        shard = self._shards[batch.partition]
+        # Without an await in between: a flush sees whole batches only.
+        holds_records = False
+        with metrics.STAGE_SECONDS.labels("merge", "apply").time():
+            for value, offset in zip(batch.values, batch.offsets, strict=True):
+                if value is None:
+                    raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a partial cannot be empty")
+                partial = decode_partial(value)
+                holds_records |= partial.first <= partial.last
+                if not shard.state.apply(partial, records.position(self._settings.epoch, offset)):
+                    metrics.REPEATED_PARTIALS.inc()
+        shard.waiting.append(batch)
+        if holds_records:  # until the flush is over it must not look as if nothing were to do
+            self._report_lag(shard)
+        if shard.state.collected > COLLECTED or (
+            # On-call waits for closed minutes: they need not wait for the timer as well.
+            holds_records and self._judges is not None and shard.state.closes(time.time())
+        ):
+            await self.flush_live()
+        elif len(shard.waiting) > 1 and self.is_flushing:
+            # No more is read meanwhile: after a flush that takes long must come none that takes longer.
+            await self.after_flush()
+        batch.release()
 
-    async def _tick_unless_history(self) -> None:
+    async def tick(self) -> None:
+        """Flush by the timer, less often while history is read."""
         now = time.time()
         waits = self._flushed_at <= now < self._flushed_at + HISTORY_FLUSH_S
         if not (waits and self._reads_history(now)):
-            await self._tick()
+            await self.flush_live()
 
     def _reads_history(self, now: float) -> bool:
         return all(shard.state.watermarks.reads_history(now) for shard in self._shards.values())
 
-    async def _tick(self) -> None:
-        try:
-            await self.flush()
-            while any(shard.state.behind for shard in self._shards.values()):
-                await asyncio.sleep(0)
-                await self.flush()
-        except StaleGenerationError:
-            log.info("merge: partitions moved during a flush; their new owner repeats it")
+    async def flush_live(self) -> bool:
+        """Flush until all minutes that are due are judged; False when the partitions moved meanwhile."""
+        while await super().flush_live():
+            if not any(shard.state.behind for shard in self._shards.values()):
+                return True
+            await asyncio.sleep(0)
+        return False
 
-    async def flush(self) -> None:
+    async def steps(self) -> Steps:
         """
         Save, publish, tell what was judged, save the markers, acknowledge: for all owned partitions.
 
         Side by side, so that minutes of all of them come before windows; but one after the other while history is read,
         which nobody waits for and which brings more rows than should be held at once.
-
-        Raises:
-            StaleGenerationError: the partitions are somebody else's by now.
         """
-        async with self._flushing:
-            assignment = self.lane.assignment
-            if assignment is None:
-                raise StaleGenerationError("partitions are moving")
-            now = self._flushed_at = time.time()
-            shards = list(self._shards.values())
-            for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
-                await self._flush(assignment.generation, together, now)
-            with METRICS.attempt():
-                self._observe()
+        now = self._flushed_at = time.time()
+        shards = list(self._shards.values())
+        for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
+            async for step in self._steps_of(together, now):
+                yield step
 
-    async def _flush(self, generation: int, shards: Sequence[Shard], now: float) -> None:
-        pages: list[tuple[int, bytes, bytes | None]] = []
+    async def _steps_of(self, shards: Sequence[Shard], now: float) -> Steps:
+        pages: list[Entry] = []
+        markers: list[Entry] = []
         drained: list[tuple[Shard, Outputs]] = []
-        markers: list[tuple[int, bytes, bytes | None]] = []
         done: list[RecordBatch] = []
         if self._judges is not None:
             self._judges.start_stretch()
@@ -204,22 +187,29 @@ class Merge:
                 if marker != shard.saved_marker:
                     markers.append((shard.partition, key, marker))
                     shard.saved_marker = marker
-                waiting, shard.waiting = shard.waiting, []
-                if shard.state.replaying:
-                    # Saved pages are ahead of the marker: nothing is finished before they are reached.
-                    shard.waiting = waiting
-                else:
-                    done += waiting
-        await self._table.write_many(generation, pages)
-        await self._tell(generation)
+                if not shard.state.replaying:
+                    # Else saved pages are ahead of the marker: nothing is finished before they are reached.
+                    done += shard.waiting
+                    shard.waiting = []
+        yield Save(pages)
+        if self._judges is not None:
+            # What was judged is saved, and only then told; before anything is published, since on-call waits for it.
+            await self._judges.enrich()
+            entries = self._judges.entries()
+            yield Save(entries)
+            yield Emit(self._judges.emissions())
+            if entries:
+                self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
         at = time.time()
         for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
-            await self._publish(generation, shard, at, minutes=map(self._publisher.minute, outputs.minutes))
+            for record in self._published(shard, at, minutes=map(self._publisher.minute, outputs.minutes)):
+                yield Emit([record])
         for shard, outputs in drained:
             values = chain.from_iterable(map(self._publisher.values, outputs.values))
-            await self._publish(generation, shard, at, values=values)
-        await self._table.write_many(generation, markers)
-        self.lane.ack(*done)
+            for record in self._published(shard, at, values=values):
+                yield Emit([record])
+        yield Save(markers)
+        yield Done(done)
 
     def _drain(self, shard: Shard, now: float) -> Outputs:
         """Close what is due and have it judged."""
@@ -230,27 +220,10 @@ class Merge:
         state.told = judges.told(shard.partition, state.told)
         return outputs
 
-    async def _tell(self, generation: int) -> None:
-        """Save what was judged, and only then tell it; before anything is published, since on-call waits for it."""
-        if self._judges is None:
-            return
-        await self._judges.enrich()
-        entries = self._judges.entries()
-        if entries:
-            await self._table.write_many(generation, entries)
-        await self._app.produce(generation, self._judges.emissions())
-        if entries:
-            self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
-
-    async def _publish(
-        self,
-        generation: int,
-        shard: Shard,
-        at: float,
-        minutes: Iterable[PublishedMinute] = (),
-        values: Iterable[PublishedValue] = (),
-    ) -> None:
-        """Send the rows of a flush in few records; between two of them everything else has its turn."""
+    def _published(
+        self, shard: Shard, at: float, minutes: Iterable[PublishedMinute] = (), values: Iterable[PublishedValue] = ()
+    ) -> Iterator[Outgoing]:
+        """Yield the rows of a flush in few records; while one is sent everything else has its turn."""
         minutes, values = iter(minutes), iter(values)
         while True:
             with metrics.STAGE_SECONDS.labels("merge", "publish").time():
@@ -260,12 +233,13 @@ class Merge:
                     values=list(islice(values, ROWS_PER_RECORD)),
                 )
                 if not (record.minutes or record.values):
-                    break
+                    return
                 metrics.KPIS.take(shard.partition, record.values)
                 outgoing = Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
-            await self._app.produce(generation, [outgoing])
+            yield outgoing
 
-    def _observe(self) -> None:
+    def observe(self) -> None:
+        """Set the metrics of all owned partitions."""
         for partition, shard in self._shards.items():
             metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
             for kpi, times in shard.state.registry.take_refused().items():

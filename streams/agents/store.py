@@ -4,10 +4,10 @@ Store: blocks, published KPIs and alerts into ClickHouse, many ranges in one ins
 ClickHouse being away stops only this agent: what it holds stays unacknowledged, and is read again if need be.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial as bound
 from itertools import count
 from typing import Any
 
@@ -16,18 +16,18 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
-from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
+from streams.engine.stage import Call, Done, Permit, Saved, Stage, Steps
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.series import series_key
 from streams.settings import Settings
 from streams.storage.alerts import alert_row
 from streams.storage.connection import StorageError
 from streams.storage.rows import Balance, pack_events, unpack_events
-from streams.storage.writer import Block, DeadLetter, InsertCancelledError, MinuteRow, Stored, ValueRow, Writer
+from streams.storage.writer import Block, DeadLetter, MinuteRow, Stored, ValueRow, Writer
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,18 @@ ROWS_HELD = 50_000
 """KPI rows that are inserted before more are decoded: packed for the way they are small, unpacked a kilobyte each."""
 
 
-class Store:
-    """The store agent of one worker."""
+class _Known:
+    """What ClickHouse has of the sources of one assignment; None before it was asked."""
+
+    stored: dict[tuple[str, int], Stored] | None = None
+
+
+class Store(Stage):
+    """The store stage of one worker."""
+
+    name = "store"
+    has_table = False
+    stall_limit_s = None  # ClickHouse may be away for as long as it takes
 
     def __init__(self, app: BatchApp, settings: Settings, topics: Topics, writer: Writer) -> None:
         self._topics = topics
@@ -47,68 +57,48 @@ class Store:
         self._writer = writer
         self._waiting: list[RecordBatch] = []
         self._waiting_bytes = 0
-        self._stored: dict[tuple[str, int], Stored] | None = None
+        self._owned: Sequence[int] = ()
+        self._known = _Known()
         self._failing = False
-        self._flushing = asyncio.Lock()
         writer.on_retry = self._failed_once
-        self.lane = app.lane(topics.blocks, topics.kpis, topics.alerts, stall_limit_s=None)
-        self.lane.on_assigned(self._take_over)
-        self.lane.on_finish(self._finish)
-        app.agent(self.lane.topic, name="store")(self._run)
-        app.timer(settings.store_flush_s)(self.flush)
+        super().__init__(app, [topics.blocks, topics.kpis, topics.alerts], flush_s=settings.store_flush_s)
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
         self._failing = True
         metrics.STORE_RETRIES.inc()
 
-    async def _take_over(self, assignment: Assignment) -> None:
+    async def restore(self, assignment: Assignment, saved: Saved) -> None:  # noqa: ARG002
         """Forget what an earlier assignment held; what ClickHouse has of it is asked before the first insert."""
-        # An insert of it may hang, and would be repeated: by then these records may be another worker's, or ours again.
-        self._writer.cancel()
-        async with self._flushing:
-            self._waiting, self._waiting_bytes = [], 0
-            self._stored = None
-            self._writer.resume()
+        self._waiting, self._waiting_bytes = [], 0
+        self._owned, self._known = assignment.owned, _Known()
         log.info("store: partitions %s taken over", list(assignment.owned))
 
-    async def _run(self, stream: Any) -> None:
-        async for batch in self.lane.batches(stream):
-            # Not released before it is stored: back-pressure bounds what is held while ClickHouse is away.
-            self._waiting.append(batch)
-            self._waiting_bytes += batch.nbytes
-            if self._waiting_bytes >= ENOUGH_BYTES:
-                await self.flush()
+    async def take(self, batch: RecordBatch) -> None:
+        """Keep a batch: it is not released before it is stored, which bounds what is held while ClickHouse is away."""
+        self._waiting.append(batch)
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_bytes >= ENOUGH_BYTES:
+            await self.flush_live()
 
-    async def _finish(self) -> None:
-        try:
-            if not self._failing:
-                await self.flush()
-        finally:
-            # ClickHouse is away or slow, partitions must not wait: the new owner reads again what is not stored.
-            self._writer.cancel()
+    async def finish(self) -> None:
+        """Store what waits, unless ClickHouse is away: partitions must not wait for it, their new owner reads again."""
+        if not self._failing:
+            await self.flush()
 
-    async def flush(self) -> None:
+    async def steps(self) -> Steps:
         """Store everything that waits, in the order it came, and acknowledge it."""
-        async with self._flushing:
-            assignment = self.lane.assignment
-            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            if assignment is None or not waiting:
-                self._observe()
-                return
-            try:
-                with metrics.STAGE_SECONDS.labels("store", "insert").time():
-                    await asyncio.to_thread(self._store, assignment.owned, waiting)
-            except InsertCancelledError:
-                log.info("store: partitions moved while ClickHouse was away; their new owner stores what is left")
-                return
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if waiting:
+            with metrics.STAGE_SECONDS.labels("store", "insert").time():
+                yield Call(bound(self._store, self._known, waiting))
             self._failing = False
-            self.lane.ack(*waiting)
-            self._observe()
+            yield Done(waiting)
 
-    def _store(self, partitions: Sequence[int], waiting: Sequence[RecordBatch]) -> None:
+    def _store(self, known: _Known, waiting: Sequence[RecordBatch], permit: Permit) -> None:
         """Insert the content of some batches; runs in a thread."""
-        if self._stored is None:
-            self._stored = self._writer.stored(partitions)
+        writer = self._writer.under(permit)
+        if known.stored is None:
+            known.stored = writer.stored(self._owned)
         # Rows replace each other by revision, so any token does that is new for new content.
         token = "/".join(
             f"{batch.topic}-{batch.partition}-{batch.first_offset}-{batch.last_offset}" for batch in waiting
@@ -123,7 +113,7 @@ class Store:
                 if value is None:
                     raise ValueError(f"{batch!r}: a record of ours cannot be empty")
                 if batch.topic == self._topics.blocks:
-                    blocks += self._new_part(records.decode_block(value))
+                    blocks += _new_part(known.stored, records.decode_block(value))
                 elif batch.topic == self._topics.alerts:
                     alert = records.decode_alert(value)
                     alerts.append(alert_row(alert.id, alert.at, alert))
@@ -132,66 +122,18 @@ class Store:
                     minutes += map(_minute_row, record.minutes)
                     values += map(_value_row, record.values)
                     if len(minutes) + len(values) >= ROWS_HELD:
-                        self._insert_rows(minutes, values, next(parts))
+                        _insert_rows(writer, minutes, values, next(parts))
                         minutes, values = [], []
         # What people wait for comes first, and events, which are many, last.
         if alerts:
-            self._writer.insert_alerts(alerts, next(parts))
+            writer.insert_alerts(alerts, next(parts))
             metrics.ROWS_STORED.labels("alerts").inc(len(alerts))
-        self._insert_rows(minutes, values, next(parts))
-        self._writer.insert_blocks(blocks)
+        _insert_rows(writer, minutes, values, next(parts))
+        writer.insert_blocks(blocks)
         metrics.ROWS_STORED.labels("events").inc(sum(block.events.rows for block in blocks))
 
-    def _insert_rows(self, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
-        if minutes:
-            self._writer.insert_kpi_minutes(minutes, token)
-            metrics.ROWS_STORED.labels("kpi_minutes").inc(len(minutes))
-        if values:
-            self._writer.insert_kpi_values(values, token)
-            metrics.ROWS_STORED.labels("kpi_values").inc(len(values))
-
-    def _new_part(self, block: records.Block) -> Iterator[Block]:
-        """
-        Yield what ClickHouse does not have of a block.
-
-        After a crash a block comes again: as the rest of a group that was stored in part, or as a second copy behind
-        the first, which its source sent when it repeated the frozen range.
-        """
-        assert self._stored is not None
-        source = block.topic, block.partition
-        mark, known = self._stored.get(source, Stored(-1, frozenset()))
-        if block.last <= mark:
-            return
-        self._stored[source] = Stored(block.last, known)
-        events = block.events
-        if known:
-            offsets, payloads, late = unpack_events(events)
-            fresh = [place for place, offset in enumerate(offsets) if offset not in known]
-            events = pack_events(
-                block.topic,
-                block.partition,
-                [offsets[place] for place in fresh],
-                [payloads[place] for place in fresh],
-                [offset for offset in late if offset not in known],
-            )
-        yield Block(
-            topic=block.topic,
-            partition=block.partition,
-            first=block.first,
-            last=block.last,
-            events=events,
-            dead_letters=[_letter(dead, block.at) for dead in block.dead if dead.offset not in known],
-            duplicates=block.tally.duplicate,
-            balance=Balance(*msgspec.structs.astuple(block.tally)),
-            code_version=__version__,
-            times=block.times,
-        )
-
-    def _observe(self) -> None:
-        with METRICS.attempt():
-            self._report()
-
-    def _report(self) -> None:
+    def observe(self) -> None:
+        """Tell how far storing is behind."""
         assignment = self.lane.assignment
         if assignment is None:
             return
@@ -200,6 +142,52 @@ class Store:
             held[batch.tp] += len(batch)
         for tp in assignment.tps:
             self.lane.report_lag(tp.topic, tp.partition, held[tp])
+
+
+def _new_part(stored: dict[tuple[str, int], Stored], block: records.Block) -> Iterator[Block]:
+    """
+    Yield what ClickHouse does not have of a block, and take note that it will have it.
+
+    After a crash a block comes again: as the rest of a group that was stored in part, or as a second copy behind the
+    first, which its source sent when it repeated the frozen range.
+    """
+    source = block.topic, block.partition
+    mark, known = stored.get(source, Stored(-1, frozenset()))
+    if block.last <= mark:
+        return
+    stored[source] = Stored(block.last, known)
+    events = block.events
+    if known:
+        offsets, payloads, late = unpack_events(events)
+        fresh = [place for place, offset in enumerate(offsets) if offset not in known]
+        events = pack_events(
+            block.topic,
+            block.partition,
+            [offsets[place] for place in fresh],
+            [payloads[place] for place in fresh],
+            [offset for offset in late if offset not in known],
+        )
+    yield Block(
+        topic=block.topic,
+        partition=block.partition,
+        first=block.first,
+        last=block.last,
+        events=events,
+        dead_letters=[_letter(dead, block.at) for dead in block.dead if dead.offset not in known],
+        duplicates=block.tally.duplicate,
+        balance=Balance(*msgspec.structs.astuple(block.tally)),
+        code_version=__version__,
+        times=block.times,
+    )
+
+
+def _insert_rows(writer: Writer, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
+    if minutes:
+        writer.insert_kpi_minutes(minutes, token)
+        metrics.ROWS_STORED.labels("kpi_minutes").inc(len(minutes))
+    if values:
+        writer.insert_kpi_values(values, token)
+        metrics.ROWS_STORED.labels("kpi_values").inc(len(values))
 
 
 def _letter(dead: records.DeadLetter, at: float) -> DeadLetter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Any
@@ -29,6 +30,9 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 #: Of a confirmation: the topic's records have the time at which the broker took them.
 LOG_APPEND_TIME = 1
+
+#: Seconds between two looks of a thread that waits for a confirmation of the membership.
+_LOOK_AGAIN_S = 0.02
 
 #: What the lanes were proven with. Faust's own guarantees are off on purpose: they do not hold.
 SAFE_DEFAULTS: dict[str, Any] = {
@@ -184,17 +188,15 @@ class BatchApp(faust.App):
             await self.fail(exc)
             raise
 
-<<<<<<< HEAD
     def _tell_time(self, confirmed: Any, took_s: float) -> None:
         """Tell when the broker took a record, which was some time in the last `took_s`, if the topic has its time."""
         if isinstance(confirmed, RecordMetadata) and confirmed.timestamp_type == LOG_APPEND_TIME:
             self.on_broker_time(confirmed.timestamp / 1000 + took_s / 2, took_s / 2)
-=======
+
     @property
     def holds_lease(self) -> bool:
         """Whether the membership that the live assignment came with still holds, as far as is known."""
         return self.lease.term == self._live_term
->>>>>>> 9db2a0a (Demand a confirmed membership for every write, and fence changelogs)
 
     def require_live(self, generation: int) -> None:
         """Refuse to go on with the results of an assignment that is over.
@@ -220,6 +222,17 @@ class BatchApp(faust.App):
             metrics.LEASE_WAITS.inc()
             await self.lease.renewed(self._live_term)
             self.require_live(generation)
+
+    def permit(self, generation: int) -> Callable[[], None]:
+        """Return what a thread asks before it writes for `generation`: it waits, or raises, as `require_lease` does."""
+
+        def ask() -> None:
+            self.require_live(generation)
+            while not self.lease.is_held:
+                time.sleep(_LOOK_AGAIN_S)
+                self.require_live(generation)
+
+        return ask
 
     async def read_back(self, tp: TP, start: int, end: int) -> list[Any]:
         """Read the records of a partition with offsets from `start` up to `end`, which is not included."""

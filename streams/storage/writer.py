@@ -6,11 +6,13 @@ what they have. So the answer to every failure that may pass is the same: send t
 token, until the server says yes. That also makes harmless that the client library repeats inserts by itself.
 """
 
+import copy
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.client import Client
@@ -57,6 +59,8 @@ ROWS_PER_INSERT: Final = 200_000
 BYTES_PER_INSERT: Final = 128 * 1024 * 1024
 """Payloads of one insert; the server cuts what is larger than twice that, and a token would name each piece."""
 
+
+_LOOK_AGAIN_S: Final = 0.1
 
 # Events and dead letters are stored before the balance of their range, so those behind the newest balance may be there.
 _MARKS: Final = """
@@ -105,7 +109,7 @@ class Writer:
     Sends blocks and KPI rows to ClickHouse, blocking until they are stored.
 
     Inserts may be called from several threads at once. Nothing connects before the first insert, so a writer can be
-    made while the server is away. `cancel` may be called from any thread.
+    made while the server is away. `close` may be called from any thread.
     """
 
     def __init__(
@@ -133,9 +137,20 @@ class Writer:
         self._longest_pause_s = longest_pause_s
         self.on_retry = on_retry
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._client: Client | None = None
+        self._link = _Link(address, timeout_s)
+        self._permit: Callable[[], None] = _always
         self._compression = None if is_loopback(urlsplit(address.url).hostname or "") else "lz4"
+
+    def under(self, permit: Callable[[], None]) -> Self:
+        """
+        Return a writer that shares the connection and asks `permit` before everything it does.
+
+        It is asked before each attempt, and once more when the server has the head of an insert and waits for its rows:
+        what `permit` raises then ends the insert before any of them is stored.
+        """
+        bound = copy.copy(self)
+        bound._permit = permit  # noqa: SLF001
+        return bound
 
     def insert_block(self, block: Block) -> None:
         """Store one range; see `insert_blocks`."""
@@ -150,7 +165,7 @@ class Writer:
 
         Raises:
             PermanentStorageError: The server can never accept it.
-            InsertCancelledError: `cancel` was called.
+            InsertCancelledError: The writer was closed.
             ValueError: A block does not add up.
         """
         for block in blocks:
@@ -226,7 +241,7 @@ class Writer:
 
         Raises:
             PermanentStorageError: The server refuses.
-            InsertCancelledError: `cancel` was called.
+            InsertCancelledError: The writer was closed.
         """
         marks: dict[tuple[str, int], int] = {}
         beyond: dict[tuple[str, int], set[int]] = {}
@@ -290,21 +305,10 @@ class Writer:
         table = [[row.get(column) if column == "target" else row.get(column, "") for column in columns] for row in rows]
         self._until_done("touchpoints", lambda client: client.insert("touchpoints", table, column_names=columns))
 
-    def cancel(self) -> None:
-        """Make running and later inserts give up after their current attempt, until `resume`."""
-        self._stop.set()
-
-    def resume(self) -> None:
-        """Allow inserts again."""
-        self._stop.clear()
-
     def close(self) -> None:
-        """Cancel, and let go of the connections."""
-        self.cancel()
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        """Make running inserts give up after their current attempt, and let go of the connections."""
+        self._stop.set()
+        self._link.close()
 
     def _insert(self, table: str, rows: int, columns: Sequence[Column], token: str) -> None:
         names = [column.name for column in columns]
@@ -320,7 +324,7 @@ class Writer:
         self._until_done(
             table,
             lambda client: client.raw_insert(
-                table, names, body, settings=settings, fmt="Native", compression=compression
+                table, names, self._permitted(body), settings=settings, fmt="Native", compression=compression
             ),
         )
 
@@ -329,8 +333,9 @@ class Writer:
         pause_s = self._first_pause_s
         attempts = 0
         while not self._stop.is_set():
+            self._permit()
             try:
-                send(self._connected())
+                send(self._link.client())
             except (StorageError, *FAILURES) as failure:
                 error = failure if isinstance(failure, StorageError) else explain(failure, f"inserting into {table}")
                 if isinstance(error, PermanentStorageError):
@@ -339,19 +344,51 @@ class Writer:
                 logger.warning("insert into %s failed %d times, again in %.1f s: %s", table, attempts, pause_s, error)
                 if self.on_retry is not None:
                     self.on_retry(table, attempts, error)
-                self._stop.wait(pause_s)
+                self._pause(pause_s)
                 pause_s = min(2 * pause_s, self._longest_pause_s)
             else:
                 return
         raise InsertCancelledError(f"the insert into {table} was cancelled after {attempts} failed attempts")
 
-    def _connected(self) -> Client:
+    def _permitted(self, body: bytes) -> Generator[bytes, None, None]:
+        # The server has the head by now: whoever looks for inserts under way sees this one.
+        self._permit()
+        yield body
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the permit."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.wait(min(left, _LOOK_AGAIN_S)):
+            self._permit()
+
+
+class _Link:
+    """One connection for a writer and all that are bound to a permit."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._closed = False
+
+    def client(self) -> Client:
         with self._lock:
-            if self._stop.is_set():
+            if self._closed:
                 raise UnreachableError("the writer is closed")
             if self._client is None:
                 self._client = connect(self._address, timeout_s=self._timeout_s)
             return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client, self._closed = self._client, None, True
+        if client is not None:
+            client.close()
+
+
+def _always() -> None:
+    """Permit everything."""
 
 
 def _require_sound(block: Block) -> None:

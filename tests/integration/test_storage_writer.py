@@ -240,13 +240,13 @@ def test_the_writer_may_not_change_tables(database: Database) -> None:
 
 
 def test_a_server_that_is_away_is_waited_for(database: Database) -> None:
-    """Retries go on, are told, and end when the writer is cancelled."""
+    """Retries go on, are told, and end when the writer is closed."""
     told = []
 
     def tell(table: str, attempts: int, _error: object) -> None:
         told.append((table, attempts))
         if attempts == 2:
-            away.cancel()
+            away.close()
 
     away = Writer(elsewhere(database.writer, free_port()), first_pause_s=0.01, on_retry=tell)
     with pytest.raises(InsertCancelledError):

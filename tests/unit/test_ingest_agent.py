@@ -1,74 +1,83 @@
-"""When the ingest agent closes its ranges without waiting for the timer."""
+"""When the ingest stage closes its ranges without waiting for the timer."""
 
+import asyncio
 import time
-from types import SimpleNamespace
+from datetime import UTC, datetime
+from itertools import count
 
 import pytest
+from faust.types import TP
 
 from streams.agents.ingest import Ingest
+from streams.engine.batch import RecordBatch
+from streams.engine.names import Topics
+from streams.kpis.catalogue import Catalogue
+from streams.settings import load
+from tests.harness import twin
+from tests.harness.clickhouse import event
 
-LATENESS_S = 60.0
-IDLE_S = 600.0  # longer than a test may be held up
+NOW = datetime(2026, 3, 1, 10, 30, tzinfo=UTC).timestamp()
+IDLE_S = 600.0
+SETTINGS = load(environ={}, partitions=1, idle_s=IDLE_S)
+TOPICS = Topics("cx")
+WEB, APP = TOPICS.sources[:2]
 
 
 class Reading:
-    """An agent that does nothing but read; `ask` sets what its sources have reached, in seconds after a minute."""
+    """An ingest stage that is given single events; `minute` is the one that their watermarks are about to pass."""
 
-    def __init__(self, minute: float) -> None:
-        self._minute = minute + LATENESS_S
-        self._agent = object.__new__(Ingest)
-        self._agent._settings = SimpleNamespace(lateness_s=LATENESS_S, idle_s=IDLE_S)  # type: ignore[assignment]
-        self._agent._minute = None
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, minute: float) -> None:
+        self.now = NOW
+        monkeypatch.setattr(time, "time", lambda: self.now)
+        self._minute = minute + SETTINGS.lateness_s
+        self._app = twin.Application(twin.Broker(), 1)
+        self._stage = Ingest(self._app, SETTINGS, TOPICS, Catalogue.load())  # type: ignore[arg-type]
+        self._numbers = count()
+        asyncio.run(self._app.begin())
 
-    def ask(self, *reached: float, quiet: float | None = None, quiet_s: float = 0.0) -> bool:
-        """Have sources with records in hand, and one without that is `quiet` since its newest event came."""
-        intakes = [self._intake(one, 1, 0.0) for one in reached]
-        if quiet is not None:
-            intakes.append(self._intake(quiet, 0, quiet_s))
-        self._agent._sources = {n: SimpleNamespace(intake=one) for n, one in enumerate(intakes)}  # type: ignore[assignment,misc]
-        return self._agent._closes()
+    def flush(self) -> None:
+        """Close what is open."""
+        asyncio.run(self._stage.flush())
 
-    def _intake(self, reached: float, records: int, quiet_s: float) -> SimpleNamespace:
-        head = SimpleNamespace(moved=time.time() - quiet_s)
-        return SimpleNamespace(reached=self._minute + reached, open_records=records, head=head)
-
-
-def now() -> float:
-    return time.time() // 60 * 60 - 120
-
-
-def test_a_flush_comes_at_once_when_the_last_source_passes_a_minute() -> None:
-    reading = Reading(now())
-    assert not reading.ask(-3, -2), "nothing is known to compare with"
-    assert not reading.ask(1, -1), "one is still before it"
-    assert reading.ask(2, 0)
-    assert not reading.ask(3, 1), "once for each minute"
-    assert reading.ask(60, 61)
+    def flushes(self, topic: str, second: float) -> bool:
+        """Read an event so many seconds after the minute; tell whether a range was closed at once."""
+        number = next(self._numbers)
+        at = datetime.fromtimestamp(self._minute + second, UTC).isoformat()
+        value = event(number, time=at, channel=TOPICS.channel_of(topic))
+        before = len(self._app.broker.topics[TP(TOPICS.blocks, 0)])
+        asyncio.run(self._stage.take(RecordBatch(topic, 0, [value], range(number, number + 1))))
+        return len(self._app.broker.topics[TP(TOPICS.blocks, 0)]) > before
 
 
-def test_who_was_just_heard_is_waited_for_and_who_is_idle_is_not() -> None:
-    reading = Reading(now())
-    assert not reading.ask(-1, quiet=-1)
-    assert not reading.ask(1, quiet=-1, quiet_s=IDLE_S / 2)
-    assert reading.ask(1, quiet=-1, quiet_s=IDLE_S * 2)
-    assert not reading.ask(quiet=2, quiet_s=IDLE_S * 2), "nobody has anything in hand"
+def test_a_flush_comes_at_once_when_the_last_source_passes_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(monkeypatch, NOW - 120)
+    assert not reading.flushes(WEB, -3), "nothing is known to compare with"
+    assert not reading.flushes(APP, -2)
+    assert not reading.flushes(WEB, 1), "one is still before it"
+    assert reading.flushes(APP, 0)
+    assert not reading.flushes(APP, 2), "once for each minute"
+    assert not reading.flushes(APP, 61)
+    assert reading.flushes(WEB, 60)
 
 
-def test_a_partition_that_was_never_used_holds_nobody() -> None:
-    reading = Reading(now())
-    never = {"quiet": float("-inf"), "quiet_s": float("inf")}
-    assert not reading.ask(-1, **never)
-    assert reading.ask(1, **never)
+def test_who_was_just_heard_is_waited_for_and_who_is_idle_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(monkeypatch, NOW - 120)
+    reading.flushes(APP, -1)
+    reading.flush()
+    assert not reading.flushes(WEB, -1)
+    assert not reading.flushes(WEB, 1), "the app was heard a moment ago"
+    reading.flush()
+    reading.now += IDLE_S * 2
+    assert reading.flushes(WEB, 2 * IDLE_S)
 
 
-@pytest.mark.parametrize("silent", [float("-inf"), -600.0])
-def test_who_tells_nothing_leaves_it_to_the_timer(silent: float) -> None:
-    reading = Reading(now())
-    assert not reading.ask(-1, silent)
-    assert not reading.ask(1, silent)
+def test_a_partition_that_was_never_used_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(monkeypatch, NOW - 120)
+    assert not reading.flushes(WEB, -1)
+    assert reading.flushes(WEB, 1)
 
 
-def test_history_waits_for_full_ranges() -> None:
-    reading = Reading(now() - 86_400)
-    assert not reading.ask(-1, -1)
-    assert not reading.ask(1, 1)
+def test_history_waits_for_full_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(monkeypatch, NOW - 3 * 3600)
+    assert not reading.flushes(WEB, -1)
+    assert not reading.flushes(WEB, 1)

@@ -1,8 +1,11 @@
-"""The store agent while partitions move: nothing of an earlier assignment is inserted any more."""
+"""The store stage while partitions move: nothing of an earlier assignment is inserted any more."""
 
 import asyncio
 import threading
 from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from streams.agents import records
 from streams.agents import store as store_agent
@@ -10,46 +13,50 @@ from streams.agents.store import Store
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
+from streams.engine.outgoing import StaleGenerationError
 from streams.events.intake import Tally
 from streams.kpis.publish import PublishedMinute
 from streams.settings import Settings
 from streams.storage.connection import Address, UnreachableError
 from streams.storage.rows import pack_events
 from streams.storage.writer import Writer
+from tests.harness import twin
 
 TOPICS = Topics("cx")
-HERE = Assignment(1, {TOPICS.blocks: (0,)})
 
 
-class HangingClient:
-    """The first insert hangs until it is let go, and then fails as a timeout does; all others succeed."""
+class Server:
+    """Takes inserts; the first one hangs until it is let go, and then fails as a timeout does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hangs: bool = False) -> None:
         self.tables: list[str] = []
         self.hangs, self.go_on = threading.Event(), threading.Event()
+        self._hang = hangs
 
-    def query(self, *_args, **_kwargs):
+    def query(self, *_args: Any, **_options: Any) -> SimpleNamespace:
         return SimpleNamespace(result_rows=[])
 
-    def raw_insert(self, table, *_args, **_kwargs):
+    def raw_insert(self, table: str, _names: Any, body: Any, **_options: Any) -> None:
+        assert list(body), "an insert has rows"
         self.tables.append(table)
-        if len(self.tables) == 1:
+        if self._hang and len(self.tables) == 1:
             self.hangs.set()
             self.go_on.wait(90)
             raise UnreachableError("timed out")
 
 
-def store_with(client: HangingClient) -> tuple[Store, SimpleNamespace]:
-    def keep(function):
-        return function
+class Application(twin.Application):
+    """An application whose permits do not count as steps: the thread that asks is not stopped."""
 
-    lane = SimpleNamespace(
-        on_assigned=keep, on_finish=keep, topic=None, assignment=HERE, ack=lambda *_: 0, report_lag=lambda *_: None
-    )
-    app = SimpleNamespace(lane=lambda *_, **__: lane, agent=lambda *_, **__: keep, timer=lambda *_: keep)
+    def permit(self, generation: int) -> Any:
+        return lambda: self.require_live(generation)
+
+
+def store_on(server: Any) -> tuple[Application, Store]:
+    app = Application(twin.Broker(), 1)
     writer = Writer(Address("http://127.0.0.1:1", "cx", "writer", ""), first_pause_s=0.01)
-    writer._client = client  # type: ignore[assignment]
-    return Store(app, Settings(), TOPICS, writer), lane  # type: ignore[arg-type]
+    writer._link = SimpleNamespace(client=lambda: server)  # type: ignore[assignment]
+    return app, Store(app, Settings(), TOPICS, writer)  # type: ignore[arg-type]
 
 
 def one_block() -> RecordBatch:
@@ -59,64 +66,105 @@ def one_block() -> RecordBatch:
     return RecordBatch(TOPICS.blocks, 0, [records.encode_block(block)], range(1))
 
 
-def test_an_insert_that_hangs_is_not_repeated_once_partitions_have_moved() -> None:
-    """Repeated, it would store what the new owner, who found nothing of it, has stored under another token."""
-
-    async def moved() -> list[str]:
-        client = HangingClient()
-        store, lane = store_with(client)
-        store._waiting = [one_block()]
-        flush = asyncio.create_task(store.flush())
-        assert await asyncio.to_thread(client.hangs.wait, 90)
-        finish = asyncio.create_task(store._finish())
-        await asyncio.sleep(0)
-        finish.cancel()
-        await asyncio.wait([finish])
-        lane.assignment = None
-        taken = asyncio.create_task(store._take_over(HERE))
-        await asyncio.sleep(0.05)
-        assert not taken.done(), "the next assignment waits for what is still under way"
-        client.go_on.set()
-        await asyncio.gather(flush, taken)
-        first = client.tables.copy()
-        lane.assignment = HERE
-        store._waiting = [one_block()]
-        await store.flush()
-        assert client.tables[len(first) :] == ["events", "outcomes"], "the new assignment stores again"
-        return first
-
-    assert asyncio.run(moved()) == ["events"]
-
-
 def minutes_of(*numbers: int) -> bytes:
     rows = [PublishedMinute("csat", {}, 60 * number, 0, 1, 1, [1, 1], {}) for number in numbers]
     return records.encode_kpis(records.KpiRecord(at=0.0, minutes=rows, values=[]))
 
 
-def test_many_rows_are_stored_in_parts_each_once_and_under_a_token_of_its_own(monkeypatch) -> None:
+def test_an_insert_that_hangs_is_not_repeated_once_partitions_have_moved() -> None:
+    """Repeated, it would store what the new owner, who found nothing of it, has stored under another token."""
+
+    async def moved() -> list[str]:
+        server = Server(hangs=True)
+        app, store = store_on(server)
+        await app.begin()
+        await store.take(one_block())
+        flush = asyncio.create_task(store.flush())
+        assert await asyncio.to_thread(server.hangs.wait, 90)
+        app.generation += 1
+        store.lane.assignment = None
+        taken = asyncio.create_task(store._take_over(Assignment(app.generation, {TOPICS.blocks: (0,)})))
+        await asyncio.sleep(0.05)
+        assert not taken.done(), "the next assignment waits for what is still under way"
+        server.go_on.set()
+        with pytest.raises(StaleGenerationError):
+            await flush
+        await taken
+        first = server.tables.copy()
+        store.lane.assignment = Assignment(app.generation, {TOPICS.blocks: (0,)})
+        await store.take(one_block())
+        await store.flush()
+        assert server.tables[len(first) :] == ["events", "outcomes"], "the new assignment stores again"
+        return first
+
+    assert asyncio.run(moved()) == ["events"]
+
+
+def test_an_insert_ends_without_rows_when_its_assignment_ends_while_the_server_waits_for_them() -> None:
+    """Stopped between the head of a request and its rows, and continued when somebody else owns the partition."""
+
+    class Waiting(Server):
+        def raw_insert(self, table: str, names: Any, body: Any, **options: Any) -> None:
+            app.generation += 1
+            super().raw_insert(table, names, body, **options)
+
+    async def ended() -> list[str]:
+        await app.begin()
+        await store.take(one_block())
+        with pytest.raises(StaleGenerationError):
+            await store.flush()
+        return server.tables
+
+    server = Waiting()
+    app, store = store_on(server)
+    assert asyncio.run(ended()) == []
+
+
+class Rows:
+    """Stands for the writer: keeps what it is given, in order."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.minutes: list[tuple[list[int], str]] = []
+        self.on_retry: Any = None
+
+    def under(self, _permit: Any) -> "Rows":
+        return self
+
+    def stored(self, _partitions: Any) -> dict[Any, Any]:
+        return {}
+
+    def insert_blocks(self, _blocks: Any) -> None:
+        self.order.append("events")
+
+    def insert_kpi_minutes(self, rows: Any, token: str) -> None:
+        self.order.append("minutes")
+        self.minutes.append(([row[1] for row in rows], token))
+
+
+def stored(*batches: RecordBatch) -> Rows:
+    """What a flush of these batches stores."""
+
+    async def flush() -> None:
+        await app.begin()
+        for batch in batches:
+            await store.take(batch)
+        await store.flush()
+
+    app, rows = twin.Application(twin.Broker(), 1), Rows()
+    store = Store(app, Settings(), TOPICS, rows)  # type: ignore[arg-type]
+    asyncio.run(flush())
+    return rows
+
+
+def test_many_rows_are_stored_in_parts_each_once_and_under_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two inserts under one token would be one: ClickHouse drops the second."""
     monkeypatch.setattr(store_agent, "ROWS_HELD", 3)
-    store, _ = store_with(HangingClient())
-    stored: list[tuple[list[int], str]] = []
-    inserts = SimpleNamespace(
-        stored=lambda _partitions: {},
-        insert_blocks=lambda _blocks: None,
-        insert_kpi_minutes=lambda rows, token: stored.append(([row[1] for row in rows], token)),
-    )
-    store._writer = inserts  # type: ignore[assignment]
-    payloads = [minutes_of(1, 2), minutes_of(3), minutes_of(4, 5, 6, 7), minutes_of(8)]
-    store._store([0], [RecordBatch(TOPICS.kpis, 0, payloads, range(4))])
-    assert [minutes for minutes, _ in stored] == [[1, 2, 3], [4, 5, 6, 7], [8]]
-    assert len({token for _, token in stored}) == 3
+    payloads: list[bytes | None] = [minutes_of(1, 2), minutes_of(3), minutes_of(4, 5, 6, 7), minutes_of(8)]
+    minutes = stored(RecordBatch(TOPICS.kpis, 0, payloads, range(4))).minutes
+    assert [numbers for numbers, _ in minutes] == [[1, 2, 3], [4, 5, 6, 7], [8]]
+    assert len({token for _, token in minutes}) == 3
 
 
 def test_what_people_wait_for_is_stored_before_events() -> None:
-    store, _ = store_with(HangingClient())
-    order: list[str] = []
-    store._writer = SimpleNamespace(  # type: ignore[assignment]
-        stored=lambda _partitions: {},
-        insert_blocks=lambda _blocks: order.append("events"),
-        insert_kpi_minutes=lambda _rows, _token: order.append("minutes"),
-    )
-    store._store([0], [one_block(), RecordBatch(TOPICS.kpis, 0, [minutes_of(1)], range(1))])
-    assert order == ["minutes", "events"]
+    assert stored(one_block(), RecordBatch(TOPICS.kpis, 0, [minutes_of(1)], range(1))).order == ["minutes", "events"]

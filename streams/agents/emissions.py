@@ -1,0 +1,73 @@
+"""What a closed range of a source sends on: its share of every merge partition, its block, and its dead letters."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from streams.agents import records
+from streams.agents.sources import Closed
+from streams.engine.names import Topics
+from streams.engine.outgoing import Outgoing
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.fold import Deltas
+from streams.kpis.partials import Partial, encode_partial
+from streams.kpis.series import parse_series
+
+_SERIES_KNOWN: Final = 1 << 18
+
+
+class Emissions:
+    """Makes the records of ranges; the same range always gives the same ones, but for news of the watermark."""
+
+    def __init__(self, topics: Topics, catalogue: Catalogue, *, partitions: int, epoch: int) -> None:
+        self._topics = topics
+        self._catalogue = catalogue
+        self._partitions = partitions
+        self._epoch = epoch
+        self._partition_of: dict[str, int] = {}
+
+    def of(self, closed: Closed, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
+        """Yield all records of a range, with the watermark of its source (Unix s)."""
+        tp, outcome = closed.source.tp, closed.outcome
+        frozen = outcome.frozen
+        for partition, share in enumerate(self._shares(closed.deltas)):
+            partial = Partial(
+                source=frozen.source,
+                first=records.position(self._epoch, frozen.first),
+                last=records.position(self._epoch, frozen.last),
+                watermark=watermark,
+                caught_up=caught_up,
+                deltas=share,
+                tally=outcome.tally,
+                minutes=closed.minutes,
+            )
+            yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
+        block = records.block_of(outcome, tp.topic, tp.partition, self._epoch)
+        yield Outgoing(self._topics.blocks, tp.partition, None, records.encode_block(block))
+        for dead in block.dead:
+            key = f"{tp.topic}/{tp.partition}/{dead.offset}".encode()
+            yield Outgoing(self._topics.dead_letters, tp.partition, key, records.encode_dead_letter(block, dead))
+
+    def news(self, source: str, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
+        """Yield what tells every merge partition of a source that has nothing to send."""
+        value = encode_partial(Partial(source=source, first=1, last=0, watermark=watermark, caught_up=caught_up))
+        for partition in range(self._partitions):
+            yield Outgoing(self._topics.partials, partition, None, value)
+
+    def _shares(self, deltas: Deltas) -> list[Deltas]:
+        """Split deltas by the merge partition of their KPI."""
+        shares: list[Deltas] = [{} for _ in range(self._partitions)]
+        known = self._partition_of
+        for minute, series in deltas.items():
+            parts: list[dict[str, Any]] = [{} for _ in shares]
+            for key, acc in series.items():
+                partition = known.get(key)
+                if partition is None:
+                    partition = self._catalogue.partition_of(parse_series(key)[0], len(shares))
+                    if len(known) > _SERIES_KNOWN:
+                        known.clear()
+                    known[key] = partition
+                parts[partition][key] = acc
+            for share, part in zip(shares, parts, strict=True):
+                if part:
+                    share[minute] = part
+        return shares

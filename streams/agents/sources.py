@@ -1,0 +1,173 @@
+"""One source partition on its way through ingest: what it has read, what may be closed, and when it stops."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from faust.types import TP
+
+from streams import metrics
+from streams.agents import clocks
+from streams.engine.batch import RecordBatch
+from streams.events.breaker import Breaker, Stretch
+from streams.events.clock import Clock
+from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
+from streams.kpis.fold import Deltas, Folder
+from streams.kpis.partials import MINUTES
+from streams.kpis.ranges import events_of
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Source:
+    """One source partition with its intake and the batches it has not acknowledged yet."""
+
+    tp: TP
+    channel: str
+    intake: Intake
+    breaker: Breaker
+    waiting: list[RecordBatch] = field(default_factory=list)
+    deltas: Deltas = field(default_factory=dict)
+    """What the range under construction adds to the KPIs, but for events not collected yet."""
+    open_bytes: int = 0
+    tripped: bool = False
+    held: list[tuple[RecordBatch, int]] = field(default_factory=list)
+    """Batches, and from which record on, that wait until it is certain what time it is."""
+    told: tuple[float | None, bool] | None = None
+    told_at: float = 0.0
+
+    @classmethod
+    def restored(
+        cls, tp: TP, channel: str, frozen: Sequence[FrozenRange], settings: Settings, clock: Clock
+    ) -> "Source":
+        """Return a source partition as its frozen ranges tell of it."""
+        name = source_name(channel, tp.partition)
+        intake = Intake(name, retention_s=settings.retention_s, dedup_ids=settings.dedup_ids, clock=clock)
+        intake.restore(frozen)
+        breaker = Breaker(
+            ratio=settings.breaker_ratio,
+            least=settings.breaker_min,
+            at_once=settings.breaker_at_once,
+            window_s=settings.breaker_window_s,
+        )
+        breaker.restore(frozen)
+        return cls(tp, channel, intake, breaker)
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Label values of this source in metrics."""
+        return self.channel, str(self.tp.partition)
+
+    def add(self, batch: RecordBatch, start: int, settings: Settings, folder: Folder) -> tuple[int, bool]:
+        """
+        Take in records of a batch from `start` on, as far as the range under construction goes.
+
+        Returns:
+            The place of the first record that was not taken in, and whether the range must be closed before it.
+        """
+        values, offsets = batch.values, batch.offsets
+        end = start + self.intake.cut(offsets[start:])
+        if self.intake.pending is None:
+            end = start + self._fitting(values[start:end], settings.max_range_bytes)
+        with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
+            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), clocks.steady())
+        with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
+            # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
+            self.deltas = folder.fold(self.intake.collect(), self.deltas)
+        full = end < len(offsets) or self.intake.open_records >= settings.max_range
+        return start + taken, full and start + taken == end
+
+    def _fitting(self, values: Sequence[bytes | None], most_bytes: int) -> int:
+        """Count the records that go into the current range without its block growing beyond a Kafka record."""
+        size, room = sum(map(len, filter(None, values))), most_bytes - self.open_bytes
+        if size <= room:
+            self.open_bytes += size
+            return len(values)
+        fitting = sum(1 for total in accumulate(len(value or b"") for value in values) if total <= room)
+        if not fitting and not self.open_bytes:
+            fitting = 1
+        self.open_bytes = most_bytes
+        return fitting
+
+    def close(self, folder: Folder, clock: Clock) -> "Closed | Tripped | None":
+        """Close the range under construction; None when there is nothing that may be closed."""
+        if self.tripped:
+            return None
+        repeated = self.intake.pending is not None
+        outcome = self.intake.close()
+        self.open_bytes = 0
+        if outcome is None:
+            return None
+        deltas, self.deltas = self.deltas, {}
+        stretch = None if repeated else self._tripping(outcome, clock)
+        if stretch is not None:
+            self.tripped = True
+            return Tripped(self, outcome, stretch)
+        # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
+        reached = outcome.frozen.after.newest // 60
+        minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
+        return Closed(self, outcome, minutes, folder.fold(events_of(outcome, self.channel), deltas))
+
+    def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
+        frozen, tally = outcome.frozen, outcome.tally
+        # While our clock is right, a time ahead of it is the fault of its sender alone: others must not stop for that.
+        sparing = frozen.ahead if clocks.read(clock).verdict == "right" else 0
+        return self.breaker.take(frozen.now, tally.read - sparing, tally.bad - sparing)
+
+    def finished(self, last: int) -> list[RecordBatch]:
+        """Return, and forget, the batches that a range up to offset `last` has dealt with."""
+        done = [batch for batch in self.waiting if batch.last_offset <= last]
+        self.waiting = self.waiting[len(done) :]
+        return done
+
+
+class Closed(NamedTuple):
+    """A range that is ready to be frozen, and what it adds to the KPIs."""
+
+    source: Source
+    outcome: Outcome
+    minutes: list[int]
+    """The newest minutes that its events were counted in."""
+    deltas: Deltas
+
+
+class Tripped(NamedTuple):
+    """A range that is not frozen, since too much of its source is bad."""
+
+    source: Source
+    outcome: Outcome
+    stretch: Stretch
+
+    def say(self) -> None:
+        """Log what stopped, where, why, and the ways out."""
+        outcome, stretch = self.outcome, self.stretch
+        log.error(
+            "%s stopped at offset %d of topic %s, partition %d: %d of the %d records of %.0f s are bad, the newest of"
+            " them from %d on: %s. What was bad before is in the dead letters, nothing after it is stored or committed."
+            " Mend the producer, then restart the workers with CX_BREAKER_RATIO=1 once, which makes dead letters of the"
+            " rest; or release what accepts them, and restart",
+            self.source.intake.source,
+            outcome.frozen.first,
+            *self.source.tp,
+            stretch.bad,
+            stretch.read,
+            stretch.seconds,
+            outcome.bad[0].offset,
+            outcome.bad[0].refusal.message,
+        )
+
+
+def runs_behind(clock: Clock) -> bool:
+    """Tell whether our clock is so far behind that events would seem to come from the future."""
+    reading = clocks.read(clock)
+    return reading.verdict == "wrong" and reading.ahead_s < -FUTURE_TOLERANCE.total_seconds()
+
+
+def source_name(channel: str, partition: int) -> str:
+    """Return the name of a source partition in partials and frozen ranges."""
+    return f"{channel}/{partition}"

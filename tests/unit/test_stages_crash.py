@@ -1,0 +1,278 @@
+"""Every stage, stopped before every single step and started again, ends with the results of an undisturbed run.
+
+A step is a record appended to a changelog or a topic, an acknowledgement, or an insert. A new stage is listed in
+`STAGES`, with what it is given to read and what of its results must be the same.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from streams.agents import records
+from streams.agents.ingest import Ingest
+from streams.agents.judge import Judges
+from streams.agents.merge import Merge
+from streams.agents.store import Store
+from streams.alerts.parsing import parse_rules
+from streams.engine.names import Topics
+from streams.engine.stage import Stage
+from streams.kpis.catalogue import Catalogue
+from streams.kpis.partials import decode_partial
+from streams.settings import Settings, load
+from tests.harness import twin
+from tests.harness.clickhouse import event
+from tests.harness.incident import RULES
+
+NOW = datetime(2026, 3, 1, 10, 30, tzinfo=UTC).timestamp()
+PARTITIONS = 2
+TOPICS = Topics("cx")
+CATALOGUE = Catalogue.load()
+SETTINGS: Settings = load(environ={}, partitions=PARTITIONS)
+
+
+class Clock:
+    """Times that are read are written: so that bytes can be compared, the clock stands until all is read."""
+
+    now = NOW
+
+    def later(self) -> None:
+        """Let pass what open minutes wait for before they are published again."""
+        self.now = NOW + 5
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: CLOCK.now)
+
+
+def touchpoints(broker: twin.Broker) -> None:
+    """Events of two channels over some minutes: good, repeated, late and bad."""
+    for number in range(24):
+        for channel in ("web", "call_center"):
+            at = datetime.fromtimestamp(NOW - 600 + 20 * number, UTC).isoformat()
+            value = event(number % 21, channel=channel, time=at, id=f"{channel}-{number % 21}")
+            if number == 7:
+                value = b"not JSON"
+            if number == 19:
+                value = event(1_000, channel=channel, time="2026-02-01T00:00:00Z", id="too-late")
+            broker.send(f"cx.touchpoints.{channel}", number % PARTITIONS, value)
+
+
+class Case(NamedTuple):
+    """A stage under test."""
+
+    build: Callable[[twin.Application, twin.Broker, twin.Database], Stage]
+    given: Callable[[twin.Broker], None]
+    results: Callable[[twin.Broker, twin.Database], Any]
+
+
+def judges() -> Judges:
+    async def ready() -> None: ...
+
+    async def enrich(_transitions: object) -> None: ...
+
+    usual = SimpleNamespace(ready=ready, expected=lambda *_: None)
+    enricher = SimpleNamespace(enrich=enrich)
+    alertmanagers = SimpleNamespace(put=lambda *_: None, keep_only=lambda *_: None)
+    return Judges(SETTINGS, TOPICS, parse_rules(RULES, CATALOGUE), enricher, alertmanagers, usual)  # type: ignore[arg-type]
+
+
+def upstream(
+    build: Callable[..., Stage], given: Callable[[twin.Broker], None], *topics: str
+) -> Callable[[twin.Broker], None]:
+    """What an undisturbed stage before this one makes of what it is given."""
+
+    def fill(broker: twin.Broker) -> None:
+        before = twin.Broker()
+        given(before)
+        app = twin.Application(before, PARTITIONS)
+        build(app, before, twin.Database(before))
+        CLOCK.now = NOW
+        asyncio.run(app.run(CLOCK.later))
+        for tp, log in before.topics.items():
+            if tp.topic in topics:
+                broker.topics[tp] = list(log)
+
+    return fill
+
+
+def ingest(app: Any, _broker: object, _database: object) -> Stage:
+    return Ingest(app, SETTINGS, TOPICS, CATALOGUE)
+
+
+def merge(app: Any, _broker: object, _database: object) -> Stage:
+    return Merge(app, SETTINGS, TOPICS, CATALOGUE, judges())
+
+
+def store(app: Any, _broker: object, database: Any) -> Stage:
+    return Store(app, SETTINGS, TOPICS, database)
+
+
+def ranges(broker: twin.Broker, _database: object) -> Any:
+    """Each range once, whoever sent it how often: its deltas and its block are the same bytes each time."""
+    partials: dict[Any, Any] = {}
+    for tp, log in broker.topics.items():
+        if tp.topic == TOPICS.partials:
+            for _, value in log:
+                partial = decode_partial(value or b"")
+                if partial.first <= partial.last:
+                    content = repr((partial.deltas, partial.tally, partial.minutes))
+                    key = tp.partition, partial.source, partial.first, partial.last
+                    assert partials.setdefault(key, content) == content
+    blocks: dict[Any, bytes] = {}
+    for value in broker.values(TOPICS.blocks):
+        block = records.decode_block(value)
+        assert blocks.setdefault((block.topic, block.partition, block.first), value) == value
+    dead = {tuple(sorted(one.items())) for one in map(_json, broker.values(TOPICS.dead_letters))}
+    return _one_after_the_other(partials), _outcomes(blocks.values()), len(dead), dict(broker.committed)
+
+
+def _one_after_the_other(partials: dict[Any, Any]) -> set[Any]:
+    """Ranges of a source never overlap; what they add up to does not depend on where they were cut."""
+    seen: dict[Any, set[int]] = {}
+    for partition, source, first, last in partials:
+        offsets = set(range(first, last + 1))
+        assert not offsets & seen.setdefault((partition, source), set())
+        seen[partition, source] |= offsets
+    return {(key, tuple(sorted(offsets))) for key, offsets in seen.items()}
+
+
+def _outcomes(blocks: Any) -> Any:
+    decoded = [records.decode_block(value) for value in blocks]
+    totals: dict[Any, list[int]] = {}
+    for block in decoded:
+        total = totals.setdefault((block.topic, block.partition), [0] * 5)
+        tally = block.tally
+        for place, number in enumerate((tally.read, tally.counted, tally.duplicate, tally.late, tally.bad)):
+            total[place] += number
+    return totals
+
+
+def _json(value: bytes) -> Any:
+    import msgspec
+
+    return {name: str(part) for name, part in msgspec.json.decode(value).items()}
+
+
+def published(broker: twin.Broker, _database: object) -> Any:
+    """The newest revision of every minute, the newest value of every series and window, and all transitions by id."""
+    minutes: dict[Any, Any] = {}
+    values: dict[Any, Any] = {}
+    for value in broker.values(TOPICS.kpis):
+        record = records.decode_kpis(value)
+        for row in record.minutes:
+            key = row.kpi, tuple(sorted(row.labels.items())), row.minute, row.part
+            minutes[key] = max(
+                minutes.get(key, (-1, "")), (row.revision, repr(sorted(row.bins.items()) if row.bins else row.fields))
+            )
+        for one in record.values:
+            key = one.kpi, tuple(sorted(one.labels.items())), one.window, one.stat
+            values[key] = max(
+                values.get(key, ((-1, -1), "")), ((one.at, one.revision), repr((one.value, one.n, one.lo)))
+            )
+    alerts = {}
+    for value in broker.values(TOPICS.alerts):
+        alert = records.decode_alert(value)
+        assert alerts.setdefault(alert.id, value) == value
+    # A total is published when it moves, and an empty window once: at which of the minutes since, does not matter.
+    newest = {
+        key: (key[2] != "total" and "None" not in row and moment[0], row) for key, (moment, row) in values.items()
+    }
+    return {key: row for key, (_, row) in minutes.items()}, newest, alerts, dict(broker.committed)
+
+
+def stored(broker: twin.Broker, database: twin.Database) -> Any:
+    """All rows: those of events may not be there twice, those of KPIs replace each other."""
+    blocks = sorted(
+        (block.topic, block.partition, block.first, block.last, block.events.rows) for block in database.blocks
+    )
+    return blocks, database.minutes, database.values, database.alerts, dict(broker.committed)
+
+
+OF_INGEST = upstream(ingest, touchpoints, TOPICS.partials, TOPICS.blocks)
+OF_MERGE = upstream(merge, OF_INGEST, TOPICS.kpis, TOPICS.alerts)
+
+
+def of_both(broker: twin.Broker) -> None:
+    OF_MERGE(broker)
+    of_ingest = twin.Broker()
+    OF_INGEST(of_ingest)
+    broker.topics.update({tp: log for tp, log in of_ingest.topics.items() if tp.topic == TOPICS.blocks})
+
+
+STAGES = {
+    "ingest": Case(ingest, touchpoints, ranges),
+    "merge": Case(merge, OF_INGEST, published),
+    "store": Case(store, of_both, stored),
+}
+
+
+def differences(found: tuple[Any, ...], expected: tuple[Any, ...]) -> list[Any]:
+    """What differs, to be read."""
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a != b]
+    return [
+        {key: (a.get(key), b.get(key)) for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
+        if isinstance(a, dict)
+        else (a, b)
+        for a, b in pairs
+    ]
+
+
+def run(case: Case, broker: twin.Broker, database: twin.Database, stop_at: int | None) -> bool:
+    """Run a new process until all is done; False when it was stopped before."""
+    broker.steps, broker.stop_at = 0, stop_at
+    app = twin.Application(broker, PARTITIONS)
+    case.build(app, broker, database)
+    CLOCK.now = NOW
+    try:
+        asyncio.run(app.run(CLOCK.later))
+    except twin.Stopped:
+        return False
+    return True
+
+
+def fresh(case: Case) -> tuple[twin.Broker, twin.Database]:
+    broker = twin.Broker()
+    case.given(broker)
+    return broker, twin.Database(broker)
+
+
+def stops(steps: int) -> Iterator[int]:
+    """Every step of a short run; of a long one, the first and the last hundred, and some in between."""
+    yield from (step for step in range(1, steps + 1) if step <= 60 or step > steps - 60 or step % 7 == 0)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_stopped_before_any_step_ends_with_the_same_results(name: str) -> None:
+    case = STAGES[name]
+    broker, database = fresh(case)
+    assert run(case, broker, database, None)
+    expected, steps = case.results(broker, database), broker.steps
+    assert steps > 20, "the run has something to stop in"
+    for stop in stops(steps):
+        broker, database = fresh(case)
+        assert not run(case, broker, database, stop)
+        assert run(case, broker, database, None)
+        found = case.results(broker, database)
+        assert found == expected, f"stopped before step {stop} of {steps}: {differences(found, expected)}"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_stopped_again_and_again_gets_through(name: str) -> None:
+    case = STAGES[name]
+    broker, database = fresh(case)
+    assert run(case, broker, database, None)
+    expected = case.results(broker, database)
+    broker, database = fresh(case)
+    stop = 3
+    while not run(case, broker, database, stop):
+        stop += 5
+    assert case.results(broker, database) == expected
