@@ -13,6 +13,9 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "CX_"
+_MOST_BYTES = 64 * 1024
+"""Of a settings file; all settings with all that there is to say of them take a fifth of that."""
+_MOST_PROBLEMS = 50
 SHIPPED_RULES = Path(__file__).resolve().parent.parent / "deploy" / "rules"
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -252,6 +255,9 @@ def load_with_origins(
     if file is not None:
         for name, value, line in _from_toml(file):
             where = f"{file}, line {line}"
+            if len(problems) == _MOST_PROBLEMS:
+                problems.append(f"{file}: and more")
+                break
             if name not in known:
                 problems.append(f"{where}: unknown setting {name!r}{_suggest(name, known)}")
             else:
@@ -285,17 +291,23 @@ def load_with_origins(
 
 def _from_toml(file: Path) -> list[tuple[str, Any, int]]:
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            read = opened.read(_MOST_BYTES + 1)
+        if len(read) > _MOST_BYTES:
+            raise ConfigError(f"{file}: is larger than {_MOST_BYTES // 1024} KiB, expected one line per setting")
+        text = read.decode()
         table = tomllib.loads(text)
     except OSError as exc:
         raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{file}: {exc}") from exc
-    rows = []
-    for name, value in table.items():
-        found = re.search(rf"^[ \t\[\"']*{re.escape(name)}\b", text, re.MULTILINE)
-        rows.append((name, value, text.count("\n", 0, found.start()) + 1 if found else 1))
-    return rows
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply, expected one line per setting") from None
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if found := re.match(r"[ \t\[\"']*([\w-]+)", line):
+            lines.setdefault(found[1], number)
+    return [(name, value, lines.get(name, 1)) for name, value in table.items()]
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

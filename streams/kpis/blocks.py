@@ -15,6 +15,11 @@ _DEEPEST: Final = 32
 _MOST: Final = 200_000
 """Values in a file, those of an alias each time it is used: a page of aliases can stand for billions."""
 _LARGEST: Final = 1 << 63
+_LONGEST_NUMBER: Final = 400
+MOST_BYTES: Final = 512 * 1024
+"""Of a file; all KPIs of this package together are a seventh of that. Reading takes seconds at most."""
+_MOST_TEXT: Final = 8 * MOST_BYTES
+"""Characters in the values of a file, those of an alias each time it is used."""
 
 
 class CatalogueError(ValueError):
@@ -34,13 +39,11 @@ class Problems:
     """The problems found so far, in one file or many."""
 
     def __init__(self) -> None:
-        self._found: list[str] = []
+        self._found: dict[str, None] = {}
 
     def add(self, file: str, line: int, message: str) -> None:
         """Note one problem, once; lines count from 1."""
-        text = f"{file}:{line}: {message}"
-        if text not in self._found:
-            self._found.append(text)
+        self._found[f"{file}:{line}: {message}"] = None
 
     def __len__(self) -> int:
         return len(self._found)
@@ -51,7 +54,7 @@ class Problems:
             CatalogueError: There is at least one problem; of the given kind.
         """
         if self._found:
-            raise error(self._found)
+            raise error([*self._found])
 
 
 class Block:
@@ -218,11 +221,17 @@ def block_of(text: str, file: str, what: str, problems: Problems) -> Block | Non
 
 
 def text_of(path: Path, problems: Problems) -> str:
-    """Give the text of a file; of one that cannot be read, which becomes a problem, none."""
+    """Give the text of a file; of one that cannot be read, or is too large, which becomes a problem, none."""
+    read = b""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            read = file.read(MOST_BYTES + 1)
+        if len(read) > MOST_BYTES:
+            problems.add(str(path), 1, f"is larger than {MOST_BYTES // 1024} KiB: split it into several files")
+            return ""
+        return read.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = read[: error.start].count(b"\n") + 1
         problems.add(str(path), line, "not UTF-8: save the file in that encoding")
     except OSError as error:
         problems.add(str(path), 1, f"cannot be read: {error.strerror}")
@@ -249,7 +258,7 @@ def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
 
 def _monstrous(root: yaml.Node, file: str, problems: Problems) -> bool:
     """Note what nobody can work with: values within themselves or without end, and text that no file can hold."""
-    left, seen, before = [(root, 0)], 0, len(problems)
+    left, seen, length, before = [(root, 0)], 0, 0, len(problems)
     while left and len(problems) == before:
         node, depth = left.pop()
         seen += 1
@@ -259,7 +268,12 @@ def _monstrous(root: yaml.Node, file: str, problems: Problems) -> bool:
         elif seen > _MOST:
             problems.add(file, line, f"aliases make more than {_MOST} values of it")
         elif isinstance(node, yaml.ScalarNode):
-            if any("\ud800" <= char <= "\udfff" for char in node.value):
+            length += len(node.value)
+            if length > _MOST_TEXT:
+                problems.add(file, line, f"aliases make more than {_MOST_TEXT} characters of it")
+            elif node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
+                problems.add(file, line, f"a number has at most {_LONGEST_NUMBER} characters")
+            elif any("\ud800" <= char <= "\udfff" for char in node.value):
                 problems.add(file, line, "holds half a character: write the whole one, not an escape of each half")
         else:
             pairs = node.value if isinstance(node, yaml.MappingNode) else [(item,) for item in node.value]
