@@ -47,19 +47,17 @@ def held(rig: Rig, count: int) -> None:
     rig.begin(2)
     for _ in range(count):
         victim = rig.victim()
-        where, fate = (
-            rig.chance.choice(("kafka", "clickhouse", "clickhouse")),
-            rig.chance.choice(("alive", "stopped", "killed")),
-        )
+        where = rig.chance.choice(("kafka", "clickhouse", "clickhouse"))
+        fate = rig.chance.choice(("alive", "stopped", "killed"))
         proxy = rig.proxies[where]
-        only = ports_of(victim.process.pid)
-        rig.tell(f"hold what {victim.name} writes to {where}; it is {fate}")
         if where == "clickhouse":
             proxy.hold_next(b"INSERT")
-            proxy.held.wait(10)
+            rig.wait(proxy.held.is_set, "an insert to hold")
+            victim = next(worker for worker in rig.workers if proxy.held_port in ports_of(worker.process.pid))
         else:
             AIMS[rig.chance.choice(("random", "after a freeze", "after a flush"))](rig, victim)
-            proxy.stall(only=only)
+            proxy.stall(only=ports_of(victim.process.pid))
+        rig.tell(f"what {victim.name} writes to {where} is held; it is {fate}")
         time.sleep(rig.chance.choice((0.0, 0.3, 0.8)))
         rig.outcome.faults += 1
         length = rig.chance.choice((SESSION_S - 1, SESSION_S + 3, 2 * SESSION_S))

@@ -97,7 +97,7 @@ class Rig:
         for number in range(workers):
             self.join(names[number] if names else "")
         self.traffic.start()
-        self.wait(lambda: len(self.stored_ends()) == len(self._sources), "a beginning")
+        self.wait(lambda: len(self.stored_ends()) == len(self._sources), "a beginning", 2 * DRAIN_S)
 
     def join(self, instance: str = "", clock: Path | None = None) -> Worker:
         """Start one more worker, by a name that outlives it, or with a clock that is off by what a file says."""

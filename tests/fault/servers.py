@@ -101,11 +101,10 @@ def disk_full(rig: Rig, count: int) -> None:
     rig.begin(2)
     ballast = rig.server.data_dir / "ballast"
     for _ in range(count):
-        with ballast.open("wb") as file:
+        with ballast.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(b"\0" * (1 << 16))
-                    file.flush()
             except OSError:
                 rig.tell("the disk of ClickHouse is full")
         rig.outcome.faults += 1

@@ -27,7 +27,8 @@ def main() -> None:
     time.time = lambda: _true_time() + _off[0]
     time.time_ns = lambda: _true_time_ns() + round(_off[0] * 1e9)
     threading.Thread(target=_follow, args=(file,), daemon=True).start()
-    sys.path.insert(0, str(Path.cwd()))
+    # Not our own folder: its modules are none of the program's.
+    sys.path[0] = str(Path.cwd())
     from streams.cli import main as cx
 
     cx()

@@ -82,6 +82,8 @@ class Proxy:
         """How many bytes pass per connection and direction; 0: all."""
         self.held = threading.Event()
         """Set once a connection is held because of what it sent."""
+        self.held_port = 0
+        """The port of its client."""
         self._marker = b""
         self._only: Collection[int] | None = None
         self._refusing = False
@@ -141,6 +143,7 @@ class Proxy:
         if self._marker and self._marker in chunk and (self._only is None or link.port in self._only):
             self._marker = b""
             link.flowing.clear()
+            self.held_port = link.port
             self.held.set()
 
     def _chosen(self, only: Collection[int] | None) -> list[_Link]:
