@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fault.report import keep_evidence, summary, write_report
+from tests.fault.report import Line, keep_evidence, remember, summary, write_report
 from tests.fault.running import ImpossibleError, Stage
 from tests.fault.scenarios import SCENARIOS
 
@@ -28,9 +28,8 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=0, help="per batch; 0: as the scenario has it")
     parser.add_argument("--rate", type=float, default=300.0, help="events per second (%(default)s)")
     parser.add_argument("--evidence", type=Path, help="folder for the logs of what failed")
-    parser.add_argument(
-        "--report", type=Path, help="file whose section of figures is written anew, e.g. docs/RELIABILITY.md"
-    )
+    parser.add_argument("--results", type=Path, help="file of figures that this run's are added to")
+    parser.add_argument("--report", type=Path, help="document whose figures are written anew, from all results")
     chosen = parser.parse_args()
     names = chosen.only.split(",") if chosen.only else list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
@@ -59,8 +58,11 @@ def main() -> None:
                     )
                 stage.clear(outcome)
             seed += 1
+    lines = [Line.of(outcome) for outcome in outcomes]
+    if chosen.results:
+        lines = remember(lines, chosen.results)
     if chosen.report:
-        write_report(chosen.report, outcomes)
+        write_report(chosen.report, lines)
     sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
 
 

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.fault.evidence import Outcome
@@ -45,39 +46,78 @@ def keep_evidence(outcome: Outcome, logs: Path, folder: Path) -> Path:
     return kept
 
 
-def write_report(document: Path, outcomes: Sequence[Outcome]) -> None:
-    """Put the figures between the marks of a document, which gets them if it has none."""
-    text = document.read_text(encoding="utf-8") if document.exists() else "# Reliability\n"
-    if BEGIN not in text:
-        text = f"{text.rstrip()}\n\n## Faults\n\n{BEGIN}\n{END}\n"
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    document.write_text(f"{before}{BEGIN}\n\n{_figures(outcomes)}\n{END}{after}", encoding="utf-8")
+@dataclass(frozen=True)
+class Line:
+    """The figures of one batch."""
 
+    scenario: str
+    seed: int
+    day: str
+    commit: str
+    faults: int
+    records: int
+    transitions: int
+    found: dict[str, int]
+    """Problems by kind."""
+    ended: int
+    recoveries: dict[str, list[float]]
 
-def _figures(outcomes: Sequence[Outcome]) -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout
-    lines = [
-        f"{time.strftime('%Y-%m-%d')}, commit {commit.strip()}, Apache Kafka with one and with three brokers, sessions of 6 s.",
-        "",
-        "| scenario | seeds | faults | records | transitions | lost | doubled | wrong | bricked | recovery, median / longest |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for name in dict.fromkeys(outcome.scenario for outcome in outcomes):
-        of = [outcome for outcome in outcomes if outcome.scenario == name]
-        seeds = sorted({outcome.seed for outcome in of})
-        waits: dict[str, list[float]] = {}
-        for outcome in of:
-            for kind, took in outcome.recoveries.items():
-                waits.setdefault(kind, []).extend(took)
-        told = ", ".join(f"{kind} {statistics.median(took):.1f} / {max(took):.1f} s" for kind, took in waits.items())
-        counts = [sum(len(outcome.problems.get(kind, ())) for outcome in of) for kind in KINDS]
-        bricked, lost, doubled, wrong, differences = counts
-        lines.append(
-            f"| {name} | {seeds[0]}-{seeds[-1]} | {sum(outcome.faults for outcome in of)} | "
-            f"{sum(outcome.records for outcome in of):,} | {sum(outcome.transitions for outcome in of)} | "
-            f"{lost} | {doubled} | {wrong + differences} | {bricked} | {told} |"
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Line":
+        """Return the figures of a batch that has just been run."""
+        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True)
+        return cls(
+            scenario=outcome.scenario,
+            seed=outcome.seed,
+            day=time.strftime("%Y-%m-%d"),
+            commit=git.stdout.strip(),
+            faults=outcome.faults,
+            records=outcome.records,
+            transitions=outcome.transitions,
+            found={kind: len(outcome.problems.get(kind, ())) for kind in KINDS},
+            ended=len(outcome.ended),
+            recoveries=outcome.recoveries,
         )
-    failed = [f"{outcome.scenario} {outcome.seed}" for outcome in outcomes if not outcome.passed]
-    lines += ["", f"{len(outcomes)} batches, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}.", ""]
-    return "\n".join(lines)
+
+
+def remember(lines: Sequence[Line], file: Path) -> list[Line]:
+    """Append figures to a file of earlier runs; return all that it holds then."""
+    with file.open("a", encoding="utf-8") as out:
+        out.writelines(f"{json.dumps(asdict(line))}\n" for line in lines)
+    return [Line(**json.loads(text)) for text in file.read_text(encoding="utf-8").splitlines()]
+
+
+def write_report(document: Path, lines: Sequence[Line]) -> None:
+    """Put the figures between the marks of a document."""
+    before, rest = document.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    document.write_text(f"{before}{BEGIN}\n\n{figures(lines)}\n{END}{after}", encoding="utf-8")
+
+
+def figures(lines: Sequence[Line]) -> str:
+    """Return the figures as Markdown: a row per scenario, and the batches that failed."""
+    rows = [
+        "| scenario | day, commit | seeds | faults | records | transitions | lost | doubled | wrong | bricked | restarts |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    waits: dict[tuple[str, str], list[float]] = {}
+    for name in dict.fromkeys(line.scenario for line in lines):
+        of = [line for line in lines if line.scenario == name]
+        for line in of:
+            for kind, took in line.recoveries.items():
+                waits.setdefault((name, kind), []).extend(took)
+        sums = {kind: sum(line.found[kind] for line in of) for kind in KINDS}
+        rows.append(
+            f"| {name} | {'; '.join(dict.fromkeys(f'{line.day}, {line.commit}' for line in of))} | "
+            f"{' '.join(str(line.seed) for line in of)} | {sum(line.faults for line in of)} | "
+            f"{sum(line.records for line in of):,} | {sum(line.transitions for line in of)} | {sums['lost']} | "
+            f"{sums['doubled']} | {sums['wrong'] + sums['verify']} | {sums['bricked']} | {sum(line.ended for line in of)} |"
+        )
+    failed = [f"{line.scenario} with seed {line.seed} at {line.commit}" for line in lines if any(line.found.values())]
+    rows += ["", f"{len(lines)} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.", ""]
+    rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|"]
+    rows += [
+        f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
+        for (name, kind), took in waits.items()
+    ]
+    return "\n".join([*rows, ""])

@@ -1,0 +1,25 @@
+"""The fault suite writes its figures into a document, and leaves the rest of it alone."""
+
+from tests.fault.evidence import Outcome
+from tests.fault.report import BEGIN, END, Line, remember, write_report
+
+
+def line(seed, **changes):
+    outcome = Outcome("pauses", seed, faults=10, records=1_000, transitions=4, recoveries={"short pause": [1.0, 3.0]})
+    for name, value in changes.items():
+        setattr(outcome, name, value)
+    return Line.of(outcome)
+
+
+def test_figures_of_several_runs_come_between_the_marks(tmp_path):
+    document, results = tmp_path / "doc.md", tmp_path / "results"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    remember([line(1)], results)
+    write_report(document, remember([line(2, problems={"lost": ["a", "b"], "doubled": []})], results))
+    text = document.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert " | 1 2 | 20 | 2,000 | 8 | 2 | 0 | 0 | 0 | 0 |" in text
+    assert "2 batches, 1 failed: pauses with seed 2" in text
+    assert "| pauses | short pause | 4 | 2.0 s | 3.0 s |" in text
