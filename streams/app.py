@@ -50,7 +50,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     topics = Topics(settings.topic_prefix)
     catalogue = Catalogue.load(kpi_paths(settings))
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
-    clock = Clock(settings.clock_limit_s)
+    clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, _store_address(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)

@@ -69,6 +69,7 @@ class References:
                 said, within_s, at = await asyncio.to_thread(self._ask)
                 self._clock.measured("clickhouse", said, within_s, at)
             finally:
+                self._clock.awaited = False
                 self._tell()
             await asyncio.sleep(EVERY_S)
 

@@ -5,6 +5,7 @@ An event that is ahead of the clock is bad, but only if the clock is right. Noth
 the worker's says (Unix s), `steady` the seconds of one that nobody sets and that goes on while the machine sleeps.
 """
 
+from math import inf
 from statistics import median, median_low
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -26,7 +27,7 @@ class Reading(NamedTuple):
 
     verdict: Verdict
     ahead_s: float = 0.0
-    """How far the right time is ahead of the worker's clock; below zero when the worker's is ahead."""
+    """How far the right time is ahead of the worker's clock, at most; below zero when the worker's is ahead."""
     witnesses: tuple[str, ...] = ()
     """Who says so."""
 
@@ -57,8 +58,10 @@ class Clock:
     A comparison stays true when the clock is set later, since it is kept beside the steady one.
     """
 
-    def __init__(self, limit_s: float = 120.0) -> None:
-        """Nothing is known; differences up to `limit_s` seconds are none."""
+    def __init__(self, limit_s: float = 120.0, *, awaited: bool = False) -> None:
+        """Nothing is known; differences up to `limit_s` seconds are none. See `awaited`."""
+        self.awaited = awaited
+        """Whether a first reference is being asked: until then no event is ahead of what may be the right time."""
         self._limit_s = limit_s
         self._origins: dict[str, tuple[float, float, float]] = {}
         self._leads: dict[str, tuple[float, float]] = {}
@@ -87,7 +90,7 @@ class Clock:
         """Judge the worker's clock."""
         differences = self.differences(now, steady) or self._senders(now)
         if not differences:
-            return Reading("unknown")
+            return Reading("unknown", inf if self.awaited else 0.0)
         agree = {name: one for name, one in differences.items() if abs(one) <= self._limit_s}
         later = {name: one for name, one in differences.items() if one > self._limit_s}
         earlier = {name: one for name, one in differences.items() if one < -self._limit_s}

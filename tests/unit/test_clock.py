@@ -152,3 +152,12 @@ def test_a_range_that_is_repeated_is_not_doubted() -> None:
     repeated = second.close()
     assert repeated is not None
     assert repeated.frozen == frozen.frozen
+
+
+def test_nothing_is_refused_for_its_time_before_a_first_clock_was_asked() -> None:
+    """A worker starts with a backlog, and its clock may be slow: it waits for the first answer, or for its failure."""
+    known = Clock(awaited=True)
+    one = intake(known)
+    assert one.add([record(0, HONEST), record(1, timedelta(days=400))], range(2), NOW, STEADY) == 0
+    known.awaited = False
+    assert one.add([record(0, HONEST), record(1, timedelta(days=400))], range(2), NOW, STEADY) == 2
