@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from streams import metrics
 from streams.agents import clocks, records
@@ -26,14 +27,16 @@ from streams.commands import worker
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.webhook import Webhook
 from streams.engine.batch import RecordBatch
-from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.events.clock import Clock
+from streams.events.intake import Tally
 from streams.kpis.catalogue import Catalogue
 from streams.settings import Settings
 from streams.storage import baselines
 from streams.storage.baselines import Learnt, Lesson, learn_kpi
 from streams.storage.connection import Address
+from streams.storage.rows import pack_events
+from tests.harness import twin
 from tests.harness.onelane import OneApp
 from tests.harness.receiver import Receiver
 
@@ -224,24 +227,27 @@ def raising(*_: Any) -> None:
     raise OddError
 
 
-@pytest.mark.parametrize("stage", [Ingest, Merge])
-async def test_a_flush_whose_metrics_fail_is_a_flush(stage: type[Ingest | Merge]) -> None:
-    before, app = failures("metrics"), OneApp()
-    app.one_lane.assignment = Assignment(1, {})
-    agent = stage(app, Settings(), Topics("cx"), Catalogue.load())  # type: ignore[arg-type]
-    agent._observe = raising  # type: ignore[method-assign]
-    await agent.flush()
+@pytest.mark.parametrize("kind", [Ingest, Merge])
+async def test_a_flush_whose_metrics_fail_is_a_flush(kind: type[Ingest | Merge]) -> None:
+    before, app = failures("metrics"), twin.Application(twin.Broker(), 1)
+    stage = kind(app, Settings(partitions=1), Topics("cx"), Catalogue.load())  # type: ignore[arg-type]
+    await app.begin()
+    stage.lane.report_lag = raising  # type: ignore[method-assign]
+    await stage.flush()
     assert failures("metrics") == before + 1
 
 
 async def test_what_is_stored_is_acknowledged_though_metrics_fail() -> None:
-    before, app = failures("metrics"), OneApp()
-    app.one_lane.assignment = Assignment(1, {"cx.blocks": (0,)})
-    app.one_lane.report_lag = raising
-    writer = SimpleNamespace(stored=lambda _: {}, on_retry=None)
-    store = Store(app, Settings(), Topics("cx"), writer)  # type: ignore[arg-type]
-    await store.flush()
+    before, broker = failures("metrics"), twin.Broker()
+    app = twin.Application(broker, 1)
+    stage = Store(app, Settings(partitions=1), Topics("cx"), twin.Database(broker))  # type: ignore[arg-type]
+    await app.begin()
+    stage.lane.report_lag = raising  # type: ignore[method-assign]
+    block = records.Block("cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), pack_events("t", 0, [0], [b"{}"]), [])
+    await stage.take(RecordBatch("cx.blocks", 0, [records.encode_block(block)], range(1)))
+    await stage.flush()
     assert failures("metrics") == before + 1
+    assert broker.committed == {TP("cx.blocks", 0): 1}
 
 
 async def test_memory_that_cannot_be_returned_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
