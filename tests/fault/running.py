@@ -15,7 +15,7 @@ from tests.fault.evidence import Outcome
 from tests.fault.oracle import RULES
 from tests.fault.rig import BrickedError, Rig
 from tests.fault.scenarios import Scenario
-from tests.harness.clickhouse import fresh_database
+from tests.harness.clickhouse import fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 from tests.harness.proxy import Proxy
 from tests.harness.wholejob import Pipeline
@@ -57,7 +57,7 @@ class Stage:
     def clickhouse(self) -> EmbeddedClickHouse:
         """Return the ClickHouse server, which is started again whenever it ends."""
         if self._clickhouse is None:
-            self._clickhouse = self._stack.enter_context(EmbeddedClickHouse(self.folder / "clickhouse"))
+            self._clickhouse = self._stack.enter_context(running_server(self.folder / "clickhouse"))
         return self._clickhouse
 
     def folder_of(self, outcome: Outcome) -> Path:
@@ -128,7 +128,7 @@ def _on_a_small_disk(folder: Path) -> Iterator[EmbeddedClickHouse]:
     if made.returncode:
         raise ImpossibleError(f"no small disk can be made here: {made.stderr.strip()}")
     try:
-        with EmbeddedClickHouse(disk) as server:
+        with running_server(disk) as server:
             yield server
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
