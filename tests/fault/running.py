@@ -103,8 +103,8 @@ class Stage:
     ) -> dict[str, Proxy]:
         assert isinstance(broker, KafkaBroker)
         kafka, clickhouse = Proxy(self._advertised), Proxy()
-        for proxy, port in ((kafka, broker.behind), (clickhouse, server.http_port)):
-            stack.callback(proxy.start(port).stop)
+        stack.callback(kafka.start(broker.behind).stop)
+        stack.callback(clickhouse.start(server.http_port, http=True).stop)
         return {"kafka": kafka, "clickhouse": clickhouse}
 
 

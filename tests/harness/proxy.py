@@ -35,6 +35,8 @@ class _Link:
             while chunk := await source.read(CHUNK):
                 if up:
                     self.proxy.look(self, chunk)
+                    if self.proxy.rewritten:
+                        chunk = chunk.replace(*self.proxy.rewritten)
                 now = time.monotonic()
                 due = max(due, now + self.proxy.delay_s)
                 if self.proxy.bytes_per_s:
@@ -84,6 +86,8 @@ class Proxy:
         """Set once a connection is held because of what it sent."""
         self.held_port = 0
         """The port of its client."""
+        self.rewritten: tuple[bytes, bytes] | None = None
+        """What is replaced in what clients send, and by what."""
         self._marker = b""
         self._only: Collection[int] | None = None
         self._refusing = False
@@ -92,9 +96,11 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
-    def start(self, target: int) -> Self:
-        """Begin to listen, and pass on to a port."""
+    def start(self, target: int, *, http: bool = False) -> Self:
+        """Begin to listen, and pass on to a port; a server of HTTP is told its own address instead of ours."""
         self._target = target
+        if http:
+            self.rewritten = f"Host: 127.0.0.1:{self.port}\r\n".encode(), f"Host: 127.0.0.1:{target}\r\n".encode()
         self._thread.start()
         self._server = self._call(asyncio.start_server(self._connected, "127.0.0.1", self.port))
         return self

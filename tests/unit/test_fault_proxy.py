@@ -140,3 +140,13 @@ def test_bytes_are_throttled(proxy):
 def test_the_ports_of_a_process_are_those_of_its_connections(proxy):
     with connected(proxy) as connection:
         assert connection.getsockname()[1] in ports_of(os.getpid())
+
+
+def test_a_server_of_http_is_told_its_own_address(server):
+    proxy = Proxy().start(server[0], http=True)
+    try:
+        with connected(proxy) as connection:
+            connection.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\n\r\n".encode())
+            assert connection.recv(100) == f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server[0]}\r\n\r\n".encode()
+    finally:
+        proxy.stop()
