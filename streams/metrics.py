@@ -1,6 +1,7 @@
 """Every metric of a worker, declared once with its unit and meaning."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -127,6 +128,12 @@ PENDING_OUTPUTS = Gauge(
 )
 ROWS_STORED = Counter("cx_rows_stored", "Rows written to ClickHouse, by table", ["table"], registry=REGISTRY)
 STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", registry=REGISTRY)
+SET_ASIDE = Counter(
+    "cx_store_set_aside",
+    "Rows that ClickHouse refused for good and that are dead letters now, by table",
+    ["table"],
+    registry=REGISTRY,
+)
 
 TRANSITIONS = Counter("cx_alert_transitions", "Transitions of alerts, by new state", ["state"], registry=REGISTRY)
 FIRING = Gauge(
@@ -247,6 +254,39 @@ class KpiGauges(Collector):
                         gauge.add_metric(labels, number)
         yield from gauges.values()
 
+
+Trouble: TypeAlias = tuple[str, float, str, bool]
+"""What is not being stored, since when (Unix s), why, and whether it waits for people."""
+
+
+class TroubleGauges(Collector):
+    """What is not being stored, since when, and why: one sample per table or source, as many as there are of both."""
+
+    NAME = "cx_store_trouble_since_seconds"
+    LONGEST = 300
+
+    def __init__(self) -> None:
+        self._current: Callable[[], Iterable[Trouble]] = tuple
+
+    def watch(self, current: Callable[[], Iterable[Trouble]]) -> None:
+        """Ask this from now on."""
+        self._current = current
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauge."""
+        gauge = GaugeMetricFamily(
+            self.NAME,
+            "Since when a table or a source is not being stored (Unix s), and why; state repeated: it is sent again, "
+            "held: it waits for people and is tried now and then",
+            labels=("what", "state", "why"),
+        )
+        for what, since, why, held in self._current():
+            gauge.add_metric((what, "held" if held else "repeated", why[: self.LONGEST]), since)
+        yield gauge
+
+
+STORE_TROUBLES = TroubleGauges()
+REGISTRY.register(STORE_TROUBLES)
 
 KPIS = KpiGauges()
 REGISTRY.register(KPIS)

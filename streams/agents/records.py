@@ -10,6 +10,7 @@ from streams.events.intake import Outcome, Tally
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.ranges import RangeTimes, times_of
 from streams.storage.rows import Events, pack_events
+from streams.storage.setaside import EXPECTED, REASON, SetAside
 
 EPOCH_BITS = 40
 
@@ -104,6 +105,25 @@ def encode_dead_letter(block: Block, dead: DeadLetter) -> bytes:
             "payload": base64.b64encode(dead.payload).decode(),
             "code_version": __version__,
             "at": block.at,
+        }
+    )
+
+
+def encode_set_aside(letter: SetAside) -> bytes:
+    """Return a row that the store refuses as it is told on the topic of dead letters, as JSON."""
+    return msgspec.json.encode(
+        {
+            "topic": letter.topic,
+            "partition": letter.partition,
+            "offset": letter.offset,
+            "reason": REASON,
+            "path": "",
+            "got": letter.got,
+            "expected": EXPECTED,
+            "message": letter.message,
+            "payload": base64.b64encode(letter.payload).decode(),
+            "code_version": __version__,
+            "at": letter.at,
         }
     )
 

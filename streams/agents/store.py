@@ -20,13 +20,16 @@ from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
-from streams.engine.stage import Call, Done, Permit, Saved, Stage, Steps
+from streams.engine.outgoing import Outgoing
+from streams.engine.stage import Call, Done, Emit, Permit, Saved, Stage, Steps
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.series import series_key
 from streams.settings import Settings
 from streams.storage.alerts import alert_row
 from streams.storage.connection import StorageError
+from streams.storage.flush import ALERTS, KPIS, Flush
 from streams.storage.rows import Balance, pack_events, unpack_events
+from streams.storage.setaside import SetAside
 from streams.storage.writer import Block, DeadLetter, MinuteRow, Stored, ValueRow, Writer
 
 log = logging.getLogger(__name__)
@@ -56,11 +59,13 @@ class Store(Stage):
         self._epoch = settings.epoch
         self._writer = writer
         self._waiting: list[RecordBatch] = []
+        self._held: list[RecordBatch] = []
         self._waiting_bytes = 0
         self._owned: Sequence[int] = ()
         self._known = _Known()
         self._failing = False
         writer.on_retry = self._failed_once
+        metrics.STORE_TROUBLES.watch(writer.troubles.current)
         super().__init__(app, [topics.blocks, topics.kpis, topics.alerts], flush_s=settings.store_flush_s)
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
@@ -69,8 +74,9 @@ class Store(Stage):
 
     async def restore(self, assignment: Assignment, saved: Saved) -> None:  # noqa: ARG002
         """Forget what an earlier assignment held; what ClickHouse has of it is asked before the first insert."""
-        self._waiting, self._waiting_bytes = [], 0
+        self._waiting, self._held, self._waiting_bytes = [], [], 0
         self._owned, self._known = assignment.owned, _Known()
+        self._writer.forget()
         log.info("store: partitions %s taken over", list(assignment.owned))
 
     async def take(self, batch: RecordBatch) -> None:
@@ -87,18 +93,51 @@ class Store(Stage):
 
     async def steps(self) -> Steps:
         """Store everything that waits, in the order it came, and acknowledge it."""
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if waiting:
-            with metrics.STAGE_SECONDS.labels("store", "insert").time():
-                yield Call(bound(self._store, self._known, waiting))
-            self._failing = False
-            yield Done(waiting)
+        waiting, done = self._next(), Flush()
+        if not waiting:
+            return
+        with metrics.STAGE_SECONDS.labels("store", "insert").time():
+            yield Call(bound(self._store, self._known, waiting, done))
+        self._failing = False
+        self._count(done)
+        if done.set_aside:
+            yield Emit(map(self._letter, done.set_aside))
+        held = [batch for batch in waiting if self._is_held(batch, done)]
+        self._held = held + self._held
+        yield Done([batch for batch in waiting if batch not in held])
 
-    def _store(self, known: _Known, waiting: Sequence[RecordBatch], permit: Permit) -> None:
+    def _next(self) -> list[RecordBatch]:
+        """Take what is to be stored now, in the order it came; what is held, and all behind it, only now and then."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        held, self._held = self._held, []
+        if self._writer.holds.any_due():
+            return held + waiting
+        behind = {batch.tp for batch in held}
+        self._held = held + [batch for batch in waiting if batch.tp in behind]
+        return [batch for batch in waiting if batch.tp not in behind]
+
+    def _is_held(self, batch: RecordBatch, done: Flush) -> bool:
+        if batch.topic == self._topics.blocks:
+            return any(partition == batch.partition for _, partition in done.held)
+        return bool(done.refused & (ALERTS if batch.topic == self._topics.alerts else KPIS))
+
+    def _letter(self, letter: SetAside) -> Outgoing:
+        key = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+        return Outgoing(self._topics.dead_letters, letter.partition, key, records.encode_set_aside(letter))
+
+    def _count(self, done: Flush) -> None:
+        for table, rows in done.stored.items():
+            metrics.ROWS_STORED.labels(table).inc(rows)
+        for letter in done.set_aside:
+            log.error("%s/%s offset %s is set aside: %s", letter.topic, letter.partition, letter.offset, letter.message)
+            metrics.SET_ASIDE.labels(letter.table).inc()
+
+    def _store(self, known: _Known, waiting: Sequence[RecordBatch], done: Flush, permit: Permit) -> None:
         """Insert the content of some batches; runs in a thread."""
         writer = self._writer.under(permit)
         if known.stored is None:
             known.stored = writer.stored(self._owned)
+        before = dict(known.stored)
         # Rows replace each other by revision, so any token does that is new for new content.
         token = "/".join(
             f"{batch.topic}-{batch.partition}-{batch.first_offset}-{batch.last_offset}" for batch in waiting
@@ -122,15 +161,15 @@ class Store(Stage):
                     minutes += map(_minute_row, record.minutes)
                     values += map(_value_row, record.values)
                     if len(minutes) + len(values) >= ROWS_HELD:
-                        _insert_rows(writer, minutes, values, next(parts))
+                        done.insert_rows(writer, minutes, values, next(parts))
                         minutes, values = [], []
         # What people wait for comes first, and events, which are many, last.
-        if alerts:
-            writer.insert_alerts(alerts, next(parts))
-            metrics.ROWS_STORED.labels("alerts").inc(len(alerts))
-        _insert_rows(writer, minutes, values, next(parts))
-        writer.insert_blocks(blocks)
-        metrics.ROWS_STORED.labels("events").inc(sum(block.events.rows for block in blocks))
+        done.insert_alerts(writer, alerts, next(parts))
+        done.insert_rows(writer, minutes, values, next(parts))
+        done.insert_blocks(writer, blocks)
+        for source in done.held:
+            # It is given again from here; what is stored of it beyond is asked then.
+            known.stored[source] = before.get(source, Stored(-1, frozenset()))
 
     def observe(self) -> None:
         """Tell how far storing is behind."""
@@ -179,15 +218,6 @@ def _new_part(stored: dict[tuple[str, int], Stored], block: records.Block) -> It
         code_version=__version__,
         times=block.times,
     )
-
-
-def _insert_rows(writer: Writer, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
-    if minutes:
-        writer.insert_kpi_minutes(minutes, token)
-        metrics.ROWS_STORED.labels("kpi_minutes").inc(len(minutes))
-    if values:
-        writer.insert_kpi_values(values, token)
-        metrics.ROWS_STORED.labels("kpi_values").inc(len(values))
 
 
 def _letter(dead: records.DeadLetter, at: float) -> DeadLetter:

@@ -20,6 +20,15 @@ _PERMANENT: Final = frozenset({
     108, 115, 117, 131, 164, 179, 192, 193, 194, 195, 291, 344, 349, 386, 403, 441, 452, 456, 497, 516, 636, 640,
 })  # fmt: skip
 
+# What the rows of an insert are to blame for: what they hold is no value of its column, or breaks a rule of the table.
+_OF_ROWS: Final = frozenset({6, 20, 26, 27, 38, 41, 53, 69, 70, 72, 108, 117, 131, 321, 349, 395, 407, 441, 469})
+
+# Codes of what has nothing to do with the rows: too much at once, no room, read-only, replicas that are not there.
+_OF_SERVER: Final = frozenset({
+    202, 203, 209, 210, 218, 225, 234, 236, 242, 243, 244, 252, 279, 285, 286, 297, 319, 335, 364, 382, 394, 410,
+    415, 425, 439, 473, 499, 545, 574, 588, 603, 626, 643, 667, 692, 706, 719, 722, 733, 745, 746, 999,
+})  # fmt: skip
+
 
 class StorageError(Exception):
     """Something is wrong with the store."""
@@ -31,6 +40,19 @@ class PermanentStorageError(StorageError):
 
 class UnreachableError(StorageError):
     """The store does not answer, or cannot serve just now."""
+
+
+class RefusedRowsError(StorageError):
+    """
+    An insert fails though the server answers: one of its rows, or another state of the table, is to blame.
+
+    Attributes:
+        by_server: Whether the server said so itself. Else the connection broke, again and again.
+    """
+
+    def __init__(self, said: str, *, by_server: bool) -> None:
+        super().__init__(said)
+        self.by_server = by_server
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +105,18 @@ def is_permanent(error: BaseException) -> bool:
     if code is not None:
         return code in _PERMANENT
     return isinstance(error, ProgrammingError) and not isinstance(error, OperationalError)
+
+
+def blames_rows(error: BaseException) -> bool | None:
+    """
+    Tell whether the rows of a failed insert can be to blame: True for certain, False not at all, None perhaps.
+
+    Perhaps is what may pass by itself as well: memory, an error that is not known here, a broken connection.
+    """
+    code = getattr(error, "code", None)
+    if code in _OF_ROWS:
+        return True
+    return False if is_permanent(error) or code in _OF_SERVER else None
 
 
 def explain(error: BaseException, doing: str) -> StorageError:

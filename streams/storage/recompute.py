@@ -45,6 +45,9 @@ _PIPELINE: Final = {
 }
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
+ENVELOPE: Final = tuple(name for name in types.ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
+"""Fields of the envelope that are columns of `events`."""
+
 KEY: Final = (
     "arrayStringConcat(arrayFlatten(arrayMap((name, text) -> [name, text], mapKeys(labels), mapValues(labels))),"
     f" {sql_literal(SEPARATOR)})"
@@ -247,7 +250,13 @@ class _Reading:
         if pipeline := types.PIPELINE_TYPES & self.events:
             [event] = pipeline
             return f"({_PIPELINE[event]}) WHERE NOT synthetic"
-        return f"events WHERE outcome = 'counted' AND NOT synthetic AND type IN ({_listed(self._events)})"
+        counted = f"outcome = 'counted' AND NOT synthetic AND type IN ({_listed(self._events)})"
+        # Among them those whose rows the store refuses.
+        columns = f"{', '.join(ENVELOPE)}, outcome, data, score"
+        return (
+            f"(SELECT {columns} FROM events WHERE {counted}"
+            f" UNION ALL SELECT {columns} FROM set_aside WHERE {counted}) WHERE true"
+        )
 
     def _read(self, field: Field, event: str) -> str:
         """Write how the field is read on events of one type."""

@@ -1,38 +1,31 @@
 """
-Inserts that take effect once, however often they are sent.
+What the workers store, and that it is there once.
 
-Every insert carries a token built from the exact range of records it came from; the tables remember tokens and drop
-what they have. So the answer to every failure that may pass is the same: send the same bytes again under the same
-token, until the server says yes. That also makes harmless that the client library repeats inserts by itself.
+How an insert is repeated until it takes effect, once, is told in `inserts`; what becomes of one that is refused, in
+`salvage`.
 """
 
-import copy
-import hashlib
 import logging
-import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.definition import Kpi
 from streams.kpis.distinct import estimates
 from streams.kpis.sketch import ESTIMATES
-from streams.settings import is_loopback
 from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (
     FAILURES,
     Address,
-    PermanentStorageError,
-    StorageError,
-    UnreachableError,
-    connect,
+    RefusedRowsError,
     explain,
     is_permanent,
 )
+from streams.storage.grouping import chunks, groups, require_sound, token_of
+from streams.storage.inserts import ATTEMPTS, InsertCancelledError, Inserts
 from streams.storage.native import Column, native_block
+from streams.storage.plain import Row, plain_columns
 from streams.storage.rows import (
     EVENT_COLUMNS,
     KPI_COLUMNS,
@@ -44,23 +37,18 @@ from streams.storage.rows import (
     kpi_row,
     minute_columns,
     outcome_columns,
+    pack_events,
     value_columns,
 )
+from streams.storage.salvage import Holds, Inserted, Salvage, Sending, Source, store_each
+from streams.storage.setaside import SetAside, set_aside_columns
 
 __all__ = ["Block", "DeadLetter", "InsertCancelledError", "MinuteRow", "ValueRow", "Writer"]
 
 logger = logging.getLogger(__name__)
 
-Row = TypeVar("Row")
+AnyRow = TypeVar("AnyRow")
 
-ROWS_PER_INSERT: Final = 200_000
-"""KPI rows of one insert; part of the tokens, so a change doubles nothing only once all older records are done."""
-
-BYTES_PER_INSERT: Final = 128 * 1024 * 1024
-"""Payloads of one insert; the server cuts what is larger than twice that, and a token would name each piece."""
-
-
-_LOOK_AGAIN_S: Final = 0.1
 
 # Events and dead letters are stored before the balance of their range, so those behind the newest balance may be there.
 _MARKS: Final = """
@@ -86,9 +74,13 @@ _UNDER_WAY: Final = """
         AND multiSearchAny(substring(query, 1, 100), ['events', 'dead_letters', 'outcomes'])"""
 _PATIENCE_S: Final = 0.1
 
-# Of each range: how many of its events are stored.
+# Of each range: which of its records are stored.
 _STORED_OF_RANGE: Final = """
-    SELECT count() FROM events
+    SELECT offset FROM events
+    WHERE topic = {topic:String} AND partition = {partition:UInt32}
+        AND offset >= {first:UInt64} AND offset <= {last:UInt64}
+    UNION ALL
+    SELECT offset FROM dead_letters
     WHERE topic = {topic:String} AND partition = {partition:UInt32}
         AND offset >= {first:UInt64} AND offset <= {last:UInt64}"""
 
@@ -100,125 +92,115 @@ class Stored(NamedTuple):
     beyond: frozenset[int]
 
 
-class InsertCancelledError(StorageError):
-    """The writer was told to stop; the insert may have taken effect, and must be sent again later."""
-
-
-class Writer:
+class Writer(Inserts):
     """
-    Sends blocks and KPI rows to ClickHouse, blocking until they are stored.
+    Stores blocks and KPI rows.
 
-    Inserts may be called from several threads at once. Nothing connects before the first insert, so a writer can be
-    made while the server is away. `close` may be called from any thread.
+    Attributes:
+        holds: What is left alone for now.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        *,
-        timeout_s: float = 60.0,
-        first_pause_s: float = 0.2,
-        longest_pause_s: float = 15.0,
-        on_retry: Callable[[str, int, StorageError], None] | None = None,
-    ) -> None:
-        """
-        Prepare a writer.
+    def __init__(self, address: Address, **options: Any) -> None:
+        """Prepare a writer; `options` as for any inserts."""
+        super().__init__(address, **options)
+        self.holds = Holds(self.troubles)
 
-        Args:
-            address: A user of it must be allowed to insert.
-            timeout_s: How long a server may take for one insert before it is sent again.
-            first_pause_s: Pause before the second attempt; doubles up to `longest_pause_s`.
-            longest_pause_s: The longest pause.
-            on_retry: Told table, number of failed attempts, and why.
-        """
-        self._address = address
-        self._timeout_s = timeout_s
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
-        self.on_retry = on_retry
-        self._stop = threading.Event()
-        self._link = _Link(address, timeout_s)
-        self._permit: Callable[[], None] = _always
-        self._compression = None if is_loopback(urlsplit(address.url).hostname or "") else "lz4"
-
-    def under(self, permit: Callable[[], None]) -> Self:
-        """
-        Return a writer that shares the connection and asks `permit` before everything it does.
-
-        It is asked before each attempt, and once more when the server has the head of an insert and waits for its rows:
-        what `permit` raises then ends the insert before any of them is stored.
-        """
-        bound = copy.copy(self)
-        bound._permit = permit  # noqa: SLF001
-        return bound
-
-    def insert_block(self, block: Block) -> None:
+    def insert_block(self, block: Block) -> Inserted:
         """Store one range; see `insert_blocks`."""
-        self.insert_blocks([block])
+        return self.insert_blocks([block])
 
-    def insert_blocks(self, blocks: Sequence[Block]) -> None:
+    def insert_blocks(self, blocks: Sequence[Block]) -> Inserted:
         """
         Store the events, the dead letters and the balances of some ranges; done again, it changes nothing.
 
         The token names all of the ranges. Ranges that were sent before in other company must be thinned out by
-        `stored_beyond` first: ClickHouse does not know them under the new token.
+        `stored` first: ClickHouse does not know them under the new token. What is refused is dealt with as `salvage`
+        says; of the sources that are held nothing counts as stored, and their ranges must be given again.
 
         Raises:
-            PermanentStorageError: The server can never accept it.
+            PermanentStorageError: The server can never accept any of it.
             InsertCancelledError: The writer was closed.
             ValueError: A block does not add up.
         """
         for block in blocks:
-            _require_sound(block)
-        for group in _groups(blocks):
-            token = _token_of(group)
-            self._insert_events(group, token)
-            for table, (rows, columns) in (
-                ("dead_letters", dead_letter_columns(group)),
-                # Last, so that a balance is never there before what it counts.
-                ("outcomes", outcome_columns(group)),
-            ):
-                if rows:
-                    self._insert(table, rows, columns, token)
+            require_sound(block)
+        done = Inserted({}, [])
+        again: list[Block] = []
+        fresh: list[Block] = []
+        for block in blocks:
+            source = block.topic, block.partition
+            if not self.holds.due(source):
+                done.held[source] = self.holds.sources[source].why
+            else:
+                (again if source in self.holds.sources else fresh).append(block)
+        for group in groups(fresh):
+            try:
+                self._insert_group(group)
+            except RefusedRowsError as error:
+                logger.warning("%d ranges are refused together, each is looked at: %s", len(group), error)
+                again.extend(group)
+        if again:
+            salvaged = self._salvage(again)
+            done.held.update(salvaged.held)
+            done.set_aside.extend(salvaged.set_aside)
+        return done
 
-    def _insert_events(self, group: Sequence[Block], token: str) -> None:
-        """Store the events of some ranges at once; when that is refused, one by one, to find out which it is."""
+    def _insert_group(self, group: Sequence[Block]) -> None:
+        """Store some ranges at once, under one token."""
+        token = token_of(group)
         frames = [block.events.frame for block in group if block.events.rows]
-        if not frames:
+        if frames:
+            self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd", attempts=ATTEMPTS)
+        self._insert_beside(group, token)
+
+    def _insert_beside(self, group: Sequence[Block], token: str) -> None:
+        """Store the dead letters and the balances of some ranges."""
+        for table, (rows, columns) in (
+            ("dead_letters", dead_letter_columns(group)),
+            # Last, so that a balance is never there before what it counts.
+            ("outcomes", outcome_columns(group)),
+        ):
+            if rows:
+                self._insert(table, rows, columns, token)
+
+    def _salvage(self, blocks: Sequence[Block]) -> Inserted:
+        sending = Sending(
+            self._send_rows, self._missing, self._set_aside, lambda block: self._insert_beside([block], block.token)
+        )
+        return Salvage(sending, self.holds).run(blocks)
+
+    def _send_rows(self, source: Source, rows: Sequence[Row], token: str, plain: bool) -> None:
+        # Many rows were tried as often already, together with others; of a single one it is to be certain.
+        attempts = 1 if len(rows) > 1 else ATTEMPTS
+        if not plain:
+            offsets, payloads = [row.offset for row in rows], [row.payload for row in rows]
+            events = pack_events(*source, offsets, payloads, [row.offset for row in rows if row.late])
+            self._send("events", EVENT_COLUMNS, events.frame, token, "zstd", attempts=attempts)
             return
-        try:
-            self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd")
-        except PermanentStorageError as error:
-            refused = [] if len(group) > 1 else [(group[0], error)]
-            for block in group if len(group) > 1 else ():
-                try:
-                    self._insert_events_of_one(block)
-                except PermanentStorageError as why:
-                    refused.append((block, why))
-            if not refused:
-                return
-            names = ", ".join(f"{one.topic}/{one.partition} offsets {one.first} to {one.last}" for one, _ in refused)
-            raise PermanentStorageError(f"the events of {names} are refused: {refused[0][1]}") from error
+        columns = plain_columns(*source, rows)
+        if columns is None:
+            raise RefusedRowsError("the record is no valid event any more", by_server=True)
+        names = [column.name for column in columns]
+        self._send("events", names, native_block(len(rows), columns), token, self._compression, attempts=attempts)
 
-    def _insert_events_of_one(self, block: Block) -> None:
-        """Store the events of a range that came in company before, unless that has stored them already."""
-        stored = self._events_of(block)
-        if stored == 0 < block.events.rows:
-            self._send("events", EVENT_COLUMNS, block.events.frame, block.token, "zstd")
-        elif stored != block.events.rows:
-            # The years of an insert are stored one by one.
-            raise PermanentStorageError(f"{stored} of its {block.events.rows} events were stored before")
+    def _set_aside(self, letters: Sequence[SetAside]) -> None:
+        for letter in letters:
+            token = f"{letter.topic}-{letter.partition}-{letter.offset}-set-aside"
+            self._insert("dead_letters", 1, set_aside_columns([letter]), token)
 
-    def _events_of(self, block: Block) -> int:
-        """Ask how many events of a range are stored."""
-        found = [0]
-        parameters = {"topic": block.topic, "partition": block.partition, "first": block.first, "last": block.last}
+    def _missing(self, source: Source, rows: Sequence[Row]) -> Sequence[Row]:
+        """Leave out the rows that are stored, once the inserts that are under way have ended."""
+        stored: set[int] = set()
+        first, last = rows[0].offset, rows[-1].offset
+        parameters = {"topic": source[0], "partition": source[1], "first": first, "last": last}
 
         def ask(client: Client) -> None:
-            [[found[0]]] = client.query(_STORED_OF_RANGE, parameters=parameters).result_rows
+            stored.clear()
+            self._wait_for_others(client)
+            stored.update(offset for (offset,) in client.query(_STORED_OF_RANGE, parameters=parameters).result_rows)
 
         self._until_done("events", ask)
-        return found[0]
+        return [row for row in rows if row.offset not in stored]
 
     def _wait_for_others(self, client: Client) -> None:
         """
@@ -262,27 +244,51 @@ class Writer:
             for source in marks.keys() | beyond.keys()
         }
 
-    def insert_kpi_minutes(self, rows: Sequence[MinuteRow], token: str) -> None:
+    def insert_kpi_minutes(self, rows: Sequence[MinuteRow], token: str) -> list[SetAside]:
         """
         Store what minutes hold: rows of series, minute (Unix seconds // 60), part, accumulator, revision.
 
-        `token` names the range of records the rows come from: `topic-partition-first-last`. Raises as `insert_block`.
+        `token` names the range of records the rows come from: `topic-partition-first-last`. Single rows that are
+        refused while others are taken are set aside, and returned.
+
+        Raises:
+            PermanentStorageError: The server can never accept any of it.
+            RefusedRowsError: All rows are refused, or too many.
+            InsertCancelledError: The writer was closed.
         """
-        for name, chunk in _chunks(rows, token):
-            self._insert("kpi_minutes", len(chunk), minute_columns(chunk), name)
+        return self._insert_each("kpi_minutes", rows, minute_columns, token)
 
-    def insert_kpi_values(self, rows: Sequence[ValueRow], token: str) -> None:
-        """Store rolling values; `token` and errors as in `insert_kpi_minutes`."""
-        for name, chunk in _chunks(rows, token):
-            self._insert("kpi_values", len(chunk), value_columns(chunk), name)
+    def insert_kpi_values(self, rows: Sequence[ValueRow], token: str) -> list[SetAside]:
+        """Store rolling values; the rest as in `insert_kpi_minutes`."""
+        return self._insert_each("kpi_values", rows, value_columns, token)
 
-    def insert_alerts(self, rows: Sequence[Sequence[Any]], token: str) -> None:
-        """Store transitions of alerts, see `alert_row`; `token` and errors as in `insert_kpi_minutes`."""
-        settings = {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token}
-        self._until_done(
-            "alerts",
-            lambda client: client.insert("alerts", rows, column_names=ALERT_COLUMNS, settings=settings),
-        )
+    def insert_alerts(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
+        """Store transitions of alerts, see `alert_row`; the rest as in `insert_kpi_minutes`."""
+
+        def send(part: Sequence[Sequence[Any]], name: str) -> None:
+            settings = {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": name}
+            self._until_done(
+                "alerts",
+                lambda client: client.insert("alerts", part, column_names=ALERT_COLUMNS, settings=settings),
+                attempts=ATTEMPTS,
+            )
+
+        return self._each("alerts", rows, token, send)
+
+    def _insert_each(
+        self, table: str, rows: Sequence[AnyRow], columns_of: Callable[[Sequence[AnyRow]], list[Column]], token: str
+    ) -> list[SetAside]:
+        def send(part: Sequence[AnyRow], name: str) -> None:
+            self._insert(table, len(part), columns_of(part), name, attempts=ATTEMPTS)
+
+        return [letter for name, chunk in chunks(rows, token) for letter in self._each(table, chunk, name, send)]
+
+    def _each(
+        self, table: str, rows: Sequence[AnyRow], token: str, send: Callable[[Sequence[AnyRow], str], None]
+    ) -> list[SetAside]:
+        letters = store_each(table, rows, token, send, self.holds) if rows else []
+        self._set_aside(letters)
+        return letters
 
     def store_catalogue(self, kpis: Iterable[Kpi]) -> None:
         """Store what the KPIs mean, for readers of the database. Raises as `insert_block`."""
@@ -305,124 +311,7 @@ class Writer:
         table = [[row.get(column) if column == "target" else row.get(column, "") for column in columns] for row in rows]
         self._until_done("touchpoints", lambda client: client.insert("touchpoints", table, column_names=columns))
 
-    def close(self) -> None:
-        """Make running inserts give up after their current attempt, and let go of the connections."""
-        self._stop.set()
-        self._link.close()
-
-    def _insert(self, table: str, rows: int, columns: Sequence[Column], token: str) -> None:
-        names = [column.name for column in columns]
-        self._send(table, names, native_block(rows, columns), token, self._compression)
-
-    def _send(self, table: str, names: Sequence[str], body: bytes, token: str, compression: str | None) -> None:
-        settings = {
-            "async_insert": 0,
-            "insert_deduplicate": 1,
-            "insert_deduplication_token": token,
-            "deduplicate_blocks_in_dependent_materialized_views": 1,
-        }
-        self._until_done(
-            table,
-            lambda client: client.raw_insert(
-                table, names, self._permitted(body), settings=settings, fmt="Native", compression=compression
-            ),
-        )
-
-    def _until_done(self, table: str, send: Callable[[Client], object]) -> None:
-        """Send until the server has said yes, or never will."""
-        pause_s = self._first_pause_s
-        attempts = 0
-        while not self._stop.is_set():
-            self._permit()
-            try:
-                send(self._link.client())
-            except (StorageError, *FAILURES) as failure:
-                error = failure if isinstance(failure, StorageError) else explain(failure, f"inserting into {table}")
-                if isinstance(error, PermanentStorageError):
-                    raise error from failure
-                attempts += 1
-                logger.warning("insert into %s failed %d times, again in %.1f s: %s", table, attempts, pause_s, error)
-                if self.on_retry is not None:
-                    self.on_retry(table, attempts, error)
-                self._pause(pause_s)
-                pause_s = min(2 * pause_s, self._longest_pause_s)
-            else:
-                return
-        raise InsertCancelledError(f"the insert into {table} was cancelled after {attempts} failed attempts")
-
-    def _permitted(self, body: bytes) -> Generator[bytes, None, None]:
-        # The server has the head by now: whoever looks for inserts under way sees this one.
-        self._permit()
-        yield body
-
-    def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the permit."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._stop.wait(min(left, _LOOK_AGAIN_S)):
-            self._permit()
-
-
-class _Link:
-    """One connection for a writer and all that are bound to a permit."""
-
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        self._address = address
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._client: Client | None = None
-        self._closed = False
-
-    def client(self) -> Client:
-        with self._lock:
-            if self._closed:
-                raise UnreachableError("the writer is closed")
-            if self._client is None:
-                self._client = connect(self._address, timeout_s=self._timeout_s)
-            return self._client
-
-    def close(self) -> None:
-        with self._lock:
-            client, self._client, self._closed = self._client, None, True
-        if client is not None:
-            client.close()
-
-
-def _always() -> None:
-    """Permit everything."""
-
-
-def _require_sound(block: Block) -> None:
-    stored, bad = block.events.rows, len(block.dead_letters)
-    read = block.last - block.first + 1
-    if read < stored + bad + block.duplicates:
-        raise ValueError(
-            f"block {block.token}: {stored} payloads, {bad} dead letters and"
-            f" {block.duplicates} duplicates do not fit {read} records"
-        )
-
-
-def _groups(blocks: Sequence[Block]) -> Iterable[Sequence[Block]]:
-    """Cut blocks into inserts that the server takes in one piece."""
-    start = size = 0
-    for place, block in enumerate(blocks):
-        if place > start and size + block.events.size > BYTES_PER_INSERT:
-            yield blocks[start:place]
-            start, size = place, 0
-        size += block.events.size
-    if blocks:
-        yield blocks[start:]
-
-
-def _token_of(blocks: Sequence[Block]) -> str:
-    """Name all ranges of an insert."""
-    token = blocks[0].token
-    if len(blocks) == 1:
-        return token
-    names = "\n".join(block.token for block in blocks)
-    return f"{token}+{len(blocks) - 1}-{hashlib.blake2b(names.encode(), digest_size=16).hexdigest()}"
-
-
-def _chunks(rows: Sequence[Row], token: str) -> Iterable[tuple[str, Sequence[Row]]]:
-    """Cut rows into inserts, each with a token of its own."""
-    for place, start in enumerate(range(0, len(rows), ROWS_PER_INSERT)):
-        yield f"{token}/{place}" if place else token, rows[start : start + ROWS_PER_INSERT]
+    def forget(self) -> None:
+        """Forget which sources are held, and why: they may be another's now."""
+        self.holds.forget()
+        self.troubles.clear()

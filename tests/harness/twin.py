@@ -17,6 +17,9 @@ from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.engine.stage import Stage
 from streams.engine.state import Entry
 from streams.storage.rows import Block
+from streams.storage.salvage import Holds, Inserted
+from streams.storage.setaside import SetAside
+from streams.storage.trouble import Troubles
 from streams.storage.writer import Stored
 
 GENERATION = 1
@@ -204,6 +207,8 @@ class Database:
         self._broker = broker
         self._permit: Callable[[], None] = broker.step
         self.on_retry: Any = None
+        self.troubles = Troubles()
+        self.holds = Holds(self.troubles)
         self.blocks: list[Block] = []
         self.minutes: dict[tuple[Any, ...], tuple[int, Any]] = {}
         self.values: dict[tuple[Any, ...], tuple[int, Any]] = {}
@@ -220,26 +225,33 @@ class Database:
             marks[source] = max(block.last, marks.get(source, -1))
         return {source: Stored(mark, frozenset()) for source, mark in marks.items()}
 
-    def insert_blocks(self, blocks: Sequence[Block]) -> None:
+    def forget(self) -> None:
+        self.holds.forget()
+
+    def insert_blocks(self, blocks: Sequence[Block]) -> Inserted:
         for block in blocks:
             self._permit()
             self.blocks.append(block)
+        return Inserted({}, [])
 
-    def insert_kpi_minutes(self, rows: Sequence[Any], _token: str) -> None:
+    def insert_kpi_minutes(self, rows: Sequence[Any], _token: str) -> list[SetAside]:
         self._permit()
         for *key, accumulator, revision in rows:
             self._put(self.minutes, tuple(key), revision, accumulator)
+        return []
 
-    def insert_kpi_values(self, rows: Sequence[Any], _token: str) -> None:
+    def insert_kpi_values(self, rows: Sequence[Any], _token: str) -> list[SetAside]:
         self._permit()
         for row in rows:
             key = row.series, row.window, row.stat, row.at
             self._put(self.values, key, row.revision, (row.value, row.n, row.lo, row.hi, row.closed))
+        return []
 
-    def insert_alerts(self, rows: Sequence[Any], _token: str) -> None:
+    def insert_alerts(self, rows: Sequence[Any], _token: str) -> list[SetAside]:
         self._permit()
         for row in rows:
             self.alerts[row[0]] = row
+        return []
 
     @staticmethod
     def _put(table: dict[tuple[Any, ...], tuple[int, Any]], key: tuple[Any, ...], revision: int, value: Any) -> None:

@@ -200,7 +200,7 @@ def test_many_rows_are_cut_into_inserts_that_repeat_harmlessly(
     database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each insert of a large record has a token of its own."""
-    monkeypatch.setattr("streams.storage.writer.ROWS_PER_INSERT", 40)
+    monkeypatch.setattr("streams.storage.grouping.ROWS_PER_INSERT", 40)
     rows = [(f"csat\x1funitid\x1f{n}", 29_000_000, 0, [n, 0], 1) for n in range(100)]
     for _ in range(2):
         writer.insert_kpi_minutes(rows, "cx.kpis-0-0-9")

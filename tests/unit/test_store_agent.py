@@ -19,6 +19,9 @@ from streams.kpis.publish import PublishedMinute
 from streams.settings import Settings
 from streams.storage.connection import Address, UnreachableError
 from streams.storage.rows import pack_events
+from streams.storage.salvage import Holds, Inserted
+from streams.storage.setaside import SetAside
+from streams.storage.trouble import Troubles
 from streams.storage.writer import Writer
 from tests.harness import twin
 
@@ -127,6 +130,17 @@ class Rows:
         self.order: list[str] = []
         self.minutes: list[tuple[list[int], str]] = []
         self.on_retry: Any = None
+        self.troubles = Troubles()
+        self.holds = Holds(self.troubles)
+
+    def forget(self) -> None:
+        self.holds.forget()
+
+    def insert_alerts(self, _rows: Any, _token: str) -> list[SetAside]:
+        return []
+
+    def insert_kpi_values(self, _rows: Any, _token: str) -> list[SetAside]:
+        return []
 
     def under(self, _permit: Any) -> "Rows":
         return self
@@ -134,12 +148,14 @@ class Rows:
     def stored(self, _partitions: Any) -> dict[Any, Any]:
         return {}
 
-    def insert_blocks(self, _blocks: Any) -> None:
+    def insert_blocks(self, _blocks: Any) -> Inserted:
         self.order.append("events")
+        return Inserted({}, [])
 
-    def insert_kpi_minutes(self, rows: Any, token: str) -> None:
+    def insert_kpi_minutes(self, rows: Any, token: str) -> list[SetAside]:
         self.order.append("minutes")
         self.minutes.append(([row[1] for row in rows], token))
+        return []
 
 
 def stored(*batches: RecordBatch) -> Rows:
