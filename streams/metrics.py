@@ -150,7 +150,10 @@ JUDGED = Gauge(
     registry=REGISTRY,
 )
 JUDGE_LAG = Gauge(
-    "cx_judge_lag_minutes", "Closed minutes that are due and not judged yet", ["partition"], registry=REGISTRY
+    "cx_judge_lag_seconds",
+    "Length of the closed minutes that are due and not judged yet",
+    ["partition"],
+    registry=REGISTRY,
 )
 ENRICHMENTS = Counter(
     "cx_alert_enrichments",

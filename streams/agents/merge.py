@@ -244,7 +244,7 @@ class Merge(Stage):
             metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
             for kpi, times in shard.state.registry.take_refused().items():
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
-            metrics.JUDGE_LAG.labels(str(partition)).set(shard.state.behind)
+            metrics.JUDGE_LAG.labels(str(partition)).set(60 * shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
             self._report_lag(shard)
 
