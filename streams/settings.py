@@ -59,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     clickhouse_database: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] = "cx"
     clickhouse_user: str = "default"
     clickhouse_password_file: str = ""
+    clickhouse_reader_user: str = "cx_reader"
+    """Who `cx query` asks as, once the next setting names its password; without, it asks as `clickhouse_user`."""
+    clickhouse_reader_password_file: str = ""
     clickhouse_cluster: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$|^$")] = ""
     """Cluster for which `cx migrate` makes replicated and sharded tables; empty: one server."""
     keep_events_days: Annotated[int, Meta(ge=8)] = 400
@@ -184,6 +187,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def clickhouse_password(self) -> str:
         """Return the ClickHouse password, or an empty string when no file is set."""
         return _secret("clickhouse_password_file", self.clickhouse_password_file)
+
+    def clickhouse_reader_password(self) -> str:
+        """Return the ClickHouse password of the reader, or an empty string when no file is set."""
+        return _secret("clickhouse_reader_password_file", self.clickhouse_reader_password_file)
 
     def webhook_secret(self) -> str:
         """Return the key that webhooks are signed with, or an empty string when no file is set."""

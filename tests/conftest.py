@@ -95,7 +95,7 @@ def database(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
         yield fresh
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def only_run() -> Iterator[None]:
     """No other test runs `cx up` meanwhile: two that start at once may choose the same of its usual ports."""
     with (Path(tempfile.gettempdir()) / "cx-streams-only-run.lock").open("w") as lock:

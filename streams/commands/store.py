@@ -17,7 +17,7 @@ from streams.kpis.windows import window_minutes
 from streams.settings import kpi_paths, load, window_names
 from streams.storage import retention
 from streams.storage.connection import Address, connect
-from streams.storage.queries import NAMED, Format, run_query
+from streams.storage.queries import NAMED, Format, as_reader, run_query
 from streams.storage.setup import prepare
 from streams.storage.verify import verify as recompute
 
@@ -83,7 +83,9 @@ def query(
     as_json: bool,
     timeout_s: float,
 ) -> None:
-    r"""Ask ClickHouse: any SQL, or a ready-made QUESTION.
+    r"""Ask ClickHouse: any SQL that only reads, or a ready-made QUESTION.
+
+    It asks as CX_CLICKHOUSE_READER_USER where that user's password is known, and never changes anything.
 
     \b
     Questions about one KPI (`cx kpis list` names them):
@@ -103,7 +105,7 @@ def query(
       cx query "SELECT count() FROM events WHERE channel = {c:String}" --param c=web
     """
     settings = load()
-    address = clickhouse_address(settings)
+    address = as_reader(clickhouse_address(settings), settings)
     parameters = _params(params)
     sql = NAMED.get(question)
     if sql is None and " " not in question.strip():

@@ -193,6 +193,8 @@ class EmbeddedRun:
             "CX_CLICKHOUSE": self.clickhouse.url,
             "CX_CLICKHOUSE_USER": self.address("writer").user,
             "CX_CLICKHOUSE_PASSWORD_FILE": str(self._password_file("writer")),
+            "CX_CLICKHOUSE_READER_USER": self.address("reader").user,
+            "CX_CLICKHOUSE_READER_PASSWORD_FILE": str(self._password_file("reader")),
             "CX_CLICKHOUSE_DATABASE": self.settings.clickhouse_database,
             "CX_PARTITIONS": str(self.settings.partitions),
             "CX_TOPIC_PREFIX": self.settings.topic_prefix,

@@ -4,11 +4,13 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
+from streams.settings import Settings
+from streams.storage.connection import FAILURES, Address, PermanentStorageError, UnreachableError, connect, explain
 
 Format: TypeAlias = Literal["table", "json", "csv"]
 
@@ -42,6 +44,10 @@ NAMED: Final[Mapping[str, str]] = {
 """Ready-made questions, with their parameters."""
 
 _DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "step": 60, "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
+# Of the server for what changes something, or is beyond the rights of who asks.
+_FORBIDDEN: Final = frozenset({164, 392, 452, 497})
+_READING: Final = ("SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN")
+_FIRST_WORD: Final = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(\w*)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,10 +70,20 @@ class Answer:
         return "\n".join(_aligned([self.columns, *cells]))
 
 
+def as_reader(address: Address, settings: Settings) -> Address:
+    """Return the address with the user who can only read, if the settings know its password."""
+    if not settings.clickhouse_reader_password_file:
+        return address
+    return dataclasses.replace(
+        address, user=settings.clickhouse_reader_user, password=settings.clickhouse_reader_password()
+    )
+
+
 def run_query(question: str, parameters: Mapping[str, Any], address: Address, *, timeout_s: float = 60.0) -> Answer:
     """
-    Ask a ready-made question by its name, or any SQL.
+    Ask a ready-made question by its name, or any SQL that only reads.
 
+    Whatever the user may do, the server is told to change nothing for this question, and no SETTINGS in it undo that.
     `parameters` fill `{name:Type}` in the SQL. Of the ready-made ones only `kpi` must be given.
 
     Raises:
@@ -76,19 +92,32 @@ def run_query(question: str, parameters: Mapping[str, Any], address: Address, *,
     """
     sql = NAMED.get(question)
     given = dict(parameters) if sql is None else {**_DEFAULTS, **parameters}
+    # What is read-only to the server may still end others' queries and make backups.
+    word = next(_FIRST_WORD.finditer(sql or question))[1]
+    if word.upper() not in _READING:
+        raise PermanentStorageError(
+            f"questions only read: expected one that begins with {', '.join(_READING)}, not {word!r}"
+        )
     client = connect(address, timeout_s=timeout_s + 5)
+    # A user that is read-only already must not change any setting but its time limit.
+    only_read = {"readonly": 2} if client.server_settings["readonly"].value == "0" else {}
     try:
         # JSON: an empty answer in the library's own format has no column names.
         raw = client.raw_query(
             sql or question,
             parameters={name: _text(value) for name, value in given.items()},
-            settings={"max_execution_time": int(timeout_s)},
+            settings={"max_execution_time": int(timeout_s), **only_read},
             fmt="JSONCompact",
         )
     except FAILURES as error:
-        raise explain(error, question if sql else "the query") from error
+        doing = question if sql else "the query"
+        if getattr(error, "code", None) in _FORBIDDEN:
+            doing = f"{doing} is not allowed: questions only read, and only what {address.user} may"
+        raise explain(error, doing) from error
     finally:
         client.close()
+    if not raw:
+        raise PermanentStorageError("the query asks nothing: questions only read, and are answered in rows")
     try:
         answer = json.loads(raw)
     except ValueError as error:  # a failure in the middle of an answer stands in its text

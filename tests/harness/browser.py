@@ -40,7 +40,8 @@ POOR_CONTRAST = """
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*more: str) -> Iterator[Browser]:
+    """One with `more` arguments."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         reason = "no Chromium on PATH: install Debian's package chromium"
@@ -48,6 +49,6 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(f"CX_REQUIRE_CHROMIUM=1, but {reason}", pytrace=False)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS), timeout=180_000)
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more], timeout=180_000)
         yield browser
         browser.close()
