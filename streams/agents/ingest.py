@@ -16,7 +16,7 @@ from faust.types import TP
 from streams import metrics
 from streams.agents import clocks, records
 from streams.agents.emissions import Emissions
-from streams.agents.sources import Closed, Source, Tripped, runs_behind, source_name
+from streams.agents.sources import Closed, Source, Tripped, runs_ahead, source_name
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -84,8 +84,8 @@ class Ingest(Stage):
 
     async def _take_held(self, source: Source) -> None:
         """Take in what came, up to the first record about which only a better clock can decide."""
-        if runs_behind(self._clock):
-            self._hold(source)  # else it would close minutes that still fill
+        if runs_ahead(self._clock):
+            self._hold(source)
             return
         while source.held and not source.tripped:
             batch, start = source.held[0]

@@ -148,7 +148,7 @@ class Tripped(NamedTuple):
         outcome, stretch = self.outcome, self.stretch
         log.error(
             "%s stopped at offset %d of topic %s, partition %d: %d of the %d records of %.0f s are bad, the newest of"
-            " them from %d on: %s. What was bad before is in the dead letters, nothing after it is stored or committed."
+            " them from %d on: %s. %d of them are in the dead letters, nothing from here on is stored or committed."
             " Mend the producer, then restart the workers with CX_BREAKER_RATIO=1 once, which makes dead letters of the"
             " rest; or release what accepts them, and restart",
             self.source.intake.source,
@@ -159,11 +159,12 @@ class Tripped(NamedTuple):
             stretch.seconds,
             outcome.bad[0].offset,
             outcome.bad[0].refusal.message,
+            max(0, stretch.bad - outcome.tally.bad),
         )
 
 
-def runs_behind(clock: Clock) -> bool:
-    """Tell whether our clock is so far behind that events would seem to come from the future."""
+def runs_ahead(clock: Clock) -> bool:
+    """Tell whether our clock is known to be so far ahead that minutes would be closed which still fill."""
     reading = clocks.read(clock)
     return reading.verdict == "wrong" and reading.ahead_s < -FUTURE_TOLERANCE.total_seconds()
 

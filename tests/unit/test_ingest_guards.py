@@ -149,6 +149,7 @@ async def test_bad_records_stop_their_partition_alone(known: bool, caplog: pytes
     assert run.tally(APP) == (1, 0)
     said = caplog.text
     assert "web/0 stopped at offset 10 of topic cx.touchpoints.web, partition 0: 2500 of the 25" in said
+    assert "0 of them are in the dead letters" in said
     assert "CX_BREAKER_RATIO=1" in said
     assert metrics.BREAKER.labels("web", "0")._value.get() == 1
     assert metrics.BREAKER_OFFSET.labels("web", "0")._value.get() == 10
