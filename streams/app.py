@@ -1,10 +1,10 @@
 """Wiring: settings → Faust application → lanes → agents. One screen, no logic."""
 
-import ssl
 from pathlib import Path
 from typing import Any
 
 import faust
+from faust.auth import OAuthCredentials
 
 from streams.agents.clocks import References
 from streams.agents.enrich import Enricher
@@ -22,8 +22,11 @@ from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.kpis.catalogue import Catalogue
+from streams.secured.kafka import AsyncProvider, kafka_client_options
+from streams.secured.tokens import Tokens
+from streams.secured.web import Access
 from streams.settings import Settings, kpi_paths, rule_paths, window_names
-from streams.storage.connection import Address
+from streams.storage.connection import address_of
 from streams.storage.writer import Writer
 
 
@@ -51,7 +54,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     catalogue = Catalogue.load(kpi_paths(settings))
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
     clock = Clock(settings.clock_limit_s, awaited=True)
-    references = References(clock, _store_address(settings))
+    references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)
     Ingest(app, settings, topics, catalogue, clock)
@@ -62,10 +65,10 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
 
 
 def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, rules: RuleBook) -> Judges:
-    store = _store_address(settings)
-    alertmanagers = Alertmanagers(
-        read_addresses("alertmanagers", settings.alertmanagers), resend_s=settings.alert_resend_s
-    )
+    store = address_of(settings)
+    access = Access.of("alertmanager", settings)
+    urls = read_addresses("alertmanagers", settings.alertmanagers, encrypted=access.secret)
+    alertmanagers = Alertmanagers(urls, resend_s=settings.alert_resend_s, access=access)
     app.task(alertmanagers.serve)
     enricher = Enricher(store, catalogue, public_url=settings.public_url, timeout_s=settings.alert_words_s)
     usual = Usual(store, rules)
@@ -73,28 +76,24 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
     return Judges(settings, topics, rules, enricher, alertmanagers, usual)
 
 
-def _store_address(settings: Settings) -> Address:
-    return Address(
-        settings.clickhouse, settings.clickhouse_database, settings.clickhouse_user, settings.clickhouse_password()
-    )
-
-
 def _membership(settings: Settings) -> dict[str, Any]:
     return {"consumer_group_instance_id": settings.instance} if settings.instance else {}
 
 
 def _security(settings: Settings) -> dict[str, Any]:
+    options = kafka_client_options(settings)
+    context = options.get("ssl_context")
     if settings.kafka_security == "PLAINTEXT":
         return {}
-    context = None
-    if settings.kafka_security.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.kafka_ca_file or None)
     if settings.kafka_security == "SSL":
         return {"broker_credentials": faust.SSLCredentials(context)}
+    if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        tokens = AsyncProvider(Tokens(settings))
+        return {"broker_credentials": OAuthCredentials(oauth_cb=tokens, ssl_context=context)}
     return {
         "broker_credentials": faust.SASLCredentials(
-            username=settings.kafka_user,
-            password=settings.kafka_password(),
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
             mechanism=settings.kafka_sasl_mechanism,
             ssl_context=context,
         )

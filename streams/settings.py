@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from streams.confidential import credentials_problem, shown, without_use
+
 PREFIX = "CX_"
 _MOST_BYTES = 64 * 1024
 """Of a settings file; all settings with all that there is to say of them take a fifth of that."""
@@ -36,11 +38,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka: str = "127.0.0.1:9092"
     """Bootstrap servers, comma-separated `host:port`."""
     kafka_security: Annotated[str, Meta(pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$")] = "PLAINTEXT"
-    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    kafka_sasl_mechanism: Annotated[str, Meta(pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER)$")] = (
+        "SCRAM-SHA-512"
+    )
     kafka_user: str = ""
+    """The SASL user; with `kafka_token_url` the client's id."""
     kafka_password_file: str = ""
-    """File that holds the SASL password: secrets are never settings themselves."""
+    """File that holds the SASL password, or the client's secret: secrets are never settings themselves."""
+    kafka_token_file: str = ""
+    """For OAUTHBEARER: file of the access token, read for every connection; something else renews it."""
+    kafka_token_url: str = ""
+    """For OAUTHBEARER, instead of a file: https endpoint that gives tokens for the client's id and secret."""
+    kafka_token_scope: str = ""
+    kafka_token_ca_file: str = ""
+    """Authority of the token endpoint's certificate; empty: those of the system, as for every `_ca_file`."""
     kafka_ca_file: str = ""
+    """PEM file of the authority that signed the certificates of the other side."""
+    kafka_cert_file: str = ""
+    """PEM file of our own certificate with its chain, where the other side asks for one (mTLS)."""
+    kafka_key_file: str = ""
+    """PEM file of its key, not encrypted; empty: it is in the certificate's file."""
     app_id: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$")] = "cx"
     """Name of the Faust application: consumer group and changelog prefix."""
     topic_prefix: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")] = "cx"
@@ -62,6 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     clickhouse_reader_user: str = "cx_reader"
     """Who `cx query` asks as, once the next setting names its password; without, it asks as `clickhouse_user`."""
     clickhouse_reader_password_file: str = ""
+    clickhouse_ca_file: str = ""
+    clickhouse_cert_file: str = ""
+    """Our own certificate, as for Kafka; without a password file it is also what ClickHouse knows the user by."""
+    clickhouse_key_file: str = ""
     clickhouse_cluster: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$|^$")] = ""
     """Cluster for which `cx migrate` makes replicated and sharded tables; empty: one server."""
     keep_events_days: Annotated[int, Meta(ge=8)] = 400
@@ -116,10 +137,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""
     alert_resend_s: Annotated[float, Meta(ge=1, le=140)] = 60.0
     """Time between two messages of an alert that fires; below half of Alertmanager's `resolve_timeout` of 5 minutes."""
+    alertmanager_ca_file: str = ""
+    alertmanager_cert_file: str = ""
+    alertmanager_key_file: str = ""
+    alertmanager_user: str = ""
+    """For basic authentication, with a password file."""
+    alertmanager_password_file: str = ""
+    alertmanager_token_file: str = ""
+    """File of a bearer token, read for every request."""
     webhooks: str = ""
     """URLs that get every transition of every alert, comma-separated; https, or plain http to this machine only."""
     webhook_secret_file: str = ""
     """File with the key that webhooks are signed with; one that starts with `whsec_` is Base64."""
+    webhook_ca_file: str = ""
+    webhook_cert_file: str = ""
+    webhook_key_file: str = ""
+    webhook_user: str = ""
+    webhook_password_file: str = ""
+    webhook_token_file: str = ""
     public_url: str = ""
     """Where people reach the dashboards, for links in alerts; empty: alerts come without."""
     alert_words_s: Seconds = 1.0
@@ -182,19 +217,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def kafka_password(self) -> str:
         """Return the SASL password, or an empty string when no file is set."""
-        return _secret("kafka_password_file", self.kafka_password_file)
+        return read_secret("kafka_password_file", self.kafka_password_file)
 
     def clickhouse_password(self) -> str:
         """Return the ClickHouse password, or an empty string when no file is set."""
-        return _secret("clickhouse_password_file", self.clickhouse_password_file)
+        return read_secret("clickhouse_password_file", self.clickhouse_password_file)
 
     def clickhouse_reader_password(self) -> str:
         """Return the ClickHouse password of the reader, or an empty string when no file is set."""
-        return _secret("clickhouse_reader_password_file", self.clickhouse_reader_password_file)
+        return read_secret("clickhouse_reader_password_file", self.clickhouse_reader_password_file)
 
     def webhook_secret(self) -> str:
         """Return the key that webhooks are signed with, or an empty string when no file is set."""
-        return _secret("webhook_secret_file", self.webhook_secret_file)
+        return read_secret("webhook_secret_file", self.webhook_secret_file)
 
 
 def kpi_paths(settings: Settings) -> list[Path]:
@@ -212,27 +247,23 @@ def window_names(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(settings.windows.replace(",", " ").split()))
 
 
-def kafka_client_options(settings: Settings) -> dict[str, Any]:
-    """Return the security options of a kafka-python client."""
-    options: dict[str, Any] = {"security_protocol": settings.kafka_security}
-    if settings.kafka_security.startswith("SASL"):
-        options |= {
-            "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_user,
-            "sasl_plain_password": settings.kafka_password(),
-        }
-    if settings.kafka_security.endswith("SSL") and settings.kafka_ca_file:
-        options["ssl_cafile"] = settings.kafka_ca_file
-    return options
+def read_secret(name: str, path: str) -> str:
+    """
+    Return what the file of a setting holds, without white space around it; nothing if no file is set.
 
-
-def _secret(name: str, path: str) -> str:
+    Raises:
+        ConfigError: it cannot be read, or is empty; the text names setting and file.
+    """
     if not path:
         return ""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as exc:
-        raise ConfigError(f"{name}: cannot read {path!r}: {exc.strerror}") from exc
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        said = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ConfigError(f"{name}: cannot read {shown(name, path)!r}: {said}") from exc
+    if not text:
+        raise ConfigError(f"{name}: {path!r} is empty")
+    return text
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -290,10 +321,15 @@ def load_with_origins(
         try:
             values[name] = msgspec.convert(values[name], hints[name], strict=False)
         except msgspec.ValidationError as exc:
-            problems.append(f"{origin[name]}: {name} = {values[name]!r}: {exc}")
+            problems.append(f"{origin[name]}: {name} = {shown(name, values[name])!r}: {exc}")
+        if problem := credentials_problem(name, values[name]):
+            problems.append(f"{origin[name]}: {name} {problem}")
     if problems:
         raise ConfigError("\n".join(problems))
-    return Settings(**values), origin
+    settings = Settings(**values)
+    if unused := without_use(settings):
+        raise ConfigError("\n".join(f"{origin[name]}: {name} {why}" for name, why in unused))
+    return settings, origin
 
 
 def _from_toml(file: Path) -> list[tuple[str, Any, int]]:

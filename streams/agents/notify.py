@@ -17,6 +17,7 @@ from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
+from streams.secured.web import Access
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Notify:
         self._aside = Aside("webhooks")
         key = signing_key(settings.webhook_secret())
         urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
-        self._webhooks = Webhooks([Webhook(url, key) for url in urls])
+        access = Access.of("webhook", settings)
+        self._webhooks = Webhooks([Webhook(url, key, access=access) for url in urls])
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._room = asyncio.Event()
         self.lane = app.lane(topics.notifications, stall_limit_s=None)

@@ -29,7 +29,8 @@ from streams.kpis.inheritance import inherited_records
 from streams.kpis.retention import Retention
 from streams.kpis.series import parse_series
 from streams.producers.wire import connection_options, open_client
-from streams.settings import Settings, kafka_client_options, window_names
+from streams.secured.kafka import kafka_client_options
+from streams.settings import Settings, window_names
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, newest_position, source_histories
 from streams.storage.repair import redefined, repair

@@ -17,7 +17,8 @@ from streams.events.types import Envelope
 from streams.listener.clients import Client, Work
 from streams.producers.client import topic_of
 from streams.producers.delivery import BufferFullError, Outbox, Receipt
-from streams.settings import Settings, kafka_client_options
+from streams.secured.kafka import kafka_client_options
+from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 

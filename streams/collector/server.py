@@ -33,7 +33,8 @@ from streams.listener.clients import Clients, Work, read_networks
 from streams.listener.hosts import HostGuard, Hosts, named_hosts
 from streams.listener.protocol import Limits
 from streams.listener.serving import Server, server_of
-from streams.settings import ConfigError, Settings, kafka_client_options
+from streams.secured.kafka import kafka_client_options
+from streams.settings import ConfigError, Settings
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import logging
 import click
 
 from streams.board.server import serve
-from streams.commands.connect import clickhouse_address
 from streams.settings import is_loopback, load
+from streams.storage.connection import address_of
 
 
 @click.command()
@@ -25,4 +25,4 @@ def board(host: str | None, port: int | None) -> None:
             f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
         )
     click.echo(f"live page at http://{settings.board_host}:{settings.board_port}/")
-    serve(clickhouse_address(settings), settings)
+    serve(address_of(settings), settings)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import click
 
-from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.commands.traffic import producer_of
 from streams.engine.names import Topics
@@ -18,7 +17,7 @@ from streams.events.intake import EARLIEST, FUTURE_TOLERANCE
 from streams.events.refusal import Refusal
 from streams.events.types import Envelope
 from streams.settings import Settings, load
-from streams.storage.connection import Address
+from streams.storage.connection import Address, address_of
 from streams.storage.queries import run_query
 
 _TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
@@ -81,7 +80,7 @@ def dlq_list(reason: str, topic: str, since: datetime | None, until: datetime | 
             argMax(concat(topic, '/', toString(partition), '/', toString(offset)), at) AS shown_by
         FROM dead_letters WHERE {_WHERE} GROUP BY reason, path, topic ORDER BY records DESC, reason, path, topic""",  # noqa: S608
         _selection(reason, topic, since, until),
-        clickhouse_address(load()),
+        address_of(load()),
     )
     if as_json:
         click.echo(answer.render("json"))
@@ -113,7 +112,7 @@ def dlq_show(which: str, *, as_json: bool) -> None:
         where = "topic = {topic:String} AND partition = {partition:UInt32} AND offset = {offset:UInt64}"
         parameters = {"topic": topic, "partition": place[0], "offset": place[1]}
     sql = f"SELECT {', '.join(_FIELDS)}, base64Encode(payload) FROM dead_letters WHERE {where} ORDER BY at DESC LIMIT 1"  # noqa: S608
-    rows = run_query(sql, parameters, clickhouse_address(load())).rows
+    rows = run_query(sql, parameters, address_of(load())).rows
     if not rows:
         click.echo(f"no dead letter {which}", err=True)
         sys.exit(1)
@@ -169,7 +168,7 @@ def dlq_replay(
     if not (everything or reason or topic or since or until or dry_run):
         raise click.UsageError("say which: --reason, --topic, --since, --until, or --all")
     settings = load()
-    address = clickhouse_address(settings)
+    address = address_of(settings)
     report = _Sorted(settings, address)
     report.sort(_selection(reason, topic, since, until))
     errors: Mapping[str, int] = {}

@@ -11,15 +11,19 @@ import click
 import msgspec
 
 from streams.agents.clocks import store_time
-from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.confidential import shown
+from streams.delivery.endpoint import AddressError, read_addresses
+from streams.delivery.reach import unreachable
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.touchpoints import TouchpointError, load_touchpoints
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import WorkerState, worker_state
-from streams.settings import ConfigError, Settings, kafka_client_options, kpi_paths, load, load_with_origins
-from streams.storage.connection import FAILURES, StorageError, connect, explain
+from streams.secured.kafka import kafka_client_options
+from streams.secured.web import Access
+from streams.settings import ConfigError, Settings, kpi_paths, load, load_with_origins
+from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
 from streams.storage.migrations import pending
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
@@ -129,7 +133,6 @@ class _Doctor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.findings: list[Finding] = []
-        self._address = clickhouse_address(settings)
 
     def examine(self) -> list[Finding]:
         """Check everything."""
@@ -137,6 +140,8 @@ class _Doctor:
         touchpoints = self._check("touchpoints", self._touchpoints)
         self._check("kafka", self._kafka)
         self._check("worker", self._worker)
+        if self.settings.alertmanagers or self.settings.webhooks:
+            self._check("receivers of alerts", self._receivers)
         if self._check("clickhouse", self._clickhouse) is None:
             for what in ("clock", "migrations", "stored catalogue", "stored touchpoints"):
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
@@ -152,7 +157,15 @@ class _Doctor:
     def _check(self, what: str, check: Callable[[], tuple[Any, str]]) -> Any:
         try:
             found, text = check()
-        except (StorageError, TopicsError, CatalogueError, TouchpointError, ConfigError, _WrongError) as error:
+        except (
+            StorageError,
+            TopicsError,
+            CatalogueError,
+            TouchpointError,
+            ConfigError,
+            AddressError,
+            _WrongError,
+        ) as error:
             self.findings.append(Finding(what, "wrong", str(error)))
             return None
         self.findings.append(Finding(what, "unknown" if found is None else "right", text))
@@ -186,12 +199,22 @@ class _Doctor:
             raise _WrongError("; ".join(problems))
         return True, f"one answers at {place}, {sum(state.lag.values()):,} records on their way"
 
+    def _receivers(self) -> tuple[bool, str]:
+        settings = self.settings
+        alerting, hooking = Access.of("alertmanager", settings), Access.of("webhook", settings)
+        alertmanagers = read_addresses("alertmanagers", settings.alertmanagers, encrypted=alerting.secret)
+        webhooks = read_addresses("webhooks", settings.webhooks, encrypted=True)
+        problems = unreachable(alertmanagers, webhooks, alerting, hooking)
+        if problems:
+            raise _WrongError("; ".join(problems))
+        return True, f"{len(alertmanagers)} Alertmanagers answer, {len(webhooks)} webhooks can be connected to"
+
     def _clickhouse(self) -> tuple[bool, str]:
-        with closing(connect(self._address, timeout_s=10.0, database="")) as client:
-            return True, f"{self._address.url} answers: version {client.server_version}"
+        with closing(connect(address_of(self.settings), timeout_s=10.0, database="")) as client:
+            return True, f"{self.settings.clickhouse} answers: version {client.server_version}"
 
     def _clock(self) -> tuple[bool, str]:
-        with closing(connect(self._address, timeout_s=10.0, database="")) as client:
+        with closing(connect(address_of(self.settings), timeout_s=10.0, database="")) as client:
             said, _ = store_time(client)
         ahead = said - datetime.now(UTC).timestamp()
         if abs(ahead) > self.settings.clock_limit_s:
@@ -202,10 +225,12 @@ class _Doctor:
         return True, f"within {abs(ahead) + 1:.0f} s of ClickHouse's"
 
     def _migrations(self) -> tuple[bool, str]:
-        waiting = pending(self._address)
+        waiting = pending(address_of(self.settings))
         if waiting:
-            raise _WrongError(f"not applied to {self._address.database}: {', '.join(waiting)}; run `cx migrate`")
-        return True, f"{self._address.database} is up to date"
+            raise _WrongError(
+                f"not applied to {self.settings.clickhouse_database}: {', '.join(waiting)}; run `cx migrate`"
+            )
+        return True, f"{self.settings.clickhouse_database} is up to date"
 
     def _stored_catalogue(self, catalogue: Catalogue) -> tuple[bool, str]:
         stored = {row[0]: row[1] for row in self._rows("SELECT id, definition FROM kpis FINAL")}
@@ -226,7 +251,7 @@ class _Doctor:
         return True, "as in this version"
 
     def _rows(self, sql: str) -> Any:
-        with closing(connect(self._address, timeout_s=10.0)) as client:
+        with closing(connect(address_of(self.settings), timeout_s=10.0)) as client:
             try:
                 return client.query(sql).result_rows
             except FAILURES as error:
@@ -252,7 +277,7 @@ def doctor(*, as_json: bool) -> None:
     settings, origins = load_with_origins()
     findings = _Doctor(settings).examine()
     fine = not any(finding.verdict == "wrong" for finding in findings)
-    values = msgspec.structs.asdict(settings)
+    values = {name: shown(name, value) for name, value in msgspec.structs.asdict(settings).items()}
     if as_json:
         print_json({
             "ok": fine,

@@ -17,7 +17,6 @@ from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
 from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import load_file, read_tests
-from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.rules_picture import PictureError, draw, unfit
 from streams.engine.names import Topics
@@ -25,7 +24,7 @@ from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.expressions import suggest
 from streams.settings import Settings, kpi_paths, load, rule_paths, window_names
-from streams.storage.connection import StorageError, connect
+from streams.storage.connection import StorageError, address_of, connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
 
 SHIPPED_TESTS = Path(__file__).resolve().parents[2] / "deploy" / "rules" / "tests"
@@ -155,7 +154,7 @@ def rules_backtest(
     except (CatalogueError, ValueError) as error:
         refused(error)
     try:
-        with closing(connect(clickhouse_address(settings))) as client:
+        with closing(connect(address_of(settings))) as client:
             test = replayed(client, book, first, last, settings, known, drawn=picture is not None)
         drawn = 0 if picture is None or test is None else draw(test, picture)
     except (StorageError, PictureError, OSError) as error:

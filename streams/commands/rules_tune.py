@@ -14,7 +14,6 @@ from streams.alerts.facts import Facts
 from streams.alerts.fit import misfits
 from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
 from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
-from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.commands.rules_history import TIMES, incident_of, minute_of
 from streams.kpis.catalogue import Catalogue
@@ -22,7 +21,7 @@ from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
 from streams.kpis.series import parse_series
 from streams.settings import kpi_paths, load, window_names
-from streams.storage.connection import connect
+from streams.storage.connection import address_of, connect
 from streams.storage.minutes import stored_minutes, stored_span
 
 _HISTORY_DAYS: Final = 28
@@ -97,7 +96,7 @@ def rules_tune(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:
-        with closing(connect(clickhouse_address(settings))) as client:
+        with closing(connect(address_of(settings))) as client:
             past = _past(client, kpi, names, start, end, [(one.since, one.until) for one in left_out])
         facts = Facts.of(kpi)
         found = list(

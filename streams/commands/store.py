@@ -9,14 +9,13 @@ from typing import Any, Final
 
 import click
 
-from streams.commands.connect import clickhouse_address
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
 from streams.settings import kpi_paths, load, window_names
 from streams.storage import retention
-from streams.storage.connection import Address, connect
+from streams.storage.connection import Address, address_of, connect
 from streams.storage.queries import NAMED, Format, as_reader, run_query
 from streams.storage.setup import prepare
 from streams.storage.verify import verify as recompute
@@ -42,7 +41,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
     settings = load(clickhouse_cluster=cluster)
     catalogue = Catalogue.load(kpi_paths(settings))
     applied = prepare(
-        clickhouse_address(settings),
+        address_of(settings),
         catalogue,
         lambda text: None if as_json else click.echo(text),
         keep_days=retention.wanted(settings),
@@ -105,7 +104,7 @@ def query(
       cx query "SELECT count() FROM events WHERE channel = {c:String}" --param c=web
     """
     settings = load()
-    address = as_reader(clickhouse_address(settings), settings)
+    address = as_reader(address_of(settings), settings)
     parameters = _params(params)
     sql = NAMED.get(question)
     if sql is None and " " not in question.strip():
@@ -198,7 +197,7 @@ def verify(limit: int, *, as_json: bool) -> None:
     """
     settings = load()
     catalogue = Catalogue.load(kpi_paths(settings))
-    with closing(connect(clickhouse_address(settings), timeout_s=600.0)) as client:
+    with closing(connect(address_of(settings), timeout_s=600.0)) as client:
         report = recompute(client, catalogue, window_names(settings))
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")

@@ -17,7 +17,8 @@ from streams.producers.replay import replay as run_replay
 from streams.producers.simulator import Flaws, Plan
 from streams.producers.simulator import Progress as SimulationProgress
 from streams.producers.simulator import run as run_simulation
-from streams.settings import Settings, kafka_client_options, load
+from streams.secured.kafka import kafka_client_options
+from streams.settings import Settings, load
 
 
 def producer_of(settings: Settings) -> TouchpointProducer:

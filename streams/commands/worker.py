@@ -11,14 +11,15 @@ import faust
 
 from streams.app import build
 from streams.aside import Aside
-from streams.commands.connect import clickhouse_address
 from streams.delivery.endpoint import AddressError
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
 from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
-from streams.settings import Settings, kafka_client_options, load
+from streams.secured.kafka import kafka_client_options
+from streams.settings import Settings, load
+from streams.storage.connection import address_of
 from streams.storage.writer import Writer
 
 _HAS_GLIBC = platform.libc_ver()[0] == "glibc"
@@ -95,7 +96,7 @@ def worker() -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _refuse(_problems(settings, create=False))
     try:
-        app = build(settings, Writer(clickhouse_address(settings)))
+        app = build(settings, Writer(address_of(settings)))
     except (CatalogueError, AddressError) as exc:
         _refuse([str(exc)])
         raise

@@ -29,6 +29,8 @@ from streams import metrics
 from streams.aside import Aside
 from streams.delivery.endpoint import Patience, name_of, seconds_to_wait
 from streams.delivery.notice import Notice, body_of
+from streams.secured.web import Access, open_access
+from streams.settings import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,14 @@ class Instance:
     """One Alertmanager, and what it was told."""
 
     def __init__(
-        self, url: str, *, resend_s: float, clock: Callable[[], float], patience: Patience, timeout_s: float
+        self,
+        url: str,
+        *,
+        resend_s: float,
+        clock: Callable[[], float],
+        patience: Patience,
+        timeout_s: float,
+        access: Access,
     ) -> None:
         self.url = url
         self.name = name_of(url)
@@ -66,6 +75,8 @@ class Instance:
         self._clock = clock
         self._patience = patience
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._access = access
+        self._tls = access.context()
         self._told: dict[Key, _Told] = {}
         for outcome in ("delivered", "failed", "refused"):
             metrics.NOTIFICATIONS.labels("alertmanager", self.name, outcome)  # so that the first one is an increase
@@ -127,16 +138,23 @@ class Instance:
         now = self._clock()
         valid_s = max(VALID_S, 4 * self._resend_s)
         body = msgspec.json.encode([body_of(notice, now, valid_s) for _, notice in some])
-        headers = {"Content-Type": "application/json"}
         try:
+            headers = {"Content-Type": "application/json", **self._access.headers()}
             async with session.post(
-                f"{self.url}/api/v2/alerts", data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+                f"{self.url}/api/v2/alerts",
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                ssl=self._tls,
             ) as answer:
-                said = "" if answer.ok else (await answer.text(errors="replace"))[:300]
+                if answer.ok:
+                    return answer.status, str(answer.status), 0.0
+                said = await answer.text(errors="replace")
                 wait_s = seconds_to_wait(answer.headers.get("Retry-After"), now)
-                return answer.status, f"{answer.status} {said}".strip(), wait_s
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
-            return 0, f"{type(exc).__name__} {exc}".strip(), 0.0
+                return answer.status, self._access.said(answer.status, said), wait_s
+        except (TimeoutError, aiohttp.ClientError, OSError, ConfigError) as exc:
+            return 0, self._access.tell(exc), 0.0
 
     def _remember(self, some: Sequence[tuple[Key, Notice]]) -> None:
         now = self._clock()
@@ -172,6 +190,7 @@ class Alertmanagers:
         longest_pause_s: float = 30.0,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.time,
+        access: Access | None = None,
     ) -> None:
         """
         Prepare; nothing is connected before `start`.
@@ -183,11 +202,15 @@ class Alertmanagers:
             longest_pause_s: The longest pause.
             timeout_s: How long an instance may take for an answer.
             clock: Unix s.
+            access: Certificates, and who we are to them; None: they ask for nothing.
+
+        Raises:
+            ConfigError: a certificate's file is missing or holds something else.
         """
         self.instances = [
             Instance(
                 url, resend_s=resend_s, clock=clock, patience=Patience(first_pause_s, longest_pause_s),
-                timeout_s=timeout_s,
+                timeout_s=timeout_s, access=access or open_access("alertmanager"),
             )
             for url in urls
         ]  # fmt: skip

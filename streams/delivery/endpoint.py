@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from streams.confidential import shown
 from streams.settings import is_loopback
 
 LONGEST_WISH_S: Final = 3600.0
@@ -26,7 +27,7 @@ def read_addresses(setting: str, text: str, *, encrypted: bool = False) -> list[
         setting: Its name, for messages.
         text: Its value.
         encrypted: Whether plain http is allowed to this machine only. Webhooks carry what customers wrote, and a
-            signature proves who sent it but hides nothing.
+            signature proves who sent it but hides nothing; so do requests with a password or a token.
 
     Raises:
         AddressError: one of them is no http(s) URL, holds credentials, or would send openly what must be encrypted.
@@ -37,16 +38,18 @@ def read_addresses(setting: str, text: str, *, encrypted: bool = False) -> list[
         try:
             host, port = url.hostname, url.port
         except ValueError as exc:
-            raise AddressError(f"{setting}: {part!r}: {exc}") from exc
+            raise AddressError(f"{setting}: {shown(setting, part)!r}: {exc}") from exc
         if url.scheme not in {"http", "https"} or not host or port == 0:
-            raise AddressError(f"{setting}: {part!r} is no address: expected http://host:port or https://host/path")
+            raise AddressError(
+                f"{setting}: {shown(setting, part)!r} is no address: expected http://host:port or https://host/path"
+            )
         if url.username or url.password:
             raise AddressError(f"{setting}: {name_of(part)} comes with a password: secrets are never settings")
         if url.fragment:
-            raise AddressError(f"{setting}: {part!r}: what follows # is never sent; leave it out")
+            raise AddressError(f"{setting}: {name_of(part)}: what follows # is never sent; leave it out")
         if encrypted and url.scheme == "http" and not is_loopback(host):
             raise AddressError(
-                f"{setting}: {name_of(part)} would get customers' words in the open: expected https,"
+                f"{setting}: {name_of(part)} would get customers' words or our password in the open: expected https,"
                 " or plain http to this machine (127.0.0.1), e.g. to a proxy that encrypts"
             )
         clean = urlunsplit((url.scheme, url.netloc, url.path.rstrip("/"), url.query, ""))

@@ -25,12 +25,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from streams import __version__, metrics
 from streams.aside import Aside
+from streams.confidential import without
 from streams.delivery.endpoint import AddressError, Patience, name_of, seconds_to_wait
+from streams.secured.web import Access, open_access
+from streams.settings import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ GIVE_UP_S: Final = 86_400.0
 AT_ONCE: Final = 8
 """Requests under way to one receiver, at most."""
 TIMEOUT_S: Final = 10.0
+SECRET_LENGTH: Final = 8
+"""Parts of a path that are shorter are words, no secrets."""
 
 
 class Message(NamedTuple):
@@ -91,6 +97,7 @@ class Webhook:
         give_up_s: float = GIVE_UP_S,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.time,
+        access: Access | None = None,
     ) -> None:
         """
         Prepare; nothing is connected.
@@ -103,6 +110,10 @@ class Webhook:
             give_up_s: Age at which a message is no longer repeated.
             timeout_s: How long the receiver may take for an answer.
             clock: Unix s.
+            access: Certificates, and who we are to it; None: it asks for nothing.
+
+        Raises:
+            ConfigError: a certificate's file is missing or holds something else.
         """
         self.name = name_of(url)
         self._url = url
@@ -113,6 +124,14 @@ class Webhook:
         self._aside = Aside("webhooks", first_pause_s=first_pause_s, longest_pause_s=longest_pause_s)
         self._give_up_s = give_up_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._access = access or open_access("webhook")
+        self._tls = self._access.context()
+        parts = urlsplit(url)
+        self._hidden = [
+            parts.path,
+            parts.query,
+            *(part for part in parts.path.split("/") if len(part) >= SECRET_LENGTH),
+        ]
         self._clock = clock
         self._open_at = 0.0
         self._failed_at = 0.0
@@ -174,14 +193,22 @@ class Webhook:
         if self._key:
             headers["webhook-signature"] = signature(self._key, message.id, now, message.body)
         try:
+            headers |= self._access.headers()
             async with session.post(
-                self._url, data=message.body, headers=headers, timeout=self._timeout, allow_redirects=False
+                self._url,
+                data=message.body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                ssl=self._tls,
             ) as answer:
-                said = "" if answer.ok else (await answer.text(errors="replace"))[:300]
+                if answer.ok:
+                    return answer.status, str(answer.status), 0.0
+                said = await answer.text(errors="replace")
                 wait_s = seconds_to_wait(answer.headers.get("Retry-After"), now)
-                return answer.status, f"{answer.status} {said}".strip(), wait_s
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
-            return 0, f"{type(exc).__name__} {exc}".strip(), 0.0
+                return answer.status, self._access.said(answer.status, said, *self._hidden), wait_s
+        except (TimeoutError, aiohttp.ClientError, OSError, ConfigError) as exc:
+            return 0, without(self._access.tell(exc), *self._hidden), 0.0
 
 
 class Webhooks:

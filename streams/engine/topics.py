@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from streams.engine.app import MAX_RECORD_BYTES
 from streams.engine.names import Topics
+from streams.secured.kafka import knock, server_address
 
 TABLES = ("ingest", "merge")
 
@@ -137,9 +138,11 @@ class _Admin:
         self._options = {"client_id": "cx-topics", **client_options}
 
     def __enter__(self) -> Self:
+        servers = [server.strip() for server in self._brokers.split(",") if server.strip()]
         try:
-            self._client = KafkaAdminClient(bootstrap_servers=self._brokers.split(","), **self._options)
-        except KafkaError as exc:
+            knock(list(map(server_address, servers)), self._options)
+            self._client = KafkaAdminClient(bootstrap_servers=servers, **self._options)
+        except (KafkaError, ConnectionError, ValueError) as exc:
             raise TopicsError(f"no broker answers at {self._brokers}: {exc}") from exc
         return self
 

@@ -1,8 +1,6 @@
 """The one place that touches kafka-python: how its client is configured, opened, and shut without hanging."""
 
 import logging
-import socket
-import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,6 +10,8 @@ from kafka import errors as kafka_errors
 from kafka.codec import has_lz4, has_zstd
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner import Partitioner, murmur2
+
+from streams.secured.kafka import knock, server_address
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,6 @@ TUNING_KEYS = frozenset({"linger_ms", "batch_size", "compression_type", "client_
 """Other options of the Kafka client that a caller may set."""
 
 BOOTSTRAP_TIMEOUT_MS = 3_000
-KNOCK_S = 3.0
-"""Longest wait for a server to accept a connection, and for its TLS handshake."""
 
 
 class SubjectPartitioner(Partitioner):  # type: ignore[misc]
@@ -74,7 +72,7 @@ def connection_options(
     if not servers:
         raise ValueError(f"bootstrap is {bootstrap!r}; expected host:port, several separated by commas")
     for server in servers:
-        _address(server)
+        server_address(server)
     tuned: dict[str, Any] = {
         "linger_ms": 20,
         "batch_size": 256 * 1024,
@@ -110,7 +108,8 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
         Exception: whatever the Kafka client raises; its kinds are many (Kafka errors, OSError, ssl, SASL).
     """
     if not config.get("proxy_url"):
-        _knock(config)
+        # The Kafka client leaks a socket per refused connection, and hangs in a TLS handshake that is not answered.
+        knock(list(map(server_address, config["bootstrap_servers"])), config)
     opened: list[KafkaNetClient] = []
 
     def client(**options: Any) -> KafkaNetClient:
@@ -123,54 +122,6 @@ def open_client(config: Mapping[str, Any]) -> KafkaProducer:
         for half_open in opened:
             half_open.close()
         raise
-
-
-def _knock(config: Mapping[str, Any]) -> None:
-    """
-    Try whether any server listens, and speaks TLS if it shall.
-
-    The Kafka client leaks a socket per refused connection, and hangs in a TLS handshake that is not answered.
-
-    Raises:
-        ConnectionError: none does; the text holds what each answered.
-    """
-    refusals = []
-    for server in config["bootstrap_servers"]:
-        address = _address(server)
-        try:
-            with socket.create_connection(address, timeout=KNOCK_S) as connection:
-                if config.get("security_protocol") in ("SSL", "SASL_SSL"):
-                    _tls(config).wrap_socket(connection, server_hostname=address[0]).close()
-                return
-        except OSError as error:
-            refusals.append(f"{server}: {error.strerror or error}")
-    raise ConnectionError("; ".join(refusals))
-
-
-def _tls(config: Mapping[str, Any]) -> ssl.SSLContext:
-    given: ssl.SSLContext | None = config.get("ssl_context")
-    if given is not None:
-        return given
-    context = ssl.create_default_context(cafile=config.get("ssl_cafile"))
-    context.check_hostname = config.get("ssl_check_hostname", True)
-    if config.get("ssl_certfile"):
-        context.load_cert_chain(config["ssl_certfile"], config.get("ssl_keyfile"), config.get("ssl_password"))
-    return context
-
-
-def _address(server: str) -> tuple[str, int]:
-    """
-    Split `host`, `host:port` or `[ipv6]:port`; the port is 9092 if not given.
-
-    Raises:
-        ValueError: the port is no number.
-    """
-    host, colon, port = server.rpartition(":")
-    if not colon or server.endswith("]"):
-        return server.strip("[]"), 9092
-    if not port.isdecimal():
-        raise ValueError(f"bootstrap server {server!r} has port {port!r}; expected host:port, such as 127.0.0.1:9092")
-    return host.strip("[]"), int(port)
 
 
 def shut_client(producer: KafkaProducer) -> None:

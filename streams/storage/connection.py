@@ -9,7 +9,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 from urllib3.exceptions import HTTPError
 
-from streams.settings import is_loopback
+from streams.secured.tls import Tls, clickhouse_tls
+from streams.settings import Settings, is_loopback
 
 FAILURES: Final = (ClickHouseError, HTTPError, OSError)
 """Everything a request to ClickHouse can fail with."""
@@ -63,6 +64,23 @@ class Address:
     database: str = "cx"
     user: str = "default"
     password: str = dataclasses.field(default="", repr=False)
+    tls: Tls = dataclasses.field(default=Tls("clickhouse"))
+
+
+def address_of(settings: Settings) -> Address:
+    """
+    Return how to reach the configured database.
+
+    Raises:
+        ConfigError: the password's file cannot be read.
+    """
+    return Address(
+        settings.clickhouse,
+        settings.clickhouse_database,
+        settings.clickhouse_user,
+        settings.clickhouse_password(),
+        clickhouse_tls(settings),
+    )
 
 
 def connect(address: Address, *, timeout_s: float = 120.0, database: str | None = None) -> Client:
@@ -73,12 +91,13 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
 
     Raises:
         PermanentStorageError: The server refuses us.
-        UnreachableError: It does not answer.
+        UnreachableError: It does not answer, or TLS fails.
+        ConfigError: A certificate's file is missing or holds something else.
     """
     parts = urlsplit(address.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise PermanentStorageError(f"{address.url!r} is no address: expected http://host:port or https://host:port")
-    options: dict[str, Any] = {"secure": parts.scheme == "https"}
+    options: dict[str, Any] = _tls_options(address) if parts.scheme == "https" else {"secure": False}
     if parts.port:
         options["port"] = parts.port
     try:
@@ -96,7 +115,34 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
             **options,
         )
     except FAILURES as error:
-        raise explain(error, f"cannot connect to {address.url} as {address.user}") from error
+        doing = f"cannot connect to {address.url} as {address.user}"
+        if told := address.tls.tell(error) or _wrong_protocol(error):
+            raise UnreachableError(f"{doing}: {told}") from error
+        raise explain(error, doing) from error
+
+
+def _tls_options(address: Address) -> dict[str, Any]:
+    # The library would fail later, and with fewer words, on a file that is not what it should be.
+    address.tls.context()
+    options: dict[str, Any] = {"secure": True}
+    if address.tls.ca_file:
+        options["ca_cert"] = address.tls.ca_file
+    if address.tls.cert_file:
+        options |= {
+            "client_cert": address.tls.cert_file,
+            "client_cert_key": address.tls.key_file or None,
+            # With a password the certificate opens the connection only; without, it is who we are.
+            "tls_mode": "strict" if address.password else "mutual",
+        }
+    return options
+
+
+def _wrong_protocol(error: BaseException) -> str:
+    """Tell of a server that hangs up or answers no HTTP: most often a port that speaks TLS."""
+    said = str(error)
+    if any(sign in said for sign in ("RemoteDisconnected", "BadStatusLine", "Connection reset by peer")):
+        return "the server does not speak plain HTTP at this port: is it https?"
+    return ""
 
 
 def is_permanent(error: BaseException) -> bool:

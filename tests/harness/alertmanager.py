@@ -52,10 +52,19 @@ def _hurry(route: dict[str, Any]) -> None:
 class Alertmanager:
     """One process; with `peers` it forms a cluster."""
 
-    def __init__(self, config: Path, folder: Path, name: str = "am", peers: Sequence["Alertmanager"] = ()) -> None:
+    def __init__(
+        self,
+        config: Path,
+        folder: Path,
+        name: str = "am",
+        peers: Sequence["Alertmanager"] = (),
+        web_config: Path | None = None,
+    ) -> None:
+        """Prepare; `web_config` is its file about TLS and passwords."""
         self.port = free_port()
         self.cluster_port = _free_both()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._secured = web_config is not None
+        self.url = f"http{'s' * self._secured}://127.0.0.1:{self.port}"
         self.log = folder / f"{name}.log"
         server = binary()
         assert server is not None
@@ -64,6 +73,7 @@ class Alertmanager:
             f"--web.listen-address=127.0.0.1:{self.port}", f"--cluster.listen-address=127.0.0.1:{self.cluster_port}",
             f"--cluster.advertise-address=127.0.0.1:{self.cluster_port}", "--cluster.peer-timeout=8s",
             "--cluster.settle-timeout=2s", "--cluster.gossip-interval=50ms", "--cluster.pushpull-interval=1s",
+            *([f"--web.config.file={web_config}"] if web_config else []),
             *(f"--cluster.peer=127.0.0.1:{peer.cluster_port}" for peer in peers),
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +89,10 @@ class Alertmanager:
 
     def _answers(self) -> bool:
         try:
+            if self._secured:
+                # Whether it lets anybody in is what the test asks.
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return True
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):

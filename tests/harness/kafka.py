@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,6 @@ class KafkaBroker:
     `advertised` gives it a second listener, at `behind`, of which clients are told that port instead: a proxy's.
     `nodes` are the controller ports of all nodes of a cluster by their number, this one's among them.
     """
-
     def __init__(
         self,
         folder: Path,
@@ -92,8 +91,15 @@ class KafkaBroker:
         nodes: Mapping[int, int] | None = None,
         cluster: str = "",
         advertised: int = 0,
+        secured: Mapping[str, tuple[str, int]] | None = None,
+        properties: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
+        jvm_options: Sequence[str] = (),
     ) -> None:
+        """Prepare; `secured` are further listeners, name → security protocol and port, on 127.0.0.1."""
         self.folder = folder
+        self._format_options, self._jvm = format_options, [*_JVM, *jvm_options]
+        others = dict(secured or {})
         self.port, self.behind = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.log = folder / "broker.log"
@@ -103,16 +109,18 @@ class KafkaBroker:
         self._process: subprocess.Popen[bytes] | None = None
         copies, controller = min(3, len(self._nodes)), f"CONTROLLER://127.0.0.1:{self._nodes[number]}"
         listeners = [f"PLAINTEXT://{self.bootstrap}"]
+        listeners += [f"{name}://127.0.0.1:{port}" for name, (_, port) in others.items()]
+        protocols = "".join(f",{name}:{protocol}" for name, (protocol, _) in others.items())
         told = [*listeners, f"OUTSIDE://127.0.0.1:{advertised}"] if advertised else listeners
         if advertised:
             listeners = [*listeners, f"OUTSIDE://127.0.0.1:{self.behind}"]
-        properties = {
+        settings = {
             "process.roles": "broker,controller",
             "node.id": str(number),
             "controller.quorum.voters": ",".join(f"{node}@127.0.0.1:{port}" for node, port in self._nodes.items()),
             "listeners": ",".join([*listeners, controller]),
             "advertised.listeners": ",".join(told),
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": f"PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(folder / "data"),
@@ -126,8 +134,9 @@ class KafkaBroker:
             "transaction.state.log.num.partitions": "1",
             "log.cleaner.dedupe.buffer.size": str(8 << 20),
             "log.cleaner.backoff.ms": "500",
+            **(properties or {}),
         }
-        self._config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        self._config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
     @property
     def pid(self) -> int:
@@ -154,15 +163,15 @@ class KafkaBroker:
         """
         classpath = f"{jars()}/*"
         if not (self.folder / "data").exists():
-            tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._config)]
+            tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._config), *self._format_options]
             formatted = subprocess.run(
-                ["java", *_JVM, "-cp", classpath, *tool], check=False, capture_output=True, text=True
+                ["java", *self._jvm, "-cp", classpath, *tool], check=False, capture_output=True, text=True
             )
             if formatted.returncode != 0:
                 raise KafkaUnavailableError(f"Kafka could not format its storage: {formatted.stderr[-600:]}")
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                ["java", *_JVM, "-cp", classpath, "kafka.Kafka", str(self._config)],
+                ["java", *self._jvm, "-cp", classpath, "kafka.Kafka", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

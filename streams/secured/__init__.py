@@ -1,0 +1,1 @@
+"""Secured connections: certificates, tokens and passwords from the settings, and their failures in plain words."""
