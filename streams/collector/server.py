@@ -27,6 +27,7 @@ from streams.collector.bodies import Unpacking, media_of, records_of, too_large
 from streams.collector.checks import Checked, Checking, slices
 from streams.collector.sending import Delivers, Hold, Room, client_room, largest, sender_of
 from streams.engine.names import Topics
+from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.types import ENVELOPE_FIELDS
 from streams.listener.clients import Clients, Work, read_networks
@@ -235,6 +236,7 @@ def ask_kafka(settings: Settings) -> list[str]:
         return check_topics(
             settings.kafka,
             [topic for topic in plan if topic.name in sources],
+            rights_of("door", settings.topic_prefix, settings.app_id),
             **timeouts,
             **kafka_client_options(settings),
         )

@@ -15,6 +15,7 @@ from streams.commands.output import as_json_option, print_json, table, told_plai
 from streams.confidential import shown
 from streams.delivery.endpoint import AddressError, read_addresses
 from streams.delivery.reach import unreachable
+from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.touchpoints import TouchpointError, load_touchpoints
 from streams.kpis.blocks import CatalogueError
@@ -182,7 +183,8 @@ class _Doctor:
     def _kafka(self) -> tuple[bool, str]:
         settings = self.settings
         plan = topic_plan(settings.partitions, settings.replication, settings.app_id, settings.topic_prefix)
-        problems = check_topics(settings.kafka, plan, **kafka_client_options(settings))
+        rights = rights_of("worker", settings.topic_prefix, settings.app_id)
+        problems = check_topics(settings.kafka, plan, rights, **kafka_client_options(settings))
         if problems:
             raise _WrongError("; ".join(problems))
         return True, f"{settings.kafka} answers, {len(plan)} topics with {settings.partitions} partitions each"

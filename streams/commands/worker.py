@@ -5,6 +5,7 @@ import gc
 import logging
 import platform
 import sys
+from collections.abc import Iterable
 
 import click
 import faust
@@ -12,6 +13,7 @@ import faust
 from streams.app import build
 from streams.aside import Aside
 from streams.delivery.endpoint import AddressError
+from streams.engine.rights import Right, rights_of
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
 from streams.listener.exposition import serve
@@ -28,11 +30,13 @@ _RETURN_EVERY_S = 30.0
 _MEMORY = Aside("memory")
 
 
-def _problems(settings: Settings, *, create: bool) -> list[str]:
+def _problems(settings: Settings, *, create: bool, rights: Iterable[Right] = ()) -> list[str]:
     plan = topic_plan(settings.partitions, settings.replication, settings.app_id, settings.topic_prefix)
-    look = ensure_topics if create else check_topics
+    options = kafka_client_options(settings)
     try:
-        return look(settings.kafka, plan, **kafka_client_options(settings))
+        if create:
+            return ensure_topics(settings.kafka, plan, **options)
+        return check_topics(settings.kafka, plan, rights, **options)
     except TopicsError as exc:
         return [str(exc)]
 
@@ -94,7 +98,7 @@ def worker() -> None:
     _share_heaps()
     settings = load()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _refuse(_problems(settings, create=False))
+    _refuse(_problems(settings, create=False, rights=rights_of("worker", settings.topic_prefix, settings.app_id)))
     try:
         app = build(settings, Writer(address_of(settings)))
     except (CatalogueError, AddressError) as exc:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from streams.events.scalars import CHANNELS
 
+TABLES = ("ingest", "merge")
+"""Names of the fenced tables, which have a changelog each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:

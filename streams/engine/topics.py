@@ -6,6 +6,7 @@ worker that reads the source partition of the same number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -13,13 +14,19 @@ from typing import Any, Self
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
 from streams.engine.app import MAX_RECORD_BYTES
-from streams.engine.names import Topics
+from streams.engine.names import TABLES, Topics
+from streams.engine.rights import Right
 from streams.secured.kafka import knock, server_address
 
-TABLES = ("ingest", "merge")
+log = logging.getLogger(__name__)
 
 _VISIBLE_TIMEOUT_S = 60.0
 _HOUR_MS = 3_600_000
@@ -100,8 +107,10 @@ def topic_plan(
     return [TopicSpec(name, partitions, replication, {**config, **durable}) for name, config in configs.items()]
 
 
-def check_topics(brokers: str, plan: Iterable[TopicSpec], **client_options: Any) -> list[str]:
-    """Compare the broker with the plan.
+def check_topics(
+    brokers: str, plan: Iterable[TopicSpec], rights: Iterable[Right] = (), **client_options: Any
+) -> list[str]:
+    """Compare the broker with the plan, and what it lets us do with what we have to.
 
     Returns:
         One sentence per problem; an empty list when all is well. A broker that does not tell its
@@ -111,7 +120,7 @@ def check_topics(brokers: str, plan: Iterable[TopicSpec], **client_options: Any)
         TopicsError: The broker cannot be asked.
     """
     with _Admin(brokers, client_options) as admin:
-        return admin.problems(plan)
+        return admin.problems(plan, rights)
 
 
 def ensure_topics(brokers: str, plan: Iterable[TopicSpec], **client_options: Any) -> list[str]:
@@ -149,14 +158,43 @@ class _Admin:
     def __exit__(self, *_exc: object) -> None:
         self._client.close()
 
-    def _found(self, plan: Sequence[TopicSpec]) -> dict[str, int]:
-        if not plan:
+    def _described(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if not names:
             return {}
         try:
-            described = self._client.describe_topics([spec.name for spec in plan])
+            return {topic["name"]: topic for topic in self._client.describe_topics(list(names))}
         except KafkaError as exc:
             raise TopicsError(f"{self._brokers} does not list its topics: {exc}") from exc
-        return {topic["name"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
+
+    def _found(self, plan: Sequence[TopicSpec]) -> dict[str, int]:
+        described = self._described([spec.name for spec in plan])
+        return {name: len(topic["partitions"]) for name, topic in described.items() if topic["error_code"] == 0}
+
+    def _refusals(self, rights: Sequence[Right]) -> list[str]:
+        """Return what the broker does not let us do; a broker that knows no rights refuses nothing."""
+        described = self._described([right.name for right in rights if right.resource == "TOPIC"])
+        problems = []
+        for right in rights:
+            if right.resource == "GROUP":
+                problems += self._group_refusals(right)
+                continue
+            topic = described[right.name]
+            hidden = topic["error_code"] == TopicAuthorizationFailedError.errno
+            allowed = () if hidden else topic["authorized_operations"]
+            missing = [operation for operation in right.operations if allowed is not None and operation not in allowed]
+            if missing:
+                problems.append(_refused(right.name, missing))
+        return problems
+
+    def _group_refusals(self, right: Right) -> list[str]:
+        try:
+            self._client.list_group_offsets({right.name: None})
+        except GroupAuthorizationFailedError:
+            return [_refused(f"group {right.name}", right.operations)]
+        except KafkaError as exc:
+            # A broker that is new has no coordinator yet, and a group that never was has no offsets.
+            log.debug("group %s is not described: %s", right.name, exc)
+        return []
 
     def create_missing(self, plan: Sequence[TopicSpec]) -> None:
         found = self._found(plan)
@@ -174,13 +212,19 @@ class _Admin:
         while len(self._found(missing)) < len(missing) and monotonic() < deadline:
             sleep(0.05)
 
-    def problems(self, plan: Iterable[TopicSpec]) -> list[str]:
+    def problems(self, plan: Iterable[TopicSpec], rights: Iterable[Right] = ()) -> list[str]:
         plan = list(plan)
-        found = self._found(plan)
+        asked = {right.name: right for right in rights}
+        for spec in plan:
+            asked.setdefault(spec.name, Right("TOPIC", spec.name, ("DESCRIBE",)))
+        described = self._described([spec.name for spec in plan])
+        found = {name: len(topic["partitions"]) for name, topic in described.items() if topic["error_code"] == 0}
         configs = self._configs([spec for spec in plan if spec.name in found])
         problems = []
         for spec in plan:
             partitions = found.get(spec.name)
+            if partitions is None and described[spec.name]["error_code"] == TopicAuthorizationFailedError.errno:
+                continue
             if partitions is None:
                 problems.append(f"{spec.name} is missing: `cx topics` creates it")
                 continue
@@ -190,7 +234,7 @@ class _Admin:
                     "installation have equally many, or state and records of a partition part company"
                 )
             problems += _config_problems(spec, configs.get(spec.name, {}))
-        return problems
+        return problems + self._refusals(list(asked.values()))
 
     def _configs(self, specs: Sequence[TopicSpec]) -> dict[str, dict[str, str]]:
         if not specs:
@@ -204,6 +248,10 @@ class _Admin:
             name: {key: str(entry["value"]) for key, entry in entries.items()}
             for name, entries in described.get("topic", {}).items()
         }
+
+
+def _refused(name: str, operations: Iterable[str]) -> str:
+    return f"{name}: the broker does not allow us {', '.join(operations)}; docs/SECURITY.md lists what we need"
 
 
 def _config_problems(spec: TopicSpec, config: Mapping[str, str]) -> list[str]:

@@ -22,8 +22,8 @@ KNOCK_S: Final = 3.0
 """Longest wait for a server to accept a connection, and for each of its answers."""
 LONGEST_ANSWER: Final = 1 << 20
 
-_API_VERSIONS, _SASL_HANDSHAKE, _SASL_AUTHENTICATE = 18, 17, 36
-_UNSUPPORTED_MECHANISM, _NOT_A_SASL_LISTENER, _AUTHENTICATION_FAILED = 33, 34, 58
+_METADATA, _API_VERSIONS, _SASL_HANDSHAKE, _SASL_AUTHENTICATE = 3, 18, 17, 36
+_UNSUPPORTED_MECHANISM, _NOT_A_SASL_LISTENER = 33, 34
 
 
 class _Provider(AbstractTokenProvider):  # type: ignore[misc]
@@ -87,8 +87,9 @@ def knock(servers: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> Non
         try:
             _try(host, port, options)
         except OSError as error:
-            told = Tls("kafka").tell(error)
-            refusals.append(f"{host}:{port}: {told or getattr(error, 'strerror', None) or error}")
+            # What we say ourselves is plain; what the system says is put into words.
+            told = "" if type(error) is ConnectionError else Tls("kafka").tell(error)
+            refusals.append(f"{host}:{port}: {told or error.strerror or error}")
         else:
             return
     raise ConnectionError("; ".join(refusals))
@@ -124,18 +125,27 @@ def _try(host: str, port: int, options: Mapping[str, Any]) -> None:
     protocol = options.get("security_protocol") or "PLAINTEXT"
     with socket.create_connection((host, port), timeout=KNOCK_S) as plain:
         encrypted = protocol.endswith("SSL")
-        connection = _context(options).wrap_socket(plain, server_hostname=host) if encrypted else plain
+        connection = _encrypted(plain, host, options) if encrypted else plain
         with connection:
             _talk(_Wire(connection, encrypted=encrypted), host, protocol, options)
 
 
+def _encrypted(plain: socket.socket, host: str, options: Mapping[str, Any]) -> socket.socket:
+    try:
+        return _context(options).wrap_socket(plain, server_hostname=host)
+    except (ssl.SSLEOFError, ConnectionResetError) as error:
+        raise ConnectionError("the server hangs up in the handshake: it does not speak TLS at this port") from error
+
+
 def _talk(wire: _Wire, host: str, protocol: str, options: Mapping[str, Any]) -> None:
-    versions = wire.ask(_API_VERSIONS, 0, b"")
-    can_sasl = any(key == _SASL_HANDSHAKE for key, _, _ in struct.iter_unpack(">hhh", versions[6:]))
+    wire.ask(_API_VERSIONS, 0, b"")
     if not protocol.startswith("SASL"):
         # A listener with SASL answers so far, and hangs up at the first question that matters.
-        if can_sasl and _code(wire.ask(_SASL_HANDSHAKE, 1, _text("NONE"))) == _UNSUPPORTED_MECHANISM:
-            raise ConnectionError(f"the server asks who we are (SASL), but kafka_security is {protocol}")
+        try:
+            wire.ask(_METADATA, 1, struct.pack(">i", 0))
+        except ConnectionError as error:
+            text = f"the server hangs up: it asks who we are (SASL), but kafka_security is {protocol}"
+            raise ConnectionError(text) from error
         return
     mechanism = options["sasl_mechanism"]
     answer = wire.ask(_SASL_HANDSHAKE, 1, _text(mechanism))

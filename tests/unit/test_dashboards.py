@@ -287,6 +287,12 @@ def test_provisioning_names_what_the_dashboards_expect() -> None:
         "datasources"
     ]
     assert (source["type"], source["access"]) == (grafana.PLUGIN, "proxy")
+    # The plugin reads the words true and false; an empty one stops it, so whoever starts Grafana must set both.
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    environment = compose["services"]["grafana"]["environment"]
+    for name in ("secure", "tlsAuthWithCACert"):
+        assert environment[source["jsonData"][name].removeprefix("$")] in {"true", "false"}
+    assert source["jsonData"]["tlsSkipVerify"] is False
     for board in BOARDS.values():
         assert grafana.variables(board)[0]["current"]["value"] == source["uid"]
         assert grafana.variables(board)[0]["query"] == source["type"]
