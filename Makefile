@@ -1,6 +1,6 @@
 # Thin names over the commands; everything works without make, see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help up test unit lint types imports check lock schemas bench bench-peers fault clean
+.PHONY: help up test unit lint types imports check lock sbom audit schemas bench bench-peers fault clean
 
 PYTHON := .venv/bin/python
 
@@ -41,6 +41,14 @@ lock: $(PYTHON) ## Refresh the locks from pyproject.toml (UPGRADE=1: newest vers
 	$(UV) --extra local --extra dev -o requirements-dev.lock
 	$(UV) --extra local -c requirements-dev.lock -o requirements-local.lock
 	$(UV) -c requirements-dev.lock -o requirements.lock
+
+sbom: $(PYTHON) ## Write deploy/sbom.cdx.json from the locks: packages, versions, licences
+	$(PYTHON) deploy/sbom.py
+
+audit: $(PYTHON) ## Ask the package index for known vulnerabilities of what is in the image (see docs/SECURITY.md)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	$(PYTHON) -m pip install --quiet 'pip-audit>=2.9'
+	$(PYTHON) -m pip_audit --strict --disable-pip --no-deps -r requirements.lock
 
 schemas: $(PYTHON) ## Write schemas/ anew from the types and check that they stay compatible
 	$(PYTHON) -m streams schemas generate

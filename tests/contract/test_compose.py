@@ -25,6 +25,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("cx-streams:")}
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+RELEASE = re.compile(r"v?\d+\.\d+\.\d+(\.\d+)?")
 NAMED = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -58,7 +59,15 @@ def test_images_are_pinned_to_a_release(name: str) -> None:
     if name in OURS:
         assert (image, tag) == ("cx-streams", streams.__version__)
     else:
-        assert re.fullmatch(r"v?\d+\.\d+\.\d+(\.\d+)?", tag), f"{image}:{tag}"
+        assert RELEASE.fullmatch(tag), f"{image}:{tag}"
+
+
+@pytest.mark.parametrize(
+    "image", ["kafka", "kafka:latest", "kafka:4", "kafka:4.1", "kafka:main", "kafka:4.1.0-rc1", "kafka:v4"]
+)
+def test_floating_names_of_images_are_refused(image: str) -> None:
+    """What the check above takes is one release and nothing that moves."""
+    assert not RELEASE.fullmatch(image.rpartition(":")[2])
 
 
 def test_servers_have_the_versions_that_the_tests_run_on() -> None:
@@ -116,9 +125,8 @@ def test_nothing_runs_with_more_rights_or_memory_than_it_needs(name: str) -> Non
     assert "no-new-privileges:true" in service["security_opt"]
     assert not {"privileged", "network_mode", "cap_add", "pid"} & set(service)
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
-    assert service["networks"] == ["cx"]
-    if name in OURS:
-        assert service["read_only"] is True
+    # Apache's image writes its configuration into itself when it starts.
+    assert service["read_only"] is (name != "kafka")
 
 
 @NAMED
@@ -185,12 +193,16 @@ def test_the_store_has_the_users_that_the_services_sign_in_as() -> None:
     """Users in the server's file, passwords exported by its start script, secrets in the compose file: one list."""
     users = ET.parse(ROOT / "deploy" / "clickhouse" / "users.xml").getroot().find("users")
     assert users is not None
-    variables = {user.tag: user.find("password").get("from_env") for user in users if user.get("remove") is None}  # type: ignore[union-attr]
+    kept = [user for user in users if user.get("remove") is None]
+    assert all(user.find("password") is None and user.find("no_password") is None for user in kept)
+    variables = {user.tag: user.find("password_sha256_hex").get("from_env") for user in kept}  # type: ignore[union-attr]
     start = (ROOT / "deploy" / "docker" / "clickhouse-start").read_text(encoding="utf-8")
     (roles,) = re.findall(r"^for user in (.+); do", start, re.MULTILINE)
-    assert variables == {f"cx_{role}": f"CLICKHOUSE_{role.upper()}" for role in roles.split()}
+    assert variables == {f"cx_{role}": f"CLICKHOUSE_{role.upper()}_SHA256" for role in roles.split()}
     assert [user.tag for user in users if user.get("remove")] == ["default"]
-    assert SERVICES["clickhouse"]["secrets"] == [f"clickhouse_{role}" for role in roles.split()]
+    # Of the passwords themselves the server gets the one with which its dictionaries sign in.
+    hashes = [f"clickhouse_{role}_hash" for role in roles.split()]
+    assert SERVICES["clickhouse"]["secrets"] == [*hashes, "clickhouse_reader"]
     used = {service["environment"].get("CX_CLICKHOUSE_USER") for service in OURS.values()} - {None}
     assert used <= set(variables)
 
@@ -212,6 +224,10 @@ def test_passwords_are_made_once_random_and_kept_out_of_git(tmp_path: Path) -> N
     assert {f"./deploy/docker/secrets/{name}" for name in made} == {
         secret["file"] for name, secret in COMPOSE["secrets"].items() if name != "collector_keys"
     }
+    hashes = {name: made.pop(name) for name in list(made) if name.endswith("_hash")}
+    for name, text in hashes.items():
+        password = made[name.removesuffix("_hash")]
+        assert text.strip() == hashlib.sha256(password.encode()).hexdigest()
     assert len(set(made.values())) == len(made)
     assert all(re.fullmatch("[0-9a-f]{48}", password) for password in made.values())
     assert (folder / ".gitignore").read_text().strip() == "*"
@@ -229,17 +245,87 @@ def test_the_door_is_open_to_others_with_keys_only() -> None:
 
 
 def test_the_start_script_refuses_a_missing_or_short_password(tmp_path: Path) -> None:
-    """A store without a password is an open store."""
+    """A store without a password is an open store; of two of the three the server learns the hash alone."""
     source = (ROOT / "deploy" / "docker" / "clickhouse-start").read_text(encoding="utf-8")
     source = source.replace("/run/secrets", str(tmp_path)).replace("exec /entrypoint.sh", "exec env #")
+
+    def start() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", source], capture_output=True, text=True, check=False)
+
     for role in ("admin", "writer", "reader"):
-        (tmp_path / f"clickhouse_{role}").write_text("s" * 16)
-    good = subprocess.run(["bash", "-c", source], capture_output=True, text=True, check=True)
-    assert "CLICKHOUSE_WRITER=ssssssssssssssss" in good.stdout
-    (tmp_path / "clickhouse_reader").write_text("short")
-    assert subprocess.run(["bash", "-c", source], capture_output=True, check=False).returncode == 1
-    (tmp_path / "clickhouse_reader").unlink()
-    assert subprocess.run(["bash", "-c", source], capture_output=True, check=False).returncode == 1
+        (tmp_path / f"clickhouse_{role}_hash").write_text(f"{'0' * 63}{role == 'writer':d}\n")
+    (tmp_path / "clickhouse_reader").write_text("r" * 16)
+    assert f"CLICKHOUSE_WRITER_SHA256={'0' * 63}1\n" in start().stdout
+    assert f"CLICKHOUSE_READER={'r' * 16}\n" in start().stdout
+    for name, wrong in (
+        ("clickhouse_reader", "short"),
+        ("clickhouse_admin_hash", ""),
+        ("clickhouse_admin_hash", "x" * 64),
+    ):
+        file = tmp_path / name
+        right = file.read_text()
+        file.write_text(wrong)
+        assert start().returncode == 1
+        file.unlink()
+        assert start().returncode == 1
+        file.write_text(right)
+    assert start().returncode == 0
+
+
+def test_images_are_pinned_by_their_digests_on_request(tmp_path: Path) -> None:
+    """One file to lay over the other, with every image of others; a registry that gives no digest leaves nothing."""
+    (tmp_path / "deploy" / "docker").mkdir(parents=True)
+    script = tmp_path / "deploy" / "docker" / "pin-images"
+    script.write_bytes((ROOT / "deploy" / "docker" / "pin-images").read_bytes())
+    (tmp_path / "docker-compose.yml").write_bytes((ROOT / "docker-compose.yml").read_bytes())
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        '#!/bin/sh\nfor image; do :; done\necho "sha256:$(printf %s "$image" | sha256sum | cut -d " " -f 1)"\n'
+    )
+    docker.chmod(0o755)
+    environment = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
+    pinned = tmp_path / "docker-compose.pinned.yml"
+    subprocess.run(["sh", script], check=True, env=environment)
+    images = {name: service["image"] for name, service in yaml.safe_load(pinned.read_text())["services"].items()}
+    assert images == {
+        name: f"{service['image']}@sha256:{hashlib.sha256(service['image'].encode()).hexdigest()}"
+        for name, service in SERVICES.items()
+        if name not in OURS
+    }
+    pinned.unlink()
+    docker.write_text("#!/bin/sh\necho unauthorized >&2\n")
+    assert subprocess.run(["sh", script], check=False, env=environment, capture_output=True).returncode == 1
+    assert not pinned.exists()
+
+
+def test_one_network_per_tier_and_no_way_between_them() -> None:
+    """Kafka and the store are reached by those who need them, from nowhere outside, and not by each other's neighbours."""
+    networks = COMPOSE["networks"]
+    assert {name for name, network in networks.items() if not network.get("internal")} == {"edge"}
+    members = {network: {name for name in SERVICES if network in SERVICES[name]["networks"]} for network in networks}
+    assert members["stream"] == {"kafka", "topics", "worker", "collector", "simulator"}
+    assert members["store"] == {"clickhouse", "migrate", "worker", "board", "grafana"}
+    assert members["watch"] == {"worker", "collector", "prometheus", "alertmanager"}
+    assert members["edge"] == {"collector", "board", "prometheus", "alertmanager", "grafana"}
+    # Who is asked by name is in a network of who asks.
+    for service in SERVICES.values():
+        for needed in service.get("depends_on", {}):
+            if not is_job(SERVICES[needed]) and needed != "worker":
+                assert set(service["networks"]) & set(SERVICES[needed]["networks"])
+
+
+def test_only_what_people_and_senders_use_is_published() -> None:
+    """Neither Kafka nor the store: whoever needs them is in their network."""
+    published = {
+        name: [str(port).split(":") for port in service["ports"]]
+        for name, service in SERVICES.items()
+        if "ports" in service
+    }
+    assert set(published) == {"collector", "board", "grafana", "prometheus", "alertmanager"}
+    for name, ports in published.items():
+        assert [host for host, _, _ in ports] == ["127.0.0.1"]
+        assert "edge" in SERVICES[name]["networks"]
 
 
 def test_the_image_is_small_locked_and_not_root() -> None:

@@ -1,5 +1,6 @@
 """A real ClickHouse for tests: one server per session, one migrated database per test."""
 
+import hashlib
 import itertools
 import json
 import xml.etree.ElementTree as ET
@@ -59,9 +60,10 @@ def install_users(folder: Path) -> dict[str, str]:
     passwords = {}
     for user in listed:
         [secret] = [part for part in user if part.tag.startswith("password")]
-        user.remove(secret)
         role = user.tag.removeprefix("cx_")
-        passwords[role] = ET.SubElement(user, "password").text = f"{role}-password-{role}"
+        passwords[role] = f"{role}-password-{role}"
+        secret.attrib.clear()
+        secret.text = hashlib.sha256(passwords[role].encode()).hexdigest()
         user.set("replace", "replace")
     for profile in profiles:
         # What an installed engine does not have at all is to be off here too.

@@ -83,6 +83,7 @@ class KafkaBroker:
     `advertised` gives it a second listener, at `behind`, of which clients are told that port instead: a proxy's.
     `nodes` are the controller ports of all nodes of a cluster by their number, this one's among them.
     """
+
     def __init__(
         self,
         folder: Path,
@@ -163,7 +164,15 @@ class KafkaBroker:
         """
         classpath = f"{jars()}/*"
         if not (self.folder / "data").exists():
-            tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._config), *self._format_options]
+            tool = [
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                self._cluster,
+                "-c",
+                str(self._config),
+                *self._format_options,
+            ]
             formatted = subprocess.run(
                 ["java", *self._jvm, "-cp", classpath, *tool], check=False, capture_output=True, text=True
             )

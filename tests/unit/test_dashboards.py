@@ -296,7 +296,8 @@ def test_provisioning_names_what_the_dashboards_expect() -> None:
     for board in BOARDS.values():
         assert grafana.variables(board)[0]["current"]["value"] == source["uid"]
         assert grafana.variables(board)[0]["query"] == source["type"]
-    known = {"host", "port", "protocol", "secure", "username", "defaultDatabase", "dialTimeout", "queryTimeout"}
+    known = {"host", "port", "protocol", "secure", "tlsAuthWithCACert", "tlsSkipVerify", "username", "defaultDatabase"}
+    known |= {"dialTimeout", "queryTimeout"}
     assert set(source["jsonData"]) == known
     assert source["jsonData"]["protocol"] in {"native", "http"}
     assert "$" in source["secureJsonData"]["password"], "a password has no place in a file"
