@@ -140,6 +140,8 @@ class Terminator:
             context.load_verify_locations(clients)
             context.verify_mode = ssl.CERT_REQUIRED
 
+        terminator = self
+
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with (
@@ -149,7 +151,9 @@ class Terminator:
                 ):
                     back = threading.Thread(target=_pump, args=(inside, outside), daemon=True)
                     back.start()
-                    _pump(outside, inside)
+                    # ClickHouse answers to its own address only.
+                    names = (f"Host: 127.0.0.1:{port}".encode() for port in (terminator.port, upstream))
+                    _pump(outside, inside, *names)
                     back.join()
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -166,10 +170,10 @@ class Terminator:
         self._server.server_close()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, told: bytes = b"", truly: bytes = b"") -> None:
     with suppress(OSError):
         while data := source.recv(65_536):
-            target.sendall(data)
+            target.sendall(data.replace(told, truly) if told else data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_RDWR)
 
