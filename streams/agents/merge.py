@@ -17,6 +17,7 @@ from streams import metrics
 from streams.agents import records
 from streams.agents.judge import Judges
 from streams.alerts.state import is_ours
+from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -234,7 +235,8 @@ class Merge(Stage):
                 )
                 if not (record.minutes or record.values):
                     return
-                metrics.KPIS.take(shard.partition, record.values)
+                with METRICS.attempt():
+                    metrics.KPIS.take(shard.partition, record.values)
                 outgoing = Outgoing(self._topics.kpis, shard.partition, None, records.encode_kpis(record))
             yield outgoing
 

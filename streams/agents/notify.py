@@ -64,7 +64,8 @@ class Notify:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self._webhooks.close()
+        with self._aside.attempt():
+            await self._webhooks.close()
 
     async def _run(self, stream: Any) -> None:
         async for batch in self.lane.batches(stream):

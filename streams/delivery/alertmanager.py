@@ -268,6 +268,9 @@ class Alertmanagers:
 
     async def serve(self) -> None:
         """Serve the instances until cancelled."""
+        await self._aside.keep(self._serve_all)
+
+    async def _serve_all(self) -> None:
         self.start()
         try:
             await asyncio.Event().wait()

@@ -27,6 +27,7 @@ from streams.commands import worker
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.webhook import Webhook
 from streams.engine.batch import RecordBatch
+from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.events.intake import Tally
@@ -218,6 +219,32 @@ async def test_notifications_that_cannot_be_finished_are_tried_again() -> None:
     await notify._run([RecordBatch("cx.notifications", 0, [alert(1)], range(1))])
     await until(lambda: not notify._waiting)
     assert failures("webhooks") == before + 1
+
+
+async def test_partitions_move_on_though_webhooks_cannot_be_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = failures("webhooks")
+    notify = Notify(OneApp(), Settings(), Topics("cx"))  # type: ignore[arg-type]
+    monkeypatch.setattr(notify._webhooks, "close", raising)
+    await notify._take_over(Assignment(1, {}))
+    assert failures("webhooks") == before + 1
+
+
+async def test_alertmanagers_that_cannot_be_started_are_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, real, raised = failures("alertmanager"), Alertmanagers.start, []
+
+    def start(self: Alertmanagers) -> None:
+        if not raised:
+            raised.append(True)
+            raise OddError
+        real(self)
+
+    monkeypatch.setattr(Alertmanagers, "start", start)
+    client = Alertmanagers(["http://127.0.0.1:9"], first_pause_s=0.01)
+    serving = asyncio.create_task(client.serve())
+    await until(lambda: bool(client._tasks))
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert failures("alertmanager") == before + 1
 
 
 # -- metrics, memory ---------------------------------------------------------------------------------------------
