@@ -43,8 +43,8 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
     r"""Show what workers have done since they started: records by outcome, lag by topic, watermarks.
 
     Asks their /metrics, at CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
-    Exit code 1 if a worker does not answer, has stopped a partition because most of its records are bad, or has a
-    clock that is wrong.
+    Exit code 1 if a worker does not answer, has stopped a partition because most of its records are bad, has a clock
+    that is wrong, or does not get something stored.
 
     \b
     Examples:
@@ -91,6 +91,8 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
     click.echo(_indented(table(("topic", "lag"), [(topic, f"{lag:,}") for topic, lag in sorted(state.lag.items())])))
     if state.clocks:
         click.echo(f"  clock: {_clock(state)}")
+    if state.set_aside:
+        click.echo(f"  set aside {state.set_aside:,}: see `cx dlq list --reason refused_by_store`")
     for problem in _problems(state):
         click.echo(f"  {problem}", err=True)
 
@@ -108,6 +110,11 @@ def _problems(state: WorkerState) -> list[str]:
         )
     if state.waiting:
         found.append(f"{', '.join(state.waiting)} wait for a right clock; nothing is lost")
+    found += [
+        f"{one.what} is not stored since {datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M:%S} UTC,"
+        f" {'it is tried again now and then' if one.held else 'it is being repeated'}; nothing is lost: {one.why}"
+        for one in state.not_stored
+    ]
     return found
 
 
@@ -199,7 +206,8 @@ class _Doctor:
             return None, f"none answers at http://{place}/metrics: start one by `cx worker`"
         if problems := _problems(state):
             raise _WrongError("; ".join(problems))
-        return True, f"one answers at {place}, {sum(state.lag.values()):,} records on their way"
+        aside = f", {state.set_aside:,} rows set aside" if state.set_aside else ""
+        return True, f"one answers at {place}, {sum(state.lag.values()):,} records on their way{aside}"
 
     def _receivers(self) -> tuple[bool, str]:
         settings = self.settings

@@ -4,10 +4,20 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_S = 2.0
+
+
+class NotStored(NamedTuple):
+    """A table or a source that is not being stored, since when (Unix s), why; `held`: until people look at it."""
+
+    what: str
+    since: float
+    why: str
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,10 @@ class WorkerState:
     """Seconds that each reference is ahead of the worker's clock."""
     clock_wrong: bool = False
     """Whether the worker's clock is known or suspected to be wrong."""
+    not_stored: tuple[NotStored, ...] = ()
+    """What is not being stored now, the oldest first."""
+    set_aside: int = 0
+    """Rows that the store refused for good."""
 
     @property
     def idle(self) -> bool:
@@ -58,6 +72,8 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     waiting: list[str] = []
     clocks: dict[str, float] = {}
     clock_wrong = False
+    not_stored: list[NotStored] = []
+    set_aside = 0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
@@ -84,6 +100,10 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     clocks[labels["reference"]] = value
                 case "cx_clock_wrong":
                     clock_wrong = bool(value)
+                case "cx_store_trouble_since_seconds":
+                    not_stored.append(NotStored(labels["what"], value, labels["why"], labels["state"] == "held"))
+                case "cx_store_set_aside_total":
+                    set_aside += int(value)
                 case "process_cpu_seconds_total":
                     cpu_s = value
     return WorkerState(
@@ -98,4 +118,6 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         tuple(waiting),
         clocks,
         clock_wrong,
+        tuple(sorted(not_stored, key=lambda one: one.since)),
+        set_aside,
     )

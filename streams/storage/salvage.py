@@ -76,8 +76,8 @@ class Holds:
         self.sources.clear()
 
     def any_due(self) -> bool:
-        """Whether one of those that are held may be tried now."""
-        return any(map(self.due, list(self.sources)))
+        """Whether one of those that are held may be tried now, or none is held any more."""
+        return not self.sources or any(map(self.due, list(self.sources)))
 
     def hold(self, source: Source, why: str) -> None:
         """Hold a source, longer than the last time."""
@@ -153,7 +153,7 @@ def sift(
                 if len(refused) + len(smaller) > most:
                     return Sifted(refused, taken, f"more than {most} rows are refused, the last time: {error}")
                 if not taken and len(refused) + len(smaller) >= ENOUGH_REFUSED:
-                    return Sifted(refused, taken, f"no row is taken: {error}")
+                    return Sifted(refused, taken, f"not one of {ENOUGH_REFUSED} parts is taken: {error}")
             else:
                 taken = True
         parts = [half for part in smaller for half in _halves(missing(part))]

@@ -136,7 +136,7 @@ def test_a_source_that_is_refused_for_ever_is_held_and_goes_on_when_it_is_taken(
     assert (trouble.what, trouble.held) == (f"{topic('web')}/0", True)
     assert before <= trouble.since <= time.time()
     assert "closed" in trouble.why
-    assert "no row is taken" in trouble.why
+    assert "not one of 16 parts is taken" in trouble.why
     database.client.command("ALTER TABLE events DROP CONSTRAINT closed")
     retried(writer, [blocks_of([], first=50 * n, rows=50)[1] for n in range(3)])
     assert database.value("SELECT count() FROM events") == 450

@@ -14,7 +14,7 @@ from streams.cli import main
 from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.kpis.catalogue import Catalogue
-from streams.local.observe import WorkerState, worker_state
+from streams.local.observe import NotStored, WorkerState, worker_state
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
 
@@ -65,6 +65,24 @@ def test_a_stopped_partition_is_not_right(cx, monkeypatch: pytest.MonkeyPatch) -
     result = cx("status")
     assert result.exit_code == 1
     assert "web/1 is stopped" in result.stderr
+
+
+def test_what_is_not_stored_is_told_with_since_when_and_why(cx, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is repeated, and while it waits for people: by both commands."""
+    troubles = (
+        NotStored("cx.touchpoints.web/3", 1_767_225_600.0, "Constraint `closed` is violated", held=True),
+        NotStored("events", 1_767_225_601.0, "Connection refused", held=False),
+    )
+    monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(not_stored=troubles, set_aside=7))
+    result = cx("status")
+    assert result.exit_code == 1
+    assert "cx.touchpoints.web/3 is not stored since 2026-01-01 00:00:00 UTC, it is tried again now" in result.stderr
+    assert "Constraint `closed` is violated" in result.stderr
+    assert "events is not stored since 2026-01-01 00:00:01 UTC, it is being repeated" in result.stderr
+    assert "set aside 7: see `cx dlq list --reason refused_by_store`" in result.output
+    [finding] = [line for line in cx("doctor").output.splitlines() if " worker: " in line]
+    assert finding.startswith("WRONG")
+    assert "Connection refused" in finding
 
 
 def test_status_wants_host_and_port(cx) -> None:
@@ -208,7 +226,10 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
     metrics.CLOCK_HELD.labels("store", "8").set(1)
     metrics.CLOCK_DIFFERENCE.labels("kafka").set(-61.0)
     metrics.CLOCK_WRONG.set(1)
+    told = [("events", 12.0, "away", False), ("cx.touchpoints.web/3", 11.0, 'says "no"\nand more', True)]
+    metrics.STORE_TROUBLES.watch(lambda: told)
     text = generate_latest(metrics.REGISTRY)
+    metrics.STORE_TROUBLES.watch(tuple)
     for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.CLOCK_DIFFERENCE):
         gauge.clear()
     metrics.CLOCK_WRONG.set(0)
@@ -220,3 +241,7 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
     assert "store/8" in state.waiting
     assert state.clocks["kafka"] == -61
     assert state.clock_wrong
+    assert state.not_stored == (
+        NotStored("cx.touchpoints.web/3", 11.0, 'says "no"\nand more', held=True),
+        NotStored("events", 12.0, "away", held=False),
+    )

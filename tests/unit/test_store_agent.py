@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
+from faust.types import TP
 
 from streams.agents import records
 from streams.agents import store as store_agent
@@ -17,8 +20,9 @@ from streams.engine.outgoing import StaleGenerationError
 from streams.events.intake import Tally
 from streams.kpis.publish import PublishedMinute
 from streams.settings import Settings
-from streams.storage.connection import Address, UnreachableError
-from streams.storage.rows import pack_events
+from streams.storage import salvage
+from streams.storage.connection import Address, RefusedRowsError, UnreachableError
+from streams.storage.rows import Block, pack_events
 from streams.storage.salvage import Holds, Inserted
 from streams.storage.setaside import SetAside
 from streams.storage.trouble import Troubles
@@ -184,3 +188,127 @@ def test_many_rows_are_stored_in_parts_each_once_and_under_a_token_of_its_own(mo
 
 def test_what_people_wait_for_is_stored_before_events() -> None:
     assert stored(one_block(), RecordBatch(TOPICS.kpis, 0, [minutes_of(1)], range(1))).order == ["minutes", "events"]
+
+
+class Refusing(twin.Database):
+    """A store that takes nothing of one source, or of one table, for as long as it is told to."""
+
+    def __init__(self, broker: twin.Broker) -> None:
+        super().__init__(broker)
+        self.refused: tuple[str, int] | None = None
+        self.letters: list[SetAside] = []
+
+    def insert_blocks(self, blocks: Sequence[Block]) -> Inserted:
+        held = {(block.topic, block.partition) for block in blocks} & {self.refused}
+        super().insert_blocks([block for block in blocks if (block.topic, block.partition) not in held])
+        for source in held:
+            self.holds.hold(source, "closed")
+        letters, self.letters = self.letters, []
+        return Inserted(dict.fromkeys(held, "closed"), letters)
+
+    def insert_kpi_minutes(self, rows: Sequence[Any], token: str) -> list[SetAside]:
+        if self.refused == ("kpi_minutes", 0):
+            self.holds.hold(self.refused, "closed")
+            raise RefusedRowsError("closed", by_server=True)
+        return super().insert_kpi_minutes(rows, token)
+
+    def freed(self) -> None:
+        if self.refused is not None:
+            self.holds.free(self.refused)
+        self.refused = None
+
+
+def block_at(offset: int, partition: int, channel: str = "web") -> RecordBatch:
+    topic = f"cx.touchpoints.{channel}"
+    events = pack_events(topic, partition, [offset], [b"{}"])
+    block = records.Block(topic, partition, offset, offset, 0.0, Tally(1, 1), events, [])
+    return RecordBatch(TOPICS.blocks, partition, [records.encode_block(block)], range(offset, offset + 1))
+
+
+def refusing() -> tuple[twin.Application, Store, Refusing]:
+    broker = twin.Broker()
+    app, database = twin.Application(broker, 3), Refusing(broker)
+    return app, Store(app, Settings(), TOPICS, database), database  # type: ignore[arg-type]
+
+
+def test_one_partition_that_is_held_holds_no_other_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither stored nor acknowledged, with all behind it; once it is taken, all is stored once and in order."""
+    monkeypatch.setattr(salvage, "FIRST_PAUSE_S", 0.0)
+
+    async def scenario() -> None:
+        app, store, database = refusing()
+        database.refused = ("cx.touchpoints.web", 1)
+        await app.begin()
+        for offset in range(3):
+            for partition in range(3):
+                await store.take(block_at(offset, partition))
+            await store.flush()
+            assert app.broker.committed == {TP(TOPICS.blocks, 0): offset + 1, TP(TOPICS.blocks, 2): offset + 1}
+        assert {block.partition for block in database.blocks} == {0, 2}
+        database.freed()
+        await store.flush()
+        assert app.broker.committed == {TP(TOPICS.blocks, partition): 3 for partition in range(3)}
+        assert [block.first for block in database.blocks if block.partition == 1] == [0, 1, 2]
+        assert len(database.blocks) == 9
+
+    asyncio.run(scenario())
+
+
+def test_what_is_held_is_left_alone_until_its_pause_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New records of its partition line up behind it and are not even looked at."""
+    monkeypatch.setattr(salvage, "FIRST_PAUSE_S", 3600.0)
+
+    async def scenario() -> None:
+        app, store, database = refusing()
+        database.refused = ("cx.touchpoints.web", 1)
+        await app.begin()
+        await store.take(block_at(0, 1))
+        await store.flush()
+        database.refused = None
+        await store.take(block_at(1, 1))
+        await store.take(block_at(0, 0))
+        await store.flush()
+        assert [block.partition for block in database.blocks] == [0]
+        database.holds.free(("cx.touchpoints.web", 1))
+        database.holds.hold(("kpi_values", 0), "something else")
+        database.holds.sources["kpi_values", 0].next_try = 0.0
+        await store.flush()
+        assert [(block.partition, block.first) for block in database.blocks] == [(0, 0), (1, 0), (1, 1)]
+
+    asyncio.run(scenario())
+
+
+def test_a_table_of_kpis_that_is_refused_holds_neither_events_nor_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvage, "FIRST_PAUSE_S", 0.0)
+
+    async def scenario() -> None:
+        app, store, database = refusing()
+        database.refused = ("kpi_minutes", 0)
+        await app.begin()
+        await store.take(block_at(0, 0))
+        await store.take(RecordBatch(TOPICS.kpis, 0, [minutes_of(1)], range(1)))
+        await store.flush()
+        assert app.broker.committed == {TP(TOPICS.blocks, 0): 1}
+        database.freed()
+        await store.flush()
+        assert app.broker.committed == {TP(TOPICS.blocks, 0): 1, TP(TOPICS.kpis, 0): 1}
+        assert (len(database.blocks), len(database.minutes)) == (1, 1)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_set_aside_is_told_on_the_topic_of_dead_letters() -> None:
+    async def scenario() -> None:
+        app, store, database = refusing()
+        database.letters = [SetAside("cx.touchpoints.web", 1, 5, "counted", b"\xff{", "no such value", 12.5)]
+        await app.begin()
+        await store.take(block_at(0, 0))
+        await store.flush()
+        [(key, value)] = app.broker.topics[TP(TOPICS.dead_letters, 1)]
+        assert key == b"cx.touchpoints.web/1/5"
+        told = msgspec.json.decode(value or b"")
+        assert (told["reason"], told["offset"], told["payload"]) == ("refused_by_store", 5, "/3s=")
+        assert told["message"] == "the event is counted, but its row is refused by ClickHouse: no such value"
+        assert app.broker.committed == {TP(TOPICS.blocks, 0): 1}
+
+    asyncio.run(scenario())
