@@ -80,8 +80,8 @@ class Checking:
         """Check the next records."""
         first = len(self.checked.payloads)
         payloads = list(records)
-        # A record that is too large is not even read.
-        read = [None if len(payload) > MAX_EVENT_BYTES else payload for payload in payloads]
+        # A record that is beyond a limit is not even read.
+        read = [None if len(payload) > MAX_EVENT_BYTES or excess(payload) else payload for payload in payloads]
         events, refused = decode_batch(read, lambda index, _: self._explain(index, payloads[index]))
         refusals = {refusal.index: refusal for refusal in refused}
         timeless = [index for index, found in refusals.items() if (found.reason, found.path) == _TIMELESS]
@@ -110,6 +110,8 @@ class Checking:
         assert value is not None
         if (found := _of_size(index, value)) is not None:
             return found
+        if (beyond := excess(value)) is not None:
+            return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
         if _is_timeless(value):
             return Refusal(index, *_TIMELESS, "nothing", "an RFC 3339 time with offset", "time is missing")
         if self._explanations > 0 and len(value) <= EXPLAINED_LONGEST:
@@ -139,8 +141,6 @@ def _is_timeless(value: bytes) -> bool:
 
 
 def _brief(index: int, value: bytes) -> Refusal:
-    if (beyond := excess(value)) is not None:
-        return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
     try:
         value.decode()
     except UnicodeDecodeError as error:

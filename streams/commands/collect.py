@@ -17,6 +17,10 @@ from streams.listener.serving import listen
 from streams.settings import is_loopback, load
 
 
+HANDOVER_S = 0.001
+"""The thread that sends to Kafka waits so long for one that computes: at Python's 5 ms it would hold each answer back."""
+
+
 @click.command()
 @click.option("--host", help="Where to listen; default: only this machine (CX_COLLECT_HOST).")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Default: 8090 (CX_COLLECT_PORT); 0: a free one.")
@@ -71,6 +75,7 @@ def collect(host: str | None, port: int | None, processes: int | None, new_key: 
         parent = os.getpid()
 
         def run(place: int) -> None:
+            sys.setswitchinterval(HANDOVER_S)
             if exposing:
                 serve(exposing[place], settings.metrics_host, named_hosts(settings.http_hosts))
             door_server(door, settings, lambda: parent not in (os.getpid(), os.getppid())).run([listening])

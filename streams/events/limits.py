@@ -21,7 +21,12 @@ UNSUSPICIOUS_BYTES: Final = 2 * MAX_DEPTH
 # Nothing is tried a second time, and a string that never ends is one too: else quotes that open and never close take
 # minutes.
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+_OPENING: Final = frozenset(b"[{")
+_CLOSING: Final = frozenset(b"]}")
+_QUOTE: Final = ord('"')
+# Brackets, commas, names and texts of a record with as many values as may be; more is no JSON.
+_MOST_TOKENS: Final = 6 * MAX_VALUES
 _DIGIT: Final = re.compile(rb"[0-9]")
 _TOO_MANY_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 
@@ -48,33 +53,38 @@ def excess(value: bytes) -> Excess | None:
         got = f"{size} bytes"
         return Excess("too_large", got, f"at most {MAX_BYTES} bytes", f"the record has {got}")
     containers = value.count(b"[") + value.count(b"{")
-    if containers > MAX_DEPTH and (depth := nesting(value)) > MAX_DEPTH:
-        got = f"{depth} levels"
-        return Excess("too_deep", got, f"at most {MAX_DEPTH} levels", f"the record is nested too deep: {got}")
     # Every value beyond the first of an object or array stands behind a comma, and takes a second byte.
-    if size > 2 * MAX_VALUES and containers + value.count(b",") > MAX_VALUES and (found := _values(value)) > MAX_VALUES:
-        got = f"{found} values"
-        said = f"the record has {got}, members of objects and items of arrays"
-        return Excess("too_many_values", got, f"at most {MAX_VALUES} values", said)
+    if (containers > MAX_DEPTH or (size > 2 * MAX_VALUES and containers + value.count(b",") > MAX_VALUES)) and (
+        found := _excess_of_structure(value)
+    ):
+        return found
     # So many digits cover one of these places.
     if size > MAX_DIGITS and _DIGIT.search(value[MAX_DIGITS :: MAX_DIGITS + 1]):
         return _excess_of_digits(value)
     return None
 
 
-def nesting(value: bytes) -> int:
-    """Measure how deep the brackets of a JSON text are nested, those in strings left out."""
-    deepest = depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", value)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _values(value: bytes) -> int:
-    """Count the members and items of a JSON text; an empty object or array counts once more than its place."""
-    bare = _STRINGS.sub(b"", value)
-    return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+def _excess_of_structure(value: bytes) -> Excess | None:
+    """Count depth and values; stops at the first that is too much, however long the record goes on."""
+    depth = values = 0
+    for tokens, found in enumerate(_TOKENS.finditer(value)):
+        kind = value[found.start()]
+        if kind in _OPENING:
+            depth += 1
+            if depth > MAX_DEPTH:
+                got = f"more than {MAX_DEPTH} levels"
+                said = f"the record is nested too deep: {got}"
+                return Excess("too_deep", got, f"at most {MAX_DEPTH} levels", said)
+        if kind in _CLOSING:
+            depth -= 1
+        elif kind != _QUOTE:
+            # An empty object or array counts once more than its place.
+            values += 1
+        if values > MAX_VALUES or tokens > _MOST_TOKENS:
+            got = f"more than {MAX_VALUES} values"
+            said = f"the record has {got}, members of objects and items of arrays"
+            return Excess("too_many_values", got, f"at most {MAX_VALUES} values", said)
+    return None
 
 
 def _excess_of_digits(value: bytes) -> Excess | None:

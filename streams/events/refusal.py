@@ -51,7 +51,7 @@ REASONS: Final[tuple[str, ...]] = get_args(Reason)
 _SHOWN: Final = 80
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _HUGE: Final = 400
-_UNION: Final = wire_union()
+_decode: Final = msgspec.json.Decoder(wire_union()).decode
 _SCHEMA: Final = ENVELOPE_FIELDS["dataschema"]
 _TYPES_BY_PART: Final[dict[str, list[str]]] = {}
 for _name in EVENT_TYPES:
@@ -293,7 +293,7 @@ def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> R
 def in_the_decoders_words(index: int, value: bytes) -> Refusal:
     """Say in a few words why decoding refused `value`, which is within the limits; costs as much as to decode it."""
     try:
-        msgspec.json.decode(value, type=_UNION)
+        _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         found = _PATH.search(str(error))
         path = found["path"] if found else ""

@@ -24,8 +24,8 @@ WHOLE_SHARE: Final = 0.8
 """Beyond this share of its time the process is short of it."""
 BURST_S: Final = 1.0
 """CPU time that may be used at once, for a share of all; smaller shares have as much less."""
-DEEPEST_S: Final = 2.0
-"""Nobody owes more CPU time than this: one dear request does not shut a client out for long."""
+LONGEST_S: Final = 2.0
+"""Nobody owes more than is made good in this time: who was heavy while alone is not shut out for long."""
 SLICE_S: Final = 0.003
 """Work that takes longer lets others go on in between."""
 CLIENTS_KEPT: Final = 10_000
@@ -56,7 +56,7 @@ class Budget:
 
     def spend(self, seconds: float) -> None:
         """Take note of what was used."""
-        self._left = max(self.left() - seconds, -DEEPEST_S)
+        self._left = max(self.left() - seconds, -LONGEST_S * self.share)
 
     def full_at(self) -> float:
         """Return when all will be left again; of two budgets, that which was used less is full sooner."""
@@ -132,11 +132,17 @@ class Clients:
             return 0.0
         return client.budget.wait_s()
 
-    def spend(self, seconds: float, *payers: Budget) -> None:
-        """Charge CPU time to the process as a whole and to whom it was used for."""
+    def spend(self, seconds: float, client: Client, *shared: Budget) -> None:
+        """
+        Charge CPU time to the process as a whole and to the client that it was used for.
+
+        What several clients share pays only while time is short: else one of them, alone, could use it up for all.
+        """
         self.whole.spend(seconds)
-        for payer in payers:
-            payer.spend(seconds)
+        client.budget.spend(seconds)
+        if self.whole.left() < 0:
+            for budget in shared:
+                budget.spend(seconds)
 
     @contextmanager
     def metered(self, client: Client) -> Iterator[None]:
@@ -145,7 +151,7 @@ class Clients:
         try:
             yield
         finally:
-            self.spend(time.thread_time() - began, client.budget)
+            self.spend(time.thread_time() - began, client)
 
     def _read(self, address: str) -> tuple[str, bool]:
         try:
@@ -209,13 +215,13 @@ class Work:
     Args:
         clients: of the listener.
         client: whose turn it is.
-        payers: who else pays.
+        shared: budgets that others use too, and that pay as well.
     """
 
-    def __init__(self, clients: Clients, client: Client, *payers: Budget) -> None:
+    def __init__(self, clients: Clients, client: Client, *shared: Budget) -> None:
         self.clients = clients
         self.client = client
-        self._payers = (client.budget, *payers)
+        self._shared = shared
         self._began = 0.0
         self._held = False
 
@@ -240,7 +246,7 @@ class Work:
     def _stop(self) -> None:
         if self._held:
             self._held = False
-            self.clients.spend(time.thread_time() - self._began, *self._payers)
+            self.clients.spend(time.thread_time() - self._began, self.client, *self._shared)
             self.clients.turns.give()
 
 

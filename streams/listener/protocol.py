@@ -150,7 +150,7 @@ class Protocol(H11Protocol):
             self._pacing = self.loop.call_later(wait_s, self._go_on)
             return False
         self._requests += 1
-        self.clients.spend(REQUEST_S, self._client.budget)
+        self.clients.spend(REQUEST_S, self._client)
         self.app_state = {**self.app_state, "client": self._client}
         super().data_received(head.wire)
         return True

@@ -210,76 +210,59 @@ def until(done: Callable[[], bool]) -> None:
 
 # -- the honest beside them ------------------------------------------------------------------------------------------
 
+KEY = "public-key-of-the-web-shop"
+
 
 def tiny(number: int) -> bytes:
     return b"[" + b",".join(b'{"id":%d}' % (number + n) for n in range(1_000)) + b"]"
 
 
-ATTACKS = {
-    "bombs": lambda _: post(gzip.compress(b"[" + b"7," * 500_000 + b"7]"), Content_Encoding="gzip"),
-    "refused events": lambda n: post(tiny(n)),
-    "long refused events": lambda n: post(b'{"id":"%d","data":[' % n + b'{"a":[1]},' * 50_000 + b"7]}"),
-    "wrong keys and bodies": lambda n: post(b"{" * 50_000, X_API_Key=f"wrong-{n}"),
-    "heads": lambda _: post(ONE, **{f"X-{n}": "a" * 200 for n in range(50)}),
-}
+HOSTILE = [
+    post(gzip.compress(b"[" + b"7," * 500_000 + b"7]"), Content_Encoding="gzip", X_API_Key=KEY),
+    *(post(tiny(start), X_API_Key=KEY) for start in range(0, 4_000, 1_000)),
+    post(b'{"id":"e","data":[' + b'{"a":[1]},' * 50_000 + b"7]}", X_API_Key=KEY),
+    post(b"{" * 50_000, X_API_Key="wrong"),
+    post(ONE, X_API_Key=KEY, **{f"X-{n}": "a" * 200 for n in range(50)}),
+]
 
 
-def flood(door: DoorProcess, make: Callable[[int], bytes], ended: threading.Event) -> None:
-    """Keep eight connections of another client busy."""
-
-    def send(first: int) -> None:
-        requests = [make(first * 100_000 + 1_000 * n) for n in range(5)]
-        while not ended.is_set():
-            try:
-                with connected(door.host, door.port, OTHER) as connection:
-                    for request in requests:
-                        connection.sendall(request)
-                        if not connection.recv(65_536) or ended.is_set():
-                            break
-            except OSError:
-                continue
-
-    senders = [threading.Thread(target=send, args=(n,)) for n in range(8)]
-    for sender in senders:
-        sender.start()
-    ended.wait(PATIENCE_S)
-    for sender in senders:
-        sender.join(PATIENCE_S)
+def flood(door: DoorProcess, ended: threading.Event) -> None:
+    """Send all that is hostile again and again, until told to end."""
+    while not ended.is_set():
+        try:
+            with connected(door.host, door.port, OTHER) as connection:
+                for request in HOSTILE:
+                    connection.sendall(request)
+                    if not connection.recv(65_536) or ended.is_set():
+                        break
+        except OSError:
+            continue
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
-def test_honest_senders_go_on_beside_an_attacker(broker: Broker, prefix: str, tmp_path: Path, kind: str) -> None:
-    """Every event of theirs is accepted, in time, and arrives."""
+def test_honest_senders_go_on_beside_an_attacker(broker: Broker, prefix: str, tmp_path: Path) -> None:
+    """With the same public key: every event of theirs is accepted, in time, and arrives."""
     keys = tmp_path / "keys.toml"
-    key = "public-key-of-the-web-shop"
-    keys.write_text(f'[shop]\nkey = "{key}"\npublic = true\n')
+    keys.write_text(f'[shop]\nkey = "{KEY}"\npublic = true\n')
     keys.chmod(0o600)
-    door = DoorProcess(
-        {"CX_KAFKA": broker.bootstrap, "CX_TOPIC_PREFIX": prefix, "CX_PARTITIONS": str(PARTITIONS),
-         "CX_COLLECT_KEYS_FILE": str(keys)},
-        tmp_path / "door.log",
-    )  # fmt: skip
+    settings = {"CX_TOPIC_PREFIX": prefix, "CX_PARTITIONS": str(PARTITIONS), "CX_COLLECT_KEYS_FILE": str(keys)}
+    door = DoorProcess({"CX_KAFKA": broker.bootstrap, **settings}, tmp_path / "door.log")
     ended, took = threading.Event(), list[float]()
-    make = ATTACKS[kind]
-    named = (
-        make
-        if kind == "wrong keys and bodies"
-        else lambda n: make(n).replace(b"\r\n", b"\r\nX-API-Key: " + key.encode() + b"\r\n", 1)
-    )
-    attacking = threading.Thread(target=flood, args=(door, named, ended))
+    attackers = [threading.Thread(target=flood, args=(door, ended)) for _ in range(4)]
     try:
-        assert door.post(event(0), **{"X-API-Key": key}).status == 202
-        attacking.start()
-        for number in range(1, 40):
+        assert door.post(event(0), **{"X-API-Key": KEY}).status == 202
+        for attacker in attackers:
+            attacker.start()
+        for number in range(1, 20):
             began = time.monotonic()
-            answer = door.post(event(number), **{"X-API-Key": key})
+            answer = door.post(event(number), **{"X-API-Key": KEY})
             took.append(time.monotonic() - began)
             assert answer.status == 202, answer.body
     finally:
         ended.set()
-        if attacking.ident:
-            attacking.join(PATIENCE_S)
+        for attacker in attackers:
+            attacker.join(PATIENCE_S)
         door.kill()
+    # Alone, one of the hostile requests used to take a third of a second, and four attackers send in turn.
     assert statistics.median(took) < 1.0, took
     arrived = [json.loads(record.value)["id"] for record in read_all(broker.bootstrap, f"{prefix}.touchpoints.web")]
-    assert {f"e-{number}" for number in range(40)} <= set(arrived)
+    assert {f"e-{number}" for number in range(20)} <= set(arrived)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from streams.listener import clients as module
-from streams.listener.clients import BURST_S, DEEPEST_S, Budget, Clients, Turns, Work, read_networks
+from streams.listener.clients import BURST_S, LONGEST_S, Budget, Clients, Turns, Work, read_networks
 from streams.settings import ConfigError
 
 
@@ -28,18 +28,28 @@ def test_a_budget_fills_evenly_and_what_is_owed_is_bounded() -> None:
     now[0] += 1_000.0
     assert budget.left() == 0.5 * BURST_S
     budget.spend(1_000.0)
-    assert budget.wait_s() == DEEPEST_S / 0.5
+    assert budget.wait_s() == LONGEST_S
 
 
 def test_a_client_waits_only_while_the_process_is_short_of_time() -> None:
     clients = Clients(0.25)
     heavy, light = clients.of("10.0.0.1"), clients.of("10.0.0.2")
-    clients.spend(0.5, heavy.budget)
+    clients.spend(0.5, heavy)
     assert heavy.budget.left() < 0
     assert clients.wait_s(heavy) == 0.0
-    clients.spend(0.5, heavy.budget)
+    clients.spend(0.5, heavy)
     assert clients.wait_s(heavy) > 0.0
     assert clients.wait_s(light) == 0.0
+
+
+def test_what_is_shared_pays_only_while_time_is_short() -> None:
+    """Else who is alone for a while would use up what others need later."""
+    clients, key = Clients(0.25), Budget(0.5)
+    client = clients.of("10.0.0.1")
+    clients.spend(0.5, client, key)
+    assert key.left() == 0.5 * BURST_S
+    clients.spend(1.0, client, key)
+    assert key.left() < 0
 
 
 def test_time_is_measured_whatever_took_it() -> None:
@@ -85,7 +95,7 @@ def test_a_proxy_names_its_clients_and_nobody_else_does(forwarded: bytes, name: 
     proxy, other = clients.of("10.0.0.7"), clients.of("203.0.113.9")
     assert clients.behind(proxy, forwarded).name == name
     assert clients.behind(other, forwarded) is other
-    clients.spend(100.0, proxy.budget)
+    clients.spend(100.0, proxy)
     assert clients.wait_s(proxy) == 0.0
 
 
@@ -108,7 +118,7 @@ def test_clients_that_hold_nothing_are_forgotten(monkeypatch: pytest.MonkeyPatch
 async def test_who_used_least_goes_next() -> None:
     clients, order = Clients(0.25), list[str]()
     heavy, light = clients.of("10.0.0.1"), clients.of("10.0.0.2")
-    clients.spend(0.1, heavy.budget)
+    clients.spend(0.1, heavy)
 
     async def work(name: str) -> None:
         async with Work(clients, heavy if name.startswith("heavy") else light):
