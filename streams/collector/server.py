@@ -23,7 +23,7 @@ from starlette.routing import Route
 from streams import metrics
 from streams.collector.access import Access
 from streams.collector.answers import RejectedError, Verdict, answer
-from streams.collector.bodies import Unpacking, media_of, records_of, too_large
+from streams.collector.bodies import BATCH, Unpacking, media_of, records_of, too_large
 from streams.collector.checks import Checked, Checking, slices
 from streams.collector.sending import Delivers, Hold, Room, client_room, largest, sender_of
 from streams.engine.names import Topics
@@ -75,6 +75,8 @@ class Door:
                 f"collect_in_flight_bytes = {settings.collect_in_flight_bytes} is less than one request may need, "
                 f"{most}: raise it, or lower collect_body_bytes or collect_events"
             )
+        # The parser of arrays takes a while to make: not when the first sender waits.
+        records_of(BATCH, [], b"[]", settings.collect_events)
         self._settings = settings
         self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
         self._room = Room(settings.collect_in_flight_bytes, client_room(settings))

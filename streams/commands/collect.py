@@ -16,9 +16,8 @@ from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
 from streams.settings import is_loopback, load
 
-
 HANDOVER_S = 0.001
-"""The thread that sends to Kafka waits so long for one that computes: at Python's 5 ms it would hold each answer back."""
+"""The thread that sends to Kafka waits so long for one that computes; Python's own 5 ms would hold each answer back."""
 
 
 @click.command()

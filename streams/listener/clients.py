@@ -184,6 +184,11 @@ class Turns:
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody waits."""
+        return bool(self._waiting)
+
     async def take(self, client: Client) -> None:
         """Wait for a turn."""
         if not self._busy:
@@ -219,14 +224,14 @@ class Work:
     """
 
     def __init__(self, clients: Clients, client: Client, *shared: Budget) -> None:
-        self.clients = clients
+        self._clients = clients
         self.client = client
         self._shared = shared
         self._began = 0.0
         self._held = False
 
     async def __aenter__(self) -> Self:
-        await self.clients.turns.take(self.client)
+        await self._clients.turns.take(self.client)
         self._held = True
         self._began = time.thread_time()
         return self
@@ -238,16 +243,29 @@ class Work:
 
     async def pause(self) -> None:
         """Let others go on if the slice is used up."""
-        if time.thread_time() - self._began > SLICE_S:
-            self._stop()
-            await asyncio.sleep(0)
-            await self.__aenter__()
+        if time.thread_time() - self._began <= SLICE_S:
+            return
+        self._charge()
+        # Others on the loop go on meanwhile, but no other slice is begun: one is the most that anybody waits for.
+        await asyncio.sleep(0)
+        turns = self._clients.turns
+        if turns.wanted:
+            self._held = False
+            turns.give()
+            await turns.take(self.client)
+            self._held = True
+        self._began = time.thread_time()
 
     def _stop(self) -> None:
         if self._held:
+            self._charge()
             self._held = False
-            self.clients.spend(time.thread_time() - self._began, self.client, *self._shared)
-            self.clients.turns.give()
+            self._clients.turns.give()
+
+    def _charge(self) -> None:
+        now = time.thread_time()
+        self._clients.spend(now - self._began, self.client, *self._shared)
+        self._began = now
 
 
 def read_networks(text: str) -> tuple[Network, ...]:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -23,7 +25,7 @@ KILLS = 3
 
 
 class Doorway:
-    """The door of the moment; a new one stands there after each kill."""
+    """The door of the moment; a new one stands there after each kill, or after that of one of its processes."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
@@ -35,14 +37,19 @@ class Doorway:
         return DoorProcess(self._environment, self._folder / f"door-{next(self._numbers)}.log")
 
     def kill(self) -> None:
-        self.door.kill()
-        self.door = self._new()
+        if self._environment.get("CX_COLLECT_PROCESSES", "1") == "1":
+            self.door.kill()
+            self.door = self._new()
+        else:
+            os.kill(self.door.children()[0], signal.SIGKILL)
 
 
-@pytest.fixture
-def doorway(pipelines: Callable[..., Pipeline], tmp_path: Path) -> Iterator[tuple[Doorway, Pipeline]]:
+@pytest.fixture(params=[1, 2], ids=["one process", "one of two processes"])
+def doorway(
+    request: pytest.FixtureRequest, pipelines: Callable[..., Pipeline], tmp_path: Path
+) -> Iterator[tuple[Doorway, Pipeline]]:
     pipeline = pipelines()
-    made = Doorway(pipeline.environment, tmp_path)
+    made = Doorway({**pipeline.environment, "CX_COLLECT_PROCESSES": str(request.param)}, tmp_path)
     yield made, pipeline
     if made.door.process.poll() is None:
         made.door.kill()

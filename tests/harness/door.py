@@ -213,6 +213,11 @@ class DoorProcess:
         finally:
             connection.close()
 
+    def children(self) -> list[int]:
+        """The processes of a door that has several."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def kill(self) -> None:
         self.process.kill()
         self._end()

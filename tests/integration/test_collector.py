@@ -178,6 +178,53 @@ def until_refused(door: DoorProcess) -> None:
     raise AssertionError("it still takes connections")
 
 
+def test_several_processes_share_a_port_and_one_that_dies_is_replaced(
+    broker: Broker, prefix: str, doors: Opener
+) -> None:
+    """Each has metrics of its own; all end when asked to, and also when the first of them is gone."""
+    port = free_ports(2)
+    door = doors(
+        CX_KAFKA=broker.bootstrap, CX_TOPIC_PREFIX=prefix, CX_COLLECT_PROCESSES="2", CX_COLLECT_METRICS_PORT=str(port)
+    )
+    until(lambda: len(door.children()) == 2)
+    assert {door.post(event(number)).status for number in range(20)} == {202}
+    for place in range(2):
+        with urlopen(f"http://127.0.0.1:{port + place}/metrics", timeout=PATIENCE_S) as response:
+            assert b"cx_collector_requests_total" in response.read()
+    killed, left = door.children()
+    os.kill(killed, signal.SIGKILL)
+    assert {door.post(event(number)).status for number in range(20)} == {202}
+    until(lambda: len(door.children()) == 2 and killed not in door.children())
+    assert left in door.children()
+    assert "ended with code -9; another takes its place" in door.log.read_text()
+    assert door.stop() == 0
+    orphans = doors(CX_KAFKA=broker.bootstrap, CX_TOPIC_PREFIX=prefix, CX_COLLECT_PROCESSES="2")
+    until(lambda: len(orphans.children()) == 2)
+    until(lambda: orphans.ask("GET", "/health").status == 200)
+    children = orphans.children()
+    orphans.kill()
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return first
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # -- Kafka away ------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from streams.settings import Settings
 from tests.conftest import Broker
 from tests.harness.door import DoorProcess, door_in_thread, event
 from tests.harness.topics import PATIENCE_S, read_all
-from tests.integration.test_collector import PARTITIONS, prefix
+from tests.integration.test_collector import PARTITIONS, prefix, until
 from tests.unit.test_listener_framing import AMBIGUOUS, CHUNKED, POST
 
 __all__ = ["prefix"]
@@ -199,13 +199,6 @@ def test_one_client_cannot_take_all_connections() -> None:
                 connection.close()
         until(lambda: exchange(host, port, post(ONE, Connection="close")).startswith(b"HTTP/1.1 202"))
         assert len(taken.events) == 2
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # -- the honest beside them ------------------------------------------------------------------------------------------

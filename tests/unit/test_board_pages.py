@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from streams.board.poller import Known, Numbers
 from streams.board.readings import ALL, Latest, Reading
 from streams.board.server import Board, Rendered
 from streams.board.texts import LANGS, Texts
+from streams.listener.clients import Budget, Client
 from streams.listener.hosts import Hosts
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, share
@@ -283,3 +285,40 @@ def test_of_amounts_the_larger_is_the_darker() -> None:
     assert [cell and (cell.tone, cell.shade, cell.sure) for cell in (*search.cells[:2], cart.cells[0])] == [
         ("high", 3, False), ("high", 2, False), ("high", 1, False),
     ]  # fmt: skip
+
+
+async def test_viewers_are_bounded_in_all_and_from_one_address() -> None:
+    board = Board(Address("http://127.0.0.1:1"), viewers=3, client_viewers=2)
+    app = board.app(Hosts("127.0.0.1"))
+    one, other = Client("a", Budget(1.0)), Client("b", Budget(1.0))
+
+    async def stream(client: Client) -> int:
+        """The status; a stream that is let in goes on until it is cancelled."""
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        scope = {
+            "type": "http", "method": "GET", "path": "/stream", "query_string": b"", "root_path": "",
+            "headers": [(b"host", b"localhost")], "state": {"client": client},
+        }  # fmt: skip
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                told.set_result(message["status"])
+
+        streams.append(asyncio.create_task(app(scope, receive, send)))
+        return await told
+
+    streams: list[asyncio.Task[None]] = []
+    assert [await stream(client) for client in (one, one, one, other, other)] == [200, 200, 503, 200, 503]
+    assert (board.viewers, one.streams, other.streams) == (3, 2, 1)
+    streams[0].cancel()
+    await asyncio.wait({streams[0]})
+    assert (board.viewers, one.streams) == (2, 1)
+    assert await stream(other) == 200
+    for running in streams:
+        running.cancel()
+    await asyncio.wait(streams)
+    assert (board.viewers, one.streams, other.streams) == (0, 0, 0)

@@ -11,6 +11,8 @@ import msgspec
 from streams.collector import access, bodies, checks, sending, server
 from streams.collector.access import Key
 from streams.events.refusal import REASONS
+from streams.listener import clients, framing, protocol
+from streams.settings import Settings
 from tests.harness.door import door_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +48,31 @@ def test_every_reason_is_told() -> None:
     assert len(given) > 10
     named = set(re.findall(r"`(\w+)`", DOOR))
     assert given - set(REASONS) <= named
+
+
+def test_the_limits_are_those_of_settings_and_code() -> None:
+    usual = Settings()
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.*?) \|$", DOOR[DOOR.index("### Limits") :], re.MULTILINE)
+    limits = {what: limit for what, limit, _ in rows}
+    for what, numbers in {
+        "connections": (usual.collect_connections, usual.collect_client_connections),
+        "requests of one connection": (protocol.REQUESTS,),
+        "request line, header line": (framing.LINE_BYTES,),
+        "head": (framing.HEAD_BYTES, framing.HEADERS),
+        "chunks of a body": (framing.CHUNKS,),
+        "time for a head, and again for a body": (usual.collect_read_s,),
+        "time in which an answer must be read": (usual.collect_read_s,),
+        "gzip": (bodies.RATIO, bodies.UNPACKED_FREE, bodies.MEMBERS),
+        "memory of all requests": (usual.collect_in_flight_bytes / 2**20,),
+        "CPU time": (clients.WHOLE_SHARE * 100,),
+    }.items():
+        for number in numbers:
+            assert re.search(rf"(?<![\d,]){number:,.0f}(?![\d,])", limits[what]), (what, number)
+    assert (usual.collect_client_share, usual.collect_key_share) == (0.25, 0.5)
+    assert "a quarter for one address" in limits["CPU time"]
+    assert "a half for one key" in limits["CPU time"]
+    assert sending.client_room(usual) == usual.collect_in_flight_bytes // 4
+    assert f"{checks.EXPLAINED_FREE} and one more for every {checks.EXPLAINED_BYTES} bytes" in DOOR
+    assert checks.EXPLAINED_LONGEST == 8 * 1_024
+    named = set(re.findall(r"`CX_(\w+)`", DOOR))
+    assert {name.lower() for name in named} <= set(Settings.__struct_fields__)
