@@ -10,17 +10,13 @@ from clickhouse_connect.driver.client import Client
 from streams import metrics
 from streams.aside import Aside
 from streams.events.clock import Clock, Reading
+from streams.steady import steady
 from streams.storage.connection import FAILURES, Address, connect, explain
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
 TIMEOUT_S: Final = 5.0
-
-
-def steady() -> float:
-    """Return the seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def read(clock: Clock) -> Reading:

@@ -19,6 +19,7 @@ from streams.kpis.fold import Deltas, Folder
 from streams.kpis.partials import MINUTES
 from streams.kpis.ranges import events_of
 from streams.settings import Settings
+from streams.steady import steady
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Source:
         if self.intake.pending is None:
             end = start + self._fitting(values[start:end], settings.max_range_bytes)
         with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
-            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), clocks.steady())
+            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady())
         with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
             # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
             self.deltas = folder.fold(self.intake.collect(), self.deltas)

@@ -4,6 +4,7 @@ Store: blocks, published KPIs and alerts into ClickHouse, many ranges in one ins
 ClickHouse being away stops only this agent: what it holds stays unacknowledged, and is read again if need be.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -87,9 +88,15 @@ class Store(Stage):
             await self.flush_live()
 
     async def finish(self) -> None:
-        """Store what waits, unless ClickHouse is away: partitions must not wait for it, their new owner reads again."""
+        """
+        Store what waits, unless ClickHouse is away: then the next owner reads it again.
+
+        It must not find an insert of ours still on its way.
+        """
         if not self._failing:
             await self.flush()
+        else:
+            await asyncio.sleep(self._writer.under_way_s)
 
     async def steps(self) -> Steps:
         """Store everything that waits, in the order it came, and acknowledge it."""

@@ -223,14 +223,18 @@ class BatchApp(faust.App):
             await self.lease.renewed(self._live_term)
             self.require_live(generation)
 
-    def permit(self, generation: int) -> Callable[[], None]:
-        """Return what a thread asks before it writes for `generation`: it waits, or raises, as `require_lease` does."""
+    def permit(self, generation: int) -> Callable[[], float]:
+        """Return what a thread asks before it writes for `generation`.
 
-        def ask() -> None:
+        It waits, or raises, as `require_lease` does, and returns for how many seconds the answer holds.
+        """
+
+        def ask() -> float:
             self.require_live(generation)
-            while not self.lease.is_held:
+            while (left_s := self.lease.left_s()) <= 0:
                 time.sleep(_LOOK_AGAIN_S)
                 self.require_live(generation)
+            return left_s
 
         return ask
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from streams.steady import steady
+
 #: Seconds before the session ends in which nothing new is sent: what is sent must also arrive.
 MARGIN_S: Final = 1.0
 
@@ -24,11 +26,6 @@ _NONE: Final = 0
 _REBALANCE_IN_PROGRESS: Final = 27
 _NO_MEMBER: Final = frozenset({22, 25, 82, 110})
 """Illegal generation, unknown member, fenced instance, fenced member epoch."""
-
-
-def suspension_clock() -> float:
-    """Return seconds on a clock that also counts while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Lease:
@@ -46,7 +43,7 @@ class Lease:
         self,
         session_s: float,
         *,
-        clock: Callable[[], float] = suspension_clock,
+        clock: Callable[[], float] = steady,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.session_s = session_s

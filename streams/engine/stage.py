@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from streams.engine.app import BatchApp
 
 
-Permit: TypeAlias = Callable[[], None]
-"""Waits until the lease of an assignment is confirmed; raises StaleGenerationError when the assignment is over."""
+Permit: TypeAlias = Callable[[], float]
+"""
+Waits until the lease of an assignment is confirmed, and returns for how many seconds it is; raises
+StaleGenerationError when the assignment is over.
+"""
 
 
 class Save(NamedTuple):

@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.client import Client
 
 from streams.settings import is_loopback
+from streams.steady import steady
 from streams.storage.connection import (
     FAILURES,
     Address,
@@ -33,6 +34,10 @@ from streams.storage.trouble import Troubles
 
 logger = logging.getLogger(__name__)
 
+ARRIVAL_S: Final = 5.0
+"""An insert of a worker takes effect within this time or not at all: shorter than partitions wait to be given away."""
+
+_CLOCK_KEPT_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 0.1
 
 ATTEMPTS: Final = 3
@@ -80,20 +85,26 @@ class Inserts:
         self.on_retry = on_retry
         self._stop = threading.Event()
         self._link = _Link(address, timeout_s)
-        self._permit: Callable[[], None] = _always
+        self._permit: Callable[[], float] = _always
         self.troubles = Troubles()
         self._compression = None if is_loopback(urlsplit(address.url).hostname or "") else "lz4"
 
-    def under(self, permit: Callable[[], None]) -> Self:
+    def under(self, permit: Callable[[], float]) -> Self:
         """
         Return a writer that shares the connection and asks `permit` before everything it does.
 
         It is asked before each attempt, and once more when the server has the head of an insert and waits for its rows:
-        what `permit` raises then ends the insert before any of them is stored.
+        what `permit` raises then ends the insert before any of them is stored. It returns for how many seconds it
+        holds, and the server refuses what reaches it later than that, or than `ARRIVAL_S`.
         """
         bound = copy.copy(self)
         bound._permit = permit  # noqa: SLF001
         return bound
+
+    @property
+    def under_way_s(self) -> float:
+        """For how many seconds an insert of which nothing is known may still take effect."""
+        return max(0.0, self._link.valid_until - steady())
 
     def close(self) -> None:
         """Make running inserts give up after their current attempt, and let go of the connections."""
@@ -116,19 +127,21 @@ class Inserts:
         *,
         attempts: int | None = None,
     ) -> None:
-        settings = {
+        settings: dict[str, Any] = {
             "async_insert": 0,
             "insert_deduplicate": 1,
             "insert_deduplication_token": token,
             "deduplicate_blocks_in_dependent_materialized_views": 1,
         }
-        self._until_done(
-            table,
-            lambda client: client.raw_insert(
-                table, names, self._permitted(body), settings=settings, fmt="Native", compression=compression
-            ),
-            attempts=attempts,
-        )
+
+        def send(client: Client) -> None:
+            timed = settings | self._link.valid_for(client, min(self._permit(), ARRIVAL_S))
+            client.raw_insert(
+                table, names, self._permitted(body), settings=timed, fmt="Native", compression=compression
+            )
+            self._link.arrived()
+
+        self._until_done(table, send, attempts=attempts)
 
     def _until_done(self, table: str, send: Callable[[Client], object], *, attempts: int | None = None) -> None:
         """
@@ -153,6 +166,7 @@ class Inserts:
                 if isinstance(error, PermanentStorageError):
                     raise error from failure
                 failed += 1
+                self._link.forget_time()
                 self.troubles.tell(table, str(error))
                 logger.warning("insert into %s failed %d times, again in %.1f s: %s", table, failed, pause_s, error)
                 if self.on_retry is not None:
@@ -184,7 +198,12 @@ class Inserts:
 
 
 class _Link:
-    """One connection for a writer and all that are bound to a permit."""
+    """
+    One connection for a writer and all that are bound to a permit.
+
+    Attributes:
+        valid_until: When the newest insert of which nothing is known is refused (`steady` seconds).
+    """
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
@@ -192,6 +211,8 @@ class _Link:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._closed = False
+        self._server: tuple[float, float] | None = None
+        self.valid_until = 0.0
 
     def client(self) -> Client:
         with self._lock:
@@ -201,6 +222,27 @@ class _Link:
                 self._client = connect(self._address, timeout_s=self._timeout_s)
             return self._client
 
+    def valid_for(self, client: Client, seconds: float) -> dict[str, str]:
+        """Return the settings of an insert that the server shall refuse if it comes later than in so many seconds."""
+        if seconds == float("inf"):
+            return {}
+        now = steady()
+        if self._server is None or now - self._server[0] > _CLOCK_KEPT_S:
+            [[server_ms]] = client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows
+            # It was that late when the server answered: as of now it is later, never earlier.
+            now = steady()
+            self._server = now, server_ms / 1000
+        self.valid_until = now + seconds
+        return {"log_comment": f"cx-until {int((self._server[1] + self.valid_until - self._server[0]) * 1000)}"}
+
+    def arrived(self) -> None:
+        """Take note that no insert is under way any more."""
+        self.valid_until = 0.0
+
+    def forget_time(self) -> None:
+        """Ask the server what time it is before the next insert: somebody may have set its clock."""
+        self._server = None
+
     def close(self) -> None:
         with self._lock:
             client, self._client, self._closed = self._client, None, True
@@ -208,5 +250,6 @@ class _Link:
             client.close()
 
 
-def _always() -> None:
-    """Permit everything."""
+def _always() -> float:
+    """Permit everything for ever."""
+    return float("inf")

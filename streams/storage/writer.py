@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from streams.kpis.definition import Kpi
 from streams.kpis.distinct import estimates
 from streams.kpis.sketch import ESTIMATES
+from streams.steady import steady
 from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (
     FAILURES,
@@ -73,6 +74,8 @@ _UNDER_WAY: Final = """
     WHERE current_database = currentDatabase() AND query_kind = 'Insert'
         AND multiSearchAny(substring(query, 1, 100), ['events', 'dead_letters', 'outcomes'])"""
 _PATIENCE_S: Final = 0.1
+_PROMPT_S: Final = 0.5
+_ASKED_AGAIN: Final = 20
 
 # Of each range: which of its records are stored.
 _STORED_OF_RANGE: Final = """
@@ -207,8 +210,15 @@ class Writer(Inserts):
         Wait until the inserts that are under way now have ended, whoever sent them.
 
         An owner that lost its partitions may have one on the server still: what it stores must be seen by who asks.
+        A server that had stopped takes up what has waited before it all at once: only a prompt answer tells of all.
         """
         try:
+            for _ in range(_ASKED_AGAIN):
+                began = steady()
+                client.query(_UNDER_WAY)
+                if steady() - began < _PROMPT_S:
+                    break
+                self._permit()
             waiting = {row[0] for row in client.query(_UNDER_WAY).result_rows}
             while waiting and not self._stop.wait(_PATIENCE_S):
                 waiting &= {row[0] for row in client.query(_UNDER_WAY).result_rows}

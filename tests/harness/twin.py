@@ -147,10 +147,11 @@ class Application:
     async def require_lease(self, generation: int) -> None:
         self.require_live(generation)
 
-    def permit(self, generation: int) -> Callable[[], None]:
-        def ask() -> None:
+    def permit(self, generation: int) -> Callable[[], float]:
+        def ask() -> float:
             self.require_live(generation)
             self.broker.step()
+            return 60.0
 
         return ask
 

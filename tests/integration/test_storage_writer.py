@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -318,3 +319,45 @@ def test_several_threads_may_share_a_writer(database: Database, writer: Writer) 
     for thread in threads:
         thread.join()
     assert database.rows("SELECT count(), uniqExact(partition, offset) FROM events") == [(400, 400)]
+
+
+def test_an_insert_that_was_held_up_beyond_its_time_takes_no_effect(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped with its sender, or held in a network, it would come when others have stored the same records."""
+    told: list[str] = []
+
+    def held_up(_writer: Writer, body: bytes) -> Iterator[bytes]:
+        time.sleep(1.5)
+        yield body
+
+    def tell(_table: str, _attempts: int, error: object) -> None:
+        told.append(str(error))
+        slow.close()
+
+    slow = Writer(database.writer, on_retry=tell)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_permitted", held_up)
+        with pytest.raises(InsertCancelledError):
+            slow.under(lambda: 0.5).insert_block(block_of([event(1)]))
+    assert "in_time" in told[0]
+    assert slow.under_way_s == 0
+    assert database.value("SELECT count() FROM events") == 0
+    in_time = Writer(database.writer)
+    in_time.under(lambda: 60.0).insert_block(block_of([event(1)]))
+    assert database.value("SELECT count() FROM events") == 1
+    in_time.close()
+
+
+def test_a_server_whose_clock_was_set_is_asked_for_its_time_again(database: Database) -> None:
+    told: list[str] = []
+    writer = Writer(database.writer, first_pause_s=0.01, on_retry=lambda _table, _n, error: told.append(str(error)))
+    bound = writer.under(lambda: 60.0)
+    bound.insert_block(block_of([event(1)]))
+    kept = writer._link._server
+    assert kept is not None
+    writer._link._server = kept[0], kept[1] - 3600  # as if the server's clock had been set forward by an hour
+    bound.insert_block(block_of([event(2)], first=1))
+    assert len(told) == 1
+    assert database.value("SELECT count() FROM events") == 2
+    writer.close()

@@ -40,8 +40,8 @@ class Server:
         self.hangs, self.go_on = threading.Event(), threading.Event()
         self._hang = hangs
 
-    def query(self, *_args: Any, **_options: Any) -> SimpleNamespace:
-        return SimpleNamespace(result_rows=[])
+    def query(self, sql: str, *_args: Any, **_options: Any) -> SimpleNamespace:
+        return SimpleNamespace(result_rows=[[1_000_000]] if "now64" in sql else [])
 
     def raw_insert(self, table: str, _names: Any, body: Any, **_options: Any) -> None:
         assert list(body), "an insert has rows"
@@ -56,13 +56,17 @@ class Application(twin.Application):
     """An application whose permits do not count as steps: the thread that asks is not stopped."""
 
     def permit(self, generation: int) -> Any:
-        return lambda: self.require_live(generation)
+        def ask() -> float:
+            self.require_live(generation)
+            return 60.0
+
+        return ask
 
 
 def store_on(server: Any) -> tuple[Application, Store]:
     app = Application(twin.Broker(), 1)
     writer = Writer(Address("http://127.0.0.1:1", "cx", "writer", ""), first_pause_s=0.01)
-    writer._link = SimpleNamespace(client=lambda: server)  # type: ignore[assignment]
+    writer._link._client = server
     return app, Store(app, Settings(), TOPICS, writer)  # type: ignore[arg-type]
 
 
