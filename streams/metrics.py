@@ -126,6 +126,12 @@ PENDING_OUTPUTS = Gauge(
     ["partition"],
     registry=REGISTRY,
 )
+EXPIRED = Counter(
+    "cx_expired_records",
+    "Records that left their topic by its retention before they were read, found when the worker started",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
 ROWS_STORED = Counter("cx_rows_stored", "Rows written to ClickHouse, by table", ["table"], registry=REGISTRY)
 STORE_RETRIES = Counter("cx_store_retries", "Inserts repeated after a failure", registry=REGISTRY)
 SET_ASIDE = Counter(

@@ -24,6 +24,7 @@ from streams.local.observe import WorkerState, worker_state
 from streams.secured.kafka import kafka_client_options
 from streams.secured.web import Access
 from streams.settings import ConfigError, Settings, kpi_paths, load, load_with_origins
+from streams.start.check import examine
 from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
 from streams.storage.migrations import pending
 
@@ -150,6 +151,7 @@ class _Doctor:
         self._check("worker", self._worker)
         if self.settings.alertmanagers or self.settings.webhooks:
             self._check("receivers of alerts", self._receivers)
+        self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
             for what in ("clock", "migrations", "stored catalogue", "stored touchpoints"):
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
@@ -195,6 +197,18 @@ class _Doctor:
         if problems:
             raise _WrongError("; ".join(problems))
         return True, f"{settings.kafka} answers, {len(plan)} topics with {settings.partitions} partitions each"
+
+    def _start(self) -> tuple[bool | None, str]:
+        try:
+            verdict = examine(self.settings, address_of(self.settings))
+        except TopicsError as error:  # which the check of Kafka says, too
+            return None, f"not checked: {error}"
+        if verdict.action == "refuse" or verdict.expired:
+            raise _WrongError(str(verdict))
+        if verdict.case == "right":
+            return True, verdict.text
+        then = "" if verdict.action == "go" else "; the next start of a worker restores it"
+        return None, f"{verdict.text}{then}"
 
     def _worker(self) -> tuple[bool | None, str]:
         settings = self.settings

@@ -16,12 +16,14 @@ from streams.delivery.endpoint import AddressError
 from streams.engine.rights import Right, rights_of
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
+from streams.kpis.catalogue import Catalogue
 from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
 from streams.secured.kafka import kafka_client_options
-from streams.settings import Settings, load
-from streams.storage.connection import address_of
+from streams.settings import Settings, kpi_paths, load
+from streams.start.check import StartRefusedError, check_start
+from streams.storage.connection import StorageError, address_of
 from streams.storage.writer import Writer
 
 _HAS_GLIBC = platform.libc_ver()[0] == "glibc"
@@ -98,12 +100,19 @@ def worker() -> None:
     _share_heaps()
     settings = load()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _refuse(_problems(settings, create=False, rights=rights_of("worker", settings.topic_prefix, settings.app_id)))
+    logging.getLogger("kafka").setLevel(logging.WARNING)  # every connection is news to it
+    store = address_of(settings)
+    rights = rights_of("worker", settings.topic_prefix, settings.app_id)
     try:
-        app = build(settings, Writer(address_of(settings)))
-    except (CatalogueError, AddressError) as exc:
+        app = build(settings, Writer(store))
+        check_start(settings, store, Catalogue.load(kpi_paths(settings)))
+    except TopicsError as exc:
+        _refuse(_problems(settings, create=False, rights=rights) or [str(exc)])
+        raise
+    except (CatalogueError, AddressError, StartRefusedError, StorageError) as exc:
         _refuse([str(exc)])
         raise
+    _refuse(_problems(settings, create=False, rights=rights))
     if _HAS_GLIBC:
         app.timer(_RETURN_EVERY_S)(_return_memory)
     _calm_garbage_collector()

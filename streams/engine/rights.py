@@ -36,7 +36,8 @@ def _worker(topics: Topics, app_id: str) -> list[Right]:
     }
     # Without its settings nobody notices that a broker deletes what has to be kept.
     rights = [Right("TOPIC", name, (*found, _SEE_SETTINGS)) for name, found in operations.items()]
-    return [*rights, Right("GROUP", app_id, (_READ,))]
+    # By the second group they take turns when the state of all has to be restored at a start.
+    return [*rights, *(Right("GROUP", name, (_READ,)) for name in (app_id, f"{app_id}-start"))]
 
 
 def _sender(topics: Topics, _app_id: str) -> list[Right]:

@@ -18,7 +18,6 @@ from typing import IO, Literal, Self, TypeAlias
 
 import msgspec
 
-from streams.agents.reseed import next_epoch, reseed
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker
@@ -28,6 +27,8 @@ from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
 from streams.settings import Settings, kpi_paths
+from streams.start.check import StartRefusedError, check_start
+from streams.start.restore import next_epoch
 from streams.storage.connection import Address
 from streams.storage.retention import wanted
 from streams.storage.setup import prepare
@@ -117,8 +118,7 @@ class EmbeddedRun:
         problems = ensure_topics(self.broker.bootstrap, plan)
         if problems:
             raise ChildError("topics: " + "; ".join(problems))
-        if self.epoch:
-            self._take_over()
+        self._take_over()
         (self.data_dir / "unfinished").touch()
         environment = self.environment()
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
@@ -176,15 +176,13 @@ class EmbeddedRun:
     def _take_over(self) -> None:
         """Give the workers' new topics the state that earlier runs have left in the store."""
         settings = msgspec.structs.replace(self.settings, kafka=self.broker.bootstrap, epoch=self.epoch)
-        done = reseed(
-            settings,
-            self.address("admin"),
-            self.catalogue,
-            now=time.time(),
-            clean=not (self.data_dir / "unfinished").exists(),
-            say=self._say,
-        )
-        self._say(f"taken over from earlier runs: {done.ids:,} event ids, {done.series:,} KPI series")
+        clean = not (self.data_dir / "unfinished").exists()
+        if not clean:
+            self._say("the last run did not end by itself")
+        try:
+            check_start(settings, self.address("admin"), self.catalogue, clean=clean, alone=True, say=self._say)
+        except StartRefusedError as error:
+            raise ChildError(str(error)) from error
 
     def environment(self) -> dict[str, str]:
         """Return the `CX_*` variables that point a `cx` command at this run."""

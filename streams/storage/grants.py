@@ -14,7 +14,9 @@ _ENGINES: Final = (
     "Memory", "MergeTree", "ReplacingMergeTree", "AggregatingMergeTree", "ReplicatedMergeTree",
     "ReplicatedReplacingMergeTree", "ReplicatedAggregatingMergeTree", "Distributed",
 )  # fmt: skip
-_FILLED_BY_WORKERS: Final = ("events", "dead_letters", "outcomes", "kpi_minutes", "kpi_values", "alerts")
+_FILLED_BY_WORKERS: Final = ("events", "dead_letters", "outcomes", "kpi_minutes", "kpi_values", "alerts", "starts")
+_RECOMPUTED: Final = ("kpi_minutes", "kpi_values", "kpi_newest")
+"""What is replaced when the state of workers is restored from the events."""
 
 GRANTS: Final[Mapping[str, tuple[str, ...]]] = {
     ADMIN: (
@@ -29,7 +31,8 @@ GRANTS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     WRITER: (
         "SELECT, dictGet ON cx.*",
-        *(f"INSERT ON cx.{table}" for table in _FILLED_BY_WORKERS),
+        *(f"INSERT ON cx.{table}" for table in (*_FILLED_BY_WORKERS, "kpi_newest", "kpi_spans")),
+        *(f"ALTER DELETE ON cx.{table}" for table in _RECOMPUTED),
         "SELECT ON system.processes",
     ),
     READER: (

@@ -11,7 +11,9 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.clickhouse_config import _USERS_XML
 from streams.storage.connection import FAILURES, Address, connect
 from streams.storage.grants import GRANTS, grants
+from streams.storage.repair import repair
 from streams.storage.setup import prepare
+from streams.storage.starts import Start, record_starts
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import DEPLOY, address_of, block_of, event, install_users, running_server
 
@@ -111,7 +113,7 @@ def test_the_reader_reads_and_does_nothing_else(users: dict[str, Address]) -> No
 
 
 def test_the_writer_stores_and_does_nothing_else(users: dict[str, Address]) -> None:
-    """It fills the tables of the pipeline, also through views that write on; it changes neither schema nor history."""
+    """It fills the tables of the pipeline, also through views that write on, and recomputes KPIs; it deletes no event."""
     writer = Writer(users["writer"])
     writer.insert_blocks([block_of([event(1)])])
     writer.insert_kpi_minutes([("csat", 29_000_000, 0, [1, 1], 1)], "t-0-0-0")
@@ -119,6 +121,9 @@ def test_the_writer_stores_and_does_nothing_else(users: dict[str, Address]) -> N
     writer.close()
     client = connect(users["writer"])
     assert client.query("SELECT sum(changes) FROM kpi_spans").result_rows == [(2,)]
+    record_starts(client, [Start(0, "cx.blocks", "id", 4, (0, 0, 0, 0))])
+    repair(client, [Catalogue.load()["csat"]], 1 << 40)
+    assert client.query("SELECT count() FROM kpi_minutes WHERE kpi = 'csat' AND part = 0").result_rows == [(0,)]
     for sql in (
         "DROP TABLE events", "ALTER TABLE events DELETE WHERE 1", "INSERT INTO migrations (number) VALUES (9)",
         "INSERT INTO kpis (id) VALUES ('x')", "CREATE TABLE x (y UInt8) ENGINE = Memory", "SELECT * FROM system.users",

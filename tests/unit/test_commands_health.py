@@ -15,6 +15,7 @@ from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import NotStored, WorkerState, worker_state
+from streams.start.decision import Verdict
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
 
@@ -116,6 +117,7 @@ def installation(monkeypatch: pytest.MonkeyPatch):
     right = Installation()
     monkeypatch.setattr(health, "check_topics", lambda *_args, **_options: [])
     monkeypatch.setattr(health, "worker_state", lambda *_: IDLE)
+    monkeypatch.setattr(health, "examine", lambda *_: Verdict("right", "all agree"))
     monkeypatch.setattr(health, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(health, "pending", lambda *_: [])
     monkeypatch.setattr(health._Doctor, "_rows", right.rows)
@@ -157,6 +159,8 @@ def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypa
         ("slow", "worker", "the worker's clock is in doubt (clickhouse +1,200 s): set it"),
         ("waits", "worker", "web/1 wait for a right clock"),
         ("clock", "clock", "ClickHouse's is +1,2"),
+        ("state", "start", "sums are gone: raise it"),
+        ("expired", "start", "20 records are lost"),
     ],
 )
 def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch, broken, what, says) -> None:
@@ -195,6 +199,11 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch,
             monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(waiting=("web/1",)))
         case "clock":
             monkeypatch.setattr(_Client, "ahead_s", 1_200.0)
+        case "state":
+            monkeypatch.setattr(health, "examine", lambda *_: Verdict("sums lost", "sums are gone", "raise it"))
+        case "expired":
+            lost = Verdict("expired", "20 records are lost", "read them sooner", (("cx.touchpoints.web", 0, 20),))
+            monkeypatch.setattr(health, "examine", lambda *_: lost)
     result = cx("doctor", "--json")
     assert result.exit_code == 1
     verdict, text = findings(result)[what]
@@ -245,3 +254,10 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
         NotStored("cx.touchpoints.web/3", 11.0, 'says "no"\nand more', held=True),
         NotStored("events", 12.0, "away", held=False),
     )
+
+
+def test_what_the_next_start_restores_is_no_error(cx, installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "examine", lambda *_: Verdict("ids lost", "ids are gone"))
+    result = cx("doctor", "--json")
+    assert result.exit_code == 0
+    assert findings(result)["start"] == ("unknown", "ids are gone; the next start of a worker restores it")
