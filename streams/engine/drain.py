@@ -45,6 +45,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._holed: set[TP] = set()
         self._interrupted = False
         self._waiter: asyncio.Future[None] | None = None
+        self.started_at: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -189,6 +190,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         changelogs = self.consumer.app.tables.changelog_topics
         sources = [tp for tp in consumer.assignment() if tp.topic not in changelogs]
         offsets = await consumer._coordinator.fetch_committed_offsets(sources)  # noqa: SLF001
+        beginnings = await consumer.beginning_offsets(sources)
         committed: dict[TP, int | None] = {}
         for tp in sources:
             found = offsets.get(tp)
@@ -199,10 +201,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         fresh = [tp for tp in sources if committed[ensure_TP(tp)] is None]
         if fresh:
             await consumer.seek_to_beginning(*fresh)
+        # Where reading starts is known for certain before anything is fetched, and only then.
+        self.started_at = {ensure_TP(tp): max(committed[ensure_TP(tp)] or 0, beginnings[tp]) for tp in sources}
         return committed
 
-    def fetch_state(self, tp: TP) -> tuple[int, int] | None:
-        """Position of the fetcher and end of `tp` as the last fetch response told; `None` if unknown."""
+    def known_end(self, tp: TP) -> int | None:
+        """End of `tp` as the last fetch response told; `None` if unknown."""
         consumer = self._consumer
         subscription = None if consumer is None else consumer._subscription.subscription  # noqa: SLF001
         assignment = None if subscription is None else subscription.assignment
@@ -212,7 +216,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         state = assignment.state_value(aiokafka_tp)
         if state is None or not state.has_valid_position or state.highwater is None:
             return None
-        return state.position, state.highwater
+        return int(state.highwater)
 
 
 def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> tuple[RecordBatch | None, bool]:

@@ -131,12 +131,13 @@ class Lane:
         """
         tp = TP(topic, partition)
         consumer = self._app.batch_consumer
-        state = consumer.thread.fetch_state(tp)
-        if self.assignment is None or state is None:
+        end, position = consumer.thread.known_end(tp), consumer.ledger.position(tp)
+        if position is None:
+            # The fetcher may have read further, and what it read may not have been delivered yet, or be dropped.
+            position = consumer.thread.started_at.get(tp)
+        if self.assignment is None or end is None or position is None:
             return None
-        position, end = state
-        delivered = consumer.ledger.position(tp)
-        return max(0, end - (position if delivered is None else delivered))
+        return max(0, end - position)
 
     def report_lag(self, topic: str, partition: int, waiting: int = 0) -> None:
         """Set the metrics of how far a partition is behind; `waiting` records were given out and are not finished."""

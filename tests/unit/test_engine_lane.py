@@ -195,19 +195,24 @@ async def test_a_flush_that_fails_takes_the_worker_down_unless_it_was_only_too_l
     assert app.crashed
 
 
-async def test_lag_and_caught_up_follow_the_fetch_and_the_agent(app: BatchApp) -> None:
+async def test_lag_and_caught_up_follow_what_was_delivered_and_the_agent(app: BatchApp) -> None:
     lane = app.lane("t")
     consumer = app.batch_consumer
-    state: list[Any] = [None]
-    consumer._thread = SimpleNamespace(fetch_state=lambda _tp: state[0], interrupt=lambda: None)
+    end: list[int | None] = [None]
+    started: dict[TP, int] = {}
+    consumer._thread = SimpleNamespace(known_end=lambda _tp: end[0], started_at=started, interrupt=lambda: None)
     live(app, 1)
     assert lane.lag("t", 0) is None
     await lane.begin(Assignment(1, {"t": (0,)}))
     assert lane.lag("t", 0) is None
-    state[0] = (5, 5)
+    end[0] = 5
+    assert lane.lag("t", 0) is None, "where reading starts is not known yet"
+    assert not lane.caught_up("t", 0)
+    started[TP("t", 0)] = 5
     assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (0, True)
-    # The fetcher has read to the end, the agent has got one record and holds it, one waits in the fetcher.
-    state[0] = (7, 7)
+    # Two more are there: the agent has got one record and holds it, one waits in the fetcher.
+    end[0] = 7
+    assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (2, False), "read by the fetcher is not delivered"
     held = consumer.ledger.accept(batch(1, first=5))
     assert held is not None
     assert (lane.lag("t", 0), lane.caught_up("t", 0)) == (1, False)
@@ -280,7 +285,7 @@ async def test_who_has_finished_nothing_yet_is_late_as_long_as_it_waits(
     lane, now = app.lane("t"), 1_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
     consumer = app.batch_consumer
-    consumer._thread = SimpleNamespace(fetch_state=lambda _tp: (9, 9), interrupt=lambda: None)
+    consumer._thread = SimpleNamespace(known_end=lambda _tp: 9, started_at={TP("t", 0): 0}, interrupt=lambda: None)
     live(app, 1)
     await lane.begin(Assignment(1, {"t": (0,)}))
     late = metrics.LAG_SECONDS.labels("t", "0")._value
