@@ -113,6 +113,12 @@ LEASES_LOST = Counter(
     "Assignments that ended with unconfirmed results, which are given up and computed again by the next owner",
     registry=REGISTRY,
 )
+MERGE_STOPPED = Gauge(
+    "cx_merge_source_stopped",
+    "1 for a source of which a merge partition counts nothing any more, because its ranges contradict each other",
+    ["partition", "source"],
+    registry=REGISTRY,
+)
 SERIES = Gauge("cx_series", "KPI series held by this worker", ["partition"], registry=REGISTRY)
 SERIES_CAPPED = Counter(
     "cx_series_capped",

@@ -53,6 +53,8 @@ class Shard:
     state: MergeState
     waiting: list[RecordBatch] = field(default_factory=list)
     saved_marker: bytes = b""
+    stopped: set[str] = field(default_factory=set)
+    """Sources whose stop has been told."""
 
 
 class Merge(Stage):
@@ -78,7 +80,13 @@ class Merge(Stage):
 
     async def restore(self, assignment: Assignment, saved: Saved) -> None:
         """Restore every owned merge partition from its changelog, and its judge."""
-        for gauge in (metrics.SERIES, metrics.PENDING_OUTPUTS, metrics.JUDGE_LAG, metrics.JUDGED):
+        for gauge in (
+            metrics.SERIES,
+            metrics.PENDING_OUTPUTS,
+            metrics.JUDGE_LAG,
+            metrics.JUDGED,
+            metrics.MERGE_STOPPED,
+        ):
             gauge.clear()  # partitions may be another worker's now
         metrics.KPIS.clear()
         self._shards = {}
@@ -87,6 +95,7 @@ class Merge(Stage):
             state.restore((key, value) for key, value in saved[partition].items() if not is_ours(key))
             self._require_homes(partition, state)
             self._shards[partition] = Shard(partition, state)
+            self._tell_stopped(self._shards[partition])
         if self._judges is not None:
             judged = {p: ((k, v) for k, v in saved[p].items() if is_ours(k)) for p in self._shards}
             await self._judges.take_over(judged, {p: shard.state.told for p, shard in self._shards.items()})
@@ -128,6 +137,7 @@ class Merge(Stage):
                 holds_records |= partial.first <= partial.last
                 if not shard.state.apply(partial, records.position(self._settings.epoch, offset)):
                     metrics.REPEATED_PARTIALS.inc()
+        self._tell_stopped(shard)
         shard.waiting.append(batch)
         if holds_records:  # until the flush is over it must not look as if nothing were to do
             self._report_lag(shard)
@@ -140,6 +150,18 @@ class Merge(Stage):
             # No more is read meanwhile: after a flush that takes long must come none that takes longer.
             await self.after_flush()
         batch.release()
+
+    def _tell_stopped(self, shard: Shard) -> None:
+        for source in shard.state.stopped.keys() - shard.stopped:
+            shard.stopped.add(source)
+            metrics.MERGE_STOPPED.labels(str(shard.partition), source).set(1)
+            log.error(
+                "merge partition %d counts nothing of %s any more: %s. All other sources go on. docs/OPERATIONS.md tells"
+                " how to bring its KPIs back, under CxMergeSourceStopped",
+                shard.partition,
+                source,
+                shard.state.stopped[source],
+            )
 
     async def tick(self) -> None:
         """Flush by the timer, less often while history is read."""

@@ -54,6 +54,8 @@ class Marker(msgspec.Struct, array_like=True):
     """What was read of each source lately."""
     told: int = 0
     """Number of the last transition of an alert that was sent for good."""
+    stopped: dict[str, str] = {}
+    """Sources of which nothing is counted any more, and why."""
 
 
 class Saved(msgspec.Struct):

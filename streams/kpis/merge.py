@@ -41,14 +41,6 @@ SERIES_CAP: Final = 10_000
 """Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
 
 
-class OverlapError(Exception):
-    """
-    A partial repeats records already counted together with new ones, and neither counting nor skipping it is right.
-
-    The ranges of a source are frozen before they are sent, so this is a source that lost its state: stop and look.
-    """
-
-
 class MergeState:
     """Totals, windows and watermarks of one merge partition."""
 
@@ -86,8 +78,10 @@ class MergeState:
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self._archive = Archive(Retention.of(windows, slack_minutes))
         self.pages, self._hours = self._archive.pages, self._archive.hours
-        self.repeats = self.overlaps = 0
-        """Partials ignored because their records were counted before, and refused because only some of them were."""
+        self.repeats = 0
+        """Partials ignored because their records were counted before."""
+        self.stopped: dict[str, str] = {}
+        """Sources of which nothing is counted any more, and why: their ranges contradict each other."""
         self.behind = 0
         """Minutes that are due, but were too many to be closed in one go."""
         self.told = 0
@@ -139,23 +133,28 @@ class MergeState:
         """
         Add a partial; tell whether it was new.
 
-        Raises OverlapError when some of its records were counted before and some were not. ValueError and TypeError,
-        also of `dirty_records` and `drain_outputs`, mean that a series changed its aggregator. After any of these the
-        state must be thrown away and restored.
+        Ranges of a source are frozen before they are sent. If some records of one were counted before and some were not,
+        its state was lost, and neither counting nor skipping it is right: its source is `stopped`, and the others go on.
+
+        Raises ValueError and TypeError, also of `dirty_records` and `drain_outputs`, when a series changed its aggregator.
+        The state must then be thrown away and restored.
         """
         self._offset = max(self._offset, offset)
         active = partial.first <= partial.last
+        applied = self._applied.get(partial.source, -1)
+        if active and partial.first <= applied < partial.last:
+            self.stopped.setdefault(
+                partial.source,
+                f"records {partial.first} to {partial.last} came at offset {offset},"
+                f" but those up to {applied} are counted",
+            )
+        if partial.source in self.stopped:
+            self.watermarks.report(partial.source, None, caught_up=True)
+            return False
         if active:
-            applied = self._applied.get(partial.source, -1)
             if partial.last <= applied:
                 self.repeats += 1
                 return False
-            if partial.first <= applied:
-                self.overlaps += 1
-                raise OverlapError(
-                    f"{partial.source}: records {partial.first} to {partial.last} came at offset {offset},"
-                    f" but those up to {applied} are counted"
-                )
             for minute, series in partial.deltas.items():
                 self._collect(minute, series, offset)
             self._applied[partial.source] = partial.last
@@ -259,6 +258,7 @@ class MergeState:
                 self._open.as_of,
                 self.health.copy(),
                 self.told,
+                self.stopped.copy(),
             )
             self._unpacked = {page: None for page in self._unpacked if not page.cool()}
         return marker_record(self._marked)
@@ -272,7 +272,7 @@ class MergeState:
         saved = read_back(records)
         marker = self._marked = saved.marker
         self._offset, self._applied, self._published = marker.fence, marker.applied.copy(), marker.closed
-        self.health, self.told = Health(marker.health), marker.told
+        self.health, self.told, self.stopped = Health(marker.health), marker.told, marker.stopped.copy()
         self.watermarks.restore(marker.watermark, marker.reports.copy())
         self.registry.restore(saved.series)
         self._archive.restore(saved.pages, saved.hours, saved.bases, saved.absorbed)

@@ -6,7 +6,7 @@ import pytest
 
 from streams.kpis.accumulators import Acc
 from streams.kpis.admission import Registry
-from streams.kpis.merge import MergeState, OverlapError
+from streams.kpis.merge import MergeState
 from streams.kpis.packing import add_up, decode, pack, unpack
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import series_key
@@ -167,14 +167,30 @@ def test_open_values_wait_until_sources_have_caught_up() -> None:
     assert not merge.unpublished
 
 
-def test_repeated_partials_are_ignored_and_overlapping_ones_refused() -> None:
+def test_repeated_partials_are_ignored() -> None:
     merge = state()
     assert merge.apply(partial((0, 9), {100: {CSAT: [1, 1]}}), 0)
     assert not merge.apply(partial((0, 9), {100: {CSAT: [1, 1]}}), 1)
-    with pytest.raises(OverlapError, match="web/0: records 5 to 14 came at offset 2, but those up to 9 are counted"):
-        merge.apply(partial((5, 14), {100: {CSAT: [1, 1]}}), 2)
-    assert (merge.repeats, merge.overlaps) == (1, 1)
+    assert merge.repeats == 1
     assert flush(merge, 1).minutes[0].acc == [1, 1]
+
+
+def test_a_source_whose_ranges_contradict_each_other_is_stopped_for_good_and_alone() -> None:
+    changelog: dict[bytes, bytes] = {}
+    merge = state()
+    assert merge.apply(partial((0, 9), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 0)
+    assert not merge.apply(partial((5, 14), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 1)
+    assert merge.stopped == {"web/0": "records 5 to 14 came at offset 1, but those up to 9 are counted"}
+    flush(merge, 1, changelog)
+    merge = state()
+    merge.restore(changelog.items())
+    assert not merge.apply(partial((15, 20), {100: {CSAT: [1, 1]}}, watermark=101 * 60), 2)
+    assert merge.apply(partial((0, 9), {100: {CSAT: [1, 0]}}, source="app/0", watermark=110 * 60), 3)
+    outputs = flush(merge, 110 * 60)
+    assert outputs.minutes[-1].acc == [2, 1], "the others are counted"
+    merge.apply(partial((10, 9), {}, source="app/0", watermark=111 * 60), 4)
+    flush(merge, 110 * 60 + 31)
+    assert merge.closed == 110, "nobody waits for a source that has stopped"
 
 
 def test_a_changed_aggregator_is_refused() -> None:
