@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streams.engine.rights import rights_of
+from streams.engine.topics import topic_plan
 from streams.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +48,10 @@ def test_the_rights_in_the_docs_are_those_that_the_code_asks_for() -> None:
     told = re.search(r"<!-- rights: .*? -->\n(.*)<!-- end of rights -->", TEXT, re.DOTALL)
     assert told
     assert told[1].strip() == rights_table()
+
+
+def test_every_topic_of_the_plan_is_in_the_rights() -> None:
+    """A new topic without rights would stop every worker at a broker that grants nothing unasked."""
+    planned = {spec.name for spec in topic_plan(1, 1, "app", "prefix")}
+    for role in ("worker", "topics"):
+        assert {right.name for right in rights_of(role, "prefix", "app") if right.resource == "TOPIC"} == planned
