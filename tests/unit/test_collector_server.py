@@ -185,7 +185,7 @@ async def test_pages_may_send_from_where_the_settings_say() -> None:
         ask = {
             "origin": PAGE,
             "access-control-request-method": "POST",
-            "access-control-request-headers": "content-type,x-api-key,ce-id",
+            "access-control-request-headers": "content-type,content-encoding,x-api-key,ce-id,traceparent,tracestate,baggage",
         }
         leave = await door.call("OPTIONS", "/v1/events", ask)
         assert leave.status == 200
