@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ class _Link:
         chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         passing = asyncio.ensure_future(self._pass_on(chunks, sink))
         due = 0.0
-        try:
+        with suppress(ConnectionError):  # the source has gone
             while chunk := await source.read(CHUNK):
                 if up:
                     self.proxy.look(self, chunk)
@@ -42,26 +43,22 @@ class _Link:
                 if self.proxy.bytes_per_s:
                     due += len(chunk) / self.proxy.bytes_per_s
                 chunks.put_nowait((due, chunk))
-        except ConnectionError:
-            pass
         chunks.put_nowait((0.0, b""))
         await passing
 
     async def _pass_on(self, chunks: "asyncio.Queue[tuple[float, bytes]]", sink: asyncio.StreamWriter) -> None:
-        while True:
-            due, chunk = await chunks.get()
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await self.flowing.wait()
-            if not chunk:
-                # Who has said everything may still be answered.
-                if not sink.is_closing():
-                    sink.write_eof()
-                return
-            try:
+        with suppress(OSError):  # the sink has gone
+            while True:
+                due, chunk = await chunks.get()
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                await self.flowing.wait()
+                if not chunk:
+                    # Who has said everything may still be answered.
+                    if not sink.is_closing():
+                        sink.write_eof()
+                    return
                 sink.write(chunk)
                 await sink.drain()
-            except ConnectionError:
-                return
 
     def cut(self) -> None:
         """End both sides at once, whatever is on its way."""
