@@ -7,7 +7,7 @@ from tests.fault.running import Stage
 from tests.fault.scenarios import SCENARIOS
 from tests.harness.kafka import KafkaUnavailableError, jars, require_or_skip
 
-SHORT = [("kills", 3, 2)]
+SHORT = [("pauses", 1, 3), ("held", 1, 3), ("kills", 2, 2)]
 """Scenario, seed and number of faults."""
 
 
