@@ -247,11 +247,13 @@ class BatchApp(faust.App):
         )
         await consumer.start()
         try:
-            consumer.assign([tp])
-            consumer.seek(tp, start)
+            # The library takes no other named tuple for one of its own.
+            part = aiokafka.TopicPartition(*tp)
+            consumer.assign([part])
+            consumer.seek(part, start)
             found: list[Any] = []
-            while await consumer.position(tp) < end:
-                for records in (await consumer.getmany(tp, timeout_ms=1_000)).values():
+            while await consumer.position(part) < end:
+                for records in (await consumer.getmany(part, timeout_ms=1_000)).values():
                     found += [record for record in records if start <= record.offset < end]
             return found
         finally:

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
+from streams.engine import BatchApp
 from streams.engine.drain import BatchConsumerThread, probe_end_offsets
 from tests.harness.topics import create_topics
 
@@ -101,3 +102,10 @@ async def test_interrupted_fetch_returns_at_once(consumer: AIOKafkaConsumer, top
     thread = lane_thread(topic)
     asyncio.get_running_loop().call_later(0.2, thread._interrupt)
     assert await asyncio.wait_for(thread._fetch_records(consumer, {TP(topic, 0)}, timeout=600.0), 90) == {}
+
+
+async def test_records_are_read_back_by_their_offsets(broker: Any, topic: str) -> None:
+    app = BatchApp("reader", brokers=broker.bootstrap, partitions=1)
+    found = await app.read_back(TP(topic, 0), 15, 42)
+    app.batch_consumer.thread.thread_loop.close()
+    assert [(record.offset, record.value) for record in found] == [(n, b"%d" % n) for n in range(15, 42)]
