@@ -68,7 +68,7 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
     store = address_of(settings)
     access = Access.of("alertmanager", settings)
     urls = read_addresses("alertmanagers", settings.alertmanagers, encrypted=access.secret)
-    alertmanagers = Alertmanagers(urls, resend_s=settings.alert_resend_s, access=access)
+    alertmanagers = Alertmanagers(urls, resend_s=settings.alert_resend_s, access=access, may_send=app.may_tell)
     app.task(alertmanagers.serve)
     enricher = Enricher(store, catalogue, public_url=settings.public_url, timeout_s=settings.alert_words_s)
     usual = Usual(store, rules)

@@ -156,7 +156,7 @@ class Merge(Stage):
             shard.stopped.add(source)
             metrics.MERGE_STOPPED.labels(str(shard.partition), source).set(1)
             log.error(
-                "merge partition %d counts nothing of %s any more: %s. All other sources go on. docs/OPERATIONS.md tells"
+                "merge partition %d counts nothing of %s any more: %s. All other sources go on. docs/OPERATIONS.md says"
                 " how to bring its KPIs back, under CxMergeSourceStopped",
                 shard.partition,
                 source,

@@ -43,7 +43,7 @@ class Notify:
         key = signing_key(settings.webhook_secret())
         urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
         access = Access.of("webhook", settings)
-        self._webhooks = Webhooks([Webhook(url, key, access=access) for url in urls])
+        self._webhooks = Webhooks([Webhook(url, key, access=access) for url in urls], may_send=app.may_tell)
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._room = asyncio.Event()
         self.lane = app.lane(topics.notifications, stall_limit_s=None)

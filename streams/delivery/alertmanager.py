@@ -27,7 +27,7 @@ import msgspec
 
 from streams import metrics
 from streams.aside import Aside
-from streams.delivery.endpoint import Patience, name_of, seconds_to_wait
+from streams.delivery.endpoint import LOOK_AGAIN_S, Patience, always, name_of, seconds_to_wait
 from streams.delivery.notice import Notice, body_of
 from streams.secured.web import Access, open_access
 from streams.settings import ConfigError
@@ -191,6 +191,7 @@ class Alertmanagers:
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.time,
         access: Access | None = None,
+        may_send: Callable[[], bool] = always,
     ) -> None:
         """
         Prepare; nothing is connected before `start`.
@@ -198,6 +199,7 @@ class Alertmanagers:
         Args:
             urls: Base URLs, without `/api/v2`.
             resend_s: Time between two messages of an alert that fires; less than half of the `resolve_timeout` there.
+            may_send: Whether what we have to say is still ours to say.
             first_pause_s: Pause after a first failure; doubles up to `longest_pause_s`.
             longest_pause_s: The longest pause.
             timeout_s: How long an instance may take for an answer.
@@ -216,6 +218,7 @@ class Alertmanagers:
         ]  # fmt: skip
         self._look_every_s = min(5.0, resend_s / 4)
         self._clock = clock
+        self._may_send = may_send
         self._alerts: dict[Hashable, dict[Key, Notice]] = {}
         self._news: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -292,6 +295,10 @@ class Alertmanagers:
         assert self._session is not None
         while True:
             news.clear()
+            if not self._may_send():
+                # Whoever owns the partitions by now says what fires; what we said last holds for VALID_S.
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
             pause_s = await instance.send(self._session, instance.due(self.alerts))
             if pause_s:
                 await asyncio.sleep(pause_s)

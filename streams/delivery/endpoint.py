@@ -14,6 +14,9 @@ from streams.settings import is_loopback
 LONGEST_WISH_S: Final = 3600.0
 """A receiver that asks for more time than this is asked again all the same."""
 
+LOOK_AGAIN_S: Final = 0.2
+"""Time between two looks of somebody who may not send now."""
+
 
 class AddressError(ValueError):
     """An address that cannot be sent to; the text names the setting, what came and what is expected."""
@@ -101,3 +104,8 @@ class Patience:
     def succeeded(self) -> None:
         """Start anew."""
         self.failures = 0
+
+
+def always() -> bool:
+    """Return True: what is said is always ours to say."""
+    return True

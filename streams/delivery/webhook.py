@@ -32,7 +32,7 @@ import aiohttp
 from streams import __version__, metrics
 from streams.aside import Aside
 from streams.confidential import without
-from streams.delivery.endpoint import AddressError, Patience, name_of, seconds_to_wait
+from streams.delivery.endpoint import LOOK_AGAIN_S, AddressError, Patience, always, name_of, seconds_to_wait
 from streams.secured.web import Access, open_access
 from streams.settings import ConfigError
 
@@ -136,6 +136,7 @@ class Webhook:
         self._open_at = 0.0
         self._failed_at = 0.0
         self._room = asyncio.Semaphore(AT_ONCE)
+        self.may_send: Callable[[], bool] = always
 
     async def deliver(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
         """Post a message until it is taken, refused for good, or too old."""
@@ -158,6 +159,8 @@ class Webhook:
     async def _attempt(self, session: aiohttp.ClientSession, message: Message) -> Outcome | None:
         while (wait_s := self._open_at - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - others move it
             await asyncio.sleep(wait_s)
+        while not self.may_send():  # noqa: ASYNC110 - a clock decides it as well
+            await asyncio.sleep(LOOK_AGAIN_S)
         began = asyncio.get_running_loop().time()
         status, said, asked_s = await self._post(session, message)
         if 200 <= status < 300:
@@ -214,8 +217,17 @@ class Webhook:
 class Webhooks:
     """All receivers."""
 
-    def __init__(self, webhooks: Iterable[Webhook]) -> None:
+    def __init__(self, webhooks: Iterable[Webhook], *, may_send: Callable[[], bool] = always) -> None:
+        """
+        Prepare; nothing is connected.
+
+        Args:
+            webhooks: The receivers.
+            may_send: Whether what we have to say is still ours to say.
+        """
         self._webhooks = list(webhooks)
+        for webhook in self._webhooks:
+            webhook.may_send = may_send
         self._last: dict[tuple[int, str], asyncio.Task[Outcome]] = {}
         self._session: aiohttp.ClientSession | None = None
 

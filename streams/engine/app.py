@@ -223,6 +223,10 @@ class BatchApp(faust.App):
             await self.lease.renewed(self._live_term)
             self.require_live(generation)
 
+    def may_tell(self) -> bool:
+        """Whether what the live assignment has to say to the outside, e.g. of alerts, is still ours to say."""
+        return self.live_generation is not None and self.holds_lease and self.lease.is_held
+
     def permit(self, generation: int) -> Callable[[], float]:
         """Return what a thread asks before it writes for `generation`.
 

@@ -133,11 +133,11 @@ class MergeState:
         """
         Add a partial; tell whether it was new.
 
-        Ranges of a source are frozen before they are sent. If some records of one were counted before and some were not,
-        its state was lost, and neither counting nor skipping it is right: its source is `stopped`, and the others go on.
+        Ranges of a source are frozen before they are sent. If some records of one were counted before and some not, its
+        state was lost, and neither counting nor skipping it is right: its source is `stopped`, and the others go on.
 
-        Raises ValueError and TypeError, also of `dirty_records` and `drain_outputs`, when a series changed its aggregator.
-        The state must then be thrown away and restored.
+        Raises ValueError and TypeError, also of `dirty_records` and `drain_outputs`, when a series changed its
+        aggregator. The state must then be thrown away and restored.
         """
         self._offset = max(self._offset, offset)
         active = partial.first <= partial.last

@@ -354,3 +354,20 @@ async def test_no_wait_that_is_asked_for_lets_what_fires_end_by_itself():
         client = client_for(receiver, clock=clock)
         client.put(0, [notice("A")])
         assert await tell(client) == [60.0]
+
+
+async def test_who_may_own_nothing_any_more_tells_alertmanager_nothing():
+    ours = False
+    with Receiver() as receiver:
+        client = Alertmanagers([receiver.url], resend_s=60, may_send=lambda: ours)
+        client.put(0, [notice("A")])
+        client.start()
+        try:
+            await asyncio.sleep(0.5)
+            assert receiver.received == []
+            ours = True
+            async with asyncio.timeout(90):
+                while not receiver.received:
+                    await asyncio.sleep(0.02)
+        finally:
+            await client.stop()
