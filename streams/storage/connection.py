@@ -10,7 +10,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from urllib3.exceptions import HTTPError
 
 from streams.secured.tls import Tls, clickhouse_tls
-from streams.settings import Settings, is_loopback
+from streams.settings import ConfigError, Settings, is_loopback
 
 FAILURES: Final = (ClickHouseError, HTTPError, OSError)
 """Everything a request to ClickHouse can fail with."""
@@ -72,14 +72,14 @@ def address_of(settings: Settings) -> Address:
     Return how to reach the configured database.
 
     Raises:
-        ConfigError: the password's file cannot be read.
+        ConfigError: the file of the password or of a certificate is missing or holds something else.
     """
+    tls = clickhouse_tls(settings)
+    if settings.clickhouse.startswith("https:"):
+        # At the start, not at the first insert.
+        tls.context()
     return Address(
-        settings.clickhouse,
-        settings.clickhouse_database,
-        settings.clickhouse_user,
-        settings.clickhouse_password(),
-        clickhouse_tls(settings),
+        settings.clickhouse, settings.clickhouse_database, settings.clickhouse_user, settings.clickhouse_password(), tls
     )
 
 
@@ -92,7 +92,6 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
     Raises:
         PermanentStorageError: The server refuses us.
         UnreachableError: It does not answer, or TLS fails.
-        ConfigError: A certificate's file is missing or holds something else.
     """
     parts = urlsplit(address.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -123,7 +122,11 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
 
 def _tls_options(address: Address) -> dict[str, Any]:
     # The library would fail later, and with fewer words, on a file that is not what it should be.
-    address.tls.context()
+    try:
+        address.tls.context()
+    except ConfigError as error:
+        # It was there at the start: whoever replaces it may be at it just now.
+        raise UnreachableError(str(error)) from error
     options: dict[str, Any] = {"secure": True}
     if address.tls.ca_file:
         options["ca_cert"] = address.tls.ca_file

@@ -19,6 +19,7 @@ from streams.secured.tls import Tls
 from streams.secured.web import Access, open_access
 from streams.settings import ConfigError, load
 from streams.storage.connection import Address, StorageError, connect
+from streams.storage.connection import address_of as configured
 from tests.harness.alertmanager import Alertmanager, binary
 from tests.harness.clickhouse import address_of
 from tests.harness.kafka import require_or_skip
@@ -117,6 +118,13 @@ def test_what_is_wrong_with_clickhouse_is_said(
     old = secured(clickhouse, mtls_port, ca=ca.file, cert=ca.issue("old", expired=True))
     assert "clickhouse_cert_file: the certificate in" in refusal(old)
     assert "expired" in refusal(old)
+
+
+def test_a_missing_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Not at the first insert of a worker that already runs."""
+    settings = load(environ={}, clickhouse="https://store:8443", clickhouse_ca_file=str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match="clickhouse_ca_file: there is no file"):
+        configured(settings)
 
 
 def test_an_expired_certificate_of_the_server_is_said(clickhouse: EmbeddedClickHouse, ca: Authority) -> None:
