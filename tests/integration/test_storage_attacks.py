@@ -9,6 +9,7 @@ import socket
 import urllib.error
 import urllib.parse
 import urllib.request
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from streams.local import confinement
 from streams.local.clickhouse import EmbeddedClickHouse
-from tests.harness.clickhouse import install_users, running_server
+from tests.harness.clickhouse import DEPLOY, install_users, running_server
 from tests.harness.native import ask_native
 
 CANARY = "canary-that-nobody-may-see"
@@ -309,3 +310,14 @@ def test_no_answer_invites_other_origins(target: Target) -> None:
     answered, said = get(port, "/?query=SELECT+1&add_http_cors_header=1", **who)
     assert not answered
     assert b"READONLY" in said
+
+
+def test_the_file_for_installed_servers_invites_nobody() -> None:
+    """It takes back the header that a server's own file gives to every origin, and listeners that nobody uses."""
+    settings = ET.parse(DEPLOY / "server.xml").getroot()
+    headers = settings.find("http_options_response")
+    assert headers is not None
+    assert headers.attrib == {"replace": "replace"}
+    assert [name.text for name in headers.iter("name")] == ["Vary"]
+    for port in ("mysql_port", "postgresql_port"):
+        assert settings.find(port).attrib == {"remove": "remove"}  # type: ignore[union-attr]
