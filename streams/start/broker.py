@@ -35,6 +35,7 @@ from streams.start.facts import Log
 _T = TypeVar("_T")
 
 _ANSWER_S: Final = 60.0
+_PAUSE_S: Final = 0.1
 _PASSING: Final = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 _CLAIM_SESSION_S: Final = 6.0
 _CLAIM_POLL_MS: Final = 100
@@ -240,9 +241,11 @@ async def _edges(consumer: AIOKafkaConsumer, tps: Sequence[TP]) -> tuple[dict[TP
     told = {TP(*tp): offset for tp, offset in (await consumer.end_offsets(asked)).items()}
     # The embedded broker tells the start of the last batch for the end: only the answer to a fetch is right.
     ends: dict[TP, int] = {}
-    deadline = time.monotonic() + _ANSWER_S
-    while ends.keys() != told.keys() and time.monotonic() < deadline:
+    for _ in range(round(_ANSWER_S / _PAUSE_S)):
         ends = await probe_end_offsets(consumer, told)
+        if ends.keys() == told.keys():
+            break
+        await asyncio.sleep(_PAUSE_S)
     return starts, {tp: max(told[tp], ends.get(tp, 0)) for tp in tps}
 
 

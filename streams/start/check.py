@@ -129,10 +129,9 @@ def _record(store: Address, facts: Facts) -> None:
     """Record the topics of this epoch when some of them are not yet, so that others in their place are known."""
     if all(topic.known_id == topic.id for topic in facts.topics if topic.id):
         return
-    begins = {topic.name: topic.begins for topic in facts.topics}
     with closing(connect(store)) as client:
         try:
-            record_starts(client, starts_of(facts, begins))
+            record_starts(client, starts_of(facts))
         except FAILURES as error:
             # An account of an earlier version may not; all that is missing then are the names of topics.
             log.warning("start: %s", explain(error, "recording the topics of this epoch"))

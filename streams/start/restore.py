@@ -164,7 +164,7 @@ class Restoration:
             try:
                 self._replace(facts.ingest, partitions, self._ids(client, facts, partitions, now, done), now)
                 self._broker.commit(read_on)
-                record_starts(client, starts_of(facts, {topic.name: topic.begins for topic in facts.topics}))
+                record_starts(client, starts_of(facts))
             except FAILURES as error:
                 raise explain(error, "restoring event ids from the store") from error
         return done
@@ -258,8 +258,10 @@ class Restoration:
                     yield partition, key, value
 
 
-def starts_of(facts: Facts, begins: Mapping[str, tuple[int, ...]]) -> list[Start]:
-    """Return what is recorded of the topics of this epoch."""
+def starts_of(facts: Facts, begins: Mapping[str, tuple[int, ...]] | None = None) -> list[Start]:
+    """Return what is recorded of the topics of this epoch, which begins where it did, and in new topics at zero."""
+    if begins is None:
+        begins = {topic.name: topic.begins for topic in facts.topics if topic.known_id == topic.id}
     return [
         Start(facts.epoch, topic.name, topic.id, facts.partitions, begins.get(topic.name, ())) for topic in facts.topics
     ]
