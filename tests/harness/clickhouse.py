@@ -101,6 +101,12 @@ class Database:
         return self.rows(sql)[0][0]
 
     def close(self) -> None:
+        # A server without a default database drops none that it has found at its start, unless it is empty.
+        tables = """SELECT name, engine FROM system.tables WHERE database = {name:String}
+            ORDER BY endsWith(engine, 'View') DESC, engine = 'Dictionary' DESC"""
+        for name, engine in self.rows(tables, name=self.name):
+            kind = "VIEW" if engine.endswith("View") else "DICTIONARY" if engine == "Dictionary" else "TABLE"
+            self.client.command(f"DROP {kind} IF EXISTS `{self.name}`.`{name}` SYNC")
         self.client.command(f"DROP DATABASE `{self.name}` SYNC")
         self.client.close()
 
