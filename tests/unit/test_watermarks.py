@@ -1,6 +1,10 @@
 """How far event time has come, when sources are slow, silent or behind."""
 
-from streams.kpis.watermarks import HISTORY_S
+from streams.kpis.watermarks import HISTORY_S, Watermarks
+
+
+def watermarks(**expected) -> Watermarks:
+    return Watermarks(idle_s=10, grace_s=5, **expected)
 
 
 def test_the_slowest_source_holds_the_watermark_until_it_is_idle() -> None:
