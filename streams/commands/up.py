@@ -30,8 +30,8 @@ EVERY_S = 1.0
 _PRINTED = ("", "delivery", "score")
 
 
-class _Stopped(Exception):  # noqa: N818
-    """Ctrl-C or SIGTERM."""
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM; no `except Exception` of a library, in the middle of which it may come, is to swallow it."""
 
 
 @click.command()
