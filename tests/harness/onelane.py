@@ -34,6 +34,9 @@ class OneApp:
     def __init__(self) -> None:
         self.one_lane = OneLane()
 
+    def may_tell(self) -> bool:
+        return True
+
     def lane(self, *_topics: str, **_options: Any) -> OneLane:
         return self.one_lane
 
