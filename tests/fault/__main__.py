@@ -38,7 +38,7 @@ def main() -> None:
     # Whatever was started is ended with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     deadline = time.monotonic() + 60 * chosen.minutes
-    outcomes = []
+    outcomes, lines = [], list[Line]()
     with tempfile.TemporaryDirectory(prefix="cx-fault-") as folder, Stage(Path(folder)) as stage:
         seed = chosen.seed
         while time.monotonic() < deadline and not 0 < chosen.batches <= seed - chosen.seed:
@@ -51,6 +51,9 @@ def main() -> None:
                     print(f"{name} left out: {error}", flush=True)
                     continue
                 outcomes.append(outcome)
+                lines.append(Line.of(outcome))
+                if chosen.results:
+                    remember(lines[-1:], chosen.results)
                 print(summary(outcome), flush=True)
                 if not outcome.passed and chosen.evidence:
                     print(
@@ -58,11 +61,8 @@ def main() -> None:
                     )
                 stage.clear(outcome)
             seed += 1
-    lines = [Line.of(outcome) for outcome in outcomes]
-    if chosen.results:
-        lines = remember(lines, chosen.results)
     if chosen.report:
-        write_report(chosen.report, lines)
+        write_report(chosen.report, remember([], chosen.results) if chosen.results else lines)
     sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
 
 
