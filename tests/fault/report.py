@@ -115,7 +115,8 @@ def figures(lines: Sequence[Line]) -> str:
         )
     failed = [f"{line.scenario} with seed {line.seed} at {line.commit}" for line in lines if any(line.found.values())]
     rows += ["", f"{len(lines)} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.", ""]
-    rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|"]
+    if waits:
+        rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|"]
     rows += [
         f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
         for (name, kind), took in waits.items()
