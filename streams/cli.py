@@ -20,6 +20,7 @@ _COMMANDS = {
     "migrate": ("streams.commands.store", "Bring the ClickHouse schema up to date."),
     "query": ("streams.commands.store", "Ask ClickHouse: SQL, or a KPI over a window."),
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
+    "repair": ("streams.commands.store", "Take away rows that are stored twice."),
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
     "board": ("streams.commands.board", "Serve the live page: KPIs, alerts, verbatims, pipeline."),
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),

@@ -1,4 +1,4 @@
-"""`cx migrate`, `cx query`, `cx verify`: the store's schema, its answers, and the proof that they are right."""
+"""`cx migrate`, `cx query`, `cx verify`, `cx repair`: the store's schema, its answers, and whether they are right."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
 from streams.settings import kpi_paths, load, window_names
-from streams.storage import retention
+from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect
 from streams.storage.queries import NAMED, Format, as_reader, run_query
 from streams.storage.setup import prepare
@@ -221,3 +221,35 @@ def verify(limit: int, *, as_json: bool) -> None:
         checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
         click.echo(f"{checked} recomputed: {len(rows):,} differences")
     sys.exit(0 if report.ok else 1)
+
+
+@click.command()
+@click.option("--apply", is_flag=True, help="Take the rows away. Without it they are only counted.")
+@as_json_option
+@told_plainly
+def repair(*, apply: bool, as_json: bool) -> None:
+    r"""Find events, dead letters and balances that are stored twice, and leave one of each.
+
+    Earlier versions could store a range twice when a worker was paused and replaced; `cx verify` shows it. The user
+    of CX_CLICKHOUSE_USER must be allowed to create tables, as for `cx migrate`. Stopped in the middle, it goes on when
+    it is called again. Exit code 1 if rows are there twice and are left.
+
+    \b
+    Examples:
+      cx repair
+      cx repair --apply
+    """
+    settings = load()
+    if settings.clickhouse_cluster:
+        raise click.ClickException(
+            f"CX_CLICKHOUSE_CLUSTER is {settings.clickhouse_cluster!r}: repair works on a single server only"
+        )
+    with closing(connect(address_of(settings), timeout_s=3600.0)) as client:
+        found = doubled.take_away(client) if apply else doubled.find(client)
+    if as_json:
+        print_json({"doubled": found, "removed": apply})
+    else:
+        click.echo(table(("table", "rows twice"), list(found.items())))
+        if any(found.values()):
+            click.echo("one of each was left" if apply else "cx repair --apply leaves one of each")
+    sys.exit(1 if any(found.values()) and not apply else 0)

@@ -11,6 +11,7 @@ from streams.cli import main
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.storage import doubled
 from streams.storage.connection import Address
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.writer import Writer
@@ -151,3 +152,38 @@ def test_dead_letters_are_listed_explained_and_sent_once(
     writer.close()
     again = json.loads(cx("dlq", "replay", "--all", "--json").output)
     assert (again["valid"], again["accepted_meanwhile"], again["sent"]) == (0, 3, 0)
+
+
+def test_rows_that_are_stored_twice_are_found_and_one_of_each_is_left(cx: Command, database: Database) -> None:
+    """As earlier versions left them: the same range under two tokens, since it came in other company."""
+    writer = Writer(database.writer)
+    letter = DeadLetter(3, "not_json", "", "x", "JSON", "is no JSON", b"x", 0.0)
+    blocks = [block_of([event(n) for n in range(3)], dead_letters=[letter]), block_of([event(9)], first=4)]
+    writer.insert_blocks(blocks)
+    everything = (
+        "SELECT * FROM events ORDER BY offset",
+        "SELECT * FROM dead_letters",
+        "SELECT * FROM outcomes ORDER BY first",
+    )
+    before = [database.rows(sql) for sql in everything]
+    writer.insert_block(blocks[0])
+    writer.close()
+    assert database.value("SELECT count() FROM events") == 7
+    cx.as_user(database.admin)
+
+    found = cx("repair", "--json")
+    assert found.exit_code == 1
+    assert json.loads(found.output) == {"doubled": {"events": 3, "dead_letters": 1, "outcomes": 1}, "removed": False}
+    assert database.value("SELECT count() FROM events") == 7
+
+    # Stopped in the middle, with one copy of each set beside and all others deleted.
+    columns = ", ".join(doubled._columns(database.client, "events"))
+    database.client.command("CREATE TABLE events_doubled AS events")
+    database.client.command(
+        f"INSERT INTO events_doubled ({columns}) SELECT {columns} FROM events WHERE offset < 3 LIMIT 1 BY offset"
+    )
+    database.client.command("ALTER TABLE events DELETE WHERE offset < 3 SETTINGS mutations_sync = 2")
+    assert json.loads(cx("repair", "--json").output)["doubled"]["events"] == 3
+    assert cx("repair", "--apply").exit_code == 0
+    assert [database.rows(sql) for sql in everything] == before
+    assert cx("repair").exit_code == 0
