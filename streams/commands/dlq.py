@@ -3,7 +3,7 @@
 import base64
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,8 +17,12 @@ from streams.events.intake import EARLIEST, FUTURE_TOLERANCE
 from streams.events.refusal import Refusal
 from streams.events.types import Envelope
 from streams.settings import Settings, load
-from streams.storage.connection import Address, address_of
+from streams.storage.connection import Address, RefusedRowsError, address_of
+from streams.storage.plain import Row
 from streams.storage.queries import run_query
+from streams.storage.salvage import Source
+from streams.storage.setaside import REASON
+from streams.storage.writer import Writer
 
 _TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 _PAGE: Final = 1_000
@@ -118,8 +122,7 @@ def dlq_show(which: str, *, as_json: bool) -> None:
         sys.exit(1)
     letter = dict(zip(_FIELDS, rows[0], strict=False))
     payload = base64.b64decode(rows[0][-1])
-    now = _still_refused(payload, datetime.now(UTC))
-    verdict = f"still refused: {now.message}" if isinstance(now, Refusal) else "valid by now: `cx dlq replay` sends it"
+    verdict = _verdict(letter["reason"], _still_refused(payload, datetime.now(UTC)))
     if as_json:
         print_json({**letter, "payload_base64": rows[0][-1], "now": verdict})
         return
@@ -128,6 +131,12 @@ def dlq_show(which: str, *, as_json: bool) -> None:
     click.echo(f"{'now':13} {verdict}")
     click.echo(f"{'bytes':13} {len(payload)}")
     click.echo(_readable(payload))
+
+
+def _verdict(reason: str, now: Envelope | Refusal) -> str:
+    if reason == REASON:
+        return "counted, but refused by ClickHouse: `cx dlq replay` stores it if ClickHouse takes it by now"
+    return f"still refused: {now.message}" if isinstance(now, Refusal) else "valid by now: `cx dlq replay` sends it"
 
 
 def _readable(payload: bytes) -> str:
@@ -156,7 +165,8 @@ def dlq_replay(
 
     Each is checked by the contract of this version; what is still refused stays where it is, and so does what was
     accepted meanwhile. Events are known by their id, so that nothing counts twice however often this is done.
-    What is older than the retention is stored, but comes too late for the KPIs.
+    What is older than the retention is stored, but comes too late for the KPIs. Events that ClickHouse had refused
+    (refused_by_store) are counted already: they are not sent, but stored in ClickHouse at once.
 
     Exit code 1 if the broker did not take all of them.
 
@@ -172,7 +182,7 @@ def dlq_replay(
     report = _Sorted(settings, address)
     report.sort(_selection(reason, topic, since, until))
     errors: Mapping[str, int] = {}
-    sent = 0
+    sent = stored = 0
     if report.valid and not dry_run:
         topics = Topics(settings.topic_prefix)
         with producer_of(settings) as producer:
@@ -180,13 +190,17 @@ def dlq_replay(
                 producer.send_encoded(payload, topics.channel_of(origin), event.subject)
             delivery = producer.flush(120.0)
         errors, sent = delivery.errors, delivery.delivered
+    if report.set_aside and not dry_run:
+        stored = _store_later(address, report.set_aside)
     summary = {
         "dead_letters": report.read,
         "valid": len(report.valid),
         "accepted_meanwhile": report.known,
         "foreign_topic": report.foreign,
         "still_refused": dict(report.refused),
+        "set_aside": len(report.set_aside),
         "sent": sent,
+        "stored": stored,
         "errors": dict(errors),
     }
     if as_json:
@@ -201,10 +215,30 @@ def dlq_replay(
             )
         if report.refused:
             click.echo(table(("still refused", "records"), report.refused.most_common()))
-        click.echo("nothing sent: a dry run" if dry_run else f"{sent:,} sent")
+        if report.set_aside:
+            click.echo(f"{len(report.set_aside):,} are counted already, and only refused by ClickHouse")
+        click.echo("nothing sent: a dry run" if dry_run else f"{sent:,} sent, {stored:,} stored in ClickHouse at once")
         for error, count in errors.items():
             click.echo(f"{count:,} not sent: {error}", err=True)
-    sys.exit(0 if dry_run or sent == len(report.valid) else 1)
+    sys.exit(0 if dry_run or (sent, stored) == (len(report.valid), len(report.set_aside)) else 1)
+
+
+def _store_later(address: Address, letters: Sequence[tuple[Source, Row]]) -> int:
+    """Store events that are counted already; returns how many ClickHouse takes by now."""
+    stored = 0
+    writer = Writer(address)
+    try:
+        for source, row in letters:
+            try:
+                writer.store_later(source, row)
+            except RefusedRowsError as error:
+                topic, partition = source
+                click.echo(f"{topic}/{partition}/{row.offset} is still refused: {error}", err=True)
+            else:
+                stored += 1
+    finally:
+        writer.close()
+    return stored
 
 
 class _Sorted:
@@ -217,18 +251,22 @@ class _Sorted:
         self.refused: Counter[str] = Counter()
         self.valid: dict[tuple[str, str], tuple[str, Envelope, bytes]] = {}
         """By topic and event id: topic, event and payload, in the order they came."""
+        self.set_aside: list[tuple[Source, Row]] = []
+        """Those that are counted, and that ClickHouse does not have."""
 
     def sort(self, selection: Mapping[str, Any]) -> None:
         """Read the letters of a selection page by page."""
         now = datetime.now(UTC)
         for page in self._pages(selection):
             fresh: dict[tuple[str, str], tuple[str, Envelope, bytes]] = {}
-            for topic, encoded in page:
+            for topic, encoded, partition, offset, outcome in page:
                 self.read += 1
                 payload = base64.b64decode(encoded)
                 event = _still_refused(payload, now)
                 if topic not in self._topics:
                     self.foreign += 1
+                elif outcome in {"counted", "late"}:
+                    self.set_aside.append(((topic, partition), Row(int(offset), payload, outcome == "late")))
                 elif isinstance(event, Refusal):
                     self.refused[event.reason] += 1
                 else:
@@ -239,12 +277,15 @@ class _Sorted:
                 if key not in accepted:
                     self.valid.setdefault(key, letter)
 
-    def _pages(self, selection: Mapping[str, Any]) -> Iterator[list[tuple[str, str]]]:
+    def _pages(self, selection: Mapping[str, Any]) -> Iterator[Sequence[Sequence[Any]]]:
         after: tuple[Any, ...] = ("", 0, 0)
         while True:
             rows = run_query(
                 f"""
-                SELECT topic, base64Encode(payload), partition, toString(offset) FROM dead_letters WHERE {_WHERE}
+                SELECT topic, base64Encode(payload), partition, toString(offset), toString(outcome)
+                FROM dead_letters WHERE {_WHERE}
+                    AND (outcome = 'bad' OR (topic, partition, offset) NOT IN
+                        (SELECT topic, partition, offset FROM stored_later))
                     AND (topic, partition, offset) > ({{after_topic:String}}, {{after_partition:UInt32}},
                         {{after_offset:Int128}})
                 ORDER BY topic, partition, offset LIMIT {_PAGE}""",  # noqa: S608
@@ -258,7 +299,7 @@ class _Sorted:
             ).rows
             if not rows:
                 return
-            yield [(row[0], row[1]) for row in rows]
+            yield rows
             after = rows[-1][0], rows[-1][2], rows[-1][3]
 
     def _accepted(self, ids: list[str]) -> set[tuple[str, str]]:

@@ -17,6 +17,12 @@ _EPOCH_BITS: Final = 40
 
 _SOURCE: Final = "concat(topic, '/', toString(partition)) AS source"
 
+# Dead letters that stand for a record: not the rows of other tables, nor those that were stored after all.
+_ACCOUNTED: Final = (
+    "outcome != 'none' AND (outcome = 'bad' OR (topic, partition, offset) NOT IN"
+    " (SELECT topic, partition, offset FROM stored_later))"
+)
+
 _QUERIES: Final[dict[str, str]] = {
     "sum": f"""
         SELECT {_SOURCE}, concat(toString(first), '-', toString(last)), toString(read),
@@ -40,7 +46,7 @@ _QUERIES: Final[dict[str, str]] = {
             UNION ALL
             -- What the store refuses is accounted for by what became of it before.
             SELECT topic, partition, toString(outcome), count(), 0 FROM dead_letters
-            WHERE {{dead_letters}} AND outcome != 'none' GROUP BY ALL
+            WHERE {{dead_letters}} AND {_ACCOUNTED} GROUP BY ALL
             UNION ALL
             SELECT topic, partition, told.1, 0, told.2 FROM (
                 SELECT topic, partition, arrayJoin([('counted', sumIf(counted, {{events}})),
@@ -52,7 +58,7 @@ _QUERIES: Final[dict[str, str]] = {
         SELECT {_SOURCE}, concat('offset ', toString(offset)), concat(toString(count()), ' rows'), 'one'
         FROM (
             SELECT topic, partition, offset FROM events
-            UNION ALL SELECT topic, partition, offset FROM dead_letters WHERE outcome != 'none'
+            UNION ALL SELECT topic, partition, offset FROM dead_letters WHERE {_ACCOUNTED}
         )
         GROUP BY topic, partition, offset HAVING count() > 1""",
     "id": f"""

@@ -25,7 +25,7 @@ from streams.storage.connection import (
 )
 from streams.storage.grouping import chunks, groups, require_sound, token_of
 from streams.storage.inserts import ATTEMPTS, InsertCancelledError, Inserts
-from streams.storage.native import Column, native_block
+from streams.storage.native import Column, native_block, string
 from streams.storage.plain import Row, plain_columns
 from streams.storage.rows import (
     EVENT_COLUMNS,
@@ -42,6 +42,7 @@ from streams.storage.rows import (
     value_columns,
 )
 from streams.storage.salvage import Holds, Inserted, Salvage, Sending, Source, store_each
+from streams.storage.salvage import token_of as token_of_rows
 from streams.storage.setaside import SetAside, set_aside_columns
 
 __all__ = ["Block", "DeadLetter", "InsertCancelledError", "MinuteRow", "ValueRow", "Writer"]
@@ -190,6 +191,26 @@ class Writer(Inserts):
         for letter in letters:
             token = f"{letter.topic}-{letter.partition}-{letter.offset}-set-aside"
             self._insert("dead_letters", 1, set_aside_columns([letter]), token)
+
+    def store_later(self, source: Source, row: Row) -> None:
+        """
+        Store an event that was set aside; done again, it changes nothing.
+
+        Raises:
+            RefusedRowsError: It is refused still.
+        """
+        name = token_of_rows(source, [row])
+        try:
+            self._send_rows(source, [row], name, plain=False)
+        except RefusedRowsError:
+            self._send_rows(source, [row], name, plain=True)
+        topic, partition = source
+        columns = [
+            Column("topic", "String", string(topic.encode())),
+            Column("partition", "UInt32", partition.to_bytes(4, "little")),
+            Column("offset", "UInt64", row.offset.to_bytes(8, "little")),
+        ]
+        self._insert("stored_later", 1, columns, name)
 
     def _missing(self, source: Source, rows: Sequence[Row]) -> Sequence[Row]:
         """Leave out the rows that are stored, once the inserts that are under way have ended."""

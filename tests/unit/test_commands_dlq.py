@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from streams.cli import main
 from streams.commands import dlq
 from streams.producers.client import FlushReport
+from streams.storage.connection import RefusedRowsError
+from streams.storage.plain import Row
 from streams.storage.queries import Answer
 
 WEB = "cx.touchpoints.web"
@@ -31,6 +33,8 @@ class Letters:
         self.accepted: set[tuple[str, str]] = set()
         self.sent: list[tuple[bytes, str, str]] = []
         self.lost = 0
+        self.outcomes: dict[int, str] = {}
+        self.later: list[tuple[tuple[str, int], Row]] = []
 
     def run_query(self, sql, parameters, _address, **_options) -> Answer:
         if "FROM events" in sql:
@@ -38,11 +42,19 @@ class Letters:
             return Answer(("topic", "id"), [list(one) for one in self.accepted if one[1] in ids])
         after = int(parameters["after_offset"]) if parameters["after_topic"] else -1
         rows = [
-            [topic, base64.b64encode(payload).decode(), 0, str(offset)]
+            [topic, base64.b64encode(payload).decode(), 0, str(offset), self.outcomes.get(offset, "bad")]
             for offset, (topic, payload) in enumerate(self.letters)
             if offset > after
         ]
-        return Answer(("topic", "payload", "partition", "offset"), rows[:2])
+        return Answer(("topic", "payload", "partition", "offset", "outcome"), rows[:2])
+
+    def store_later(self, source: tuple[str, int], row: Row) -> None:
+        if b"poison" in row.payload:
+            raise RefusedRowsError("Constraint `no_poison` is violated", by_server=True)
+        self.later.append((source, row))
+
+    def close(self) -> None:
+        self.later.sort()
 
     def __enter__(self):
         return self
@@ -63,6 +75,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Letters:
     made = Letters()
     monkeypatch.setattr(dlq, "run_query", made.run_query)
     monkeypatch.setattr(dlq, "producer_of", lambda _settings: made)
+    monkeypatch.setattr(dlq, "Writer", lambda _address: made)
     return made
 
 
@@ -85,8 +98,21 @@ def test_only_what_is_valid_now_is_sent_in_order_and_once(store: Letters) -> Non
     assert told == {
         "dead_letters": 9, "valid": 2, "accepted_meanwhile": 1, "foreign_topic": 1,
         "still_refused": {"not_json": 1, "unknown_type": 1, "time_in_future": 1, "time_too_old": 1},
-        "sent": 2, "errors": {},
+        "set_aside": 0, "sent": 2, "stored": 0, "errors": {},
     }  # fmt: skip
+
+
+def test_what_clickhouse_refused_is_stored_and_not_sent(store: Letters) -> None:
+    """It is counted already: sent again, it would be a repeat, and stored nowhere."""
+    good, poison = record("a"), record("poison")
+    store.letters = [(WEB, good), (WEB, poison), (WEB, record("b")), ("kpi_minutes", b"[]")]
+    store.outcomes = {0: "late", 1: "counted", 3: "none"}
+    result = cx("replay", "--all")
+    assert result.exit_code == 1
+    assert store.later == [((WEB, 0), Row(0, good, late=True))]
+    assert [sent[2] for sent in store.sent] == ["c-b"]
+    assert f"{WEB}/0/1 is still refused: Constraint `no_poison` is violated" in result.stderr
+    assert "1 sent, 1 stored in ClickHouse at once" in result.output
 
 
 def test_a_dry_run_sends_nothing(store: Letters) -> None:
