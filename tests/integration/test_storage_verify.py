@@ -14,7 +14,6 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.simulator import Plan, simulated
 from streams.storage import retention
 from streams.storage.connection import UnreachableError, connect
-from streams.storage.plain import Row
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.verify import Report, verify
 from streams.storage.writer import Writer
@@ -373,31 +372,6 @@ def test_kpis_without_a_definition_are_noted(stored: Database) -> None:
     """A definition that was taken away leaves its numbers, which cannot be checked."""
     report = check(stored, TRICKY)
     assert "csat: stored, but not in the catalogue" in report.notes
-
-
-def test_events_that_clickhouse_refuses_are_accounted_for(database: Database) -> None:
-    """Some rows cannot be read, some are refused altogether: no balance, no minute and no value differs by that."""
-    database.client.command(
-        "ALTER TABLE events MODIFY COLUMN traceid String DEFAULT"
-        """ if(throwIf(match(payload, '"id": "e(7|70|150)"'), 'cannot read') = 0, '', '')"""
-    )
-    database.client.command("ALTER TABLE events ADD CONSTRAINT closed CHECK NOT match(id, '^e(13|40|41|55|113|150)$')")
-    writer = Writer(database.writer, first_pause_s=0.01)
-    pipeline = Pipeline(writer, TRICKY)
-    pipeline.feed(tricky_payloads())
-    pipeline.finish()
-    assert database.value("SELECT count() FROM set_aside") == 6
-    assert database.value("SELECT count() FROM events") == 154
-    assert [str(one) for one in check(database, TRICKY).differences] == []
-    for statement in ("DROP CONSTRAINT closed", "MODIFY COLUMN traceid String DEFAULT ''"):
-        database.client.command(f"ALTER TABLE events {statement}")
-    rows = database.rows("SELECT topic, partition, offset, payload FROM set_aside ORDER BY offset")
-    for topic, partition, offset, payload in rows:
-        writer.store_later((topic, partition), Row(offset, payload.encode(), late=False))
-    writer.close()
-    assert database.value("SELECT count() FROM set_aside") == 0
-    assert database.value("SELECT count() FROM events") == 160
-    assert [str(one) for one in check(database, TRICKY).differences] == []
 
 
 def test_an_empty_store_is_right(database: Database) -> None:

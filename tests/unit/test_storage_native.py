@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.settings import is_loopback
-from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect, explain
+from streams.storage.connection import Address, PermanentStorageError, UnreachableError, blames_rows, connect, explain
 from streams.storage.native import (
     Column,
     ends,
@@ -146,3 +146,22 @@ def test_no_events_pack_to_nothing() -> None:
     """A range of nothing but refused records inserts no rows."""
     assert pack_events("t", 0, [], []) == Events()
     assert unpack_events(Events()) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (DatabaseError("Cannot parse text", code=6), True),
+        (DatabaseError("Constraint `closed` for table cx.events is violated", code=469), True),
+        (DatabaseError("Constraint `in_time` for table cx.events is violated", code=469), False),
+        (DatabaseError("Memory limit exceeded", code=241), None),
+        (DatabaseError("Timeout exceeded", code=159), None),
+        (DatabaseError("Too many parts", code=252), False),
+        (DatabaseError("No space left", code=243), False),
+        (DatabaseError("no such table", code=60), False),
+        (OSError("connection reset"), None),
+    ],
+)
+def test_what_rows_are_blamed_for(error: Exception, blamed: bool | None) -> None:
+    """None: perhaps, if it comes again and again."""
+    assert blames_rows(error) is blamed

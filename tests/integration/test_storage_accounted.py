@@ -1,0 +1,32 @@
+"""Verifying a store that refuses some rows, for good or until somebody mends it."""
+
+from streams.storage.plain import Row
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database
+from tests.harness.pipeline import Pipeline
+from tests.integration.test_storage_verify import TRICKY, check, tricky_payloads
+
+
+def test_events_that_clickhouse_refuses_are_accounted_for(database: Database) -> None:
+    """Some rows cannot be read, some are refused altogether: no balance, no minute and no value differs by that."""
+    database.client.command(
+        "ALTER TABLE events MODIFY COLUMN traceid String DEFAULT"
+        """ if(throwIf(match(payload, '"id": "e(7|70|150)"'), 'cannot read') = 0, '', '')"""
+    )
+    database.client.command("ALTER TABLE events ADD CONSTRAINT closed CHECK NOT match(id, '^e(13|40|41|55|113|150)$')")
+    writer = Writer(database.writer, first_pause_s=0.01)
+    pipeline = Pipeline(writer, TRICKY)
+    pipeline.feed(tricky_payloads())
+    pipeline.finish()
+    assert database.value("SELECT count() FROM set_aside") == 6
+    assert database.value("SELECT count() FROM events") == 154
+    assert [str(one) for one in check(database, TRICKY).differences] == []
+    for statement in ("DROP CONSTRAINT closed", "MODIFY COLUMN traceid String DEFAULT ''"):
+        database.client.command(f"ALTER TABLE events {statement}")
+    rows = database.rows("SELECT topic, partition, offset, payload FROM set_aside ORDER BY offset")
+    for topic, partition, offset, payload in rows:
+        writer.store_later((topic, partition), Row(offset, payload.encode(), late=False))
+    writer.close()
+    assert database.value("SELECT count() FROM set_aside") == 0
+    assert database.value("SELECT count() FROM events") == 160
+    assert [str(one) for one in check(database, TRICKY).differences] == []
