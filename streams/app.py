@@ -16,6 +16,7 @@ from streams.agents.store import Store
 from streams.agents.usual import Usual
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
+from streams.definitions import catalogue_of
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
@@ -25,7 +26,7 @@ from streams.kpis.catalogue import Catalogue
 from streams.secured.kafka import AsyncProvider, kafka_client_options
 from streams.secured.tokens import Tokens
 from streams.secured.web import Access
-from streams.settings import Settings, kpi_paths, rule_paths, window_names
+from streams.settings import Settings, rule_paths, window_names
 from streams.storage.connection import address_of
 from streams.storage.writer import Writer
 
@@ -51,7 +52,7 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     )
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
-    catalogue = Catalogue.load(kpi_paths(settings))
+    catalogue = catalogue_of(settings)
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))

@@ -120,10 +120,40 @@ MERGE_STOPPED = Gauge(
     registry=REGISTRY,
 )
 SERIES = Gauge("cx_series", "KPI series held by this worker", ["partition"], registry=REGISTRY)
+SERIES_LEFT = Gauge(
+    "cx_series_left",
+    "KPI series that gave their room to larger ones and are not held now",
+    ["partition"],
+    registry=REGISTRY,
+)
+SERIES_BYTES = Gauge(
+    "cx_series_bytes",
+    "Memory that KPI series take by estimate, of cx_series_limit_bytes",
+    ["partition"],
+    registry=REGISTRY,
+)
+SERIES_BYTES_MAX = Gauge(
+    "cx_series_limit_bytes",
+    "Memory there is for KPI series of a merge partition: its part of CX_SERIES_MEMORY_MB",
+    ["partition"],
+    registry=REGISTRY,
+)
 SERIES_CAPPED = Counter(
     "cx_series_capped",
-    "Series-minutes counted under the label value `other` because a KPI's grouping reached its cap",
+    "Series-minutes counted under the label value `(other)` because there was no room for a series of their own",
     ["kpi"],
+    registry=REGISTRY,
+)
+LABELS_OVERFLOWED = Counter(
+    "cx_labels_overflowed",
+    "Labels counted under `(other)` because their channel brought too many at once that were never seen before",
+    ["channel"],
+    registry=REGISTRY,
+)
+UNKNOWN_TOUCHPOINTS = Counter(
+    "cx_unknown_touchpoints",
+    "Counted events whose touchpoint is not in the dictionary: the label value `unknown`",
+    ["channel"],
     registry=REGISTRY,
 )
 PENDING_OUTPUTS = Gauge(

@@ -130,8 +130,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Time back to which records are counted; every stretch of it that ends now can stop the partition."""
     clock_limit_s: Annotated[float, Meta(ge=1, le=600)] = 120.0
     """A worker's clock that differs by more than this from ClickHouse's or Kafka's is in doubt."""
-    series_cap: Annotated[int, Meta(ge=1)] = 2_000
-    """Label combinations per KPI and grouping; further ones are counted under `other`."""
+    touchpoints_path: str = ""
+    """A YAML file with the touchpoints of the organisation instead of those shipped; all others count as `unknown`."""
+    series_cap: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
+    """Label combinations per KPI and grouping; of more, the largest are kept and the rest is counted as `(other)`."""
+    series_memory_mb: Annotated[int, Meta(ge=16, le=65_536)] = 128
+    """MiB for the series of all merge partitions, of which each has an equal part; then the largest are kept."""
+    series_channel_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Share of that memory that series brought by one channel may take."""
 
     alertmanagers: str = ""
     """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""
@@ -232,6 +238,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return read_secret("webhook_secret_file", self.webhook_secret_file)
 
 
+def touchpoint_path(settings: Settings) -> Path | None:
+    """Return the file of the organisation's own touchpoints; None: those shipped."""
+    return Path(settings.touchpoints_path) if settings.touchpoints_path else None
+
+
 def kpi_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with further KPI definitions."""
     return [Path(part) for part in settings.kpis_path.split(os.pathsep) if part]
@@ -329,6 +340,12 @@ def load_with_origins(
     settings = Settings(**values)
     if unused := without_use(settings):
         raise ConfigError("\n".join(f"{origin[name]}: {name} {why}" for name, why in unused))
+    if settings.series_memory_mb < settings.partitions:
+        where = origin.get("series_memory_mb") or origin["partitions"]
+        raise ConfigError(
+            f"{where}: series_memory_mb = {settings.series_memory_mb}: each of {settings.partitions} partitions needs"
+            " 1 MiB or more for its series"
+        )
     return settings, origin
 
 

@@ -1,7 +1,7 @@
 """What a closed range of a source sends on: its share of every merge partition, its block, and its dead letters."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from streams.agents import records
 from streams.agents.sources import Closed
@@ -10,9 +10,7 @@ from streams.engine.outgoing import Outgoing
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas
 from streams.kpis.partials import Partial, encode_partial
-from streams.kpis.series import parse_series
-
-_SERIES_KNOWN: Final = 1 << 18
+from streams.kpis.series import SEPARATOR
 
 
 class Emissions:
@@ -20,10 +18,9 @@ class Emissions:
 
     def __init__(self, topics: Topics, catalogue: Catalogue, *, partitions: int, epoch: int) -> None:
         self._topics = topics
-        self._catalogue = catalogue
         self._partitions = partitions
         self._epoch = epoch
-        self._partition_of: dict[str, int] = {}
+        self._homes = {kpi.id: catalogue.partition_of(kpi.id, partitions) for kpi in catalogue}
 
     def of(self, closed: Closed, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
         """Yield all records of a range, with the watermark of its source (Unix s)."""
@@ -56,17 +53,10 @@ class Emissions:
     def _shares(self, deltas: Deltas) -> list[Deltas]:
         """Split deltas by the merge partition of their KPI."""
         shares: list[Deltas] = [{} for _ in range(self._partitions)]
-        known = self._partition_of
         for minute, series in deltas.items():
             parts: list[dict[str, Any]] = [{} for _ in shares]
             for key, acc in series.items():
-                partition = known.get(key)
-                if partition is None:
-                    partition = self._catalogue.partition_of(parse_series(key)[0], len(shares))
-                    if len(known) > _SERIES_KNOWN:
-                        known.clear()
-                    known[key] = partition
-                parts[partition][key] = acc
+                parts[self._homes[key.partition(SEPARATOR)[0]]][key] = acc
             for share, part in zip(shares, parts, strict=True):
                 if part:
                     share[minute] = part

@@ -26,7 +26,7 @@ from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.events.clock import Clock
 from streams.events.intake import FrozenRange
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
+from streams.kpis.fold import CREDIT, Folder
 from streams.kpis.watermarks import HISTORY_S
 from streams.settings import Settings
 
@@ -49,7 +49,7 @@ class Ingest(Stage):
         self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
-        self._folder = Folder(catalogue)
+        self._folder = Folder(catalogue, credit=CREDIT)
         self._emissions = Emissions(topics, catalogue, partitions=settings.partitions, epoch=settings.epoch)
         self._sources: dict[TP, Source] = {}
         self._taking = asyncio.Lock()

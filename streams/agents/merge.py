@@ -26,6 +26,7 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
+from streams.kpis.admission import Limits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.merge import MergeState
@@ -82,6 +83,9 @@ class Merge(Stage):
         """Restore every owned merge partition from its changelog, and its judge."""
         for gauge in (
             metrics.SERIES,
+            metrics.SERIES_LEFT,
+            metrics.SERIES_BYTES,
+            metrics.SERIES_BYTES_MAX,
             metrics.PENDING_OUTPUTS,
             metrics.JUDGE_LAG,
             metrics.JUDGED,
@@ -121,7 +125,11 @@ class Merge(Stage):
             grace_s=settings.idle_s,
             expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],
             open_every_s=settings.open_publish_s,
-            cap=lambda _kpi: settings.series_cap,
+            limits=Limits(
+                lambda _kpi: settings.series_cap,
+                (settings.series_memory_mb << 20) // settings.partitions,
+                settings.series_channel_share,
+            ),
         )
 
     async def take(self, batch: RecordBatch) -> None:
@@ -265,8 +273,12 @@ class Merge(Stage):
     def observe(self) -> None:
         """Set the metrics of all owned partitions."""
         for partition, shard in self._shards.items():
-            metrics.SERIES.labels(str(partition)).set(len(shard.state.registry.names))
-            for kpi, times in shard.state.registry.take_refused().items():
+            registry = shard.state.registry
+            metrics.SERIES.labels(str(partition)).set(len(registry.numbers))
+            metrics.SERIES_LEFT.labels(str(partition)).set(len(registry.left))
+            metrics.SERIES_BYTES.labels(str(partition)).set(registry.reserved)
+            metrics.SERIES_BYTES_MAX.labels(str(partition)).set(registry.capacity)
+            for kpi, times in registry.take_refused().items():
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(60 * shard.state.behind)
             metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)

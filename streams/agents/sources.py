@@ -79,7 +79,10 @@ class Source:
             taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady())
         with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
             # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
-            self.deltas = folder.fold(self.intake.collect(), self.deltas)
+            events = self.intake.collect()
+            self.deltas = folder.fold(events, self.deltas, self.channel)
+            metrics.LABELS_OVERFLOWED.labels(self.channel).inc(folder.take_overflowed())
+            metrics.UNKNOWN_TOUCHPOINTS.labels(self.channel).inc(folder.unknown_touchpoints(events))
         full = end < len(offsets) or self.intake.open_records >= settings.max_range
         return start + taken, full and start + taken == end
 
@@ -112,7 +115,7 @@ class Source:
         # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
         reached = outcome.frozen.after.newest // 60
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
-        return Closed(self, outcome, minutes, folder.fold(events_of(outcome, self.channel), deltas))
+        return Closed(self, outcome, minutes, folder.fold(events_of(outcome, self.channel), deltas, self.channel))
 
     def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
         frozen, tally = outcome.frozen, outcome.tally

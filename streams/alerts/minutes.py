@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.alerts.types import SourceHealth
 from streams.kpis.accumulators import Acc, add_all, is_empty
-from streams.kpis.admission import SHARD_BITS, Registry
+from streams.kpis.admission import SHARD_BITS, Limits, Registry
 from streams.kpis.closed import ClosedMinute, SeriesIndex
 from streams.kpis.health import Health, SourceMinutes
 from streams.kpis.pages import Page
@@ -42,7 +42,7 @@ class Minutes:
     def __init__(self, windows: Sequence[str] = WINDOWS) -> None:
         """Start with nothing; raises ValueError for a name that is no window."""
         # What is stored was admitted when it came: the cap has done its work.
-        self._registry = Registry(lambda _kpi: 1 << 62)
+        self._registry = Registry(Limits(lambda _kpi: 1 << 62, 1 << 62))
         self._archive = Archive(Retention.of(windows))
         self._windows = Windows(windows)
         self._index = SeriesIndex(self._registry)

@@ -13,17 +13,19 @@ import msgspec
 from streams.agents.clocks import store_time
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.confidential import shown
+from streams.definitions import catalogue_of, touchpoints_of
 from streams.delivery.endpoint import AddressError, read_addresses
 from streams.delivery.reach import unreachable
 from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
-from streams.events.touchpoints import TouchpointError, load_touchpoints
+from streams.events.text import clean_label
+from streams.events.touchpoints import TouchpointError
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import WorkerState, worker_state
 from streams.secured.kafka import kafka_client_options
 from streams.secured.web import Access
-from streams.settings import ConfigError, Settings, kpi_paths, load, load_with_origins
+from streams.settings import ConfigError, Settings, load, load_with_origins
 from streams.start.check import examine
 from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
 from streams.storage.migrations import pending
@@ -153,7 +155,7 @@ class _Doctor:
             self._check("receivers of alerts", self._receivers)
         self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
-            for what in ("clock", "migrations", "stored catalogue", "stored touchpoints"):
+            for what in ("clock", "migrations", "stored catalogue", "stored touchpoints", "unknown touchpoints"):
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
             return self.findings
         self._check("clock", self._clock)
@@ -162,6 +164,7 @@ class _Doctor:
                 self._check("stored catalogue", lambda: self._stored_catalogue(catalogue))
             if touchpoints is not None:
                 self._check("stored touchpoints", lambda: self._stored_touchpoints(touchpoints))
+                self._check("unknown touchpoints", lambda: self._unknown_touchpoints(touchpoints))
         return self.findings
 
     def _check(self, what: str, check: Callable[[], tuple[Any, str]]) -> Any:
@@ -182,11 +185,11 @@ class _Doctor:
         return found
 
     def _catalogue(self) -> tuple[Catalogue, str]:
-        catalogue = Catalogue.load(kpi_paths(self.settings))
+        catalogue = catalogue_of(self.settings)
         return catalogue, f"{len(catalogue)} KPI definitions"
 
     def _touchpoints(self) -> tuple[set[str], str]:
-        found = set(load_touchpoints())
+        found = set(touchpoints_of(self.settings))
         return found, f"{len(found)} touchpoints"
 
     def _kafka(self) -> tuple[bool, str]:
@@ -273,6 +276,21 @@ class _Doctor:
         if missing:
             raise _WrongError(f"{len(missing)} are missing, e.g. {missing[0]}; run `cx migrate`")
         return True, "as in this version"
+
+    def _unknown_touchpoints(self, touchpoints: set[str]) -> tuple[bool | None, str]:
+        rows = self._rows(
+            "SELECT touchpoint, count() AS times FROM events WHERE outcome = 'counted' AND touchpoint != ''"
+            " AND time > now() - INTERVAL 1 DAY GROUP BY touchpoint ORDER BY times DESC, touchpoint LIMIT 1000"
+        )
+        found = [row for row in rows if row[0] not in touchpoints]
+        if found:
+            named = ", ".join(f"{clean_label(touchpoint)} ({times:,} times)" for touchpoint, times in found[:10])
+            more = " and more" * (len(found) > 10)
+            return None, (
+                f"in no dictionary, and counted as `unknown`, within a day: {named}{more}; mend the sender or name them"
+                " in a file and set CX_TOUCHPOINTS_PATH"
+            )
+        return True, "none within a day"
 
     def _rows(self, sql: str) -> Any:
         with closing(connect(address_of(self.settings), timeout_s=10.0)) as client:

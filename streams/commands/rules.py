@@ -12,9 +12,9 @@ from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
 from streams.commands.rules_history import rules_backtest, rules_test
 from streams.commands.rules_tune import rules_tune
+from streams.definitions import catalogue_of
 from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
-from streams.settings import kpi_paths, load, rule_paths, window_names
+from streams.settings import load, rule_paths, window_names
 
 _PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "RULES.md"
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,7 +44,7 @@ def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:
 
 def _loaded(paths: tuple[Path, ...]) -> RuleBook:
     settings = load()
-    catalogue = Catalogue.load(kpi_paths(settings))
+    catalogue = catalogue_of(settings)
     return load_rules(paths or rule_paths(settings), catalogue, windows=window_names(settings))
 
 

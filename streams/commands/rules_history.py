@@ -19,11 +19,12 @@ from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import load_file, read_tests
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.rules_picture import PictureError, draw, unfit
+from streams.definitions import catalogue_of
 from streams.engine.names import Topics
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.expressions import suggest
-from streams.settings import Settings, kpi_paths, load, rule_paths, window_names
+from streams.settings import Settings, load, rule_paths, window_names
 from streams.storage.connection import StorageError, address_of, connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
 
@@ -70,7 +71,7 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
     windows = window_names(settings)
     tests: list[tuple[RuleTest, RuleBook]] = []
     try:
-        catalogue = Catalogue.load(kpi_paths(settings))
+        catalogue = catalogue_of(settings)
         books: dict[tuple[Path, ...], RuleBook] = {}
         files = [file for path in paths or (SHIPPED_TESTS,) for file in _files(path)]
         for file in files:
@@ -148,7 +149,7 @@ def rules_backtest(
     if wrong is not None:
         raise click.UsageError(f"--picture {wrong}")
     try:
-        catalogue = Catalogue.load(kpi_paths(settings))
+        catalogue = catalogue_of(settings)
         book = _narrowed(book_of(settings, paths, catalogue), only)
         known = [incident_of(text) for text in incidents]
     except (CatalogueError, ValueError) as error:

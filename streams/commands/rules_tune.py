@@ -16,11 +16,11 @@ from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
 from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.commands.rules_history import TIMES, incident_of, minute_of
-from streams.kpis.catalogue import Catalogue
+from streams.definitions import catalogue_of
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
 from streams.kpis.series import parse_series
-from streams.settings import kpi_paths, load, window_names
+from streams.settings import load, window_names
 from streams.storage.connection import address_of, connect
 from streams.storage.minutes import stored_minutes, stored_span
 
@@ -85,7 +85,7 @@ def rules_tune(
       cx rules tune --kpi csat --by channel --drop 20 --false-alarms-per-day 0.02
     """
     settings = load()
-    catalogue = Catalogue.load(kpi_paths(settings))
+    catalogue = catalogue_of(settings)
     if kpi_id not in catalogue:
         raise click.UsageError(f"no KPI {kpi_id!r}{suggest(kpi_id, catalogue.kpis) or '; see cx kpis list'}")
     kpi = catalogue[kpi_id]

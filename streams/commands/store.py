@@ -10,10 +10,10 @@ from typing import Any, Final
 import click
 
 from streams.commands.output import as_json_option, print_json, table, told_plainly
-from streams.events.touchpoints import load_touchpoints
+from streams.definitions import catalogue_of, touchpoints_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
-from streams.settings import kpi_paths, load, window_names
+from streams.settings import load, window_names
 from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect
 from streams.storage.queries import NAMED, Format, as_reader, run_query
@@ -39,15 +39,16 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
       CX_CLICKHOUSE=https://ch.example:8443 CX_CLICKHOUSE_USER=admin cx migrate --json
     """
     settings = load(clickhouse_cluster=cluster)
-    catalogue = Catalogue.load(kpi_paths(settings))
+    catalogue, known = catalogue_of(settings), touchpoints_of(settings)
     applied = prepare(
         address_of(settings),
         catalogue,
         lambda text: None if as_json else click.echo(text),
         keep_days=retention.wanted(settings),
         cluster=settings.clickhouse_cluster,
+        touchpoints=known,
     )
-    touchpoints = len(load_touchpoints())
+    touchpoints = len(known)
     if as_json:
         print_json({"applied": applied, "kpis": len(catalogue), "touchpoints": touchpoints})
         return
@@ -118,7 +119,7 @@ def query(
     if (window or start or end) and not named_times:
         raise click.UsageError("--window, --from and --to belong to `kpi` and `series`")
     if kpi_id is not None:
-        parameters |= {"kpi": kpi_id, "by": _grouping(Catalogue.load(kpi_paths(settings)), kpi_id, by)}
+        parameters |= {"kpi": kpi_id, "by": _grouping(catalogue_of(settings), kpi_id, by)}
     if named_times:
         parameters |= {**_times(window, start, end), "step": 60 * _minutes("--step", step)}
     answer = run_query(question, parameters, address, timeout_s=timeout_s)
@@ -196,7 +197,7 @@ def verify(limit: int, *, as_json: bool) -> None:
       cx verify --json
     """
     settings = load()
-    catalogue = Catalogue.load(kpi_paths(settings))
+    catalogue = catalogue_of(settings)
     with closing(connect(address_of(settings), timeout_s=600.0)) as client:
         report = recompute(client, catalogue, window_names(settings))
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]

@@ -12,16 +12,16 @@ import faust
 
 from streams.app import build
 from streams.aside import Aside
+from streams.definitions import catalogue_of
 from streams.delivery.endpoint import AddressError
 from streams.engine.rights import Right, rights_of
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
 from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
 from streams.secured.kafka import kafka_client_options
-from streams.settings import Settings, kpi_paths, load
+from streams.settings import Settings, load
 from streams.start.check import StartRefusedError, check_start
 from streams.storage.connection import StorageError, address_of
 from streams.storage.writer import Writer
@@ -105,7 +105,7 @@ def worker() -> None:
     rights = rights_of("worker", settings.topic_prefix, settings.app_id)
     try:
         app = build(settings, Writer(store))
-        check_start(settings, store, Catalogue.load(kpi_paths(settings)))
+        check_start(settings, store, catalogue_of(settings))
     except TopicsError as exc:
         _refuse(_problems(settings, create=False, rights=rights) or [str(exc)])
         raise

@@ -1,92 +1,347 @@
 """
-Which series exist, under which number, and where a KPI stops growing.
+Which series exist, under which number, and who gives way when the memory for them is full.
 
-Numbers are given in the order of arrival and never taken back, so pages can name series by number; a series that was
-admitted once stays admitted, so a restart cannot move values between a label and `other`.
+A series costs memory in every window it is in. Each merge partition has a budget of it, of which series that one
+channel brought may take a share only, and each grouping of a KPI a number of series. Whatever has no room is counted
+under `OTHER`, and remembered as a candidate by how much it was: between two batches the heaviest candidates take the
+places of series that weigh less than half as much. So the largest are kept, not those that came first.
+
+Numbers are given in the order of arrival and never taken back, so pages can name series by number. What was decided in
+a batch is saved before the pages of the batch: who applies it again after a crash finds every key where it was then.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from heapq import nlargest
+from typing import Final, NamedTuple, TypeAlias
 
-from streams.kpis.series import OTHER, parse_series, series_key
+import msgspec
+
+from streams.kpis.accumulators import Acc, count_of
+from streams.kpis.series import OTHER, parse_series, rest_key
 
 SHARD_BITS: Final = 10
 SHARD_SERIES: Final = 1 << SHARD_BITS
 """Series of one shard: neighbours in number share pages and records."""
 
-_REFUSED_KEPT = 1 << 16
+SERIES_BYTES: Final = 300
+"""Memory of a series besides what windows hold of it: its name, its number, its place in pages and indexes."""
+
+NEW_BYTES: Final = 2_000
+"""Memory of a series that has just come, in all windows; measured by tests/unit/test_admission.py."""
+
+LEFT_BYTES: Final = 500
+"""Memory of what is remembered of a series that gave way."""
+
+BUDGET_BYTES: Final = 1 << 26
+"""Memory for the series of a merge partition, unless told otherwise."""
+
+CANDIDATES: Final = 1_024
+"""Keys without room that are remembered from one batch to the next; four times as many within one."""
+
+_BETTER = 2  # times the weight of whoever gives way, so that equals do not change places for ever
+_FADING = 0.75
+_FAINT = 0.25
+
+Group: TypeAlias = tuple[str, tuple[str, ...]]
+"""KPI id and names of labels."""
+
+
+class Limits(NamedTuple):
+    """How much there is room for in one merge partition."""
+
+    cap: Callable[[str], int]
+    """Series of each grouping of a KPI, by KPI id; those of the rest and the whole not counted."""
+    budget: int = BUDGET_BYTES
+    """Bytes for all series."""
+    share: float = 1.0
+    """Share of the budget that series brought by one channel may take."""
+
+
+class Admitted(msgspec.Struct, array_like=True):
+    """What was decided up to an offset, as it is saved; series beyond the `series` first ones are not valid."""
+
+    decided: int = -1
+    series: int = 0
+    channels: dict[str, list[int]] = {}
+    """Numbers by the channel that brought the series."""
+    left: list[int] = []
+    """Series that gave way."""
+    leaving: list[int] = []
+    """Those of them of which it was not published yet that nothing is held."""
+    returning: list[int] = []
+    """Series that came back, and were not published since."""
+
+
+class Changes(NamedTuple):
+    """Who gives way and who comes back, by number."""
+
+    leaving: list[int]
+    returning: list[int]
+
+
+class Weighed(NamedTuple):
+    """What a series costs in bytes, and how much was counted in it lately."""
+
+    cost: int
+    weight: float
 
 
 class Registry:
-    """Numbers of series, with a cap per KPI and set of label names."""
+    """Numbers of series, within limits."""
 
-    def __init__(self, cap: Callable[[str], int]) -> None:
-        """`cap` gives for a KPI id how many series each of its groupings may have, not counting `other`."""
+    def __init__(self, limits: Limits) -> None:
         self.numbers: dict[str, int] = {}
+        """Of the series that have room."""
         self.names: list[str] = []
+        """Of all that ever had."""
+        self.left: set[int] = set()
         self.refused: Counter[str] = Counter()
-        """Contributions counted under `other` since they were last taken, by KPI id."""
-        self._cap = cap
+        """Contributions counted under `OTHER` since they were last taken, by KPI id."""
+        self.used = 0
+        """Bytes that series take, as estimated."""
+        self.decided = -1
+        """Until this offset everything was decided before: nobody is admitted."""
+        self._limits = limits
+        self._left_numbers: dict[str, int] = {}
+        self._sizes: Counter[Group] = Counter()
+        self._channel_of: dict[int, str] = {}
+        self._used_by: Counter[str] = Counter()
+        self._candidates: dict[str, tuple[float, str]] = {}
         self._grown: set[int] = set()
-        self._sizes: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        self._substitutes: dict[str, int] = {}
+        self._changed = False
 
-    def admit(self, key: str) -> int:
-        """Return the number of a series; beyond the cap that of the series with all label values `other`."""
+    @property
+    def capacity(self) -> int:
+        """Bytes there are."""
+        return self._limits.budget
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that series take and that those need which gave way."""
+        return self.used + LEFT_BYTES * len(self.left)
+
+    def admit(self, key: str, acc: Acc | None = None, channel: str = "", offset: int | None = None) -> int:
+        """Return the number of a series for a contribution; without room that of the series with all labels `OTHER`."""
         number = self.numbers.get(key)
         if number is not None:
             return number
         kpi, labels = parse_series(key)
-        substitute = self._substitutes.get(key)
-        if substitute is not None:
-            self.refused[kpi] += 1
-            return substitute
         names = tuple(name for name, _ in labels)
-        rest = series_key(kpi, tuple((name, OTHER) for name in names))
-        if not names or key == rest:
-            return self._append(key)
-        if self._sizes[kpi, names] < self._cap(kpi):
-            self._sizes[kpi, names] += 1
-            return self._append(key)
-        if len(self._substitutes) >= _REFUSED_KEPT:
-            self._substitutes.clear()  # only a shortcut: what it knew is worked out again
+        rest = rest_key(kpi, names)
+        if key == rest:
+            return self._append(key, "")
+        again = offset is not None and offset <= self.decided
+        if not again and key not in self._left_numbers and self._has_room((kpi, names), channel):
+            return self._append(key, channel)
         self.refused[kpi] += 1
+        self._changed = True
+        weight, first = self._candidates.get(key, (0.0, channel))
+        self._candidates[key] = weight + (count_of(acc) if acc else 1), first
+        if len(self._candidates) > 4 * CANDIDATES:
+            self._keep_heaviest()
         number = self.numbers.get(rest)
-        self._substitutes[key] = number = self._append(rest) if number is None else number
-        return number
+        return self._append(rest, "") if number is None else number
 
     def take_refused(self) -> Counter[str]:
-        """Return what was counted under `other` since the last call, by KPI id."""
+        """Return what was counted under `OTHER` since the last call, by KPI id."""
         refused, self.refused = self.refused, Counter()
         return refused
+
+    def rebalance(self, weighed: Mapping[int, Weighed], windows: int) -> Changes:
+        """
+        Have the heaviest candidates take the places of light series, and make room if there is too little.
+
+        Args:
+            weighed: All series that hold anything.
+            windows: In how many windows what was counted is part of a weight.
+        """
+        self.used, self._used_by = 0, Counter()
+        for number in self.numbers.values():
+            cost = weighed[number].cost if number in weighed else NEW_BYTES
+            self._add_cost(number, cost)
+        leaving: list[int] = []
+        returning: list[int] = []
+        victims = _Victims(self, weighed)
+        while self.reserved > self._limits.budget and (victim := victims.lightest(None)) is not None:
+            self._leave(victim, victims.cost(victim))
+            leaving.append(victim)
+        heaviest = nlargest(CANDIDATES, self._candidates.items(), key=lambda item: (item[1][0], item[0]))
+        for key, (count, channel) in heaviest:
+            kpi, labels = parse_series(key)
+            group = kpi, tuple(name for name, _ in labels)
+            if not self._make_room(group, channel, count * windows, victims, leaving):
+                continue
+            del self._candidates[key]
+            if key in self._left_numbers:
+                returning.append(self._return(key))
+            else:
+                self._append(key, channel)
+        self._candidates = {
+            key: (weight * _FADING, channel)
+            for key, (weight, channel) in self._candidates.items()
+            if weight * _FADING >= _FAINT
+        }
+        self._keep_heaviest()
+        self._changed = self._changed or bool(leaving or returning)
+        return Changes(leaving, returning)
 
     def grown(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the shards that got new series since the last call, in order, with all their series."""
         for shard in sorted(self._grown):
             yield shard, self.names[shard << SHARD_BITS : (shard + 1) << SHARD_BITS]
+        self._changed = self._changed or bool(self._grown)
         self._grown.clear()
 
-    def restore(self, shards: dict[int, list[str]]) -> None:
-        """
-        Take over saved shards.
+    def decide(self, offset: int, unpublished: Changes) -> Admitted | None:
+        """Return what makes the decisions since the last call valid, up to an offset; None if there were none."""
+        if not self._changed:
+            return None
+        self._changed = False
+        self.decided = max(self.decided, offset)
+        channels: dict[str, list[int]] = {}
+        for number, channel in self._channel_of.items():
+            channels.setdefault(channel, []).append(number)
+        return Admitted(self.decided, len(self.names), channels, sorted(self.left), *unpublished)
 
-        Raises ValueError when one is missing in between: the numbers of all later ones would be wrong.
+    def restore(self, shards: dict[int, list[str]], admitted: Admitted | None = None) -> None:
         """
+        Take over saved shards, and what was decided of their series; None: all have room.
+
+        Raises ValueError when a shard is missing in between: the numbers of all later ones would be wrong.
+        """
+        if admitted is not None:  # of a batch that was cut off
+            shards = {shard: keys for shard, keys in shards.items() if shard << SHARD_BITS < admitted.series}
         for expected, shard in enumerate(sorted(shards)):
             if shard != expected or len(self.names) != shard << SHARD_BITS:
                 raise ValueError(f"series shard {shard} found after {len(self.names)} series")
-            for key in shards[shard]:
-                kpi, labels = parse_series(key)
-                if any(value != OTHER for _, value in labels):
-                    self._sizes[kpi, tuple(name for name, _ in labels)] += 1
-                self.numbers[key] = len(self.names)
-                self.names.append(key)
+            self.names += shards[shard]
+        admitted = Admitted(series=len(self.names)) if admitted is None else admitted
+        if admitted.series > len(self.names):
+            raise ValueError(f"{len(self.names)} series found of {admitted.series}")
+        del self.names[admitted.series :]
+        self.decided = admitted.decided
+        self.left.update(admitted.left)
+        self._channel_of = {number: channel for channel, numbers in admitted.channels.items() for number in numbers}
+        for number, key in enumerate(self.names):
+            if number in self.left:
+                self._left_numbers[key] = number
+                continue
+            self.numbers[key] = number
+            self._sizes[self._group(key)] += self.is_bound(key)
+            self._add_cost(number, NEW_BYTES)
 
-    def _append(self, key: str) -> int:
+    @staticmethod
+    def is_bound(key: str) -> bool:
+        """Tell whether a series counts against limits: it has labels, and is not that of the rest."""
+        _, labels = parse_series(key)
+        return any(value != OTHER for _, value in labels)
+
+    @staticmethod
+    def _group(key: str) -> Group:
+        kpi, labels = parse_series(key)
+        return kpi, tuple(name for name, _ in labels)
+
+    def _has_room(self, group: Group, channel: str) -> bool:
+        if not group[1]:
+            return True
+        limits = self._limits
+        return (
+            self._sizes[group] < limits.cap(group[0])
+            and self.reserved + NEW_BYTES <= limits.budget
+            and self._used_by[channel] + NEW_BYTES <= limits.share * limits.budget
+        )
+
+    def _make_room(self, group: Group, channel: str, weight: float, victims: _Victims, leaving: list[int]) -> bool:
+        """Have lighter series give way until there is room; tell whether there is."""
+        limits = self._limits
+        while not self._has_room(group, channel):
+            if LEFT_BYTES * (len(self.left) + 1) > limits.budget / 2:
+                return False
+            scope: Group | str | None = None
+            if self._sizes[group] >= limits.cap(group[0]):
+                scope = group
+            elif self._used_by[channel] + NEW_BYTES > limits.share * limits.budget:
+                scope = channel
+            victim = victims.lightest(scope)
+            if victim is None or victims.weight(victim) * _BETTER >= weight:
+                return False
+            self._leave(victim, victims.cost(victim))
+            leaving.append(victim)
+        return True
+
+    def _append(self, key: str, channel: str) -> int:
         number = self.numbers[key] = len(self.names)
         self.names.append(key)
         self._grown.add(number >> SHARD_BITS)
+        if channel:
+            self._channel_of[number] = channel
+        self._sizes[self._group(key)] += self.is_bound(key)
+        self._add_cost(number, NEW_BYTES)
         return number
+
+    def _leave(self, number: int, cost: int) -> None:
+        key = self.names[number]
+        self.left.add(number)
+        self._left_numbers[key] = self.numbers.pop(key)
+        self._sizes[self._group(key)] -= 1
+        self._add_cost(number, -cost)
+
+    def _return(self, key: str) -> int:
+        number = self.numbers[key] = self._left_numbers.pop(key)
+        self.left.discard(number)
+        self._sizes[self._group(key)] += 1
+        self._add_cost(number, NEW_BYTES)
+        return number
+
+    def _add_cost(self, number: int, cost: int) -> None:
+        self.used += cost
+        self._used_by[self._channel_of.get(number, "")] += cost
+
+    def channel_of(self, number: int) -> str:
+        """Return the channel that brought a series; empty: unknown."""
+        return self._channel_of.get(number, "")
+
+    def _keep_heaviest(self) -> None:
+        if len(self._candidates) > CANDIDATES:
+            self._candidates = dict(nlargest(CANDIDATES, self._candidates.items(), key=lambda item: item[1][0]))
+
+
+class _Victims:
+    """Series that may give way, those of the least weight for their memory first."""
+
+    def __init__(self, registry: Registry, weighed: Mapping[int, Weighed]) -> None:
+        self._registry = registry
+        self._weighed = weighed
+        self._order: list[int] | None = None
+        self._scopes: dict[Group | str | None, Iterator[int]] = {}
+
+    def lightest(self, scope: Group | str | None) -> int | None:
+        """Return the next to give way: of a grouping, of what a channel brought, or of all; None if there is none."""
+        names, left = self._registry.names, self._registry.left
+        if self._order is None:
+            bound = [n for key, n in self._registry.numbers.items() if self._registry.is_bound(key)]
+            self._order = sorted(bound, key=lambda n: (self.weight(n) / self.cost(n), n))
+        if scope not in self._scopes:
+            order = self._order
+            if isinstance(scope, str):
+                self._scopes[scope] = iter([n for n in order if self._registry.channel_of(n) == scope])
+            elif scope is not None:
+                kpi, labels = scope
+                self._scopes[scope] = iter(
+                    [n for n in order if (parsed := parse_series(names[n]))[0] == kpi
+                     and tuple(name for name, _ in parsed[1]) == labels]
+                )  # fmt: skip
+            else:
+                self._scopes[scope] = iter(order)
+        return next((number for number in self._scopes[scope] if number not in left), None)
+
+    def weight(self, number: int) -> float:
+        """Return how much was counted in it lately."""
+        return self._weighed[number].weight if number in self._weighed else 0.0
+
+    def cost(self, number: int) -> int:
+        """Return the memory it takes."""
+        return self._weighed[number].cost if number in self._weighed else NEW_BYTES

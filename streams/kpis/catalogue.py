@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, get_args
 
+from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of, text_of
 from streams.kpis.definition import (
@@ -66,9 +67,12 @@ class Catalogue:
     """Of KPIs that are connected by a derived one, the id whose merge partition they share."""
 
     @classmethod
-    def load(cls, paths: Iterable[Path] = (), *, built_in: bool = True) -> "Catalogue":
+    def load(
+        cls, paths: Iterable[Path] = (), *, built_in: bool = True, touchpoints: Iterable[str] | None = None
+    ) -> "Catalogue":
         """
         Read the built-in definitions, then those in the given files and folders (`*.yaml`, `*.yml`).
+        Only `touchpoints` have series of their own: those shipped when not given.
 
         Raises:
             CatalogueError: Anything cannot be right; names every problem with file and line.
@@ -83,20 +87,20 @@ class Catalogue:
             else:
                 problems.add(str(path), 1, "no such file or folder of KPI definitions")
         texts = [(text_of(path, problems), str(path)) for path in found]
-        return cls._read(texts, problems)
+        return cls._read(texts, problems, frozenset(load_touchpoints() if touchpoints is None else touchpoints))
 
     @classmethod
-    def parse(cls, text: str, file: str = "<text>") -> "Catalogue":
+    def parse(cls, text: str, file: str = "<text>", touchpoints: Iterable[str] | None = None) -> "Catalogue":
         """
         Read definitions from a text alone.
 
         Raises:
             CatalogueError: As for `load`.
         """
-        return cls._read([(text, file)], Problems())
+        return cls._read([(text, file)], Problems(), None if touchpoints is None else frozenset(touchpoints))
 
     @classmethod
-    def _read(cls, texts: Iterable[tuple[str, str]], problems: Problems) -> "Catalogue":
+    def _read(cls, texts: Iterable[tuple[str, str]], problems: Problems, known: frozenset[str] | None) -> "Catalogue":
         kpis: dict[str, Kpi] = {}
         blocks: dict[str, Block] = {}
         places: dict[str, str] = {}
@@ -108,7 +112,7 @@ class Catalogue:
                         block.problem("id", f"{kpi.id} is defined already at {places[kpi.id]}")
                     places.setdefault(kpi.id, f"{file}:{block.line}")
                     if len(problems) == before:
-                        kpis[kpi.id] = kpi
+                        kpis[kpi.id] = kpi.with_touchpoints(known)
                         blocks[kpi.id] = block
         for kpi in [*kpis.values()]:
             if kpi.derive:

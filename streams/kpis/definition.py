@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.events.types import PIPELINE_TYPES
@@ -131,6 +131,7 @@ class Kpi:
         hits: Of a ratio the successes, of a share the part; `nested` if among the events of `of`.
         alert: The alert it comes with, if any.
         derive: How it is made of other KPIs; then it has no events of its own.
+        touchpoints: Of a KPI by touchpoint, those that have a series of their own; None: all.
     """
 
     id: str
@@ -154,6 +155,7 @@ class Kpi:
     alert: Alert | None = None
     derive: Derivation | None = None
     params: Mapping[str, Param]
+    touchpoints: frozenset[str] | None = None
 
     @property
     def limit(self) -> int:
@@ -171,9 +173,15 @@ class Kpi:
         selectors = [None if s is None else s.content() for s in (self.of, self.hits)]
         if self.derive is not None:
             selectors = [self.derive.content()]
-        content = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
+        content: list[object] = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
+        if self.touchpoints is not None:
+            content.append(sorted(self.touchpoints))
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return f"{self.id}@{digest[:8]}"
+
+    def with_touchpoints(self, known: frozenset[str] | None) -> "Kpi":
+        """Return the KPI where of touchpoints, if it is kept by them, only these have a series of their own."""
+        return replace(self, touchpoints=known) if any("touchpoint" in one for one in self.groupings) else self
 
     @property
     def delayed(self) -> bool:

@@ -14,13 +14,20 @@ from streams.events.types import Event
 from streams.kpis.accumulators import BINNED, Acc
 from streams.kpis.definition import Delay, Kpi
 from streams.kpis.effects import Gathered, added
-from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan, Row, Table
+from streams.kpis.lookups import Row, Table
+from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""
 
-REMEMBERED: Final = 1 << 18
-"""Combinations of facts and labels remembered, some 300 bytes each; beyond it the memory starts anew."""
+REMEMBERED: Final = 1 << 17
+"""Combinations of facts and labels remembered, some 600 bytes each; beyond it the memory starts anew."""
+
+CREDIT: Final = 1 << 14
+"""Combinations of labels that a source may bring at once which were never seen before: what a large company has."""
+
+EVENTS_A_CREDIT: Final = 8
+"""Events of a source for one more of them."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTES_A_DAY: Final = 24 * 60
@@ -31,11 +38,17 @@ class Folder:
     """
     Folds batches of events by one catalogue.
 
-    What it remembers between batches only makes it faster: equal events give equal deltas, whatever came before.
+    What it remembers between batches only makes it faster: equal events give equal deltas, whatever came before. Unless
+    new labels have a bound: beyond it they are counted under the rest, and the sum over a grouping stays the same.
     """
 
-    def __init__(self, kpis: Iterable[Kpi], *, remembered: int = REMEMBERED) -> None:
+    def __init__(self, kpis: Iterable[Kpi], *, remembered: int = REMEMBERED, credit: int | None = None) -> None:
+        """`credit` bounds the new combinations of labels that each source may bring at once; None: no bound."""
         self._remembered = remembered
+        kpis = list(kpis)
+        self._touchpoints = next((kpi.touchpoints for kpi in kpis if kpi.touchpoints is not None), None)
+        self._most = credit
+        self._credits: dict[str, float] = {}
         self._kpis: defaultdict[str, list[Kpi]] = defaultdict(list)
         for kpi in kpis:
             for event_type in kpi.event_types:
@@ -48,10 +61,29 @@ class Folder:
         """How many combinations are remembered now."""
         return self._table.remembered
 
-    def fold(self, events: Sequence[Event], into: Deltas | None = None) -> Deltas:
-        """Add the deltas of a batch to those `into`, which are changed and given back; synthetic events add nothing."""
+    def take_overflowed(self) -> int:
+        """Return how often labels were counted under the rest since the last call."""
+        overflowed, self._table.overflowed = self._table.overflowed, 0
+        return overflowed
+
+    def unknown_touchpoints(self, events: Iterable[Event]) -> int:
+        """Count the events of touchpoints that are in no dictionary."""
+        known = self._touchpoints
+        if known is None:
+            return 0
+        return sum(1 for event in events if event.touchpoint is not None and event.touchpoint not in known)
+
+    def fold(self, events: Sequence[Event], into: Deltas | None = None, source: str = "") -> Deltas:
+        """
+        Add the deltas of a batch to those `into`, which are changed and given back; synthetic events add nothing.
+
+        `source` is whose credit pays for labels that are new.
+        """
         if self._table.remembered > self._remembered:
             self._forget()
+        if self._most is not None:
+            known = self._credits.get(source, self._most)
+            self._table.credit = min(self._most, known + len(events) / EVENTS_A_CREDIT)
         by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
         for event in events:
             by_class[event.__class__].append(event)
@@ -71,6 +103,8 @@ class Folder:
                 if columns:
                     self._add_values(plan, found, columns, first, deltas)
         self._add_rows(places, first, deltas)
+        if self._most is not None:
+            self._credits[source] = self._table.credit
         return dict(deltas)
 
     def _plan(self, cls: type[Event]) -> list[Plan]:
@@ -91,6 +125,7 @@ class Folder:
         self._table.clear()
         self._table.append(Row(()))
         self._table.remembered = 0
+        self._credits.clear()  # what was known has to be met again
 
     def _add_rows(self, places: list[int], first: int, deltas: defaultdict[int, dict[str, Acc]]) -> None:
         """Add what the rows of events say, each as often as it occurs."""

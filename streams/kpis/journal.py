@@ -4,6 +4,7 @@ How the state of a merge partition is written down: names and contents of the re
 | record | key | value |
 |---|---|---|
 | series | `s/<shard>` | the series keys of a shard, in the order of their numbers |
+| admitted | `a` | what was decided of series, and how many of them are valid |
 | page | `p/<minute>/<shard>/<part>` | packed totals with their fence |
 | hour | `h/<minute>/<shard>` | packed totals of an hour's pages, and which of them it took in last |
 | base | `b/<shard>` | packed totals of all evicted pages, and which of them were evicted last |
@@ -12,7 +13,8 @@ How the state of a merge partition is written down: names and contents of the re
 Records of one flush must be written in the order given. Whatever prefix of them survives a crash, the state restored
 from it and replayed from behind the marker's fence is the state before the crash:
 
-- series come first, so no page names a series that is unknown;
+- series come first, so no page names a series that is unknown, and then what was decided of them: pages that came by
+  these decisions are repeated by them;
 - a page says by its fence which partials it contains;
 - hours and bases name the pages they have taken in, in case their tombstones, which follow, are not there;
 - the marker comes last, after the outputs of the flush.
@@ -26,6 +28,7 @@ from typing import Final, TypeAlias
 import cramjam
 import msgspec
 
+from streams.kpis.admission import Admitted
 from streams.kpis.health import SourceMinutes
 from streams.kpis.packing import Totals, decode, unpack
 from streams.kpis.pages import HOUR_PART, Page
@@ -35,6 +38,7 @@ Record: TypeAlias = tuple[bytes, bytes | None]
 """Key and value; None deletes what the key named."""
 
 MARKER_KEY: Final = b"m"
+ADMITTED_KEY: Final = b"a"
 
 
 class Marker(msgspec.Struct, array_like=True):
@@ -68,16 +72,24 @@ class Saved(msgspec.Struct):
     bases: dict[int, bytes]
     absorbed: list[Page]
     """Pages that an hour or a base already contains, whose tombstones were not written."""
+    admitted: Admitted | None = None
+    """None: saved before anything was decided."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _MARKER: Final = msgspec.msgpack.Decoder(Marker)
+_ADMITTED: Final = msgspec.msgpack.Decoder(Admitted)
 _SERIES: Final = msgspec.msgpack.Decoder(list[str])
 
 
 def series_record(shard: int, keys: list[str]) -> Record:
     """Return the record of a shard's series."""
     return b"s/%d" % shard, bytes(cramjam.zstd.compress(_ENCODER.encode(keys), 1))
+
+
+def admitted_record(admitted: Admitted) -> Record:
+    """Return the record of what was decided of series."""
+    return ADMITTED_KEY, bytes(cramjam.zstd.compress(_ENCODER.encode(admitted), 1))
 
 
 def page_key(page: Page) -> bytes:
@@ -113,6 +125,8 @@ def read_back(records: Iterable[Record]) -> Saved:
         match kind, [int(number) for number in numbers]:
             case b"m", []:
                 saved.marker = _MARKER.decode(value)
+            case b"a", []:
+                saved.admitted = _ADMITTED.decode(bytes(cramjam.zstd.decompress(value)))
             case b"s", [shard]:
                 saved.series[shard] = _SERIES.decode(bytes(cramjam.zstd.decompress(value)))
             case b"p", [minute, shard, part]:

@@ -21,12 +21,13 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from streams.kpis.accumulators import Acc, add_all, is_empty
-from streams.kpis.admission import SHARD_BITS, Registry
+from streams.kpis.admission import SHARD_BITS, Limits, Registry
+from streams.kpis.balance import Balance
 from streams.kpis.closed import ClosedMinute, SeriesIndex
 from streams.kpis.derive import Derivations
 from streams.kpis.derived_series import DerivedSeries
 from streams.kpis.health import Health
-from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back, series_record
+from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back
 from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
 from streams.kpis.pace import Pace, steps_to
 from streams.kpis.packing import Totals
@@ -37,8 +38,7 @@ from streams.kpis.series import SEPARATOR
 from streams.kpis.watermarks import HISTORY_S, Watermarks
 from streams.kpis.windows import WINDOWS, Settled, Windows, window_end
 
-SERIES_CAP: Final = 10_000
-"""Series of a KPI and grouping before the rest becomes `other`, unless told otherwise."""
+LIMITS: Final = Limits(lambda _kpi: 10_000)
 
 
 class MergeState:
@@ -53,7 +53,7 @@ class MergeState:
         grace_s: float = 10.0,
         expected: Iterable[str] = (),
         open_every_s: float = 1.0,
-        cap: Callable[[str], int] = lambda _kpi: SERIES_CAP,
+        limits: Limits = LIMITS,
         delayed: Container[str] = frozenset(),
         derivations: Derivations | None = None,
     ) -> None:
@@ -67,13 +67,13 @@ class MergeState:
             grace_s: how long expected sources may take to send their first partial.
             expected: sources known to exist.
             open_every_s: shortest time between two publications of open windows, half of it of minutes (see `Pace`).
-            cap: series a KPI may have per set of label names, by KPI id.
+            limits: how many series there may be.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
             derivations: which series are made of others, all of them of this partition.
 
         Raises ValueError for an unknown window.
         """
-        self.registry = Registry(cap)
+        self.registry = Registry(limits)
         self._derived = DerivedSeries(derivations, self.registry) if derivations else None
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self._archive = Archive(Retention.of(windows, slack_minutes))
@@ -87,16 +87,15 @@ class MergeState:
         self.told = 0
         """Number of the last transition of an alert that was sent for good; saved with the marker for the judge."""
         self.health = Health()
-        self._closed = Windows(windows)
-        self._open = Windows(windows)
+        self._closed, self._open = Windows(windows, self.registry.left), Windows(windows, self.registry.left)
+        self._balance = Balance(self.registry, self._open, self._closed, self._archive)
         self._delayed = delayed
         self._pace = Pace(open_every_s)
-        self._offset = -1
+        self._offset = self._replay_until = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()
         self._published: int | None = None
         self._series = SeriesIndex(self.registry)
-        self._replay_until = -1
         self._begun: int | None = None
         self._collected: dict[Page, Totals] = {}
         self._unseen: dict[int, Totals] = {}
@@ -139,6 +138,9 @@ class MergeState:
         Raises ValueError and TypeError, also of `dirty_records` and `drain_outputs`, when a series changed its
         aggregator. The state must then be thrown away and restored.
         """
+        if self._balance.is_due and offset > self._offset:
+            self._catch_up()
+            self._balance.settle()
         self._offset = max(self._offset, offset)
         active = partial.first <= partial.last
         applied = self._applied.get(partial.source, -1)
@@ -156,7 +158,7 @@ class MergeState:
                 self.repeats += 1
                 return False
             for minute, series in partial.deltas.items():
-                self._collect(minute, series, offset)
+                self._collect(minute, series, offset, partial.source)
             self._applied[partial.source] = partial.last
             if partial.tally is not None:
                 self.health.note(partial.source, partial.tally, partial.minutes)
@@ -174,8 +176,7 @@ class MergeState:
         if self.replaying:
             return []
         self._settle()
-        records = [series_record(shard, keys) for shard, keys in self.registry.grown()]
-        records += [(page_key(page), page.save()) for page in self._dirty]
+        records = [*self._balance.records(self._offset), *((page_key(page), page.save()) for page in self._dirty)]
         if self._marked.closed is not None:
             gone, moved = self._archive.settle(self._marked.closed, len(self.registry.names))
             records += moved
@@ -208,10 +209,13 @@ class MergeState:
         steps = shown = range(0)
         if watermark is not None:
             target = int(watermark // 60) - 1
+            self._balance.aims_at(target)
             if due:
                 steps = steps_to(self.closed, target, rows=self._closed.rows, catching_up=catching_up)
             if judge is not None:
-                shown = self._shown(target, int((now - horizon_s) // 60))
+                oldest = self.pages.oldest if self.closed is None else self.closed + 1
+                first = target if oldest is None else oldest
+                shown = range(max(int((now - horizon_s) // 60), first), target + 1)
         if open_due.minutes or steps or shown or outputs.values:
             self._catch_up()
         for minute in shown or steps:
@@ -261,6 +265,7 @@ class MergeState:
                 self.stopped.copy(),
             )
             self._unpacked = {page: None for page in self._unpacked if not page.cool()}
+            self._balance.batch_ends()
         return marker_record(self._marked)
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -274,9 +279,9 @@ class MergeState:
         self._offset, self._applied, self._published = marker.fence, marker.applied.copy(), marker.closed
         self.health, self.told, self.stopped = Health(marker.health), marker.told, marker.stopped.copy()
         self.watermarks.restore(marker.watermark, marker.reports.copy())
-        self.registry.restore(saved.series)
+        self.registry.restore(saved.series, saved.admitted)
         self._archive.restore(saved.pages, saved.hours, saved.bases, saved.absorbed)
-        self._replay_until = max((page.fence for page in saved.pages), default=-1)
+        self._replay_until = max([self.registry.decided, *(page.fence for page in saved.pages)])
         known = [minute for minute in (marker.newest, marker.closed, self._newest_begun()) if minute is not None]
         if known:
             self._start_windows(max(known), marker.closed)
@@ -285,6 +290,7 @@ class MergeState:
                 self._touch_windows(page.minute, page.read())
             else:
                 self._touch(page, page.open())
+        self._balance.restore(saved.admitted)
 
     def _newest_begun(self) -> int | None:
         """Return the newest minute with a page of which more is known than that it will come."""
@@ -309,7 +315,7 @@ class MergeState:
             self._open.advance(newest, self.pages, self._hours)
             self._open.forget_touched()
 
-    def _collect(self, minute: int, series: dict[str, Acc], offset: int) -> None:
+    def _collect(self, minute: int, series: dict[str, Acc], offset: int, source: str) -> None:
         """Add up what a partial has for one minute with what came since the last flush."""
         numbers = self.registry.numbers
         by_shard: dict[int, list[tuple[int, Acc]]] = {}
@@ -318,7 +324,7 @@ class MergeState:
                 continue
             number = numbers.get(key)
             if number is None:
-                number = self.registry.admit(key)
+                number = self.registry.admit(key, acc, source.partition("/")[0], offset)
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
         if by_shard and self._has_begun(series):
             self._begun = minute if self._begun is None else max(self._begun, minute)
@@ -374,11 +380,6 @@ class MergeState:
         self._unpacked[page] = None
         self._unpublished[page] = None
         return page.pending
-
-    def _shown(self, target: int, first: int) -> range:
-        """Return the minutes to show to the judge, from `first` to `target`."""
-        oldest = self.pages.oldest if self.closed is None else self.closed + 1
-        return range(max(first, target if oldest is None else oldest), target + 1)
 
     def _publish_closed(self, outputs: Outputs) -> None:
         """Add rows of all closed sums as of the newest closed minute."""

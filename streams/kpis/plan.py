@@ -23,88 +23,26 @@ from streams.kpis.distinct import coupon_of
 from streams.kpis.effects import Channel, Effect, Gathered, measured_effect, nps_effect
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, fields_of
-from streams.kpis.series import series_key
+from streams.kpis.lookups import LabelLookup, LabelValue, Lookup, Table
+from streams.kpis.series import rest_key, sent_label, series_key
 from streams.kpis.sketch import bin_of
 from streams.kpis.tree import Among, Compare, Missing, Name, Node, children, names_in
 from streams.kpis.writing import PYTHON_NAMES
 
-LabelValue: TypeAlias = str | int | bool | None
 Facts: TypeAlias = tuple[Any, ...]
 Columns: TypeAlias = tuple[list[Any], ...]
 """The values of each channel, in the order of the events; None where there is none."""
-
-NOTHING: Final = 0
 
 # A place is a row in a minute: the row's number in the lower bits, minutes since the batch's first in the upper.
 ROW_BITS: Final = 32
 ROW_MASK: Final = (1 << ROW_BITS) - 1
 
 
-class Row:
-    """The series that events alike in facts and labels go to, sorted by what is to be done for each."""
-
-    __slots__ = ("bins", "empty", "gathered", "more", "ones", "threes", "twos")
-
-    def __init__(self, entries: Iterable[tuple[str, Effect]]) -> None:
-        self.ones: list[tuple[str, int]] = []
-        self.twos: list[tuple[str, int, int]] = []
-        self.threes: list[tuple[str, int, int, int]] = []
-        self.more: list[tuple[str, tuple[int, ...]]] = []
-        self.bins: list[tuple[str, int]] = []
-        self.gathered: dict[int, list[str]] = {}
-        for key, (_, how, payload) in entries:
-            match how, payload:
-                case "bin", (index,):
-                    self.bins.append((key, index))
-                case "gather", (channel,):
-                    self.gathered.setdefault(channel, []).append(key)
-                case _, (a,):
-                    self.ones.append((key, a))
-                case _, (a, b):
-                    self.twos.append((key, a, b))
-                case _, (a, b, c):
-                    self.threes.append((key, a, b, c))
-                case _:
-                    self.more.append((key, payload))
-        self.empty = not (self.ones or self.twos or self.threes or self.more or self.bins)
-
-
-class Table(list[Row]):
-    """All rows known, and how much is remembered to find them."""
-
-    def __init__(self) -> None:
-        super().__init__([Row(())])
-        self.remembered = 0
-
-    def add(self, entries: Sequence[tuple[str, Effect]]) -> int:
-        """Keep a row and give its number; `NOTHING` for one without entries."""
-        if not entries:
-            return NOTHING
-        self.append(Row(entries))
-        return len(self) - 1
-
-
-class Lookup(dict[Any, Any]):
-    """A dictionary that makes what it does not have, and counts it."""
-
-    __slots__ = ("_make", "_table")
-
-    def __init__(self, table: Table, make: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._table = table
-        self._make = make
-
-    def __missing__(self, key: Any) -> Any:
-        made = self[key] = self._make(key)
-        self._table.remembered += 1
-        return made
-
-
 def label_text(value: LabelValue) -> str:
     """Give the text of a label: `true` and `false` in lower case, as ClickHouse writes them."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return sent_label(str(value))
 
 
 def _leaves(node: Node) -> Iterable[Node]:
@@ -320,19 +258,21 @@ class Plan:
         ]
         return (base, *maps)
 
-    def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], Lookup]:
+    def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], LabelLookup]:
         """Make tables from open labels to rows, one for each set of effects and settled labels."""
         names = [f.name for f in self._open_labels(grouping)]
+        touchpoints = next((kpi.touchpoints for kpi in self.kpis if kpi.touchpoints is not None), None)
+        dictionaries = [touchpoints if name == "touchpoint" else None for name in names]
 
-        def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> Lookup:
+        def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> LabelLookup:
             settled, effects = key
 
-            def row_of(given: Any) -> int:
-                values = (given,) if len(names) == 1 else given
-                labels = (*settled, *zip(names, values, strict=True))
-                return self.table.add(_entries(effects, labels))
+            def row_of(values: Sequence[LabelValue] | None) -> int:
+                if values is None:
+                    return self.table.add([(rest_key(effect.kpi, grouping), effect) for effect in effects])
+                return self.table.add(_entries(effects, (*settled, *zip(names, values, strict=True))))
 
-            return Lookup(self.table, row_of)
+            return LabelLookup(self.table, row_of, dictionaries)
 
         return table_of
 

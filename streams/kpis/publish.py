@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams.kpis.accumulators import count_of
+from streams.kpis.accumulators import count_of, empty
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.derive import Derivations
@@ -107,4 +107,4 @@ class Publisher:
             return
         for q in kpi.quantiles or (0.5,):
             stat = quantile_name(q) if kpi.quantiles else ""
-            yield stat, measure(kpi.aggregator, row.acc, kpi.scale, unit=kpi.unit, q=q)
+            yield stat, measure(kpi.aggregator, row.acc or empty(kpi.aggregator), kpi.scale, unit=kpi.unit, q=q)

@@ -8,6 +8,7 @@ be a dictionary key, a message-pack key and a row key without being built and ta
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -16,13 +17,27 @@ from streams.events.text import MAX_LABEL, clean_label
 SEPARATOR: Final = "\x1f"
 """Stands between the parts of a series key; no cleaned label value can contain it."""
 
-OTHER: Final = "other"
-"""Label value of everything beyond the cardinality cap of a KPI."""
+OTHER: Final = "(other)"
+"""Label value of everything for which there was no room; who sends it is counted under `other`."""
+
+UNKNOWN: Final = "unknown"
+"""Label value of touchpoints that are not in the dictionary."""
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of label name and label value."""
 
-_CACHED = 1 << 17
+_CACHED = 1 << 14
+
+
+def sent_label(value: str) -> str:
+    """Return a label value that was sent as it names a series: cleaned, and never `OTHER`."""
+    cleaned = clean_label(value)
+    return "other" if cleaned == OTHER else cleaned
+
+
+def sent_label_sql(expression: str) -> str:
+    """Return the ClickHouse expression that makes of a Nullable(String) expression what `sent_label` does."""
+    return f"replaceRegexpOne({clean_label_sql(expression)}, '^[(]other[)]$', 'other')"
 
 
 def clean_label_sql(expression: str) -> str:
@@ -38,6 +53,11 @@ def series_key(kpi: str, labels: Labels = ()) -> str:
         parts.append(name)
         parts.append(clean_label(value))
     return SEPARATOR.join(parts)
+
+
+def rest_key(kpi: str, names: Iterable[str]) -> str:
+    """Return the key of the series that takes what has no room under these label names, given in their order."""
+    return SEPARATOR.join([kpi, *(part for name in names for part in (name, OTHER))])
 
 
 @lru_cache(maxsize=_CACHED)

@@ -6,10 +6,12 @@ leaves.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
-from streams.kpis.accumulators import Acc, add_all, cleared, is_empty, subtract_acc
+from streams.kpis.accumulators import Acc, add_all, cleared, count_of, is_empty, subtract_acc
+from streams.kpis.admission import SERIES_BYTES, SHARD_BITS, Weighed
 from streams.kpis.packing import Totals, add_up
 from streams.kpis.pages import Pages
 
@@ -26,6 +28,11 @@ SHORT_MINUTES: Final = 15
 """Windows up to this length are short: what comes in a second is seen in them."""
 
 NO_PAGES: Final = Pages()
+
+_LONG_MINUTES: Final = 60
+# Of a sum in one of both kinds of windows, open and closed; measured by tests/unit/test_admission.py.
+_LIST_BYTES: Final = 220
+_BINS_BYTES: Final = 500
 
 _UNIT_MINUTES = {"m": 1, "h": 60, "d": 1440}
 
@@ -69,7 +76,7 @@ Settled: TypeAlias = tuple[str, Contributions]
 class Window:
     """One length of window as of one minute."""
 
-    __slots__ = ("gone", "minutes", "name", "sums", "touched")
+    __slots__ = ("ended", "gone", "minutes", "name", "sums", "touched")
 
     def __init__(self, name: str, minutes: int | None) -> None:
         self.name = name
@@ -80,6 +87,8 @@ class Window:
         """Series with something added since they were last taken."""
         self.gone: Totals = {}
         """Series that fell out since sums were last taken, with nothing left."""
+        self.ended: Totals = {}
+        """Series that were let go since sums were last taken, with nothing held."""
 
     @property
     def is_short(self) -> bool:
@@ -99,13 +108,13 @@ class Window:
         self.touched.update(number for number, _ in contributions)
         add_all(self.sums, contributions)
 
-    def take_out(self, totals: Totals) -> None:
+    def take_out(self, totals: Totals, left: Container[int]) -> None:
         """Take out what was added for a minute that is no longer inside."""
         sums = self.sums
         for number, acc in totals.items():
             known = sums.get(number)
             if known is None:  # it ran empty when something else left, so this can only be a mark without content
-                assert is_empty(acc), f"series {number} leaves {self.name} with {acc} but is not in it"
+                assert is_empty(acc) or number in left, f"series {number} leaves {self.name} with {acc}, not in it"
                 continue
             subtract_acc(known, acc)
             if is_empty(known):
@@ -115,8 +124,13 @@ class Window:
 class Windows:
     """Windows of several lengths and the total since the beginning, all as of the same minute."""
 
-    def __init__(self, names: Sequence[str] = WINDOWS) -> None:
-        """Start with nothing; raises ValueError for a name that is no window."""
+    def __init__(self, names: Sequence[str] = WINDOWS, left: AbstractSet[int] = frozenset()) -> None:
+        """
+        Start with nothing; series that `left` are not held, whatever pages hold of them.
+
+        Raises ValueError for a name that is no window.
+        """
+        self._left = left
         self.as_of: int | None = None
         self._windows = [Window(name, window_minutes(name)) for name in names]
         self._total = Window(TOTAL, None)
@@ -135,7 +149,7 @@ class Windows:
     @property
     def waiting(self) -> int:
         """How many windows have sums to which something was added since they were last taken."""
-        return sum(1 for window in self._all if window.touched)
+        return sum(1 for window in self._all if window.touched) + bool(self._total.ended)
 
     def start(self, as_of: int, pages: Pages, before: Totals, series: int, hours: Pages = NO_PAGES) -> None:
         """
@@ -145,18 +159,75 @@ class Windows:
         `series` is more than the largest series number.
         """
         self.as_of = as_of
-        reach = as_of
+        for window, sums in self._filled(pages, before, series, hours):
+            window.sums = {number: acc.copy() for number, acc in sums.items() if number not in self._left}
+
+    def take_back(
+        self, numbers: AbstractSet[int], pages: Pages, before: Totals, series: int, hours: Pages = NO_PAGES
+    ) -> None:
+        """Hold series again that had left, and have them published; all else as for `start`."""
+        if self.as_of is None:
+            return
+        shards = {number >> SHARD_BITS for number in numbers}
+        for window, sums in self._filled(pages, before, series, hours, shards):
+            held = {number: sums[number].copy() for number in numbers if number in sums}
+            window.sums.update(held)
+            window.touched.update(held)
+            for number in held:
+                window.ended.pop(number, None)
+
+    def let_go(self, numbers: Iterable[int]) -> None:
+        """Hold series no more, and have it published that nothing is held of them."""
+        for window in self._all:
+            for number in numbers:
+                window.touched.discard(number)
+                acc = window.sums.pop(number, None)
+                window.ended[number] = {} if acc is None else cleared(acc)
+
+    @property
+    def let_go_of(self) -> Iterable[int]:
+        """Series of which it was not published yet that nothing is held of them."""
+        return self._total.ended.keys()
+
+    def waits(self, number: int) -> bool:
+        """Tell whether what is held of a series since the beginning was not published yet."""
+        return number in self._total.touched
+
+    def weighed(self) -> tuple[dict[int, Weighed], int]:
+        """Return what each series costs here, and its count in windows of an hour or longer; and how many those are."""
+        long = [window for window in self._windows if _length(window) >= _LONG_MINUTES] or self._windows
+        cost: dict[int, int] = {}
+        weight: dict[int, float] = {}
+        for window in self._all:
+            counts = window in long
+            for number, acc in window.sums.items():
+                held = _LIST_BYTES + 25 * len(acc) if type(acc) is list else _BINS_BYTES + 92 * len(acc)
+                cost[number] = cost.get(number, SERIES_BYTES) + held
+                if counts:
+                    weight[number] = weight.get(number, 0.0) + count_of(acc)
+        return {number: Weighed(cost[number], weight.get(number, 0.0)) for number in cost}, len(long)
+
+    def _filled(
+        self, pages: Pages, before: Totals, series: int, hours: Pages, shards: Container[int] | None = None
+    ) -> Iterator[tuple[Window, Totals]]:
+        """Yield each window with what pages of these shards hold for it; the same totals, which grow, every time."""
+        assert self.as_of is not None
+        reach: int = self.as_of
         total: Totals = {}
+
+        def add(after: int | None) -> None:
+            ring = [*pages.between(after, reach), *hours.between(after, reach)]
+            saved = (page.save() for page in ring if shards is None or page.home in shards)
+            add_all(total, add_up(saved, series).items())
+
         for window in sorted(self._windows, key=_length):
-            start = window.first(as_of) - 1
-            ring = [*pages.between(start, reach), *hours.between(start, reach)]
-            add_all(total, add_up((page.save() for page in ring), series).items())
-            window.sums = {number: acc.copy() for number, acc in total.items()}
+            start = window.first(self.as_of) - 1
+            add(start)
+            yield window, total
             reach = start
-        rest = [*pages.between(None, reach), *hours.between(None, reach)]
-        add_all(total, add_up((page.save() for page in rest), series).items())
+        add(None)
         add_all(total, before.items())
-        self._total.sums = total
+        yield self._total, total
 
     def copy_from(self, other: Windows) -> None:
         """Begin with the same sums as another of the same lengths."""
@@ -177,6 +248,11 @@ class Windows:
         for window in self._all:
             if window.holds(minute, self.as_of):
                 window.touched.update(numbers)
+
+    def touch_all(self, numbers: Iterable[int]) -> None:
+        """Have series published again wherever they are held."""
+        for window in self._all:
+            window.touched.update(number for number in numbers if number in window.sums)
 
     def sums(self, name: str) -> Totals:
         """
@@ -205,7 +281,7 @@ class Windows:
                 window.sums = {}
         self.as_of = to
         for page in pages.between(before, to):
-            totals = list(page.read().items())
+            totals = [(number, acc) for number, acc in page.read().items() if number not in self._left]
             for window in self._all:
                 if window.holds(page.minute, to):
                     window.add(totals)
@@ -215,7 +291,7 @@ class Windows:
             if before is not None and window.first(before) < window.first(to) <= before:
                 leaving = window.first(before) - 1, window.first(to) - 1
                 for page in [*pages.between(*leaving), *hours.between(*leaving)]:
-                    window.take_out(page.read())
+                    window.take_out(page.read(), self._left)
             for number in window.gone.keys() & window.sums.keys():
                 del window.gone[number]
 
@@ -224,6 +300,7 @@ class Windows:
         for window in self._windows:
             window.touched.clear()
             sums, gone, window.gone = window.sums, window.gone, {}
+            gone, window.ended = window.ended | gone, {}
             yield window.name, [*sums.items(), *((number, acc) for number, acc in gone.items() if number not in sums)]
         yield _take_touched(self._total)
 
@@ -240,12 +317,13 @@ class Windows:
         """Have published of the total what was added to that of `other`, and not published by it since."""
         self._total.touched |= other._total.touched
         other._total.touched.clear()
+        other._total.ended.clear()
 
     def forget_touched(self) -> None:
         """Publish nothing of what was added until now."""
         for window in self._all:
             window.touched.clear()
-            window.gone = {}
+            window.gone, window.ended = {}, {}
 
 
 def _length(window: Window) -> int:
@@ -255,4 +333,6 @@ def _length(window: Window) -> int:
 
 def _take_touched(window: Window) -> Settled:
     touched, window.touched = window.touched, set()
-    return window.name, [(number, window.sums[number]) for number in touched if number in window.sums]
+    ended, window.ended = window.ended, {}
+    held = [(number, window.sums[number]) for number in touched if number in window.sums]
+    return window.name, [*held, *((number, acc) for number, acc in ended.items() if number not in window.sums)]

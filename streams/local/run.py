@@ -18,15 +18,15 @@ from typing import IO, Literal, Self, TypeAlias
 
 import msgspec
 
+from streams.definitions import catalogue_of, touchpoints_of
 from streams.engine.topics import ensure_topics, topic_plan
-from streams.kpis.catalogue import Catalogue
 from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.clickhouse_config import write_private
 from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
-from streams.settings import Settings, kpi_paths
+from streams.settings import Settings, kpi_paths, touchpoint_path
 from streams.start.check import StartRefusedError, check_start
 from streams.start.restore import next_epoch
 from streams.storage.connection import Address
@@ -111,8 +111,14 @@ class EmbeddedRun:
                 "this system cannot keep ClickHouse to its own files (Linux can from 5.19 on, by Landlock): whoever has"
                 " one of its passwords can read all that you can, so give none away"
             )
-        self.catalogue = Catalogue.load(kpi_paths(self.settings))
-        prepare(self.address("admin"), self.catalogue, self._say, keep_days=wanted(self.settings))
+        self.catalogue = catalogue_of(self.settings)
+        prepare(
+            self.address("admin"),
+            self.catalogue,
+            self._say,
+            keep_days=wanted(self.settings),
+            touchpoints=touchpoints_of(self.settings),
+        )
         self.epoch = self._next_epoch()
         plan = topic_plan(self.settings.partitions, 1, self.settings.app_id, self.settings.topic_prefix)
         problems = ensure_topics(self.broker.bootstrap, plan)
@@ -203,6 +209,7 @@ class EmbeddedRun:
             "CX_BROKER_SESSION_S": "6",
             "CX_METRICS_PORT": str(self.metrics_port),
             "CX_DATA_DIR": str(self.data_dir),
+            "CX_TOUCHPOINTS_PATH": str(path.resolve()) if (path := touchpoint_path(self.settings)) else "",
             "CX_KPIS_PATH": os.pathsep.join(str(path.resolve()) for path in kpi_paths(self.settings)),
         }
 

@@ -38,7 +38,7 @@ from streams.settings import Settings, window_names
 from streams.start.broker import StartBroker
 from streams.start.facts import RESTORING, Facts, Topic
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
-from streams.storage.history import closed_minutes, kpi_history, newest_position, source_histories
+from streams.storage.history import closed_minutes, kpi_history, left_series, newest_position, source_histories
 from streams.storage.repair import redefined, repair
 from streams.storage.starts import Start, beyond, marks, record_starts, settle, starts
 
@@ -231,6 +231,7 @@ class Restoration:
     def _sums(self, client: Client, closed: dict[int, int], done: Restored) -> Iterator[tuple[int, bytes, bytes]]:
         settings, catalogue = self._settings, self._catalogue
         fence = records.position(settings.epoch, 0) - 1
+        left = left_series(client)  # all have room again, until it is known what is heavy
         by_partition: dict[int, list[Kpi]] = {partition: [] for partition in self._partitions}
         for kpi in catalogue:
             if kpi.derive is None:  # the others are made of these whenever they are published
@@ -250,7 +251,7 @@ class Restoration:
                     fence=fence,
                     hours=history.hours,
                     delayed={kpi.id for kpi in kpis if kpi.delayed},
-                    publish_again=[key for key in series if parse_series(key)[0] in done.repaired],
+                    publish_again=[key for key in series if key in left or parse_series(key)[0] in done.repaired],
                 )
             )
             for key, value in entries or [marker_record(Marker(fence=fence))]:

@@ -39,8 +39,14 @@ class DerivedCheck:
         catalogue: Catalogue,
         minutes: Callable[[Sequence[Kpi]], Iterator[tuple[str, str]]],
         windows: Sequence[str],
+        left: Collection[tuple[str, str]] = (),
     ) -> None:
-        """`minutes` gives queries, each with its WITH, for what minutes of inputs hold; `windows` are those kept."""
+        """
+        `minutes` gives queries, each with its WITH, for what minutes of inputs hold; `windows` are those kept.
+
+        Series that `left`, by KPI and key, are inputs no more.
+        """
+        self._left = left
         self._client = client
         self._catalogue = catalogue
         self._minutes = minutes
@@ -92,7 +98,7 @@ class DerivedCheck:
             for window, at, kpi, key, fields, bins, minute in rows:
                 binned = self._catalogue[kpi].aggregator in BINNED
                 acc: Acc = {index: count for index, count in bins.items() if count} if binned else list(fields)
-                if is_empty(acc):
+                if is_empty(acc) or (kpi, key) in self._left:
                     continue
                 series = f"{kpi}{SEPARATOR}{key}" if key else kpi
                 for derived in self._derivations.of(series):

@@ -11,7 +11,7 @@ from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
 from streams.kpis.definition import Kpi
 from streams.kpis.retention import Retention
 from streams.kpis.series import series_key
-from streams.kpis.windows import WINDOWS
+from streams.kpis.windows import TOTAL, WINDOWS
 
 DEFAULT_RETENTION: Final = Retention.of(WINDOWS, 60)
 
@@ -99,6 +99,13 @@ def closed_minutes(client: Client) -> Mapping[str, int]:
     """Return the newest closed minute (Unix seconds // 60) of every KPI that has one."""
     rows = client.query("SELECT kpi, max(at) FROM kpi_values WHERE maturity = 'closed' GROUP BY kpi").result_rows
     return {kpi: int(at.replace(tzinfo=UTC).timestamp()) // 60 - 1 for kpi, at in rows}
+
+
+def left_series(client: Client) -> set[str]:
+    """Return the keys of series that had given their room to others when they were published last."""
+    newest = f"SELECT kpi, labels FROM kpi_values WHERE window = '{TOTAL}' AND by != ''"  # noqa: S608 - a constant
+    rows = client.query(f"{newest} GROUP BY kpi, labels HAVING argMax(n, (at, revision)) = 0").result_rows
+    return {series_key(kpi, tuple(labels.items())) for kpi, labels in rows}
 
 
 def kpi_history(

@@ -20,10 +20,11 @@ from streams.kpis.distinct import coupon_sql
 from streams.kpis.effects import BEST, DETRACTOR, PROMOTER
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, Kind, all_fields, fields_of
-from streams.kpis.series import OTHER, SEPARATOR, clean_label_sql
+from streams.kpis.series import OTHER, SEPARATOR, UNKNOWN, sent_label_sql
 from streams.kpis.sketch import index_sql
 from streams.kpis.windows import TOTAL, window_start_sql
 from streams.kpis.writing import sql_literal
+from streams.storage.overflow import KEPT, KEY
 
 _NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
 _BINS: Final = "CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({}, toUInt64(1)))) AS bins"
@@ -48,13 +49,6 @@ _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "B
 ENVELOPE: Final = tuple(name for name in types.ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
 """Fields of the envelope that are columns of `events`."""
 
-KEY: Final = (
-    "arrayStringConcat(arrayFlatten(arrayMap((name, text) -> [name, text], mapKeys(labels), mapValues(labels))),"
-    f" {sql_literal(SEPARATOR)})"
-)
-"""The name of a series from its labels, in tables of KPIs."""
-
-
 _SOMETHING: Final = {
     "share": """
         HAVING sum(trial) > 0 OR sum(part * part) > 0""",
@@ -76,12 +70,12 @@ def tables_of(kpi: Kpi) -> tuple[str, ...]:
     return tuple(sorted({pipeline.get(event, "events") for event in kpi.event_types}))
 
 
-def recomputed(kpi: Kpi) -> str:
+def recomputed(kpi: Kpi, key: str = KEPT, only: str = "true") -> str:
     """
     Write the query for what each minute holds: key, minute, fields and bins of every series of a KPI.
 
-    The query takes `since` (the earliest time) and `known` (the keys of the series there are) from its WITH, and gives
-    minutes that are whole, see `whole_since`.
+    The query takes what `names` writes from its WITH, and gives minutes that are whole, see `whole_since`. `key` says
+    whose an event is, `only` which events are asked for, both by `own`, `rest` and `minute`.
     """
     sides = [_Side(kpi, kpi.of, "of")]
     of = sides[0]
@@ -121,9 +115,9 @@ def recomputed(kpi: Kpi) -> str:
             }[kpi.aggregator]
     events = " UNION ALL ".join(side.query() for side in sides)
     return f"""
-        SELECT if(own IN known OR rest NOT IN known, own, rest) AS key, minute, {made}
+        SELECT {key} AS key, minute, {made}
         FROM ({events})
-        WHERE minute >= {whole_since(kpi)}
+        WHERE minute >= {whole_since(kpi)} AND {only}
         GROUP BY key, minute{_SOMETHING.get("weighted" if kpi.weighted else kpi.aggregator, "")}"""
 
 
@@ -202,7 +196,7 @@ class _Side:
         """Write the query for the events."""
         kpi = self._kpi
         names = sorted({name for grouping in kpi.groupings for name in grouping})
-        labels = {f"label_{name}": self.reading.label(name) for name in names}
+        labels = {f"label_{name}": self.reading.label(name, kpi.touchpoints) for name in names}
         defined = "".join(f"{sql} AS {name}, " for name, sql in {**self.columns, **labels}.items())
         keys = ", ".join(map(_keys, kpi.groupings))
         data = self.reading.tuple()
@@ -275,11 +269,14 @@ class _Reading:
             read = f"toNullable(ifNull({read}, {sql_literal(info.default)}))"
         return f"toInt64({read})" if field.kind is Kind.NUMBER and field.whole else read
 
-    def label(self, name: str) -> str:
-        """Give a Nullable(String) expression for the text of a label."""
+    def label(self, name: str, touchpoints: Iterable[str] | None) -> str:
+        """Give a Nullable(String) expression for the text of a label; of touchpoints, only these have one."""
         column, kind = self.column(name), self._fields[name].kind
+        if kind is Kind.TEXT and name == "touchpoint" and touchpoints is not None:
+            unknown = f"isNotNull({column}) AND {column} NOT IN ({_listed(sorted(touchpoints))})"
+            return f"if({unknown}, {sql_literal(UNKNOWN)}, {column})"
         if kind is Kind.TEXT:
-            return clean_label_sql(column)
+            return sent_label_sql(column)
         return (
             f"if(isNull({column}), NULL, if({column}, 'true', 'false'))" if kind is Kind.BOOL else f"toString({column})"
         )

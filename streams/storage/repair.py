@@ -18,7 +18,8 @@ from streams.kpis.definition import Kpi
 from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
-from streams.storage.recompute import KEY, recomputed, tables_of, whole_since
+from streams.storage.overflow import COLLAPSED, collapsed, names
+from streams.storage.recompute import recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
 from streams.storage.rollups import changed, newest_again
 
@@ -65,16 +66,13 @@ def _since(client: Client, tables: tuple[str, ...]) -> str:
 
 def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
     own = sql_literal(kpi.id)
-    names = f"WITH {since} AS since, known AS (SELECT DISTINCT {KEY} FROM kpi_minutes WHERE kpi = {own})"
+    given = names(kpi, since)
     difference = f"""
-        {names}
+        {given}
         SELECT count(), min(minute) FROM (
             SELECT key, minute FROM (
-                SELECT key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, 1 AS side
-                FROM (SELECT {KEY} AS key, minute, fields, bins FROM kpi_minutes FINAL
-                    WHERE kpi = {own} AND minute >= {whole_since(kpi)})
-                GROUP BY key, minute
-                UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
+                SELECT key, minute, fields, bins, 1 AS side FROM ({collapsed(kpi, whole_since(kpi))})
+                UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi, COLLAPSED)})
             )
             GROUP BY key, minute
             HAVING groupArrayIf((fields, bins), side = 1) != groupArrayIf((fields, bins), side = 2)
@@ -86,7 +84,7 @@ def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
         client.command(
             f"""
             INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
-            {names}
+            {given}
             SELECT {own}, {_LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
             settings=_SETTINGS,
         )

@@ -19,6 +19,7 @@ def prepare(
     *,
     keep_days: Mapping[str, int] | None = None,
     cluster: str = "",
+    touchpoints: Mapping[str, Touchpoint] | None = None,
 ) -> list[str]:
     """
     Apply what is missing of the schema, and store the catalogue and the touchpoints of this version.
@@ -29,6 +30,7 @@ def prepare(
         say: Told what was done.
         keep_days: How long rows are kept, by table, see `retention.wanted`; nothing changes when not given.
         cluster: As in `migrate`.
+        touchpoints: Those of the organisation; those shipped when not given.
 
     Returns:
         The names of the migrations applied; empty when the schema was up to date.
@@ -46,7 +48,7 @@ def prepare(
     writer = Writer(admin)
     try:
         writer.store_catalogue(catalogue)
-        writer.store_touchpoints(_row(touchpoint) for touchpoint in load_touchpoints().values())
+        writer.store_touchpoints(_row(touchpoint) for touchpoint in (touchpoints or load_touchpoints()).values())
     finally:
         writer.close()
     return applied

@@ -2,7 +2,8 @@
 The proof that the stored numbers are right: everything is computed anew from the raw events and compared.
 
 1. The balance of every source adds up, and events and dead letters are there exactly once.
-2. What every minute holds of every series equals a recomputation in SQL, whole number by whole number.
+2. What every minute holds of every series equals a recomputation in SQL, whole number by whole number. Where labels
+   had no room and are counted together, in that minute the grouping equals it as a whole, and no series exceeds it.
 3. The newest closed value of every series and window equals what Python makes of recomputed sums, to the last digit.
 
 Only for a store that is at rest: what is on its way shows as a difference.
@@ -13,7 +14,7 @@ Only for a store that is at rest: what is on its way shows as a difference.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
@@ -21,13 +22,14 @@ from streams.kpis.accumulators import BINNED, Acc, empty
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.intervals import Measure, measure
-from streams.kpis.series import SEPARATOR, parse_series
+from streams.kpis.series import OTHER, SEPARATOR, parse_series
 from streams.kpis.windows import TOTAL, WINDOWS
 from streams.kpis.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
-from streams.storage.recompute import KEY, latest_sums, missing_totals, recomputed, tables_of, whole_since
+from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, names
+from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
 
 _EVENTS: Final = ("events",)
@@ -131,6 +133,8 @@ class _Run:
             report.notes.append(f"{gone}: only later minutes are compared")
         self._published = horizon(client, "kpi_values")
         self._since = _when(since)
+        self._overflowed = 0
+        self._left: set[tuple[str, str]] = set()
         self._right: list[list[Kpi]] = []
         self._cells = 0
         self._wrong: list[Kpi] = []
@@ -138,21 +142,21 @@ class _Run:
     def check_minutes(self, kpi: Kpi) -> None:
         """Compare what the minutes of a KPI hold."""
         sql = f"""
-            {self._with(kpi)}
+            {names(kpi, self._since)}
             SELECT count(), groupArrayIf({LISTED})((key, minute, streamed, recomputed), streamed != recomputed)
             FROM (
                 SELECT key, minute, groupArrayIf((fields, bins), side = 1) AS streamed,
                     groupArrayIf((fields, bins), side = 2) AS recomputed
                 FROM (
-                    SELECT key, minute, fields, bins, 1 AS side FROM ({self._streamed([kpi])})
-                    WHERE minute >= {whole_since(kpi)}
-                    UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi)})
+                    SELECT key, minute, fields, bins, 1 AS side FROM ({collapsed(kpi, whole_since(kpi))})
+                    UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi, COLLAPSED)})
                 )
                 GROUP BY key, minute
             )"""
         [(cells, wrong)] = self._client.query(sql).result_rows
         self._report.checked["kpis"] += 1
         self._report.checked["minutes"] += cells
+        wrong += self._beyond(kpi)
         for key, minute, streamed, found in sorted(wrong, key=lambda row: row[:2]):
             self._differs("minute", kpi.id, key, _time(minute), _held(streamed), _held(found))
         if wrong:
@@ -163,6 +167,28 @@ class _Run:
             self._cells = 0
         self._right[-1].append(kpi)
         self._cells += cells
+
+    def _beyond(self, kpi: Kpi) -> list[Any]:
+        """Return what series hold beyond all there is for them in minutes in which labels had no room."""
+        there = "(rest, minute) IN overflowed AND own != rest"
+        stored = f"""
+            SELECT own AS key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins
+            FROM (
+                SELECT {KEY} AS own, {REST} AS rest, minute, fields, bins FROM kpi_minutes FINAL
+                WHERE kpi = {sql_literal(kpi.id)} AND minute >= {whole_since(kpi)}
+            )
+            WHERE {there} GROUP BY key, minute"""
+        n = "if(empty({0}.fields), arraySum(mapValues({0}.bins)), {0}.fields[1])"
+        sql = f"""
+            {names(kpi, self._since)}
+            SELECT stored.key, stored.minute, [(stored.fields, stored.bins)], [(found.fields, found.bins)]
+            FROM ({stored}) AS stored
+            LEFT JOIN ({recomputed(kpi, "own", f"{there} AND own IN known")}) AS found USING (key, minute)
+            WHERE {n.format("stored")} > {n.format("found")} LIMIT {LISTED}"""
+        overflowed = f"{names(kpi, self._since)} SELECT count() FROM overflowed"
+        [(minutes,)] = self._client.query(overflowed).result_rows
+        self._overflowed += minutes
+        return [*self._client.query(sql).result_rows] if minutes else []
 
     def check_values(self) -> None:
         """
@@ -175,11 +201,20 @@ class _Run:
         for kpi in self._wrong:
             for head, minutes in self._minutes([kpi]):
                 self._check([kpi], head, minutes)
+        if self._overflowed:
+            self._report.notes.append(
+                f"in {self._overflowed} minutes labels had no room and are counted under {OTHER}: there, groupings are"
+                " compared as a whole"
+            )
+        if self._left:
+            self._report.notes.append(
+                f"{len(self._left)} series gave their room to others: their minutes are compared, their windows ended"
+            )
 
     def check_derived(self, catalogue: Catalogue) -> None:
         """Compare the newest values of KPIs that are made of others."""
         derived = [kpi for kpi in catalogue if kpi.derive is not None]
-        check = DerivedCheck(self._client, catalogue, self._minutes, self._windows)
+        check = DerivedCheck(self._client, catalogue, self._minutes, self._windows, self._left)
         for one in check.compare(derived, self._horizon, self._published):
             when = " ".join(filter(None, (*one.when[:2], _time(one.when[2]))))
             if one.stored is not None and one.definition != one.kpi.definition_id:
@@ -197,13 +232,18 @@ class _Run:
         for kpi in kpis:
             if kpi in self._wrong:
                 minutes = f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})"
-                yield self._with(kpi), minutes
+                yield names(kpi, self._since), minutes
 
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}
-        for row in self._client.query(
+        rows = self._client.query(
             latest_sums(by_id, self._windows, head, minutes, self._since, expired=self._horizon is not None)
-        ).result_rows:
+        ).result_rows
+        gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
+        self._left |= gone
+        for row in rows:
+            if row[:2] in gone:
+                continue
             id_, key, window, stat, (at, value, n, lo, hi, definition), newest_at, sums, newest = row
             kpi = by_id[id_]
             if definition != kpi.definition_id:
@@ -222,11 +262,6 @@ class _Run:
         for id_, key, minute in self._client.query(missing).result_rows:
             self._differs("missing", id_, key, f"{TOTAL} since {_time(minute)}", "nothing", "values")
 
-    def _with(self, kpi: Kpi) -> str:
-        """Write what a recomputation refers to."""
-        known = f"(SELECT DISTINCT {KEY} FROM kpi_minutes WHERE kpi = {sql_literal(kpi.id)})"
-        return f"WITH {self._since} AS since, known AS {known}"
-
     def _streamed(self, kpis: Sequence[Kpi]) -> str:
         ids = ", ".join(sql_literal(kpi.id) for kpi in kpis)
         return f"""
@@ -240,6 +275,12 @@ class _Run:
     def _differs(self, check: str, kpi: str, key: str, when: str, streamed: str, found: str) -> None:
         _, labels = parse_series(f"{kpi}{SEPARATOR}{key}" if key else kpi)
         self._report.differences.append(Difference(check, kpi, dict(labels), when, streamed, found))
+
+
+def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
+    """Tell whether a series was left for the rest: its last value since the beginning says that nothing is held."""
+    _, _, window, _, (_, _, n, *_), _, sums, _ = row
+    return window == TOTAL and n == 0 and _measure(kpi, sums, 0.5).n > 0
 
 
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:

@@ -8,6 +8,7 @@ import msgspec
 from streams.agents import records
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
+from streams.kpis.admission import Limits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.fold import Folder
@@ -31,16 +32,17 @@ class Pipeline:
         writer: Writer,
         catalogue: Catalogue,
         *,
-        cap: int = 10_000,
+        limits: Limits = Limits(lambda _kpi: 10_000),  # noqa: B008 - never changed
+        credit: int | None = None,
         store_events: bool = True,
         now: float | None = None,
         retention_s: float = 1e10,
     ) -> None:
         self._writer = writer
-        self._folder = Folder(catalogue)
+        self._folder = Folder(catalogue, credit=credit)
         self._publisher = Publisher(catalogue)
-        self._merge = MergeState(
-            cap=lambda _kpi: cap,
+        self.merge = MergeState(
+            limits=limits,
             grace_s=0,
             idle_s=1e9,
             delayed={kpi.id for kpi in catalogue if kpi.delayed},
@@ -76,7 +78,7 @@ class Pipeline:
         if self._store_events:
             self._writer.insert_block(_stored(records.block_of(outcome, f"cx.touchpoints.{channel}", 0, 0)))
         self._watermarks[channel] = intake.watermark(LATENESS_S)
-        deltas = self._folder.fold([*outcome.counted, *events_of(outcome, channel)])
+        deltas = self._folder.fold([*outcome.counted, *events_of(outcome, channel)], source=channel)
         self._apply(Partial(source=source, first=outcome.frozen.first, last=outcome.frozen.last,
                             watermark=self._watermarks[channel], caught_up=True, deltas=deltas))  # fmt: skip
 
@@ -89,10 +91,10 @@ class Pipeline:
 
     def flush(self) -> None:
         self._flushes += 1
-        self._merge.dirty_records()
-        outputs = self._merge.drain_outputs(1e9 + 10 * self._flushes)
+        self.merge.dirty_records()
+        outputs = self.merge.drain_outputs(1e9 + 10 * self._flushes)
         self.publish(outputs)
-        self._merge.marker()
+        self.merge.marker()
 
     def publish(self, outputs: Outputs) -> None:
         token = f"cx.kpis-0-{self._flushes}-{self._flushes}"
@@ -101,7 +103,7 @@ class Pipeline:
         self._writer.insert_kpi_values(values, token)
 
     def _apply(self, partial: Partial) -> None:
-        self._merge.apply(partial, self._offset)
+        self.merge.apply(partial, self._offset)
         self._offset += 1
 
 

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from streams.events.decode import encode
+from streams.kpis.admission import Limits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import WINDOWS
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -144,9 +145,9 @@ def test_a_right_store_has_no_difference(stored: Database) -> None:
 
 @pytest.mark.parametrize("cap", [10_000, 2])
 def test_both_readings_of_tricky_events_agree(database: Database, cap: int) -> None:
-    """Digits, rounding, unknown fields, odd labels, missing values, offsets, synthetic events, and the rest as `other`."""
+    """Digits, rounding, unknown fields, odd labels, missing values, offsets, synthetic events, and the rest as `(other)`."""
     writer = Writer(database.writer)
-    pipeline = Pipeline(writer, TRICKY, cap=cap)
+    pipeline = Pipeline(writer, TRICKY, limits=Limits(lambda _kpi: cap))
     payloads = tricky_payloads()
     for start in range(0, len(payloads), 40):
         pipeline.feed(payloads[start : start + 40])
@@ -156,7 +157,7 @@ def test_both_readings_of_tricky_events_agree(database: Database, cap: int) -> N
     report = check(database, TRICKY)
     assert told(report) == []
     assert report.checked["minutes"] > 40
-    others = database.value("SELECT countIf(labels['unitid'] = 'other') FROM kpi_minutes")
+    others = database.value("SELECT countIf(labels['unitid'] = '(other)') FROM kpi_minutes")
     assert (others > 0) is (cap == 2)
 
 

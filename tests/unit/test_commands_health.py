@@ -13,6 +13,7 @@ from streams import metrics
 from streams.cli import main
 from streams.commands import health
 from streams.engine.topics import TopicsError
+from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import NotStored, WorkerState, worker_state
 from streams.start.decision import Verdict
@@ -109,9 +110,12 @@ def installation(monkeypatch: pytest.MonkeyPatch):
     class Installation:
         def __init__(self) -> None:
             self.kpis = {kpi.id: kpi.definition_id for kpi in catalogue}
-            self.touchpoints = set(health.load_touchpoints())
+            self.touchpoints = set(load_touchpoints())
+            self.unknown: list[tuple[str, int]] = []
 
         def rows(self, sql):
+            if "FROM events" in sql:
+                return self.unknown
             return list(self.kpis.items()) if "kpis" in sql else [(one,) for one in self.touchpoints]
 
     right = Installation()
@@ -141,6 +145,15 @@ def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypa
     told = json.loads(cx("doctor", "--json").output)
     assert told["settings"]["partitions"] == {"value": 8, "from": "environment variable CX_PARTITIONS"}
     assert {verdict for verdict, _ in findings(cx("doctor", "--json")).values()} == {"right"}
+
+
+def test_doctor_lists_touchpoints_that_nobody_knows(cx, installation) -> None:
+    installation.unknown = [("chekout\x1b[31m", 1_234), *((f"t{n}", 1) for n in range(10))]
+    verdict, text = findings(cx("doctor", "--json"))["unknown touchpoints"]
+    assert verdict == "unknown"
+    assert "chekout[31m (1,234 times), t0 (1 times)" in text
+    assert "t9" not in text
+    assert "and more; mend the sender or" in text
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def asked(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_migrate_says_what_was_applied(cx, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(address, catalogue, say, *, keep_days, cluster):
+    def prepare(address, catalogue, say, *, keep_days, cluster, touchpoints):
         assert address.url == "http://ch.example:1"
-        assert (keep_days["events"], cluster) == (400, "")
+        assert (keep_days["events"], cluster, "checkout" in touchpoints) == (400, "", True)
         say("applied 0001_raw_events.sql")
         return ["0001_raw_events.sql"]
 

@@ -38,7 +38,7 @@ def test_gap_between_channels() -> None:
     got = made(
         "csat_channel_gap",
         of("csat", [1000, 850], channel="web"), of("csat", [200, 156], channel="app"),
-        of("csat", [29, 1], channel="store"), of("csat", [500, 0], channel="other"),
+        of("csat", [29, 1], channel="store"), of("csat", [500, 0], channel="(other)"),
     )  # fmt: skip
     (lo, _), (_, hi) = wilson(850, 1000), wilson(156, 200)
     below = ((85 - 100 * lo) ** 2 + (100 * hi - 78) ** 2) ** 0.5

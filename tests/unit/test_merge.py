@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.admission import Registry
+from streams.kpis.admission import Limits, Registry
 from streams.kpis.merge import MergeState
 from streams.kpis.packing import add_up, decode, pack, unpack
 from streams.kpis.partials import Partial, decode_partial, encode_partial
@@ -280,28 +280,9 @@ def test_pages_a_base_has_taken_in_are_not_counted_again_however_often_tombstone
 def test_foreign_and_incomplete_records_are_refused() -> None:
     with pytest.raises(ValueError, match="none of a merge partition"):
         state().restore([(b"x/1", b"")])
-    registry = Registry(lambda _: 1)
+    registry = Registry(Limits(lambda _: 1))
     with pytest.raises(ValueError, match="series shard 1 found after 0 series"):
         registry.restore({1: ["a"]})
-
-
-def test_beyond_the_cap_series_are_other_for_ever() -> None:
-    registry = Registry({"csat": 2, "nps": 0}.__getitem__)
-    keys = [series_key("csat", (("channel", name),)) for name in ("web", "app", "store", "other")]
-    numbers = [registry.admit(key) for key in (*keys, keys[0], keys[2])]
-    assert numbers == [0, 1, 2, 2, 0, 2]
-    assert registry.names[2] == keys[3]
-    assert registry.take_refused() == {"csat": 2}
-    assert not registry.take_refused()
-    assert registry.admit(series_key("csat")) == 3, "a KPI without labels has one series and no cap"
-    assert registry.admit(series_key("csat", (("unitid", "7"),))) == 4, "each grouping has a cap of its own"
-    again = Registry({"csat": 2}.__getitem__)
-    again.restore(dict(registry.grown()))
-    assert [again.admit(key) for key in keys] == [0, 1, 2, 2]
-    assert again.admit(series_key("csat", (("unitid", "8"),))) == 5
-    assert again.admit(series_key("csat", (("unitid", "9"),))) == again.admit(
-        series_key("csat", (("unitid", "other"),))
-    )
 
 
 @pytest.mark.parametrize(

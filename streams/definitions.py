@@ -1,0 +1,34 @@
+"""What the settings define besides themselves: the KPIs that are counted, and the touchpoints there are."""
+
+from collections.abc import Mapping
+
+from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
+from streams.kpis.catalogue import Catalogue
+from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
+
+
+def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
+    """
+    Return the touchpoints of the organisation by id, those shipped unless told otherwise.
+
+    Raises:
+        ConfigError: the dictionary cannot be used; every problem is named, with its line.
+    """
+    path = touchpoint_path(settings) or BUNDLED
+    try:
+        return load_touchpoints(path)
+    except OSError as error:
+        raise ConfigError(f"touchpoints_path: cannot read {str(path)!r}: {error.strerror}") from error
+    except TouchpointError as error:
+        raise ConfigError(str(error)) from error
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """
+    Return the KPIs, of which only known touchpoints have series of their own.
+
+    Raises:
+        ConfigError: the dictionary of touchpoints cannot be used.
+        CatalogueError: a definition cannot be right.
+    """
+    return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings))

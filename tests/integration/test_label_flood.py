@@ -1,0 +1,130 @@
+"""Invented labels, by the ten thousand, beside honest ones: who is honest keeps the own values, and all adds up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from streams.kpis.admission import Limits
+from streams.kpis.catalogue import Catalogue
+from streams.storage.connection import connect
+from streams.storage.verify import Report, verify
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database
+from tests.harness.pipeline import Pipeline
+
+START = datetime(2026, 11, 22, 6, tzinfo=UTC)
+SHOPS = 20
+COMMON = "question: q, direction: up, class: A, formula: f, source: s, owner: o"
+CATALOGUE = Catalogue.parse(
+    f"""
+- {{id: answers, name: a, unit: count, aggregator: count, {COMMON}, groupings: [[], [unitid], [channel, touchpoint]],
+   of: {{events: [cx.survey.answered]}}}}
+- {{id: wait, name: a, unit: seconds, aggregator: quantile, {COMMON}, groupings: [[], [unitid]],
+   of: {{events: [cx.survey.answered], value: wait_s}}}}
+- {{id: people, name: a, unit: count, aggregator: distinct, {COMMON}, groupings: [[unitid]],
+   of: {{events: [cx.survey.answered], value: subject}}}}
+- {{id: heard, name: a, unit: percent, aggregator: derived, {COMMON}, groupings: [[]],
+   derive: {{how: coverage, of: people, among: answers, over: unitid}}}}
+""",
+    touchpoints=["checkout"],
+)
+
+
+def sent(number: int, minute: int, unit: str, channel: str = "web", touchpoint: str = "checkout") -> bytes:
+    """One answer to a survey."""
+    return json.dumps({
+        "specversion": "1.0", "id": f"{channel}-{number}", "source": "/shop", "type": "cx.survey.answered",
+        "time": (START + timedelta(minutes=minute, seconds=number % 60)).isoformat(), "subject": f"c{number % 97}",
+        "channel": channel, "unitid": unit, "touchpoint": touchpoint,
+        "data": {"survey_id": "s", "metric": "csat", "scale": 5, "score": 4, "wait_s": number % 40},
+    }).encode()  # fmt: skip
+
+
+def honest(minute: int) -> list[bytes]:
+    return [sent(minute * 1_000 + n, minute, f"shop-{n % SHOPS}") for n in range(60)]
+
+
+def flood(minute: int, count: int) -> list[bytes]:
+    base = 10_000_000 + minute * 100_000
+    return [sent(base + n, minute, f"made-up-{base + n}", touchpoint=f"made-up-{base + n}") for n in range(count)]
+
+
+def check(database: Database) -> Report:
+    client = connect(database.reader)
+    try:
+        return verify(client, CATALOGUE)
+    finally:
+        client.close()
+
+
+ORDERS: dict[str, Callable[[int], list[bytes]]] = {
+    "honest first": lambda minute: honest(minute) + (flood(minute, 1_500) if 3 <= minute < 7 else []),
+    "flood first": lambda minute: (flood(minute, 1_500) if minute < 4 else []) + (honest(minute) if minute > 1 else []),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("credit", [None, 300], ids=["at the merge", "at ingest"])
+def test_honest_series_keep_their_values(database: Database, order: str, credit: int | None) -> None:
+    """Those that were there keep them; those that come into a flood have them once it is over, or weigh more."""
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 200, 1 << 21), credit=credit)
+    for minute in range(12):
+        pipeline.feed(ORDERS[order](minute))
+    pipeline.finish()
+    writer.close()
+
+    report = check(database)
+    assert [str(difference) for difference in report.differences] == []
+    assert any("had no room" in note for note in report.notes)
+    kept = database.value("SELECT uniqExact(labels) FROM kpi_minutes WHERE kpi = 'answers' AND by = 'unitid'")
+    assert kept < 1_000, "of 6,000 made-up labels"
+    shops = "startsWith(labels['unitid'], 'shop-')"
+    last = f"kpi = 'answers' AND by = 'unitid' AND {shops} AND minute = (SELECT max(minute) FROM kpi_minutes)"
+    assert database.value(f"SELECT (count(), sum(n)) FROM kpi_minutes FINAL WHERE {last}") == (SHOPS, 60)
+    if order == "honest first":
+        of_shops = database.value(
+            f"SELECT sum(n) FROM kpi_minutes FINAL WHERE kpi = 'answers' AND by = 'unitid' AND {shops}"
+        )
+        assert of_shops == 12 * 60
+    touchpoints = "SELECT groupUniqArray(labels['touchpoint']) FROM kpi_minutes WHERE by = 'channel,touchpoint'"
+    assert set(database.value(touchpoints)) == {"checkout", "unknown"}
+    assert pipeline.merge.registry.reserved <= 1 << 21
+
+
+def test_who_sends_the_name_of_the_rest_is_not_the_rest(database: Database) -> None:
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, CATALOGUE)
+    pipeline.feed([sent(n, 0, unit) for n, unit in enumerate(["(other)", "other", "(other)\u0007", "unknown"])])
+    pipeline.finish()
+    writer.close()
+    assert check(database).differences == []
+    assert database.value("SELECT groupUniqArray(labels['unitid']) FROM kpi_minutes WHERE by = 'unitid' AND n = 3") == [
+        "other"
+    ]
+    assert not database.value("SELECT count() FROM kpi_minutes WHERE has(mapValues(labels), '(other)')")
+
+
+def test_more_than_there_is_and_loss_are_told_in_minutes_without_room(database: Database) -> None:
+    """Where groupings are compared as a whole, a series must not hold more than its events, nor the whole less."""
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 5))
+    pipeline.feed(honest(0))
+    pipeline.finish()
+    writer.close()
+    assert check(database).differences == []
+    moved = """
+        INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields)
+        SELECT kpi, labels, minute, part, 1000000000, [fields[1] + {}] FROM kpi_minutes FINAL
+        WHERE kpi = 'answers' AND by = 'unitid' AND labels['unitid'] = '{}'"""
+    database.client.command(moved.format(2, "shop-0"))
+    database.client.command(moved.format(-2, "(other)"))
+    assert [one.labels for one in check(database).differences if one.check == "minute"] == [{"unitid": "shop-0"}]
+    database.client.command(moved.format(0, "shop-0").replace("1000000000", "1000000001").replace("+ 0", "- 2"))
+    assert {tuple(one.labels.values()) for one in check(database).differences if one.check == "minute"} == {
+        ("(other)",)
+    }

@@ -1,0 +1,202 @@
+"""Who has a series of its own when there is no room for all: the largest, of every channel, within a budget of bytes."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import pytest
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.admission import (
+    CANDIDATES,
+    LEFT_BYTES,
+    NEW_BYTES,
+    SERIES_BYTES,
+    Admitted,
+    Changes,
+    Limits,
+    Registry,
+    Weighed,
+)
+from streams.kpis.merge import MergeState
+from streams.kpis.partials import Partial, decode_partial, encode_partial
+from streams.kpis.series import OTHER, series_key
+
+ALL = 1 << 40
+NONE = Changes([], [])
+
+
+def unit(name: object) -> str:
+    return series_key("csat", (("unitid", str(name)),))
+
+
+REST = unit("(other)")
+
+
+def registry(cap: int = 1_000, budget: int = ALL, share: float = 1.0) -> Registry:
+    return Registry(Limits(lambda _kpi: cap, budget, share))
+
+
+def weighed(known: Registry, **weights: float) -> dict[int, Weighed]:
+    return {known.numbers[unit(name)]: Weighed(NEW_BYTES, weight) for name, weight in weights.items()}
+
+
+def test_beyond_the_cap_new_series_are_the_rest() -> None:
+    registry = Registry(Limits({"csat": 2, "nps": 0}.__getitem__))
+    keys = [series_key("csat", (("channel", name),)) for name in ("web", "app", "store", OTHER)]
+    numbers = [registry.admit(key) for key in (*keys, keys[0], keys[2])]
+    assert numbers == [0, 1, 2, 2, 0, 2]
+    assert registry.names[2] == keys[3]
+    assert registry.take_refused() == {"csat": 2}
+    assert not registry.take_refused()
+    assert registry.admit(series_key("csat")) == 3, "a KPI without labels has one series and no cap"
+    assert registry.admit(series_key("csat", (("unitid", "7"),))) == 4, "each grouping has a cap of its own"
+    again = Registry(Limits({"csat": 2}.__getitem__))
+    again.restore(dict(registry.grown()))
+    assert [again.admit(key) for key in keys] == [0, 1, 2, 2]
+    assert again.admit(series_key("csat", (("unitid", "8"),))) == 5
+    assert again.admit(series_key("csat", (("unitid", "9"),))) == again.admit(series_key("csat", (("unitid", OTHER),)))
+
+
+def test_heavier_candidates_take_the_places_of_light_series() -> None:
+    known = registry(cap=2)
+    for name in "ab":
+        known.admit(unit(name), [1])
+    for _ in range(9):
+        assert known.names[known.admit(unit("c"), [5])] == REST
+    known.admit(unit("d"), [1])
+    leaving, returning = known.rebalance(weighed(known, a=4.0, b=50.0), 1)
+    assert [known.names[number] for number in leaving] == [unit("a")]
+    assert returning == []
+    assert known.numbers.keys() == {unit("b"), unit("c"), REST}
+
+
+def test_equals_do_not_change_places() -> None:
+    known = registry(cap=1)
+    known.admit(unit("a"), [1])
+    known.admit(unit("b"), [7])
+    assert known.rebalance(weighed(known, a=4.0), 1).leaving == []
+    assert known.names[known.admit(unit("b"), [1])] == REST
+
+
+def test_who_left_comes_back_when_there_is_room() -> None:
+    known = registry(cap=2)
+    for name in "ab":
+        known.admit(unit(name), [1])
+    known.admit(unit("c"), [100])
+    left = known.numbers[unit("a")]
+    assert known.rebalance(weighed(known, a=1.0, b=90.0), 1).leaving == [left]
+    known.admit(unit("a"), [300])
+    assert known.rebalance(weighed(known, b=90.0, c=100.0), 1).returning == [left]
+    assert known.numbers[unit("a")] == left
+
+
+def test_a_channel_takes_its_share_only() -> None:
+    known = registry(budget=10 * NEW_BYTES, share=0.5)
+    flood = [known.admit(unit(f"flood{n}"), [1], "web") for n in range(100)]
+    assert len({known.names[number] for number in flood} - {REST}) == 5
+    honest = [known.admit(unit(f"shop{n}"), [1], "store") for n in range(4)]
+    assert [known.names[number] for number in honest] == [unit(f"shop{n}") for n in range(4)]
+
+
+def test_too_much_memory_makes_the_lightest_leave() -> None:
+    known = registry(budget=10 * NEW_BYTES)
+    for name in "abc":
+        known.admit(unit(name), [1])
+    heavy = weighed(known, a=10.0, c=30.0)
+    heavy[known.numbers[unit("b")]] = Weighed(9 * NEW_BYTES, 20.0)
+    leaving, _ = known.rebalance(heavy, 1)
+    assert [known.names[number] for number in leaving] == [unit("b")], "the least weight for its memory"
+    assert known.reserved == 2 * NEW_BYTES + LEFT_BYTES
+
+
+def test_candidates_and_those_that_left_are_bounded() -> None:
+    known = registry(budget=100 * NEW_BYTES)
+    for round_ in range(20):
+        for number in range(5_000):
+            known.admit(unit(f"{round_}-{number}"), [10 ** (1 + round_ // 2)])
+        known.rebalance({number: Weighed(NEW_BYTES, 1.0) for number in known.numbers.values()}, 3)
+        assert len(known._candidates) <= CANDIDATES
+        assert known.reserved <= 101 * NEW_BYTES
+        assert len(known.left) * LEFT_BYTES <= 50 * NEW_BYTES
+    assert len(known.names) < 400
+
+
+def test_what_was_decided_is_restored_and_repeated() -> None:
+    known = registry(cap=2)
+    for offset, name in enumerate("abcd"):
+        known.admit(unit(name), [1], "web", offset)
+    shards = dict(known.grown())
+    admitted = known.decide(3, NONE)
+    assert admitted is not None
+    again = registry(cap=1_000)
+    again.restore(shards, admitted)
+    assert [again.names[again.admit(unit(name), [1], "web", 3)] for name in "abcd"] == [
+        unit("a"),
+        unit("b"),
+        REST,
+        REST,
+    ]
+    assert again.names[again.admit(unit("c"), [1], "web", 4)] == unit("c"), "what comes later is decided anew"
+    assert known.decide(9, NONE) is None
+
+
+def test_series_of_a_batch_that_was_cut_off_are_not_valid() -> None:
+    known = registry()
+    for number in range(1_000):
+        known.admit(unit(number), [1])
+    shards = dict(known.grown())
+    admitted = known.decide(1, NONE)
+    for number in range(1_000, 1_100):
+        known.admit(unit(number), [1])
+    shards.update(known.grown())
+    again = registry()
+    again.restore(shards, admitted)
+    assert len(again.names) == 1_000
+    again.admit(unit("new"), [1])
+    shards.update(again.grown())
+    third = registry()
+    third.restore(shards, again.decide(2, NONE))
+    assert third.names == again.names
+    with pytest.raises(ValueError, match="0 series found of 1001"):
+        registry().restore({}, admitted_of(again))
+
+
+def admitted_of(known: Registry) -> Admitted | None:
+    known.admit(unit("one more"), [1])
+    return known.decide(9, NONE)
+
+
+def filled(acc: Acc, count: int) -> MergeState:
+    """A state with so many series in all windows."""
+    state = MergeState(grace_s=0, idle_s=1e9, limits=Limits(lambda _kpi: ALL, ALL))
+    for number in range(2):
+        deltas = {1000: {unit(f"{n:04d}"): acc.copy() for n in range(count)}}
+        sent = Partial(source="web/0", first=number, last=number, watermark=60_060.0, caught_up=True, deltas=deltas)
+        state.apply(decode_partial(encode_partial(sent)), number)
+        state.dirty_records()
+        state.drain_outputs(61_000.0 + 10 * number)
+        state.marker()
+    return state
+
+
+@pytest.mark.parametrize("acc", [[1], [2, 1], {7: 1}, dict.fromkeys(range(200), 1)], ids=["1", "2", "bin", "bins"])
+def test_series_take_the_memory_that_is_reckoned_with(acc) -> None:
+    """Between a third less and a third more, in all windows."""
+    filled(acc, 10)  # what is made once
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        state = filled(acc, count := 500)
+        series_key.cache_clear()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    found, _ = state._open.weighed()
+    reckoned = sum(one.cost for one in found.values())
+    assert len(found) == count
+    assert 0.66 < taken / reckoned < 1.33, (taken / count, reckoned / count)
+    assert taken / count > SERIES_BYTES
