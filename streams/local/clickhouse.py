@@ -189,6 +189,8 @@ class EmbeddedClickHouse:
             order = self.data_dir / "server" / "stop.fifo"
             order.unlink(missing_ok=True)
             os.mkfifo(order, 0o600)
+            temporary = self.data_dir.absolute() / "store" / "tmp"
+            temporary.mkdir(parents=True, exist_ok=True)
             command = [sys.executable, "-m", "streams.local.clickhouse_engine", str(self.data_dir)]
             command += ["--listen", str(self.http_port), str(self.tcp_port), "--connect", *map(str, self._connect)]
             child = subprocess.Popen(
@@ -196,7 +198,9 @@ class EmbeddedClickHouse:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                env=_environment(),
+                # Set here: in the child it would move the environment, behind which the engine looks for what
+                # the kernel has told its process.
+                env=_environment() | {"TMPDIR": str(temporary)},
                 # Who owns the directory is the engine's process, for as long as it lives.
                 pass_fds=(lock,),
                 # A session of its own: Ctrl-C in the terminal must reach the workers first, this process by `stop`.

@@ -33,7 +33,7 @@ EXIT_ENGINE_UNFIT, EXIT_ENGINE_ENDED, EXIT_NOT_CONFINED = 75, 76, 77
 # Of the machine it needs its libraries, the processors and the memory it may use, and where its own stack is.
 _OF_THE_SYSTEM = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/sys/devices/system/cpu",
-    "/sys/fs/cgroup", "/proc/self/maps", "/proc/self/statm",
+    "/sys/fs/cgroup", "/proc/self/maps", "/proc/self/statm", "/proc/self/auxv",
 )  # fmt: skip
 # The engine can exchange tables with these, in its own process; here nobody calls it from Python.
 _NOT_WANTED = ("numpy", "pandas", "polars", "pyarrow")
@@ -95,9 +95,6 @@ def _package() -> Path:
 def _confine(options: argparse.Namespace, package: Path) -> None:
     """Give up all files and ports but the server's own, and see that it is so."""
     data: Path = options.data
-    temporary = data / "store" / "tmp"
-    temporary.mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = str(temporary)
     python = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
     libraries = [package, package.parent / f"{ENGINE_PACKAGE.replace('-', '_')}.libs"]
     try:
