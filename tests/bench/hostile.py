@@ -246,7 +246,7 @@ def main() -> None:
         if chosen.only not in name:
             continue
         found = cost(catalogue, make, chosen.ranges)
-        scale = max(400, 1 << round(found.size).bit_length() - 1)
+        scale = max(400, 1 << max(1, round(found.size).bit_length()) - 1)
         if scale not in measures:
             measures[scale] = cost(catalogue, lambda n, chance, scale=scale: padded(n, chance, scale), chosen.ranges)
         measure = measures[scale]
