@@ -13,7 +13,9 @@ WITH JSONExtract(reading, 'Tuple(id String, type String, time String, source Str
     unitid String, agentid String, segment String, region String, experiment String, variant String,
     synthetic Bool, timeimputed Bool, traceid String, data String)') AS sent
 SELECT
-    topic, partition, offset, CAST(toString(outcome), 'Enum8(\'counted\' = 1, \'late\' = 2)') AS outcome, payload,
+    -- Not a cast of the other values: a server may read this before it has left out the rows that have them.
+    topic, partition, offset, CAST(if(dead_letters.outcome = 'late', 'late', 'counted'),
+        'Enum8(\'counted\' = 1, \'late\' = 2)') AS outcome, payload,
     sent.id AS id, toLowCardinality(sent.type) AS type,
     fromUnixTimestamp64Milli(intDiv(toUnixTimestamp64Micro(parseDateTime64BestEffort(sent.time, 6, 'UTC')), 1000), 'UTC')
         AS time,
