@@ -308,15 +308,17 @@ class Rig:
         """
         self.traffic.stop()
         target = self.ends()
-        quiet_since = [time.monotonic()]
+        since, idle = time.monotonic(), 0
 
         def done() -> bool:
-            stored = self.stored_ends()
+            # Sources repeat what they know every two seconds, so the merge is never idle for long.
+            nonlocal since, idle
+            if not self._at(target):
+                since, idle = time.monotonic(), 0
+                return False
             states = [worker_state(worker.port) for worker in self.workers]
-            rest = all(stored.get(source, 0) >= end for source, end in target.items()) and bool(states)
-            if not (rest and all(state is not None and state.idle for state in states)):
-                quiet_since[0] = time.monotonic()
-            return time.monotonic() - quiet_since[0] > 3.0
+            idle += bool(states) and all(state is not None and state.idle for state in states)
+            return idle >= 5 and time.monotonic() - since > 5.0
 
         try:
             self.wait(done, "everything to be stored", DRAIN_S)
