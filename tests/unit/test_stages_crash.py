@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from faust.types import TP
 
 from streams.agents import records
 from streams.agents.ingest import Ingest
