@@ -3,7 +3,6 @@
 import json
 import re
 from random import Random
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -168,7 +167,7 @@ def test_the_example_that_replaces_goes_with_the_shipped_rules(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch):
-    monkeypatch.setattr(commands, "Catalogue", SimpleNamespace(load=lambda _paths: CATALOGUE))
+    monkeypatch.setattr(commands, "catalogue_of", lambda _settings: CATALOGUE)
 
 
 def run(*arguments, **environment):
