@@ -17,6 +17,7 @@ from streams.engine.ledger import Ledger
 from streams.engine.names import Topics
 from streams.engine.watchdog import Limits
 from streams.events.dedup import SeenIds, Segment
+from streams.kpis import admission
 from streams.kpis.admission import Registry
 from streams.kpis.series import series_key
 from streams.settings import Settings
@@ -36,7 +37,7 @@ def halves(rate: int, most_s: float) -> Iterator[tuple[float, int]]:
 @pytest.mark.parametrize(("rate", "after_s"), [(10, 200), (10_000, 0.2)])
 def test_series_cap_trips(rate: int, after_s: float) -> None:
     """A label with a new value in every event: beyond the cap all of it is `other`, counted each time."""
-    registry = Registry(lambda _kpi: DEFAULTS.series_cap)
+    registry = Registry(admission.Limits(lambda _kpi: DEFAULTS.series_cap))
     for number in range(10 * DEFAULTS.series_cap):
         registry.admit(series_key("csat", (("agentid", f"a{number}"),)))
         if registry.refused:
