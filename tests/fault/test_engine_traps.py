@@ -38,6 +38,7 @@ async def app() -> AsyncIterator[BatchApp]:
     app.topics._acking_topics.add(SOURCE.topic)
     app.flow_control.resume()
     app.generation = app.live_generation = 1
+    app.lease.answered(app.lease.now(), 0, 1)
     app.lanes[0].assignment = Assignment(1, {SOURCE.topic: (SOURCE.partition,)})
     thread_loop = app.batch_consumer.thread.thread_loop
     yield app
@@ -229,9 +230,10 @@ async def test_flush_is_no_barrier_in_stock(stock: faust.App, app: BatchApp) -> 
     confirmed = []
 
     async def send(topic: str, key: Any, value: Any, *_rest: Any) -> asyncio.Future[Any]:
-        async def confirm() -> None:
+        async def confirm() -> Any:
             await asyncio.sleep(0.2)
             confirmed.append(value)
+            return SimpleNamespace(offset=len(confirmed))
 
         return asyncio.ensure_future(confirm())
 
@@ -267,7 +269,7 @@ async def test_nothing_is_sent_for_a_past_assignment(app: BatchApp) -> None:
     async def send(_topic: str, _key: Any, value: bytes, *_rest: Any) -> asyncio.Future[Any]:
         sent.append(value)
         if len(sent) == 2:
-            app.end_generation()
+            await app.end_generation()
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

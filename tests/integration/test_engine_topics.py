@@ -80,6 +80,7 @@ async def test_largest_blocks_pass_through_producer_broker_and_consumer(broker: 
     app = BatchApp("large", brokers=broker.bootstrap, partitions=3)
     thread_loop = app.batch_consumer.thread.thread_loop
     block = bytes(range(256)) * (MAX_RECORD_BYTES // 256)
+    app.lease.answered(app.lease.now(), 0, 1)
     await app.producer.start()
     await app.producer.send_and_wait(blocks, None, block, 1, None, None)
     await app.producer.stop()
@@ -105,6 +106,7 @@ async def test_the_brokers_clock_is_told_by_every_write(broker: Any, plan: list[
     told: list[tuple[float, float]] = []
     app.on_broker_time = lambda said, within_s: told.append((said - time.time(), within_s))
     app.live_generation = 1
+    app.lease.answered(app.lease.now(), 0, 1)
     await app.producer.start()
     long_ago = 1_000_000.0
     real = app.producer.send
