@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
@@ -221,7 +222,9 @@ class StartBroker:
                 await consumer.stop()
 
         try:
-            return asyncio.run(run())
+            # In a thread of its own: whoever asks may have an event loop already.
+            with ThreadPoolExecutor(1, "start") as pool:
+                return pool.submit(lambda: asyncio.run(run())).result()
         except (AioKafkaError, OSError, TimeoutError) as error:
             raise TopicsError(f"{self._settings.kafka} cannot be read: {error or type(error).__name__}") from error
 
