@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as ReadPartition
 from faust.types import TP
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -146,7 +146,7 @@ class StartBroker:
         """
         session_s = self._settings.broker_session_s
         with closing(self._consumer(self._group, session_s)) as consumer:
-            consumer.subscribe([topic])
+            consumer.subscribe([topic], listener=_Membership(consumer))
             deadline = time.monotonic() + 2 * session_s
             while not consumer.assignment() and time.monotonic() < deadline:
                 try:
@@ -165,7 +165,7 @@ class StartBroker:
         """
         with closing(self._consumer(f"{self._group}-start", _CLAIM_SESSION_S)) as consumer:
             consumer.partitions_for_topic(topic)
-            consumer.subscribe([topic])
+            consumer.subscribe([topic], listener=_Membership(consumer))
             while TopicPartition(topic, 0) not in consumer.assignment():
                 self._told(lambda: consumer.poll(_CLAIM_POLL_MS, max_records=1), "form a group")
                 time.sleep(_CLAIM_POLL_MS / 1000)  # without a partition it returns at once
@@ -227,6 +227,20 @@ class StartBroker:
                 return pool.submit(lambda: asyncio.run(run())).result()
         except (AioKafkaError, OSError, TimeoutError) as error:
             raise TopicsError(f"{self._settings.kafka} cannot be read: {error or type(error).__name__}") from error
+
+
+class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Fetches nothing of what it is assigned: only the membership is wanted, and this client cannot undo zstd here."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Do nothing: the consumer forgets what it paused."""
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Pause all of them, before the first fetch."""
+        self._consumer.pause(*assigned)
 
 
 def _reading_options(settings: Settings) -> dict[str, Any]:

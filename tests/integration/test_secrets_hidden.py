@@ -21,7 +21,7 @@ from tests.harness.door import ROOT, DoorProcess, event
 PATIENCE_S = 300.0
 RUNS = [
     ["status", "--json"], ["doctor"], ["doctor", "--json"], ["topics", "--check"], ["migrate"],
-    ["query", "SELECT 1"], ["verify"], ["dlq", "list"], ["kpis", "list"], ["rules", "list"], ["schemas", "check"],
+    ["query", "SELECT 1"], ["verify"], ["repair"], ["dlq", "list"], ["kpis", "list"], ["rules", "list"], ["schemas", "check"],
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
     ["simulate", "--rate", "none"],
 ]  # fmt: skip

@@ -95,7 +95,8 @@ class Installation:
         started = [self.pipeline.start() for _ in range(workers)]
         self.sent += self.pipeline.send(touches)
         assert self.pipeline.wait_stored(self.sent)["counted"] == counted
-        assert [worker.stop() for worker in started] == [0] * workers
+        for worker in started:
+            assert worker.stop() == 0, worker.tail()
         report = self.pipeline.verify()
         assert report.differences == []
         assert report.checked["minutes"] > 0
