@@ -1,6 +1,6 @@
 # Thin names over the commands; everything works without make, see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help up test unit lint types imports check lock sbom audit schemas bench bench-peers fault clean
+.PHONY: help up test unit lint types imports check lock generate wheel audit bench bench-peers fault clean
 
 PYTHON := .venv/bin/python
 
@@ -40,19 +40,22 @@ lock: $(PYTHON) ## Refresh the locks from pyproject.toml (UPGRADE=1: newest vers
 	$(PYTHON) -m pip install --quiet 'uv>=0.9'
 	$(UV) --extra local --extra dev -o requirements-dev.lock
 	$(UV) --extra local -c requirements-dev.lock -o requirements-local.lock
-	$(UV) -c requirements-dev.lock -o requirements.lock
+	$(UV) --extra worker -c requirements-dev.lock -o requirements.lock
 
-sbom: $(PYTHON) ## Write deploy/sbom.cdx.json from the locks: packages, versions, licences
-	$(PYTHON) deploy/sbom.py
+wheel: $(PYTHON) ## Build dist/*.whl: the producer client; with [worker] or [local] everything else
+	$(PYTHON) -m hatchling build -t wheel
 
 audit: $(PYTHON) ## Ask the package index for known vulnerabilities of what is in the image (see docs/SECURITY.md)
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 	$(PYTHON) -m pip install --quiet 'pip-audit>=2.9'
 	$(PYTHON) -m pip_audit --strict --disable-pip --no-deps -r requirements.lock
 
-schemas: $(PYTHON) ## Write schemas/ anew from the types and check that they stay compatible
+generate: $(PYTHON) ## Write everything that is made from code: schemas, docs/KPIS.md, dashboards, SBOM
 	$(PYTHON) -m streams schemas generate
 	$(PYTHON) -m streams schemas check
+	$(PYTHON) -m streams kpis docs
+	$(PYTHON) -m streams dashboards generate
+	$(PYTHON) deploy/sbom.py
 
 bench: $(PYTHON) ## Measure the whole job beside bare readers (ARGS="--broker kafka"; see docs/BENCHMARKS.md)
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip

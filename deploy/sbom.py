@@ -122,7 +122,8 @@ def bom() -> str:
         "purl": ref,
     }
     components = packages() + images()
-    direct = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["worker"]]
+    direct = {canonicalize_name(Requirement(text).name) for text in wanted}
     depends = [part["bom-ref"] for part in components if part["type"] == "library" and part["name"] in direct]
     document = {
         "bomFormat": "CycloneDX",
@@ -140,7 +141,7 @@ def main() -> int:
     made = bom()
     if "--check" in sys.argv:
         if SBOM.read_text(encoding="utf-8") != made:
-            sys.stderr.write(f"{SBOM.relative_to(ROOT)} is stale: run `make sbom`\n")
+            sys.stderr.write(f"{SBOM.relative_to(ROOT)} is stale: run `make generate`\n")
             return 1
         return 0
     SBOM.write_text(made, encoding="utf-8")

@@ -23,7 +23,8 @@ from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.kpis.catalogue import Catalogue
-from streams.secured.kafka import AsyncProvider, kafka_client_options
+from streams.secured.aio import AsyncProvider
+from streams.secured.kafka import kafka_client_options
 from streams.secured.tokens import Tokens
 from streams.secured.web import Access
 from streams.settings import Settings, rule_paths, window_names

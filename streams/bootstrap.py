@@ -243,6 +243,8 @@ class Environment:
 
 def main(argv: list[str]) -> int:
     """Run a command of `cx` in the project's environment, which is made or brought up to date first."""
+    if not (ROOT / LOCAL_LOCK).is_file():
+        return run(argv)  # an installed package: whoever installed it chose the packages
     environment = Environment()
     lock = DEV_LOCK if argv[:1] == ["test"] else LOCAL_LOCK
     try:
@@ -262,7 +264,7 @@ def main(argv: list[str]) -> int:
 
 def run(argv: list[str]) -> int:
     """Run a command in this process, which has all it needs."""
-    if argv[:1] == ["test"]:
+    if argv[:1] == ["test"] and (ROOT / DEV_LOCK).is_file():
         return run_tests(argv[1:])
     from streams.cli import main as command  # noqa: PLC0415 - importable only now
 

@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
+from streams.shipped import RULES
 
 PREFIX = "CX_"
 _MOST_BYTES = 64 * 1024
 """Of a settings file; all settings with all that there is to say of them take a fifth of that."""
 _MOST_PROBLEMS = 50
-SHIPPED_RULES = Path(__file__).resolve().parent.parent / "deploy" / "rules"
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -250,7 +250,7 @@ def kpi_paths(settings: Settings) -> list[Path]:
 
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
-    return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [SHIPPED_RULES]
+    return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
 
 
 def window_names(settings: Settings) -> tuple[str, ...]:

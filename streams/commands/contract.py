@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from streams.commands.printing import echo
+from streams.commands.output import clone
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from streams.shipped import SCHEMAS
 
 
 @click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -20,6 +19,7 @@ def test(arguments: tuple[str, ...]) -> None:
     """Run the tests (arguments go to pytest)."""
     from streams.bootstrap import run_tests  # noqa: PLC0415
 
+    clone()
     sys.exit(run_tests(list(arguments)))
 
 
@@ -35,7 +35,7 @@ def _catalogue() -> Catalogue:
     try:
         return Catalogue.load(kpi_paths(load()))
     except CatalogueError as exc:
-        echo(str(exc), err=True)
+        click.echo(str(exc), err=True)
         sys.exit(1)
 
 
@@ -58,11 +58,11 @@ def kpis_list(*, as_json: bool) -> None:
             }
             for k in catalogue
         ]
-        echo(json.dumps(rows, ensure_ascii=False))
+        click.echo(json.dumps(rows, ensure_ascii=False))
         return
     width = max(len(kpi.id) for kpi in catalogue)
     for kpi in catalogue:
-        echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
+        click.echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
 
 
 @kpis.command("show")
@@ -74,9 +74,9 @@ def kpis_show(kpi_id: str) -> None:
     try:
         kpi = _catalogue()[kpi_id]
     except KeyError as exc:
-        echo(exc.args[0], err=True)
+        click.echo(exc.args[0], err=True)
         sys.exit(1)
-    echo(f"{kpi.id}: {kpi.name} [{kpi.definition_id}]\n  {kpi.question}")
+    click.echo(f"{kpi.id}: {kpi.name} [{kpi.definition_id}]\n  {kpi.question}")
     for label, value in (
         ("formula", kpi.formula),
         ("source", kpi.source),
@@ -90,7 +90,7 @@ def kpis_show(kpi_id: str) -> None:
         ("alert", alert_text(kpi)),
         ("params", ", ".join(f"{key} = {value}" for key, value in kpi.params.items()) or "none"),
     ):
-        echo(f"  {label:11} {value}")
+        click.echo(f"  {label:11} {value}")
 
 
 @kpis.command("check")
@@ -100,9 +100,9 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
     try:
         catalogue = Catalogue.load(paths or kpi_paths(load()))
     except CatalogueError as exc:
-        echo(str(exc), err=True)
+        click.echo(str(exc), err=True)
         sys.exit(1)
-    echo(f"{len(catalogue)} KPI definitions, all sound")
+    click.echo(f"{len(catalogue)} KPI definitions, all sound")
 
 
 @kpis.command("docs")
@@ -111,11 +111,11 @@ def kpis_docs(*, check: bool) -> None:
     """Write docs/KPIS.md from the built-in definitions."""
     from streams.kpis.docs import page  # noqa: PLC0415
 
-    target, text = ROOT / "docs" / "KPIS.md", page(Catalogue.load())
+    target, text = clone() / "docs" / "KPIS.md", page(Catalogue.load())
     if not check:
         target.write_text(text, encoding="utf-8")
     elif target.read_text(encoding="utf-8") != text:
-        echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
+        click.echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
         sys.exit(1)
 
 
@@ -129,8 +129,8 @@ def schemas_generate() -> None:
     """Write schemas/ from the event types."""
     from streams.events.schemas import write  # noqa: PLC0415
 
-    for line in write(ROOT / "schemas"):
-        echo(line)
+    for line in write(clone() / "schemas"):
+        click.echo(line)
 
 
 @schemas.command("check")
@@ -139,12 +139,12 @@ def schemas_check(base: str | None) -> None:
     """Check that schemas/ is up to date, its examples hold, and nothing published is broken."""
     from streams.events.schemas import problems  # noqa: PLC0415
 
-    found = problems(ROOT / "schemas", base)
+    found = problems(SCHEMAS, base)
     for line in found:
-        echo(line, err=True)
+        click.echo(line, err=True)
     if found:
         sys.exit(1)
-    echo("schemas are up to date and compatible")
+    click.echo("schemas are up to date and compatible")
 
 
 @schemas.command("list")
@@ -153,4 +153,4 @@ def schemas_list() -> None:
     from streams.events.schemas import schema_paths  # noqa: PLC0415
 
     for name, path in schema_paths().items():
-        echo(f"{name:32} {path}")
+        click.echo(f"{name:32} {path}")

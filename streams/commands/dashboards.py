@@ -6,12 +6,10 @@ from pathlib import Path
 import click
 
 from streams.commands.output import told_plainly
-from streams.commands.printing import echo
 from streams.dashboards import files
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from streams.shipped import DASHBOARDS
 
 
 @click.group()
@@ -31,7 +29,7 @@ _folder = click.option(
 
 def _of(folder: Path | None) -> tuple[Catalogue, Path]:
     if folder is None:
-        return Catalogue.load(), ROOT / files.FOLDER
+        return Catalogue.load(), DASHBOARDS
     return Catalogue.load(kpi_paths(load())), folder
 
 
@@ -47,7 +45,7 @@ def generate(folder: Path | None) -> None:
       CX_KPIS_PATH=my-kpis cx dashboards generate --folder /var/lib/grafana/dashboards/cx
     """
     for line in files.write(*_of(folder)):
-        echo(line)
+        click.echo(line)
 
 
 @dashboards.command("check")
@@ -57,8 +55,8 @@ def check(folder: Path | None) -> None:
     """Exit 1 if the files are not what the KPI definitions give."""
     found = files.problems(*_of(folder))
     for line in found:
-        echo(line, err=True)
+        click.echo(line, err=True)
     if found:
-        echo("the dashboards are not up to date: run `cx dashboards generate`", err=True)
+        click.echo("the dashboards are not up to date: run `cx dashboards generate`", err=True)
         sys.exit(1)
-    echo("the dashboards are up to date")
+    click.echo("the dashboards are up to date")

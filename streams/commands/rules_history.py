@@ -18,7 +18,6 @@ from streams.alerts.rules import RuleBook
 from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import load_file, read_tests
 from streams.commands.output import as_json_option, print_json, table
-from streams.commands.printing import echo
 from streams.commands.rules_picture import PictureError, draw, unfit
 from streams.definitions import catalogue_of
 from streams.engine.names import Topics
@@ -26,10 +25,9 @@ from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.expressions import suggest
 from streams.settings import Settings, load, rule_paths, window_names
+from streams.shipped import RULE_TESTS
 from streams.storage.connection import StorageError, address_of, connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
-
-SHIPPED_TESTS = Path(__file__).resolve().parents[2] / "deploy" / "rules" / "tests"
 
 TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 
@@ -39,7 +37,7 @@ WRONG_INPUT: Final = 2
 
 def refused(error: Exception) -> NoReturn:
     """Tell what cannot be right, and end."""
-    echo(str(error), err=True)
+    click.echo(str(error), err=True)
     sys.exit(WRONG_INPUT)
 
 
@@ -74,7 +72,7 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
     try:
         catalogue = catalogue_of(settings)
         books: dict[tuple[Path, ...], RuleBook] = {}
-        files = [file for path in paths or (SHIPPED_TESTS,) for file in _files(path)]
+        files = [file for path in paths or (RULE_TESTS,) for file in _files(path)]
         for file in files:
             given = load_file(file)
             rules = tuple((file.parent / name).resolve() for name in given.rules)
@@ -90,14 +88,14 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
         if not as_json:
             _tell(results[-1])
     if not results:
-        echo(f"no test{'' if only is None else f' has {only!r} in its name'}", err=True)
+        click.echo(f"no test{'' if only is None else f' has {only!r} in its name'}", err=True)
         sys.exit(WRONG_INPUT)
     wrong = [result for result in results if result.problems]
     if as_json:
         print_json([result._asdict() for result in results])
     else:
         minutes = sum(result.minutes for result in results)
-        echo(f"{len(results) - len(wrong)} of {len(results)} tests as expected, {minutes:,} minutes played")
+        click.echo(f"{len(results) - len(wrong)} of {len(results)} tests as expected, {minutes:,} minutes played")
     if wrong:
         sys.exit(1)
 
@@ -160,17 +158,17 @@ def rules_backtest(
             test = replayed(client, book, first, last, settings, known, drawn=picture is not None)
         drawn = 0 if picture is None or test is None else draw(test, picture)
     except (StorageError, PictureError, OSError) as error:
-        echo(str(error), err=True)
+        click.echo(str(error), err=True)
         sys.exit(1)
     if test is None:
-        echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
+        click.echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
         sys.exit(1)
     if as_json:
         print_json(plain(test))
         return
-    echo(told(test))
+    click.echo(told(test))
     if picture is not None:
-        echo(f"{picture}: {drawn} series drawn")
+        click.echo(f"{picture}: {drawn} series drawn")
 
 
 def replayed(
@@ -352,6 +350,6 @@ def _files(path: Path) -> list[Path]:
 
 
 def _tell(result: Result) -> None:
-    echo(f"{'not as expected' if result.problems else 'ok':15}  {result.name}")
+    click.echo(f"{'not as expected' if result.problems else 'ok':15}  {result.name}")
     for problem in result.problems:
-        echo(f"  {problem}", err=True)
+        click.echo(f"  {problem}", err=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from streams.commands.printing import echo
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers import DATA_SETS, DataSetError, Report, read
 from streams.producers.replay import Progress
@@ -77,13 +76,13 @@ def replay(
     try:
         events = list(read(name, path, report))
     except DataSetError as exc:
-        echo(str(exc), err=True)
+        click.echo(str(exc), err=True)
         sys.exit(1)
     stop = stop_on_signals()
 
     def show(progress: Progress) -> None:
         reached = progress.reached.strftime("%Y-%m-%d %H:%M") if progress.reached else "-"
-        echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
+        click.echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
 
     with producer_of(load()) as producer:
         result = run_replay(
@@ -110,14 +109,14 @@ def replay(
         "seconds": round(result.duration_s, 3),
     }
     if as_json:
-        echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary, ensure_ascii=False))
     else:
-        echo(f"{result.delivered:,} of {result.total:,} events delivered in {result.duration_s:.1f} s")
+        click.echo(f"{result.delivered:,} of {result.total:,} events delivered in {result.duration_s:.1f} s")
         for line in report.lines():
-            echo(f"  {line}")
+            click.echo(f"  {line}")
     if not (result.complete or result.stopped):
         for error, count in result.errors.items():
-            echo(f"  {count:,} not delivered: {error}", err=True)
+            click.echo(f"  {count:,} not delivered: {error}", err=True)
         sys.exit(1)
 
 
@@ -167,7 +166,7 @@ def simulate(
 
     def show(progress: SimulationProgress) -> None:
         reached = datetime.fromtimestamp(progress.event_time, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        echo(f"{progress.sent:>9,} sent, event time {reached}, {progress.per_second:,.0f}/s", err=True)
+        click.echo(f"{progress.sent:>9,} sent, event time {reached}, {progress.per_second:,.0f}/s", err=True)
 
     try:
         plan = Plan(
@@ -187,10 +186,10 @@ def simulate(
             )
             report = producer.flush(60.0)
     except ValueError as exc:
-        echo(str(exc), err=True)
+        click.echo(str(exc), err=True)
         sys.exit(2)
     if as_json:
-        echo(
+        click.echo(
             json.dumps(
                 {
                     "sent": done.sent,
@@ -201,5 +200,5 @@ def simulate(
             )
         )
     else:
-        echo(f"{done.sent:,} records sent, {len(report.undelivered):,} not delivered")
+        click.echo(f"{done.sent:,} records sent, {len(report.undelivered):,} not delivered")
     sys.exit(1 if report.undelivered else 0)

@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from streams.commands.printing import echo
 from streams.commands.traffic import speed_option
 from streams.kpis.blocks import CatalogueError
 from streams.local.broker import BrokerError
@@ -108,10 +107,11 @@ def up(
         steady = [] if rhythm else ["--flat"]
         load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *steady, *incidents))
     settings = load(data_dir=str(data_dir) if data_dir else None)
+    console = Console(stderr=as_json)
 
     def say(text: str) -> None:
         if not as_json:
-            echo(f"  {text}")
+            console.print(f"  {text}", highlight=False, soft_wrap=True)
 
     code = 0
     try:
@@ -130,16 +130,16 @@ def up(
                 report = wait_until_done(run, say)
                 result = result_of(run, data_set or "", report)
                 if as_json:
-                    echo(json.dumps(result, ensure_ascii=False))
+                    click.echo(json.dumps(result, ensure_ascii=False))
                 else:
-                    _print_result(result)
+                    _print_result(console, result)
                 code = 0 if result["ok"] else 1
             else:
-                _watch(Console(), run, window)
+                _watch(console, run, window)
     except _Stopped:
         say("stopped")
     except (ChildError, BrokerError, ClickHouseProcessError, StorageError, CatalogueError) as exc:
-        echo(f"cx up: {exc}", err=True)
+        click.echo(f"cx up: {exc}", err=True)
         code = 1
     sys.exit(code)
 
@@ -168,18 +168,18 @@ def _watch(console: Console, run: EmbeddedRun, window: str) -> None:
             time.sleep(EVERY_S)
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def _print_result(console: Console, result: dict[str, Any]) -> None:
     records = result["records"]
-    echo("  " + "  ".join(f"{name} {count:,}" for name, count in records.items()))
+    console.print("  " + "  ".join(f"{name} {count:,}" for name, count in records.items()), highlight=False)
     for row in result["kpis"]:
         if row["by"] not in _PRINTED:
             continue
         labels = ",".join(f"{key}={value}" for key, value in row["labels"].items()) or "all"
         stat = f" {row['stat']}" if row["stat"] else ""
         value = "no data" if row["value"] is None else f"{row['value']:,.2f}".rstrip("0").rstrip(".")
-        echo(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})")
+        console.print(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})", highlight=False)
     differences = result["verify"]["differences"]
     checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())
-    echo(f"  verify: {checked} recomputed, {len(differences)} differences")
+    console.print(f"  verify: {checked} recomputed, {len(differences)} differences", highlight=False)
     for difference in differences[:20]:
-        echo(f"    {difference}")
+        console.print(f"    {difference}", highlight=False)

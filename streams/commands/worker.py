@@ -12,7 +12,6 @@ import faust
 
 from streams.app import build
 from streams.aside import Aside
-from streams.commands.printing import echo, log_to_stderr
 from streams.definitions import catalogue_of
 from streams.delivery.endpoint import AddressError
 from streams.engine.rights import Right, rights_of
@@ -46,7 +45,7 @@ def _problems(settings: Settings, *, create: bool, rights: Iterable[Right] = ())
 
 def _refuse(problems: list[str]) -> None:
     for problem in problems:
-        echo(problem, err=True)
+        click.echo(problem, err=True)
     if problems:
         sys.exit(1)
 
@@ -60,7 +59,7 @@ def topics(*, check: bool) -> None:
     """
     settings = load()
     _refuse(_problems(settings, create=not check))
-    echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
+    click.echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
 
 
 def _calm_garbage_collector() -> None:
@@ -100,7 +99,7 @@ def worker() -> None:
     """
     _share_heaps()
     settings = load()
-    log_to_stderr(settings.log_level)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.WARNING)  # every connection is news to it
     store = address_of(settings)
     rights = rights_of("worker", settings.topic_prefix, settings.app_id)

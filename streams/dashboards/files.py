@@ -4,14 +4,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from streams.dashboards import alarms, areas, experience, explorer, health, voice
 from streams.dashboards.grafana import Board, dashboard
 from streams.kpis.catalogue import Catalogue
-
-FOLDER: Final = Path("deploy", "grafana", "dashboards")
-"""Where they are in the project."""
 
 
 def boards(catalogue: Catalogue) -> Iterator[Board]:

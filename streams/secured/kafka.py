@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka.abc import AbstractTokenProvider as AsyncTokenProvider
 from kafka.errors import KafkaError
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.net.sasl.oauth import AbstractTokenProvider
@@ -35,17 +33,6 @@ class _Provider(AbstractTokenProvider):  # type: ignore[misc]
 
     def token(self) -> str:
         return self._tokens.get()
-
-
-class AsyncProvider(AsyncTokenProvider):  # type: ignore[misc]
-    """Tokens as aiokafka asks for them."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-    async def token(self) -> str:
-        """Return a token that is valid now."""
-        return await asyncio.to_thread(self._tokens.get)
 
 
 def kafka_client_options(settings: Settings) -> dict[str, Any]:

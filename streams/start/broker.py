@@ -28,7 +28,8 @@ from kafka.structs import OffsetAndMetadata
 from streams.engine.drain import probe_end_offsets
 from streams.engine.fence import LogRecord, PartitionLog, fence_of
 from streams.engine.topics import TopicsError
-from streams.secured.kafka import AsyncProvider, kafka_client_options
+from streams.secured.aio import AsyncProvider
+from streams.secured.kafka import kafka_client_options
 from streams.secured.tokens import Tokens
 from streams.settings import Settings
 from streams.start.facts import Log

@@ -21,14 +21,14 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-import streams
+from streams import shipped
 from streams.storage.cluster import for_cluster
 from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
 from streams.storage.statements import split_statements
 
 __all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements"]
 
-SQL_DIR: Final = Path(streams.__file__).parent.parent / "sql"
+SQL_DIR: Final = shipped.SQL
 
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _STATEMENT_S: Final = 600.0

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from streams.dashboards.files import FOLDER
 from streams.local.clickhouse import EmbeddedClickHouse
+from streams.shipped import DASHBOARDS
 from streams.storage.connection import Address, connect
 from tests.bench.queries import Found, cpu_ms, say
 from tests.harness import grafana
@@ -27,7 +27,7 @@ GOAL_MS = 1_000
 
 def measure(reader: Client, pid: int, period: grafana.Period, times: int) -> Iterator[Found]:
     """Ask what each panel asks, once to warm up, then several times."""
-    for board in grafana.load(FOLDER).values():
+    for board in grafana.load(DASHBOARDS).values():
         choices = grafana.choose(board, lambda sql: reader.query(sql).result_rows, period)
         for where, query in grafana.queries(board):
             sql = grafana.expand(query["rawSql"], choices, period)

@@ -13,9 +13,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-WORKER = PROJECT["dependencies"]
-LOCAL = WORKER + PROJECT["optional-dependencies"]["local"]
-DEV = LOCAL + PROJECT["optional-dependencies"]["dev"]
+EXTRAS = PROJECT["optional-dependencies"]
+WORKER = PROJECT["dependencies"] + EXTRAS["worker"]
+LOCAL = WORKER + [text for text in EXTRAS["local"] if Requirement(text).name != PROJECT["name"]]
+DEV = LOCAL + EXTRAS["dev"]
 LOCKS = [("requirements.lock", WORKER), ("requirements-local.lock", LOCAL), ("requirements-dev.lock", DEV)]
 
 Pin = tuple[Version, Marker | None]

@@ -28,7 +28,7 @@ LOOKED_AT = {
 
 
 def test_the_list_of_components_is_that_of_the_locks() -> None:
-    """A lock that was refreshed without `make sbom` is found here."""
+    """A lock that was refreshed without `make generate` is found here."""
     done = subprocess.run(
         [sys.executable, "deploy/sbom.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -24,7 +24,7 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.fold import Folder
 from streams.producers.simulator import Plan, simulate
-from streams.settings import SHIPPED_RULES
+from streams.shipped import RULES as SHIPPED_RULES
 from tests.harness.closed import Closed
 from tests.harness.simulated import closed_minutes
 

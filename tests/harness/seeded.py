@@ -7,15 +7,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from streams.alerts.types import Evidence, Transition
-from streams.dashboards import files
 from streams.events.decode import encode
 from streams.kpis.catalogue import Catalogue
 from streams.producers.readers import DATA_SETS, DataSetError, read
 from streams.producers.simulator.scenario import Plan, simulate
+from streams.shipped import DASHBOARDS
 from streams.storage.alerts import alert_row
 from streams.storage.connection import connect
 from streams.storage.rows import DeadLetter
@@ -26,7 +25,7 @@ from tests.harness.grafana import Choices, Period
 from tests.harness.pipeline import Pipeline
 from tests.integration.test_readers_real import ROOT as DATA
 
-BOARDS = grafana.load(Path(__file__).resolve().parents[2] / files.FOLDER)
+BOARDS = grafana.load(DASHBOARDS)
 CATALOGUE = Catalogue.load()
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.dashboards import files
 from streams.kpis.catalogue import Catalogue
+from streams.shipped import DASHBOARDS
 from streams.storage.writer import Writer
 from tests.harness import grafana
 from tests.harness.clickhouse import Database, event
@@ -82,7 +82,7 @@ def test_the_library_of_grafanas_plugin_reads_the_store(go_client: Path, databas
         " from = toDateTime(1772359200), to = toDateTime(1772362800), step = 3600) WHERE by = ''"
     }
     for slug in BOARDS:
-        board = grafana.load(ROOT / files.FOLDER)[slug]
+        board = grafana.load(DASHBOARDS)[slug]
         choices = grafana.choose(board, lambda sql: database.client.query(sql).result_rows, PERIOD)
         for where, query in grafana.queries(board):
             queries[f"maybe {where}"] = grafana.expand(query["rawSql"], choices, PERIOD)

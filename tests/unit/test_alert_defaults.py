@@ -9,9 +9,9 @@ from streams.alerts.params import Absence, BurnRate, Cusum, Floor, Seasonal
 from streams.alerts.parsing import parse_rules
 from streams.alerts.rules import RulesError
 from streams.kpis.catalogue import Catalogue
-from streams.settings import SHIPPED_RULES
+from streams.shipped import CLONE
 
-ROOT = SHIPPED_RULES.parent.parent
+ROOT = CLONE
 CATALOGUE = Catalogue.load()
 OF_CSAT = "groups: [{name: g, rules: [{alert: A, kpi: csat, window: 1h, method: floor, params: {target: 70}, severity: info}]}]"
 

@@ -13,9 +13,9 @@ from streams.alerts.rules import NoData, Recover, RulesError
 from streams.alerts.types import Evidence
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
-from streams.settings import SHIPPED_RULES
+from streams.shipped import CLONE
 
-ROOT = SHIPPED_RULES.parent.parent
+ROOT = CLONE
 CATALOGUE = Catalogue.load()
 
 FULL = """

@@ -19,11 +19,11 @@ from streams.alerts.types import Evidence
 from streams.cli import main
 from streams.commands import rules as commands
 from streams.kpis.catalogue import Catalogue
-from streams.settings import SHIPPED_RULES
+from streams.shipped import CLONE, RULES
 
-ROOT = SHIPPED_RULES.parent.parent
+ROOT = CLONE
 CATALOGUE = Catalogue.load()
-SHIPPED = load_rules([SHIPPED_RULES], CATALOGUE)
+SHIPPED = load_rules([RULES], CATALOGUE)
 
 
 # The rules that are shipped
@@ -145,9 +145,7 @@ def test_examples_of_the_reference_are_rules():
     assert len(examples) >= 5
     for number, example in enumerate(examples):
         if "\ntests:" in example:
-            assert read_tests(
-                read_file(example, f"example {number}"), load_rules([SHIPPED_RULES], CATALOGUE), CATALOGUE
-            )
+            assert read_tests(read_file(example, f"example {number}"), load_rules([RULES], CATALOGUE), CATALOGUE)
         elif "replace: true" not in example:
             parse_rules(example, CATALOGUE, f"example {number}")
 
@@ -157,7 +155,7 @@ def test_the_example_that_replaces_goes_with_the_shipped_rules(tmp_path):
     examples = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     mine = tmp_path / "my-rules.yaml"
     mine.write_text(next(example for example in examples if "replace: true" in example), encoding="utf-8")
-    found = load_rules([SHIPPED_RULES, mine], CATALOGUE)
+    found = load_rules([RULES, mine], CATALOGUE)
     assert found["AppCrashes"].params == Floor(target=0.5)
     assert "RageClicks" not in found.rules
 

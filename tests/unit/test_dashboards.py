@@ -20,11 +20,12 @@ from streams.events.touchpoints import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import MEASURES, UNITS
 from streams.kpis.windows import WINDOWS, window_minutes
+from streams.shipped import DASHBOARDS
 from tests.harness import grafana
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
-BOARDS = grafana.load(ROOT / files.FOLDER)
+BOARDS = grafana.load(DASHBOARDS)
 SCHEMA = json.loads(Path(grafana.__file__).with_name("grafana_dashboard.schema.json").read_text(encoding="utf-8"))
 CATALOGUE = Catalogue.load()
 EVERY = pytest.mark.parametrize("slug", BOARDS)
@@ -42,7 +43,7 @@ def walk(node: Any, key: str) -> list[Any]:
 
 
 def test_files_are_what_the_catalogue_gives() -> None:
-    assert files.problems(CATALOGUE, ROOT / files.FOLDER) == []
+    assert files.problems(CATALOGUE, DASHBOARDS) == []
 
 
 def test_all_ten_are_there() -> None:
