@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from streams.local.ports import free_port
+from streams.local.tied import tied
 
 START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 5.0
@@ -48,7 +49,7 @@ class EmbeddedBroker:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start the broker and wait until it answers.
+        """Start the broker and wait until it answers; it ends with the thread that calls this.
 
         Raises:
             BrokerError: No binary for this machine, the port is taken, or no answer in time.
@@ -60,13 +61,15 @@ class EmbeddedBroker:
         url = f"tcp://{self.bootstrap}"
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [
-                    binary,
-                    "broker",
-                    f"--listener-url={url}",
-                    f"--advertised-listener-url={url}",
-                    "--storage-engine=memory://tansu/",
-                ],
+                tied(
+                    [
+                        binary,
+                        "broker",
+                        f"--listener-url={url}",
+                        f"--advertised-listener-url={url}",
+                        "--storage-engine=memory://tansu/",
+                    ]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

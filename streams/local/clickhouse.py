@@ -77,12 +77,14 @@ class EmbeddedClickHouse:
         memory_mb: int = 2048,
         restart: bool = True,
         connect: Sequence[int] = (),
+        patience_s: float = 0.0,
     ) -> None:
         """
         Describe the server; nothing runs before `start`.
 
         `database` is the one that the three users may touch, `memory_mb` bounds the whole server, `connect` names the
-        TCP ports that the engine itself may connect to, as shards of a cluster do.
+        TCP ports that the engine itself may connect to, as shards of a cluster do, `patience_s` is how long to wait
+        for another server to leave the directory.
         """
         self.data_dir = data_dir.resolve()
         self.database = database
@@ -93,6 +95,7 @@ class EmbeddedClickHouse:
         self._memory_mb = memory_mb
         self._restart = restart
         self._connect = connect
+        self._patience_s = patience_s
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -174,7 +177,7 @@ class EmbeddedClickHouse:
             (self.data_dir / folder).mkdir(parents=True, exist_ok=True)
         self.data_dir.chmod(0o700)
         log = self.data_dir / "server.log"
-        with _owned(self.data_dir) as lock, log.open("ab") as errors:
+        with _owned(self.data_dir, self._patience_s) as lock, log.open("ab") as errors:
             for port in (self.http_port, self.tcp_port):
                 _claim(self.host, port)
             write_configuration(
@@ -254,13 +257,18 @@ class EmbeddedClickHouse:
 
 
 @contextlib.contextmanager
-def _owned(data_dir: Path) -> Iterator[int]:
+def _owned(data_dir: Path, patience_s: float) -> Iterator[int]:
     """Lock the directory, for as long as this descriptor is open in any process."""
+    deadline = time.monotonic() + patience_s
     with (data_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataLockedError(f"another server owns the data directory {data_dir}") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise DataLockedError(f"another server owns the data directory {data_dir}") from None
+            time.sleep(0.1)
         yield lock.fileno()
 
 

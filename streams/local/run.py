@@ -41,6 +41,9 @@ DRAIN_TIMEOUT_S = 60.0
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
+ENDING_S = 40.0
+"""Longest wait for the store of a run that was killed: it ends by itself within half a minute."""
+
 # What a run makes in its folder, and what may be deleted there; nothing else is touched.
 _OURS = ("clickhouse", "faust", "logs", "secrets")
 
@@ -100,11 +103,15 @@ class EmbeddedRun:
             http_port=free_port(preferred=8123),
             tcp_port=free_port(preferred=9000),
             database=self.settings.clickhouse_database,
+            # No other run uses the folder, so it can only be the one of a run that was killed, which is ending.
+            patience_s=ENDING_S,
         )
         self._parts = [self.broker, self.clickhouse]
-        with ThreadPoolExecutor(2) as pool:
-            for started in [pool.submit(part.start) for part in self._parts]:
-                started.result()
+        with ThreadPoolExecutor(1) as pool:
+            store = pool.submit(self.clickhouse.start)
+            # Here and not in the pool: the broker ends with the thread that started it.
+            self.broker.start()
+            store.result()
         self._say(f"broker at {self.broker.bootstrap}, ClickHouse at {self.clickhouse.url}")
         if not self.clickhouse.confined:
             self._say(

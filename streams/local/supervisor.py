@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from streams.local.tied import tied
+
 RESTARTS = 5
 _TAIL_BYTES = 4_000
 
@@ -28,11 +30,11 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process; its output is appended to the log."""
+        """Start the process, which ends with the thread that calls this; its output is appended to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streams", *self.args],
+                tied([sys.executable, "-m", "streams", *self.args]),
                 env={**os.environ, **self._env},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
