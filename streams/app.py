@@ -72,7 +72,13 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
     urls = read_addresses("alertmanagers", settings.alertmanagers, encrypted=access.secret)
     alertmanagers = Alertmanagers(urls, resend_s=settings.alert_resend_s, access=access, may_send=app.may_tell)
     app.task(alertmanagers.serve)
-    enricher = Enricher(store, catalogue, public_url=settings.public_url, timeout_s=settings.alert_words_s)
+    enricher = Enricher(
+        store,
+        catalogue,
+        public_url=settings.public_url,
+        board_url=settings.board_url,
+        timeout_s=settings.alert_words_s,
+    )
     usual = Usual(store, rules)
     app.task(usual.keep_learning)
     return Judges(settings, topics, rules, enricher, alertmanagers, usual)

@@ -163,6 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhook_token_file: str = ""
     public_url: str = ""
     """Where people reach the dashboards, for links in alerts; empty: alerts come without."""
+    board_url: str = ""
+    """Where people reach the live page, for a link in alerts; empty: alerts come without. `cx up` sets it."""
     alert_words_s: Seconds = 1.0
     """An alert waits so long for customers' words and for what else moved; then it goes out without them."""
     alert_horizon_h: Annotated[float, Meta(gt=0, le=24 * 365)] = 24.0

@@ -5,7 +5,6 @@ Best effort: one thread, so much time and no more. An alert without an answer sa
 """
 
 import asyncio
-import base64
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,8 @@ SHORTEST_REFERENCE: Final = 60
 
 _COLUMNS: Final = frozenset({"channel", "touchpoint", "stage", "segment", "region", "unitid", "agentid", "experiment"})
 """Labels that are columns of the events."""
+EXPLORER_VARIABLES: Final = {"channel": "channel", "segment": "segment", "touchpoint": "touchpoint", "unitid": "unit"}
+"""The dashboard's variable for each label that it can be narrowed to."""
 _ADDITIVE: Final = ("count", "sum")
 
 _VERBATIMS: Final = """
@@ -65,7 +66,13 @@ class Enricher:
     """Asks the store; `enrich` never raises and never takes longer than its time."""
 
     def __init__(
-        self, address: Address, catalogue: Catalogue, *, public_url: str = "", timeout_s: float = TIMEOUT_S
+        self,
+        address: Address,
+        catalogue: Catalogue,
+        *,
+        public_url: str = "",
+        board_url: str = "",
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         """
         Prepare; nothing is connected.
@@ -74,11 +81,13 @@ class Enricher:
             address: The store.
             catalogue: What its numbers mean.
             public_url: Where people reach the dashboards; empty: no links to them.
+            board_url: Where people reach the live page; empty: no link to it.
             timeout_s: How long all questions together may take.
         """
         self._address = address
         self._catalogue = catalogue
         self._public_url = public_url.rstrip("/")
+        self._board_url = board_url.rstrip("/")
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(1, "enrich")
         self._asking: asyncio.Future[None] | None = None
@@ -120,27 +129,28 @@ class Enricher:
             transition.annotations["incomplete"] = f"without customers' words and other movements: {reason[:200]}"
 
     def _links(self, transition: Transition) -> Mapping[str, str]:
-        """Return where to look: the dashboard around the window, and the events in it."""
+        """Return where to look: the dashboard around the window, the events in it, the live page."""
         since, until = _window(transition)
-        links = {}
+        margin = 4 * (until - since)
+        links = {"events": self._explorer(transition, since, until)} if self._public_url else {}
         if self._public_url and not transition.evidence.links.get("dashboard"):
-            margin = 4 * (until - since)
-            variables = {f"var-{name}": value for name, value in transition.labels.items()}
-            query = {
-                "var-kpi": transition.kpi,
-                "from": (since - margin) * 1000,
-                "to": (until + 600) * 1000,
-                **variables,
-            }
-            links["dashboard"] = f"{self._public_url}/d/cx-explorer?{urlencode(query)}"
-        where = "".join(f" AND {name} = {_quoted(value)}" for name, value in _columns(transition.labels).items())
-        sql = (
-            f"SELECT time, type, subject, channel, touchpoint, score, data FROM {self._address.database}.events"  # noqa: S608
-            f" WHERE time >= toDateTime({since}) AND time < toDateTime({until}){where}"
-            " ORDER BY time DESC LIMIT 1000"
-        )
-        links["events"] = f"{self._address.url}/play#{base64.b64encode(sql.encode()).decode()}"
+            links["dashboard"] = self._explorer(transition, since - margin, until + 600)
+        if self._board_url:
+            query = {"kpi": transition.kpi, "channel": transition.labels.get("channel", "all")}
+            if transition.evidence.window:
+                query["window"] = transition.evidence.window
+            links["page"] = f"{self._board_url}/?{urlencode(query)}"
         return links
+
+    def _explorer(self, transition: Transition, since: int, until: int) -> str:
+        """Return the dashboard with a KPI's course, its labels and the events behind it, between two times (Unix s)."""
+        variables = {
+            f"var-{EXPLORER_VARIABLES[name]}": _choice(value)
+            for name, value in transition.labels.items()
+            if name in EXPLORER_VARIABLES
+        }
+        query = {"var-kpi": transition.kpi, "from": since * 1000, "to": until * 1000, **variables}
+        return f"{self._public_url}/d/cx-explorer?{urlencode(query)}"
 
     def _ask(
         self, transitions: Sequence[Transition], answers: list[tuple[Transition, list[str], list[Movement]]]
@@ -228,8 +238,9 @@ def _columns(labels: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in sorted(labels.items()) if name in _COLUMNS}
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _choice(text: str) -> str:
+    """Write a value as the dashboards' variables have it, which stands between quotes and knows macros."""
+    return text.replace("\\", "\\\\").replace("$", "\\x24")
 
 
 def _retrieved(asking: asyncio.Future[None]) -> None:

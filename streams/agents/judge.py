@@ -200,7 +200,7 @@ def notice_of(active: Active) -> Notice:
         annotations={name: text for name, text in annotations.items() if text},
         starts_at=starts_at,
         ends_at=None if active.ended is None else max(starts_at, (active.ended + 1) * 60),
-        url=evidence.links.get("dashboard", ""),
+        url=evidence.links.get("dashboard") or evidence.links.get("page", ""),
     )
 
 

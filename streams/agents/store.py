@@ -67,6 +67,8 @@ class Store(Stage):
         self._failing = False
         writer.on_retry = self._failed_once
         metrics.STORE_TROUBLES.watch(writer.troubles.current)
+        for table in ("events", *ALERTS, *KPIS):
+            metrics.SET_ASIDE.labels(table)  # zero from the start, else the first row is no increase
         super().__init__(app, [topics.blocks, topics.kpis, topics.alerts], flush_s=settings.store_flush_s)
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:

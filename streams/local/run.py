@@ -74,7 +74,7 @@ class EmbeddedRun:
         self.worker: Child | None = None
         self.producer: Child | None = None
         self.board: Child | None = None
-        self.board_port = 0
+        self.board_port = free_port(preferred=settings.board_port) if board else 0
         self._parts: list[EmbeddedBroker | EmbeddedClickHouse] = []
         self._lock: IO[str] | None = None
 
@@ -151,7 +151,6 @@ class EmbeddedRun:
 
     def _start_board(self, environment: dict[str, str]) -> None:
         """Start the live page: a process of its own, as a user who can only read, so that viewers cost no worker."""
-        self.board_port = free_port(preferred=self.settings.board_port)
         reader = {
             "CX_CLICKHOUSE_USER": self.address("reader").user,
             "CX_CLICKHOUSE_PASSWORD_FILE": str(self._password_file("reader")),
@@ -215,6 +214,7 @@ class EmbeddedRun:
             "CX_INSTANCE": "local",
             "CX_BROKER_SESSION_S": "6",
             "CX_METRICS_PORT": str(self.metrics_port),
+            "CX_BOARD_URL": f"http://127.0.0.1:{self.board_port}" if self.board_port else "",
             "CX_DATA_DIR": str(self.data_dir),
             "CX_TOUCHPOINTS_PATH": str(path.resolve()) if (path := touchpoint_path(self.settings)) else "",
             "CX_KPIS_PATH": os.pathsep.join(str(path.resolve()) for path in kpi_paths(self.settings)),

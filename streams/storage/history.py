@@ -20,6 +20,12 @@ _NEVER: Final = float("-inf")
 # Stored times are whole milliseconds, cut off: the next one is not before the true time.
 _TIME: Final = "(toUnixTimestamp64Milli(time) + 1) / 1000"
 
+# Events whose rows ClickHouse refused are counted like all others.
+_ACCEPTED: Final = " UNION ALL ".join(
+    f"SELECT offset, id, time FROM {table} WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}}"  # noqa: S608
+    for table in ("events", "set_aside")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceHistory:
@@ -73,14 +79,14 @@ def source_histories(client: Client, ids: int) -> Iterator[SourceHistory]:
     ).result_rows
     for topic, partition, *balance in balances:
         source = {"topic": topic, "partition": partition, "ids": ids}
-        where = "FROM events WHERE topic = {topic:String} AND partition = {partition:UInt32}"
         rows = client.query(
-            f"SELECT offset, id, {_TIME} {where} ORDER BY offset DESC LIMIT {{ids:UInt64}}", parameters=source
+            f"SELECT offset, id, {_TIME} FROM ({_ACCEPTED}) ORDER BY offset DESC LIMIT {{ids:UInt64}}",  # noqa: S608
+            parameters=source,
         ).result_rows
         forgotten = _NEVER
         if len(rows) == ids:
             [(others, newest)] = client.query(
-                f"SELECT count(), max({_TIME}) {where} AND offset < {{first:UInt64}}",
+                f"SELECT count(), max({_TIME}) FROM ({_ACCEPTED}) WHERE offset < {{first:UInt64}}",  # noqa: S608
                 parameters={**source, "first": rows[-1][0]},
             ).result_rows
             forgotten = newest if others else _NEVER

@@ -94,7 +94,8 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
         name = request.headers["idempotency-key"]
         assert request.headers["webhook-signature"] == signature(SECRET, name, stamp, request.body)
         assert request.json["id"] == name
-    assert hooks[0].json["evidence"]["links"]["dashboard"].startswith("https://cx.example/d/cx-explorer?")
+    for name in ("dashboard", "events"):
+        assert hooks[0].json["evidence"]["links"][name].startswith("https://cx.example/d/cx-explorer?")
     assert pipeline.verify().differences == []
 
 

@@ -366,6 +366,9 @@ def test_the_embedded_run_serves_it(tmp_path: Path) -> None:
             except OSError:
                 assert time.monotonic() < deadline, run.board and run.board.tail()
                 time.sleep(0.2)
+        told = run.environment()["CX_BOARD_URL"]
+        with urlopen(f"{told}/?kpi=csat&channel=web&window=15m", timeout=PATIENCE_S) as answer:
+            assert b"Customer satisfaction" in answer.read()
         run.watch()
     assert run.board is not None
     assert run.board.exit_code == 0

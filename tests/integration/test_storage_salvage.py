@@ -10,6 +10,7 @@ import pytest
 from streams.storage import salvage
 from streams.storage.balance import check_balance
 from streams.storage.connection import RefusedRowsError
+from streams.storage.history import source_histories
 from streams.storage.rows import Block
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event
@@ -74,6 +75,19 @@ def test_exactly_the_refused_rows_are_set_aside_and_all_others_are_stored_once(
     assert database.rows("SELECT sum(read), sum(counted), sum(bad) FROM outcomes") == [(360, 360, 0)]
     assert balanced(database)
     assert not writer.troubles.current()
+
+
+def test_who_restores_a_source_knows_what_was_set_aside(database: Database, writer: Writer) -> None:
+    """Such an event is counted: sent again it is a duplicate, or late once its id is forgotten."""
+    database.client.command(TAKES_NO_POISON.format("events", "payload"))
+    writer.insert_blocks(blocks_of([17, 119]))
+    [web] = [one for one in source_histories(database.client, 1_000) if one.topic == topic("web")]
+    assert web.ids == [f"web-{n}" for n in range(120)]
+    assert len(web.times) == 120
+    [web] = [one for one in source_histories(database.client, 102) if one.topic == topic("web")]
+    assert web.ids == [f"web-{n}" for n in range(18, 120)]
+    [(newest,)] = database.rows("SELECT (toUnixTimestamp64Milli(time) + 1) / 1000 FROM set_aside WHERE offset = 17")
+    assert web.forgotten_newest == newest
 
 
 def test_a_row_that_the_server_cannot_read_is_stored_as_the_worker_reads_it(database: Database, writer: Writer) -> None:

@@ -1,9 +1,12 @@
 """What the agents make of transitions: records, notices, messages; and an enricher that must never be in the way."""
 
 import asyncio
+import json
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -15,6 +18,8 @@ from streams.alerts.judge import Active
 from streams.alerts.minutes import View
 from streams.alerts.parsing import parse_rules
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
+from streams.board.pages import View as BoardView
+from streams.dashboards.sql import VARIABLE_OF
 from streams.delivery.alertmanager import Alertmanagers
 from streams.engine.names import Topics
 from streams.events.intake import Tally
@@ -114,8 +119,44 @@ async def test_without_a_store_the_alert_says_so_and_is_not_late():
     made.close()
     assert alert.annotations["incomplete"].startswith("without customers' words")
     assert alert.evidence.verbatims == []
-    assert alert.evidence.links["events"].startswith("http://127.0.0.1:")
     assert alert.evidence.links["dashboard"] == "http://g/d", "a rule's own dashboard stays"
+
+
+async def links_of(labels, **places):
+    alert = transition(labels=labels, evidence=Evidence(window="15m"))
+    made = Enricher(Address(f"http://127.0.0.1:{free_port()}"), CATALOGUE, timeout_s=600.0, **places)
+    await asyncio.wait_for(made.enrich([alert]), 90)
+    made.close()
+    return {name: urlsplit(link) for name, link in alert.evidence.links.items()}
+
+
+async def test_links_lead_to_dashboards_that_there_are():
+    """Events and course are on one dashboard; each label that it has a variable for narrows it, whatever its value."""
+    labels = {"channel": "web", "unitid": r"a\b $__c", "agentid": "7"}
+    links = await links_of(labels, public_url="https://cx.example/grafana/")
+    assert set(links) == {"dashboard", "events"}
+    events = dict(parse_qsl(links["events"].query))
+    until = 60 * (transition().minute + 1)
+    assert (events.pop("from"), events.pop("to")) == (f"{1000 * (until - 900)}", f"{1000 * until}")
+    assert events == {"var-kpi": "csat", "var-channel": "web", "var-unit": r"a\\b \x24__c"}
+    explorer = json.loads((Path(__file__).parents[2] / "deploy/grafana/dashboards/explorer.json").read_text())
+    assert all(link.path == f"/grafana/d/{explorer['uid']}" for link in links.values())
+    variables = {f"var-{one['name']}" for one in explorer["templating"]["list"]}
+    assert {"var-kpi", *(f"var-{name}" for name in enrich.EXPLORER_VARIABLES.values())} <= variables
+    assert enrich.EXPLORER_VARIABLES == VARIABLE_OF
+    assert any(panel["title"].startswith("Events behind") for panel in explorer["panels"])
+
+
+async def test_a_link_leads_to_the_live_page_where_there_is_one():
+    links = await links_of({"channel": "web", "unitid": "7"}, board_url="http://127.0.0.1:8080")
+    assert set(links) == {"page"}
+    view = BoardView.of(dict(parse_qsl(links["page"].query)), ["5m", "15m"], {"csat": None})
+    assert view == BoardView(window="15m", channel="web", kpi="csat")
+    assert notice_of(Active(transition(evidence=Evidence(links={"page": "http://p"})), 1010)).url == "http://p"
+
+
+async def test_no_link_leads_nowhere():
+    assert await links_of({"channel": "web"}) == {}
 
 
 async def test_a_store_that_hangs_costs_its_time_once(monkeypatch):

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from faust.types import TP
 
+from streams import metrics
 from streams.agents import records
 from streams.agents import store as store_agent
 from streams.agents.store import Store
@@ -316,3 +317,11 @@ def test_what_is_set_aside_is_told_on_the_topic_of_dead_letters() -> None:
         assert app.broker.committed == {TP(TOPICS.blocks, 0): 1}
 
     asyncio.run(scenario())
+
+
+def test_rows_set_aside_are_counted_from_zero_on() -> None:
+    """Else the first one is no increase, and nobody is alarmed."""
+    refusing()
+    samples = [sample for family in metrics.SET_ASIDE.collect() for sample in family.samples]
+    tables = {sample.labels["table"] for sample in samples if sample.name.endswith("_total")}
+    assert tables == {"events", "alerts", "kpi_minutes", "kpi_values"}
