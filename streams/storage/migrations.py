@@ -1,6 +1,7 @@
 """
-Migrations: numbered SQL files, each applied once, never changed afterwards.
+Migrations: numbered SQL files for tables and data, each applied once and never changed afterwards; then views.
 
+Views are repeatable files (`streams.storage.views`), applied after the numbered ones whenever they have changed.
 ClickHouse has no transactions over statements. What stands in for them: all statements of a file are parsed before the
 first one is run; a file is recorded after its last statement; one that failed half-way is run again from its start, so
 every statement must be harmless when repeated (IF NOT EXISTS, OR REPLACE); and only one migrator runs at a time.
@@ -25,8 +26,9 @@ from streams import shipped
 from streams.storage.cluster import for_cluster
 from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
 from streams.storage.statements import split_statements
+from streams.storage.views import APPLIED_VIEWS, View, ViewFileError, load_views, stale_views, view_applied
 
-__all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements"]
+__all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements", "views"]
 
 SQL_DIR: Final = shipped.SQL
 
@@ -87,8 +89,26 @@ def load(folder: Path = SQL_DIR) -> list[Migration]:
     return found
 
 
+def views(folder: Path = SQL_DIR / "views") -> list[View]:
+    """
+    Read the views of a folder, each after those that it reads.
+
+    Raises:
+        MigrationError: A file is not what its name says, or some read each other.
+    """
+    try:
+        return load_views(folder)
+    except ViewFileError as error:
+        raise MigrationError(str(error)) from error
+
+
 def migrate(
-    address: Address, migrations: Sequence[Migration] | None = None, *, cluster: str = "", wait_s: float = 900.0
+    address: Address,
+    migrations: Sequence[Migration] | None = None,
+    repeatable: Sequence[View] | None = None,
+    *,
+    cluster: str = "",
+    wait_s: float = 900.0,
 ) -> list[str]:
     """
     Bring a database up to date, creating it if need be; return the names of the files applied now.
@@ -96,6 +116,7 @@ def migrate(
     Args:
         address: A user that may create tables.
         migrations: Those of this version, when not given.
+        repeatable: Views; those of this version when not given, none when only `migrations` are given.
         cluster: Cluster on whose machines to create replicated and sharded tables; empty: one server.
         wait_s: How long to wait while somebody else migrates the same database.
 
@@ -103,7 +124,7 @@ def migrate(
         MigrationError: An applied file has changed or is gone, or a statement failed.
         PermanentStorageError, UnreachableError: No connection, or another migrator does not end.
     """
-    migrations = load() if migrations is None else migrations
+    migrations, repeatable = _wanted(migrations, repeatable)
     on_cluster = f" ON CLUSTER {cluster}" if cluster else ""
     with closing(connect(address, database="")) as server:
         try:
@@ -114,8 +135,9 @@ def migrate(
     with closing(connect(address, timeout_s=_STATEMENT_S)) as client:
         try:
             with _alone(client, address.database, wait_s) as still_here:
-                for statement in _written(_LEDGER.strip(), address.database, cluster):
-                    client.command(statement)
+                for ledger in (_LEDGER, APPLIED_VIEWS):
+                    for statement in _written(ledger.strip(), address.database, cluster):
+                        client.command(statement)
                 applied = {
                     number: (name, checksum)
                     for number, name, checksum in client.query(
@@ -123,26 +145,47 @@ def migrate(
                     ).result_rows
                 }
                 for migration in _waiting(migrations, applied):
-                    _apply(client, migration, address.database, cluster, still_here)
+                    _run_file(client, migration.name, migration.text, address.database, cluster, still_here)
+                    _record(client, migration)
                     done.append(migration.name)
+                stale = stale_views(client, repeatable)
+                for view in repeatable:
+                    if view.name in stale:
+                        _run_file(client, view.file, view.text, address.database, cluster, still_here)
+                        view_applied(client, view)
+                        done.append(view.file)
         except FAILURES as error:
             raise explain(error, f"migrating {address.database}") from error
     return done
 
 
-def _apply(client: Client, migration: Migration, database: str, cluster: str, still_here: Callable[[], object]) -> None:
-    """Run the statements of a file, and record it."""
+def _wanted(
+    migrations: Sequence[Migration] | None, repeatable: Sequence[View] | None
+) -> tuple[Sequence[Migration], Sequence[View]]:
+    """Fill in what this version has."""
+    if repeatable is None:
+        repeatable = views() if migrations is None else ()
+    return load() if migrations is None else migrations, repeatable
+
+
+def _run_file(
+    client: Client, file: str, text: str, database: str, cluster: str, still_here: Callable[[], object]
+) -> None:
+    """Run the statements of a file."""
     numbered = [
         (place, written)
-        for place, statement in enumerate(split_statements(migration.text), start=1)
+        for place, statement in enumerate(split_statements(text), start=1)
         for written in _written(statement, database, cluster)
     ]
     for place, written in numbered:
         # A misspelt statement is found before anything has changed.
-        _run(migration, place, partial(client.query, "SELECT formatQuery({sql:String})", {"sql": written}))
+        _run(file, place, partial(client.query, "SELECT formatQuery({sql:String})", {"sql": written}))
     for place, written in numbered:
         still_here()
-        _run(migration, place, partial(client.command, written))
+        _run(file, place, partial(client.command, written))
+
+
+def _record(client: Client, migration: Migration) -> None:
     client.insert(
         "migrations",
         [[migration.number, migration.name, migration.checksum]],
@@ -151,11 +194,11 @@ def _apply(client: Client, migration: Migration, database: str, cluster: str, st
     )
 
 
-def _run(migration: Migration, place: int, send: Callable[[], object]) -> None:
+def _run(file: str, place: int, send: Callable[[], object]) -> None:
     try:
         send()
     except FAILURES as error:
-        raise MigrationError(str(explain(error, f"{migration.name}, statement {place}"))) from error
+        raise MigrationError(str(explain(error, f"{file}, statement {place}"))) from error
 
 
 def _written(statement: str, database: str, cluster: str) -> list[str]:
@@ -200,28 +243,37 @@ def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[]
         client.command("DROP TABLE IF EXISTS migrating SYNC")
 
 
-def pending(address: Address, migrations: Sequence[Migration] | None = None) -> list[str]:
+def pending(
+    address: Address, migrations: Sequence[Migration] | None = None, repeatable: Sequence[View] | None = None
+) -> list[str]:
     """
     Return the names of the files that `migrate` would apply; changes nothing.
+
+    A view that the server has otherwise than it was applied has `(drifted)` behind its name.
 
     Raises:
         MigrationError: An applied file has changed or is gone.
         PermanentStorageError, UnreachableError: No connection.
     """
-    migrations = load() if migrations is None else migrations
-    server = connect(address, database="")
+    migrations, repeatable = _wanted(migrations, repeatable)
     try:
-        there = server.query(
-            "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
-            parameters={"database": address.database},
-        ).result_rows[0][0]
-        sql = f"SELECT number, name, checksum FROM `{address.database}`.migrations"  # noqa: S608 - checked by settings
-        rows = server.query(sql).result_rows if there else []
+        with closing(connect(address, database="")) as server:
+            there = server.query(
+                "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
+                parameters={"database": address.database},
+            ).result_rows[0][0]
+        if not there:
+            return [one.name for one in migrations] + [view.file for view in repeatable]
+        with closing(connect(address)) as client:
+            rows = client.query("SELECT number, name, checksum FROM migrations").result_rows
+            stale = stale_views(client, repeatable)
     except FAILURES as error:
         raise explain(error, f"reading the migrations of {address.database}") from error
-    finally:
-        server.close()
-    return [one.name for one in _waiting(migrations, {number: (name, checksum) for number, name, checksum in rows})]
+    waiting = _waiting(migrations, {number: (name, checksum) for number, name, checksum in rows})
+    drifted = {"drifted": " (drifted)"}
+    return [one.name for one in waiting] + [
+        view.file + drifted.get(stale[view.name], "") for view in repeatable if view.name in stale
+    ]
 
 
 def _waiting(migrations: Sequence[Migration], applied: dict[int, tuple[str, str]]) -> list[Migration]:

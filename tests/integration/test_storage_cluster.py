@@ -20,7 +20,7 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
 from streams.storage.cluster import SHARD_KEYS, for_cluster
 from streams.storage.connection import Address, connect
-from streams.storage.migrations import load
+from streams.storage.migrations import load, views
 from streams.storage.statements import split_statements
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, address_of, block_of, event
@@ -75,7 +75,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedCl
         for server in servers:
             with closing(connect(address_of(server), database="")) as client:
                 client.command("CREATE DATABASE cx")
-        for migration in load():
+        for migration in (*load(), *views()):
             for statement in split_statements(migration.text):
                 for written in for_cluster(statement.replace("{db}", "`cx`"), "prod", "cx"):
                     for server in servers[:1] if written.startswith("INSERT") else servers:
@@ -159,7 +159,7 @@ def test_replicated_tables_and_all_that_is_made_of_them_are_accepted(tmp_path: P
     macros = ET.SubElement(root, "macros")
     ET.SubElement(macros, "shard").text, ET.SubElement(macros, "replica").text = "1", "1"
     keeper.write(tmp_path / "server" / "config.d" / "shards.xml")
-    statements = [statement for one in load() for statement in split_statements(one.text)]
+    statements = [statement for one in (*load(), *views()) for statement in split_statements(one.text)]
     with EmbeddedClickHouse(tmp_path, memory_mb=1024) as server:
         with closing(connect(address_of(server), database="")) as client:
             client.command("CREATE DATABASE cx")

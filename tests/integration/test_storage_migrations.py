@@ -14,14 +14,18 @@ from streams.local.ports import free_port
 from streams.settings import Settings
 from streams.storage import retention
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect
-from streams.storage.migrations import Migration, MigrationError, load, migrate
+from streams.storage.migrations import Migration, MigrationError, load, migrate, pending, views
 from streams.storage.rows import ValueRow
 from streams.storage.statements import split_statements
+from streams.storage.views import View
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import TOPIC, Database, address_of, block_of, elsewhere, event
 
 SCHEMA = """
     SELECT name, replaceAll(create_table_query, database, 'cx') FROM system.tables WHERE database = '{}' ORDER BY name"""
+VIEWS = [view.file for view in views()]
+LAST_WITH_VIEWS = 16
+"""Number of the last file that holds definitions of views."""
 
 
 @pytest.fixture
@@ -99,7 +103,7 @@ def test_a_run_that_failed_anywhere_is_finished_by_the_next(database: Database, 
     broken = replace(one, text=";".join([*statements[:number], "SELECT throwIf(1, 'power cut')", *statements[number:]]))
     with pytest.raises(MigrationError, match=f"{one.name}, statement {number + 1}: .*power cut"):
         migrate(another, [*files[:place], broken, *files[place + 1 :]])
-    assert migrate(another) == [file.name for file in files[place:]]
+    assert migrate(another) == [file.name for file in files[place:]] + VIEWS
     assert migrate(another) == []
     assert schema(database, another.database) == schema(database, database.name)
 
@@ -112,7 +116,7 @@ def test_of_two_migrators_one_waits_for_the_other(database: Database, another: A
         one.start()
     for one in both:
         one.join()
-    assert sorted(done) == [[], [file.name for file in load()]]
+    assert sorted(done) == [[], [file.name for file in load()] + VIEWS]
     assert database.rows("SELECT number, count() FROM cx_another.migrations GROUP BY number HAVING count() > 1") == []
     assert schema(database, another.database) == schema(database, database.name)
 
@@ -157,7 +161,7 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         names = client.query("SELECT * FROM kpi_latest LIMIT 0").column_names
         newest = f"SELECT {', '.join(names)} FROM kpi_latest"
         latest = client.query(newest).result_rows
-        assert migrate(another) == [one.name for one in load()[3:]]
+        assert migrate(another) == [one.name for one in load()[3:]] + VIEWS
         assert [client.query(sql).result_rows for sql in kept] == before
         assert client.query(newest).result_rows == latest != []
         assert set(client.query("SELECT * FROM kpi_latest LIMIT 0").column_names) == {*names, "maturity"}
@@ -179,6 +183,67 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         assert client.query(sums).result_rows == [(6004,)]
         assert client.query("SELECT value, n FROM kpi_latest").result_rows == [(1.0, 9)]
     assert schema(database, another.database) == schema(database, database.name)
+
+
+def test_a_store_whose_views_came_with_numbered_files_is_taken_over(database: Database, another: Address) -> None:
+    """Rows are untouched, every view is as in a new store, and what is applied is noted from now on."""
+    numbered = [one for one in load() if one.number <= LAST_WITH_VIEWS]
+    assert migrate(another, numbered) == [one.name for one in numbered]
+    with closing(connect(another)) as client, closing(Writer(another)) as writer:
+        writer.insert_block(block_of([event(1), event(2)]))
+        writer.insert_kpi_minutes([("csat", 29_539_800, 0, [4, 3], 1)], "t-0-0-0")
+        asked = [
+            "SELECT * FROM events ORDER BY offset",
+            "SELECT * FROM kpi_minutes",
+            "SELECT * FROM kpi_minute_sums",
+            "SELECT * FROM pipeline_minutes",
+        ]
+        before = [client.query(sql).result_rows for sql in asked]
+        assert all(before)
+        assert pending(another)[-len(VIEWS) :] == VIEWS
+        assert migrate(another)[-len(VIEWS) :] == VIEWS
+        assert [client.query(sql).result_rows for sql in asked] == before
+    assert pending(another) == migrate(another) == []
+    assert schema(database, another.database) == schema(database, database.name)
+
+
+def test_a_view_is_applied_again_when_its_text_changes(database: Database) -> None:
+    """Alone, with no new number; the newest text wins, also when it is an earlier one again."""
+    first, second = (View("more", f"CREATE OR REPLACE VIEW more AS SELECT {n} AS x COMMENT 'more';") for n in (1, 2))
+    for view, found in ((first, 1), (second, 2), (first, 1)):
+        assert pending(database.admin, load(), [*views(), view]) == ["views/more.sql"]
+        assert migrate(database.admin, load(), [*views(), view]) == ["views/more.sql"]
+        assert migrate(database.admin, load(), [*views(), view]) == []
+        assert database.value("SELECT x FROM more") == found
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        "CREATE OR REPLACE VIEW kpi_latest AS SELECT 1 AS x",
+        "DROP VIEW kpi_latest",
+        "ALTER TABLE kpi_latest COMMENT COLUMN n 'else'",
+    ],
+)
+def test_a_view_that_was_changed_by_hand_is_found_and_made_anew(database: Database, by_hand: str) -> None:
+    """Readers see the drift, too; its columns and their comments are as before in the end."""
+    before = schema(database, database.name)
+    assert pending(database.reader) == pending(database.writer) == pending(database.admin) == []
+    database.client.command(by_hand)
+    assert pending(database.reader) == pending(database.writer) == ["views/kpi_latest.sql (drifted)"]
+    assert migrate(database.admin) == ["views/kpi_latest.sql"]
+    assert pending(database.reader) == []
+    assert schema(database, database.name) == before
+
+
+def test_a_view_that_fails_is_named_and_tried_again(database: Database) -> None:
+    """It is not noted before its last statement."""
+    wrong = View(
+        "more", "CREATE OR REPLACE VIEW more AS SELECT 1 AS x COMMENT 'm'; ALTER TABLE more COMMENT COLUMN y '';"
+    )
+    with pytest.raises(MigrationError, match=r"views/more.sql, statement 2"):
+        migrate(database.admin, load(), [wrong])
+    assert pending(database.admin, load(), [wrong]) == ["views/more.sql"]
 
 
 def test_retention_is_what_the_settings_say(database: Database) -> None:
@@ -221,7 +286,7 @@ def test_migrating_needs_a_server_and_rights(database: Database) -> None:
 def test_two_databases_live_side_by_side(clickhouse: EmbeddedClickHouse, database: Database) -> None:
     """The name is a parameter: nothing leaks into another database."""
     other = replace(address_of(clickhouse), database="cx_other")
-    assert migrate(other) == [m.name for m in load()]
+    assert migrate(other) == [m.name for m in load()] + VIEWS
     assert database.value("SELECT count() FROM system.tables WHERE database = 'cx_other'") == database.value(
         "SELECT count() FROM system.tables WHERE database = currentDatabase()"
     )

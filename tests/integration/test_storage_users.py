@@ -11,6 +11,7 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.clickhouse_config import _USERS_XML
 from streams.storage.connection import FAILURES, Address, connect
 from streams.storage.grants import GRANTS, grants
+from streams.storage.migrations import pending
 from streams.storage.repair import repair
 from streams.storage.setup import prepare
 from streams.storage.starts import Start, record_starts
@@ -87,6 +88,12 @@ def test_one_list_says_who_may_do_what() -> None:
     default = listed.find("default")
     assert default is not None
     assert default.attrib == {"remove": "remove"}
+
+
+def test_every_user_sees_whether_the_schema_is_as_it_should_be(users: dict[str, Address]) -> None:
+    """What was created looks the same to all of them: `cx doctor` finds no drift where there is none."""
+    for address in users.values():
+        assert pending(address) == []
 
 
 def test_what_a_reader_cannot_change_is_the_same_everywhere() -> None:

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from streams.storage.cluster import OWN, SHARD_KEYS, for_cluster
-from streams.storage.migrations import load
+from streams.storage.migrations import load, views
 from streams.storage.statements import outside_quotes, split_statements
 
-STATEMENTS = [statement.replace("{db}", "`cx`") for one in load() for statement in split_statements(one.text)]
+FILES = (*load(), *views())
+STATEMENTS = [statement.replace("{db}", "`cx`") for one in FILES for statement in split_statements(one.text)]
 WRITTEN = [written for statement in STATEMENTS for written in for_cluster(statement, "prod", "cx")]
 
 

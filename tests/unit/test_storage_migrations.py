@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from streams.storage.migrations import MigrationError, load, split_statements
+from streams.storage.migrations import MigrationError, load, split_statements, views
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_right_is_refused(tmp_path, names: list[str], pr
 
 def test_the_products_own_statements_may_be_repeated() -> None:
     """A file that failed half-way is run again from its start."""
-    statements = [statement for migration in load() for statement in split_statements(migration.text)]
+    statements = [statement for file in (*load(), *views()) for statement in split_statements(file.text)]
     assert len(statements) >= 12
     for statement in statements:
         assert re.match(
@@ -63,3 +63,46 @@ def test_the_products_own_statements_may_be_repeated() -> None:
             r"|INSERT INTO (kpi_spans|kpi_newest|kpi_newest_open)\n|DROP (VIEW|TABLE) IF EXISTS|SYSTEM REFRESH",
             statement,
         ), statement[:60]
+
+
+LAST_WITH_VIEWS = 16
+
+
+def test_views_are_defined_in_their_files_alone() -> None:
+    """Newer numbered files are for tables and data: a view replaced there would be taken for drift."""
+    for migration in load():
+        for statement in split_statements(migration.text):
+            created = re.match(r"CREATE OR REPLACE (?:VIEW|DICTIONARY) (\w+)", statement)
+            assert created is None or migration.number <= LAST_WITH_VIEWS, (
+                f"{migration.name}: sql/views/{created[1]}.sql"
+            )
+
+
+def test_every_view_comes_after_those_that_it_reads() -> None:
+    """Whatever their names."""
+    order = [view.name for view in views()]
+    for earlier, later in (("kpi_sums", "kpi_series"), ("kpi_series", "kpi"), ("kpi", "kpi_over"), ("kpi", "kpi_heat")):
+        assert order.index(earlier) < order.index(later)
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"a": "SELECT 1"}, "views/a.sql: expected CREATE OR REPLACE VIEW a or DICTIONARY a first"),
+        ({"a": "-- nothing"}, "views/a.sql: expected"),
+        ({"a": "CREATE OR REPLACE VIEW b AS SELECT 1"}, "views/a.sql: expected"),
+        (
+            {
+                "a": "CREATE OR REPLACE VIEW a AS SELECT * FROM {db}.b",
+                "b": "CREATE OR REPLACE VIEW b AS SELECT * FROM a",
+            },
+            "views that read each other: ",
+        ),
+    ],
+)
+def test_view_files_that_cannot_be_right_are_refused(tmp_path, files: dict[str, str], problem: str) -> None:
+    """The message names the file."""
+    for name, text in files.items():
+        (tmp_path / f"{name}.sql").write_text(text)
+    with pytest.raises(MigrationError, match=re.escape(problem)):
+        views(tmp_path)

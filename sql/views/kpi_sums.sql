@@ -1,0 +1,32 @@
+CREATE OR REPLACE VIEW kpi_sums AS
+WITH
+    {from:DateTime('UTC')} AS since,
+    {to:DateTime('UTC')} AS until,
+    (
+        SELECT groupArray((span, start, changes, rolled))
+        FROM
+        (
+            SELECT span, start, sum(kpi_spans.changes) AS changes, max(kpi_spans.rolled) AS rolled
+            FROM kpi_spans
+            WHERE kpi = {kpi:String} AND start >= toStartOfDay(since) AND start < until
+            GROUP BY span, start
+        )
+    ) AS spans,
+    arrayFilter(s -> s.1 = 'day' AND s.3 = s.4 AND s.2 >= since AND s.2 + 86400 <= until
+        AND {grain:UInt32} % 86400 = 0, spans) AS days,
+    arrayFilter(s -> s.1 = 'hour' AND s.3 = s.4 AND s.2 >= since AND s.2 + 3600 <= until
+        AND {grain:UInt32} % 3600 = 0 AND NOT has(days.2, toStartOfDay(s.2)), spans) AS hours,
+    arrayFilter(s -> s.1 = 'hour' AND s.2 + 3600 > since AND NOT has(hours.2, s.2)
+        AND NOT has(days.2, toStartOfDay(s.2)), spans).2 AS rest
+SELECT kpi, by, labels, day AS start, fields, bins, n
+FROM kpi_days FINAL
+WHERE kpi = {kpi:String} AND day IN (SELECT arrayJoin(days.2)) AND seen >= transform(day, days.2, days.3, 0)
+UNION ALL
+SELECT kpi, by, labels, hour AS start, fields, bins, n
+FROM kpi_hours FINAL
+WHERE kpi = {kpi:String} AND hour IN (SELECT arrayJoin(hours.2)) AND seen >= transform(hour, hours.2, hours.3, 0)
+UNION ALL
+SELECT kpi, by, labels, minute AS start, fields, bins, n
+FROM kpi_minutes FINAL
+WHERE kpi = {kpi:String} AND toStartOfHour(minute) IN (SELECT arrayJoin(rest)) AND minute >= since AND minute < until
+COMMENT 'kpi_sums(kpi=, from=, to=, grain=): what a window holds of each series, in pieces that lie within one grain of so many seconds (0: any)';
