@@ -18,8 +18,8 @@ from streams.alerts.compare import compare
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.types import Movement, Transition
 from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.intervals import measure
 from streams.storage.connection import FAILURES, Address, StorageError, connect
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from streams.alerts.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition
 from streams.alerts.watch import Baselines, Fault
 from streams.kpis.accumulators import Acc
-from streams.kpis.intervals import Z95, Measure, measure
+from streams.kpis.aggregators import measure
+from streams.kpis.intervals import Z95, Measure
 from streams.kpis.series import Labels, parse_series
 from streams.kpis.windows import WINDOWS
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Expected, Facts, moments
 from streams.kpis.accumulators import Acc, count_of
-from streams.kpis.intervals import measure
+from streams.kpis.aggregators import measure
 from streams.kpis.sketch import rank_of, value_at
 
 Level: TypeAlias = Literal["hour of the week", "hour of such days", "hour of the day"]

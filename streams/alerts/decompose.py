@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from streams.alerts.compare import at_or_below, compare, joint_edge
 from streams.alerts.facts import Facts
 from streams.alerts.types import Contribution
-from streams.kpis.accumulators import Acc, count_of, empty, merge_acc
-from streams.kpis.intervals import measure
+from streams.kpis.accumulators import Acc, count_of, merge_acc
+from streams.kpis.aggregators import empty, measure
 
 Kind: TypeAlias = Literal["rate", "mix", "both", "none"]
 

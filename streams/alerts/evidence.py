@@ -11,7 +11,7 @@ from streams.alerts.surety import Change, surety
 from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
 from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.accumulators import count_of
-from streams.kpis.intervals import measure
+from streams.kpis.aggregators import measure
 from streams.kpis.series import series_key
 
 CHILDREN: Final = 10

@@ -26,7 +26,7 @@ from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.surety import Change, surety
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, merge_acc, subtract_acc
-from streams.kpis.intervals import measure
+from streams.kpis.aggregators import measure
 from streams.kpis.series import SEPARATOR, Labels, parse_series
 from streams.kpis.significance import ztest_shares
 

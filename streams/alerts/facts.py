@@ -10,7 +10,7 @@ import msgspec
 
 from streams.alerts.types import SourceHealth
 from streams.kpis.accumulators import Acc, copy_acc, is_empty, subtract_acc
-from streams.kpis.definition import Aggregator, Direction, Kpi
+from streams.kpis.definition import Direction, Kpi
 from streams.kpis.intervals import PERCENT_UNITS
 from streams.kpis.windows import window_minutes
 
@@ -26,7 +26,7 @@ _KEPT: Final = 1 << 63
 class Facts(msgspec.Struct, frozen=True):
     """What of a KPI's definition decides how its numbers are read."""
 
-    aggregator: Aggregator
+    aggregator: str
     direction: Direction = "up"
     unit: str = ""
     scale: int = 1000

@@ -13,25 +13,10 @@ from typing import Final, TypeAlias
 
 Acc: TypeAlias = list[int] | dict[int, int]
 """
-Flat: `[n, ...]`, meaning by aggregator in `FLAT_FIELDS`. Bins: `{bin index: count}`, no count is zero.
+Flat: `[n, ...]`, meaning by `Aggregator.fields`. Bins: `{bin index: count}`, no count is zero.
 """
 
-FLAT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "count": ("n",),
-    "sum": ("n", "sum"),
-    "ratio": ("n", "hits"),
-    "mean": ("n", "sum", "squares"),
-    "nps": ("n", "promoters", "detractors"),
-    "share": ("n", "whole", "part", "whole_squares", "products", "part_squares"),
-}
-"""Fields of the flat accumulators by aggregator; the first is always the number of answers or trials."""
-
 _UNROLLED = 3
-
-BINNED: Final = ("quantile", "distinct")
-"""The aggregators that are kept in bins."""
-
-AGGREGATORS: Final = (*FLAT_FIELDS, *BINNED)
 
 SCALE: Final = 1000
 """Default number of steps per unit of a measured value."""
@@ -40,20 +25,6 @@ SCALE: Final = 1000
 def quantise(value: float, scale: int = SCALE) -> int:
     """Return a measured value as whole steps of 1/scale, halves upwards; SQL: `toInt64(floor(x * scale + 0.5))`."""
     return floor(value * scale + 0.5)
-
-
-def empty(aggregator: str) -> Acc:
-    """
-    Return the identity of an aggregator: merging it changes nothing.
-
-    Raises ValueError for an aggregator that does not exist.
-    """
-    if aggregator in BINNED:
-        return {}
-    fields = FLAT_FIELDS.get(aggregator)
-    if fields is None:
-        raise ValueError(f"aggregator {aggregator!r}: expected one of {', '.join(AGGREGATORS)}")
-    return [0] * len(fields)
 
 
 def merge_acc(into: Acc, other: Acc) -> None:
@@ -69,7 +40,11 @@ def merge_acc(into: Acc, other: Acc) -> None:
             into[field] += value
     elif type(into) is dict and type(other) is dict:
         for index, count in other.items():
-            into[index] = into.get(index, 0) + count
+            total = into.get(index, 0) + count
+            if total:
+                into[index] = total
+            else:
+                into.pop(index, None)
     else:
         raise TypeError(f"cannot merge {type(other).__name__} into {type(into).__name__}")
 
@@ -116,6 +91,11 @@ def subtract_acc(into: Acc, other: Acc) -> None:
                 raise ValueError(f"bin {index} would hold {left}")
     else:
         raise TypeError(f"cannot subtract {type(other).__name__} from {type(into).__name__}")
+
+
+def negated(acc: Acc) -> Acc:
+    """Return what, merged, takes an accumulator back; unlike `subtract_acc` it may come before what it takes back."""
+    return [-field for field in acc] if type(acc) is list else {i: -n for i, n in acc.items()}  # type: ignore[union-attr]
 
 
 def copy_acc(acc: Acc) -> Acc:

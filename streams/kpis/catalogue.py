@@ -16,10 +16,9 @@ from typing import Final, get_args
 
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
+from streams.kpis.aggregators import AGGREGATORS, Aggregator
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of, text_of
 from streams.kpis.definition import (
-    UNITS,
-    Aggregator,
     Alert,
     Class,
     Delay,
@@ -30,13 +29,14 @@ from streams.kpis.definition import (
     Method,
     Selector,
 )
+from streams.kpis.derivation import DERIVED_UNITS
 from streams.kpis.derived_blocks import homes, read_derivation, resolve
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.maturing import PROVISIONAL, wait_s, with_provisional
 from streams.kpis.series import partition_of
 from streams.kpis.sketch import probability_steps
-from streams.kpis.tree import Param, names_in
+from streams.kpis.tree import Param
 from streams.kpis.windows import WINDOWS, window_minutes
 
 __all__ = ["Catalogue", "CatalogueError", "Kpi"]
@@ -47,10 +47,8 @@ _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
     "groupings",
 )  # fmt: skip
-_ALLOWED: Final = ("hits", "min_n", "maturity", "wait", "scale", "quantiles", "params", "alert")
-_VALUED: Final = ("sum", "mean", "nps", "share", "quantile", "distinct")
-_QUANTISED: Final = ("sum", "mean", "share", "quantile")
-_PAIRED: Final = ("ratio", "share")
+_ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "quantiles", "params", "alert")
+_DERIVED: Final = "derived"
 _KNOWN: Final = (*EVENT_TYPES, *sorted(PIPELINE_TYPES))
 # What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
 _UNTARGETED: Final = ("seasonal", "absence")
@@ -158,12 +156,13 @@ def _kpis(block: Block) -> tuple[Kpi, ...]:
 
 def _kpi(block: Block) -> Kpi:
     """Read one definition; if problems were noted on the way, what it returns means nothing."""
-    derived = block.plain("aggregator") == "derived"
-    block.expect((*_REQUIRED, "derive" if derived else "of"), ("min_n",) if derived else _ALLOWED)
+    name = block.choice("aggregator", [*AGGREGATORS, _DERIVED], "count")
+    aggregator = AGGREGATORS.get(name)
+    seconds = sorted({kind.second for kind in AGGREGATORS.values() if kind.second})
+    block.expect((*_REQUIRED, "of" if aggregator else "derive"), (*seconds, *_ALLOWED) if aggregator else ("min_n",))
     kpi_id = block.text("id")
     if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
         block.problem("id", f"id {kpi_id!r} must be lower case letters, digits and underscores")
-    aggregator: Aggregator = block.choice("aggregator", get_args(Aggregator), "count")
     class_: Class = block.choice("class", get_args(Class), "A")
     maturity: Maturity = block.choice("maturity", get_args(Maturity), "immediate")
     if "class" in block and (maturity != "immediate") != (class_ in "CD"):
@@ -172,23 +171,24 @@ def _kpi(block: Block) -> Kpi:
             f"class {class_} cannot be {maturity}: C and D wait for an outcome, A and B do not",
         )
     unit = block.text("unit")
-    if "aggregator" in block and unit and unit not in UNITS[aggregator]:
-        allowed = ", ".join(UNITS[aggregator])
-        hint = suggest(unit, UNITS[aggregator])
-        block.problem("unit", f"unit {unit!r} is impossible for {aggregator}: it is one of {allowed}{hint}")
-    derive = read_derivation(block, unit) if derived else None
+    units = aggregator.units if aggregator else DERIVED_UNITS
+    if "aggregator" in block and unit and unit not in units:
+        hint = suggest(unit, units)
+        block.problem("unit", f"unit {unit!r} is impossible for {name}: it is one of {', '.join(units)}{hint}")
+    derive = None if aggregator else read_derivation(block, unit)
     params = _params(block)
     of = _selector(block, "of", aggregator, params, None)
-    hits = _selector(block, "hits", aggregator, params, of) if aggregator in _PAIRED or "hits" in block else None
-    if aggregator not in _PAIRED and "hits" in block:
-        block.problem("hits", f"'hits' belongs to a ratio or share, not to {aggregator}")
-    if aggregator in _PAIRED and "hits" not in block:
-        block.problem("hits", f"'hits' is missing: a {aggregator} counts them among 'of'")
-    nested = hits is not None and not _has_events(block)
-    if aggregator == "ratio" and hits:
-        _check_weights(block, of)
-    if aggregator == "share" and hits:
-        _check_share(block, unit, hits, nested=nested)
+    second = aggregator.second if aggregator else ""
+    hits = _selector(block, second, aggregator, params, of) if second else None
+    for key in seconds:
+        if key in block and key != second:
+            owners = [kind.name for kind in AGGREGATORS.values() if kind.second == key]
+            block.problem(key, f"{key!r} belongs to a {' or '.join(sorted(owners))}, not to {name}")
+    if aggregator and second and second not in block:
+        block.problem(second, f"{second!r} is missing: a {name} {aggregator.second_words}")
+    nested = hits is not None and not _has_events(block, second)
+    if aggregator:
+        aggregator.check(block, of, hits, nested=nested)
     _used(block, params)
     return Kpi(
         id=kpi_id,
@@ -197,7 +197,7 @@ def _kpi(block: Block) -> Kpi:
         unit=unit,
         direction=block.choice("direction", get_args(Direction), "none"),
         class_=class_,
-        aggregator=aggregator,
+        aggregator=name,
         formula=block.text("formula"),
         source=block.text("source"),
         owner=block.text("owner"),
@@ -209,40 +209,15 @@ def _kpi(block: Block) -> Kpi:
         maturity=maturity,
         scale=_scale(block, aggregator),
         quantiles=_quantiles(block, aggregator),
-        alert=_alert(block, aggregator, unit),
+        alert=_alert(block, name, unit),
         derive=derive,
         params=MappingProxyType(params),
     )
 
 
-def _check_weights(block: Block, of: Selector) -> None:
-    """Note what makes no ratio of weighted trials: hits must say how many of an event's trials they are."""
-    given = block.block("hits")
-    if given is None:
-        return
-    if of.value is None and "value" in given:
-        given.problem(
-            "value", "'value' is how many of the trials hit: 'of' needs the 'value' that says how many there are"
-        )
-    elif of.value is not None and list(given) != ["value"]:
-        given.problem(
-            "hits", "where 'of' has a 'value', the number of trials, 'hits' have one alone: how many of them hit"
-        )
-
-
-def _check_share(block: Block, unit: str, hits: Selector, *, nested: bool) -> None:
-    """Note what makes no share: a part that is the whole, or a percentage that is none."""
-    if not nested and hits.value is None:
-        block.problem("hits", "'value' is missing: events of their own measure the part themselves")
-    if nested and hits.value is None and hits.where is TRUE:
-        block.problem("hits", "the part is the whole: 'hits' needs 'where', or a 'value' of its own")
-    if unit in {"percent", "fraction"} and hits.value is not None:
-        block.problem("unit", f"unit {unit!r} is impossible for a share of two values: it is the share of one")
-
-
-def _has_events(block: Block) -> bool:
-    hits = block.block("hits")
-    return hits is not None and "events" in hits
+def _has_events(block: Block, key: str) -> bool:
+    given = block.block(key)
+    return given is not None and "events" in given
 
 
 def _params(block: Block) -> dict[str, Param]:
@@ -260,7 +235,7 @@ def _params(block: Block) -> dict[str, Param]:
 def _used(block: Block, params: Mapping[str, Param]) -> None:
     texts = [
         str(selector.plain(key))
-        for selector in (block.block("of"), block.block("hits"))
+        for selector in (block.block(key) for key in ("of", *{kind.second for kind in AGGREGATORS.values()}))
         if selector
         for key in ("where", "value", "delay_s", "age_s")
         if key in selector
@@ -271,13 +246,13 @@ def _used(block: Block, params: Mapping[str, Param]) -> None:
 
 
 def _selector(
-    block: Block, key: str, aggregator: Aggregator, params: Mapping[str, Param], outer: Selector | None
+    block: Block, key: str, aggregator: Aggregator | None, params: Mapping[str, Param], outer: Selector | None
 ) -> Selector:
-    """Read `of`, or `hits` with `of` as `outer`: the events it falls back to."""
+    """Read `of`, or the second selector with `of` as `outer`: the events it falls back to."""
     given = block.block(key)
-    if given is None:
+    if given is None or aggregator is None:
         return Selector((), (), TRUE)
-    takes_value = aggregator in (*_VALUED, "ratio") if outer is None else aggregator in _PAIRED
+    takes_value = aggregator.value != "none" or outer is not None
     own = "events" in given or outer is None
     waits = "wait" in block
     allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own and not waits else [])]
@@ -307,13 +282,10 @@ def _selector(
                 given.problem(part, f"{part}: {name!r} is no field of {without}")
         return expression
 
-    value = read("value", Kind.TEXT if aggregator == "distinct" else Kind.NUMBER) if takes_value else None
-    if aggregator in _VALUED and outer is None and "value" not in given:
-        given.problem("value", f"'value' is missing: {aggregator} measures one")
+    value = read("value", Kind.TEXT if aggregator.value == "text" else Kind.NUMBER) if takes_value else None
+    if aggregator.value in {"number", "text"} and outer is None and "value" not in given:
+        given.problem("value", f"'value' is missing: {aggregator.name} measures one")
     delay_s = read("delay_s", Kind.NUMBER) if own else None
-    rated = [field.bounded and field.whole for field in names_in(value.tree)] if value else []
-    if value and aggregator == "nps" and not (rated and all(rated)):
-        given.problem("value", "an NPS is made of ratings")
     return Selector(events, written, read("where", Kind.BOOL) or TRUE, value, Delay(delay_s) if delay_s else None)
 
 
@@ -371,16 +343,17 @@ def _gates(block: Block) -> Gates:
     return gates
 
 
-def _scale(block: Block, aggregator: Aggregator) -> int:
-    if "scale" in block and aggregator not in _QUANTISED:
-        block.problem("scale", f"'scale' means nothing for {aggregator}")
-    return block.whole("scale", 1000 if aggregator in _QUANTISED else 1, 1_000_000)
+def _scale(block: Block, aggregator: Aggregator | None) -> int:
+    in_steps = aggregator is not None and aggregator.in_steps
+    if aggregator and "scale" in block and not in_steps:
+        block.problem("scale", f"'scale' means nothing for {aggregator.name}")
+    return block.whole("scale", 1000 if in_steps else 1, 1_000_000)
 
 
-def _quantiles(block: Block, aggregator: Aggregator) -> tuple[float, ...]:
-    if aggregator != "quantile":
-        if "quantiles" in block:
-            block.problem("quantiles", f"'quantiles' means nothing for {aggregator}")
+def _quantiles(block: Block, aggregator: Aggregator | None) -> tuple[float, ...]:
+    if aggregator is None or not aggregator.has_quantiles:
+        if aggregator and "quantiles" in block:
+            block.problem("quantiles", f"'quantiles' means nothing for {aggregator.name}")
         return ()
     given = block.list("quantiles") if "quantiles" in block else [0.5, 0.9]
     for q in given:
@@ -394,7 +367,7 @@ def _quantiles(block: Block, aggregator: Aggregator) -> tuple[float, ...]:
     return tuple(given)
 
 
-def _alert(block: Block, aggregator: Aggregator, unit: str) -> Alert | None:
+def _alert(block: Block, aggregator: str, unit: str) -> Alert | None:
     """Read the alert a KPI comes with."""
     given = block.block("alert")
     if given is None:

@@ -7,39 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.events.types import PIPELINE_TYPES
-from streams.kpis.derive import Derivation
+from streams.kpis.derivation import Derivation
 from streams.kpis.expressions import Expression
 from streams.kpis.tree import Param
 
-Aggregator: TypeAlias = Literal["count", "sum", "ratio", "mean", "nps", "share", "quantile", "distinct", "derived"]
 Direction: TypeAlias = Literal["up", "down", "none"]
 Class: TypeAlias = Literal["A", "B", "C", "D"]
 Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
 Method: TypeAlias = Literal["floor", "ztest", "ewma", "cusum", "seasonal", "burn", "absence"]
-
-MEASURES: Final = ("seconds", "milliseconds", "hours", "days", "currency", "score", "count", "fraction")
-# The units a number can have, by how it is put together.
-UNITS: Final[dict[Aggregator, tuple[str, ...]]] = {
-    "count": ("count",),
-    "sum": MEASURES,
-    "ratio": ("percent", "fraction"),
-    "mean": (*MEASURES, "percent", "points"),
-    "nps": ("points",),
-    "share": (*MEASURES, "percent"),
-    "quantile": MEASURES,
-    "distinct": ("count",),
-    "derived": ("points", "percent", "fraction", "score", "seconds"),
-}
-# Largest number of steps a single value may have. Squares of means fit 64 bits, which is what is quick to work with;
-# those of shares may be as long as they like, up to the 128 bits of storage for the sum of many.
-LIMITS: Final[dict[Aggregator, int]] = {
-    "ratio": 1 << 31,
-    "sum": 1 << 53,
-    "mean": 1 << 31,
-    "share": 1 << 40,
-    "quantile": 1 << 53,
-}
-
 
 LONGEST_DELAY_S: Final = 100 * 86_400
 """The longest an event can wait to be counted."""
@@ -123,6 +98,7 @@ class Kpi:
         question: What its readers want to know.
         formula: How it is computed, in words.
         source: Where the definition comes from.
+        aggregator: Name of one of `aggregators.AGGREGATORS`, or `derived`.
         groupings: The label sets it is kept for, `()` being the whole; label names in alphabetical order.
         maturity: Whether later events may still change what an event counts for; `immediate` if not.
         scale: Steps per unit in which values are kept.
@@ -140,7 +116,7 @@ class Kpi:
     unit: str
     direction: Direction
     class_: Class
-    aggregator: Aggregator
+    aggregator: str
     formula: str
     source: str
     owner: str
@@ -156,16 +132,6 @@ class Kpi:
     derive: Derivation | None = None
     params: Mapping[str, Param]
     touchpoints: frozenset[str] | None = None
-
-    @property
-    def limit(self) -> int:
-        """
-        Largest magnitude of a value in steps; one beyond it counts as missing.
-
-        Raises:
-            KeyError: The aggregator keeps no values in steps.
-        """
-        return LIMITS[self.aggregator]
 
     @property
     def definition_id(self) -> str:
@@ -193,11 +159,6 @@ class Kpi:
     def of_pipeline(self) -> bool:
         """Whether it is about records and not about customers: what is wrong with records, it tells."""
         return not PIPELINE_TYPES.isdisjoint(self.event_types)
-
-    @property
-    def weighted(self) -> bool:
-        """Whether an event may stand for any number of trials, with as many hits or fewer."""
-        return self.aggregator == "ratio" and self.of.value is not None
 
     @property
     def event_types(self) -> frozenset[str]:

@@ -12,76 +12,19 @@ are as lopsided as shares near 0 or 100 % are; those of a quotient alike, of its
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import exp, fsum, log, sqrt
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import measure
+from streams.kpis.definition import Kpi
+from streams.kpis.derivation import Derivation, Part
 from streams.kpis.distributions import chi_square_tail
-from streams.kpis.intervals import Z95, Measure, measure
+from streams.kpis.intervals import NOTHING, Z95, Measure
 from streams.kpis.series import OTHER, parse_series, series_key
-
-if TYPE_CHECKING:
-    from streams.kpis.definition import Kpi
-
-How: TypeAlias = Literal["gap", "coverage", "difference", "quotient", "srm", "index"]
-
-UNITS_OF: Final[dict[How, tuple[str, ...]]] = {
-    "gap": ("points", "seconds", "score", "fraction"),
-    "coverage": ("percent",),
-    "difference": ("points", "seconds", "score", "fraction"),
-    "quotient": ("fraction", "percent"),
-    "srm": ("fraction",),
-    "index": ("points",),
-}
 
 Inputs: TypeAlias = Sequence[tuple[str, Acc]]
 """Series keys and what their windows hold."""
-
-NOTHING: Final = Measure(None, 0, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """
-    One input.
-
-    Attributes:
-        kpi: Its id.
-        over: Labels that its series have beside those of the derived one.
-        weight, worst, best: Of an index: its share, and the values that count as 0 and 100.
-        definition: What its numbers mean; a change of it changes the meaning of what is derived.
-    """
-
-    kpi: str
-    over: tuple[str, ...] = ()
-    weight: float = 1.0
-    worst: float = 0.0
-    best: float = 100.0
-    definition: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Derivation:
-    """
-    How a KPI is made of others.
-
-    Attributes:
-        parts: The inputs: of a coverage what covers and what is to be covered, of a difference and a quotient the
-            first and the second.
-        min_n: Answers that an input needs to take part.
-        covering: Of an index: the share of the weights that must take part, or there is no value.
-    """
-
-    how: How
-    parts: tuple[Part, ...]
-    min_n: int = 1
-    covering: float = 0.7
-
-    def content(self) -> list[object]:
-        """Give what determines its numbers, for a hash."""
-        parts = [[p.kpi, list(p.over), p.weight, p.worst, p.best, p.definition] for p in self.parts]
-        return [self.how, parts, self.min_n, self.covering]
 
 
 class Derivations:

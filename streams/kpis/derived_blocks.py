@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi
-from streams.kpis.derive import UNITS_OF, Derivation, How, Part
+from streams.kpis.derivation import UNITS_OF, Derivation, How, Part
 from streams.kpis.expressions import suggest
 
 _KEYS: Final[dict[How, tuple[tuple[str, ...], tuple[str, ...]]]] = {

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+from streams.kpis.aggregators import AGGREGATORS, Aggregator
 from streams.kpis.definition import Kpi, Selector
-from streams.kpis.derive import Derivation
+from streams.kpis.derivation import Derivation
+from streams.kpis.expressions import TRUE
 
 _CLASSES = {
     "A": "one event decides",
@@ -34,7 +36,7 @@ def page(kpis: Iterable[Kpi]) -> str:
         "  unit: percent            # what a ratio can be in: percent or fraction",
         "  direction: down          # up, down or none",
         "  class: A                 # A counter, B duration, C matured, D cohort",
-        "  aggregator: ratio        # count, sum, ratio, share, mean, nps, quantile or distinct",
+        "  aggregator: ratio        # one of the table below, or derived",
         "  formula: Searches with no result of all searches whose results were counted.",
         "  source: Own",
         "  owner: digital",
@@ -43,6 +45,10 @@ def page(kpis: Iterable[Kpi]) -> str:
         "  of: {events: cx.search.performed, where: results is not None}",
         "  hits: {where: results < enough}",
         "```",
+        "",
+        "| aggregator | gives | n and its other sums |",
+        "|---|---|---|",
+        *(f"| `{kind.name}` | {kind.words} | {_kept(kind)} |" for kind in AGGREGATORS.values()),
         "",
         "Conditions and values read like Python, over the fields of the event: comparisons, `in [...]`, `is None`,",
         "`and`, `or`, `not`, `+ - * /`, `a if condition else b`, `coalesce(value, instead)`, `top_box(scale)`.",
@@ -93,14 +99,10 @@ def _section(kpi: Kpi) -> Iterator[str]:
         yield f"- Made of: {_derivation(kpi.derive)}"
         yield from _ending(kpi)
         return
-    share = kpi.aggregator == "share"
-    yield f"- {'Whole' if share else 'Trials' if kpi.hits else 'Events'}: {_selector(kpi.of)}"
-    if kpi.hits and kpi.weighted:
-        yield f"- Hits: `{kpi.hits.value.text if kpi.hits.value else ''}` of them"
-    elif kpi.hits:
-        value = f"`{kpi.hits.value.text}` of " if kpi.hits.value else ""
-        among = f"{value}those of them where `{kpi.hits.where.text}`"
-        yield f"- {'Part' if share else 'Hits'}: {among if kpi.nested else _selector(kpi.hits)}"
+    first, second = AGGREGATORS[kpi.aggregator].sides
+    yield f"- {first}: {_selector(kpi.of)}"
+    if kpi.hits:
+        yield f"- {second}: {_among(kpi.hits) if kpi.nested else _selector(kpi.hits)}"
     if kpi.params:
         yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
     yield from _ending(kpi)
@@ -134,6 +136,10 @@ def alert_text(kpi: Kpi) -> str:
     return f"{kpi.alert.method}{against}, over {kpi.alert.window}{lasting}"
 
 
+def _kept(kind: Aggregator) -> str:
+    return ", ".join(kind.fields) or "counts in bins"
+
+
 def _aggregator(kpi: Kpi) -> str:
     parts: list[str] = [kpi.aggregator]
     if kpi.quantiles:
@@ -141,6 +147,12 @@ def _aggregator(kpi: Kpi) -> str:
     if kpi.of.value and kpi.scale > 1:
         parts.append(f"kept in steps of 1/{kpi.scale}")
     return ", ".join(parts)
+
+
+def _among(selector: Selector) -> str:
+    """Say which of the events of the first selector are meant, and what of them."""
+    value = f"`{selector.value.text}` of " if selector.value else ""
+    return f"{value}them" if selector.where is TRUE else f"{value}those of them where `{selector.where.text}`"
 
 
 def _selector(selector: Selector) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import floor
-from operator import mul
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from streams.kpis.definition import Kpi
-from streams.kpis.distinct import coupon_of
 from streams.kpis.expressions import Expression
-from streams.kpis.sketch import bin_of
 
-PROMOTER: Final = 9
-DETRACTOR: Final = 6
-BEST: Final = 10
+Facts: TypeAlias = tuple[Any, ...]
+"""Fields of an event with few possible values, and the truth of comparisons on the others."""
 
 
 class Effect(NamedTuple):
@@ -29,78 +26,74 @@ class Effect(NamedTuple):
     payload: tuple[int, ...]
 
 
-Gathered: TypeAlias = Literal["sum", "mean", "quantile", "distinct", "whole", "both", "part", "pair", "trials"]
-"""
-What becomes of a gathered value. Of a share: it is of the whole only, of whole and part, of the part only, or there is
-one value for each. Of a ratio: there is one for the trials and one for the hits.
-"""
+EffectOf: TypeAlias = Callable[[Facts], Effect | None]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Gathering:
+    """
+    What becomes of values that are measured event by event; one object per use, compared by identity.
+
+    Attributes:
+        limit: Largest magnitude of a value in steps; beyond it counts as missing.
+        add: Gives what many values together add to the fields.
+        bin: Gives the bin of a value, where there are bins instead of fields.
+        in_steps: Whether values are whole steps; else they are taken as they are.
+        part_within: Of pairs, whether the second value must be from 0 to the first.
+    """
+
+    limit: int = 0
+    add: Callable[[Sequence[Any]], tuple[int, ...]] | None = None
+    bin: Callable[[Any], int] | None = None
+    in_steps: bool = True
+    part_within: bool = False
+
+    def effect(self, kpi: Kpi, value: Any) -> Effect | None:
+        """Return the effect of a value that the facts tell; None where it is missing or beyond the limit."""
+        if value is None:
+            return None
+        if self.in_steps:
+            if not -self.limit <= (steps := value * kpi.scale + 0.5) <= self.limit:
+                return None
+            value = floor(steps)
+        if self.bin is not None:
+            return Effect(kpi.id, "bin", (self.bin(value),))
+        assert self.add is not None
+        return Effect(kpi.id, "add", self.add([value]))
 
 
 class Channel(NamedTuple):
-    """A value that varies from event to event, in whole steps or in bins; of a pair, two."""
+    """A value that varies from event to event, in whole steps or in bins; with a `part`, a pair of two."""
 
     value: Expression
     scale: int
-    limit: int
-    kind: Gathered
+    gathering: Gathering
     part: Expression | None = None
 
     def write(self, reference: Callable[[str], str]) -> str:
-        """Write Python source for it: None where it is missing or beyond the limit."""
-        value = self.value.to_python(reference)
-        if self.kind == "distinct":
-            return f"(coupon_of(v) if (v := {value}) is not None else None)"
-        steps = f"-{self.limit} <= (s := v * {self.scale} + 0.5) <= {self.limit}"
-        whole = "bin_of(floor(s))" if self.kind == "quantile" else "floor(s)"
+        """Write Python source for it: None where it is missing or beyond the limit; it may call `bin` by its name."""
+        gathering, value = self.gathering, self.value.to_python(reference)
+        bin_ = "" if gathering.bin is None else gathering.bin.__name__
+        if not gathering.in_steps:
+            return f"({bin_}(v) if (v := {value}) is not None else None)"
+        steps = f"-{gathering.limit} <= (s := v * {self.scale} + 0.5) <= {gathering.limit}"
+        whole = f"{bin_}(floor(s))"
         if self.part is not None:
-            other = f"-{self.limit} <= (t := w * {self.scale} + 0.5) <= {self.limit}"
+            other = f"-{gathering.limit} <= (t := w * {self.scale} + 0.5) <= {gathering.limit}"
             steps += f" and (w := {self.part.to_python(reference)}) is not None and {other}"
             whole = "(floor(s), floor(t))"
-            if self.kind == "trials":
+            if gathering.part_within:
                 steps += " and 0 <= floor(t) <= floor(s)"
-        return f"({whole} if (v := {value}) is not None and {steps} else None)"
+        return f"({whole if bin_ or self.part else 'floor(s)'} if (v := {value}) is not None and {steps} else None)"
 
 
-def nps_effect(kpi: str, rating: int | None) -> Effect | None:
-    """Give the effect of a rating from 0 to 10."""
-    if rating is None or not 0 <= rating <= BEST:
-        return None
-    return Effect(kpi, "add", (1, int(rating >= PROMOTER), int(rating <= DETRACTOR)))
+class Compiler(Protocol):
+    """What compiles the expressions of a KPI for the events of one type."""
 
+    def from_facts(self, expression: Expression) -> Callable[[Facts], Any]:
+        """Compile an expression to be evaluated on facts; comparisons on other fields become facts themselves."""
+        ...
 
-def measured_effect(kpi: Kpi, kind: Gathered, value: Any) -> Effect | None:
-    """Give the effect of a value that the facts tell."""
-    if value is None:
-        return None
-    if kind == "distinct":
-        return Effect(kpi.id, "bin", (coupon_of(value),))
-    if not -kpi.limit <= (steps := value * kpi.scale + 0.5) <= kpi.limit:
-        return None
-    whole = floor(steps)
-    if kind == "quantile":
-        return Effect(kpi.id, "bin", (bin_of(whole),))
-    return Effect(kpi.id, "add", added(kind, [whole]))
-
-
-def added(kind: Gathered, values: Sequence[Any]) -> tuple[int, ...]:
-    """Give what gathered values add to the fields of an accumulator."""
-    if kind == "pair":
-        wholes, parts = zip(*values, strict=True)
-        crossed = sum(map(mul, wholes, parts)), sum(map(mul, parts, parts))
-        return len(values), sum(wholes), sum(parts), sum(map(mul, wholes, wholes)), *crossed
-    if kind == "trials":
-        trials, hits = zip(*values, strict=True)
-        return sum(trials), sum(hits)
-    n, total = len(values), sum(values)
-    if kind == "sum":
-        return n, total
-    squares = sum(map(mul, values, values))
-    match kind:
-        case "whole":
-            return n, total, 0, squares, 0, 0
-        case "both":
-            return n, total, total, squares, squares, squares
-        case "part":
-            return 0, 0, total, 0, 0, squares
-        case _:
-            return n, total, squares
+    def gather(self, kpi: Kpi, gathering: Gathering, value: Expression, part: Expression | None = None) -> EffectOf:
+        """Have a value measured: from the facts if they tell it, otherwise event by event."""
+        ...

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
-from streams.kpis.accumulators import BINNED, Acc
+from streams.kpis.accumulators import Acc
 from streams.kpis.definition import Delay, Kpi
-from streams.kpis.effects import Gathered, added
+from streams.kpis.effects import Gathering
 from streams.kpis.lookups import Row, Table
 from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan
 
@@ -176,16 +176,16 @@ class Folder:
                         gathered[place].append(value)
             for place, values in gathered.items():
                 if keys := self._table[place & ROW_MASK].gathered.get(number):
-                    _add_column(deltas[first + (place >> ROW_BITS)], keys, channel.kind, values)
+                    _add_column(deltas[first + (place >> ROW_BITS)], keys, channel.gathering, values)
 
 
-def _add_column(series: dict[str, Acc], keys: Iterable[str], kind: Gathered, values: list[Any]) -> None:
-    if kind in BINNED:
+def _add_column(series: dict[str, Acc], keys: Iterable[str], gathering: Gathering, values: list[Any]) -> None:
+    if gathering.add is None:
         bins = Counter(values)
         for key in keys:
             _count_bins(series, key, bins)
         return
-    fields = added(kind, values)
+    fields = gathering.add(values)
     for key in keys:
         _add_fields(series, key, fields)
 

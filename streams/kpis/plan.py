@@ -18,24 +18,24 @@ from math import floor
 from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi
-from streams.kpis.distinct import coupon_of
-from streams.kpis.effects import Channel, Effect, Gathered, measured_effect, nps_effect
+from streams.kpis.effects import Channel, Effect, EffectOf, Facts, Gathering
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, fields_of
 from streams.kpis.lookups import LabelLookup, LabelValue, Lookup, Table
 from streams.kpis.series import rest_key, sent_label, series_key
-from streams.kpis.sketch import bin_of
 from streams.kpis.tree import Among, Compare, Missing, Name, Node, children, names_in
 from streams.kpis.writing import PYTHON_NAMES
 
-Facts: TypeAlias = tuple[Any, ...]
 Columns: TypeAlias = tuple[list[Any], ...]
 """The values of each channel, in the order of the events; None where there is none."""
 
 # A place is a row in a minute: the row's number in the lower bits, minutes since the batch's first in the upper.
 ROW_BITS: Final = 32
 ROW_MASK: Final = (1 << ROW_BITS) - 1
+
+_DELAYS: Final = Gathering(LONGEST_DELAY_S * 1000)
 
 
 def label_text(value: LabelValue) -> str:
@@ -75,7 +75,7 @@ class _Part:
     """One KPI's interest in a type: tells the effect from the facts."""
 
     kpi: Kpi
-    effect: Callable[[Facts], Effect | None]
+    effect: EffectOf
 
 
 @dataclass
@@ -152,7 +152,7 @@ class Plan:
             self._sources.append(self._source(name))
         return f"k[{self._facts[name]}]"
 
-    def _from_facts(self, expression: Expression) -> Callable[[Facts], Any]:
+    def from_facts(self, expression: Expression) -> Callable[[Facts], Any]:
         """Compile an expression to be evaluated on facts; comparisons on other fields become facts themselves."""
         for leaf in _leaves(expression.tree):
             if not _few(leaf) and leaf not in self._known:
@@ -172,61 +172,22 @@ class Plan:
         return f"{name}(e, d)"
 
     def _interests(self, kpi: Kpi) -> Iterable[_Part]:
+        aggregator, hits = AGGREGATORS[kpi.aggregator], kpi.hits
         if self.event_type in kpi.of.events and kpi.of.delay == self.delay:
-            where = self._from_facts(kpi.of.where)
-            effect = self._effect_of(kpi)
+            where = self.from_facts(kpi.of.where)
+            effect = aggregator.of_effect(kpi, self)
             yield _Part(kpi, lambda k: effect(k) if where(k) else None)
-        hits = kpi.hits
         if hits and not kpi.nested and self.event_type in hits.events and hits.delay == self.delay:
-            hit = self._from_facts(hits.where)
-            if kpi.aggregator == "share":
-                assert hits.value is not None
-                part = self._gather(kpi, "part", hits.value)
-                yield _Part(kpi, lambda k: part(k) if hit(k) else None)
-            else:
-                yield _Part(kpi, lambda k: Effect(kpi.id, "add", (0, 1)) if hit(k) else None)
+            hit = self.from_facts(hits.where)
+            hit_effect = aggregator.hits_effect(kpi, self)
+            yield _Part(kpi, lambda k: hit_effect(k) if hit(k) else None)
 
-    def _effect_of(self, kpi: Kpi) -> Callable[[Facts], Effect | None]:
-        """Tell what a selected event does to a KPI."""
-        value = kpi.of.value
-        if kpi.aggregator == "count":
-            return lambda _: Effect(kpi.id, "add", (1,))
-        if kpi.weighted:
-            assert value is not None
-            assert kpi.hits is not None
-            return self._gather(kpi, "trials", value, kpi.hits.value)
-        if kpi.aggregator == "ratio":
-            if not (kpi.nested and kpi.hits):
-                return lambda _: Effect(kpi.id, "add", (1, 0))
-            hit = self._from_facts(kpi.hits.where)
-            return lambda k: Effect(kpi.id, "add", (1, 1 if hit(k) else 0))
-        assert value is not None
-        if kpi.aggregator == "nps":
-            rating = self._from_facts(value)
-            return lambda k: nps_effect(kpi.id, rating(k))
-        assert kpi.aggregator != "derived"
-        if kpi.aggregator != "share":
-            return self._gather(kpi, kpi.aggregator, value)
-        of_whole = self._gather(kpi, "whole", value)
-        if not (kpi.nested and kpi.hits):
-            return of_whole
-        hit = self._from_facts(kpi.hits.where)
-        of_part = (
-            self._gather(kpi, "both", value)
-            if kpi.hits.value is None
-            else self._gather(kpi, "pair", value, kpi.hits.value)
-        )
-        return lambda k: of_part(k) if hit(k) else of_whole(k)
-
-    def _gather(
-        self, kpi: Kpi, kind: Gathered, value: Expression, part: Expression | None = None
-    ) -> Callable[[Facts], Effect | None]:
+    def gather(self, kpi: Kpi, gathering: Gathering, value: Expression, part: Expression | None = None) -> EffectOf:
         """Have a value measured: from the facts if they tell it, otherwise event by event."""
         if part is None and _decided(value.tree):
-            of_facts = self._from_facts(value)
-            return lambda k: measured_effect(kpi, kind, of_facts(k))
-        limit = 0 if kind == "distinct" else kpi.limit
-        channel = Channel(value, kpi.scale, limit, kind, part)
+            of_facts = self.from_facts(value)
+            return lambda k: gathering.effect(kpi, of_facts(k))
+        channel = Channel(value, kpi.scale, gathering, part)
         if channel not in self.channels:
             self.channels.append(channel)
             self._gathering.append(set())
@@ -293,15 +254,15 @@ class Plan:
         values = "".join(f"[{channel.write(self._source)} {event}], " for channel in self.channels)
         later = "None"
         if self.delay:
-            later = Channel(self.delay.seconds, 1000, LONGEST_DELAY_S * 1000, "sum").write(self._source)
+            later = Channel(self.delay.seconds, 1000, _DELAYS).write(self._source)
         source = (
             f"def scan(events):\n    return {rows}, ({values})\n"
             f"def scan_apart(events, shifts):\n    return {places}, ({values})\n"
             f"def delays_ms(events):\n    return [{later} {event}]\n"
         )
         names: dict[str, Any] = {
-            **PYTHON_NAMES, **self._functions, "effects": self._effects, "floor": floor, "bin_of": bin_of,
-            "coupon_of": coupon_of,
+            **PYTHON_NAMES, **self._functions, "effects": self._effects, "floor": floor,
+            **{bin_.__name__: bin_ for channel in self.channels if (bin_ := channel.gathering.bin) is not None},
         }  # fmt: skip
         exec(source, names)  # noqa: S102 - written from a checked tree
         self.scan = names["scan"]

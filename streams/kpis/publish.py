@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streams.kpis.accumulators import count_of, empty
+from streams.kpis.accumulators import count_of
+from streams.kpis.aggregators import empty, measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.derive import Derivations
-from streams.kpis.intervals import Measure, measure
+from streams.kpis.intervals import Measure
 from streams.kpis.outputs import Maturity, MinuteRow, ValueRow
 from streams.kpis.series import parse_series
 

@@ -19,7 +19,8 @@ from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.params import Absence, Seasonal
 from streams.alerts.rules import Rule, RuleBook
-from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
+from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import Kpi
 from streams.kpis.series import Labels, series_key
 from streams.storage.connection import FAILURES, Address, connect, explain
@@ -217,11 +218,10 @@ class Baselines:
 
 def _accs(kpi: Kpi, hours: Sequence[tuple[int, list[int], Mapping[int, int]]]) -> Iterator[tuple[int, Acc]]:
     """Yield start and content of hours; what is of another kind than the definition makes now is passed over."""
-    binned = kpi.aggregator in BINNED
-    width = 0 if binned else len(FLAT_FIELDS[kpi.aggregator])
+    kind = AGGREGATORS[kpi.aggregator]
     for hour, fields, bins in hours:
-        acc: Acc = {bin_: count for bin_, count in bins.items() if count} if binned else list(fields)
-        if len(fields) == width and not is_empty(acc):
+        acc = kind.stored(fields, bins)
+        if acc is not None:
             yield hour, acc
 
 

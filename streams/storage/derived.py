@@ -6,11 +6,12 @@ from typing import NamedTuple, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import BINNED, Acc, is_empty
+from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
-from streams.kpis.derive import NOTHING, Derivations
-from streams.kpis.intervals import Measure
+from streams.kpis.derive import Derivations
+from streams.kpis.intervals import NOTHING, Measure
 from streams.kpis.series import SEPARATOR
 from streams.kpis.windows import TOTAL
 from streams.storage.recompute import latest_rows, sums_at
@@ -96,9 +97,8 @@ class DerivedCheck:
         for head, minutes in self._minutes([self._catalogue[part] for part in sorted(parts)]) if asked else ():
             rows = self._client.query(sums_at(head, minutes, sorted(asked))).result_rows
             for window, at, kpi, key, fields, bins, minute in rows:
-                binned = self._catalogue[kpi].aggregator in BINNED
-                acc: Acc = {index: count for index, count in bins.items() if count} if binned else list(fields)
-                if is_empty(acc) or (kpi, key) in self._left:
+                acc = AGGREGATORS[self._catalogue[kpi].aggregator].stored(fields, bins)
+                if acc is None or (kpi, key) in self._left:
                     continue
                 series = f"{kpi}{SEPARATOR}{key}" if key else kpi
                 for derived in self._derivations.of(series):

@@ -7,7 +7,8 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
+from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import Kpi
 from streams.kpis.retention import Retention
 from streams.kpis.series import series_key
@@ -157,10 +158,7 @@ _MINUTES: Final = _SUMS.format("minute", f"minute > {_FINE}")
 
 def _acc(kpi: Kpi, fields: list[int], bins: dict[int, int], found: KpiHistory) -> Acc | None:
     """Give the accumulator of a row; None when it is empty, or noted as unfit."""
-    binned = kpi.aggregator in BINNED
-    acc: Acc = {bin_: count for bin_, count in bins.items() if count} if binned else list(fields)
-    fits = not fields if binned else len(fields) == len(FLAT_FIELDS[kpi.aggregator])
-    if not fits:
+    kind = AGGREGATORS[kpi.aggregator]
+    if not kind.fits(fields):
         found.unfit.add(kpi.id)
-        return None
-    return None if is_empty(acc) else acc
+    return kind.stored(fields, bins)

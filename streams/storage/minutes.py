@@ -10,7 +10,8 @@ from clickhouse_connect.driver.client import Client
 from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Expected, length_of
 from streams.alerts.rules import Rule, RuleBook
-from streams.kpis.accumulators import BINNED, FLAT_FIELDS, Acc, is_empty
+from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import Kpi
 from streams.kpis.series import series_key
 from streams.storage.baselines import Learnt, Lesson, learn_kpi, lesson_of
@@ -61,7 +62,7 @@ def stored_minutes(
     for at, together in groupby(rows, key=lambda row: int(row[0])):
         found: dict[str, Acc] = {}
         for _, name, labels, fields, bins in together:
-            acc = _acc(known[name], fields, bins)
+            acc = AGGREGATORS[known[name].aggregator].stored(fields, bins)
             if acc is not None:
                 found[series_key(name, tuple(labels.items()))] = acc
         if found:
@@ -163,11 +164,3 @@ def _span(since: int, until: int) -> dict[str, datetime]:
 
 def _minute(at: datetime) -> int:
     return int(at.replace(tzinfo=UTC).timestamp()) // 60
-
-
-def _acc(kpi: Kpi, fields: list[int], bins: Mapping[int, int]) -> Acc | None:
-    if kpi.aggregator in BINNED:
-        acc: Acc = {bin_: count for bin_, count in bins.items() if count}
-        return None if fields or is_empty(acc) else acc
-    acc = list(fields)
-    return None if len(fields) != len(FLAT_FIELDS[kpi.aggregator]) or is_empty(acc) else acc

@@ -1,8 +1,9 @@
 """
 A KPI computed anew from the raw events, in SQL and without anything the workers have computed.
 
-Definitions are read a second time here: their expressions are translated to SQL, fields come from the stored payload,
-and sums are formed by ClickHouse. What both ways share is the text of the definition alone.
+Fields come from the stored payload, and sums are formed by ClickHouse. What both ways share are the definitions as they
+were parsed: expressions are translated to SQL here and to Python by the workers. A third way that shares nothing with
+either is in `tests/harness/plain.py`.
 
 A series is named by its labels: names and values in turn, as in a series key without the KPI.
 """
@@ -15,21 +16,15 @@ from typing import Final
 
 from streams.events import types
 from streams.events.ranges import RangeEvent, RefusedEvent
+from streams.kpis.aggregators import AGGREGATORS
+from streams.kpis.aggregators.base import within_sql
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
-from streams.kpis.distinct import coupon_sql
-from streams.kpis.effects import BEST, DETRACTOR, PROMOTER
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import Field, Kind, all_fields, fields_of
 from streams.kpis.series import OTHER, SEPARATOR, UNKNOWN, sent_label_sql
-from streams.kpis.sketch import index_sql
 from streams.kpis.windows import TOTAL, window_start_sql
 from streams.kpis.writing import sql_literal
 from streams.storage.overflow import KEPT, KEY
-
-_NUMBERS: Final = "CAST([{}], 'Array(Int128)') AS fields, CAST(map(), 'Map(Int32, UInt64)') AS bins"
-_BINS: Final = "CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({}, toUInt64(1)))) AS bins"
-_WHOLE: Final = "toInt64(floor(assumeNotNull({})))"
-_ASKED: Final = {"share": ("trial", "whole", "part"), "weighted": ("trial", "hit")}
 
 # What the pipeline tells of itself, from where it is stored; what was stored before it was counted has no time.
 _CHANNEL: Final = "splitByChar('.', toString(topic))[-1] AS channel, false AS synthetic, counted_at AS time"
@@ -48,14 +43,6 @@ _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "B
 
 ENVELOPE: Final = tuple(name for name in types.ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
 """Fields of the envelope that are columns of `events`."""
-
-_SOMETHING: Final = {
-    "share": """
-        HAVING sum(trial) > 0 OR sum(part * part) > 0""",
-    "weighted": """
-        HAVING sum(trial) > 0""",
-}
-"""A part of nothing, without a whole, is no sum: an order of no amount where no visit began."""
 
 
 def whole_since(kpi: Kpi, since: str = "since") -> str:
@@ -77,140 +64,68 @@ def recomputed(kpi: Kpi, key: str = KEPT, only: str = "true") -> str:
     The query takes what `names` writes from its WITH, and gives minutes that are whole, see `whole_since`. `key` says
     whose an event is, `only` which events are asked for, both by `own`, `rest` and `minute`.
     """
-    sides = [_Side(kpi, kpi.of, "of")]
-    of = sides[0]
-    match kpi.aggregator:
-        case "count":
-            made = _NUMBERS.format("count()")
-        case "ratio" if kpi.weighted:
-            _weighted(kpi, of)
-            made = _NUMBERS.format("sum(toInt128(trial)), sum(toInt128(hit))")
-        case "ratio" if kpi.nested and kpi.hits:
-            of.columns["second"] = kpi.hits.where.to_sql(of.reading.column)
-            made = _NUMBERS.format("count(), countIf(second)")
-        case "ratio":
-            of.columns["first"] = "true"
-            sides.append(_Side(kpi, kpi.hits, "hits", first="false"))
-            made = _NUMBERS.format("countIf(first), countIf(NOT first)")
-        case "nps":
-            of.measure("first", kpi.of, steps=False)
-            of.chosen.append(f"ifNull(first BETWEEN 0 AND {BEST}, false)")
-            made = _NUMBERS.format(f"count(), countIf(first >= {PROMOTER}), countIf(first <= {DETRACTOR})")
-        case "distinct":
-            of.measure("first", kpi.of, steps=False)
-            of.chosen.append("isNotNull(first)")
-            made = _BINS.format(coupon_sql("assumeNotNull(first)"))
-        case "share":
-            _share(kpi, sides)
-            made = _NUMBERS.format(
-                "sum(trial), sum(whole), sum(part), sum(whole * whole), sum(whole * part), sum(part * part)"
-            )
-        case _:
-            of.measure("first", kpi.of)
-            whole = _WHOLE.format("first")
-            made = {
-                "sum": _NUMBERS.format(f"count(), sum(toInt128({whole}))"),
-                "mean": _NUMBERS.format(f"count(), sum(toInt128({whole})), sum(toInt128({whole}) * {whole})"),
-                "quantile": _BINS.format(index_sql(whole)),
-            }[kpi.aggregator]
-    events = " UNION ALL ".join(side.query() for side in sides)
+    of = _Side(kpi, kpi.of, "of")
+    hits = None if kpi.hits is None or kpi.nested else _Side(kpi, kpi.hits, "hits")
+    found = AGGREGATORS[kpi.aggregator].recompute(kpi, of, hits)
+    events = " UNION ALL ".join(side.query(found.columns) for side in (of, hits) if side is not None)
+    having = (
+        f"""
+        HAVING {found.having}"""
+        if found.having
+        else ""
+    )
     return f"""
-        SELECT {key} AS key, minute, {made}
+        SELECT {key} AS key, minute, {found.sums}
         FROM ({events})
         WHERE minute >= {whole_since(kpi)} AND {only}
-        GROUP BY key, minute{_SOMETHING.get("weighted" if kpi.weighted else kpi.aggregator, "")}"""
-
-
-def _weighted(kpi: Kpi, of: "_Side") -> None:
-    """Have the trials and hits that an event of a ratio stands for read as whole numbers."""
-    assert kpi.hits is not None
-    assert kpi.hits.value is not None
-    of.measure("first", kpi.of)
-    of.columns["second"] = _steps(kpi, kpi.hits.value, of.reading)
-    of.chosen += [_within("second", kpi.limit), "ifNull(floor(second) BETWEEN 0 AND floor(first), false)"]
-    of.columns |= {"trial": _WHOLE.format("first"), "hit": _WHOLE.format("second")}
-
-
-def _share(kpi: Kpi, sides: list["_Side"]) -> None:
-    """Have the whole and the part of a share read as whole numbers of steps."""
-    of, hits = sides[0], kpi.hits
-    assert hits is not None
-    of.measure("first", kpi.of)
-    wide = f"toInt128({_WHOLE})"
-    of.columns |= {"trial": "1", "whole": wide.format("first")}
-    if not kpi.nested:
-        of.columns["part"] = "toInt128(0)"
-        sides.append(_Side(kpi, hits, "hits", trial="0", whole="toInt128(0)"))
-        sides[1].measure("second", hits)
-        sides[1].columns["part"] = wide.format("second")
-        return
-    of.columns["hit"] = hits.where.to_sql(of.reading.column)
-    if hits.value is None:
-        of.columns["part"] = "if(hit, whole, 0)"
-    else:
-        of.columns["second"] = _steps(kpi, hits.value, of.reading)
-        of.chosen.append(f"(NOT hit OR {_within('second', kpi.limit)})")
-        of.columns["part"] = f"if(hit, {wide.format('second')}, 0)"
-
-
-def _steps(kpi: Kpi, value: Expression, reading: "_Reading") -> str:
-    return f"toFloat64({value.to_sql(reading.column)}) * {kpi.scale} + 0.5"
-
-
-def _within(column: str, limit: int, lowest: int | None = None) -> str:
-    return f"ifNull({column} BETWEEN {-limit if lowest is None else lowest} AND {limit}, false)"
+        GROUP BY key, minute{having}"""
 
 
 class _Side:
     """The events of one selector, each with the columns that are asked for and the names of its series."""
 
-    def __init__(self, kpi: Kpi, selector: Selector | None, name: str, **columns: str) -> None:
-        assert selector is not None
+    def __init__(self, kpi: Kpi, selector: Selector, name: str) -> None:
         self.reading = _Reading(selector.events, name)
-        self.chosen = [f"({selector.where.to_sql(self.reading.column)})"]
-        self.columns = columns
+        self.conditions = [f"({selector.where.to_sql(self.reading.column)})"]
+        self.columns: dict[str, str] = {}
         self._kpi = kpi
         self._minute = "toStartOfMinute(time)"
         if selector.delay is not None:
             self._count_later(selector.delay)
 
-    def measure(self, name: str, selector: Selector, *, steps: bool = True) -> None:
-        """Add the value of a selector as a column: in steps within their limit, or as it is."""
-        assert selector.value is not None
-        if steps:
-            self.columns[name] = _steps(self._kpi, selector.value, self.reading)
-            self.chosen.append(_within(name, self._kpi.limit))
-        else:
-            self.columns[name] = selector.value.to_sql(self.reading.column)
+    def sql(self, expression: Expression) -> str:
+        """Return the Nullable expression for a value or condition."""
+        return expression.to_sql(self.reading.column)
+
+    def steps(self, expression: Expression) -> str:
+        """Return the Nullable(Float64) expression for a value in steps and a half, to be rounded down."""
+        return f"toFloat64({self.sql(expression)}) * {self._kpi.scale} + 0.5"
 
     def _count_later(self, delay: Delay) -> None:
         self.columns["delay"] = f"toFloat64({delay.seconds.to_sql(self.reading.column)}) * 1000 + 0.5"
-        self.chosen.append(_within("delay", LONGEST_DELAY_S * 1000, 0))
+        self.conditions.append(within_sql("delay", LONGEST_DELAY_S * 1000, 0))
         at_ms = "toUnixTimestamp64Milli(time) + toInt64(floor(assumeNotNull(delay)))"
         if delay.hourly:
             self._minute = f"toDateTime(intDiv({at_ms} + 3599999, 3600000) * 3600, 'UTC')"
         else:
             self._minute = f"toDateTime(intDiv({at_ms}, 60000) * 60, 'UTC')"
 
-    def query(self) -> str:
-        """Write the query for the events."""
+    def query(self, columns: Iterable[str]) -> str:
+        """Write the query for the events; of several sides the columns must be the same, in the same order."""
         kpi = self._kpi
         names = sorted({name for grouping in kpi.groupings for name in grouping})
         labels = {f"label_{name}": self.reading.label(name, kpi.touchpoints) for name in names}
         defined = "".join(f"{sql} AS {name}, " for name, sql in {**self.columns, **labels}.items())
         keys = ", ".join(map(_keys, kpi.groupings))
         data = self.reading.tuple()
-        # Both sides of a KPI must give the same columns in the same order.
-        measured = ("second",) if kpi.nested else ("first",) if "first" in self.columns else ()
-        asked: tuple[str, ...] = _ASKED.get("weighted" if kpi.weighted else kpi.aggregator, measured)
         return f"""
-            SELECT {"".join(f"{name}, " for name in asked)}minute, keys.1 AS own, keys.2 AS rest
+            SELECT {"".join(f"{name}, " for name in columns)}minute, keys.1 AS own, keys.2 AS rest
             FROM (
                 SELECT {self._minute} AS minute, {defined}arrayJoin(arrayConcat({keys})) AS keys
                 FROM (
                     SELECT *{f", {data}" if data else ""} FROM {self.reading.table()} AND time >= since
                 )
-                WHERE {" AND ".join(self.chosen)}
+                WHERE {" AND ".join(self.conditions)}
             )"""
 
 

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import BINNED, Acc, empty
+from streams.kpis.aggregators import AGGREGATORS, measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
-from streams.kpis.intervals import Measure, measure
+from streams.kpis.intervals import Measure
 from streams.kpis.series import OTHER, SEPARATOR, parse_series
 from streams.kpis.windows import TOTAL, WINDOWS
 from streams.kpis.writing import sql_literal
@@ -284,9 +284,8 @@ def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
 
 
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
-    fields, bins = sums
-    acc: Acc = {index: count for index, count in bins.items() if count} if kpi.aggregator in BINNED else fields
-    return measure(kpi.aggregator, acc or empty(kpi.aggregator), kpi.scale, unit=kpi.unit, q=q)
+    kind = AGGREGATORS[kpi.aggregator]
+    return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q)
 
 
 def _held(rows: Sequence[tuple[list[int], dict[int, int]]]) -> str:

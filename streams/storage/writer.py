@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
+from streams.kpis.coupons import estimates
 from streams.kpis.definition import Kpi
-from streams.kpis.distinct import estimates
 from streams.kpis.sketch import ESTIMATES
 from streams.steady import steady
 from streams.storage.alerts import ALERT_COLUMNS

@@ -16,9 +16,9 @@ import pytest
 from streams.events.decode import decode_batch
 from streams.events.touchpoints import CHANNELS, load_touchpoints
 from streams.kpis.accumulators import Acc, merge_acc
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
-from streams.kpis.intervals import measure
 from streams.kpis.sketch import quantile
 from streams.producers.readers import DATA_SETS, DataSetError, Report, read
 

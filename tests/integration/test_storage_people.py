@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.intervals import measure
 from streams.kpis.series import series_key
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.setup import prepare

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
-from streams.kpis.intervals import measure
 from streams.kpis.series import series_key
 from streams.settings import Settings
 from streams.storage.connection import PermanentStorageError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from streams.events.decode import encode
 from streams.events.families import contact, digital, feedback
 from streams.events.types import new_event
-from streams.kpis.accumulators import AGGREGATORS
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue import Catalogue
 from streams.producers.readers.base import Touch
 

@@ -14,8 +14,8 @@ from streams.alerts.facts import Facts, moments
 from streams.alerts.fleet import Fleet, judged
 from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
-from streams.kpis.accumulators import Acc, copy_acc, empty, merge_acc
-from streams.kpis.intervals import measure
+from streams.kpis.accumulators import Acc, copy_acc, merge_acc
+from streams.kpis.aggregators import empty, measure
 from tests.bench.nullsim import Rule, firings
 from tests.harness.reading import Played
 

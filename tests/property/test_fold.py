@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from streams.events.families import agent, awareness, contact, digital, feedback, fulfilment, inferred, loop, store
 from streams.events.types import Event, new_event
 from streams.kpis.accumulators import Acc, merge_acc
+from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.coupons import coupon_of
 from streams.kpis.definition import Kpi, Selector
-from streams.kpis.distinct import coupon_of
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.series import series_key
 from streams.kpis.sketch import bin_of
@@ -174,7 +175,7 @@ def read(text: str) -> ast.expr:
 
 def steps_of(kpi: Kpi, selector: Selector, fields: Fields) -> int | None:
     value = evaluate(read(selector.value.text), fields)
-    if value is None or abs(value * kpi.scale + 0.5) > kpi.limit:
+    if value is None or abs(value * kpi.scale + 0.5) > AGGREGATORS[kpi.aggregator].limit:
         return None
     return floor(value * kpi.scale + 0.5)
 
@@ -205,7 +206,7 @@ def effects(kpi: Kpi, event: Event, fields: Fields) -> Iterator[tuple[int | None
 
 def of_effect(kpi: Kpi, fields: Fields) -> Acc | None:
     hit = kpi.hits is not None and kpi.nested and holds(kpi.hits, fields)
-    if kpi.weighted:
+    if kpi.aggregator == "ratio" and kpi.of.value is not None:
         trials, hits = steps_of(kpi, kpi.of, fields), steps_of(kpi, kpi.hits, fields)
         return None if trials is None or hits is None or not 0 <= hits <= trials else [trials, hits]
     if kpi.aggregator == "ratio":

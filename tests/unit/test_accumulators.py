@@ -9,22 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kpis.accumulators import (
-    AGGREGATORS,
-    FLAT_FIELDS,
     Acc,
     add_all,
     cleared,
     count_of,
-    empty,
     is_empty,
     merge_acc,
     quantise,
     subtract_acc,
 )
+from streams.kpis.aggregators import AGGREGATORS, empty
 from streams.kpis.series import parse_series, partition_of, series_key
 
 FIELD = st.integers(0, 1 << 90)
-FLAT = {name: st.lists(FIELD, min_size=len(f), max_size=len(f)) for name, f in FLAT_FIELDS.items()}
+WIDTHS = {name: len(kind.fields) for name, kind in AGGREGATORS.items() if kind.fields}
+FLAT = {name: st.lists(FIELD, min_size=width, max_size=width) for name, width in WIDTHS.items()}
 BINS = st.dictionaries(st.integers(-1, 1837), st.integers(1, 1 << 40), max_size=8)
 THREE = st.one_of(*(st.tuples(s, s, s) for s in (*FLAT.values(), BINS)))
 
@@ -92,8 +91,11 @@ def test_a_bin_cannot_hold_less_than_nothing() -> None:
 
 
 def test_every_aggregator_has_an_identity_and_no_other_name_has() -> None:
-    assert [empty(name) for name in AGGREGATORS] == [[0], [0] * 2, [0] * 2, [0] * 3, [0] * 3, [0] * 6, {}, {}]
-    with pytest.raises(ValueError, match="expected one of count, sum"):
+    assert {name: empty(name) for name in AGGREGATORS} == {
+        "count": [0], "sum": [0] * 2, "ratio": [0] * 2, "mean": [0] * 3, "nps": [0] * 3, "share": [0] * 6,
+        "quantile": {}, "distinct": {},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="expected one of count, distinct"):
         empty("median")
 
 

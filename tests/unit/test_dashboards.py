@@ -17,8 +17,9 @@ from streams.dashboards import files, look
 from streams.dashboards.grafana import Board, Panel, Row, dashboard, target
 from streams.dashboards.scores import breakdown
 from streams.events.touchpoints import CHANNELS
+from streams.kpis.aggregators import AGGREGATORS, MEASURES
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import MEASURES, UNITS
+from streams.kpis.derivation import DERIVED_UNITS
 from streams.kpis.windows import WINDOWS, window_minutes
 from streams.shipped import DASHBOARDS
 from tests.harness import grafana
@@ -202,7 +203,7 @@ def test_every_reading_has_a_colour_and_opposites_have_different_ones() -> None:
 
 
 def test_every_unit_of_the_catalogue_is_known() -> None:
-    units = {*MEASURES, *(unit for units in UNITS.values() for unit in units)}
+    units = {*MEASURES, *DERIVED_UNITS, *(unit for kind in AGGREGATORS.values() for unit in kind.units)}
     assert {look.unit_of(unit) for unit in units} <= {"percent", "none", "short", "s", "ms", "h", "d"}
     with pytest.raises(KeyError):
         look.unit_of("furlongs")

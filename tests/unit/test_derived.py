@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 
 from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.derive import NOTHING, Derivations
-from streams.kpis.distinct import coupon_of
-from streams.kpis.intervals import Measure, measure, wilson
+from streams.kpis.coupons import coupon_of
+from streams.kpis.derive import Derivations
+from streams.kpis.intervals import NOTHING, Measure, wilson
 from streams.kpis.merge import MergeState
 from streams.kpis.partials import Partial
 from streams.kpis.publish import Publisher

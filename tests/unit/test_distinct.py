@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kpis import distinct
 from streams.kpis.accumulators import merge_acc, subtract_acc
-from streams.kpis.distinct import (
+from streams.kpis.aggregators import measure
+from streams.kpis.coupons import (
     KNOWN_COUPONS,
     RANK_BITS,
     REGISTERS,
@@ -21,7 +21,7 @@ from streams.kpis.distinct import (
     estimate,
     estimates,
 )
-from streams.kpis.intervals import Z95, measure
+from streams.kpis.intervals import Z95
 
 
 def bins_of(names: list[str]) -> dict[int, int]:
@@ -121,6 +121,6 @@ def test_nothing_seen_is_no_value() -> None:
 
 def test_values_are_hashed_once() -> None:
     """Customers come again."""
-    before = distinct.coupon_of.cache_info().hits
+    before = coupon_of.cache_info().hits
     assert coupon_of("again and again") == coupon_of("again and again")
-    assert distinct.coupon_of.cache_info().hits > before
+    assert coupon_of.cache_info().hits > before

@@ -7,8 +7,9 @@ import random
 import pytest
 from scipy import stats
 
+from streams.kpis.aggregators import measure
 from streams.kpis.distributions import binomial_cdf, normal_quantile, normal_tail, student_quantile
-from streams.kpis.intervals import Measure, measure, nps_interval, rank_bounds, student_factor, wilson
+from streams.kpis.intervals import Measure, nps_interval, rank_bounds, student_factor, wilson
 from streams.kpis.significance import (
     answers_for_drop,
     answers_for_nps,

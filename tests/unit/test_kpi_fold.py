@@ -10,9 +10,9 @@ from streams.events.families.digital import OrderPlaced, PageViewed, PerfSampled
 from streams.events.families.feedback import SurveyAnswered
 from streams.events.families.store import StoreQueueServed
 from streams.events.types import Data, Event, new_event
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
-from streams.kpis.intervals import measure
 from streams.kpis.series import parse_series, series_key
 from streams.kpis.sketch import ZERO_BIN, bin_of
 

@@ -19,9 +19,10 @@ from streams.events.families.digital import OrderPlaced, PaymentSucceeded, PerfS
 from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismissed
 from streams.events.families.loop import CaseClosed, CaseOpened
 from streams.events.types import Data, Event, new_event
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
-from streams.kpis.intervals import Measure, measure
+from streams.kpis.intervals import Measure
 from streams.kpis.series import series_key
 
 CATALOGUE = Catalogue.load()

@@ -11,9 +11,9 @@ from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, Intake, Outcome, Tally
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
-from streams.kpis.intervals import measure
 from streams.kpis.ranges import RangeTimes, events_of, times_of
 from streams.kpis.series import series_key
 from tests.property.test_intake import NOON, NOW, close, make, record

@@ -13,8 +13,8 @@ from streams.alerts.ruletest import run
 from streams.alerts.shorthand import minutes_of, sources_of
 from streams.alerts.testfiles import load_file, read_file, read_tests
 from streams.cli import main
+from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.intervals import measure
 
 CATALOGUE = Catalogue.load()
 RULES = """

@@ -40,7 +40,8 @@ from streams.alerts.facts import Facts, Moments, Reading, before, length_of, mom
 from streams.alerts.params import Cusum
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc
-from streams.kpis.intervals import PERCENT_UNITS, measure
+from streams.kpis.aggregators import measure
+from streams.kpis.intervals import PERCENT_UNITS
 
 KNOWN: Final = 5.0
 """The change looked for must be so many standard errors of the normal value before anything is judged."""

@@ -34,7 +34,7 @@ from streams.alerts.facts import (
 from streams.alerts.params import Ewma
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc, copy_acc, merge_acc
-from streams.kpis.intervals import measure
+from streams.kpis.aggregators import measure
 
 LEAST_EXPECTED: Final = 5.0
 """Hits and misses that a block of a ratio must be expected to have; of means and NPS, half the answers."""

@@ -9,8 +9,9 @@ from streams.alerts.facts import Facts, Reading, badness, without
 from streams.alerts.params import MixShift
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc, count_of
+from streams.kpis.aggregators import measure
 from streams.kpis.distributions import chi_square_tail
-from streams.kpis.intervals import Measure, measure
+from streams.kpis.intervals import Measure
 
 
 def mix_shift(params: MixShift, facts: Facts, window: str, reading: Reading) -> Verdict:

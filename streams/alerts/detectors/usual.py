@@ -23,8 +23,9 @@ from streams.alerts.facts import (
 from streams.alerts.params import Absence, Seasonal
 from streams.alerts.types import SourceHealth, Verdict
 from streams.kpis.accumulators import Acc, count_of
+from streams.kpis.aggregators import measure
 from streams.kpis.distributions import negative_binomial_cdf
-from streams.kpis.intervals import Measure, measure
+from streams.kpis.intervals import Measure
 
 _NOTHING = Measure(None, 0, None, None)
 _MOST_BAD: Final = 0.5

@@ -23,7 +23,8 @@ from streams.alerts.facts import (
 from streams.alerts.params import BurnRate, Floor, ZTest
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc
-from streams.kpis.intervals import Z95, Measure, measure, wilson
+from streams.kpis.aggregators import measure
+from streams.kpis.intervals import Z95, Measure, wilson
 
 _NOTHING = Measure(None, 0, None, None)
 

@@ -1,0 +1,68 @@
+"""
+The aggregators: how one number is made of many events. One module each, with one class.
+
+A module that is added here is found by being here: `AGGREGATORS` holds an instance of every class, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Final
+
+from streams.kpis.accumulators import SCALE, Acc
+from streams.kpis.aggregators.base import MEASURES, Aggregator
+from streams.kpis.intervals import Z95, Measure
+
+__all__ = ["AGGREGATORS", "MEASURES", "Aggregator", "empty", "measure"]
+
+
+def _found() -> Iterator[Aggregator]:
+    for module in iter_modules(__path__):
+        for kind in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(kind, type) and issubclass(kind, Aggregator) and kind.__dict__.get("name"):
+                yield kind()
+
+
+AGGREGATORS: Final[Mapping[str, Aggregator]] = MappingProxyType({kind.name: kind for kind in _found()})
+"""All aggregators by name."""
+
+
+def empty(aggregator: str) -> Acc:
+    """
+    Return the identity of an aggregator: merging it changes nothing.
+
+    Raises:
+        ValueError: There is no such aggregator.
+    """
+    kind = AGGREGATORS.get(aggregator)
+    if kind is None:
+        raise ValueError(f"aggregator {aggregator!r}: expected one of {', '.join(AGGREGATORS)}")
+    return kind.empty()
+
+
+def measure(
+    aggregator: str, acc: Acc, scale: int = SCALE, *, unit: str = "", q: float = 0.5, z: float = Z95
+) -> Measure:
+    """
+    Compute a KPI from its accumulator.
+
+    Args:
+        aggregator: Name of one of `AGGREGATORS`.
+        acc: The accumulator of that aggregator.
+        scale: Steps per unit of measured values.
+        unit: "percent" makes ratios and shares percentages; NPS is always in points from -100 to 100.
+        q: Probability of the quantile.
+        z: Normal quantile of the interval.
+
+    Raises:
+        KeyError: There is no such aggregator.
+        TypeError: The accumulator is of another kind.
+    """
+    kind = AGGREGATORS[aggregator]
+    if (type(acc) is dict) is not kind.binned:
+        expected, got = ("bins", "fields") if kind.binned else ("fields", "bins")
+        raise TypeError(f"{aggregator}: expected {expected}, got {got}")
+    return kind.measure(acc, scale, unit, q, z)

@@ -1,0 +1,40 @@
+"""Sums of measured values."""
+
+from __future__ import annotations
+
+from streams.kpis.accumulators import Acc
+from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, View, fields_sql, measured_sql
+from streams.kpis.definition import Kpi
+from streams.kpis.effects import Compiler, EffectOf, Gathering
+from streams.kpis.intervals import NOTHING, Measure
+
+_LIMIT = 1 << 53
+_GATHERED = Gathering(_LIMIT, lambda values: (len(values), sum(values)))
+
+
+class Sum(Aggregator):
+    """As a count it has no interval."""
+
+    name = "sum"
+    words = "the total of a value"
+    fields = ("n", "sum")
+    units = MEASURES
+    in_steps = True
+    limit = _LIMIT
+    additive = True
+    view = View("field(2) / scale")
+
+    def of_effect(self, kpi: Kpi, compiler: Compiler) -> EffectOf:
+        """Add the value."""
+        assert kpi.of.value is not None
+        return compiler.gather(kpi, _GATHERED, kpi.of.value)
+
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+        """Return the total in the KPI's unit."""
+        n = acc[0]
+        return Measure(float(acc[1]) / scale, n, None, None) if n else NOTHING
+
+    def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:  # noqa: ARG002
+        """Add up steps."""
+        whole = measured_sql(of, kpi.of, self.limit)
+        return Recomputation(fields_sql("count()", f"sum(toInt128({whole}))"), ("first",))
