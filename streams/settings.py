@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
+from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.shipped import RULES
 
 PREFIX = "CX_"
@@ -118,6 +119,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Records per frozen range, at most, rounded up to whole batches."""
     max_range_bytes: Annotated[int, Meta(ge=65_536)] = 4_194_304
     """Payload bytes per frozen range, at most, rounded up to whole batches."""
+    record_bytes: Annotated[int, Meta(ge=1_024, le=MAX_BYTES)] = MAX_BYTES
+    """Length of a record; longer ones are refused as `too_large`. The contract's limit, as are the next three."""
+    record_depth: Annotated[int, Meta(ge=8, le=MAX_DEPTH)] = MAX_DEPTH
+    """Levels of objects and arrays in a record; deeper ones are refused as `too_deep`."""
+    record_values: Annotated[int, Meta(ge=64, le=MAX_VALUES)] = MAX_VALUES
+    """Members of objects and items of arrays in a record; more are refused as `too_many_values`."""
+    record_digits: Annotated[int, Meta(ge=20, le=MAX_DIGITS)] = MAX_DIGITS
+    """Digits of a number; longer ones are refused as `number_too_long`."""
     idle_s: Seconds = 10.0
     """A source partition that was silent for so long no longer holds back the watermark of the others."""
     breaker_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
@@ -253,6 +262,11 @@ def kpi_paths(settings: Settings) -> list[Path]:
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
+
+
+def record_limits(settings: Settings) -> RecordLimits:
+    """Return what a record may hold."""
+    return RecordLimits(settings.record_bytes, settings.record_depth, settings.record_values, settings.record_digits)
 
 
 def window_names(settings: Settings) -> tuple[str, ...]:

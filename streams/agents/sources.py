@@ -18,7 +18,7 @@ from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.partials import MINUTES
 from streams.kpis.ranges import events_of
-from streams.settings import Settings
+from streams.settings import Settings, record_limits
 from streams.steady import steady
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,13 @@ class Source:
     ) -> "Source":
         """Return a source partition as its frozen ranges tell of it."""
         name = source_name(channel, tp.partition)
-        intake = Intake(name, retention_s=settings.retention_s, dedup_ids=settings.dedup_ids, clock=clock)
+        intake = Intake(
+            name,
+            retention_s=settings.retention_s,
+            dedup_ids=settings.dedup_ids,
+            clock=clock,
+            limits=record_limits(settings),
+        )
         intake.restore(frozen)
         breaker = Breaker(
             ratio=settings.breaker_ratio,

@@ -9,7 +9,7 @@ import msgspec
 from streams.collector.access import Key
 from streams.events.decode import Refusal, decode_batch
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
-from streams.events.limits import excess
+from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.refusal import explain, in_the_decoders_words
 from streams.events.types import Envelope
 from streams.producers.client import MAX_EVENT_BYTES
@@ -69,9 +69,10 @@ class Checking:
     are explained with all details as its size can pay for; of the others it is told what the decoder says.
     """
 
-    def __init__(self, key: Key, now: float, size: int) -> None:
+    def __init__(self, key: Key, now: float, size: int, limits: RecordLimits = CONTRACT) -> None:
         self.checked = Checked([], [], {})
         self._key = key
+        self._limits = limits
         self._now = now
         self._latest = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
         self._explanations = EXPLAINED_FREE + size // EXPLAINED_BYTES
@@ -81,7 +82,9 @@ class Checking:
         first = len(self.checked.payloads)
         payloads = list(records)
         # A record that is beyond a limit is not even read.
-        read = [None if len(payload) > MAX_EVENT_BYTES or excess(payload) else payload for payload in payloads]
+        read = [
+            None if len(payload) > MAX_EVENT_BYTES or excess(payload, self._limits) else payload for payload in payloads
+        ]
         events, refused = decode_batch(read, lambda index, _: self._explain(index, payloads[index]))
         refusals = {refusal.index: refusal for refusal in refused}
         timeless = [index for index, found in refusals.items() if (found.reason, found.path) == _TIMELESS]
@@ -110,13 +113,13 @@ class Checking:
         assert value is not None
         if (found := _of_size(index, value)) is not None:
             return found
-        if (beyond := excess(value)) is not None:
+        if (beyond := excess(value, self._limits)) is not None:
             return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
         if _is_timeless(value):
             return Refusal(index, *_TIMELESS, "nothing", "an RFC 3339 time with offset", "time is missing")
         if self._explanations > 0 and len(value) <= EXPLAINED_LONGEST:
             self._explanations -= 1
-            return explain(index, value)
+            return explain(index, value, self._limits)
         return _brief(index, value)
 
 

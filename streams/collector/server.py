@@ -35,7 +35,7 @@ from streams.listener.hosts import HostGuard, Hosts, named_hosts
 from streams.listener.protocol import Limits
 from streams.listener.serving import Server, server_of
 from streams.secured.kafka import kafka_client_options
-from streams.settings import ConfigError, Settings
+from streams.settings import ConfigError, Settings, record_limits
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class Door:
         # The parser of arrays takes a while to make: not when the first sender waits.
         records_of(BATCH, [], b"[]", settings.collect_events)
         self._settings = settings
+        self._limits = record_limits(settings)
         self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
         self._room = Room(settings.collect_in_flight_bytes, client_room(settings))
         self._readiness = Readiness(functools.partial(ask or ask_kafka, settings))
@@ -136,7 +137,7 @@ class Door:
                     caller.take(1, client)
                     raise
                 caller.take(max(1, len(records)), client)
-                checking = Checking(caller.key, time.time(), sum(map(len, records)))
+                checking = Checking(caller.key, time.time(), sum(map(len, records)), self._limits)
                 async with work:
                     for part in slices(records):
                         checking.add(part)

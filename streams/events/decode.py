@@ -10,34 +10,29 @@ from typing import Final
 
 import msgspec
 
-from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, UNSUSPICIOUS_BYTES, excess
-from streams.events.refusal import Refusal, explain
+from streams.events.limits import CONTRACT, RecordLimits, excess
+from streams.events.refusal import Refusal
+from streams.events.refusal import explain as explain_fully
 from streams.events.types import Envelope, wire_union
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_DEPTH",
-    "MAX_DIGITS",
-    "MAX_VALUES",
-    "Refusal",
-    "decode_batch",
-    "decode_one",
-    "encode",
-]
+__all__ = ["Refusal", "decode_batch", "decode_one", "encode"]
 
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def decode_batch(
-    values: Sequence[bytes | None], explain: Callable[[int, bytes | None], Refusal] = explain
+    values: Sequence[bytes | None],
+    explain: Callable[[int, bytes | None], Refusal] | None = None,
+    limits: RecordLimits = CONTRACT,
 ) -> tuple[list[Envelope | None], list[Refusal]]:
     """
     Decode and validate a batch of records.
 
     Args:
         values: the records.
-        explain: says why one was refused, by its place and content.
+        explain: says why one was refused, by its place and content; None: in full.
+        limits: what each of them may hold.
 
     Returns:
         One entry per record, None where it was refused; and the refusals, ascending by index.
@@ -46,7 +41,7 @@ def decode_batch(
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
     longest = max(map(len, filter(None, values)), default=0)
-    records = iter(_readable(_without_excess(values) if longest > UNSUSPICIOUS_BYTES else values))
+    records = iter(_readable(_without_excess(values, limits) if longest > limits.harmless else values))
     while True:
         try:
             # A failure leaves the events before it in the list: the list's length is the failing record's index.
@@ -55,7 +50,8 @@ def decode_batch(
             index = len(events)
             if isinstance(error, TypeError) and values[index] is not None:
                 raise
-            refusals.append(explain(index, values[index]))
+            value = values[index]
+            refusals.append(explain(index, value) if explain else explain_fully(index, value, limits))
             events.append(None)
         else:
             return events, refusals
@@ -94,10 +90,10 @@ def _utf8(value: bytes) -> bool:
     return True
 
 
-def _without_excess(values: Sequence[bytes | None]) -> list[bytes | None]:
+def _without_excess(values: Sequence[bytes | None], limits: RecordLimits) -> list[bytes | None]:
     """
     Empty the records that are beyond a limit, so that decoding refuses them.
 
     The decoder's own limit of depth depends on how deep its caller stands; what is refused must not.
     """
-    return [b"" if value and len(value) > UNSUSPICIOUS_BYTES and excess(value) else value for value in values]
+    return [b"" if value and len(value) > limits.harmless and excess(value, limits) else value for value in values]

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from streams.events.limits import CONTRACT, RecordLimits
+
 NEVER: Final = float("-inf")
 
 
@@ -57,6 +59,8 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     """Event time (Unix s) at which the range itself is counted; None of those frozen before there was any."""
     ahead: int = 0
     """Records that are bad for nothing but a time ahead of the clock."""
+    limits: RecordLimits = CONTRACT
+    """What a record might hold."""
 
     @property
     def inherited(self) -> bool:

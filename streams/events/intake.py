@@ -15,6 +15,7 @@ from streams.events.clock import Clock
 from streams.events.decode import Refusal, decode_batch
 from streams.events.dedup import SeenIds, Segment, digest, join_ids
 from streams.events.frozen import NEVER, FrozenRange, Head, Tally
+from streams.events.limits import CONTRACT, RecordLimits
 from streams.events.types import Envelope
 
 __all__ = ["BadRecord", "FrozenRange", "Head", "Intake", "Outcome", "Tally"]
@@ -53,8 +54,9 @@ class Outcome(msgspec.Struct, frozen=True):
 class _Open:
     """A range under construction."""
 
-    def __init__(self, now: float, head: Head) -> None:
+    def __init__(self, now: float, head: Head, limits: RecordLimits) -> None:
         self.now = now
+        self.limits = limits
         self.before = head
         self.first = -1
         self.last = -1
@@ -81,12 +83,21 @@ class _Open:
 class Intake:
     """The state machine of one source partition (see the module's text)."""
 
-    def __init__(self, source: str, *, retention_s: float, dedup_ids: int, clock: Clock | None = None) -> None:
-        """Know nothing yet; sources and their times are told to `clock`."""
+    def __init__(
+        self,
+        source: str,
+        *,
+        retention_s: float,
+        dedup_ids: int,
+        clock: Clock | None = None,
+        limits: RecordLimits = CONTRACT,
+    ) -> None:
+        """Know nothing yet; sources and their times are told to `clock`; a record may hold what `limits` say."""
         self.source = source
         self._clock = clock or Clock()
         self._retention_s = retention_s
         self._dedup_ids = dedup_ids
+        self._limits = limits
         self._head = Head()
         self._seen = SeenIds(dedup_ids)
         self._open: _Open | None = None
@@ -170,7 +181,9 @@ class Intake:
         if skip == len(offsets):
             return skip
         if self._open is None:
-            self._open = _Open(self._pending.now if self._pending else now, self._head)
+            repeated = self._pending
+            now, limits = (repeated.now, repeated.limits) if repeated else (now, self._limits)
+            self._open = _Open(now, self._head, limits)
         current = self._open
         if self._pending is not None:
             steady = None
@@ -200,7 +213,7 @@ class Intake:
         self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
     ) -> int:
         """Classify some records; return how many of them, fewer when the clock is in doubt about one."""
-        events, refusals = decode_batch(values)
+        events, refusals = decode_batch(values, limits=current.limits)
         taken = len(values)
         if refusals:
             good = [index for index, event in enumerate(events) if event is not None]
@@ -328,6 +341,7 @@ class Intake:
                 current.latest,
                 time,
                 sum(1 for bad in current.bad if bad.refusal.reason == "time_in_future"),
+                current.limits,
             ),
             tally,
             current.counted,

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
-from streams.events.limits import MAX_DEPTH, excess
+from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 
 Reason: TypeAlias = Literal[
@@ -81,25 +81,25 @@ class _Pairs(dict[str, Any]):
     repeated: str | None = None
 
 
-def explain(index: int, value: bytes | None) -> Refusal:
+def explain(index: int, value: bytes | None, limits: RecordLimits = CONTRACT) -> Refusal:
     """
-    Say why decoding refused `value`.
+    Say why decoding under some limits refused `value`.
 
     Never raises: what cannot be told apart further is `invalid`, with the decoder's own words.
     """
     try:
-        return next(_findings(index, value))
+        return next(_findings(index, value, limits))
     except RecursionError:
-        return _too_deep(index, "nesting beyond the stack")
+        return _too_deep(index, "nesting beyond the stack", limits)
 
 
-def _findings(index: int, value: bytes | None) -> Iterator[Refusal]:
+def _findings(index: int, value: bytes | None, limits: RecordLimits) -> Iterator[Refusal]:
     if value is None:
         yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
         return
     if not value:
         yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
-    if (beyond := excess(value)) is not None:
+    if (beyond := excess(value, limits)) is not None:
         yield Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
     yield from _of_json(index, value)
 
@@ -278,8 +278,9 @@ def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, mess
     return Refusal(index, reason, path, got[:200], expected, message)
 
 
-def _too_deep(index: int, got: str) -> Refusal:
-    return _refuse(index, "too_deep", "", got, f"at most {MAX_DEPTH} levels", f"the record is nested too deep: {got}")
+def _too_deep(index: int, got: str, limits: RecordLimits) -> Refusal:
+    expected = f"at most {limits.depth} levels"
+    return _refuse(index, "too_deep", "", got, expected, f"the record is nested too deep: {got}")
 
 
 def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> Refusal:

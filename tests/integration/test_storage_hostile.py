@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.events.decode import MAX_VALUES, Refusal, decode_one
+from streams.events.decode import Refusal, decode_one
+from streams.events.limits import MAX_VALUES
 from streams.storage.connection import connect
 from streams.storage.rows import EVENT_COLUMNS, pack_events
 from streams.storage.writer import Writer

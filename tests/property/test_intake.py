@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streams.events.dedup import SeenIds, Segment, digest, join_ids
 from streams.events.intake import FrozenRange, Intake, Outcome
+from streams.events.limits import RecordLimits
 
 NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)
 NOW = NOON.timestamp()
@@ -76,6 +77,26 @@ def test_a_clock_that_runs_ahead_does_not_advance_the_watermark_beyond_now():
     close(intake)
 
     assert intake.watermark(60) == NOW - 60
+
+
+def test_a_range_is_repeated_under_the_limits_it_was_frozen_with():
+    """Else who takes over with other settings would send other bytes for the same range."""
+    long = record(2)[:-1] + b', "x": [' + b",".join([b"1"] * 200) + b"]}"
+    strict, loose = RecordLimits(values=100), RecordLimits()
+    for first, second, bad in ((strict, loose, 1), (loose, strict, 0)):
+        intake = Intake("web/0", retention_s=3600, dedup_ids=1000, limits=first)
+        intake.add([record(1), long], [0, 1], NOW)
+        outcome = close(intake)
+        assert outcome.tally.bad == bad
+        frozen = msgspec.msgpack.decode(msgspec.msgpack.encode(outcome.frozen), type=FrozenRange)
+
+        other = Intake("web/0", retention_s=3600, dedup_ids=1000, limits=second)
+        other.restore([frozen])
+        other.add([record(1), long], [0, 1], NOW + 5)
+        repeated = close(other)
+        assert (repeated.frozen, repeated.tally, repeated.bad) == (frozen, outcome.tally, outcome.bad)
+        other.add([long.replace(b'"e2"', b'"e3"')], [2], NOW + 6)
+        assert close(other).tally.bad == 1 - bad, "what comes after it is judged by the limits that are set"
 
 
 def test_what_is_reached_is_known_before_the_range_is_closed():

@@ -2,18 +2,24 @@
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from faust.types import TP
 
+from streams.agents.sources import Source
 from streams.alerts.parsing import load_rules, parse_rules
 from streams.alerts.rules import RulesError
+from streams.events.clock import Clock
+from streams.events.limits import RecordLimits
 from streams.kpis import blocks
 from streams.kpis.blocks import MOST_BYTES, CatalogueError
 from streams.kpis.catalogue import Catalogue
-from streams.settings import ConfigError, load
+from streams.settings import ConfigError, load, record_limits
+from tests.harness.clickhouse import event
 
 CATALOGUE = Catalogue.load()
 KPI = """
@@ -157,3 +163,20 @@ def test_settings_files_are_bounded_too(tmp_path: Path) -> None:
     file.write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigError, match="utf-8"):
         load(file, {})
+
+
+@pytest.mark.parametrize("name", ["bytes", "depth", "values", "digits"])
+def test_an_installation_may_allow_a_record_less_than_the_contract_and_not_more(name: str) -> None:
+    most = getattr(RecordLimits(), name)
+    assert getattr(record_limits(load(environ={f"CX_RECORD_{name.upper()}": str(most // 2)})), name) == most // 2
+    with pytest.raises(ConfigError, match=f"CX_RECORD_{name.upper()}: record_{name} = .* <= {most}"):
+        load(environ={f"CX_RECORD_{name.upper()}": str(most + 1)})
+
+
+def test_sources_are_read_under_the_limits_that_are_set() -> None:
+    settings = load(environ={}, record_values=64)
+    source = Source.restored(TP("cx.touchpoints.web", 0), "web", [], settings, Clock())
+    source.intake.add([event(0, note=[1] * 64), event(1)], [0, 1], datetime.now(UTC).timestamp())
+    outcome = source.intake.close()
+    assert outcome is not None
+    assert [bad.refusal.reason for bad in outcome.bad] == ["too_many_values"]

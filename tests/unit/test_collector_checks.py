@@ -20,6 +20,7 @@ from streams.collector.checks import (
 )
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
+from streams.events.limits import RecordLimits
 from streams.producers.client import MAX_EVENT_BYTES
 from tests.harness.door import event
 
@@ -106,6 +107,13 @@ def test_an_event_beyond_what_kafka_takes_is_refused() -> None:
     checked = check([wide, wide[:-1] + b" }"], ANYTHING, NOW)
     assert checked.events[0]
     assert (checked.refusals[1].reason, checked.refusals[1].expected) == ("too_large", "at most 900000 bytes")
+
+
+def test_an_event_beyond_the_limits_that_are_set_is_refused() -> None:
+    checking = Checking(ANYTHING, NOW, 10_000, RecordLimits(values=64))
+    checking.add(encoded(event(1), event(2, note=list(range(64)))))
+    [(place, found)] = checking.checked.refusals.items()
+    assert (place, found.reason, found.expected) == (1, "too_many_values", "at most 64 values")
 
 
 def test_what_a_key_may_not_send_is_refused_event_by_event() -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from streams.events import envelope
-from streams.events.decode import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, Refusal, decode_batch, decode_one
+from streams.events.decode import Refusal, decode_batch, decode_one
+from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.events.refusal import REASONS
 
 SCHEMA = "events/survey/answered/1-0-0.json"
@@ -314,6 +315,24 @@ ROOM = MAX_VALUES - record().count(b",") - record().count(b"{")
 def test_members_and_items_are_bounded_wherever_they_stand(made, values, beyond):
     found = decode_one(with_data(made(ROOM + beyond)))
     assert isinstance(found, Refusal) is bool(beyond), values
+
+
+@pytest.mark.parametrize(
+    ("limits", "more", "reason", "expected"),
+    [
+        (RecordLimits(bytes=1_500), b'"k": "' + b"x" * 1_500 + b'"', "too_large", "at most 1500 bytes"),
+        (RecordLimits(depth=8), b'"k": ' + b"[" * 7 + b"]" * 7, "too_deep", "at most 8 levels"),
+        (RecordLimits(values=64), b'"k": [' + b",".join([b"1"] * 64) + b"]", "too_many_values", "at most 64 values"),
+        (RecordLimits(digits=20), b'"k": 1' + b"0" * 20, "number_too_long", "at most 20 digits"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_installation_may_allow_less(limits, more, reason, expected):
+    value = with_data(more)
+    assert not isinstance(decode_one(value), Refusal)
+    (good, bad, after), [refusal] = decode_batch([record(), value, record()], limits=limits)
+    assert (bad, good.id, after.id) == (None, "e1", "e1")
+    assert (refusal.index, refusal.reason, refusal.expected) == (1, reason, expected)
 
 
 def test_what_a_text_holds_is_no_value_and_no_number():
