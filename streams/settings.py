@@ -7,13 +7,14 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
+from streams.kpis.steps import WEEKDAYS, Steps, known_zones
 from streams.shipped import RULES
 
 PREFIX = "CX_"
@@ -179,6 +180,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alert_horizon_h: Annotated[float, Meta(gt=0, le=24 * 365)] = 24.0
     """Closed minutes further behind the clock are history: never alerted on."""
 
+    zone: str = "UTC"
+    """Time zone whose clocks hours, days, weeks and months follow, e.g. `Asia/Tehran`, and `hour_of_day()` of KPIs."""
+    calendar: Literal["gregorian", "jalali"] = "gregorian"
+    """Calendar of months and years, and of the dates beside them."""
+    week_starts: Literal["", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = ""
+    """First day of the week; empty: Saturday with the Jalali calendar, else Monday."""
     windows: Annotated[str, Meta(pattern="^[1-9][0-9]{0,3}[mhd]([ ,]+[1-9][0-9]{0,3}[mhd])*$")] = "1m 5m 15m 1h 24h 7d"
     """Rolling windows that are kept; those longer than a day begin with a full hour."""
 
@@ -274,6 +281,17 @@ def window_names(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(settings.windows.replace(",", " ").split()))
 
 
+def steps_of(settings: Settings, length: str) -> Steps:
+    """
+    Return steps of a length such as `1h`, `1d`, `1w` or `1mo` by the zone and the calendar of the settings.
+
+    Raises:
+        ValueError: The length is none.
+    """
+    first = settings.week_starts or ("saturday" if settings.calendar == "jalali" else "monday")
+    return Steps.parse(length, settings.zone, settings.calendar, WEEKDAYS.index(first))
+
+
 def read_secret(name: str, path: str) -> str:
     """
     Return what the file of a setting holds, without white space around it; nothing if no file is set.
@@ -354,6 +372,9 @@ def load_with_origins(
     if problems:
         raise ConfigError("\n".join(problems))
     settings = Settings(**values)
+    if settings.zone != "UTC" and settings.zone not in known_zones():
+        hint = _suggest(settings.zone, dict.fromkeys(known_zones())) or "; expected one such as Asia/Tehran"
+        raise ConfigError(f"{origin['zone']}: zone = {settings.zone!r}: no such time zone{hint}")
     if unused := without_use(settings):
         raise ConfigError("\n".join(f"{origin[name]}: {name} {why}" for name, why in unused))
     if settings.series_memory_mb < settings.partitions:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from streams.kpis.blocks import Block
 from streams.kpis.expressions import suggest
+from streams.kpis.steps import WEEKDAYS, known_zones
 
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 HOURS_OF_WEEK: Final = 168
 
 _MINUTES: Final = 24 * 60
@@ -171,7 +171,7 @@ def read_calendar(block: Block) -> Calendar:
 
 def _zone(block: Block) -> ZoneInfo:
     name = block.text("zone")
-    known = available_timezones()
+    known = known_zones()
     if name and name not in known:
         block.problem("zone", f"unknown time zone {name!r}{suggest(name, known) or '; e.g. Asia/Tehran'}")
     return ZoneInfo(name if name in known else "UTC")
