@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from streams import __version__
+from streams.commands.printing import echo, write_what_encodings_lack
 from streams.settings import ConfigError
 
 # Command → module that defines it, and its help: modules are imported when used, so that `cx --help` is instant.
@@ -50,17 +51,21 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        write_what_encodings_lack()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except ConfigError as exc:
-            click.echo(f"configuration refused:\n{exc}", err=True)
+            echo(f"configuration refused:\n{exc}", err=True)
             sys.exit(2)
         except ModuleNotFoundError as exc:
             missing = (exc.name or "").partition(".")[0]
             if missing in {"", "streams"}:
                 raise
-            click.echo(
+            echo(
                 f"this needs the package {missing}, which is not installed: pip install 'cx-streams[local]' to run "
                 "everything on this machine, 'cx-streams[worker]' for your own Kafka and ClickHouse",
                 err=True,

@@ -17,6 +17,7 @@ from streams import metrics
 from streams.alerts.compare import compare
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.types import Movement, Transition
+from streams.events.visible import visible
 from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
@@ -180,7 +181,7 @@ class Enricher:
         sql += "\n    ORDER BY time DESC LIMIT {limit:UInt32}"
         parameters: dict[str, Any] = {"since": since, "until": until, "length": VERBATIM_LENGTH, "limit": VERBATIMS}
         parameters |= {f"label_{name}": value for name, value in labels.items()}
-        return [text for (text,) in self._query(sql, parameters)]
+        return [visible(text) for (text,) in self._query(sql, parameters)]
 
     def _movements(self, transition: Transition) -> list[Movement]:
         since, until = _window(transition)

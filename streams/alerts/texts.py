@@ -19,6 +19,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
+from streams.events.visible import visible
 from streams.kpis.expressions import suggest
 
 LONGEST: Final = 4_000
@@ -182,6 +183,7 @@ class Text:
             filled = _filled(self.template, variables)
         except Exception as error:  # noqa: BLE001 - whatever a template may do, alerts must go on
             filled = f"(this text failed: {type(error).__name__}: {error}; template: {self.source.strip()})"
+        filled = visible(filled)
         return filled if len(filled) <= LONGEST else filled[: LONGEST - 1] + "…"
 
 

@@ -21,6 +21,7 @@ from streams.board.texts import Lang, Texts, window_text
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
+from streams.events.visible import visible
 from streams.kpis.windows import TOTAL
 
 DEFAULT_WINDOW: Final = "15m"
@@ -84,6 +85,7 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("streams.board"),
             autoescape=True,
+            finalize=_shown,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -231,6 +233,13 @@ class Pages:
             entry = self._touchpoints[value]
             return entry.fa if lang == "fa" else entry.en
         return Texts(lang).get(value, value) if name in {"channel", "stage"} else value
+
+
+def _shown(value: Any) -> Any:
+    """Escape what is invisible or turns the direction of the text around it: labels and words are made by strangers."""
+    if not isinstance(value, str):
+        return value
+    return Markup(visible(value)) if isinstance(value, Markup) else visible(value)  # noqa: S704 - as safe as before
 
 
 def _time(at: float, form: str = "time") -> Markup:

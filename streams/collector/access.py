@@ -20,6 +20,7 @@ from streams.collector.sources import PLAIN, is_plain
 from streams.events.decode import Refusal
 from streams.events.scalars import CHANNELS, Channel
 from streams.events.types import Envelope
+from streams.events.visible import spelled_out
 from streams.listener.clients import CLIENTS_KEPT, Budget, Client
 from streams.settings import ConfigError, Settings, is_loopback
 
@@ -273,4 +274,5 @@ def _digest_of(key: str) -> bytes:
 
 
 def _not_allowed(index: int, path: str, got: str, expected: str) -> Refusal:
+    got = spelled_out(got)
     return Refusal(index, "not_allowed", path, got, expected, f"{path} is {got}; with this key it must be {expected}")

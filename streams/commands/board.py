@@ -1,10 +1,9 @@
 """`cx board`: the live page, against any ClickHouse that a worker fills."""
 
-import logging
-
 import click
 
 from streams.board.server import serve
+from streams.commands.printing import echo, log_to_stderr
 from streams.settings import is_loopback, load
 from streams.storage.connection import address_of
 
@@ -19,10 +18,8 @@ def board(host: str | None, port: int | None) -> None:
     It has no login and shows what customers wrote: beyond this machine, put it behind something that has.
     """
     settings = load(board_host=host, board_port=port)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(settings.log_level)
     if not is_loopback(settings.board_host):
-        click.echo(
-            f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True
-        )
-    click.echo(f"live page at http://{settings.board_host}:{settings.board_port}/")
+        echo(f"cx board: {settings.board_host} can be reached from elsewhere, and the page has no login", err=True)
+    echo(f"live page at http://{settings.board_host}:{settings.board_port}/")
     serve(address_of(settings), settings)

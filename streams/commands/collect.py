@@ -11,6 +11,7 @@ import click
 from streams.collector.access import make_key
 from streams.collector.processes import supervise
 from streams.collector.server import Door, door_server
+from streams.commands.printing import echo, log_to_stderr
 from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
@@ -42,7 +43,7 @@ def collect(host: str | None, port: int | None, processes: int | None, new_key: 
         _print_new(new_key)
         return
     settings = load(collect_host=host, collect_port=port, collect_processes=processes)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(settings.log_level)
     # The outbox says in one line what they say in a hundred while Kafka is away.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     # Else whoever sends nonsense fills the log.
@@ -54,7 +55,7 @@ def collect(host: str | None, port: int | None, processes: int | None, new_key: 
             try:
                 return open_sockets.enter_context(listen(host, port))
             except OSError as exc:
-                click.echo(f"cx collect: cannot listen at {host}:{port} ({name}): {exc.strerror or exc}", err=True)
+                echo(f"cx collect: cannot listen at {host}:{port} ({name}): {exc.strerror or exc}", err=True)
                 sys.exit(1)
 
         listening = listening_at(settings.collect_host, settings.collect_port, "CX_COLLECT_PORT")
@@ -67,9 +68,9 @@ def collect(host: str | None, port: int | None, processes: int | None, new_key: 
         names = door.access.names()
         who = f"with the keys of {', '.join(names)}" if names else "from this machine, without keys"
         if not is_loopback(settings.collect_host):
-            click.echo(f"cx collect: {settings.collect_host} can be reached from elsewhere, in plain HTTP", err=True)
+            echo(f"cx collect: {settings.collect_host} can be reached from elsewhere, in plain HTTP", err=True)
         url = f"http://{settings.collect_host}:{listening.getsockname()[1]}/v1/events"
-        click.echo(f"events may be sent to {url} {who}; they go to Kafka at {settings.kafka}")
+        echo(f"events may be sent to {url} {who}; they go to Kafka at {settings.kafka}")
         sys.stdout.flush()
         parent = os.getpid()
 
@@ -83,9 +84,9 @@ def collect(host: str | None, port: int | None, processes: int | None, new_key: 
             run(0)
         else:
             supervise(settings.collect_processes, run, open_sockets.close)
-    click.echo("ended; all that was accepted is in Kafka")
+    echo("ended; all that was accepted is in Kafka")
 
 
 def _print_new(name: str) -> None:
     key, entry = make_key(name)
-    click.echo(f"# for the sender, shown only now: {key}\n# for CX_COLLECT_KEYS_FILE:\n{entry}", nl=False)
+    echo(f"# for the sender, shown only now: {key}\n# for CX_COLLECT_KEYS_FILE:\n{entry.rstrip()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from streams.commands.output import clone
+from streams.commands.printing import echo
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load
@@ -35,7 +36,7 @@ def _catalogue() -> Catalogue:
     try:
         return Catalogue.load(kpi_paths(load()))
     except CatalogueError as exc:
-        click.echo(str(exc), err=True)
+        echo(str(exc), err=True)
         sys.exit(1)
 
 
@@ -58,11 +59,11 @@ def kpis_list(*, as_json: bool) -> None:
             }
             for k in catalogue
         ]
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        echo(json.dumps(rows, ensure_ascii=False))
         return
     width = max(len(kpi.id) for kpi in catalogue)
     for kpi in catalogue:
-        click.echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
+        echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
 
 
 @kpis.command("show")
@@ -74,9 +75,9 @@ def kpis_show(kpi_id: str) -> None:
     try:
         kpi = _catalogue()[kpi_id]
     except KeyError as exc:
-        click.echo(exc.args[0], err=True)
+        echo(exc.args[0], err=True)
         sys.exit(1)
-    click.echo(f"{kpi.id}: {kpi.name} [{kpi.definition_id}]\n  {kpi.question}")
+    echo(f"{kpi.id}: {kpi.name} [{kpi.definition_id}]\n  {kpi.question}")
     for label, value in (
         ("formula", kpi.formula),
         ("source", kpi.source),
@@ -90,7 +91,7 @@ def kpis_show(kpi_id: str) -> None:
         ("alert", alert_text(kpi)),
         ("params", ", ".join(f"{key} = {value}" for key, value in kpi.params.items()) or "none"),
     ):
-        click.echo(f"  {label:11} {value}")
+        echo(f"  {label:11} {value}")
 
 
 @kpis.command("check")
@@ -100,9 +101,9 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
     try:
         catalogue = Catalogue.load(paths or kpi_paths(load()))
     except CatalogueError as exc:
-        click.echo(str(exc), err=True)
+        echo(str(exc), err=True)
         sys.exit(1)
-    click.echo(f"{len(catalogue)} KPI definitions, all sound")
+    echo(f"{len(catalogue)} KPI definitions, all sound")
 
 
 @kpis.command("docs")
@@ -115,7 +116,7 @@ def kpis_docs(*, check: bool) -> None:
     if not check:
         target.write_text(text, encoding="utf-8")
     elif target.read_text(encoding="utf-8") != text:
-        click.echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
+        echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
         sys.exit(1)
 
 
@@ -130,7 +131,7 @@ def schemas_generate() -> None:
     from streams.events.schemas import write  # noqa: PLC0415
 
     for line in write(clone() / "schemas"):
-        click.echo(line)
+        echo(line)
 
 
 @schemas.command("check")
@@ -141,10 +142,10 @@ def schemas_check(base: str | None) -> None:
 
     found = problems(SCHEMAS, base)
     for line in found:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if found:
         sys.exit(1)
-    click.echo("schemas are up to date and compatible")
+    echo("schemas are up to date and compatible")
 
 
 @schemas.command("list")
@@ -153,4 +154,4 @@ def schemas_list() -> None:
     from streams.events.schemas import schema_paths  # noqa: PLC0415
 
     for name, path in schema_paths().items():
-        click.echo(f"{name:32} {path}")
+        echo(f"{name:32} {path}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from streams.commands.output import told_plainly
+from streams.commands.printing import echo
 from streams.dashboards import files
 from streams.kpis.catalogue import Catalogue
 from streams.settings import kpi_paths, load
@@ -45,7 +46,7 @@ def generate(folder: Path | None) -> None:
       CX_KPIS_PATH=my-kpis cx dashboards generate --folder /var/lib/grafana/dashboards/cx
     """
     for line in files.write(*_of(folder)):
-        click.echo(line)
+        echo(line)
 
 
 @dashboards.command("check")
@@ -55,8 +56,8 @@ def check(folder: Path | None) -> None:
     """Exit 1 if the files are not what the KPI definitions give."""
     found = files.problems(*_of(folder))
     for line in found:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if found:
-        click.echo("the dashboards are not up to date: run `cx dashboards generate`", err=True)
+        echo("the dashboards are not up to date: run `cx dashboards generate`", err=True)
         sys.exit(1)
-    click.echo("the dashboards are up to date")
+    echo("the dashboards are up to date")

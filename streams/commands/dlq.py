@@ -10,12 +10,14 @@ from typing import Any, Final
 import click
 
 from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.printing import echo
 from streams.commands.traffic import producer_of
 from streams.engine.names import Topics
 from streams.events.decode import decode_one
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE
 from streams.events.refusal import Refusal
 from streams.events.types import Envelope
+from streams.events.visible import spelled_out, visible_line
 from streams.settings import Settings, load
 from streams.storage.connection import Address, RefusedRowsError, address_of
 from streams.storage.plain import Row
@@ -87,11 +89,11 @@ def dlq_list(reason: str, topic: str, since: datetime | None, until: datetime | 
         address_of(load()),
     )
     if as_json:
-        click.echo(answer.render("json"))
+        echo(answer.render("json"))
     elif not answer.rows:
-        click.echo("no dead letters")
+        echo("no dead letters")
     else:
-        click.echo(answer.render("table"))
+        echo(table(answer.columns, answer.cells))
 
 
 @dlq.command("show")
@@ -118,7 +120,7 @@ def dlq_show(which: str, *, as_json: bool) -> None:
     sql = f"SELECT {', '.join(_FIELDS)}, base64Encode(payload) FROM dead_letters WHERE {where} ORDER BY at DESC LIMIT 1"  # noqa: S608
     rows = run_query(sql, parameters, address_of(load())).rows
     if not rows:
-        click.echo(f"no dead letter {which}", err=True)
+        echo(f"no dead letter {which}", err=True)
         sys.exit(1)
     letter = dict(zip(_FIELDS, rows[0], strict=False))
     payload = base64.b64decode(rows[0][-1])
@@ -127,10 +129,10 @@ def dlq_show(which: str, *, as_json: bool) -> None:
         print_json({**letter, "payload_base64": rows[0][-1], "now": verdict})
         return
     for name, value in letter.items():
-        click.echo(f"{name:13} {value}")
-    click.echo(f"{'now':13} {verdict}")
-    click.echo(f"{'bytes':13} {len(payload)}")
-    click.echo(_readable(payload))
+        echo(f"{name:13} {visible_line(str(value))}")
+    echo(f"{'now':13} {verdict}")
+    echo(f"{'bytes':13} {len(payload)}")
+    echo(_readable(payload))
 
 
 def _verdict(reason: str, now: Envelope | Refusal) -> str:
@@ -141,8 +143,7 @@ def _verdict(reason: str, now: Envelope | Refusal) -> str:
 
 def _readable(payload: bytes) -> str:
     """Show bytes as the text they are; if they are none, with the rest as escapes."""
-    text = payload.decode("utf-8", errors="backslashreplace")
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(map(spelled_out, payload.decode("utf-8", errors="backslashreplace").split("\n")))
 
 
 @dlq.command("replay")
@@ -206,20 +207,16 @@ def dlq_replay(
     if as_json:
         print_json(summary)
     else:
-        click.echo(
-            f"{report.read:,} dead letters, {len(report.valid):,} valid by now, {report.known:,} accepted meanwhile"
-        )
+        echo(f"{report.read:,} dead letters, {len(report.valid):,} valid by now, {report.known:,} accepted meanwhile")
         if report.foreign:
-            click.echo(
-                f"{report.foreign:,} come from topics outside of {settings.topic_prefix}.touchpoints: left alone"
-            )
+            echo(f"{report.foreign:,} come from topics outside of {settings.topic_prefix}.touchpoints: left alone")
         if report.refused:
-            click.echo(table(("still refused", "records"), report.refused.most_common()))
+            echo(table(("still refused", "records"), report.refused.most_common()))
         if report.set_aside:
-            click.echo(f"{len(report.set_aside):,} are counted already, and only refused by ClickHouse")
-        click.echo("nothing sent: a dry run" if dry_run else f"{sent:,} sent, {stored:,} stored in ClickHouse at once")
+            echo(f"{len(report.set_aside):,} are counted already, and only refused by ClickHouse")
+        echo("nothing sent: a dry run" if dry_run else f"{sent:,} sent, {stored:,} stored in ClickHouse at once")
         for error, count in errors.items():
-            click.echo(f"{count:,} not sent: {error}", err=True)
+            echo(f"{count:,} not sent: {error}", err=True)
     sys.exit(0 if dry_run or (sent, stored) == (len(report.valid), len(report.set_aside)) else 1)
 
 
@@ -233,7 +230,7 @@ def _store_later(address: Address, letters: Sequence[tuple[Source, Row]]) -> int
                 writer.store_later(source, row)
             except RefusedRowsError as error:
                 topic, partition = source
-                click.echo(f"{topic}/{partition}/{row.offset} is still refused: {error}", err=True)
+                echo(f"{topic}/{partition}/{row.offset} is still refused: {error}", err=True)
             else:
                 stored += 1
     finally:

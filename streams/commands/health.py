@@ -12,6 +12,7 @@ import msgspec
 
 from streams.agents.clocks import store_time
 from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.printing import echo
 from streams.confidential import shown
 from streams.definitions import catalogue_of, touchpoints_of
 from streams.delivery.endpoint import AddressError, read_addresses
@@ -68,7 +69,7 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
         sys.exit(0 if fine else 1)
     for place, state in states.items():
         if state is None:
-            click.echo(f"no worker answers at http://{place}/metrics: is it running, and is the port right?", err=True)
+            echo(f"no worker answers at http://{place}/metrics: is it running, and is the port right?", err=True)
             continue
         _print_state(place, state, now)
     sys.exit(0 if fine else 1)
@@ -82,22 +83,22 @@ def _place(text: str) -> tuple[str, int]:
 
 
 def _print_state(place: str, state: WorkerState, now: float) -> None:
-    click.echo(f"worker at {place}: {'idle' if state.idle else 'busy'}, {state.cpu_s:,.1f} CPU seconds")
-    click.echo("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES))
+    echo(f"worker at {place}: {'idle' if state.idle else 'busy'}, {state.cpu_s:,.1f} CPU seconds")
+    echo("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES))
     rows = []
     for channel in _CHANNELS:
         mark = state.watermarks.get(channel)
         reached = "" if mark is None else datetime.fromtimestamp(mark, UTC).strftime("%Y-%m-%d %H:%M:%S")
         behind = "" if mark is None else f"{max(0.0, now - mark):,.0f} s"
         rows.append((channel, f"{state.channels.get(channel, 0):,}", reached, behind))
-    click.echo(_indented(table(("channel", "read", "watermark (UTC)", "behind now"), rows)))
-    click.echo(_indented(table(("topic", "lag"), [(topic, f"{lag:,}") for topic, lag in sorted(state.lag.items())])))
+    echo(_indented(table(("channel", "read", "watermark (UTC)", "behind now"), rows)))
+    echo(_indented(table(("topic", "lag"), [(topic, f"{lag:,}") for topic, lag in sorted(state.lag.items())])))
     if state.clocks:
-        click.echo(f"  clock: {_clock(state)}")
+        echo(f"  clock: {_clock(state)}")
     if state.set_aside:
-        click.echo(f"  set aside {state.set_aside:,}: see `cx dlq list --reason refused_by_store`")
+        echo(f"  set aside {state.set_aside:,}: see `cx dlq list --reason refused_by_store`")
     for problem in _problems(state):
-        click.echo(f"  {problem}", err=True)
+        echo(f"  {problem}", err=True)
 
 
 def _problems(state: WorkerState) -> list[str]:
@@ -330,9 +331,9 @@ def doctor(*, as_json: bool) -> None:
         })  # fmt: skip
         sys.exit(0 if fine else 1)
     rows = [(name, value, origins.get(name, "default")) for name, value in values.items()]
-    click.echo(table(("setting", "value", "from"), rows))
-    click.echo()
+    echo(table(("setting", "value", "from"), rows))
+    echo()
     for finding in findings:
         mark = {"right": "ok   ", "wrong": "WRONG", "unknown": "?    "}[finding.verdict]
-        click.echo(f"{mark} {finding.what}: {finding.text}")
+        echo(f"{mark} {finding.what}: {finding.text}")
     sys.exit(0 if fine else 1)

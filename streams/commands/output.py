@@ -3,13 +3,16 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from rich.cells import cell_len
 
+from streams.commands.printing import echo
 from streams.engine.topics import TopicsError
+from streams.events.visible import visible_line
 from streams.kpis.blocks import CatalogueError
 from streams.shipped import CLONE, INSTALLED
 from streams.storage.connection import StorageError
@@ -28,7 +31,7 @@ def told_plainly(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except (StorageError, TopicsError, CatalogueError) as error:
-            click.echo(str(error), err=True)
+            echo(str(error), err=True)
             sys.exit(1)
 
     return wrapper
@@ -50,13 +53,17 @@ def clone() -> Path:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Lay rows out under their columns; nothing known is empty."""
-    cells = [list(columns), *([("" if value is None else str(value)) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    return "\n".join(aligned([columns, *([("" if value is None else str(value)) for value in row] for row in rows)]))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line per row, its cells as wide as terminals show them: joiners take no column, wide characters two."""
+    cells = [list(map(visible_line, row)) for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))

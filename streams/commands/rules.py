@@ -10,6 +10,7 @@ import msgspec
 
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
+from streams.commands.printing import echo
 from streams.commands.rules_history import rules_backtest, rules_test
 from streams.commands.rules_tune import rules_tune
 from streams.definitions import catalogue_of
@@ -38,7 +39,7 @@ def load_book(paths: tuple[Path, ...] = ()) -> RuleBook:
     try:
         return _loaded(paths)
     except CatalogueError as exc:
-        click.echo(str(exc), err=True)
+        echo(str(exc), err=True)
         sys.exit(1)
 
 
@@ -56,7 +57,7 @@ def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
     """List all rules."""
     found = [rule for rule in load_book() if severity in {None, *_severities(rule)} and kpi in {None, rule.kpi.id}]
     if as_json:
-        click.echo(json.dumps([plain(rule) for rule in found], ensure_ascii=False))
+        echo(json.dumps([plain(rule) for rule in found], ensure_ascii=False))
         return
     rows = [("ALERT", "SEVERITY", "KPI", "BY", "METHOD", "WINDOW", "GROUP")]
     rows += [
@@ -65,7 +66,7 @@ def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @rules.command("show")
@@ -76,14 +77,14 @@ def rules_show(alert: str, *, as_json: bool) -> None:
     try:
         rule = load_book()[alert]
     except KeyError as exc:
-        click.echo(exc.args[0], err=True)
+        echo(exc.args[0], err=True)
         sys.exit(1)
     if as_json:
-        click.echo(json.dumps(plain(rule), ensure_ascii=False))
+        echo(json.dumps(plain(rule), ensure_ascii=False))
         return
-    click.echo(f"{rule.alert}: {rule.kpi.name}, {_by(rule)} [{rule.place}]\n  {rule.kpi.question}")
+    echo(f"{rule.alert}: {rule.kpi.name}, {_by(rule)} [{rule.place}]\n  {rule.kpi.question}")
     for label, value in _told(rule):
-        click.echo(f"  {label:11} {value}")
+        echo(f"  {label:11} {value}")
 
 
 @rules.command("check")
@@ -102,13 +103,13 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
         problems = exc.problems
     if as_json:
         found = {"rules": len(book), "calendars": len(book.calendars), "problems": list(problems)}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        echo(json.dumps(found, ensure_ascii=False))
     elif problems:
-        click.echo("\n".join(problems), err=True)
-        click.echo(f"{len(problems)} problems; docs/RULES.md tells of every key", err=True)
+        echo("\n".join(problems), err=True)
+        echo(f"{len(problems)} problems; docs/RULES.md tells of every key", err=True)
     else:
         paging = sum("page" in _severities(rule) for rule in book)
-        click.echo(f"{len(book)} alert rules ({paging} of them page) and {len(book.calendars)} calendars, all sound")
+        echo(f"{len(book)} alert rules ({paging} of them page) and {len(book.calendars)} calendars, all sound")
     if problems:
         sys.exit(1)
 
@@ -123,7 +124,7 @@ def rules_docs(*, check: bool) -> None:
     if not check:
         _PAGE.write_text(filled(text), encoding="utf-8")
     elif filled(text) != text:
-        click.echo("docs/RULES.md is not up to date: run `cx rules docs`", err=True)
+        echo("docs/RULES.md is not up to date: run `cx rules docs`", err=True)
         sys.exit(1)
 
 

@@ -18,6 +18,7 @@ from streams.alerts.rules import RuleBook
 from streams.alerts.ruletest import Result, RuleTest, run
 from streams.alerts.testfiles import load_file, read_tests
 from streams.commands.output import as_json_option, print_json, table
+from streams.commands.printing import echo
 from streams.commands.rules_picture import PictureError, draw, unfit
 from streams.definitions import catalogue_of
 from streams.engine.names import Topics
@@ -37,7 +38,7 @@ WRONG_INPUT: Final = 2
 
 def refused(error: Exception) -> NoReturn:
     """Tell what cannot be right, and end."""
-    click.echo(str(error), err=True)
+    echo(str(error), err=True)
     sys.exit(WRONG_INPUT)
 
 
@@ -88,14 +89,14 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
         if not as_json:
             _tell(results[-1])
     if not results:
-        click.echo(f"no test{'' if only is None else f' has {only!r} in its name'}", err=True)
+        echo(f"no test{'' if only is None else f' has {only!r} in its name'}", err=True)
         sys.exit(WRONG_INPUT)
     wrong = [result for result in results if result.problems]
     if as_json:
         print_json([result._asdict() for result in results])
     else:
         minutes = sum(result.minutes for result in results)
-        click.echo(f"{len(results) - len(wrong)} of {len(results)} tests as expected, {minutes:,} minutes played")
+        echo(f"{len(results) - len(wrong)} of {len(results)} tests as expected, {minutes:,} minutes played")
     if wrong:
         sys.exit(1)
 
@@ -158,17 +159,17 @@ def rules_backtest(
             test = replayed(client, book, first, last, settings, known, drawn=picture is not None)
         drawn = 0 if picture is None or test is None else draw(test, picture)
     except (StorageError, PictureError, OSError) as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         sys.exit(1)
     if test is None:
-        click.echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
+        echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
         sys.exit(1)
     if as_json:
         print_json(plain(test))
         return
-    click.echo(told(test))
+    echo(told(test))
     if picture is not None:
-        click.echo(f"{picture}: {drawn} series drawn")
+        echo(f"{picture}: {drawn} series drawn")
 
 
 def replayed(
@@ -350,6 +351,6 @@ def _files(path: Path) -> list[Path]:
 
 
 def _tell(result: Result) -> None:
-    click.echo(f"{'not as expected' if result.problems else 'ok':15}  {result.name}")
+    echo(f"{'not as expected' if result.problems else 'ok':15}  {result.name}")
     for problem in result.problems:
-        click.echo(f"  {problem}", err=True)
+        echo(f"  {problem}", err=True)

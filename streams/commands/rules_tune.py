@@ -15,6 +15,7 @@ from streams.alerts.fit import misfits
 from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
 from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
 from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.printing import echo
 from streams.commands.rules_history import TIMES, incident_of, minute_of
 from streams.definitions import catalogue_of
 from streams.kpis.definition import Kpi
@@ -105,7 +106,7 @@ def rules_tune(
                  series=series, days=days, seed=seed)
         )  # fmt: skip
     except TuningError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         sys.exit(1)
     best = proposed(found, wanted)
     if as_json:
@@ -115,7 +116,7 @@ def rules_tune(
             "proposed": None if best is None else best.threshold,
         })  # fmt: skip
     else:
-        click.echo(_told(kpi, names, method, past, found, best, wanted, drop))
+        echo(_told(kpi, names, method, past, found, best, wanted, drop))
     if best is None:
         sys.exit(1)
 

@@ -5,18 +5,19 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
 from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.printing import echo
 from streams.definitions import catalogue_of, touchpoints_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import window_minutes
 from streams.settings import load, window_names
 from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect
-from streams.storage.queries import NAMED, Format, as_reader, run_query
+from streams.storage.queries import NAMED, as_reader, run_query
 from streams.storage.setup import prepare
 from streams.storage.verify import verify as recompute
 
@@ -43,7 +44,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
     applied = prepare(
         address_of(settings),
         catalogue,
-        lambda text: None if as_json else click.echo(text),
+        lambda text: None if as_json else echo(text),
         keep_days=retention.wanted(settings),
         cluster=settings.clickhouse_cluster,
         touchpoints=known,
@@ -53,8 +54,8 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
         print_json({"applied": applied, "kpis": len(catalogue), "touchpoints": touchpoints})
         return
     if not applied:
-        click.echo("nothing to apply: the schema is up to date")
-    click.echo(f"stored {len(catalogue)} KPI definitions and {touchpoints} touchpoints")
+        echo("nothing to apply: the schema is up to date")
+    echo(f"stored {len(catalogue)} KPI definitions and {touchpoints} touchpoints")
 
 
 @click.command()
@@ -79,7 +80,7 @@ def query(
     by: str,
     step: str,
     params: tuple[str, ...],
-    form: Format,
+    form: Literal["table", "json", "csv"],
     as_json: bool,
     timeout_s: float,
 ) -> None:
@@ -123,9 +124,10 @@ def query(
     if named_times:
         parameters |= {**_times(window, start, end), "step": 60 * _minutes("--step", step)}
     answer = run_query(question, parameters, address, timeout_s=timeout_s)
-    click.echo(answer.render("json" if as_json else form))
+    written: Literal["json", "csv", "table"] = "json" if as_json else form
+    echo(table(answer.columns, answer.cells) if written == "table" else answer.render(written))
     if kpi_id is not None and not answer.rows:
-        click.echo(_why_nothing(kpi_id, address), err=True)
+        echo(_why_nothing(kpi_id, address), err=True)
 
 
 def _params(given: tuple[str, ...]) -> dict[str, Any]:
@@ -214,13 +216,13 @@ def verify(limit: int, *, as_json: bool) -> None:
             (*row[:2], ", ".join(f"{k}={v}" for k, v in row[2].items()) or "all", *row[3:]) for row in rows[:limit]
         ]
         if shown:
-            click.echo(table(columns, shown))
+            echo(table(columns, shown))
         if len(rows) > limit:
-            click.echo(f"… and {len(rows) - limit:,} more (--limit)")
+            echo(f"… and {len(rows) - limit:,} more (--limit)")
         for note in report.notes:
-            click.echo(f"note: {note}")
+            echo(f"note: {note}")
         checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
-        click.echo(f"{checked} recomputed: {len(rows):,} differences")
+        echo(f"{checked} recomputed: {len(rows):,} differences")
     sys.exit(0 if report.ok else 1)
 
 
@@ -250,7 +252,7 @@ def repair(*, apply: bool, as_json: bool) -> None:
     if as_json:
         print_json({"doubled": found, "removed": apply})
     else:
-        click.echo(table(("table", "rows twice"), list(found.items())))
+        echo(table(("table", "rows twice"), list(found.items())))
         if any(found.values()):
-            click.echo("one of each was left" if apply else "cx repair --apply leaves one of each")
+            echo("one of each was left" if apply else "cx repair --apply leaves one of each")
     sys.exit(1 if any(found.values()) and not apply else 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from streams.commands.printing import echo
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers import DATA_SETS, DataSetError, Report, read
 from streams.producers.replay import Progress
@@ -76,13 +77,13 @@ def replay(
     try:
         events = list(read(name, path, report))
     except DataSetError as exc:
-        click.echo(str(exc), err=True)
+        echo(str(exc), err=True)
         sys.exit(1)
     stop = stop_on_signals()
 
     def show(progress: Progress) -> None:
         reached = progress.reached.strftime("%Y-%m-%d %H:%M") if progress.reached else "-"
-        click.echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
+        echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
 
     with producer_of(load()) as producer:
         result = run_replay(
@@ -109,14 +110,14 @@ def replay(
         "seconds": round(result.duration_s, 3),
     }
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        echo(json.dumps(summary, ensure_ascii=False))
     else:
-        click.echo(f"{result.delivered:,} of {result.total:,} events delivered in {result.duration_s:.1f} s")
+        echo(f"{result.delivered:,} of {result.total:,} events delivered in {result.duration_s:.1f} s")
         for line in report.lines():
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     if not (result.complete or result.stopped):
         for error, count in result.errors.items():
-            click.echo(f"  {count:,} not delivered: {error}", err=True)
+            echo(f"  {count:,} not delivered: {error}", err=True)
         sys.exit(1)
 
 
@@ -166,7 +167,7 @@ def simulate(
 
     def show(progress: SimulationProgress) -> None:
         reached = datetime.fromtimestamp(progress.event_time, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        click.echo(f"{progress.sent:>9,} sent, event time {reached}, {progress.per_second:,.0f}/s", err=True)
+        echo(f"{progress.sent:>9,} sent, event time {reached}, {progress.per_second:,.0f}/s", err=True)
 
     try:
         plan = Plan(
@@ -186,10 +187,10 @@ def simulate(
             )
             report = producer.flush(60.0)
     except ValueError as exc:
-        click.echo(str(exc), err=True)
+        echo(str(exc), err=True)
         sys.exit(2)
     if as_json:
-        click.echo(
+        echo(
             json.dumps(
                 {
                     "sent": done.sent,
@@ -200,5 +201,5 @@ def simulate(
             )
         )
     else:
-        click.echo(f"{done.sent:,} records sent, {len(report.undelivered):,} not delivered")
+        echo(f"{done.sent:,} records sent, {len(report.undelivered):,} not delivered")
     sys.exit(1 if report.undelivered else 0)

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from streams.commands.printing import echo
 from streams.commands.traffic import speed_option
 from streams.kpis.blocks import CatalogueError
 from streams.local.broker import BrokerError
@@ -107,11 +108,10 @@ def up(
         steady = [] if rhythm else ["--flat"]
         load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *steady, *incidents))
     settings = load(data_dir=str(data_dir) if data_dir else None)
-    console = Console(stderr=as_json)
 
     def say(text: str) -> None:
         if not as_json:
-            console.print(f"  {text}", highlight=False, soft_wrap=True)
+            echo(f"  {text}")
 
     code = 0
     try:
@@ -130,16 +130,16 @@ def up(
                 report = wait_until_done(run, say)
                 result = result_of(run, data_set or "", report)
                 if as_json:
-                    click.echo(json.dumps(result, ensure_ascii=False))
+                    echo(json.dumps(result, ensure_ascii=False))
                 else:
-                    _print_result(console, result)
+                    _print_result(result)
                 code = 0 if result["ok"] else 1
             else:
-                _watch(console, run, window)
+                _watch(Console(), run, window)
     except _Stopped:
         say("stopped")
     except (ChildError, BrokerError, ClickHouseProcessError, StorageError, CatalogueError) as exc:
-        click.echo(f"cx up: {exc}", err=True)
+        echo(f"cx up: {exc}", err=True)
         code = 1
     sys.exit(code)
 
@@ -168,18 +168,18 @@ def _watch(console: Console, run: EmbeddedRun, window: str) -> None:
             time.sleep(EVERY_S)
 
 
-def _print_result(console: Console, result: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any]) -> None:
     records = result["records"]
-    console.print("  " + "  ".join(f"{name} {count:,}" for name, count in records.items()), highlight=False)
+    echo("  " + "  ".join(f"{name} {count:,}" for name, count in records.items()))
     for row in result["kpis"]:
         if row["by"] not in _PRINTED:
             continue
         labels = ",".join(f"{key}={value}" for key, value in row["labels"].items()) or "all"
         stat = f" {row['stat']}" if row["stat"] else ""
         value = "no data" if row["value"] is None else f"{row['value']:,.2f}".rstrip("0").rstrip(".")
-        console.print(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})", highlight=False)
+        echo(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})")
     differences = result["verify"]["differences"]
     checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())
-    console.print(f"  verify: {checked} recomputed, {len(differences)} differences", highlight=False)
+    echo(f"  verify: {checked} recomputed, {len(differences)} differences")
     for difference in differences[:20]:
-        console.print(f"    {difference}", highlight=False)
+        echo(f"    {difference}")

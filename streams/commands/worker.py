@@ -12,6 +12,7 @@ import faust
 
 from streams.app import build
 from streams.aside import Aside
+from streams.commands.printing import echo, log_to_stderr
 from streams.definitions import catalogue_of
 from streams.delivery.endpoint import AddressError
 from streams.engine.rights import Right, rights_of
@@ -45,7 +46,7 @@ def _problems(settings: Settings, *, create: bool, rights: Iterable[Right] = ())
 
 def _refuse(problems: list[str]) -> None:
     for problem in problems:
-        click.echo(problem, err=True)
+        echo(problem, err=True)
     if problems:
         sys.exit(1)
 
@@ -59,7 +60,7 @@ def topics(*, check: bool) -> None:
     """
     settings = load()
     _refuse(_problems(settings, create=not check))
-    click.echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
+    echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
 
 
 def _calm_garbage_collector() -> None:
@@ -99,7 +100,7 @@ def worker() -> None:
     """
     _share_heaps()
     settings = load()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(settings.log_level)
     logging.getLogger("kafka").setLevel(logging.WARNING)  # every connection is news to it
     store = address_of(settings)
     rights = rights_of("worker", settings.topic_prefix, settings.app_id)

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from streams.events.visible import visible
+
 LABELS: Final = 64
 LABEL_LENGTH: Final = 1_024
 ANNOTATIONS: Final = 64
@@ -78,8 +80,8 @@ def fitting_name(name: str) -> str:
 
 
 def fitting_text(text: str, longest: int) -> str:
-    """Return a text that UTF-8 can carry, cut with `…` when it is too long."""
-    clean = text.encode(errors="replace").decode()
+    """Return a text of which receivers see all, and that UTF-8 can carry; cut with `…` when it is too long."""
+    clean = visible(text)
     return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"
 
 

@@ -18,6 +18,7 @@ import msgspec
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
 from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
+from streams.events.visible import spelled_out
 
 Reason: TypeAlias = Literal[
     "null_record",
@@ -275,7 +276,7 @@ def expectation(info: FieldInfo) -> str:
 
 
 def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, message: str) -> Refusal:
-    return Refusal(index, reason, path, got[:200], expected, message)
+    return Refusal(index, reason, spelled_out(path), spelled_out(got[:200]), expected, spelled_out(message))
 
 
 def _too_deep(index: int, got: str, limits: RecordLimits) -> Refusal:

@@ -1,18 +1,18 @@
-"""Questions to the store, asked as a user who can only read; answers as a table, JSON or CSV."""
+"""Questions to the store, asked as a user who can only read; answers in cells, as JSON or CSV."""
 
 import csv
 import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from streams.settings import Settings
 from streams.storage.connection import FAILURES, Address, PermanentStorageError, UnreachableError, connect, explain
 
-Format: TypeAlias = Literal["table", "json", "csv"]
+Format: TypeAlias = Literal["json", "csv"]
 
 NAMED: Final[Mapping[str, str]] = {
     "kpi": """
@@ -57,17 +57,19 @@ class Answer:
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
 
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows as people read them; a missing value is empty, and never 0."""
+        return [[_cell(value) for value in row] for row in self.rows]
+
     def render(self, form: Format) -> str:
-        """Write it out; a missing value is empty in tables and CSV, null in JSON, and never 0."""
+        """Write it out; a missing value is empty in CSV, null in JSON, and never 0."""
         if form == "json":
             rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
             return json.dumps(rows, ensure_ascii=False, indent=1)
-        cells = [[_cell(value) for value in row] for row in self.rows]
-        if form == "csv":
-            out = io.StringIO()
-            csv.writer(out, lineterminator="\n").writerows([self.columns, *cells])
-            return out.getvalue().rstrip("\n")
-        return "\n".join(_aligned([self.columns, *cells]))
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.columns, *self.cells])
+        return out.getvalue().rstrip("\n")
 
 
 def as_reader(address: Address, settings: Settings) -> Address:
@@ -137,9 +139,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={text}" for name, text in value.items()) or "all"
     return str(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

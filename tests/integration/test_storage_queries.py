@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.commands.output import table
 from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
@@ -138,9 +139,9 @@ def test_answers_are_written_in_three_forms(database: Database, writer: Writer) 
         "channel=web,1m,,2026-03-01 10:00:00,,,,0,closed,csat@1",
         "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,closed,csat@1",
     ]
-    table = answer.render("table").splitlines()
-    assert table[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "maturity", "definition"]
-    assert table[0].index("definition") == table[1].index("csat@1")
+    shown = table(answer.columns, answer.cells).splitlines()
+    assert shown[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "maturity", "definition"]
+    assert shown[0].index("definition") == shown[1].index("csat@1")
 
 
 CHANGES = [
@@ -192,7 +193,7 @@ def test_an_empty_answer_still_has_columns(database: Database) -> None:
     """As a table, it is its heading."""
     answer = run_query("balance", {}, database.reader)
     assert (answer.rows, answer.columns[:2]) == ([], ("topic", "partition"))
-    assert answer.render("table").startswith("topic  partition")
+    assert table(answer.columns, answer.cells).startswith("topic  partition")
 
 
 @pytest.mark.parametrize(

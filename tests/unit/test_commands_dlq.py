@@ -144,4 +144,4 @@ def test_which_letter_must_be_clear(store: Letters) -> None:
 
 
 def test_bytes_that_are_no_text_are_shown_as_escapes() -> None:
-    assert dlq._readable(b'{"\xff":"\x1b[31m\xd8\xb3"}') == '{"\\xff":"\\x1b[31mس"}'
+    assert dlq._readable(b'{"\xff":"\x1b[31m\xd8\xb3"}') == '{"\\xff":"\\u001b[31mس"}'

@@ -1,0 +1,43 @@
+"""
+The one way to the terminal and to the log.
+
+Nothing gets there raw: records, labels and names are made by whoever may send an event. Nothing dies on the way:
+what the encoding lacks is escaped. Imported by all commands and before them, so it imports next to nothing.
+"""
+
+import io
+import logging
+import sys
+from typing import Any
+
+from streams.events.visible import ENCODING_ERRORS, visible, visible_line
+
+
+def echo(text: object = "", *, err: bool = False) -> None:
+    """Print to stdout, or to stderr; whatever a terminal would obey or not show is escaped."""
+    print(visible(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def write_what_encodings_lack() -> None:
+    """Let output go on where its encoding lacks a character, which stands there as an escape that JSON knows."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ENCODING_ERRORS)
+
+
+def log_to_stderr(level: str) -> None:
+    """Log from `level` on, one line per message whatever it holds; only tracebacks have more."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _OneLine(logging.Formatter):
+    """Escapes the line breaks of messages, so that none can forge the next one, and what terminals obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        record.message = visible_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return visible(super().formatException(ei))
