@@ -34,6 +34,12 @@ RECORDS_READ = Counter(
     "cx_records_read", "Records read from a source partition", ["channel", "partition"], registry=REGISTRY
 )
 DEAD_LETTERS = Counter("cx_dead_letters", "Records refused, by reason code", ["channel", "reason"], registry=REGISTRY)
+RECORDS_MENDED = Counter(
+    "cx_records_mended",
+    "Records taken though something in them had to be mended: byte_order_mark, invisible, blank_field, leap_second",
+    ["channel", "what"],
+    registry=REGISTRY,
+)
 LAG = Gauge(
     "cx_lag_records",
     "Records of a topic that are not finished: neither fetched nor processed nor acknowledged",

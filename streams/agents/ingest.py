@@ -219,5 +219,7 @@ def _count(closed: Closed) -> None:
     metrics.RECORDS_READ.labels(*source.labels).inc(tally.read)
     for name in ("counted", "duplicate", "late", "bad"):
         metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
+    for what, number in outcome.mended.items():
+        metrics.RECORDS_MENDED.labels(source.channel, what).inc(number)
     for bad in outcome.bad:
         metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from streams.collector.answers import RejectedError
+from streams.events.mending import without_byte_order_mark
 from streams.events.types import ENVELOPE_FIELDS
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -52,6 +53,7 @@ def records_of(content_type: str, headers: Headers, body: bytes, most: int) -> l
         RejectedError: it cannot be taken apart, or holds too many.
     """
     media = media_of(content_type, headers)
+    body = without_byte_order_mark(body)
     if media == STRUCTURED:
         return _one(body)
     if media == BATCH:

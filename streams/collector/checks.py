@@ -85,7 +85,9 @@ class Checking:
         read = [
             None if len(payload) > MAX_EVENT_BYTES or excess(payload, self._limits) else payload for payload in payloads
         ]
-        events, refused = decode_batch(read, lambda index, _: self._explain(index, payloads[index]))
+        events, refused = decode_batch(
+            read, lambda index, value: self._explain(index, payloads[index] if value is None else value)
+        )
         refusals = {refusal.index: refusal for refusal in refused}
         timeless = [index for index, found in refusals.items() if (found.reason, found.path) == _TIMELESS]
         for index in timeless:
@@ -136,9 +138,10 @@ def slices(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _is_timeless(value: bytes) -> bool:
-    """Tell whether it is an object without a time; only of such is all read that it holds."""
+    """Tell whether it is an object without a time, or a blank one; only of such is all read that it holds."""
     try:
-        return _timed(value).time is msgspec.UNSET and bool(_members(value))
+        at = _timed(value).time
+        return (at is msgspec.UNSET or at == "") and bool(_members(value))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 

@@ -85,6 +85,9 @@ def _place(text: str) -> tuple[str, int]:
 def _print_state(place: str, state: WorkerState, now: float) -> None:
     echo(f"worker at {place}: {'idle' if state.idle else 'busy'}, {state.cpu_s:,.1f} CPU seconds")
     echo("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES))
+    if state.mended:
+        found = ", ".join(f"{what} {number:,}" for what, number in sorted(state.mended.items()))
+        echo(f"  mended: {found}; see docs/PRODUCERS.md")
     rows = []
     for channel in _CHANNELS:
         mark = state.watermarks.get(channel)

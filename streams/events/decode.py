@@ -6,19 +6,33 @@ its neighbours are neither decoded again nor affected, whatever bytes it holds.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from streams.events.limits import CONTRACT, RecordLimits, excess
+from streams.events.mending import Mended, mend
 from streams.events.refusal import Refusal
 from streams.events.refusal import explain as explain_fully
 from streams.events.types import Envelope, wire_union
 
-__all__ = ["Refusal", "decode_batch", "decode_one", "encode"]
+__all__ = ["Batch", "Refusal", "decode_batch", "decode_one", "encode", "read_batch"]
 
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class Batch(NamedTuple):
+    """
+    What became of a batch of records.
+
+    `events` has one entry per record, None where it was refused; `refusals` are ascending by index; `mended` has, by
+    index, the records that were mended before they were taken, as they read by then.
+    """
+
+    events: list[Envelope | None]
+    refusals: list[Refusal]
+    mended: dict[int, Mended]
 
 
 def decode_batch(
@@ -26,6 +40,16 @@ def decode_batch(
     explain: Callable[[int, bytes | None], Refusal] | None = None,
     limits: RecordLimits = CONTRACT,
 ) -> tuple[list[Envelope | None], list[Refusal]]:
+    """Decode and validate a batch of records, of which the caller keeps none: see `read_batch`."""
+    events, refusals, _ = read_batch(values, explain, limits)
+    return events, refusals
+
+
+def read_batch(
+    values: Sequence[bytes | None],
+    explain: Callable[[int, bytes | None], Refusal] | None = None,
+    limits: RecordLimits = CONTRACT,
+) -> Batch:
     """
     Decode and validate a batch of records.
 
@@ -35,11 +59,11 @@ def decode_batch(
         limits: what each of them may hold.
 
     Returns:
-        One entry per record, None where it was refused; and the refusals, ascending by index.
-        The outcome of a record does not depend on its neighbours. No content makes this raise.
+        What became of each. The outcome of a record does not depend on its neighbours. No content makes this raise.
     """
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
+    mended: dict[int, Mended] = {}
     longest = max(map(len, filter(None, values)), default=0)
     records = iter(_readable(_without_excess(values, limits) if longest > limits.harmless else values))
     while True:
@@ -51,10 +75,17 @@ def decode_batch(
             if isinstance(error, TypeError) and values[index] is not None:
                 raise
             value = values[index]
-            refusals.append(explain(index, value) if explain else explain_fully(index, value, limits))
-            events.append(None)
+            better = mend(value) if value and _keeps(value, limits) else None
+            event = _decoded(better.value) if better else None
+            if better and event is not None:
+                mended[index] = better
+            else:
+                # What could be mended is not why it was refused.
+                told = better.value if better else value
+                refusals.append(explain(index, told) if explain else explain_fully(index, told, limits))
+            events.append(event)
         else:
-            return events, refusals
+            return Batch(events, refusals, mended)
 
 
 def decode_one(value: bytes | None) -> Envelope | Refusal:
@@ -90,10 +121,22 @@ def _utf8(value: bytes) -> bool:
     return True
 
 
+def _decoded(value: bytes) -> Envelope | None:
+    try:
+        event: Envelope = _decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return event
+
+
+def _keeps(value: bytes, limits: RecordLimits) -> bool:
+    return len(value) <= limits.harmless or excess(value, limits) is None
+
+
 def _without_excess(values: Sequence[bytes | None], limits: RecordLimits) -> list[bytes | None]:
     """
     Empty the records that are beyond a limit, so that decoding refuses them.
 
     The decoder's own limit of depth depends on how deep its caller stands; what is refused must not.
     """
-    return [b"" if value and len(value) > limits.harmless and excess(value, limits) else value for value in values]
+    return [b"" if value and not _keeps(value, limits) else value for value in values]

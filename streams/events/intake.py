@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from streams.events.clock import Clock
-from streams.events.decode import Refusal, decode_batch
+from streams.events.decode import Refusal, read_batch
 from streams.events.dedup import SeenIds, Segment, digest, join_ids
 from streams.events.frozen import NEVER, FrozenRange, Head, Tally
 from streams.events.limits import CONTRACT, RecordLimits
+from streams.events.refusal import bad_time
 from streams.events.types import Envelope
 
 __all__ = ["BadRecord", "FrozenRange", "Head", "Intake", "Outcome", "Tally"]
@@ -43,10 +44,12 @@ class Outcome(msgspec.Struct, frozen=True):
     counted: list[Envelope]
     """Those that `collect` has not given out before."""
     payloads: list[bytes]
-    """Stored records as they were sent: the counted and the late ones, in offset order."""
+    """Stored records: the counted and the late ones, in offset order, as they were sent or as they were mended."""
     offsets: list[int]
     late_offsets: list[int]
     bad: list[BadRecord]
+    mended: dict[str, int]
+    """How many records were mended, by what was wrong with them."""
     forgotten: list[bytes]
     """Changelog keys that are no longer needed once this range is frozen."""
 
@@ -72,6 +75,9 @@ class _Open:
         self.offsets: list[int] = []
         self.late_offsets: list[int] = []
         self.bad: list[BadRecord] = []
+        self.mended: Counter[str] = Counter()
+        self.sent: dict[int, bytes] = {}
+        """By offset, what was mended as it came."""
 
     def note(self, at: float) -> None:
         """Take note of the time of an accepted event (Unix s)."""
@@ -213,7 +219,7 @@ class Intake:
         self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
     ) -> int:
         """Classify some records; return how many of them, fewer when the clock is in doubt about one."""
-        events, refusals = decode_batch(values, limits=current.limits)
+        events, refusals, mended = read_batch(values, limits=current.limits)
         taken = len(values)
         if refusals:
             good = [index for index, event in enumerate(events) if event is not None]
@@ -227,6 +233,11 @@ class Intake:
                     return self._take(current, values[:taken], offsets[:taken], None) if taken else 0
         if refusals:
             current.bad.extend(BadRecord(offsets[r.index], r, values[r.index] or b"") for r in refusals)
+        if mended:
+            current.sent |= {offsets[index]: values[index] or b"" for index in mended}
+            current.mended.update(kind for one in mended.values() for kind in one.kinds)
+            values = [mended[index].value if index in mended else value for index, value in enumerate(values)]
+        if refusals:
             values, offsets = [values[index] for index in good], [offsets[index] for index in good]
         if events:
             self._classify(current, events, times, values, offsets)  # type: ignore[arg-type]  # no None is left
@@ -288,7 +299,8 @@ class Intake:
     ) -> None:
         at = _unix(event.time)
         if event.time < EARLIEST or at > current.now + FUTURE_TOLERANCE.total_seconds():
-            current.bad.append(BadRecord(offset, _bad_time(event.time, current.now), payload))
+            sent = current.sent.get(offset, payload)
+            current.bad.append(BadRecord(offset, bad_time(event.time, EARLIEST, _latest(current.now)), sent))
             return
         if event_id in current.own or event_id in known:
             current.duplicate += 1
@@ -349,6 +361,7 @@ class Intake:
             current.offsets,
             current.late_offsets,
             current.bad,
+            dict(current.mended),
             deletable,
         )
 
@@ -402,15 +415,5 @@ def _time_of(after: Head, now: float) -> float:
     return after.newest + (max(0.0, now - after.moved) if after.moved > NEVER else 0.0)
 
 
-def _bad_time(at: datetime, now: float) -> Refusal:
-    limit = _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE
-    early = at < EARLIEST
-    expected = f"not before {EARLIEST.isoformat()}" if early else f"not after {limit.isoformat()}"
-    return Refusal(
-        index=0,
-        reason="time_too_old" if early else "time_in_future",
-        path="time",
-        got=at.isoformat(),
-        expected=expected,
-        message=f"time {at.isoformat()} is out of bounds: expected {expected}",
-    )
+def _latest(now: float) -> datetime:
+    return _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE

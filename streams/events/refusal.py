@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -245,6 +246,15 @@ def _of_rating(index: int, data: Mapping[str, Any]) -> Iterator[Refusal]:
         yield _refuse(
             index, "out_of_range", "data.score", got, expected, f"data.score is {got}, its scale goes from {expected}"
         )
+
+
+def bad_time(at: datetime, earliest: datetime, latest: datetime) -> Refusal:
+    """Say that a time is outside the bounds that the clock sets."""
+    early = at < earliest
+    got = at.isoformat()
+    expected = f"not before {earliest.isoformat()}" if early else f"not after {latest.isoformat()}"
+    reason: Reason = "time_too_old" if early else "time_in_future"
+    return _refuse(0, reason, "time", got, expected, f"time {got} is out of bounds: expected {expected}")
 
 
 def whole_number(value: Any) -> int | None:

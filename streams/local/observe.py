@@ -49,6 +49,8 @@ class WorkerState:
     """What is not being stored now, the oldest first."""
     set_aside: int = 0
     """Rows that the store refused for good."""
+    mended: dict[str, int] = field(default_factory=dict)
+    """Records taken with something mended in them, by what it was."""
 
     @property
     def idle(self) -> bool:
@@ -64,6 +66,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     except (urllib.error.URLError, OSError):
         return None
     outcomes: Counter[str] = Counter()
+    mended: Counter[str] = Counter()
     channels: Counter[str] = Counter()
     lag: Counter[str] = Counter()
     pending, cpu_s, stopped = 0, 0.0, []
@@ -104,6 +107,8 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     not_stored.append(NotStored(labels["what"], value, labels["why"], labels["state"] == "held"))
                 case "cx_store_set_aside_total":
                     set_aside += int(value)
+                case "cx_records_mended_total":
+                    mended[labels["what"]] += int(value)
                 case "process_cpu_seconds_total":
                     cpu_s = value
     return WorkerState(
@@ -120,4 +125,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         clock_wrong,
         tuple(sorted(not_stored, key=lambda one: one.since)),
         set_aside,
+        dict(mended),
     )

@@ -185,10 +185,13 @@ async def test_pages_may_send_from_where_the_settings_say() -> None:
         ask = {
             "origin": PAGE,
             "access-control-request-method": "POST",
-            "access-control-request-headers": "content-type,content-encoding,x-api-key,ce-id,traceparent,tracestate,baggage",
+            "access-control-request-headers": "content-type,content-encoding,x-api-key,ce-id,traceparent,tracestate,baggage"
+            ",authorization,ce-comexampleextension,sentry-trace,x-datadog-trace-id,b3",
         }
         leave = await door.call("OPTIONS", "/v1/events", ask)
         assert leave.status == 200
+        allowed = {name.strip().lower() for name in leave.headers["access-control-allow-headers"].split(",")}
+        assert allowed >= set(ask["access-control-request-headers"].split(","))
         assert leave.headers["access-control-allow-origin"] == PAGE
         assert leave.headers["access-control-allow-methods"] == "POST"
         assert "access-control-allow-credentials" not in leave.headers
@@ -202,6 +205,25 @@ async def test_pages_may_send_from_where_the_settings_say() -> None:
         evil = await door.post(event(2), origin="https://evil.example", content_type="text/plain")
         assert evil.status == 403
         assert [taken.id for taken in door.taken.events] == ["e-1"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", STRUCTURED, "text/plain", ""])
+async def test_a_byte_order_mark_in_front_of_the_body_is_skipped(content_type: str) -> None:
+    """Systems whose webhooks cannot be changed put one there."""
+    async with door_in_process() as door:
+        answer = await door.post(b"\xef\xbb\xbf" + json.dumps(event(1)).encode(), content_type=content_type)
+        assert (answer.status, answer.json["accepted"]) == (202, 1)
+        answer = await door.post(b"\xef\xbb\xbf" + json.dumps([event(2), event(3)]).encode(), content_type=BATCH)
+        assert (answer.status, answer.json["accepted"]) == (202, 2)
+
+
+async def test_blank_and_unseen_cost_no_event_at_the_door_either() -> None:
+    """What is behind it mends the record again, and counts it; a blank time is a missing one."""
+    async with door_in_process() as door:
+        odd = [event(1, region=""), event(2, channel="\u200fweb"), event(3, time=""), event(4, subject="")]
+        answer = await door.post(odd)
+        assert (answer.status, answer.outcomes) == (207, ["accepted", "accepted", "accepted", "refused"])
+        assert [taken.channel for taken in door.taken.events] == ["web"] * 3
 
 
 async def test_other_paths_and_methods_are_told_where_events_go() -> None:
