@@ -14,6 +14,7 @@ from streams.dashboards.grafana import (
     link,
     override,
     plain,
+    registered,
     stat_options,
     table,
     target,
@@ -59,6 +60,7 @@ LIMIT 200
 """Marks in every graph: when something began to fire."""
 
 
+@registered
 def board(catalogue: Catalogue) -> Board:
     """Return the dashboard for those on call."""
     severities = "SELECT DISTINCT toString(severity) AS severity FROM alerts WHERE $__timeFilter(at) ORDER BY severity"

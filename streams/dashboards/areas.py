@@ -1,7 +1,7 @@
 """The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
 
 from streams.dashboards import chosen, sql
-from streams.dashboards.grafana import Board, Panel, Row, link, override, table
+from streams.dashboards.grafana import Board, Panel, Row, link, override, registered, table
 from streams.dashboards.look import Json
 from streams.dashboards.scores import HIDDEN, breakdown, event_types, linked, scoreboard, tile, trend
 from streams.dashboards.variables import standard
@@ -72,6 +72,7 @@ def to_the_events(catalogue: Catalogue, kpis: dict[str, Kpi], area: str) -> tupl
     )
 
 
+@registered
 def contact_centre(catalogue: Catalogue) -> Board:
     """Queues, calls and chats, agents and what they solve."""
     kpis = owned(catalogue, "contact-centre")
@@ -119,6 +120,7 @@ def contact_centre(catalogue: Catalogue) -> Board:
     )
 
 
+@registered
 def digital(catalogue: Catalogue) -> Board:
     """Search, chat, purchase, and what goes wrong on the way."""
     kpis = owned(catalogue, "digital", "sales") | picked(catalogue, "bot_containment", "first_response_time")
@@ -175,6 +177,7 @@ def digital(catalogue: Catalogue) -> Board:
     )
 
 
+@registered
 def delivery(catalogue: Catalogue) -> Board:
     """From the carrier to the customer, and back."""
     kpis = owned(catalogue, "logistics")
@@ -224,6 +227,7 @@ def delivery(catalogue: Catalogue) -> Board:
     )
 
 
+@registered
 def store(catalogue: Catalogue) -> Board:
     """Shops: who comes, waits, buys."""
     kpis = owned(catalogue, "stores")

@@ -11,6 +11,7 @@ from streams.dashboards.grafana import (
     link,
     override,
     plain,
+    registered,
     table,
     table_custom,
     table_options,
@@ -55,6 +56,7 @@ _DERIVED = ("cx_index", "csat_channel_gap", "nps_channel_gap", "perception_gap",
 _COMPARED = ("csat", "nps", "ces", "conversion", "payment_failure", "delivery_lateness", "surveys_answered", "volume")
 
 
+@registered
 def executive(catalogue: Catalogue) -> Board:
     """Everything on one page: is it good, is it sure, where does it hurt, does anybody know."""
     kpis = picked(catalogue, *HEADLINES)
@@ -128,6 +130,7 @@ LIMIT 100
     )
 
 
+@registered
 def channels(catalogue: Catalogue) -> Board:
     """The same KPI in every channel: which is behind, by how much, and is that sure."""
     kpis = [kpi for kpi in catalogue if ("channel",) in kpi.groupings]

@@ -16,6 +16,7 @@ from streams.dashboards.grafana import (
     link,
     override,
     plain,
+    registered,
     table,
     table_custom,
     table_options,
@@ -34,6 +35,7 @@ _CHOSEN_LABELS = "\n    AND ".join(
 _WHERE = f"by = {_BY}\n    AND {_CHOSEN_LABELS}"
 
 
+@registered
 def board(catalogue: Catalogue) -> Board:
     """Return the dashboard that every number of the others leads to."""
     kpis = list(catalogue)

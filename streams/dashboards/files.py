@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from streams.dashboards import alarms, areas, experience, explorer, health, voice
-from streams.dashboards.grafana import Board, dashboard
+from streams import dashboards
+from streams.dashboards import alarms
+from streams.dashboards.grafana import REGISTERED, Board, dashboard
 from streams.kpis.catalogue import Catalogue
 
 
@@ -18,19 +21,10 @@ def boards(catalogue: Catalogue) -> Iterator[Board]:
         KeyError: The catalogue lacks a KPI that a dashboard shows.
         ValueError: A dashboard is not sound.
     """
-    for board in (
-        experience.executive(catalogue),
-        experience.channels(catalogue),
-        areas.contact_centre(catalogue),
-        areas.digital(catalogue),
-        areas.delivery(catalogue),
-        areas.store(catalogue),
-        voice.board(catalogue),
-        alarms.board(catalogue),
-        health.board(catalogue),
-        explorer.board(catalogue),
-    ):
-        yield replace(board, annotations=(alarms.ANNOTATION,))
+    for module in sorted(one.name for one in iter_modules(dashboards.__path__)):
+        import_module(f"{dashboards.__name__}.{module}")
+    for make in REGISTERED:
+        yield replace(make(catalogue), annotations=(alarms.ANNOTATION,))
 
 
 def texts(catalogue: Catalogue) -> dict[str, str]:

@@ -6,11 +6,12 @@ those of the ClickHouse plugin 4.x: `editorType` is `sql`, `format` 0 is a time 
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.dashboards.look import BLUE, NO_DATA, Json
+from streams.kpis.catalogue import Catalogue
 
 Kind: TypeAlias = Literal["timeseries", "table"]
 
@@ -224,6 +225,16 @@ class Board:
     def uid(self) -> str:
         """Its name in links, which stays whatever else changes."""
         return f"cx-{self.slug}"
+
+
+REGISTERED: Final[list[Callable[[Catalogue], Board]]] = []
+"""Of every dashboard, what makes it; filled when the modules of this package are imported."""
+
+
+def registered(make: Callable[[Catalogue], Board]) -> Callable[[Catalogue], Board]:
+    """Register a function that makes a dashboard: it is written, checked and shown like all others."""
+    REGISTERED.append(make)
+    return make
 
 
 def dashboard(board: Board) -> Json:

@@ -14,6 +14,7 @@ from streams.dashboards.grafana import (
     graph_options,
     override,
     plain,
+    registered,
     stat_options,
     table,
     target,
@@ -29,6 +30,7 @@ _POINT = "$__timeInterval(ingested_at)"
 _DELAY = "toFloat64(toUnixTimestamp(ingested_at)) - toFloat64(toUnixTimestamp64Milli(events.time)) / 1000"
 
 
+@registered
 def board(catalogue: Catalogue) -> Board:
     """Return the dashboard that tells a dead collector from dissatisfied customers."""
     kpis = [kpi for kpi in catalogue if kpi.owner == "platform"]

@@ -11,7 +11,17 @@ the left end, and without turning its neighbours round.
 from streams.dashboards import sql
 from streams.dashboards.areas import customer_link, over_the_time, owned, to_the_events
 from streams.dashboards.experience import touchpoints_and_targets
-from streams.dashboards.grafana import Board, Panel, Row, override, plain, table_custom, table_options, target
+from streams.dashboards.grafana import (
+    Board,
+    Panel,
+    Row,
+    override,
+    plain,
+    registered,
+    table_custom,
+    table_options,
+    target,
+)
 from streams.dashboards.scores import HIDDEN, breakdown, stacked, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
@@ -22,6 +32,7 @@ TEXTS = ("cx.survey.answered", "cx.review.published", "cx.feedback.given", "cx.s
 _ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 
 
+@registered
 def board(catalogue: Catalogue) -> Board:
     """Return the dashboard of what customers say."""
     kpis = owned(catalogue, "customer-insight", "product", "people", "customer-care")
