@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0
-    """An event older than the watermark by more than this is *late*: stored, but in no KPI."""
+    """An event older than the newest of its source partition by more than this is *late*: stored, but in no KPI."""
     dedup_ids: Annotated[int, Meta(ge=1_000)] = 200_000
     """Event ids remembered per source partition; older ids leave in the order of arrival."""
     ingest_flush_s: Seconds = 0.5
@@ -119,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_range: Annotated[int, Meta(ge=100)] = 40_000
     """Records per frozen range, at most, rounded up to whole batches."""
     max_range_bytes: Annotated[int, Meta(ge=65_536)] = 4_194_304
-    """Payload bytes per frozen range, at most, rounded up to whole batches."""
+    """Payload bytes per frozen range, at most; a single record may be larger."""
     record_bytes: Annotated[int, Meta(ge=1_024, le=MAX_BYTES)] = MAX_BYTES
     """Length of a record; longer ones are refused as `too_large`. The contract's limit, as are the next three."""
     record_depth: Annotated[int, Meta(ge=8, le=MAX_DEPTH)] = MAX_DEPTH
