@@ -1,9 +1,10 @@
-"""What the settings define besides themselves: the KPIs that are counted, and the touchpoints there are."""
+"""What the settings define besides themselves: the KPIs that are counted, touchpoints, and steps of time."""
 
 from collections.abc import Mapping
 
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.steps import WEEKDAYS, Steps
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
 
 
@@ -32,3 +33,14 @@ def catalogue_of(settings: Settings) -> Catalogue:
         CatalogueError: a definition cannot be right.
     """
     return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings))
+
+
+def steps_of(settings: Settings, length: str) -> Steps:
+    """
+    Return steps of a length such as `1h`, `1d`, `1w` or `1mo` by the zone and the calendar of the settings.
+
+    Raises:
+        ValueError: The length is none.
+    """
+    first = settings.week_starts or ("saturday" if settings.calendar == "jalali" else "monday")
+    return Steps.parse(length, settings.zone, settings.calendar, WEEKDAYS.index(first))

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
-from streams.kpis.steps import WEEKDAYS, Steps, known_zones
+from streams.kpis.steps import known_zones
 from streams.shipped import RULES
 
 PREFIX = "CX_"
@@ -279,17 +279,6 @@ def record_limits(settings: Settings) -> RecordLimits:
 def window_names(settings: Settings) -> tuple[str, ...]:
     """Return the rolling windows, each once."""
     return tuple(dict.fromkeys(settings.windows.replace(",", " ").split()))
-
-
-def steps_of(settings: Settings, length: str) -> Steps:
-    """
-    Return steps of a length such as `1h`, `1d`, `1w` or `1mo` by the zone and the calendar of the settings.
-
-    Raises:
-        ValueError: The length is none.
-    """
-    first = settings.week_starts or ("saturday" if settings.calendar == "jalali" else "monday")
-    return Steps.parse(length, settings.zone, settings.calendar, WEEKDAYS.index(first))
 
 
 def read_secret(name: str, path: str) -> str:
