@@ -94,7 +94,7 @@ def stale_views(client: Client, views: Sequence[View]) -> dict[str, State]:
     if client.query("EXISTS TABLE applied_views").result_rows[0][0]:
         rows = client.query("SELECT name, checksum, created FROM applied_views FINAL").result_rows
         applied = {name: (checksum, created) for name, checksum, created in rows}
-    there: dict[str, str] = dict(client.query(_HERE, names).result_rows)
+    there = {str(name): str(created) for name, created in client.query(_HERE, names).result_rows}
     states: dict[str, State] = {}
     for view in views:
         if view.name not in applied:
