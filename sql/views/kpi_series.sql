@@ -50,13 +50,23 @@ WITH
     numbers AS
     (
         SELECT
-            sums.kpi AS kpi, by, labels, time, n, unit, aggregator, scale, definition, quantiles,
+            sums.kpi AS kpi, by, labels, time, n, unit, aggregator, scale, low, high, definition, quantiles,
             toFloat64(n) AS total,
             toFloat64(if(length(fields) > 1, fields[2], 0)) AS second,
             toFloat64(if(length(fields) > 2, fields[3], 0)) AS third,
             -- In whole numbers: the difference of two large sums would lose its digits in doubles.
-            if(length(fields) > 2, n * toInt256(fields[3]) - toInt256(fields[2]) * toInt256(fields[2]), 0)
-                AS spread_steps,
+            toInt256(if(aggregator = 'mean', fields[2], 0)) AS summed,
+            toInt256(if(aggregator = 'mean', fields[3], 0)) AS squares,
+            -- Of a mean between two ends: with one answer more at each of them, unless the sums belie that range.
+            toInt256(round(assumeNotNull(coalesce(low, 0)) * scale)) AS least,
+            toInt256(round(assumeNotNull(coalesce(high, 0)) * scale)) AS most,
+            isNotNull(low) AND isNotNull(high) AND (least + most) * summed - squares - n * least * most >= 0
+                AS between_ends,
+            if(between_ends, n + 2, n) AS answers,
+            if(between_ends, summed + least + most, summed) AS steps,
+            answers * if(between_ends, squares + least * least + most * most, squares) - steps * steps AS spread_steps,
+            -- What is never below zero has no greater sum of squares than the square of its sum.
+            ifNull(low = 0, false) AND summed >= 0 AND squares <= summed * summed AS positive,
             mapKeys(bins) AS keys, arrayCumSum(mapValues(bins)) AS seen,
             -- Of a share: sums of the whole and the part, of their squares and products.
             arrayMap(place -> toInt256(if(length(fields) = 6, fields[place], 0)), [2, 3, 4, 5, 6]) AS terms,
@@ -76,6 +86,8 @@ WITH
             if(unit IN ('percent', '%'), 100, 1) AS factor,
             unit IN ('percent', '%', 'fraction') AS of_one,
             second / total AS share,
+            toFloat64(answers) AS given,
+            toFloat64(steps) / (given * scale) AS middle,
             terms[1] AS whole, terms[2] AS part,
             terms[5] * whole * whole - 2 * part * whole * terms[4] + part * part * terms[3] AS scatter,
             -- A share without any spread is worth as many answers as its wholes are of even size.
@@ -95,13 +107,24 @@ WITH
                 aggregator = 'ratio' AND second <= total,
                     z * sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread),
                 aggregator = 'ratio', z * sqrt(1 / second + 1 / total),
-                aggregator = 'mean' AND total > 1,
-                    student(total - 1) * sqrt(toFloat64(spread_steps) / (total * (total - 1)) / total) / scale,
+                aggregator = 'mean' AND given > 1,
+                    student(given - 1) * sqrt(toFloat64(spread_steps) / (given * (given - 1)) / given) / scale,
                 aggregator = 'share' AND total > 1 AND whole > 0,
                     factor * student(total - 1)
                         * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)),
                 aggregator = 'nps', z * sqrt(greatest(happy + unhappy - pow(happy - unhappy, 2), 0) / (total + 3)),
-                0) AS half
+                0) AS half,
+            -- Too few for an interval.
+            total < 5 AS few,
+            aggregator = 'mean' AND total > 1 AND between_ends AS scaled,
+            -- The interval of what is never below zero is that of its logarithm, its upper end pushed up by as much
+            -- again as the relative error says. One that reaches ten times the value says nothing.
+            (aggregator = 'mean' AND NOT between_ends AND positive)
+                OR (aggregator = 'share' AND NOT of_one AND part > 0 AND scatter != 0) AS logarithmic,
+            multiIf(total = 0, 0, aggregator = 'mean', second / (total * scale),
+                whole > 0, toFloat64(factor * part) / toFloat64(whole), 0) AS centre,
+            if(centre > 0, half / centre, 0) AS reach,
+            reach * (1 + reach / z) AS reach_above
         FROM numbers ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
     )
 SELECT
@@ -111,10 +134,9 @@ SELECT
         aggregator = 'count', total,
         aggregator = 'sum', second / scale,
         aggregator = 'ratio', factor * second / total,
-        aggregator = 'mean', second / (total * scale),
         aggregator = 'nps', 100 * (second - third) / total,
         aggregator = 'share' AND whole <= 0, NULL,
-        aggregator = 'share', toFloat64(factor * part) / toFloat64(whole),
+        aggregator IN ('mean', 'share'), centre,
         aggregator = 'distinct', different,
         ranked[1]) AS value,
     n,
@@ -122,12 +144,15 @@ SELECT
         total = 0, NULL,
         aggregator = 'ratio' AND second <= total,
             if(second = 0, 0, factor * ((share + spread / 2) / (1 + spread) - half)),
-        aggregator = 'ratio', value / exp(half),
-        aggregator = 'mean' AND total > 1, value - half,
+        aggregator = 'ratio', if(few, NULL, value / exp(half)),
         aggregator = 'nps', 100 * greatest(-1, happy - unhappy - half),
         aggregator = 'share' AND (whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one)), NULL,
         aggregator = 'share' AND scatter = 0, if(part = 0, 0, factor * (1 - slack)),
-        aggregator = 'share', if(of_one, greatest(0, value - half), value - half),
+        scaled, greatest(low, least(value, middle - half)),
+        aggregator IN ('mean', 'share') AND few, NULL,
+        logarithmic, multiIf(value <= 0, 0, reach_above > log(10), NULL, value * exp(-reach)),
+        aggregator = 'share' AND of_one, greatest(0, value - half),
+        aggregator IN ('mean', 'share'), value - half,
         aggregator = 'distinct', greatest(toFloat64(coupons), different - z * different_error),
         aggregator = 'quantile', ranked[2],
         NULL) AS lo,
@@ -135,12 +160,15 @@ SELECT
         total = 0, NULL,
         aggregator = 'ratio' AND second <= total,
             if(second = total, factor, factor * ((share + spread / 2) / (1 + spread) + half)),
-        aggregator = 'ratio', value * exp(half),
-        aggregator = 'mean' AND total > 1, value + half,
+        aggregator = 'ratio', if(few, NULL, value * exp(half)),
         aggregator = 'nps', 100 * least(1, happy - unhappy + half),
         aggregator = 'share' AND (whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one)), NULL,
         aggregator = 'share' AND scatter = 0, if(part = 0, factor * slack, factor),
-        aggregator = 'share', if(of_one, least(factor, value + half), value + half),
+        scaled, least(high, greatest(value, middle + half)),
+        aggregator IN ('mean', 'share') AND few, NULL,
+        logarithmic, if(value <= 0 OR reach_above > log(10), NULL, value * exp(reach_above)),
+        aggregator = 'share' AND of_one, least(factor, value + half),
+        aggregator IN ('mean', 'share'), value + half,
         aggregator = 'distinct', least(total, different + z * different_error),
         aggregator = 'quantile', ranked[3],
         NULL) AS hi,

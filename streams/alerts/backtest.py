@@ -319,4 +319,4 @@ def _belongs(firing: Firing, incident: Incident) -> bool:
 def _measured(facts: Facts, acc: Acc | None) -> Measure:
     if acc is None:
         return Measure(None, 0, None, None)
-    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q)
+    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q, within=facts.within)

@@ -11,7 +11,7 @@ import msgspec
 from streams.alerts.types import SourceHealth
 from streams.kpis.accumulators import Acc, copy_acc, is_empty, subtract_acc
 from streams.kpis.definition import Direction, Kpi
-from streams.kpis.intervals import PERCENT_UNITS
+from streams.kpis.intervals import PERCENT_UNITS, Range
 from streams.kpis.windows import window_minutes
 
 length_of = lru_cache(maxsize=256)(window_minutes)
@@ -32,11 +32,14 @@ class Facts(msgspec.Struct, frozen=True):
     scale: int = 1000
     q: float = 0.5
     """Of a quantile: which one is judged."""
+    within: Range | None = None
+    """Range of single answers, where the unit does not tell."""
 
     @classmethod
     def of(cls, kpi: Kpi) -> Facts:
         """Take them from a definition; of several quantiles the headline is judged."""
-        return cls(kpi.aggregator, kpi.direction, kpi.unit, kpi.scale, kpi.quantiles[0] if kpi.quantiles else 0.5)
+        q = kpi.quantiles[0] if kpi.quantiles else 0.5
+        return cls(kpi.aggregator, kpi.direction, kpi.unit, kpi.scale, q, kpi.range)
 
     @property
     def factor(self) -> float:

@@ -17,27 +17,25 @@ from typing import Final, get_args
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.aggregators import AGGREGATORS, Aggregator
+from streams.kpis.alert_blocks import read_alert, read_gates
 from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of, text_of
 from streams.kpis.definition import (
-    Alert,
     Class,
     Delay,
     Direction,
-    Gates,
     Kpi,
     Maturity,
-    Method,
     Selector,
 )
 from streams.kpis.derivation import DERIVED_UNITS
 from streams.kpis.derived_blocks import homes, read_derivation, resolve
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
+from streams.kpis.intervals import Range
 from streams.kpis.maturing import PROVISIONAL, wait_s, with_provisional
 from streams.kpis.series import partition_of
 from streams.kpis.sketch import probability_steps
 from streams.kpis.tree import Param
-from streams.kpis.windows import WINDOWS, window_minutes
 
 __all__ = ["Catalogue", "CatalogueError", "Kpi"]
 
@@ -47,13 +45,9 @@ _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
     "groupings",
 )  # fmt: skip
-_ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "quantiles", "params", "alert")
+_ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "range", "quantiles", "params", "alert")
 _DERIVED: Final = "derived"
 _KNOWN: Final = (*EVENT_TYPES, *sorted(PIPELINE_TYPES))
-# What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
-_UNTARGETED: Final = ("seasonal", "absence")
-_BERNOULLI: Final = ("ztest", "cusum", "burn")
-_BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +199,12 @@ def _kpi(block: Block) -> Kpi:
         of=of,
         hits=hits,
         nested=nested,
-        min_n=_gates(block),
+        min_n=read_gates(block),
         maturity=maturity,
         scale=_scale(block, aggregator),
+        range=_range(block, name),
         quantiles=_quantiles(block, aggregator),
-        alert=_alert(block, name, unit),
+        alert=read_alert(block, name, unit),
         derive=derive,
         params=MappingProxyType(params),
     )
@@ -331,23 +326,26 @@ def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(groupings)
 
 
-def _gates(block: Block) -> Gates:
-    given = block.block("min_n")
-    if given is None:
-        return Gates()
-    given.expect((), ("show", "colour", "alert"))
-    default = Gates()
-    gates = Gates(*(given.whole(key, getattr(default, key), 10**9) for key in ("show", "colour", "alert")))
-    if not gates.show <= gates.colour <= gates.alert:
-        given.problem("show", "needs show ≤ colour ≤ alert")
-    return gates
-
-
 def _scale(block: Block, aggregator: Aggregator | None) -> int:
     in_steps = aggregator is not None and aggregator.in_steps
     if aggregator and "scale" in block and not in_steps:
         block.problem("scale", f"'scale' means nothing for {aggregator.name}")
     return block.whole("scale", 1000 if in_steps else 1, 1_000_000)
+
+
+def _range(block: Block, aggregator: str) -> Range | None:
+    """Read the ends of the scale that single answers are given on."""
+    if "range" not in block:
+        return None
+    if aggregator != "mean":
+        block.problem("range", f"'range' means nothing for {aggregator}: it is the scale of the answers of a mean")
+        return None
+    given = block.list("range")
+    ends = [end for end in given if type(end) in {int, float} and math.isfinite(end)]
+    if len(given) != 2 or len(ends) != 2 or not ends[0] < ends[1]:
+        block.problem("range", f"'range' must be least and greatest answer, e.g. [1, 5], not {given!r}")
+        return None
+    return float(ends[0]), float(ends[1])
 
 
 def _quantiles(block: Block, aggregator: Aggregator | None) -> tuple[float, ...]:
@@ -365,29 +363,3 @@ def _quantiles(block: Block, aggregator: Aggregator | None) -> tuple[float, ...]
     if not given or len({str(q) for q in given}) < len(given):
         block.problem("quantiles", f"'quantiles' must be one or more, each once, not {given!r}")
     return tuple(given)
-
-
-def _alert(block: Block, aggregator: str, unit: str) -> Alert | None:
-    """Read the alert a KPI comes with."""
-    given = block.block("alert")
-    if given is None:
-        return None
-    method: Method = given.choice("method", get_args(Method), "floor")
-    needed = () if method in _UNTARGETED else ("target",)
-    given.expect(("method", *needed, "window"), ("for",))
-    if method in _BERNOULLI and aggregator != "ratio":
-        given.problem("method", f"{method} judges hits among trials: it is for a ratio, not for {aggregator}")
-    if needed and block.plain("direction") == "none":
-        given.problem("method", f"{method} needs a better and a worse side: 'direction' is none")
-    target = given.plain("target") if "target" in given else None
-    low, high = _BOUNDS.get(unit, (-math.inf, math.inf))
-    if target is not None and not (type(target) in {int, float} and low <= target <= high):
-        given.problem("target", f"target {target!r} is no value in {unit}")
-        target = None
-    window = given.choice("window", WINDOWS, WINDOWS[0])
-    try:
-        lasting = window_minutes(str(given.plain("for"))) if "for" in given else 0
-    except ValueError as error:
-        given.problem("for", f"for: {error}")
-        lasting = 0
-    return Alert(method, target, window, lasting, f"{given.file}:{block.line_of('alert')}")

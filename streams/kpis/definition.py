@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from streams.events.types import PIPELINE_TYPES
 from streams.kpis.derivation import Derivation
 from streams.kpis.expressions import Expression
+from streams.kpis.intervals import Range, range_of
 from streams.kpis.tree import Param
 
 Direction: TypeAlias = Literal["up", "down", "none"]
@@ -102,6 +103,7 @@ class Kpi:
         groupings: The label sets it is kept for, `()` being the whole; label names in alphabetical order.
         maturity: Whether later events may still change what an event counts for; `immediate` if not.
         scale: Steps per unit in which values are kept.
+        range: Of a mean: least and greatest value of a single answer, where the unit does not tell.
         quantiles: Which quantiles are published, the headline first.
         of: What is counted or measured; of a ratio the trials, of a share the whole.
         hits: Of a ratio the successes, of a share the part; `nested` if among the events of `of`.
@@ -127,11 +129,17 @@ class Kpi:
     min_n: Gates = Gates()
     maturity: Maturity = "immediate"
     scale: int = 1000
+    range: Range | None = None
     quantiles: tuple[float, ...] = ()
     alert: Alert | None = None
     derive: Derivation | None = None
     params: Mapping[str, Param]
     touchpoints: frozenset[str] | None = None
+
+    @property
+    def within(self) -> Range:
+        """The range of single answers: an interval of their mean does not leave it."""
+        return range_of(self.unit) if self.range is None else self.range
 
     @property
     def definition_id(self) -> str:

@@ -26,6 +26,8 @@ from streams.kpis.series import OTHER, parse_series, series_key
 Inputs: TypeAlias = Sequence[tuple[str, Acc]]
 """Series keys and what their windows hold."""
 
+_CERTAIN: Final = ("count", "sum")
+
 
 class Derivations:
     """Which series of which KPIs make up which derived ones, and what comes out."""
@@ -64,7 +66,9 @@ class Derivations:
     @staticmethod
     def _measure(kpi: Kpi, acc: Acc) -> Measure:
         q = kpi.quantiles[0] if kpi.quantiles else 0.5
-        return measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q)
+        found = measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
+        # What is counted and not sampled is certain.
+        return found._replace(lo=found.value, hi=found.value) if kpi.aggregator in _CERTAIN else found
 
 
 _Held: TypeAlias = Mapping[str, Mapping[tuple[tuple[str, str], ...], Measure]]
@@ -89,10 +93,10 @@ def _single(part: Part, derivation: Derivation, held: _Held) -> Measure | None:
 
 
 def _reach(one: Measure, *, down: bool) -> float | None:
-    """Return how far the interval reaches below or above the value; what is counted and not sampled is certain."""
+    """Return how far the interval reaches below or above the value; None: nobody knows."""
     end = one.lo if down else one.hi
     if end is None:
-        return 0.0 if one.lo is None and one.hi is None else None
+        return None
     assert one.value is not None
     return max(0.0, one.value - end if down else end - one.value)
 
@@ -152,6 +156,8 @@ def _quotient(kpi: Kpi, derivation: Derivation, held: _Held) -> _Stats:
         return [("", Measure(value, n, None, None))]
     below = sqrt(log(_value(first) / (first.lo or 1)) ** 2 + log((second.hi or 1) / _value(second)) ** 2)
     above = sqrt(log((first.hi or 1) / _value(first)) ** 2 + log(_value(second) / (second.lo or 1)) ** 2)
+    if not below and not above:  # of two counts: certain what they were, and no more
+        return [("", Measure(value, n, None, None))]
     return [("", Measure(value, n, value / exp(below), value * exp(above)))]
 
 

@@ -60,6 +60,8 @@ def page(kpis: Iterable[Kpi]) -> str:
         "`delay_s` an event is counted so many seconds later than it happened; one on which it is negative is not",
         "counted.",
         "",
+        "A `mean` of answers on a scale says in `range` which one, such as `[1, 5]`: the interval stays on it.",
+        "",
         "An event may stand for several trials of a `ratio`: `of` has their number as its `value`, and `hits` have the",
         "number of those that hit, alone. The KPIs of the pipeline are made so: `pipeline.range` is a range of records",
         "that were taken in together, with their number by outcome (`read` is `counted + duplicate + late + bad`), and",
@@ -103,6 +105,8 @@ def _section(kpi: Kpi) -> Iterator[str]:
     yield f"- {first}: {_selector(kpi.of)}"
     if kpi.hits:
         yield f"- {second}: {_among(kpi.hits) if kpi.nested else _selector(kpi.hits)}"
+    if kpi.range is not None:
+        yield f"- Answers: from {kpi.range[0]:g} to {kpi.range[1]:g}"
     if kpi.params:
         yield f"- Parameters: {', '.join(f'{name} = {value}' for name, value in kpi.params.items())}"
     yield from _ending(kpi)

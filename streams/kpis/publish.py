@@ -108,4 +108,5 @@ class Publisher:
             return
         for q in kpi.quantiles or (0.5,):
             stat = quantile_name(q) if kpi.quantiles else ""
-            yield stat, measure(kpi.aggregator, row.acc or empty(kpi.aggregator), kpi.scale, unit=kpi.unit, q=q)
+            acc = row.acc or empty(kpi.aggregator)
+            yield stat, measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)

@@ -285,7 +285,7 @@ def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
 
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
     kind = AGGREGATORS[kpi.aggregator]
-    return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q)
+    return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
 
 
 def _held(rows: Sequence[tuple[list[int], dict[int, int]]]) -> str:

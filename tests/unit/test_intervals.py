@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import exp
 
 import pytest
 from scipy import stats
@@ -95,8 +96,8 @@ def test_ces_mean() -> None:
 
 
 def test_the_variance_of_large_values_keeps_its_digits() -> None:
-    found = measure("mean", [2, 2 * 10**10 + 1, 10**20 + (10**10 + 1) ** 2], scale=1)
-    assert found.hi - found.lo == pytest.approx(2 * 12.7062 * 0.5, rel=1e-3)
+    found = measure("mean", [6, 6 * 10**10 + 3, 3 * 10**20 + 3 * (10**10 + 1) ** 2], scale=1)
+    assert found.hi - found.lo == pytest.approx(2 * 2.5706 * (0.3 / 6) ** 0.5, rel=1e-3)
 
 
 def test_one_answer_has_a_mean_but_no_interval() -> None:
@@ -234,16 +235,19 @@ def share_of(pairs: list[tuple[float, float]], scale: int = 10) -> list[int]:
 
 
 def test_occupancy_is_a_ratio_of_sums() -> None:
-    """Three busy spells of 30, 60 and 90 s, one idle of 20 s: 180 of 200 s; the delta method worked out by hand."""
-    pairs = [(30, 30), (60, 60), (90, 90), (20, 0)]
+    """Four busy spells of 30, 30, 30 and 90 s, one idle of 20 s: 180 of 200 s; the delta method worked out by hand."""
+    pairs = [(30, 30), (30, 30), (30, 30), (90, 90), (20, 0)]
     found = measure("share", share_of(pairs), 10, unit="percent")
-    assert (found.value, found.n) == (90.0, 4)
+    assert (found.value, found.n) == (90.0, 5)
     residuals = sum((part - 0.9 * whole) ** 2 for whole, part in pairs)
-    half = 100 * student_factor(3) * (residuals / 200**2 * 4 / 3) ** 0.5
+    half = 100 * student_factor(4) * (residuals / 200**2 * 5 / 4) ** 0.5
     assert found.lo == pytest.approx(90 - half)
     assert found.hi == 100.0, "a part of the whole is never more than it"
     as_amounts = measure("share", share_of(pairs), 10, unit="currency")
-    assert (as_amounts.value, as_amounts.hi) == (0.9, pytest.approx((90 + half) / 100))
+    reach = half / 90
+    assert as_amounts == (
+        0.9, 5, pytest.approx(0.9 * exp(-reach)), pytest.approx(0.9 * exp(reach * (1 + reach / 1.959963984540054)))
+    )  # fmt: skip
 
 
 def test_a_share_without_spread_is_as_sure_as_its_wholes_are_many() -> None:
@@ -280,3 +284,60 @@ def test_the_interval_of_a_share_holds_the_truth_as_often_as_it_says() -> None:
         assert found.hi is not None
         held += found.lo <= 100 * 120 / 152 <= found.hi
     assert 0.92 <= held / 400 <= 0.98
+
+
+def mean_over(values: list[float], unit: str, scale: int = 1000, within: tuple[float, float] | None = None) -> Measure:
+    steps = [round(value * scale) for value in values]
+    return measure("mean", [len(steps), sum(steps), sum(x * x for x in steps)], scale, unit=unit, within=within)
+
+
+def test_the_mean_of_two_answers_lies_on_their_scale() -> None:
+    """One and five: the mean is three, and that is all that two answers say."""
+    assert mean_over([1, 5], "score", within=(1, 5)) == (3, 2, 1, 5)
+
+
+def test_answers_that_are_all_alike_are_not_certain() -> None:
+    """Ten fives: with one answer more at each end, worked out by hand (12 answers, 11 degrees of freedom)."""
+    found = mean_over([5] * 10, "score", 1, within=(1, 5))
+    middle, variance = 56 / 12, (10 * 25 + 1 + 25 - 56**2 / 12) / 11
+    half = student_factor(11) * (variance / 12) ** 0.5
+    assert found == (5, 10, pytest.approx(middle - half), 5)
+    assert mean_over([5] * 1000, "score", 1, within=(1, 5)).lo > 4.97
+
+
+def test_a_wait_has_an_interval_above_zero() -> None:
+    """Five waits, worked out by hand; of four there is none, and none that would reach ten times the mean."""
+    waits = [10, 20, 30, 40, 50]
+    half = student_factor(4) * (250 / 5) ** 0.5
+    reach = half / 30
+    found = mean_over(waits, "seconds", 10)
+    assert found[:2] == (30, 5)
+    assert found.lo == pytest.approx(30 * exp(-reach))
+    assert found.hi == pytest.approx(30 * exp(reach * (1 + reach / 1.959963984540054)))
+    assert mean_over(waits[:4], "seconds") == (25, 4, None, None)
+    assert mean_over([3, 40, 7, 2400, 12], "seconds") == (492.4, 5, None, None)
+    assert mean_over([0] * 9, "seconds") == (0, 9, 0, None), "nothing but zeros: how much more there is, nobody knows"
+    assert mean_over([30] * 9, "seconds") == (30, 9, 30, 30)
+
+
+def test_one_order_that_outweighs_all_others_has_no_interval() -> None:
+    """322 orders of which one is worth 85,000,000: nothing is known of the next 322."""
+    amounts = [120] * 321 + [85_000_000]
+    found = measure(
+        "share", [322, 322, sum(amounts), 322, sum(amounts), sum(x * x for x in amounts)], 1, unit="currency"
+    )
+    assert found == (pytest.approx(264_094.8, abs=0.1), 322, None, None)
+
+
+def test_a_range_that_answers_leave_is_none() -> None:
+    """Points from -400 to 900 are no sentiment: Student's interval; so are seconds below zero."""
+    for values, unit in (([-400, 900, 200, 100, 50], "points"), ([-50, 4, 3, 2, 1, 9], "seconds")):
+        found = mean_over(values, unit)
+        reference = stats.t.interval(0.95, len(values) - 1, loc=found.value, scale=stats.sem(values))
+        assert (found.lo, found.hi) == (pytest.approx(reference[0]), pytest.approx(reference[1]))
+
+
+def test_a_few_counts_have_no_interval() -> None:
+    """Hits beyond trials are two counts; of four trials nothing can be said."""
+    assert measure("ratio", [4, 9]) == (2.25, 4, None, None)
+    assert measure("ratio", [5, 9]).lo is not None

@@ -113,7 +113,7 @@ def cusum(
         normal = _lesson(params, facts, window, reading, normal)
     acc = reading.in_minute()
     seen = reading.window(window)
-    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit) if seen else None
+    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit, within=facts.within) if seen else None
     value, n, lo, hi = found or (None, 0, None, None)
     level = level_of(params, facts, normal)
     if isinstance(level, str):

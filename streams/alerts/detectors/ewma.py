@@ -80,7 +80,7 @@ def ewma(
     seen = reading.window(window)
     if (reading.minute + 1) % length == 0:
         state = _block(params, facts, window, reading, state, seen)
-    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit) if seen else None
+    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit, within=facts.within) if seen else None
     value, n, lo, hi = found or (None, 0, None, None)
     normal = state.normal
     if normal is None or state.smoothed is None:

@@ -89,4 +89,4 @@ def shares_test(earlier: Mapping[str, Acc], later: Mapping[str, Acc], min_expect
 def _measured(facts: Facts, acc: Acc | None) -> Measure:
     if acc is None:
         return Measure(None, 0, None, None)
-    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q)
+    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q, within=facts.within)

@@ -202,4 +202,4 @@ def silence_of(sources: Mapping[str, SourceHealth]) -> str:
 def _measured(facts: Facts, acc: Acc | None) -> Measure:
     if acc is None:
         return _NOTHING
-    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q)
+    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q, within=facts.within)

@@ -41,8 +41,8 @@ def floor(params: Floor, facts: Facts, window: str, reading: Reading) -> Verdict
     """
     Judge whether the whole interval of a window is on the wrong side of a target.
 
-    The interval is the KPI's own (`kpis.intervals`): Wilson, adjusted Wald, Student, order statistics. It has recovered
-    when the value itself is back on the right side; in between, nothing changes.
+    The interval is the KPI's own (`kpis.intervals`). It has recovered when the value itself is back on the right side;
+    in between, nothing changes.
     """
     found = _measured(facts, reading.window(window), params.critical)
     value, n, lo, hi = found
@@ -164,4 +164,4 @@ def _misses(facts: Facts, acc: list[int]) -> int:
 def _measured(facts: Facts, acc: Acc | None, z: float = Z95) -> Measure:
     if acc is None:
         return _NOTHING
-    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q, z=z)
+    return measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q, z=z, within=facts.within)

@@ -14,7 +14,7 @@ from typing import Final
 
 from streams.kpis.accumulators import SCALE, Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator
-from streams.kpis.intervals import Z95, Measure
+from streams.kpis.intervals import Z95, Measure, Range, range_of
 
 __all__ = ["AGGREGATORS", "MEASURES", "Aggregator", "empty", "measure"]
 
@@ -44,7 +44,14 @@ def empty(aggregator: str) -> Acc:
 
 
 def measure(
-    aggregator: str, acc: Acc, scale: int = SCALE, *, unit: str = "", q: float = 0.5, z: float = Z95
+    aggregator: str,
+    acc: Acc,
+    scale: int = SCALE,
+    *,
+    unit: str = "",
+    q: float = 0.5,
+    z: float = Z95,
+    within: Range | None = None,
 ) -> Measure:
     """
     Compute a KPI from its accumulator.
@@ -56,6 +63,7 @@ def measure(
         unit: "percent" makes ratios and shares percentages; NPS is always in points from -100 to 100.
         q: Probability of the quantile.
         z: Normal quantile of the interval.
+        within: Range of single answers of a mean; None: the one that the unit implies.
 
     Raises:
         KeyError: There is no such aggregator.
@@ -65,4 +73,4 @@ def measure(
     if (type(acc) is dict) is not kind.binned:
         expected, got = ("bins", "fields") if kind.binned else ("fields", "bins")
         raise TypeError(f"{aggregator}: expected {expected}, got {got}")
-    return kind.measure(acc, scale, unit, q, z)
+    return kind.measure(acc, scale, unit, q, z, range_of(unit) if within is None else within)

@@ -11,7 +11,7 @@ from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf
 from streams.kpis.expressions import Expression
-from streams.kpis.intervals import Measure
+from streams.kpis.intervals import WIDEST, Measure, Range
 
 MEASURES: Final = ("seconds", "milliseconds", "hours", "days", "currency", "score", "count", "fraction")
 """The units of measured values."""
@@ -118,7 +118,7 @@ class Aggregator(ABC):
         raise TypeError(f"{self.name} has no second selector: {kpi.id}, {compiler}")
 
     @abstractmethod
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:
         """Return the value of an accumulator of this kind; the arguments are those of `aggregators.measure`."""
 
     @abstractmethod
@@ -160,6 +160,16 @@ def fields_sql(*sums: str) -> str:
 def bins_sql(bin_: str) -> str:
     """Write the columns of a recomputation from the bin of each row."""
     return f"CAST([], 'Array(Int128)') AS fields, mapSort(sumMap(map({bin_}, toUInt64(1)))) AS bins"
+
+
+def above_zero_sql(value: str, half: str) -> str:
+    """Write what `intervals.above_zero` gives: the pair of ends, given names of the value and half of Student's."""
+    reach = f"({half} / {value})"
+    above = f"({reach} * (1 + {reach} / z))"
+    return (
+        f"multiIf({value} <= 0, (0, NULL), {above} > log({WIDEST:g}), (NULL, NULL),"
+        f" ({value} * exp(-{reach}), {value} * exp({above})))"
+    )
 
 
 def within_sql(column: str, limit: int, lowest: int | None = None) -> str:

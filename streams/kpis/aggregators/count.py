@@ -6,7 +6,7 @@ from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View, added, fields_sql
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf
-from streams.kpis.intervals import NOTHING, Measure
+from streams.kpis.intervals import NOTHING, Measure, Range
 
 
 class Count(Aggregator):
@@ -24,7 +24,7 @@ class Count(Aggregator):
         """Count the event."""
         return added(kpi, 1)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return the count."""
         n = acc[0]
         return Measure(float(n), n, None, None) if n else NOTHING

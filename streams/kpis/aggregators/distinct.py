@@ -7,7 +7,7 @@ from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View,
 from streams.kpis.coupons import coupon_of, coupon_sql, estimate
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure
+from streams.kpis.intervals import NOTHING, Measure, Range
 
 _GATHERED = Gathering(bin=coupon_of, in_steps=False)
 
@@ -42,7 +42,7 @@ class Distinct(Aggregator):
         assert kpi.of.value is not None
         return compiler.gather(kpi, _GATHERED, kpi.of.value)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return how many different values there were."""
         assert type(acc) is dict
         n = sum(acc.values())

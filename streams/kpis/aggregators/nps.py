@@ -9,7 +9,7 @@ from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View,
 from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf, Facts
-from streams.kpis.intervals import NOTHING, Measure, nps_interval
+from streams.kpis.intervals import NOTHING, Measure, Range, nps_interval
 from streams.kpis.tree import names_in
 
 PROMOTER: Final = 9
@@ -56,7 +56,7 @@ class Nps(Aggregator):
 
         return effect
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return the score in points."""
         n, promoters, detractors = acc[0], acc[1], acc[2]
         if not n:

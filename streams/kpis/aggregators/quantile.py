@@ -6,7 +6,7 @@ from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, View, bins_sql, measured_sql
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure, rank_bounds
+from streams.kpis.intervals import NOTHING, Measure, Range, rank_bounds
 from streams.kpis.sketch import PROBABILITY_STEPS, bin_of, index_sql, probability_steps, rank_of, value_at
 
 _LIMIT = 1 << 53
@@ -43,7 +43,7 @@ class Quantile(Aggregator):
         assert kpi.of.value is not None
         return compiler.gather(kpi, _GATHERED, kpi.of.value)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return the quantile `q` in the KPI's unit."""
         assert type(acc) is dict
         n = sum(acc.values())

@@ -20,7 +20,7 @@ from streams.kpis.aggregators.base import (
 from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, PERCENT_UNITS, Measure, wilson
+from streams.kpis.intervals import FEWEST, NOTHING, PERCENT_UNITS, Measure, Range, wilson
 
 _LIMIT = 1 << 31
 
@@ -52,9 +52,9 @@ class Ratio(Aggregator):
     limit = _LIMIT
     view = View(
         "factor * field(2) / total",
-        "multiIf(field(2) > total, factor * rate / exp(rate_half),"
+        f"multiIf(field(2) > total, if(total < {FEWEST}, NULL, factor * rate / exp(rate_half)),"
         " field(2) = 0, 0, factor * (rate_centre - rate_half))",
-        "multiIf(field(2) > total, factor * rate * exp(rate_half),"
+        f"multiIf(field(2) > total, if(total < {FEWEST}, NULL, factor * rate * exp(rate_half)),"
         " field(2) = total, factor, factor * (rate_centre + rate_half))",
         {
             "rate": "field(2) / total",
@@ -94,7 +94,7 @@ class Ratio(Aggregator):
         """Count the hit."""
         return added(kpi, 0, 1)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return hits by trials."""
         n, hits = acc[0], acc[1]
         if not n:
@@ -104,6 +104,8 @@ class Ratio(Aggregator):
         if hits <= n:
             lo, hi = wilson(hits, n, z)
             return Measure(value, n, factor * lo, factor * hi)
+        if n < FEWEST:
+            return Measure(value, n, None, None)
         width = exp(z * sqrt(1 / hits + 1 / n))
         return Measure(value, n, value / width, value * width)
 

@@ -14,6 +14,7 @@ from streams.kpis.aggregators.base import (
     Recomputation,
     Rows,
     View,
+    above_zero_sql,
     fields_sql,
     measured_sql,
     within_sql,
@@ -22,7 +23,16 @@ from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, EffectOf, Gathering
 from streams.kpis.expressions import TRUE
-from streams.kpis.intervals import NOTHING, PERCENT_UNITS, SHARE_UNITS, Measure, student_factor
+from streams.kpis.intervals import (
+    FEWEST,
+    NOTHING,
+    PERCENT_UNITS,
+    SHARE_UNITS,
+    Measure,
+    Range,
+    above_zero,
+    student_factor,
+)
 
 _LIMIT = 1 << 40  # squares may be as long as they like, up to the 128 bits of storage for the sum of many
 
@@ -72,10 +82,8 @@ class Share(Aggregator):
     limit = _LIMIT
     view = View(
         "if(whole <= 0, NULL, toFloat64(factor * part) / toFloat64(whole))",
-        "multiIf(share_bare, NULL, scatter = 0, if(part = 0, 0, factor * (1 - slack)),"
-        " of_one, greatest(0, part_share - share_half), part_share - share_half)",
-        "multiIf(share_bare, NULL, scatter = 0, if(part = 0, factor * slack, factor),"
-        " of_one, least(factor, part_share + share_half), part_share + share_half)",
+        "share_ends.1",
+        "share_ends.2",
         {
             "whole": "whole(2)",
             "part": "whole(3)",
@@ -86,6 +94,12 @@ class Share(Aggregator):
             "slack": "pow(z, 2) / (toFloat64(whole * whole) / toFloat64(whole(4)) + pow(z, 2))",
             "share_half": "factor * student(total - 1)"
             " * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1))",
+            "share_ends": "multiIf(share_bare, (NULL, NULL),"
+            " scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)),"
+            f" total < {FEWEST}, (NULL, NULL),"
+            " of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)),"
+            f" part > 0, {above_zero_sql('part_share', 'share_half')},"
+            " (part_share - share_half, part_share + share_half))",
         },
     )
 
@@ -120,7 +134,7 @@ class Share(Aggregator):
         assert kpi.hits.value is not None
         return compiler.gather(kpi, _PART, kpi.hits.value)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return parts by wholes."""
         assert type(acc) is list
         n, whole, part, wholes, products, parts = acc
@@ -131,22 +145,24 @@ class Share(Aggregator):
         factor = 100 if unit in PERCENT_UNITS else 1
         of_one = unit in SHARE_UNITS
         value = float(factor * part) / whole
-        if n < 2:
-            return Measure(value, n, None, None)
         # In whole numbers: the difference of large sums would lose all digits in doubles.
         spread = parts * whole * whole - 2 * part * whole * products + part * part * wholes
+        if n < 2 or (not spread and not of_one):
+            return Measure(value, n, None, None)
         if not spread:
-            if not of_one:
-                return Measure(value, n, None, None)
             worth = float(whole * whole) / wholes
             slack = z * z / (worth + z * z)
             return Measure(
                 value, n, 0.0 if not part else factor * (1 - slack), factor * slack if not part else float(factor)
             )
+        if n < FEWEST:
+            return Measure(value, n, None, None)
         error = sqrt(float(spread) / float(whole**4) * n / (n - 1))
         half = factor * student_factor(n - 1, z) * error
         if of_one:
             return Measure(value, n, max(0.0, value - half), min(float(factor), value + half))
+        if part > 0:
+            return Measure(value, n, *above_zero(value, half))
         return Measure(value, n, value - half, value + half)
 
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:

@@ -6,7 +6,7 @@ from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, View, fields_sql, measured_sql
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure
+from streams.kpis.intervals import NOTHING, Measure, Range
 
 _LIMIT = 1 << 53
 _GATHERED = Gathering(_LIMIT, lambda values: (len(values), sum(values)))
@@ -29,7 +29,7 @@ class Sum(Aggregator):
         assert kpi.of.value is not None
         return compiler.gather(kpi, _GATHERED, kpi.of.value)
 
-    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float) -> Measure:  # noqa: ARG002
+    def measure(self, acc: Acc, scale: int, unit: str, q: float, z: float, within: Range) -> Measure:  # noqa: ARG002
         """Return the total in the KPI's unit."""
         n = acc[0]
         return Measure(float(acc[1]) / scale, n, None, None) if n else NOTHING
