@@ -6,12 +6,12 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from streams.commands.printing import echo
-from streams.producers.client import TouchpointProducer
+from streams.producers.client import BufferFullError, NotDeliveredError, TouchpointProducer
 from streams.producers.readers import DATA_SETS, DataSetError, Report, read
 from streams.producers.replay import Progress
 from streams.producers.replay import replay as run_replay
@@ -77,27 +77,30 @@ def replay(
     try:
         events = list(read(name, path, report))
     except DataSetError as exc:
-        echo(str(exc), err=True)
-        sys.exit(1)
+        _end(str(exc), report, as_json=as_json)
+    if report.nothing:
+        _end(report.nothing, report, as_json=as_json)
     stop = stop_on_signals()
 
     def show(progress: Progress) -> None:
         reached = progress.reached.strftime("%Y-%m-%d %H:%M") if progress.reached else "-"
         echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
 
-    with producer_of(load()) as producer:
-        result = run_replay(
-            events,
-            producer,
-            speed,
-            shuffle_within_s=shuffle_s,
-            seed=seed,
-            repeat=repeat,
-            rebase=datetime.now(UTC) if rebase else None,
-            progress=None if as_json else show,
-            stop=stop,
-        )
-    left_out = {reason: len(rows) for reason, rows in report.dropped.items()}
+    try:
+        with producer_of(load()) as producer:
+            result = run_replay(
+                events,
+                producer,
+                speed,
+                shuffle_within_s=shuffle_s,
+                seed=seed,
+                repeat=repeat,
+                rebase=datetime.now(UTC) if rebase else None,
+                progress=None if as_json else show,
+                stop=stop,
+            )
+    except (BufferFullError, NotDeliveredError) as exc:
+        _end("; ".join([str(exc), *getattr(exc, "__notes__", [])]), report, as_json=as_json)
     summary = {
         "data_set": name,
         "sent": result.sent,
@@ -106,7 +109,8 @@ def replay(
         "pending": result.pending,
         "by_channel": result.by_channel,
         "errors": result.errors,
-        "rows_left_out": left_out,
+        "rows_left_out": {reason: len(rows) for reason, rows in report.dropped.items()},
+        "left_out": report.left_out(),
         "seconds": round(result.duration_s, 3),
     }
     if as_json:
@@ -119,6 +123,17 @@ def replay(
         for error, count in result.errors.items():
             echo(f"  {count:,} not delivered: {error}", err=True)
         sys.exit(1)
+
+
+def _end(error: str, report: Report, *, as_json: bool) -> NoReturn:
+    """Say why nothing, or not all, was sent, with what was read by then."""
+    if as_json:
+        echo(json.dumps({"error": error, "left_out": report.left_out()}, ensure_ascii=False))
+    else:
+        for line in report.lines():
+            echo(f"  {line}")
+    echo(error, err=True)
+    sys.exit(1)
 
 
 @click.command()

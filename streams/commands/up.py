@@ -139,6 +139,8 @@ def up(
     except _Stopped:
         say("stopped")
     except (ChildError, BrokerError, ClickHouseProcessError, StorageError, CatalogueError) as exc:
+        if as_json:
+            echo(json.dumps({"ok": False, "error": str(exc)}, ensure_ascii=False))
         echo(f"cx up: {exc}", err=True)
         code = 1
     sys.exit(code)
@@ -178,6 +180,11 @@ def _print_result(result: dict[str, Any]) -> None:
         stat = f" {row['stat']}" if row["stat"] else ""
         value = "no data" if row["value"] is None else f"{row['value']:,.2f}".rstrip("0").rstrip(".")
         echo(f"  {row['kpi']}{stat} {labels}: {value} (n={row['n']:,})")
+    for one in result["replay"]["left_out"]:
+        rows = ", ".join(map(str, one["rows"][:5])) + (", …" if one["records"] > 5 else "")
+        echo(f"  left out: {one['records']:,} x {one['reason']} (rows {rows})")
+    if records["read"] and records["bad"] == records["read"]:
+        echo("  every record was refused: see `cx dlq list`")
     differences = result["verify"]["differences"]
     checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())
     echo(f"  verify: {checked} recomputed, {len(differences)} differences")

@@ -67,6 +67,11 @@ def mend(value: bytes) -> Mended | None:
     return Mended(_encode(event), frozenset(kinds))
 
 
+def what_is_seen(text: str) -> str:
+    """Return a number, a code or a time as people see it: without what is invisible in it, or a blank around it."""
+    return text if text.isascii() else _UNSEEN.sub("", text)
+
+
 def without_byte_order_mark(value: bytes) -> bytes:
     """Return a text without the mark that some systems put in front of it (RFC 8259, section 8.1)."""
     return value.removeprefix(_BYTE_ORDER_MARK)
@@ -90,7 +95,7 @@ def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
 def _mend_names(part: dict[str, msgspec.Raw], known: Mapping[str, FieldInfo], kinds: set[Kind]) -> None:
     """Give members their names back that have something invisible in them, as the first column of a table may have."""
     names = known.keys() | {"data"}
-    wrong = {name: plain for name in part.keys() - names if (plain := _UNSEEN.sub("", name)) in names}
+    wrong = {name: plain for name in part.keys() - names if (plain := what_is_seen(name)) in names}
     for name in sorted(wrong):
         part.setdefault(wrong[name], part.pop(name))
         kinds.add("invisible")
@@ -104,7 +109,7 @@ def _mend_fields(part: dict[str, msgspec.Raw], known: Mapping[str, FieldInfo], k
             del part[name]
             kinds.add("blank_field")
         elif text is not None and _is_code(info):
-            seen = _UNSEEN.sub("", text)
+            seen = what_is_seen(text)
             meant = _before_leap(seen) if info.kind == "time" else seen
             if seen != text:
                 kinds.add("invisible")
@@ -120,7 +125,7 @@ def _is_blank(raw: bytes, text: str | None, info: FieldInfo) -> bool:
         return False
     if text is None:
         return raw == b"null" and not info.nullable
-    return not _UNSEEN.sub("", text).strip() and (_is_code(info) or info.kind != "text" or bool(info.low))
+    return not what_is_seen(text).strip() and (_is_code(info) or info.kind != "text" or bool(info.low))
 
 
 def _is_code(info: FieldInfo) -> bool:

@@ -51,6 +51,8 @@ class WorkerState:
     """Rows that the store refused for good."""
     mended: dict[str, int] = field(default_factory=dict)
     """Records taken with something mended in them, by what it was."""
+    steps: int = 0
+    """Minutes that were judged, and inserts that were finished."""
 
     @property
     def idle(self) -> bool:
@@ -76,7 +78,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     clocks: dict[str, float] = {}
     clock_wrong = False
     not_stored: list[NotStored] = []
-    set_aside = 0
+    set_aside = steps = 0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
@@ -107,6 +109,8 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     not_stored.append(NotStored(labels["what"], value, labels["why"], labels["state"] == "held"))
                 case "cx_store_set_aside_total":
                     set_aside += int(value)
+                case "cx_stage_seconds_count" if labels["step"] in {"judge", "insert"}:
+                    steps += int(value)
                 case "cx_records_mended_total":
                     mended[labels["what"]] += int(value)
                 case "process_cpu_seconds_total":
@@ -126,4 +130,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         tuple(sorted(not_stored, key=lambda one: one.since)),
         set_aside,
         dict(mended),
+        steps,
     )

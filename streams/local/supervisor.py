@@ -61,6 +61,10 @@ class Child:
             log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             return log.read().decode(errors="replace")
 
+    def said_last(self) -> str:
+        """Return the last line of its log, however long."""
+        return self.log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+
     def keep_running(self) -> None:
         """
         Restart the process if it died.

@@ -20,6 +20,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from streams.events.types import EVENT_TYPES, data_fields
+from streams.producers.client import EventTooLargeError
 from streams.producers.readers.base import Touch
 
 RUN = 2_000
@@ -129,7 +130,7 @@ def replay(
 
     Raises:
         ValueError: `speed` or `repeat` is not positive, or `shuffle_within_s` is negative.
-        BufferFullError, ProducerClosedError, EventTooLargeError: As the producer raises them;
+        BufferFullError, ProducerClosedError: As the producer raises them;
             a note says how far the replay had come.
     """
     if speed != "max" and not 0 < speed < float("inf"):
@@ -212,7 +213,12 @@ class _Run:
     def _send(self, touches: Sequence[Touch]) -> None:
         send = self._producer.send_encoded
         for touch in touches:
-            send(touch.value, touch.channel, touch.subject)
+            try:
+                send(touch.value, touch.channel, touch.subject)
+            except EventTooLargeError as error:
+                # One that grew by being moved does not end the replay of the others.
+                self.undelivered += 1
+                self.errors[f"too_large: {error}"] += 1
             self.sent += 1
         if touches:
             self.by_channel.update(map(itemgetter(1), touches))
@@ -250,8 +256,12 @@ def _in_order(touches: list[Touch], within_s: float, seed: int) -> tuple[list[To
 
 def _moved(touch: Touch, shift: timedelta) -> Touch:
     """Move an event in time, with the times in its data, as a new event that says its time is imputed."""
-    event: dict[str, Any] = msgspec.json.decode(touch.value)
-    event["time"] = datetime.fromtimestamp(touch.time, UTC) + shift
+    try:
+        event: dict[str, Any] = msgspec.json.decode(touch.value)
+        event["time"] = datetime.fromtimestamp(touch.time, UTC) + shift
+    except (msgspec.MsgspecError, RecursionError, OverflowError):
+        # A number, a depth or a time beyond all limits: the event is bad, and its receiver is to say so.
+        return touch
     event["timeimputed"] = True
     if isinstance(event.get("id"), str):
         event["id"] = str(uuid5(_REBASED, f"{event['id']}\x1f{shift.total_seconds()}"))
@@ -266,6 +276,6 @@ def _moved(touch: Touch, shift: timedelta) -> Touch:
 def _moved_time(value: object, shift: timedelta) -> object:
     try:
         return msgspec.convert(value, datetime) + shift
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, OverflowError):
         # No time at all: the event is bad, and its receiver is to say so.
         return value

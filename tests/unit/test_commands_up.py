@@ -2,10 +2,13 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from streams.commands.up import _signals, _Stopped
+from streams.local.observe import WorkerState
+from streams.local.until_done import Pace
 
 
 def asked_meanwhile(number: signal.Signals) -> None:
@@ -28,3 +31,24 @@ def test_nobody_on_the_way_swallows_a_request_to_stop(number: signal.Signals) ->
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def test_work_anywhere_is_progress() -> None:
+    """Records that are all stored say nothing of KPIs that are still published, judged, inserted."""
+    pace = Pace(0.0)
+    assert pace.still_s(1.0, -1, None) == 0.0
+    assert pace.still_s(100.0, 5, WorkerState(lag={"cx.kpis": 9})) == 0.0
+    assert pace.still_s(250.0, 5, WorkerState(lag={"cx.kpis": 9})) == 150.0
+    for now, state in enumerate(
+        (
+            WorkerState(lag={"cx.kpis": 8}),
+            WorkerState(lag={"cx.kpis": 8}, pending=3),
+            WorkerState(lag={"cx.kpis": 8}, pending=3, steps=1),
+            WorkerState(lag={"cx.kpis": 8}, pending=3, steps=1, watermarks={"web": 60.0}),
+            WorkerState(lag={"cx.kpis": 8}, pending=3, steps=1, watermarks={"web": 60.0}, outcomes={"read": 1}),
+        ),
+        start=251,
+    ):
+        assert pace.still_s(now, 5, state) == 0.0
+    # CPU seconds alone are none: who turns in circles uses them as well.
+    assert pace.still_s(300.0, 5, replace(state, cpu_s=9.0)) > 0

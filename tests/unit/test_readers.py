@@ -78,7 +78,7 @@ def test_a_set_that_cannot_be_read_says_what_is_wrong(tmp_path):
     with pytest.raises(DataSetError, match="no column event_time"):
         read("rees46", write(tmp_path / "e.csv", ""))
     latin = tmp_path / "l.csv"
-    latin.write_bytes(REES46.replace("lux", "é").encode("latin-1"))
+    latin.write_bytes(REES46.replace("price", "é").encode("latin-1"))
     with pytest.raises(DataSetError, match="not a table in UTF-8"):
         read("rees46", latin)
     cut = tmp_path / "cut.csv.gz"
@@ -148,11 +148,7 @@ def test_jsonl_is_sent_as_written_sorted_and_unroutable_lines_are_reported(tmp_p
     assert [touch.value for touch in touches] == [early, late]
     assert touches[1] == Touch(1704097800.0, "app", "c1", late)
     assert (report.rows, report.events) == (6, 2)
-    assert report.dropped.pop("not JSON") == [6, 7]
-    assert [(reason[:14], rows) for reason, rows in report.dropped.items()] == [
-        ("cannot be sent", [4]),
-        ("cannot be sent", [5]),
-    ]
+    assert sorted(rows for rows in report.dropped.values()) == [[4, 5], [6], [7]]
     with pytest.raises(DataSetError, match="not a file of events"):
         read("jsonl", tmp_path)
 

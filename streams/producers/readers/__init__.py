@@ -66,6 +66,8 @@ def read(name: str, path: Path, report: Report | None = None) -> Iterator[Touch]
         raise DataSetError(f"no data set {name!r}; there are {', '.join([*DATA_SETS, jsonl.JSONL])}")
     touches.sort(key=lambda touch: touch.time)
     report.events = len(touches)
+    if not touches and not report.nothing:
+        report.nothing = f"{path.name} holds no event: {report.rows:,} rows were read, {report.dropped_rows:,} left out"
     return iter(touches)
 
 

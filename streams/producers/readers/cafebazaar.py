@@ -11,6 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from streams.events.families.awareness import ReviewPublished
+from streams.events.mending import what_is_seen
 from streams.producers.readers.base import (
     BadRowError,
     DataSet,
@@ -91,7 +92,7 @@ def _moment(text: str, review: str) -> datetime:
         BadRowError: There is no such day.
     """
     try:
-        year, month, day = map(int, text.split("/"))
+        year, month, day = map(int, what_is_seen(text).split("/"))
         date = to_gregorian(year, month, day)
     except ValueError as error:
         raise BadRowError("date is not a Jalali date") from error

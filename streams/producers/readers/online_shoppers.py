@@ -51,7 +51,7 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
     for number, row in rows_of(path, _NEEDED, report):
         try:
             views = sum(whole_of(row[kind], kind) for kind in _KINDS)
-            length_s = sum(number_of(row[f"{kind}_Duration"], f"{kind}_Duration") for kind in _KINDS)
+            length_s = sum(number_of(row[f"{kind}_Duration"], f"{kind}_Duration", most=1e8) for kind in _KINDS)
             weekend, bought = _choice(_BOOL, row, "Weekend"), _choice(_BOOL, row, "Revenue")
             returning = _choice(_VISITORS, row, "VisitorType")
             month = _choice(_MONTHS, row, "Month")

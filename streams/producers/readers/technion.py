@@ -21,6 +21,7 @@ from streams.events.families.contact import (
     ContactQueueEntered,
     ContactQueueLeft,
 )
+from streams.events.mending import what_is_seen
 from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, rows_of
 
 _ORIGIN = Origin("technion")
@@ -59,7 +60,7 @@ def _second(text: str, name: str) -> int:
         BadRowError: It is none.
     """
     try:
-        hours, minutes, seconds = map(int, text.split(":"))
+        hours, minutes, seconds = map(int, what_is_seen(text).split(":"))
     except ValueError as error:
         raise BadRowError(f"{name} is not a time of day") from error
     if not (0 <= hours < 24 and 0 <= minutes < 60 and 0 <= seconds < 60):
