@@ -267,7 +267,8 @@ def test_a_broker_that_takes_no_more_is_told_in_a_line(tmp_path: Path, monkeypat
 def test_what_grows_too_large_by_being_moved_is_counted_and_the_rest_goes_on() -> None:
     """Nor does a time, a number or a depth that cannot be moved end it."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    large = line(id="1", note="x" * (MAX_EVENT_BYTES - 240))
+    bare = json.dumps({**GOOD, "id": "1", "note": ""}, separators=(",", ":")).encode()
+    large = bare.replace(b'"note":""', b'"note":"%s"' % (b"x" * (MAX_EVENT_BYTES - len(bare))))
     odd = [line(id="2").replace(b'"page"', b'"x": 1e999, "page"'), line(id="3", time="0001-01-01T00:00:00Z")]
     touches = [Touch(1.0, "web", "c", value) for value in (large, *odd[:1], line(id="4"))]
     touches.append(Touch(datetime(1, 1, 1, tzinfo=UTC).timestamp(), "web", "c", odd[1]))
