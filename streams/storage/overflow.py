@@ -1,5 +1,5 @@
 """
-How what is stored is compared with a recomputation where labels had no room.
+What a recomputation reads, and how what is stored is compared with it where labels had no room.
 
 What was counted under `OTHER` depends on who came when, which no recomputation knows. But a grouping as a whole is the
 same: so in minutes in which it overflowed, its series are added up on both sides.
@@ -9,6 +9,9 @@ same: so in minutes in which it overflowed, its series are added up on both side
 
 from typing import Final
 
+from clickhouse_connect.driver.client import Client
+
+from streams.events.types import ENVELOPE_FIELDS
 from streams.kpis.definition import Kpi
 from streams.kpis.series import OTHER, SEPARATOR
 from streams.kpis.writing import sql_literal
@@ -26,16 +29,45 @@ REST: Final = (
 """The name of the series that takes what has no room beside it; of the whole, its own."""
 
 
-def names(kpi: Kpi, since: str) -> str:
+_ENVELOPE: Final = tuple(name for name in ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
+_COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, data, score"
+
+
+def has_set_aside(client: Client) -> bool:
+    """Tell whether there are counted events whose rows the store refuses. Raises FAILURES."""
+    return bool(client.query("SELECT count() > 0 FROM set_aside WHERE outcome = 'counted'").result_rows[0][0])
+
+
+def overflowing(client: Client) -> set[str]:
+    """Return the ids of KPIs some of whose labels had no room. Raises FAILURES."""
+    sql = f"SELECT DISTINCT kpi FROM kpi_minutes WHERE by != '' AND {KEY} = {REST}"
+    return {kpi for (kpi,) in client.query(sql).result_rows}
+
+
+def counted_events(*, aside: bool) -> str:
     """
-    Write the WITH that a recomputation takes: `since` (the earliest time), `known` and `overflowed`.
+    Write the name in a WITH for the events that are counted; `aside`: also those whose rows the store refuses.
+
+    Reading what was set aside multiplies the time that planning a query takes: ask for it where there is something.
+    """
+    tables = ("events", "set_aside") if aside else ("events",)
+    asked = [f"SELECT {_COLUMNS} FROM {table} WHERE outcome = 'counted' AND NOT synthetic" for table in tables]
+    return f"counted_events AS ({' UNION ALL '.join(asked)})"
+
+
+def names(kpi: Kpi, since: str, *, aside: bool = True) -> str:
+    """
+    Write the WITH that a recomputation takes: `since` (the earliest time), `counted_events`, `known` and `overflowed`.
 
     `known` are the series there are; `overflowed` says of which groupings, named by the series of the rest, in which
-    minutes there was something without room.
+    minutes there was something without room; `aside` is as for `counted_events`.
     """
     own = f"FROM kpi_minutes WHERE kpi = {sql_literal(kpi.id)}"
     overflowed = f"SELECT DISTINCT {KEY}, minute {own} AND by != '' AND {KEY} = {REST}"
-    return f"WITH {since} AS since, known AS (SELECT DISTINCT {KEY} {own}), overflowed AS ({overflowed})"
+    return (
+        f"WITH {since} AS since, {counted_events(aside=aside)}, known AS (SELECT DISTINCT {KEY} {own}),"
+        f" overflowed AS ({overflowed})"
+    )
 
 
 KEPT: Final = "if(own IN known OR (rest, minute) NOT IN overflowed, own, rest)"

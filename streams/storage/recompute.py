@@ -41,9 +41,6 @@ _PIPELINE: Final = {
 }
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
-ENVELOPE: Final = tuple(name for name in types.ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
-"""Fields of the envelope that are columns of `events`."""
-
 
 def whole_since(kpi: Kpi, since: str = "since") -> str:
     """Write from when on minutes hold no event from before `since`: some are counted later than they happen."""
@@ -159,13 +156,7 @@ class _Reading:
         if pipeline := types.PIPELINE_TYPES & self.events:
             [event] = pipeline
             return f"({_PIPELINE[event]}) WHERE NOT synthetic"
-        counted = f"outcome = 'counted' AND NOT synthetic AND type IN ({_listed(self._events)})"
-        # Among them those whose rows the store refuses.
-        columns = f"{', '.join(ENVELOPE)}, outcome, data, score"
-        return (
-            f"(SELECT {columns} FROM events WHERE {counted}"
-            f" UNION ALL SELECT {columns} FROM set_aside WHERE {counted}) WHERE true"
-        )
+        return f"counted_events WHERE type IN ({_listed(self._events)})"
 
     def _read(self, field: Field, event: str) -> str:
         """Write how the field is read on events of one type."""

@@ -7,7 +7,8 @@ has changed: what was counted by the old one, or not at all, is counted again by
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -18,7 +19,7 @@ from streams.kpis.definition import Kpi
 from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
-from streams.storage.overflow import COLLAPSED, collapsed, names
+from streams.storage.overflow import COLLAPSED, KEY, collapsed, counted_events, has_set_aside, names, overflowing
 from streams.storage.recompute import recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
 from streams.storage.rollups import changed, newest_again
@@ -49,13 +50,80 @@ def repair(client: Client, kpis: Iterable[Kpi], part: int) -> list[str]:
         PermanentStorageError, UnreachableError: The store cannot be asked, or refuses.
     """
     try:
-        since = cache(lambda tables: _since(client, tables))
-        counted = [
-            kpi.id for kpi in kpis if kpi.derive is None and _repair_one(client, kpi, since(tables_of(kpi)), part)
-        ]
+        counted = _repair(client, [kpi for kpi in kpis if kpi.derive is None], part)
         return counted + [kpi.id for kpi in kpis if kpi.derive is not None and _drop(client, kpi, {*counted})]
     except FAILURES as error:
         raise explain(error, "recomputing KPIs") from error
+
+
+def _repair(client: Client, kpis: Sequence[Kpi], part: int) -> list[str]:
+    if not kpis:
+        return []
+    since, aside = cache(lambda tables: _since(client, tables)), has_set_aside(client)
+    given = {kpi.id: _Given(kpi, since(tables_of(kpi)), aside) for kpi in kpis}
+    differing = {one.kpi.id for one in _in_doubt(client, given.values()) if _replaced(client, one, part)}
+    # Sums per hour and day do not hear of what is deleted, nor of rows whose insert was cut off.
+    changed(client, given)
+    others = " OR ".join(
+        f"(kpi = {sql_literal(kpi.id)} AND definition != {sql_literal(kpi.definition_id)})" for kpi in kpis
+    )
+    dropped = {kpi for (kpi,) in client.query(f"SELECT DISTINCT kpi FROM kpi_values WHERE {others}").result_rows}
+    for kpi in kpis:
+        if kpi.id in dropped:
+            _delete_values(client, kpi, f"definition != {sql_literal(kpi.definition_id)}")
+    return [kpi.id for kpi in kpis if kpi.id in differing | dropped]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """
+    A KPI and what its queries are given.
+
+    Attributes:
+        since: The time before which something may have left its tables, in SQL.
+        aside: Whether the store refuses rows of some events.
+    """
+
+    kpi: Kpi
+    since: str
+    aside: bool
+
+    @property
+    def names(self) -> str:
+        return names(self.kpi, self.since, aside=self.aside)
+
+
+_PRINT: Final = "(count(), sum(sipHash64(key, minute, fields, bins)))"
+
+
+def _in_doubt(client: Client, kpis: Iterable[_Given]) -> Iterator[_Given]:
+    """
+    Give the KPIs of which something differs, or may: those in which labels had no room are all to be looked at.
+
+    Others are compared by a checksum of their minutes. What is stored is read in one query for all of them, for it is
+    the planning of a query that takes the time.
+    """
+    overflown, stored = overflowing(client), dict[str, tuple[int, int]]()
+    reaches: dict[str, list[str]] = {}
+    for one in kpis:
+        reaches.setdefault(whole_since(one.kpi, one.since), []).append(sql_literal(one.kpi.id))
+    for whole, ids in reaches.items():
+        sql = f"""
+            SELECT kpi, {_PRINT} FROM (
+                SELECT kpi, {KEY} AS key, minute, sumForEach(kpi_minutes.fields) AS fields,
+                    mapSort(sumMap(kpi_minutes.bins)) AS bins
+                FROM kpi_minutes FINAL WHERE kpi IN ({", ".join(ids)}) AND minute >= {whole}
+                GROUP BY kpi, key, minute
+            )
+            GROUP BY kpi"""
+        stored |= {row[0]: row[1] for row in client.query(sql).result_rows}
+    for one in kpis:
+        if one.kpi.id not in overflown:
+            head = f"WITH {one.since} AS since, {counted_events(aside=one.aside)}"
+            sql = f"{head} SELECT {_PRINT} FROM ({recomputed(one.kpi, 'own')})"
+            if client.query(sql).result_rows == [(stored.get(one.kpi.id, (0, 0)),)]:
+                continue
+        yield one
 
 
 def _since(client: Client, tables: tuple[str, ...]) -> str:
@@ -64,11 +132,11 @@ def _since(client: Client, tables: tuple[str, ...]) -> str:
     return f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
 
 
-def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
-    own = sql_literal(kpi.id)
-    given = names(kpi, since)
+def _replaced(client: Client, one: _Given, part: int) -> bool:
+    """Replace all minutes of a KPI if some of them differ, and delete the values that had them in their windows."""
+    kpi, own = one.kpi, sql_literal(one.kpi.id)
     difference = f"""
-        {given}
+        {one.names}
         SELECT count(), min(minute) FROM (
             SELECT key, minute FROM (
                 SELECT key, minute, fields, bins, 1 AS side FROM ({collapsed(kpi, whole_since(kpi))})
@@ -78,40 +146,41 @@ def _repair_one(client: Client, kpi: Kpi, since: str, part: int) -> bool:
             HAVING groupArrayIf((fields, bins), side = 1) != groupArrayIf((fields, bins), side = 2)
         )"""
     [(differing, first)] = client.query(difference).result_rows
-    stale = f"definition != {sql_literal(kpi.definition_id)}"
-    if differing:
-        # New ones first: the recomputation looks at which series there are.
-        client.command(
-            f"""
-            INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
-            {given}
-            SELECT {own}, {_LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
-            settings=_SETTINGS,
-        )
-        client.command(
-            f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {whole_since(kpi, since)}",
-            settings=_SETTINGS,
-        )
-        stale = f"({stale} OR at > toDateTime({int(_seconds(first))}, 'UTC'))"
-    # Sums per hour and day do not hear of what is deleted, nor of rows whose insert was cut off.
-    changed(client, kpi.id)
-    [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE kpi = {own} AND {stale}").result_rows
+    if not differing:
+        return False
+    # New ones first: the recomputation looks at which series there are.
+    client.command(
+        f"""
+        INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
+        {one.names}
+        SELECT {own}, {_LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
+        settings=_SETTINGS,
+    )
+    client.command(
+        f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {whole_since(kpi, one.since)}",
+        settings=_SETTINGS,
+    )
+    changed(client, [kpi.id])
+    reached = f"at > toDateTime({int(_seconds(first))}, 'UTC')"
+    _delete_values(client, kpi, f"(definition != {sql_literal(kpi.definition_id)} OR {reached})")
+    return True
+
+
+def _delete_values(client: Client, kpi: Kpi, which: str) -> bool:
+    """Delete published values of a KPI; tell whether there were any."""
+    chosen = f"kpi = {sql_literal(kpi.id)} AND {which}"
+    [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE {chosen}").result_rows
     if there:
-        client.command(f"DELETE FROM kpi_values WHERE kpi = {own} AND {stale}", settings=_SETTINGS)
+        client.command(f"DELETE FROM kpi_values WHERE {chosen}", settings=_SETTINGS)
         newest_again(client, kpi.id)
-    return bool(differing or there)
+    return bool(there)
 
 
 def _drop(client: Client, kpi: Kpi, repaired: set[str]) -> bool:
     """Delete values of a derived KPI that another definition made, or inputs that were wrong; they are made again."""
     assert kpi.derive is not None
     wrong = any(part.kpi in repaired for part in kpi.derive.parts)
-    stale = f"kpi = {sql_literal(kpi.id)}" + ("" if wrong else f" AND definition != {sql_literal(kpi.definition_id)}")
-    [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE {stale}").result_rows
-    if there:
-        client.command(f"DELETE FROM kpi_values WHERE {stale}", settings=_SETTINGS)
-        newest_again(client, kpi.id)
-    return bool(there)
+    return _delete_values(client, kpi, "true" if wrong else f"definition != {sql_literal(kpi.definition_id)}")
 
 
 # A key is names and values in turn.

@@ -6,6 +6,7 @@ Inserts keep them right by themselves, see sql/0005. Only deletions must be told
 
 # ruff: noqa: S608 - KPI ids are escaped
 
+from collections.abc import Iterable
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -17,18 +18,18 @@ _SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_del
 _NEWNESS: Final = "bitOr(bitShiftLeft(toUInt128(toUInt32(at)), 64), toUInt128(revision))"
 
 
-def changed(client: Client, kpi: str) -> None:
-    """Have all hours and days of a KPI summed up again; until then they are read from the minutes. Raises FAILURES."""
-    own = sql_literal(kpi)
+def changed(client: Client, kpis: Iterable[str]) -> None:
+    """Have all hours and days of KPIs summed up again; until then they are read from the minutes. Raises FAILURES."""
+    own = ", ".join(map(sql_literal, kpis))
     client.command(
         f"""
         INSERT INTO kpi_spans
         SELECT kpi, piece.1 AS span, piece.2 AS start, count() AS changes, now() AS changed_at, 0 AS rolled
         FROM kpi_minutes ARRAY JOIN [('hour', toStartOfHour(minute)), ('day', toStartOfDay(minute))] AS piece
-        WHERE kpi = {own}
+        WHERE kpi IN ({own})
         GROUP BY kpi, span, start
         UNION ALL
-        SELECT kpi, span, start, 1, now(), 0 FROM kpi_spans WHERE kpi = {own} GROUP BY kpi, span, start""",
+        SELECT kpi, span, start, 1, now(), 0 FROM kpi_spans WHERE kpi IN ({own}) GROUP BY kpi, span, start""",
         settings=_SETTINGS,
     )
 

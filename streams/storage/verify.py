@@ -28,7 +28,7 @@ from streams.kpis.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
-from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, names
+from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, has_set_aside, names
 from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
 from streams.storage.retention import horizon
 
@@ -132,6 +132,7 @@ class _Run:
             gone = f"rows of {' or '.join([*tables, 'kpi_minutes'])} from before {since} may have expired"
             report.notes.append(f"{gone}: only later minutes are compared")
         self._published = horizon(client, "kpi_values")
+        self._aside = has_set_aside(client)
         self._since = _when(since)
         self._overflowed = 0
         self._left: set[tuple[str, str]] = set()
@@ -142,7 +143,7 @@ class _Run:
     def check_minutes(self, kpi: Kpi) -> None:
         """Compare what the minutes of a KPI hold."""
         sql = f"""
-            {names(kpi, self._since)}
+            {names(kpi, self._since, aside=self._aside)}
             SELECT count(), groupArrayIf({LISTED})((key, minute, streamed, recomputed), streamed != recomputed)
             FROM (
                 SELECT key, minute, groupArrayIf((fields, bins), side = 1) AS streamed,
@@ -180,12 +181,12 @@ class _Run:
             WHERE {there} GROUP BY key, minute"""
         n = "if(empty({0}.fields), arraySum(mapValues({0}.bins)), {0}.fields[1])"
         sql = f"""
-            {names(kpi, self._since)}
+            {names(kpi, self._since, aside=self._aside)}
             SELECT stored.key, stored.minute, [(stored.fields, stored.bins)], [(found.fields, found.bins)]
             FROM ({stored}) AS stored
             LEFT JOIN ({recomputed(kpi, "own", f"{there} AND own IN known")}) AS found USING (key, minute)
             WHERE {n.format("stored")} > {n.format("found")} LIMIT {LISTED}"""
-        overflowed = f"{names(kpi, self._since)} SELECT count() FROM overflowed"
+        overflowed = f"{names(kpi, self._since, aside=self._aside)} SELECT count() FROM overflowed"
         [(minutes,)] = self._client.query(overflowed).result_rows
         self._overflowed += minutes
         return [*self._client.query(sql).result_rows] if minutes else []
@@ -232,7 +233,7 @@ class _Run:
         for kpi in kpis:
             if kpi in self._wrong:
                 minutes = f"SELECT {sql_literal(kpi.id)} AS kpi, key, minute, fields, bins FROM ({recomputed(kpi)})"
-                yield names(kpi, self._since), minutes
+                yield names(kpi, self._since, aside=self._aside), minutes
 
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.fault.report import Line, keep_evidence, remember, summary, write_report
@@ -34,11 +35,11 @@ def main() -> None:
     names = chosen.only.split(",") if chosen.only else list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"--only: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.CRITICAL)  # clients tell of every connection that this suite cuts
     # Whatever was started is ended with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     deadline = time.monotonic() + 60 * chosen.minutes
-    outcomes, lines = [], list[Line]()
+    outcomes, lines, broken = [], list[Line](), list[str]()
     with tempfile.TemporaryDirectory(prefix="cx-fault-") as folder, Stage(Path(folder)) as stage:
         seed = chosen.seed
         while time.monotonic() < deadline and not 0 < chosen.batches <= seed - chosen.seed:
@@ -49,6 +50,11 @@ def main() -> None:
                     outcome = stage.run(SCENARIOS[name], seed, rate=chosen.rate, faults=chosen.faults)
                 except ImpossibleError as error:
                     print(f"{name} left out: {error}", flush=True)
+                    continue
+                except Exception as error:  # noqa: BLE001 - the suite's own trouble is no reason to leave out the rest
+                    print(f"{name} seed {seed} broke off: {error!r}", flush=True)
+                    traceback.print_exc()
+                    broken.append(name)
                     continue
                 outcomes.append(outcome)
                 lines.append(Line.of(outcome))
@@ -63,7 +69,7 @@ def main() -> None:
             seed += 1
     if chosen.report:
         write_report(chosen.report, remember([], chosen.results) if chosen.results else lines)
-    sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
+    sys.exit(0 if not broken and all(outcome.passed for outcome in outcomes) else 1)
 
 
 if __name__ == "__main__":

@@ -210,9 +210,22 @@ class Rig:
         return {(tp.topic, tp.partition): end for tp, end in self.end_offsets(self._sources).items()}
 
     def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the next offsets of partitions."""
-        found: dict[TopicPartition, int] = self._offsets.end_offsets(partitions)
-        return found
+        """
+        Return the next offsets of partitions; asks again while brokers are away.
+
+        Raises:
+            BrickedError: none answers for minutes.
+        """
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                found: dict[TopicPartition, int] = self._offsets.end_offsets(partitions)
+            except KafkaError as error:
+                if time.monotonic() > deadline:
+                    raise BrickedError(f"Kafka does not tell the ends of topics: {error}") from error
+                log.debug("a cluster in trouble: %s", error)
+            else:
+                return found
 
     @property
     def changelogs(self) -> list[str]:
