@@ -65,6 +65,10 @@ class FencedTable:
         log = self._logs.get(tp.partition) if tp.topic == self.changelog else None
         return None if log is None else log.next
 
+    def ends(self) -> dict[TP, int]:
+        """Offset behind the last record contained, of every changelog partition of which something is held."""
+        return {TP(self.changelog, partition): log.next for partition, log in self._logs.items()}
+
     def keep_only(self, partitions: Iterable[int]) -> None:
         """Forget all other partitions: another worker may change them from now on."""
         kept = set(partitions)

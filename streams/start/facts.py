@@ -14,16 +14,25 @@ Place: TypeAlias = tuple[str, int]
 
 
 class Log(NamedTuple):
-    """A partition of a topic: first offset that is retained, end, and what the workers' group has committed."""
+    """
+    A partition of a topic: first offset that is retained, end, and what the workers' group has committed.
+
+    Of a changelog, which nobody reads on, the group commits where it ended.
+    """
 
     start: int = 0
     end: int = 0
     committed: int | None = None
 
     @property
+    def cut(self) -> bool:
+        """Whether it lost its end."""
+        return self.committed is not None and self.end < self.committed < RESTORING
+
+    @property
     def whole(self) -> bool:
         """Of a changelog: whether it holds something, and nothing was taken away but what newer records replace."""
-        return self.start == 0 < self.end
+        return self.start == 0 < self.end and not self.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +55,12 @@ class Topic:
     @property
     def anew(self) -> bool:
         """Whether it is another topic than the one that was read, or lost its end."""
-        renamed = bool(self.id and self.known_id) and self.id != self.known_id
-        return renamed or any(log.committed is not None and log.end < log.committed < RESTORING for log in self.logs)
+        return self.renamed or any(log.cut for log in self.logs)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether it is another topic than the one that this epoch began with, by the broker's own names."""
+        return bool(self.id and self.known_id) and self.id != self.known_id
 
     @property
     def committed(self) -> bool:
@@ -162,12 +175,12 @@ class Facts:
     def lost_ingest(self) -> list[int]:
         """Return the partitions whose sources were read, and whose state is not there."""
         read = {p for source in self.sources for p, log in enumerate(source.logs) if log.committed is not None}
-        return sorted(p for p in read if self.ingest.anew or not self.ingest.logs[p].whole)
+        return sorted(p for p in read if self.ingest.renamed or not self.ingest.logs[p].whole)
 
     def lost_merge(self) -> list[int]:
         """Return the partitions whose partials were read, and whose sums are not there."""
         read = [p for p, log in enumerate(self.partials.logs) if log.committed is not None]
-        return [p for p in read if self.merge.anew or not self.merge.logs[p].whole]
+        return [p for p in read if self.merge.renamed or not self.merge.logs[p].whole]
 
     def unstored(self) -> bool:
         """Tell whether sources have finished records that the store does not have."""

@@ -141,7 +141,8 @@ class Restoration:
                 self._replace(facts.ingest, self._partitions, ids, now)
                 self._replace(facts.merge, self._partitions, sums, now)
                 ends = {topic.name: _ends(topic) for topic in (facts.partials, facts.blocks, facts.kpis)}
-                self._broker.commit(resumed | {TP(name, p): end for name in ends for p, end in enumerate(ends[name])})
+                read = {TP(name, p): end for name in ends for p, end in enumerate(ends[name])}
+                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge))
                 begins = {name: tuple(offsets) for name, offsets in ends.items()}
                 for source in facts.sources:
                     begins[source.name] = tuple(resumed.get(TP(source.name, p), 0) for p in self._partitions)
@@ -163,7 +164,7 @@ class Restoration:
         with closing(connect(self._store, timeout_s=600.0)) as client:
             try:
                 self._replace(facts.ingest, partitions, self._ids(client, facts, partitions, now, done), now)
-                self._broker.commit(read_on)
+                self._broker.commit(read_on | _refilled(facts.ingest))
                 record_starts(client, starts_of(facts))
             except FAILURES as error:
                 raise explain(error, "restoring event ids from the store") from error
@@ -295,6 +296,11 @@ def _resumed(
                 expired.append((source.name, p, log.start - behind))
     done.expired = tuple(expired)
     return found
+
+
+def _refilled(*changelogs: Topic) -> dict[TP, int]:
+    """Give offsets for changelogs that hold something else now: where they end is for the next worker to say."""
+    return {TP(topic.name, p): 0 for topic in changelogs for p in range(len(topic.logs))}
 
 
 def _ends(topic: Topic) -> list[int]:

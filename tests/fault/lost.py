@@ -1,12 +1,15 @@
 """What an installation keeps in Kafka and in the store is lost, while nobody runs: restored, or refused with the way out."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.storage.migrations import migrate
 from tests.fault.rig import PARTITIONS, BrickedError, Rig
+from tests.harness.kafka import KafkaBroker
 from tests.harness.topics import PATIENCE_S
 
 
@@ -64,6 +67,16 @@ def sums_cut(rig: Rig) -> None:
     _empty(rig, rig.changelogs[1], 1.0)
 
 
+def ids_end(rig: Rig) -> None:
+    """The newest records of the changelog of ids are gone, as with a leader that lacked them."""
+    _cut_off(rig, rig.changelogs[0])
+
+
+def sums_end(rig: Rig) -> None:
+    """The newest records of the changelog of sums are gone, as with a leader that lacked them."""
+    _cut_off(rig, rig.changelogs[1])
+
+
 def changelogs_deleted(rig: Rig) -> None:
     """Both changelogs are deleted and made anew."""
     _make_anew(rig, rig.changelogs)
@@ -90,7 +103,17 @@ def all_topics_anew(rig: Rig) -> None:
 
 LOSSES = {
     lose.__name__: lose
-    for lose in (ids_cut, ids_half, sums_cut, changelogs_deleted, store_anew, sources_anew, all_topics_anew)
+    for lose in (
+        ids_cut,
+        ids_half,
+        ids_end,
+        sums_cut,
+        sums_end,
+        changelogs_deleted,
+        store_anew,
+        sources_anew,
+        all_topics_anew,
+    )
 }
 
 
@@ -102,8 +125,34 @@ def _plan(rig: Rig):
 def _empty(rig: Rig, topic: str, share: float) -> None:
     parts = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     ends = rig.end_offsets(parts)
+    [config] = [dict(spec.config) for spec in _plan(rig) if spec.name == topic]
     with rig.admin() as admin:
+        # The broker deletes records of topics only from which some may leave.
+        _configure(admin, topic, {**config, "cleanup.policy": "compact,delete"})
         admin.delete_records({part: int(end * share) for part, end in ends.items()})
+        _configure(admin, topic, config)
+
+
+def _configure(admin: KafkaAdminClient, topic: str, config: Mapping[str, str]) -> None:
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+
+
+def _cut_off(rig: Rig, topic: str) -> None:
+    """Cut the newest third off a partition's file while the broker is down."""
+    assert isinstance(rig.broker, KafkaBroker)
+    parts = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    before = rig.end_offsets(parts)
+    rig.broker.kill()
+    folder = rig.broker.folder / "data" / f"{topic}-{rig.chance.randrange(PARTITIONS)}"
+    file = max(folder.glob("*.log"))
+    data = file.read_bytes()
+    starts = [0]  # of record batches: base offset, then the length of what follows
+    while starts[-1] + 12 <= len(data):
+        starts.append(starts[-1] + 12 + int.from_bytes(data[starts[-1] + 8 : starts[-1] + 12], "big"))
+    os.truncate(file, starts[2 * len(starts) // 3])
+    rig.broker.start()
+    after = rig.end_offsets(parts)
+    assert sum(after.values()) < sum(before.values()), "the broker has brought them back"
 
 
 def _make_anew(rig: Rig, topics: Sequence[str]) -> None:

@@ -86,6 +86,18 @@ class Installation:
         self.delete(names)
         self.create()
 
+    def lose_end(self, changelog: str) -> None:
+        """Have a changelog end before what was committed of it, as after a leader that lacked its newest records."""
+        with StartBroker(self.settings) as broker:
+            [log, *_] = broker.logs({changelog: self.settings.partitions}, broker.committed())[changelog]
+            assert log.committed is not None
+            assert 0 < log.committed <= log.end
+            broker.commit({TP(changelog, 0): log.end + 1})
+
+    def find_end(self, changelog: str) -> None:
+        with StartBroker(self.settings) as broker:
+            broker.commit({TP(changelog, 0): 1})
+
     def drop_database(self) -> None:
         database = self.pipeline.database
         database.client.command(f"DROP DATABASE `{database.name}` SYNC")
@@ -142,6 +154,12 @@ class TestOnApacheKafka:
         assert installation.verdict().case == "ids lost"
         [worker] = installation.run(TOUCHES[400:1_200], counted=1_200)
         assert "event ids restored" in worker.said()
+
+        for changelog, case in ((ids, "ids lost"), (sums, "sums lost")):
+            assert installation.verdict().case == "right"
+            installation.lose_end(changelog)
+            assert installation.verdict().case == case
+            installation.find_end(changelog)
 
         installation.make_anew([ids, sums])
         assert installation.verdict().case == "sums lost"
