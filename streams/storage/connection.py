@@ -1,12 +1,14 @@
 """Where ClickHouse is, how to reach it, and which of its failures pass by themselves."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
+from clickhouse_connect.driver.query import QueryResult
 from urllib3.exceptions import HTTPError
 
 from streams.secured.tls import Tls, clickhouse_tls
@@ -100,7 +102,7 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
     if parts.port:
         options["port"] = parts.port
     try:
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             host=parts.hostname,
             username=address.user,
             password=address.password,
@@ -113,11 +115,31 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
             query_retries=1,
             **options,
         )
+        client.query = _attentive(client.query)  # type: ignore[method-assign]
     except FAILURES as error:
         doing = f"cannot connect to {address.url} as {address.user}"
         if told := address.tls.tell(error) or _wrong_protocol(error):
             raise UnreachableError(f"{doing}: {told}") from error
         raise explain(error, doing) from error
+    return client
+
+
+def _attentive(query: Callable[..., QueryResult]) -> Callable[..., QueryResult]:
+    """
+    Have a query fail whose rows were lost on their way.
+
+    A server that holds answers back until they are complete puts them on its disk. When that is full it answers that
+    all is well, with nothing: whoever asks what is stored would hear that nothing is.
+    """
+
+    def asked(*args: Any, **kwargs: Any) -> QueryResult:
+        found = query(*args, **kwargs)
+        made = int(found.summary.get("result_rows", 0))
+        if made and not found.result_rows:
+            raise OperationalError(f"the server made {made} rows and sent none: is its disk full?")
+        return found
+
+    return asked
 
 
 def _tls_options(address: Address) -> dict[str, Any]:

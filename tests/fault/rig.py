@@ -224,6 +224,9 @@ class Rig:
                 if time.monotonic() > deadline:
                     raise BrickedError(f"Kafka does not tell the ends of topics: {error}") from error
                 log.debug("a cluster in trouble: %s", error)
+                # The client may wait for ever for a broker that has come back.
+                self._offsets.close()
+                self._offsets = KafkaConsumer(bootstrap_servers=self.pipeline.bootstrap)
             else:
                 return found
 

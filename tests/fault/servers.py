@@ -97,7 +97,12 @@ def store_kills(rig: Rig, count: int) -> None:
 
 
 def disk_full(rig: Rig, count: int) -> None:
-    """Fill the disk of ClickHouse, wait, and make room again."""
+    """
+    Fill the disk of ClickHouse, wait, make room again, and restart it.
+
+    What it merged on its last bytes may be unreadable; what it was merged from is there for minutes, and is taken up again
+    by a restart.
+    """
     rig.begin(2)
     ballast = rig.server.data_dir / "ballast"
     for _ in range(count):
@@ -110,5 +115,6 @@ def disk_full(rig: Rig, count: int) -> None:
         rig.outcome.faults += 1
         rig.sleep(rig.chance.uniform(8, 20))
         ballast.unlink()
-        rig.tell("it has room again")
+        rig.server.kill()
+        rig.tell("it has room again, and starts anew")
         rig.recover("disk full", time.monotonic())
