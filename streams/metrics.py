@@ -26,7 +26,7 @@ _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 RECORDS = Counter(
     "cx_records",
-    "Records taken in, by outcome (counted, duplicate, late, bad); their sum is cx_records_read",
+    "Records taken in, by outcome (counted, duplicate, late, bad, conflict); their sum is cx_records_read",
     ["channel", "partition", "outcome"],
     registry=REGISTRY,
 )

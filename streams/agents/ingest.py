@@ -217,9 +217,9 @@ def _count(closed: Closed) -> None:
     tally = outcome.tally
     metrics.RANGE_RECORDS.observe(tally.read)
     metrics.RECORDS_READ.labels(*source.labels).inc(tally.read)
-    for name in ("counted", "duplicate", "late", "bad"):
+    for name in ("counted", "duplicate", "late", "bad", "conflict"):
         metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
     for what, number in outcome.mended.items():
         metrics.RECORDS_MENDED.labels(source.channel, what).inc(number)
-    for bad in outcome.bad:
+    for bad in (*outcome.bad, *outcome.conflicts):
         metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()

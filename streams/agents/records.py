@@ -69,7 +69,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
             bad.refusal.message,
             bad.payload,
         )
-        for bad in outcome.bad
+        for bad in sorted([*outcome.bad, *outcome.conflicts], key=lambda one: one.offset)
     ]
     return Block(
         topic,

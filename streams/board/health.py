@@ -11,7 +11,7 @@ from streams.board.texts import Lang, Texts
 from streams.events.scalars import CHANNELS
 
 RATE_OVER_S: Final = 30.0
-OUTCOMES: Final = ("counted", "duplicate", "late", "bad")
+OUTCOMES: Final = ("counted", "duplicate", "late", "bad", "conflict")
 SLOW_AT_PARTS: Final = 1_000
 """Parts of one partition from which ClickHouse delays inserts, by default (`parts_to_delay_insert`)."""
 
@@ -25,13 +25,14 @@ class Counts:
     duplicate: int = 0
     late: int = 0
     bad: int = 0
+    conflict: int = 0
     stored_at: int = 0
     """When the last of them was stored, unix s."""
 
     @property
     def balanced(self) -> bool:
         """Whether the outcomes sum to what was read."""
-        return self.read == self.counted + self.duplicate + self.late + self.bad
+        return self.read == self.counted + self.duplicate + self.late + self.bad + self.conflict
 
     def plus(self, other: "Counts") -> "Counts":
         """Return the sum; the later of both moments."""
@@ -41,6 +42,7 @@ class Counts:
             self.duplicate + other.duplicate,
             self.late + other.late,
             self.bad + other.bad,
+            self.conflict + other.conflict,
             max(self.stored_at, other.stored_at),
         )
 

@@ -80,7 +80,7 @@ BY_LABEL: Final = """
 
 OUTCOMES: Final = """
     SELECT topic, partition, max(first), toUnixTimestamp(max(ingested_at)), sum(read), sum(counted), sum(duplicate),
-        sum(late), sum(bad)
+        sum(late), sum(bad), sum(conflict)
     FROM outcomes {since}
     GROUP BY topic, partition
 """

@@ -209,8 +209,7 @@ def _reading(newest: Row, stat: str, *, closed: bool = True) -> Reading:
 
 
 def _counts(became: Sequence[Any], stored_at: Any) -> Counts:
-    read, counted, duplicate, late, bad = map(int, became)
-    return Counts(read, counted, duplicate, late, bad, int(stored_at))
+    return Counts(*map(int, (*became, stored_at)))
 
 
 def _info(row: Row) -> KpiInfo:

@@ -132,6 +132,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "duplicate": ("duplicate", "تکراری"),
     "late": ("late", "دیررسیده"),
     "bad": ("refused", "ردشده"),
+    "conflict": ("in conflict", "ناسازگار"),
     "adds_up": ("adds up", "تراز است"),
     "does_not_add_up": ("does not add up", "تراز نیست"),
     "delay": ("Event to store, 95 % within", "از رویداد تا ذخیره، ۹۵٪ در"),
@@ -232,6 +233,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "reason_bad_rating": ("unusable rating", "امتیاز نادرست"),
     "reason_duplicate_key": ("key twice", "کلید تکراری"),
     "reason_invalid": ("invalid", "نامعتبر"),
+    "reason_conflict": ("same id, other content", "شناسهٔ یکسان، محتوای دیگر"),
     "reason_time_too_old": ("time too old", "زمان بسیار قدیمی"),
 }
 

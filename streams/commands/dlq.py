@@ -138,6 +138,8 @@ def dlq_show(which: str, *, as_json: bool) -> None:
 def _verdict(reason: str, now: Envelope | Refusal) -> str:
     if reason == REASON:
         return "counted, but refused by ClickHouse: `cx dlq replay` stores it if ClickHouse takes it by now"
+    if reason == "conflict":
+        return "another event has its source and id: if this is one of its own, send it again with another id"
     return f"still refused: {now.message}" if isinstance(now, Refusal) else "valid by now: `cx dlq replay` sends it"
 
 
@@ -165,7 +167,7 @@ def dlq_replay(
     r"""Send dead letters that are valid by now into their topic again.
 
     Each is checked by the contract of this version; what is still refused stays where it is, and so does what was
-    accepted meanwhile. Events are known by their id, so that nothing counts twice however often this is done.
+    accepted meanwhile. Events are known by source and id, so that nothing counts twice however often this is done.
     What is older than the retention is stored, but comes too late for the KPIs. Events that ClickHouse had refused
     (refused_by_store) are counted already: they are not sent, but stored in ClickHouse at once.
 
@@ -246,8 +248,8 @@ class _Sorted:
         self._address = address
         self.read = self.known = self.foreign = 0
         self.refused: Counter[str] = Counter()
-        self.valid: dict[tuple[str, str], tuple[str, Envelope, bytes]] = {}
-        """By topic and event id: topic, event and payload, in the order they came."""
+        self.valid: dict[tuple[str, str, str], tuple[str, Envelope, bytes]] = {}
+        """By topic, source and id of the event: topic, event and payload, in the order they came."""
         self.set_aside: list[tuple[Source, Row]] = []
         """Those that are counted, and that ClickHouse does not have."""
 
@@ -255,7 +257,7 @@ class _Sorted:
         """Read the letters of a selection page by page."""
         now = datetime.now(UTC)
         for page in self._pages(selection):
-            fresh: dict[tuple[str, str], tuple[str, Envelope, bytes]] = {}
+            fresh: dict[tuple[str, str, str], tuple[str, Envelope, bytes]] = {}
             for topic, encoded, partition, offset, outcome in page:
                 self.read += 1
                 payload = base64.b64decode(encoded)
@@ -267,8 +269,8 @@ class _Sorted:
                 elif isinstance(event, Refusal):
                     self.refused[event.reason] += 1
                 else:
-                    fresh.setdefault((topic, event.id), (topic, event, payload))
-            accepted = self._accepted([event_id for _, event_id in fresh])
+                    fresh.setdefault((topic, event.source, event.id), (topic, event, payload))
+            accepted = self._accepted([event_id for _, _, event_id in fresh])
             self.known += len(fresh.keys() & accepted)
             for key, letter in fresh.items():
                 if key not in accepted:
@@ -281,7 +283,7 @@ class _Sorted:
                 f"""
                 SELECT topic, base64Encode(payload), partition, toString(offset), toString(outcome)
                 FROM dead_letters WHERE {_WHERE}
-                    AND (outcome = 'bad' OR (topic, partition, offset) NOT IN
+                    AND (outcome IN ('bad', 'conflict') OR (topic, partition, offset) NOT IN
                         (SELECT topic, partition, offset FROM stored_later))
                     AND (topic, partition, offset) > ({{after_topic:String}}, {{after_partition:UInt32}},
                         {{after_offset:Int128}})
@@ -299,15 +301,15 @@ class _Sorted:
             yield rows
             after = rows[-1][0], rows[-1][2], rows[-1][3]
 
-    def _accepted(self, ids: list[str]) -> set[tuple[str, str]]:
+    def _accepted(self, ids: list[str]) -> set[tuple[str, str, str]]:
         """Find those that are stored as events already; ids go as hex, whatever they hold."""
         if not ids:
             return set()
         sql = """
-            SELECT DISTINCT topic, id FROM events
+            SELECT DISTINCT topic, source, id FROM events
             WHERE id IN (SELECT unhex(arrayJoin(splitByChar(',', {ids:String}))))"""
         rows = run_query(sql, {"ids": ",".join(one.encode().hex() for one in ids)}, self._address).rows
-        return {(topic, event_id) for topic, event_id in rows}
+        return {(topic, source, event_id) for topic, source, event_id in rows}
 
 
 def _still_refused(payload: bytes, now: datetime) -> Envelope | Refusal:

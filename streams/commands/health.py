@@ -34,7 +34,7 @@ from streams.storage.migrations import pending
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
 
 _CHANNELS = ("web", "app", "store", "call_center")
-_OUTCOMES = ("read", "counted", "duplicate", "late", "bad")
+_OUTCOMES = ("read", "counted", "duplicate", "late", "bad", "conflict")
 
 
 @click.command()

@@ -89,12 +89,14 @@ def _tiles(key: str, title: str, asked: str, description: str, width: int) -> Pa
 
 
 def _balance() -> Panel:
-    parts = [("counted", BLUE), ("duplicate", BLUE), ("late", ORANGE), ("bad", VERMILION)]
+    parts = [("counted", BLUE), ("duplicate", BLUE), ("late", ORANGE), ("bad", VERMILION), ("conflict", VERMILION)]
     each = ", ".join(
         f"('{name}', if(sum(read) = 0, NULL, 100 * sum({name}) / sum(read)), if({worry}, '{colour}', '{BLUE}'), "
         f"toInt64(sum({name})))"
         for (name, colour), worry in zip(
-            parts, ("1 = 0", "1 = 0", "sum(late) > 0.01 * sum(read)", "sum(bad) > 0.01 * sum(read)"), strict=True
+            parts,
+            ("1 = 0", "1 = 0", "sum(late) > 0.01 * sum(read)", "sum(bad) > 0.01 * sum(read)", "sum(conflict) > 0"),
+            strict=True,
         )
     )
     asked = f"""
@@ -114,7 +116,8 @@ FROM
         asked,
         "Of all records read in the selected time, by arrival: counted (in the KPIs), duplicate (seen before), late "
         "(stored, after its "
-        "minute was closed for good), bad (refused, in the dead letters). Late and bad are coloured from 1 % on.",
+        "minute was closed for good), bad (refused, in the dead letters), conflict (source and id of another event, "
+        "in the dead letters). Late and bad are coloured from 1 % on, conflicts from the first.",
         14,
     )
 
@@ -147,21 +150,21 @@ FROM
 def _outcomes() -> Panel:
     asked = f"""
 SELECT $__timeInterval(minute) AS time, sum(asked.counted) AS counted, sum(asked.duplicate) AS duplicate,
-    sum(asked.late) AS late, sum(asked.bad) AS bad
+    sum(asked.late) AS late, sum(asked.bad) AS bad, sum(asked.conflict) AS conflict
 FROM pipeline_minutes AS asked
 WHERE $__timeFilter(minute) AND {_OF_CHANNEL}
 GROUP BY time
 ORDER BY time
 """
     colours = tuple(override("byName", name, {"color": fixed(colour)}) for name, colour in OUTCOMES.items())
-    what = "Records stored per step, by arrival; the four add up to what was read."
+    what = "Records stored per step, by arrival; they add up to what was read."
     return replace(stacked("outcomes", "Records by outcome", asked, "short", what, {}, named=True), overrides=colours)
 
 
 def _shares() -> Panel:
     shares = ", ".join(
         f"if(sum(read) = 0, NULL, 100 * sum(asked.{name}) / sum(read)) AS {name}"
-        for name in ("bad", "late", "duplicate")
+        for name in ("bad", "late", "duplicate", "conflict")
     )
     asked = f"""
 SELECT $__timeInterval(minute) AS time, {shares}
@@ -172,7 +175,7 @@ ORDER BY time
 """
     return Panel(
         key="shares",
-        title="Bad, late and duplicate records",
+        title="Bad, late, duplicate and conflicting records",
         type="timeseries",
         width=12,
         height=8,
@@ -290,8 +293,8 @@ LIMIT 200
 def _partitions() -> Panel:
     asked = f"""
 SELECT toString(kept.topic) AS topic, partition, sum(kept.read) AS read, sum(kept.counted) AS counted,
-    sum(kept.duplicate) AS duplicate, sum(kept.late) AS late, sum(kept.bad) AS bad,
-    toInt64(read) - toInt64(counted + duplicate + late + bad) AS missing, max(last) AS `last offset`,
+    sum(kept.duplicate) AS duplicate, sum(kept.late) AS late, sum(kept.bad) AS bad, sum(kept.conflict) AS conflict,
+    toInt64(read) - toInt64(counted + duplicate + late + bad + conflict) AS missing, max(last) AS `last offset`,
     max(ingested_at) AS `last stored`
 FROM outcomes AS kept
 WHERE {_OF_CHANNEL}

@@ -41,7 +41,7 @@ READINGS: Final = {MEETS: GREEN, MISSES: VERMILION, UNSURE: ORANGE, NO_TARGET: B
 
 SEVERITIES: Final = {"page": VERMILION, "ticket": ORANGE, "info": SKY}
 STATES: Final = {"firing": VERMILION, "pending": ORANGE, "resolved": GREEN, "inactive": GREY}
-OUTCOMES: Final = {"counted": BLUE, "duplicate": SKY, "late": ORANGE, "bad": VERMILION}
+OUTCOMES: Final = {"counted": BLUE, "duplicate": SKY, "late": ORANGE, "bad": VERMILION, "conflict": PURPLE}
 
 _UNITS: Final = {
     "percent": "percent",

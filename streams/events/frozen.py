@@ -10,13 +10,15 @@ NEVER: Final = float("-inf")
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """Records by outcome; `read` is always the sum of the other four."""
+    """Records by outcome; `read` is always the sum of the others."""
 
     read: int = 0
     counted: int = 0
     duplicate: int = 0
     late: int = 0
     bad: int = 0
+    conflict: int = 0
+    """Repeats of an event that say something else."""
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -25,6 +27,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
             self.duplicate + other.duplicate,
             self.late + other.late,
             self.bad + other.bad,
+            self.conflict + other.conflict,
         )
 
 
@@ -61,6 +64,8 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     """Records that are bad for nothing but a time ahead of the clock."""
     limits: RecordLimits = CONTRACT
     """What a record might hold."""
+    marks: bytes | None = None
+    """Sources and contents of the events in `ids`; None of those frozen when an id alone named an event."""
 
     @property
     def inherited(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from streams.events.dedup import join_ids
+from streams.events.dedup import SOURCE_BITS, key_of, write_keys
 from streams.events.intake import FrozenRange, Head, Tally
 
 SHARES: Final = 100
@@ -14,7 +14,7 @@ _NEVER: Final = float("-inf")
 
 def inherited_ranges(
     source: str,
-    ids: Sequence[int],
+    ids: Sequence[tuple[str, str, int]],
     times: Sequence[float],
     *,
     forgotten_newest: float = _NEVER,
@@ -27,7 +27,7 @@ def inherited_ranges(
 
     Args:
         source: Whose records.
-        ids: Digests of the newest accepted events, in the order they came.
+        ids: Source, id and content of the newest accepted events, in the order they came.
         times: Their event times, Unix s.
         forgotten_newest: Newest event time among accepted events older than those; they can no longer be told apart.
         tally: Records of the source so far.
@@ -52,4 +52,10 @@ def inherited_ranges(
         part = slice(start, start + size)
         newest = max([newest, *(min(at, now) for at in times[part])])
         offset = place - len(starts)
-        yield FrozenRange(source, offset, offset, now, head, head, join_ids(ids[part]), newest)
+        of_part = ids[part]
+        written = write_keys(
+            [key_of(origin, event_id) for origin, event_id, _ in of_part],
+            [SOURCE_BITS[origin] for origin, _, _ in of_part],
+            [content for _, _, content in of_part],
+        )
+        yield FrozenRange(source, offset, offset, now, head, head, written.ids, newest, marks=written.marks)

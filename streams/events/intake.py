@@ -1,22 +1,23 @@
 """
-Decide the outcome of every record of one source partition: counted, duplicate, late or bad.
+Decide the outcome of every record of one source partition: counted, duplicate, late, bad or conflict.
 
 The intake is a deterministic function of (state, records, `now`), whatever the edges of the fetches.
 That is what lets a worker that was killed repeat its last frozen range with the very same outputs.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from streams.events.clock import Clock
-from streams.events.decode import Refusal, read_batch
-from streams.events.dedup import SeenIds, Segment, digest, join_ids
+from streams.events.decode import encode, read_batch
+from streams.events.dedup import UNKNOWN, SeenIds, Segment, differ, identify, write_keys
 from streams.events.frozen import NEVER, FrozenRange, Head, Tally
 from streams.events.limits import CONTRACT, RecordLimits
-from streams.events.refusal import bad_time
+from streams.events.outcome import BadRecord, OpenRange, Outcome, Record, Seen
+from streams.events.refusal import bad_time, conflicting
 from streams.events.types import Envelope
 
 __all__ = ["BadRecord", "FrozenRange", "Head", "Intake", "Outcome", "Tally"]
@@ -26,64 +27,6 @@ FUTURE_TOLERANCE = timedelta(minutes=10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_S = (EARLIEST - _EPOCH).total_seconds()
 _AT_ONCE = 512  # records that are still in the processor's cache when they are looked at again
-
-
-class BadRecord(msgspec.Struct, frozen=True):
-    """One refused record: where it stands, what was refused, and its original bytes."""
-
-    offset: int
-    refusal: Refusal
-    payload: bytes
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """Everything that one closed range gives to the stages after it."""
-
-    frozen: FrozenRange
-    tally: Tally
-    counted: list[Envelope]
-    """Those that `collect` has not given out before."""
-    payloads: list[bytes]
-    """Stored records: the counted and the late ones, in offset order, as they were sent or as they were mended."""
-    offsets: list[int]
-    late_offsets: list[int]
-    bad: list[BadRecord]
-    mended: dict[str, int]
-    """How many records were mended, by what was wrong with them."""
-    forgotten: list[bytes]
-    """Changelog keys that are no longer needed once this range is frozen."""
-
-
-class _Open:
-    """A range under construction."""
-
-    def __init__(self, now: float, head: Head, limits: RecordLimits) -> None:
-        self.now = now
-        self.limits = limits
-        self.before = head
-        self.first = -1
-        self.last = -1
-        self.read = 0
-        self.duplicate = 0
-        self.newest = head.newest
-        self.latest = NEVER
-        self.ids: list[int] = []
-        self.own: set[int] = set()
-        self.counted: list[Envelope] = []
-        self.collected = 0
-        self.payloads: list[bytes] = []
-        self.offsets: list[int] = []
-        self.late_offsets: list[int] = []
-        self.bad: list[BadRecord] = []
-        self.mended: Counter[str] = Counter()
-        self.sent: dict[int, bytes] = {}
-        """By offset, what was mended as it came."""
-
-    def note(self, at: float) -> None:
-        """Take note of the time of an accepted event (Unix s)."""
-        self.latest = max(self.latest, at)
-        # A device whose clock runs ahead must not close minutes that are still filling.
-        self.newest = max(self.newest, min(at, self.now))
 
 
 class Intake:
@@ -106,7 +49,9 @@ class Intake:
         self._limits = limits
         self._head = Head()
         self._seen = SeenIds(dedup_ids)
-        self._open: _Open | None = None
+        self._by_id: SeenIds | None = None
+        """By id alone, as long as a range is repeated that was decided so."""
+        self._open: OpenRange | None = None
         self._pending: FrozenRange | None = None
         self._complete = False
         # Changelog keys of forgotten ids. They are deleted one range later than they are forgotten:
@@ -145,6 +90,11 @@ class Intake:
         for frozen in ordered[:-1]:
             self._remember(frozen)
         self._seen.horizon = self._head.horizon
+        self._by_id = None
+        if self._pending is not None and self._pending.marks is None:
+            self._by_id = SeenIds(self._dedup_ids)
+            for frozen in ordered[:-1]:
+                self._by_id.add(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest), frozen.now)
         if self._pending is not None and self._pending.inherited:
             self._finish_pending(self._pending)
 
@@ -165,7 +115,12 @@ class Intake:
         return sum(1 for offset in offsets if offset <= pending.last)
 
     def add(
-        self, values: Sequence[bytes | None], offsets: Sequence[int], now: float, steady: float | None = None
+        self,
+        values: Sequence[bytes | None],
+        offsets: Sequence[int],
+        now: float,
+        steady: float | None = None,
+        since: int | None = None,
     ) -> int:
         """
         Classify records that `cut` allowed into the current range, whose `now` (Unix s) its first ones fix.
@@ -178,6 +133,8 @@ class Intake:
             offsets: Where they stand.
             now: What the worker's clock says.
             steady: What the one beside it says that nobody sets; None: `now` is not doubted.
+            since: From which offset on there is no record but these; None: from the first of them. The range that they
+                begin reaches back to it: marks of transactions, and what was taken back in one, are no gap.
 
         Returns:
             How many records were taken, from the first one on.
@@ -189,7 +146,7 @@ class Intake:
         if self._open is None:
             repeated = self._pending
             now, limits = (repeated.now, repeated.limits) if repeated else (now, self._limits)
-            self._open = _Open(now, self._head, limits)
+            self._open = OpenRange(now, self._head, limits)
         current = self._open
         if self._pending is not None:
             steady = None
@@ -197,7 +154,8 @@ class Intake:
             stop = min(start + _AT_ONCE, len(values))
             taken = self._take(current, values[start:stop], offsets[start:stop], steady)
             if taken:
-                current.first = offsets[start] if current.first < 0 else current.first
+                if current.first < 0:
+                    current.first = offsets[start] if since is None else max(since, floor)
                 current.last = offsets[start + taken - 1]
                 current.read += taken
             if start + taken < stop:
@@ -216,7 +174,7 @@ class Intake:
         return counted
 
     def _take(
-        self, current: _Open, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
+        self, current: OpenRange, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
     ) -> int:
         """Classify some records; return how many of them, fewer when the clock is in doubt about one."""
         events, refusals, mended = read_batch(values, limits=current.limits)
@@ -256,62 +214,80 @@ class Intake:
 
     def _classify(
         self,
-        current: _Open,
+        current: OpenRange,
         events: Sequence[Envelope],
         times: Sequence[datetime],
         values: Sequence[bytes],
         offsets: Sequence[int],
     ) -> None:
         """Count runs of plain records at once, and decide about those in between one by one."""
-        ids = [digest(event.id) for event in events]
+        untimed = [event.timeimputed for event in events]
+        said = list(map(_said, events, values)) if True in untimed else values
+        keys, bits, contents = identify(events, said, by_id=self._by_id is not None)
         start = 0
-        odd, known = self._odd(current, ids, times)
+        odd, seen = self._odd(current, keys, bits, times)
         for place in [*odd, len(events)]:
             if start < place:
                 run = slice(start, place)
                 current.note(_unix(max(times[run])))
-                current.ids += ids[run]
-                current.own.update(ids[run])
+                current.own.update(zip(keys[run], contents[run], strict=True))
+                current.source_bits += bits[run]
                 current.counted += events[run]
                 current.payloads += values[run]
                 current.offsets += offsets[run]
             if place < len(events):
-                self._decide(current, events[place], values[place], offsets[place], ids[place], known)
+                one = Record(events[place], values[place], offsets[place], keys[place], bits[place], contents[place])
+                self._decide(current, one, seen)
             start = place + 1
 
-    def _odd(self, current: _Open, ids: Sequence[int], times: Sequence[datetime]) -> tuple[list[int], set[int]]:
-        """Return the places, ascending, of all that might end as anything but counted, and the ids seen before."""
-        fresh = set(ids)
-        known = self._seen.among(fresh)
-        repeated = known | (current.own & fresh)
-        if len(fresh) < len(ids):
-            repeated |= {event_id for event_id, count in Counter(ids).items() if count > 1}
-        odd = {place for place, event_id in enumerate(ids) if event_id in repeated} if repeated else set()
+    def _odd(
+        self, current: OpenRange, keys: Sequence[int], bits: Sequence[int], times: Sequence[datetime]
+    ) -> tuple[list[int], Seen]:
+        """Return the places, ascending, of all that might end as anything but counted, and what was seen before."""
+        fresh = set(keys)
+        by_id = self._by_id
+        seen = Seen(self._seen.among(fresh) if by_id is None else dict.fromkeys(by_id.bare(fresh), UNKNOWN), {})
+        repeated = seen.keys.keys() | (current.own.keys() & fresh)
+        if len(fresh) < len(keys):
+            repeated |= {key for key, count in Counter(keys).items() if count > 1}
+        odd = {place for place, key in enumerate(keys) if key in repeated} if repeated else set()
+        if by_id is None and self._seen.has_bare:
+            ids = [key ^ of_source for key, of_source in zip(keys, bits, strict=True)]
+            seen = seen._replace(ids=self._seen.bare(set(ids)))
+            odd |= {place for place, event_id in enumerate(ids) if event_id in seen.ids}
         newest, latest = _unix(max(times)), current.now + FUTURE_TOLERANCE.total_seconds()
         # What is late when the newest of all came first; fewer may be when it is their turn.
         floor = max(self._seen.horizon, max(current.newest, min(newest, current.now)) - self._retention_s, _EARLIEST_S)
         if newest > latest or _unix(min(times)) <= floor:
             odd |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
-        return sorted(odd), known
+        return sorted(odd), seen
 
-    def _decide(
-        self, current: _Open, event: Envelope, payload: bytes, offset: int, event_id: int, known: Collection[int]
-    ) -> None:
+    def _decide(self, current: OpenRange, record: Record, seen: Seen) -> None:
+        event, key = record.event, record.key
         at = _unix(event.time)
         if event.time < EARLIEST or at > current.now + FUTURE_TOLERANCE.total_seconds():
-            sent = current.sent.get(offset, payload)
-            current.bad.append(BadRecord(offset, bad_time(event.time, EARLIEST, _latest(current.now)), sent))
+            bad = bad_time(event.time, EARLIEST, _latest(current.now))
+            current.bad.append(BadRecord(record.offset, bad, current.sent.get(record.offset, record.payload)))
             return
-        if event_id in current.own or event_id in known:
+        first = current.own.get(key, seen.keys.get(key))
+        if first is not None:
+            if differ(first, record.content):
+                sent = current.sent.get(record.offset, record.payload)
+                current.conflicts.append(BadRecord(record.offset, conflicting(event.source, event.id), sent))
+            else:
+                current.duplicate += 1
+            return
+        # Of these only the id is known. What happened later than all that was taken with it is of another source.
+        if at <= seen.ids.get(key ^ record.source_bits, NEVER):
             current.duplicate += 1
             return
-        current.own.add(event_id)
-        current.ids.append(event_id)
-        current.payloads.append(payload)
-        current.offsets.append(offset)
-        # No id is held for anything at or before the horizon, so such an event cannot be proven new.
+        current.own[key] = record.content
+        current.source_bits.append(record.source_bits)
+        current.payloads.append(record.payload)
+        current.offsets.append(record.offset)
+        # Nothing is remembered of what is at or before the horizon, so such an event cannot be proven new.
         if at <= self._seen.horizon or at < current.newest - self._retention_s:
-            current.late_offsets.append(offset)
+            current.late_offsets.append(record.offset)
         else:
             current.counted.append(event)
         current.note(at)
@@ -330,12 +306,15 @@ class Intake:
             current.duplicate,
             len(current.late_offsets),
             len(current.bad),
+            len(current.conflicts),
         )
-        if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad:
+        if tally.read != tally.counted + tally.duplicate + tally.late + tally.bad + tally.conflict:
             raise AssertionError(f"{self.source} [{first}..{last}]: outcomes do not add up: {tally}")
         deletable, self._forgotten = self._forgotten, []
-        ids = join_ids(current.ids)
-        self._forget_by(Segment(first, last, ids, current.latest), current.now)
+        ids, marks = write_keys(current.own.keys(), current.source_bits, current.own.values())
+        written = marks if self._by_id is None else None
+        self._by_id = None
+        self._forget_by(Segment(first, last, ids, current.latest, written, current.latest), current.now)
         before = current.before
         moved = current.now if current.newest > before.newest else before.moved
         after = self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
@@ -354,6 +333,7 @@ class Intake:
                 time,
                 sum(1 for bad in current.bad if bad.refusal.reason == "time_in_future"),
                 current.limits,
+                written,
             ),
             tally,
             current.counted,
@@ -361,6 +341,7 @@ class Intake:
             current.offsets,
             current.late_offsets,
             current.bad,
+            current.conflicts,
             dict(current.mended),
             deletable,
         )
@@ -390,13 +371,22 @@ class Intake:
         self._remember(pending)
         self._seen.horizon = pending.after.horizon
         self._head = pending.after
-        self._pending = None
+        self._pending = self._by_id = None
 
     def _remember(self, frozen: FrozenRange) -> None:
-        self._forget_by(Segment(frozen.first, frozen.last, frozen.ids, frozen.newest), frozen.now)
+        latest = frozen.newest
+        if frozen.inherited and latest >= frozen.now:
+            latest = frozen.now + FUTURE_TOLERANCE.total_seconds()  # times ahead of the clock were written down as now
+        segment = Segment(frozen.first, frozen.last, frozen.ids, frozen.newest, frozen.marks, latest)
+        self._forget_by(segment, frozen.now)
 
     def _forget_by(self, segment: Segment, now: float) -> None:
         self._forgotten += [f"{self.source}|{old.first:020d}".encode() for old in self._seen.add(segment, now)]
+
+
+def _said(event: Envelope, payload: bytes) -> bytes:
+    """Give what an event says, without a time that was filled in on its way: sent again, it has another one."""
+    return encode(msgspec.structs.replace(event, time=_EPOCH)) if event.timeimputed else payload
 
 
 def _unix(at: datetime) -> float:

@@ -18,6 +18,7 @@ class RangeClosed(Data, frozen=True, kw_only=True):
     duplicate: Count
     late: Count
     bad: Count
+    conflict: Count = 0
     age_s: Seconds | None = None
 
 

@@ -45,6 +45,8 @@ Reason: TypeAlias = Literal[
     # Given by intake, which knows the clock.
     "time_too_old",
     "time_in_future",
+    # Given by intake, which remembers what came: no fault of the record as such.
+    "conflict",
     # Given by the store agent: valid and counted, but ClickHouse does not take its row.
     "refused_by_store",
 ]
@@ -300,6 +302,18 @@ def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> R
     near = get_close_matches(name, keys, n=1, cutoff=0.7)
     hint = f" (there is {near[0]})" if near else ""
     return _refuse(index, "missing_field", path, "nothing", expected, f"{path} is missing{hint}")
+
+
+def conflicting(source: str, event_id: str) -> Refusal:
+    """Say that an event repeats source and id of one that said something else."""
+    return Refusal(
+        index=0,
+        reason="conflict",
+        path="id",
+        got=_show(event_id),
+        expected="an id that its source gives to one event alone",
+        message=f"source {_show(source)} has sent something else with the id {_show(event_id)} before, and that counts",
+    )
 
 
 def in_the_decoders_words(index: int, value: bytes) -> Refusal:

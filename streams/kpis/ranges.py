@@ -50,6 +50,7 @@ def events_of(outcome: Outcome, channel: str) -> list[Event]:
         duplicate=tally.duplicate,
         late=tally.late,
         bad=tally.bad,
+        conflict=tally.conflict,
         age_s=age_s,
     )
     source = outcome.frozen.source

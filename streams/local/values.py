@@ -27,7 +27,8 @@ _TOTALS = """
 """
 
 _RECORDS = """
-    SELECT sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate, sum(late) AS late, sum(bad) AS bad
+    SELECT sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate, sum(late) AS late, sum(bad) AS bad,
+        sum(conflict) AS conflict
     FROM outcomes WHERE first >= {since:UInt64}
 """
 

@@ -79,9 +79,8 @@ class View:
         state, grid = self.state, Table.grid(padding=(0, 3))
         for _ in range(2):
             grid.add_column()
-        outcomes = "  ".join(
-            f"{name} {state.outcomes.get(name, 0):,}" for name in ("read", "counted", "duplicate", "late", "bad")
-        )
+        names = ["read", "counted", "duplicate", "late", "bad", *["conflict"] * bool(state.outcomes.get("conflict"))]
+        outcomes = "  ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in names)
         grid.add_row("events", f"{self.rate:,.0f}/s   {outcomes}")
         grid.add_row("channels", "  ".join(f"{name} {state.channels.get(name, 0):,}" for name in CHANNELS))
         lag = sum(state.lag.values())

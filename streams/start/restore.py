@@ -22,7 +22,6 @@ from streams.engine.fence import CLAIM
 from streams.engine.outgoing import Outgoing
 from streams.engine.state import table_key
 from streams.engine.topics import TopicsError
-from streams.events.dedup import digest
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, Head, Tally
 from streams.events.scalars import CHANNELS
@@ -216,7 +215,7 @@ class Restoration:
             done.ids += len(history.ids)
             for one in inherited_ranges(
                 f"{channel}/{history.partition}",
-                list(map(digest, history.ids)),
+                list(zip(history.sources, history.ids, history.contents, strict=True)),
                 history.times,
                 forgotten_newest=history.forgotten_newest,
                 tally=Tally(*history.balance),
@@ -226,7 +225,7 @@ class Restoration:
                 silent.discard((channel, history.partition))
                 yield history.partition, one.key(), records.encode(one)
         for channel, partition in sorted(silent):
-            nothing = FrozenRange(f"{channel}/{partition}", -1, -1, now, Head(), Head(), b"", _NEVER)
+            nothing = FrozenRange(f"{channel}/{partition}", -1, -1, now, Head(), Head(), b"", _NEVER, marks=b"")
             yield partition, nothing.key(), records.encode(nothing)
 
     def _sums(self, client: Client, closed: dict[int, int], done: Restored) -> Iterator[tuple[int, bytes, bytes]]:

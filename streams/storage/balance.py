@@ -19,15 +19,15 @@ _SOURCE: Final = "concat(topic, '/', toString(partition)) AS source"
 
 # Dead letters that stand for a record: not the rows of other tables, nor those that were stored after all.
 _ACCOUNTED: Final = (
-    "outcome != 'none' AND (outcome = 'bad' OR (topic, partition, offset) NOT IN"
+    "outcome != 'none' AND (outcome IN ('bad', 'conflict') OR (topic, partition, offset) NOT IN"
     " (SELECT topic, partition, offset FROM stored_later))"
 )
 
 _QUERIES: Final[dict[str, str]] = {
     "sum": f"""
         SELECT {_SOURCE}, concat(toString(first), '-', toString(last)), toString(read),
-            concat(toString(counted + duplicate + late + bad), ' by outcome')
-        FROM outcomes WHERE read != counted + duplicate + late + bad OR last < first""",
+            concat(toString(counted + duplicate + late + bad + conflict), ' by outcome')
+        FROM outcomes WHERE read != counted + duplicate + late + bad + conflict OR last < first""",
     "offsets": f"""
         SELECT {_SOURCE}, concat(toString(first), '-', toString(last)), concat('first ', toString(first)),
             concat(if(first > before + 1, 'gap after ', 'overlap with '), toString(before))
@@ -50,7 +50,8 @@ _QUERIES: Final[dict[str, str]] = {
             UNION ALL
             SELECT topic, partition, told.1, 0, told.2 FROM (
                 SELECT topic, partition, arrayJoin([('counted', sumIf(counted, {{events}})),
-                    ('late', sumIf(late, {{events}})), ('bad', sumIf(bad, {{dead_letters}}))]) AS told
+                    ('late', sumIf(late, {{events}})), ('bad', sumIf(bad, {{dead_letters}})),
+                    ('conflict', sumIf(conflict, {{dead_letters}}))]) AS told
                 FROM outcomes GROUP BY topic, partition)
         )
         GROUP BY topic, partition, kind HAVING sum(stored) != sum(told)""",
@@ -61,10 +62,11 @@ _QUERIES: Final[dict[str, str]] = {
             UNION ALL SELECT topic, partition, offset FROM dead_letters WHERE {_ACCOUNTED}
         )
         GROUP BY topic, partition, offset HAVING count() > 1""",
-    "id": f"""
-        SELECT {_SOURCE}, concat('id ', any(id)), concat(toString(count()), ' counted'), 'one'
+    "id": """
+        SELECT arrayStringConcat(arraySort(groupUniqArray(10)(concat(topic, '/', toString(partition)))), ' and '),
+            concat('id ', any(id), ' of ', any(source)), concat(toString(count()), ' counted'), 'one'
         FROM events WHERE outcome = 'counted'
-        GROUP BY topic, partition, sipHash128(id) HAVING count() > 1""",
+        GROUP BY topic, sipHash128(source, id) HAVING count() > 1""",
 }
 
 

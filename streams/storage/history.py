@@ -23,9 +23,13 @@ _TIME: Final = "(toUnixTimestamp64Milli(time) + 1) / 1000"
 
 # Events whose rows ClickHouse refused are counted like all others.
 _ACCEPTED: Final = " UNION ALL ".join(
-    f"SELECT offset, id, time FROM {table} WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}}"  # noqa: S608
+    f"SELECT offset, id, time, source, timeimputed, payload FROM {table}"  # noqa: S608
+    " WHERE topic = {topic:String} AND partition = {partition:UInt32}"
     for table in ("events", "set_aside")
 )
+
+# As contents are made by `identify`, but for events whose time was filled in: these are written anew before.
+_CONTENT: Final = "if(timeimputed, 0, bitAnd(xxh3(payload), 4294967295))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +38,20 @@ class SourceHistory:
     What became of the records of a source.
 
     Attributes:
-        balance: Records read, counted, duplicate, late, bad.
+        balance: Records read, counted, duplicate, late, bad, conflict.
         ids: The newest accepted events, in the order they came.
+        sources: What produced each.
+        contents: The hash of what each said; 0 where that is not known.
         times: Their event times (Unix s), to the next millisecond.
         forgotten_newest: Newest event time of accepted events before those.
     """
 
     topic: str
     partition: int
-    balance: tuple[int, int, int, int, int]
+    balance: tuple[int, int, int, int, int, int]
     ids: list[str]
+    sources: list[str]
+    contents: list[int]
     times: list[float]
     forgotten_newest: float
 
@@ -75,13 +83,14 @@ def newest_position(client: Client) -> int | None:
 def source_histories(client: Client, ids: int) -> Iterator[SourceHistory]:
     """Give the history of every source, with its newest `ids` accepted events."""
     balances = client.query(
-        "SELECT topic, partition, sum(read), sum(counted), sum(duplicate), sum(late), sum(bad) FROM outcomes"
-        " GROUP BY topic, partition ORDER BY topic, partition"
+        "SELECT topic, partition, sum(read), sum(counted), sum(duplicate), sum(late), sum(bad), sum(conflict)"
+        " FROM outcomes GROUP BY topic, partition ORDER BY topic, partition"
     ).result_rows
     for topic, partition, *balance in balances:
         source = {"topic": topic, "partition": partition, "ids": ids}
         rows = client.query(
-            f"SELECT offset, id, {_TIME} FROM ({_ACCEPTED}) ORDER BY offset DESC LIMIT {{ids:UInt64}}",  # noqa: S608
+            f"SELECT offset, id, {_TIME}, source, {_CONTENT} FROM ({_ACCEPTED})"  # noqa: S608
+            " ORDER BY offset DESC LIMIT {ids:UInt64}",
             parameters=source,
         ).result_rows
         forgotten = _NEVER
@@ -91,12 +100,13 @@ def source_histories(client: Client, ids: int) -> Iterator[SourceHistory]:
                 parameters={**source, "first": rows[-1][0]},
             ).result_rows
             forgotten = newest if others else _NEVER
-        read, counted, duplicate, late, bad = balance
         yield SourceHistory(
             topic,
             partition,
-            (read, counted, duplicate, late, bad),
+            tuple(balance),
             [row[1] for row in reversed(rows)],
+            [row[3] for row in reversed(rows)],
+            [row[4] for row in reversed(rows)],
             [row[2] for row in reversed(rows)],
             forgotten,
         )

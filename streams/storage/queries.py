@@ -33,7 +33,7 @@ NAMED: Final[Mapping[str, str]] = {
     "kpis": "SELECT id, name, unit, direction, aggregator, owner, question FROM kpis FINAL ORDER BY id",
     "balance": """
         SELECT topic, partition, sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate,
-            sum(late) AS late, sum(bad) AS bad, max(last) AS last
+            sum(late) AS late, sum(bad) AS bad, sum(conflict) AS conflict, max(last) AS last
         FROM outcomes GROUP BY topic, partition ORDER BY topic, partition
     """,
     "refused": """

@@ -30,14 +30,14 @@ from streams.storage.overflow import KEPT, KEY
 _CHANNEL: Final = "splitByChar('.', toString(topic))[-1] AS channel, false AS synthetic, counted_at AS time"
 _PIPELINE: Final = {
     RangeEvent.type: f"""
-        SELECT {sql_literal(RangeEvent.type)} AS type, {_CHANNEL}, read, counted, duplicate, late, bad,
+        SELECT {sql_literal(RangeEvent.type)} AS type, {_CHANNEL}, read, counted, duplicate, late, bad, conflict,
             if(toUnixTimestamp64Milli(newest_at) = 0, NULL,
                 greatest(0, toUnixTimestamp64Milli(taken_at) - toUnixTimestamp64Milli(newest_at)) / 1000) AS age_s
         FROM outcomes WHERE toUnixTimestamp64Milli(counted_at) > 0""",
     RefusedEvent.type: f"""
         SELECT {sql_literal(RefusedEvent.type)} AS type, {_CHANNEL}, toString(reason) AS reason,
             nullIf(path, '') AS path
-        FROM dead_letters WHERE toUnixTimestamp64Milli(counted_at) > 0""",
+        FROM dead_letters WHERE toUnixTimestamp64Milli(counted_at) > 0 AND outcome = 'bad'""",
 }
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 

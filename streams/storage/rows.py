@@ -64,6 +64,7 @@ class Balance(NamedTuple):
     duplicate: int
     late: int
     bad: int
+    conflict: int = 0
 
 
 class Events(msgspec.Struct, frozen=True, array_like=True):
@@ -190,7 +191,7 @@ def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
 
 def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
     """Give the rows and columns of `outcomes`: the balance of each block, and when it was."""
-    names = ("first", "last", "read", "counted", "duplicate", "late", "bad")
+    names = ("first", "last", *Balance._fields)
     rows = [(block.first, block.last, *(block.balance or _balance(block))) for block in blocks]
     return len(rows), [
         *_source_columns(blocks, [1] * len(blocks)),
@@ -208,8 +209,10 @@ def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
 
 
 def _balance(block: Block) -> Balance:
-    stored, late, bad = block.events.rows, block.events.late, len(block.dead_letters)
-    return Balance(stored + bad + block.duplicates, stored - late, block.duplicates, late, bad)
+    stored, late, letters = block.events.rows, block.events.late, len(block.dead_letters)
+    conflicts = sum(letter.reason == "conflict" for letter in block.dead_letters)
+    read = stored + letters + block.duplicates
+    return Balance(read, stored - late, block.duplicates, late, letters - conflicts, conflicts)
 
 
 class _Encoded(NamedTuple):

@@ -13,10 +13,11 @@ _TABLES: Final = ("outcomes", "events", "dead_letters", "kpi_minutes", "kpi_valu
 
 # Records whose range has no balance yet: the insert of it was cut off between two tables.
 _BEYOND: Final = """
-    SELECT topic, partition, min(offset), max(offset), countIf(kind = 1), countIf(kind = 2), countIf(kind = 0)
+    SELECT topic, partition, min(offset), max(offset), countIf(kind = 1), countIf(kind = 2), countIf(kind = 0),
+        countIf(kind = 4)
     FROM (
         SELECT topic, partition, offset, toUInt8(outcome) AS kind FROM events
-        UNION ALL SELECT topic, partition, offset, 0 FROM dead_letters
+        UNION ALL SELECT topic, partition, offset, if(outcome = 'conflict', 4, 0) FROM dead_letters
     ) AS stored
     LEFT JOIN (
         SELECT topic, partition, max(last) AS last, 1 AS known FROM outcomes GROUP BY topic, partition
@@ -47,6 +48,7 @@ class Beyond:
     counted: int
     late: int
     bad: int
+    conflict: int
 
 
 def has_tables(store: Address) -> bool:
@@ -82,16 +84,17 @@ def settle(client: Client, rows: Iterable[Beyond]) -> None:
             one.partition,
             one.first,
             one.last,
-            one.counted + one.late + one.bad,
+            one.counted + one.late + one.bad + one.conflict,
             one.counted,
             0,
             one.late,
             one.bad,
+            one.conflict,
         ]
         for one in rows
     ]
     if balances:
-        names = ["topic", "partition", "first", "last", "read", "counted", "duplicate", "late", "bad"]
+        names = ["topic", "partition", "first", "last", "read", "counted", "duplicate", "late", "bad", "conflict"]
         client.insert("outcomes", balances, column_names=names, settings={"async_insert": 0, "insert_deduplicate": 0})
 
 

@@ -77,7 +77,7 @@ def test_runs_over_a_kept_store_are_one(tmp_path: Path) -> None:
     assert not (data / "unfinished").exists()
 
     second = up(data, half)
-    assert second["records"] == {"read": 3_000, "counted": 0, "duplicate": 3_000, "late": 0, "bad": 0}
+    assert second["records"] == {"read": 3_000, "counted": 0, "duplicate": 3_000, "late": 0, "bad": 0, "conflict": 0}
     assert of_customers(second) == of_customers(first)
     assert [total(one, "duplicate_rate") for one in (first, second)] == [3_000, 6_000]
     assert second["verify"]["checked"]["records"] == 6_000
@@ -85,7 +85,7 @@ def test_runs_over_a_kept_store_are_one(tmp_path: Path) -> None:
     (tmp_path / "kpis.yaml").write_text(NEW_KPI)
     (data / "unfinished").touch()
     third = up(data, whole, CX_KPIS_PATH=str(tmp_path / "kpis.yaml"))
-    assert third["records"] == {"read": 4_000, "counted": 1_000, "duplicate": 3_000, "late": 0, "bad": 0}
+    assert third["records"] == {"read": 4_000, "counted": 1_000, "duplicate": 3_000, "late": 0, "bad": 0, "conflict": 0}
     assert total(third, "volume") > total(first, "volume")
     started = sum(b'"cx.session.started"' in payload and b'"synthetic":true' not in payload for payload in payloads)
     assert total(third, "visits") == started

@@ -9,10 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.events.dedup import digest
+from streams.events.dedup import UNKNOWN, digest
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, Intake, Tally
 from streams.kpis.accumulators import Acc, merge_acc
@@ -157,12 +158,15 @@ def test_an_intake_decides_as_if_it_had_gone_on(old: list[Log], new: list[Log]) 
         frozen = feed(going_on, log, offset, now, times)
         offset += len(log)
         ids += [] if frozen is None else np.frombuffer(frozen.ids, "<u8").tolist()
-    at = {digest(f"e{number}"): NOON.timestamp() + seconds for number, seconds in times.items()}
+    known = {digest(f"e{number}"): (number, seconds) for number, seconds in times.items()}
+    origins = [
+        ("t", f"e{number}", xxhash.xxh3_64_intdigest(event(number, seconds)))
+        for number, seconds in map(known.__getitem__, ids)
+    ]
+    at = [NOON.timestamp() + known[one][1] for one in ids]
 
     reborn = intake(1_000)
-    ranges = list(
-        inherited_ranges("web/0", ids, [at[one] for one in ids], tally=going_on.head.tally, now=now, dedup_ids=1_000)
-    )
+    ranges = list(inherited_ranges("web/0", origins, at, tally=going_on.head.tally, now=now, dedup_ids=1_000))
     reborn.restore(random.Random(0).sample(ranges, len(ranges)))
 
     assert reborn.pending is None, "nothing inherited is waited for"
@@ -185,7 +189,12 @@ def test_the_first_records_of_a_new_topic_start_at_zero_even_if_inherited_ones_a
     reborn.restore(
         list(
             inherited_ranges(
-                "web/0", [digest("e1")], [NOON.timestamp()], tally=Tally(1, 1), now=NOON.timestamp(), dedup_ids=1_000
+                "web/0",
+                [("t", "e1", UNKNOWN)],
+                [NOON.timestamp()],
+                tally=Tally(1, 1),
+                now=NOON.timestamp(),
+                dedup_ids=1_000,
             )
         )
     )
@@ -198,7 +207,10 @@ def test_the_first_records_of_a_new_topic_start_at_zero_even_if_inherited_ones_a
     assert (outcome.tally.duplicate, outcome.tally.counted) == (1, 1)
     again = intake(1_000)
     again.restore(
-        [*inherited_ranges("web/0", [digest("e1")], [0.0], tally=Tally(1, 1), now=1.0, dedup_ids=1_000), outcome.frozen]
+        [
+            *inherited_ranges("web/0", [("t", "e1", UNKNOWN)], [0.0], tally=Tally(1, 1), now=1.0, dedup_ids=1_000),
+            outcome.frozen,
+        ]
     )
     assert again.pending == outcome.frozen
 
@@ -206,7 +218,7 @@ def test_the_first_records_of_a_new_topic_start_at_zero_even_if_inherited_ones_a
 def test_inherited_ids_are_forgotten_in_small_shares() -> None:
     """New ids push out the oldest inherited ones, a hundredth at a time; what is forgotten is late, not counted."""
     times = [NOON.timestamp() + i / 10 for i in range(1_000)]
-    ids = [digest(f"e{i}") for i in range(1_000)]
+    ids = [("t", f"e{i}", UNKNOWN) for i in range(1_000)]
     now = NOON.timestamp() + 500
     ranges = list(
         inherited_ranges(
@@ -231,7 +243,7 @@ def test_inherited_ids_are_forgotten_in_small_shares() -> None:
 
 def test_more_ids_than_are_remembered_are_refused() -> None:
     with pytest.raises(ValueError, match="web/0: 3 ids to inherit, but only 2"):
-        list(inherited_ranges("web/0", [b""] * 3, [0.0] * 3, tally=Tally(3, 3), now=0.0, dedup_ids=2))
+        list(inherited_ranges("web/0", [("t", "e", UNKNOWN)] * 3, [0.0] * 3, tally=Tally(3, 3), now=0.0, dedup_ids=2))
 
 
 def test_nothing_is_inherited_of_a_source_that_said_nothing() -> None:

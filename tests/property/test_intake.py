@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events.dedup import SeenIds, Segment, digest, join_ids
+from streams.events.dedup import SOURCE_BITS, SeenIds, Segment, digest, key_of, write_keys
 from streams.events.intake import FrozenRange, Intake, Outcome
 from streams.events.limits import RecordLimits
 
@@ -28,6 +28,19 @@ def record(number: int, at: datetime = NOON) -> bytes:
             "data": {},
         }
     ).encode()
+
+
+BITS = SOURCE_BITS["/a"]
+
+
+def segment(
+    place: int, keys: list[int], newest: float, *, first: int | None = None, last: int | None = None
+) -> Segment:
+    """Give a segment of events of one source, whose contents are the lower halves of their keys."""
+    written = write_keys(keys, [BITS] * len(keys), [key & 0xFFFFFFFF for key in keys])
+    return Segment(
+        place if first is None else first, place if last is None else last, written.ids, newest, written.marks
+    )
 
 
 def make(retention_s: float = 3600, dedup_ids: int = 1000) -> Intake:
@@ -57,7 +70,7 @@ def test_every_record_has_one_outcome():
 
     outcome = close(intake)
 
-    assert msgspec.structs.astuple(outcome.tally) == (8, 2, 1, 1, 4)
+    assert msgspec.structs.astuple(outcome.tally) == (8, 2, 1, 1, 4, 0)
     assert [event.id for event in outcome.counted] == ["e1", "e5"]
     assert outcome.offsets == [10, 12, 17]
     assert outcome.late_offsets == [12]
@@ -151,10 +164,10 @@ def test_forgetting_returns_the_changelog_keys_to_delete():
 def test_seen_ids_keep_the_newest_segment_even_above_the_limit():
     """One range larger than the limit is still remembered whole."""
     seen = SeenIds(2)
-    ids = join_ids([digest(str(i)) for i in range(5)])
+    keys = [key_of("/a", str(i)) for i in range(5)]
 
-    assert seen.add(Segment(0, 4, ids, 1.0), 2.0) == []
-    assert all(digest(str(i)) in seen for i in range(5))
+    assert seen.add(segment(0, keys, 1.0, first=0, last=4), 2.0) == []
+    assert all(key in seen for key in keys)
 
 
 @given(st.integers(1, 12), st.lists(st.integers(0, 9), max_size=40), st.randoms(use_true_random=False))
@@ -165,15 +178,16 @@ def test_seen_ids_are_those_of_the_segments_that_are_kept(limit: int, sizes: lis
     seen, kept = SeenIds(limit), []
     for place, size in enumerate(sizes):
         ids, fresh = fresh[:size], fresh[size:]
-        forgotten = seen.add(Segment(place, place, join_ids(ids), float(place)), 1e9)
+        forgotten = seen.add(segment(place, ids, float(place)), 1e9)
         kept.append(ids)
         expected = []
         while sum(map(len, kept)) > limit and len(kept) > 1:
-            expected.append(join_ids(kept.pop(0)))
+            gone = kept.pop(0)
+            expected.append(write_keys(gone, [BITS] * len(gone), [0] * len(gone)).ids)
         assert [one.ids for one in forgotten] == expected
         inside = {one for ids in kept for one in ids}
         assert len(seen) == len(inside)
-        assert seen.among(inside | set(fresh)) == inside
+        assert seen.among(inside | set(fresh)) == {key: key & 0xFFFFFFFF for key in inside}
 
 
 def test_a_committed_pending_range_is_taken_as_done():

@@ -30,7 +30,7 @@ class Letters:
 
     def __init__(self) -> None:
         self.letters: list[tuple[str, bytes]] = []
-        self.accepted: set[tuple[str, str]] = set()
+        self.accepted: set[tuple[str, str, str]] = set()
         self.sent: list[tuple[bytes, str, str]] = []
         self.lost = 0
         self.outcomes: dict[int, str] = {}
@@ -39,7 +39,7 @@ class Letters:
     def run_query(self, sql, parameters, _address, **_options) -> Answer:
         if "FROM events" in sql:
             ids = {bytes.fromhex(one).decode() for one in parameters["ids"].split(",")}
-            return Answer(("topic", "id"), [list(one) for one in self.accepted if one[1] in ids])
+            return Answer(("topic", "source", "id"), [list(one) for one in self.accepted if one[2] in ids])
         after = int(parameters["after_offset"]) if parameters["after_topic"] else -1
         rows = [
             [topic, base64.b64encode(payload).decode(), 0, str(offset), self.outcomes.get(offset, "bad")]
@@ -90,7 +90,7 @@ def test_only_what_is_valid_now_is_sent_in_order_and_once(store: Letters) -> Non
         (WEB, first), (WEB, b"{"), (WEB, record("x", type="cx.unheard.of")), (WEB, first), (WEB, tomorrow),
         (WEB, known), ("elsewhere", record("z")), (WEB, second), (WEB, record("o", datetime(1980, 1, 1, tzinfo=UTC))),
     ]  # fmt: skip
-    store.accepted = {(WEB, "k"), ("cx.touchpoints.app", "a")}
+    store.accepted = {(WEB, "/t", "k"), ("cx.touchpoints.app", "/t", "a"), (WEB, "/other", "a")}
     result = cx("replay", "--all", "--json")
     assert result.exit_code == 0
     assert store.sent == [(first, "web", "c-a"), (second, "web", "c-b")]

@@ -135,7 +135,12 @@ def test_blocks_of_an_older_version_are_read() -> None:
 def test_a_source_that_goes_on_over_a_kept_store_has_its_time() -> None:
     """The newest event time is inherited, and the clock begins with the restart."""
     ranges = inherited_ranges(
-        "app/0", [1, 2], [NOW - 90.0, NOW - 86_400.0], tally=Tally(5, 2, 0, 0, 3), now=NOW, dedup_ids=9
+        "app/0",
+        [("t", "1", 0), ("t", "2", 0)],
+        [NOW - 90.0, NOW - 86_400.0],
+        tally=Tally(5, 2, 0, 0, 3),
+        now=NOW,
+        dedup_ids=9,
     )
     intake = make()
     intake.restore(list(ranges))
