@@ -2,6 +2,7 @@ CREATE OR REPLACE VIEW kpi_sums AS
 WITH
     {from:DateTime('UTC')} AS since,
     {to:DateTime('UTC')} AS until,
+    if(empty({bounds:Array(UInt32)}), [toUInt32(0)], {bounds:Array(UInt32)}) AS edges,
     (
         SELECT groupArray((span, start, changes, rolled))
         FROM
@@ -13,9 +14,12 @@ WITH
         )
     ) AS spans,
     arrayFilter(s -> s.1 = 'day' AND s.3 = s.4 AND s.2 >= since AND s.2 + 86400 <= until
-        AND {grain:UInt32} % 86400 = 0, spans) AS days,
+        AND if(empty({bounds:Array(UInt32)}), {grain:UInt32} % 86400 = 0,
+            roundDown(toUInt32(s.2), edges) = roundDown(toUInt32(s.2) + 86340, edges)), spans) AS days,
     arrayFilter(s -> s.1 = 'hour' AND s.3 = s.4 AND s.2 >= since AND s.2 + 3600 <= until
-        AND {grain:UInt32} % 3600 = 0 AND NOT has(days.2, toStartOfDay(s.2)), spans) AS hours,
+        AND if(empty({bounds:Array(UInt32)}), {grain:UInt32} % 3600 = 0,
+            roundDown(toUInt32(s.2), edges) = roundDown(toUInt32(s.2) + 3540, edges))
+        AND NOT has(days.2, toStartOfDay(s.2)), spans) AS hours,
     arrayFilter(s -> s.1 = 'hour' AND s.2 + 3600 > since AND NOT has(hours.2, s.2)
         AND NOT has(days.2, toStartOfDay(s.2)), spans).2 AS rest
 SELECT kpi, by, labels, day AS start, fields, bins, n
@@ -29,4 +33,4 @@ UNION ALL
 SELECT kpi, by, labels, minute AS start, fields, bins, n
 FROM kpi_minutes FINAL
 WHERE kpi = {kpi:String} AND toStartOfHour(minute) IN (SELECT arrayJoin(rest)) AND minute >= since AND minute < until
-COMMENT 'kpi_sums(kpi=, from=, to=, grain=): what a window holds of each series, in pieces that lie within one grain of so many seconds (0: any)';
+COMMENT 'kpi_sums(kpi=, from=, to=, grain=, bounds=): what a window holds of each series, in pieces that lie within one grain of so many seconds (0: any), or between two bounds (Unix seconds)';

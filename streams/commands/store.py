@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 import click
 
 from streams.commands.output import as_json_option, print_json, table, told_plainly
 from streams.commands.printing import echo
-from streams.definitions import catalogue_of, touchpoints_of
+from streams.definitions import catalogue_of, steps_of, touchpoints_of
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.steps import CALENDARS, WEEKDAYS, Steps
 from streams.kpis.windows import window_minutes
-from streams.settings import load, window_names
+from streams.settings import Settings, load, window_names
 from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect
 from streams.storage.queries import NAMED, as_reader, run_query
+from streams.storage.series import run_series
 from streams.storage.setup import prepare
 from streams.storage.verify import verify as recompute
 
-_TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+ALL: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+"""From when and until when is asked where nothing else is said."""
+_TIMES: Final = [
+    "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
+]  # fmt: skip
 
 
 @click.command()
@@ -62,10 +69,18 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 @click.argument("question")
 @click.argument("kpi_id", metavar="[KPI]", required=False)
 @click.option("--window", help="The last so many minutes, hours or days, e.g. 15m, 24h, 7d.")
-@click.option("--from", "start", type=click.DateTime(_TIMES), help="Start, included; UTC unless it says otherwise.")
+@click.option(
+    "--from",
+    "start",
+    type=click.DateTime(_TIMES),
+    help="Start, included; by the clocks of --zone unless it says otherwise.",
+)
 @click.option("--to", "end", type=click.DateTime(_TIMES), help="End, not included.  [default: now]")
 @click.option("--by", default="", help="Labels to split by, e.g. channel, or channel,stage.")
-@click.option("--step", default="1m", show_default=True, help="Of `series`: length of a step, e.g. 5m, 1h.")
+@click.option("--step", help="Of `series`: length of a step: 5m, 1h, 1d, 1w, 1mo, 1y.  [default: 1m]")
+@click.option("--zone", help="Whose clocks steps and times follow, e.g. Asia/Tehran.  [default: CX_ZONE]")
+@click.option("--calendar", type=click.Choice(CALENDARS), help="Of months and years.  [default: CX_CALENDAR]")
+@click.option("--week-starts", type=click.Choice(WEEKDAYS), help="First day of weeks.  [default: CX_WEEK_STARTS]")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in SQL; repeatable.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
@@ -78,7 +93,10 @@ def query(
     start: datetime | None,
     end: datetime | None,
     by: str,
-    step: str,
+    step: str | None,
+    zone: str | None,
+    calendar: str | None,
+    week_starts: str | None,
     params: tuple[str, ...],
     form: Literal["table", "json", "csv"],
     as_json: bool,
@@ -102,28 +120,38 @@ def query(
     Examples:
       cx query kpi csat --window 1h --by channel
       cx query series service_level --window 24h --step 1h --format csv
+      cx query series orders --from 2026-11-21 --to 2026-11-28 --step 1d --zone Asia/Tehran
       cx query kpi csat --from 2026-03-01 --to 2026-03-08 --json
       cx query "SELECT count() FROM events WHERE channel = {c:String}" --param c=web
     """
-    settings = load()
+    settings = load(zone=zone, calendar=calendar, week_starts=week_starts)
     address = as_reader(address_of(settings), settings)
     parameters = _params(params)
-    sql = NAMED.get(question)
-    if sql is None and " " not in question.strip():
-        raise click.UsageError(f"no question {question!r}: one of {', '.join(NAMED)}, or SQL in quotes")
-    asked = sql is not None and "{kpi:" in sql
+    questions = ("series", *NAMED)
+    ready = question in questions
+    if not ready and " " not in question.strip():
+        raise click.UsageError(f"no question {question!r}: one of {', '.join(questions)}, or SQL in quotes")
+    asked = question == "series" or "{kpi:" in NAMED.get(question, "")
     if asked != (kpi_id is not None):
         raise click.UsageError(f"{question!r} needs a KPI" if asked else "only kpi, series and latest take a KPI")
-    if sql is not None and params:
+    if ready and params:
         raise click.UsageError("--param is for SQL; ready-made questions have options")
-    named_times = sql is not None and "{from:" in sql
+    named_times = question == "series" or "{from:" in NAMED.get(question, "")
     if (window or start or end) and not named_times:
         raise click.UsageError("--window, --from and --to belong to `kpi` and `series`")
+    if step and question != "series":
+        raise click.UsageError("--step belongs to `series`")
     if kpi_id is not None:
         parameters |= {"kpi": kpi_id, "by": _grouping(catalogue_of(settings), kpi_id, by)}
-    if named_times:
-        parameters |= {**_times(window, start, end), "step": 60 * _minutes("--step", step)}
-    answer = run_query(question, parameters, address, timeout_s=timeout_s)
+    times = _times(window, start, end, ZoneInfo(settings.zone)) if named_times else {}
+    if question == "series":
+        since, until = (
+            int(times.get(name, other).timestamp()) for name, other in zip(("from", "to"), ALL, strict=True)
+        )
+        steps = _steps(settings, step or "1m")
+        answer = run_series(parameters["kpi"], parameters["by"], since, until, steps, address, timeout_s=timeout_s)
+    else:
+        answer = run_query(question, {**parameters, **times}, address, timeout_s=timeout_s)
     written: Literal["json", "csv", "table"] = "json" if as_json else form
     echo(table(answer.columns, answer.cells) if written == "table" else answer.render(written))
     if kpi_id is not None and not answer.rows:
@@ -152,19 +180,26 @@ def _grouping(catalogue: Catalogue, kpi_id: str, by: str) -> str:
     return ",".join(names)
 
 
-def _times(window: str | None, start: datetime | None, end: datetime | None) -> Mapping[str, datetime]:
+def _steps(settings: Settings, length: str) -> Steps:
+    try:
+        return steps_of(settings, length)
+    except ValueError as error:
+        raise click.UsageError(f"--step: {error}") from None
+
+
+def _times(window: str | None, start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Mapping[str, datetime]:
     """Work out a span of whole minutes; without any hint all there is."""
     if window and start:
         raise click.UsageError("give --window or --from, not both")
     if not window:
         found = {"from": start, "to": end}
-        return {name: _utc(at) for name, at in found.items() if at is not None}
-    until = _utc(end) if end else datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return {name: _utc(at, zone) for name, at in found.items() if at is not None}
+    until = _utc(end, zone) if end else datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
     return {"from": until - timedelta(minutes=_minutes("--window", window)), "to": until}
 
 
-def _utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+def _utc(at: datetime, zone: ZoneInfo) -> datetime:
+    return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
 
 
 def _minutes(option: str, text: str) -> int:

@@ -126,7 +126,7 @@ FROM
         WHERE {_WHERE}
             AND labels IN
             (
-                SELECT labels FROM kpi_sums(kpi = {KPI}, {sql.PERIOD}, grain = 0)
+                SELECT labels FROM kpi_sums(kpi = {KPI}, {sql.PERIOD}, grain = 0, bounds = [])
                 WHERE {_WHERE}
                 GROUP BY labels ORDER BY sum(n) DESC, labels LIMIT 8
             )

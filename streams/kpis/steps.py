@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -235,8 +235,3 @@ def _day_of(calendar: CalendarName, year: int, month: int) -> date:
 
     found: date = JalaliDate(year, month, 1).to_gregorian()
     return found
-
-
-def utc_text(at: int) -> str:
-    """Return a moment as ClickHouse reads it in UTC."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"

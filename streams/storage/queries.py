@@ -20,12 +20,6 @@ NAMED: Final[Mapping[str, str]] = {
         FROM kpi(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')})
         WHERE by = {by:String} ORDER BY n DESC, labels, stat
     """,
-    "series": """
-        SELECT time, labels, stat, value, lo, hi, n, maturity
-        FROM kpi_series(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
-            step = {step:UInt32})
-        WHERE by = {by:String} ORDER BY labels, stat, time
-    """,
     "latest": """
         SELECT labels, window, stat, as_of, value, lo, hi, n, maturity, definition
         FROM kpi_latest WHERE kpi = {kpi:String} AND by = {by:String} ORDER BY labels, window, stat
@@ -43,7 +37,7 @@ NAMED: Final[Mapping[str, str]] = {
 }
 """Ready-made questions, with their parameters."""
 
-_DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "step": 60, "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
+_DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
 # Of the server for what changes something, or is beyond the rights of who asks.
 _FORBIDDEN: Final = frozenset({164, 392, 452, 497})
 _READING: Final = ("SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN")
@@ -127,10 +121,10 @@ def run_query(question: str, parameters: Mapping[str, Any], address: Address, *,
     return Answer(tuple(column["name"] for column in answer["meta"]), answer["data"])
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return value if isinstance(value, list) else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -136,9 +136,9 @@ def test_what_one_writer_stores_is_on_both_and_read_from_either(
     for server in shards:
         reader = address_of(server, "reader")
         for kpi in sorted({row[0] for row in minutes})[:3]:
-            assert rows(reader, f"SELECT count() FROM kpi_sums(kpi = '{kpi}', {window}, grain = 0)") == [(2,)], (
-                "two days"
-            )
+            assert rows(reader, f"SELECT count() FROM kpi_sums(kpi = '{kpi}', {window}, grain = 0, bounds = [])") == [
+                (2,)
+            ], "two days"
             for sql in (
                 f"SELECT * FROM kpi(kpi = '{kpi}', {window})",
                 f"SELECT * FROM kpi_series(kpi = '{kpi}', {window}, step = 3600) ORDER BY time",

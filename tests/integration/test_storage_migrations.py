@@ -168,7 +168,7 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         assert client.query("SELECT span, count(), sum(changes) FROM kpi_spans GROUP BY span ORDER BY span").result_rows == [
             ("hour", 50, 3000), ("day", 3, 3000)
         ]  # fmt: skip
-        sums = "SELECT sum(n) FROM kpi_sums(kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-09 00:00:00', grain = 0)"
+        sums = "SELECT sum(n) FROM kpi_sums(kpi = 'csat', from = '2026-03-01 00:00:00', to = '2026-03-09 00:00:00', grain = 0, bounds = [])"
         assert client.query(sums).result_rows == [(6000,)]
 
         writer.insert_block(block_of([event(3)], first=3))

@@ -53,9 +53,7 @@ def sum_up(database: Database) -> None:
 
 def sources(database: Database, kpi: str, step: int = 0) -> tuple[int, int]:
     """Rows that a question over all four days adds up, and rows of minutes that there are."""
-    pieces = (
-        f"kpi_sums(kpi = '{kpi}', from = '{START:%F %T}', to = '{START + timedelta(days=DAYS):%F %T}', grain = {step})"
-    )
+    pieces = f"kpi_sums(kpi = '{kpi}', from = '{START:%F %T}', to = '{START + timedelta(days=DAYS):%F %T}', grain = {step}, bounds = [])"
     return (
         database.value(f"SELECT count() FROM {pieces}"),
         database.value(f"SELECT count() FROM kpi_minutes FINAL WHERE kpi = '{kpi}'"),
@@ -72,7 +70,7 @@ def require_equal(database: Database, kpi: str, steps: list[int] = STEPS) -> Non
                 if step
                 else f"toDateTime('{since}', 'UTC')"
             )
-            pieces = f"kpi_sums(kpi = '{kpi}', from = '{since}', to = '{to}', grain = {step})"
+            pieces = f"kpi_sums(kpi = '{kpi}', from = '{since}', to = '{to}', grain = {step}, bounds = [])"
             minutes = f"kpi_minutes FINAL WHERE kpi = '{kpi}' AND minute >= '{since}' AND minute < '{to}'"
             found = database.rows(SUMS.format(bucket.format("start"), pieces))
             wanted = database.rows(SUMS.format(bucket.format("minute"), minutes))

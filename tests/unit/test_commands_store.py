@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import main
 from streams.commands import store
+from streams.kpis.steps import Steps
 from streams.storage.connection import PermanentStorageError, UnreachableError
 from streams.storage.queries import Answer
 from streams.storage.verify import Difference, Report
@@ -33,7 +34,13 @@ def asked(monkeypatch: pytest.MonkeyPatch):
         questions.append((question, dict(parameters), address, timeout_s))
         return Answer(("labels", "value", "n"), [[{"channel": "web"}, 81.5, 40], [{"channel": "app"}, None, 0]])
 
+    def run_series(kpi, by, since, until, steps, address, *, timeout_s=60.0):
+        span = {"from": datetime.fromtimestamp(since, UTC), "to": datetime.fromtimestamp(until, UTC)}
+        questions.append(("series", {"kpi": kpi, "by": by, "steps": steps, **span}, address, timeout_s))
+        return Answer(("time", "n"), [["2026-03-01 00:00+00:00", 1]])
+
     monkeypatch.setattr(store, "run_query", run_query)
+    monkeypatch.setattr(store, "run_series", run_series)
     return questions
 
 
@@ -99,7 +106,24 @@ def test_times_are_utc_unless_they_say_otherwise(cx, asked) -> None:
     cx("query", "series", "csat", "--window", "1d", "--to", "2026-03-02", "--step", "15m")
     parameters = asked[1][1]
     assert parameters["from"] == datetime(2026, 3, 1, tzinfo=UTC)
-    assert parameters["step"] == 900
+    assert parameters["steps"] == Steps("minute", 15)
+
+
+def test_times_and_steps_follow_the_zone(cx, asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the option, or of the settings; `Z` and an offset say otherwise."""
+    cx("query", "series", "csat", "--from", "2026-11-27", "--to", "2026-11-29T00:00:00Z", "--step", "1w", "--zone", "Asia/Tehran",
+       "--calendar", "jalali")  # fmt: skip
+    parameters = asked[0][1]
+    assert parameters["from"] == datetime(2026, 11, 26, 20, 30, tzinfo=UTC)
+    assert parameters["to"] == datetime(2026, 11, 29, tzinfo=UTC)
+    assert parameters["steps"] == Steps("week", 1, "Asia/Tehran", "jalali", 5), "the week of Iran"
+    monkeypatch.setenv("CX_ZONE", "Asia/Kathmandu")
+    monkeypatch.setenv("CX_WEEK_STARTS", "sunday")
+    cx("query", "series", "csat", "--from", "2026-11-27", "--step", "1mo")
+    assert asked[1][1]["steps"] == Steps("month", 1, "Asia/Kathmandu", "gregorian", 6)
+    result = cx("query", "series", "csat", "--zone", "Asia/Teheran")
+    assert result.exit_code == 2
+    assert "zone = 'Asia/Teheran': no such time zone; did you mean 'Asia/Tehran'?" in result.stderr
 
 
 def test_all_there_is_when_no_time_is_given(cx, asked) -> None:
@@ -116,6 +140,8 @@ def test_all_there_is_when_no_time_is_given(cx, asked) -> None:
         (("kpi", "csat", "--window", "1h", "--from", "2026-03-01"), "not both"),
         (("kpi", "csat", "--window", "1 hour"), "--window: window '1 hour'"),
         (("latest", "csat", "--window", "1h"), "belong to `kpi` and `series`"),
+        (("kpi", "csat", "--step", "1h"), "--step belongs to `series`"),
+        (("series", "csat", "--step", "1M"), "--step: step '1M': expected a number of m, h, d, w, mo or y"),
         (("balance", "csat"), "only kpi, series and latest take a KPI"),
         (("balances",), "no question 'balances'"),
         (("balance", "--param", "a=b"), "--param is for SQL"),
