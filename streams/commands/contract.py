@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streams.commands.output import clone
+from streams.commands.output import aligned, clone, fitted
 from streams.commands.printing import echo
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
@@ -61,9 +61,8 @@ def kpis_list(*, as_json: bool) -> None:
         ]
         echo(json.dumps(rows, ensure_ascii=False))
         return
-    width = max(len(kpi.id) for kpi in catalogue)
-    for kpi in catalogue:
-        echo(f"{kpi.id:{width}}  {kpi.class_}  {kpi.unit:8}  {kpi.name}")
+    for line in aligned(fitted([(kpi.id, kpi.class_, kpi.unit, kpi.name) for kpi in catalogue], least=[1])):
+        echo(line)
 
 
 @kpis.command("show")

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
-from streams.commands.output import as_json_option, print_json, table, told_plainly
-from streams.commands.printing import echo
+from streams.commands.output import aligned, as_json_option, cut, fitted, print_json, table, told_plainly
+from streams.commands.printing import echo, room
 from streams.commands.traffic import producer_of
 from streams.engine.names import Topics
 from streams.events.decode import decode_one
@@ -93,7 +93,23 @@ def dlq_list(reason: str, topic: str, since: datetime | None, until: datetime | 
     elif not answer.rows:
         echo("no dead letters")
     else:
-        echo(table(answer.columns, answer.cells))
+        for line in _listed(answer.cells, room()):
+            echo(line)
+
+
+def _listed(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
+    """Yield a line for each reason, and under it the newest of its letters, with what `cx dlq show` asks for."""
+    heads = [
+        (records, reason, path, topic.rpartition(".")[2], f"{oldest[5:16]} to {newest[5:16]}")
+        for reason, path, topic, records, oldest, newest, *_ in rows
+    ]
+    columns = ("records", "reason", "field", "channel", "refused (UTC)")
+    lines = aligned(fitted([columns, *heads], least=[4, 3], width=width))
+    yield next(lines)
+    for line, (*_, example, place) in zip(lines, rows, strict=True):
+        yield line
+        said = visible_line(f"    {place}: {example}")
+        yield said if width is None else cut(said, width)
 
 
 @dlq.command("show")

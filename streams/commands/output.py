@@ -2,15 +2,16 @@
 
 import functools
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 from rich.cells import cell_len
 
-from streams.commands.printing import echo
+from streams.commands.printing import echo, room
 from streams.engine.topics import TopicsError
 from streams.events.visible import visible_line
 from streams.kpis.blocks import CatalogueError
@@ -19,6 +20,10 @@ from streams.storage.connection import StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SHORTEST = 12
+"""Columns to which a text is cut at most."""
+_NUMBER = re.compile(r"[-+−]?[\d.,]*\s?(?:%|s)?|\d{4}-\d\d-\d\d[ T:\d]*")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -51,15 +56,70 @@ def clone() -> Path:
     return CLONE
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay rows out under their columns; nothing known is empty."""
-    return "\n".join(aligned([columns, *([("" if value is None else str(value)) for value in row] for row in rows)]))
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, least: Sequence[str] = ()) -> str:
+    """
+    Lay rows out under their columns; nothing known is empty.
+
+    On a terminal it fits: the columns that are `least` needed go first, from the first named on, then texts are cut. No
+    number is.
+    """
+    shown = [columns, *([("" if value is None else str(value)) for value in row] for row in rows)]
+    return "\n".join(aligned(fitted(shown, [columns.index(name) for name in least])))
+
+
+def fitted(rows: Sequence[Sequence[str]], least: Sequence[int] = (), *, width: int | None = None) -> list[list[str]]:
+    """Return rows that fit into `width` columns, by default the terminal's: see `table`."""
+    cells = [list(map(visible_line, row)) for row in rows]
+    most = width or room()
+    if most is None or not cells:
+        return cells
+    gone: set[int] = set()
+    for place in least:
+        if _width(cells, gone) > most:
+            gone.add(place)
+    cells = [[cell for place, cell in enumerate(row) if place not in gone] for row in cells]
+    while (over := _width(cells, ()) - most) > 0:
+        widths = _widths(cells)
+        texts = [place for place in range(len(widths)) if widths[place] > SHORTEST and not _is_numeric(cells, place)]
+        if not texts:
+            break
+        # The first is mostly a name by which more can be asked for: whole as long as another can give way.
+        texts = texts[1:] if texts[0] == 0 and len(texts) > 1 else texts
+        widest = max(texts, key=lambda place: widths[place])
+        # Down to the next widest, so that two long columns share what there is.
+        others = [widths[place] for place in texts if place != widest]
+        limit = max(SHORTEST, widths[widest] - over, min(widths[widest] - 1, max(others, default=0)))
+        for row in cells:
+            row[widest] = cut(row[widest], limit)
+    return cells
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text of `width` columns at most; what was cut shows as `…`."""
+    if cell_len(text) <= width:
+        return text
+    while cell_len(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+
+
+def _width(cells: Sequence[Sequence[str]], gone: Collection[int]) -> int:
+    widths = [width for place, width in enumerate(_widths(cells)) if place not in gone]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _is_numeric(cells: Sequence[Sequence[str]], place: int) -> bool:
+    return all(_NUMBER.fullmatch(row[place]) for row in cells[1:])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield a line per row, its cells as wide as terminals show them: joiners take no column, wide characters two."""
     cells = [list(map(visible_line, row)) for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    widths = _widths(cells)
     for row in cells:
         yield "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
 

@@ -7,6 +7,8 @@ what the encoding lacks is escaped. Imported by all commands and before them, so
 
 import io
 import logging
+import os
+import shutil
 import sys
 from typing import Any
 
@@ -16,6 +18,14 @@ from streams.events.visible import ENCODING_ERRORS, visible, visible_line
 def echo(text: object = "", *, err: bool = False) -> None:
     """Print to stdout, or to stderr; whatever a terminal would obey or not show is escaped."""
     print(visible(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def room() -> int | None:
+    """Return the columns of the terminal; None where there is none, and nothing needs to fit."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write_what_encodings_lack() -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
+from streams.commands.output import table
 from streams.commands.printing import echo
 from streams.commands.rules_history import rules_backtest, rules_test
 from streams.commands.rules_tune import rules_tune
@@ -59,14 +60,12 @@ def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
     if as_json:
         echo(json.dumps([plain(rule) for rule in found], ensure_ascii=False))
         return
-    rows = [("ALERT", "SEVERITY", "KPI", "BY", "METHOD", "WINDOW", "GROUP")]
-    rows += [
+    rows = [
         (rule.alert, "/".join(_severities(rule)), rule.kpi.id, _by(rule), rule.method, rule.window, rule.group)
         for rule in found
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    columns = ("ALERT", "SEVERITY", "KPI", "BY", "METHOD", "WINDOW", "GROUP")
+    echo(table(columns, rows, least=("GROUP", "METHOD", "WINDOW")))
 
 
 @rules.command("show")

@@ -28,6 +28,8 @@ from streams.settings import load
 from streams.storage.connection import StorageError
 
 EVERY_S = 1.0
+EVERY_LINE_S = 10.0
+"""Where there is no terminal a line is enough so often."""
 _PRINTED = ("", "delivery", "score")
 
 
@@ -54,6 +56,7 @@ class _Stopped(BaseException):
 )
 @click.option("--board/--no-board", default=True, help="Serve the live page, on a free port if CX_BOARD_PORT is taken.")
 @click.option("--window", default="5m", show_default=True, help="Window of the KPIs on the screen.")
+@click.option("--by-channel", is_flag=True, help="On a narrow screen too, show the channels of each KPI.")
 @click.option("--until-done", is_flag=True, help="With --replay: stop when all is stored and verified.")
 @click.option("--json", "as_json", is_flag=True, help="With --until-done: print one JSON object, nothing else.")
 def up(
@@ -70,6 +73,7 @@ def up(
     data_dir: Path | None,
     board: bool,
     window: str,
+    by_channel: bool,
     until_done: bool,
     as_json: bool,
 ) -> None:
@@ -135,7 +139,7 @@ def up(
                     _print_result(result)
                 code = 0 if result["ok"] else 1
             else:
-                _watch(Console(), run, window)
+                _watch(Console(), run, window, by_channel=by_channel)
     except _Stopped:
         say("stopped")
     except (ChildError, BrokerError, ClickHouseProcessError, StorageError, CatalogueError) as exc:
@@ -159,15 +163,26 @@ def _signals() -> Iterator[None]:
     yield
 
 
-def _watch(console: Console, run: EmbeddedRun, window: str) -> None:
-    view = View(run.catalogue, run.places(), window)
+def _watch(console: Console, run: EmbeddedRun, window: str, *, by_channel: bool) -> None:
+    view = View(run.catalogue, run.places(), window, by_channel=by_channel)
+    if console.is_dumb_terminal or not console.is_terminal:
+        for name, place in run.places():
+            echo(f"  {name}: {place}")
+        while True:
+            _look(view, run, window)
+            echo(f"  {view.line()}")
+            time.sleep(EVERY_LINE_S)
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
-            run.watch()
-            view.restarts = run.worker.restarts if run.worker else 0
-            view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())
-            live.update(view.render(console.width), refresh=True)
+            _look(view, run, window)
+            live.update(view.render(console.width, console.height), refresh=True)
             time.sleep(EVERY_S)
+
+
+def _look(view: View, run: EmbeddedRun, window: str) -> None:
+    run.watch()
+    view.restarts = run.worker.restarts if run.worker else 0
+    view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())
 
 
 def _print_result(result: dict[str, Any]) -> None:

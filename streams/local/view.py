@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -21,9 +21,10 @@ SHOWN = (
 """KPIs of the live view; everything else is in ClickHouse."""
 
 RATE_OVER_S = 10.0
+_MEASURING = Console(width=1_000)
 
-WIDE = 175
-"""Columns from which every channel has room for its intervals."""
+ALWAYS = ("live page", "other cx")
+"""Addresses that are shown however small the terminal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class View:
     """By KPI and channel; channel `all` is the whole."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=4))
     restarts: int = 0
+    by_channel: bool = False
+    """Whether a narrow terminal shows channels below each KPI."""
     _reads: deque[tuple[float, int]] = field(default_factory=deque)
 
     def tell(self, state: WorkerState | None, cells: Mapping[tuple[str, str], Cell], now: float) -> None:
@@ -67,38 +70,102 @@ class View:
         (first_at, first), (last_at, last) = self._reads[0], self._reads[-1]
         return max(0, last - first) / (last_at - first_at) if last_at > first_at else 0.0
 
-    def render(self, width: int) -> RenderableType:
-        """Return the whole screen for a terminal of `width` columns; a narrow one has intervals of the whole only."""
-        parts: list[RenderableType] = [self._pipeline(), self._kpis(intervals=width >= WIDE)]
-        if self.notes:
-            parts.append(Text("\n".join(self.notes), style="dim"))
-        parts.append(Text("Ctrl-C stops everything", style="dim"))
+    def render(self, width: int, height: int = 1_000) -> RenderableType:
+        """
+        Return the whole screen for a terminal of `width` columns and `height` lines.
+
+        A wide one has a column per channel, with intervals if there is room; one in which not all of it fits has a line
+        per KPI. What does not fit in height is left out, and the last line says so.
+        """
+        notes = list(self.notes)
+        wide = next((table for table in map(self._wide, (True, False)) if _columns(table) <= width), None)
+        pipeline = self._rows(narrow=wide is None)
+        parts: list[RenderableType] = [self._pipeline(pipeline)]
+        end = "Ctrl-C stops everything"
+        if wide is not None:
+            parts.append(wide)
+        else:
+            kpis = self._lines()
+            # The title, the heading and the end take a line each, and the frame two.
+            free = max(1, height - len(pipeline) - len(notes) - 5)
+            if len(kpis) > free:
+                end += f"; {len(kpis) - free} lines more on a higher terminal"
+            parts.append(self._narrow(kpis[:free]))
+        if notes:
+            parts.append(Text("\n".join(notes), style="dim"))
+        parts.append(Text(end, style="dim"))
         return Group(*parts)
 
-    def _pipeline(self) -> RenderableType:
-        state, grid = self.state, Table.grid(padding=(0, 3))
-        for _ in range(2):
-            grid.add_column()
-        names = ["read", "counted", "duplicate", "late", "bad", *["conflict"] * bool(state.outcomes.get("conflict"))]
-        outcomes = "  ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in names)
-        grid.add_row("events", f"{self.rate:,.0f}/s   {outcomes}")
-        grid.add_row("channels", "  ".join(f"{name} {state.channels.get(name, 0):,}" for name in CHANNELS))
+    def line(self) -> str:
+        """Return the state in one line, for where there is no terminal."""
+        outcomes = ", ".join(
+            f"{name} {self.state.outcomes.get(name, 0):,}" for name in ("read", "counted", "duplicate", "late", "bad")
+        )
+        stopped = f"; stopped, most records are bad: {', '.join(self.state.stopped)}" if self.state.stopped else ""
+        return f"{self.rate:,.0f} events/s, {outcomes}, lag {sum(self.state.lag.values()):,}{stopped}"
+
+    def _rows(self, *, narrow: bool) -> list[tuple[str, RenderableType]]:
+        """Return what there is to say of the pipeline, by its name."""
+        state = self.state
+        outcomes = "  ".join(
+            f"{name} {short(state.outcomes.get(name, 0))}" for name in ("read", "counted", "duplicate", "late", "bad")
+        )
         lag = sum(state.lag.values())
-        worker = f"lag {lag:,} records   cpu {state.cpu_s:,.1f} s"
+        worker = f"{self.rate:,.0f} events/s   lag {lag:,} records   cpu {state.cpu_s:,.1f} s"
         if self.restarts:
             worker += f"   restarted {self.restarts} times"
-        grid.add_row("worker", worker)
+        rows: list[tuple[str, RenderableType]] = [
+            ("events", outcomes),
+            ("channels", "  ".join(f"{name} {short(state.channels.get(name, 0))}" for name in CHANNELS)),
+            ("worker", worker),
+        ]
+        if conflicts := state.outcomes.get("conflict"):
+            rows.append(("conflicts", f"{short(conflicts)}, of the duplicates: the same event with other content"))
         if state.stopped:
             stopped = ", ".join(state.stopped)
-            grid.add_row("stopped", Text(f"most records are bad: {stopped}; see the worker's log", style="bold red"))
-        for name, address in self.addresses:
-            grid.add_row(name, address)
+            rows.append(("stopped", Text(f"most are bad: {stopped}; see the worker's log", style="bold red")))
+        return rows + [(name, at) for name, at in self.addresses if not narrow or name in ALWAYS]
+
+    @staticmethod
+    def _pipeline(rows: Sequence[tuple[str, RenderableType]]) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, min_width=max(len(name) for name, _ in rows))
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        for name, told in rows:
+            grid.add_row(name, told)
         return Panel(grid, title="CX Streams", title_align="left")
 
-    def _kpis(self, *, intervals: bool) -> RenderableType:
+    def _lines(self) -> list[tuple[str, Kpi, Cell | None]]:
+        """Return a line for each KPI, with those of its channels below if they are asked for."""
+        found: list[tuple[str, Kpi, Cell | None]] = []
+        for kpi_id in SHOWN:
+            if kpi_id not in self.catalogue:
+                continue
+            kpi = self.catalogue[kpi_id]
+            found.append((kpi.name, kpi, self.cells.get((kpi_id, "all"))))
+            if self.by_channel:
+                known = [(channel, self.cells.get((kpi_id, channel))) for channel in CHANNELS]
+                found += [(f"  {channel}", kpi, cell) for channel, cell in known if cell is not None]
+        return found
+
+    def _narrow(self, lines: Sequence[tuple[str, Kpi, Cell | None]]) -> RenderableType:
         table = Table(
-            title=f"KPIs of the last {self.window}: value [95 % interval] n", title_justify="left", expand=True
+            title=f"KPIs of the last {self.window}", title_justify="left", box=None, expand=True, padding=(0, 1)
         )
+        table.add_column("KPI", no_wrap=True, overflow="ellipsis", ratio=1)
+        for name in ("value", "95 % interval", "n"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, kpi, cell in lines:
+            if cell is None or cell.value is None or cell.n < kpi.min_n.show:
+                table.add_row(name, Text("no data", style="dim"), "", "")
+                continue
+            interval = "" if cell.lo is None or cell.hi is None else f"{_number(cell.lo)}–{_number(cell.hi)}"
+            style = "dim" if cell.n < kpi.min_n.colour else ""
+            table.add_row(name, shown(kpi, cell.value), interval, short(cell.n), style=style)
+        return table
+
+    def _wide(self, intervals: bool) -> Table:
+        table = Table(title=f"KPIs of the last {self.window}: value [95 % interval] n", title_justify="left")
         table.add_column("KPI", no_wrap=True)
         for channel in ("all", *CHANNELS):
             table.add_column(channel, justify="right", no_wrap=True)
@@ -120,8 +187,12 @@ class View:
         if interval and cell.lo is not None and cell.hi is not None:
             text += f" [{_number(cell.lo)}–{_number(cell.hi)}]"
         if kpi.aggregator != "count":
-            text += f" n={cell.n:,}"
+            text += f" n={short(cell.n)}"
         return Text(text, style="dim" if cell.n < kpi.min_n.colour else "")
+
+
+def _columns(table: Table) -> int:
+    return _MEASURING.measure(table).maximum
 
 
 def shown(kpi: Kpi, value: float) -> str:
@@ -130,5 +201,15 @@ def shown(kpi: Kpi, value: float) -> str:
     return f"{_number(value)}{unit}"
 
 
+def short(count: int) -> str:
+    """Return a number of things in six characters."""
+    for least, size, unit in ((999_950_000, 10**9, "G"), (999_950, 10**6, "M"), (10_000, 10**3, "k")):
+        if count >= least:
+            return f"{count / size:.1f}{unit}"
+    return f"{count:,}"
+
+
 def _number(value: float) -> str:
+    if abs(value) >= 100_000:
+        return ("-" if value < 0 else "") + short(round(abs(value)))
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.1f}"
