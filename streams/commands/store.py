@@ -14,11 +14,13 @@ from streams.commands.output import as_json_option, print_json, table, told_plai
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, steps_of, touchpoints_of
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.definition import Kpi
 from streams.kpis.steps import CALENDARS, WEEKDAYS, Steps
 from streams.kpis.windows import window_minutes
 from streams.settings import Settings, load, window_names
 from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect
+from streams.storage.derived import over_span
 from streams.storage.queries import NAMED, as_reader, run_query
 from streams.storage.series import run_series
 from streams.storage.setup import prepare
@@ -26,6 +28,7 @@ from streams.storage.verify import verify as recompute
 
 ALL: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 """From when and until when is asked where nothing else is said."""
+_EVER: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 _TIMES: Final = [
     "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
 ]  # fmt: skip
@@ -150,12 +153,16 @@ def query(
         )
         steps = _steps(settings, step or "1m")
         answer = run_series(parameters["kpi"], parameters["by"], since, until, steps, address, timeout_s=timeout_s)
+    elif question == "kpi" and (kpi := catalogue_of(settings)[parameters["kpi"]]).derive:
+        first, last = (times.get(name, other) for name, other in zip(("from", "to"), _EVER, strict=True))
+        with closing(connect(address, timeout_s=timeout_s)) as client:
+            answer = over_span(client, catalogue_of(settings), kpi, parameters["by"], first, last)
     else:
         answer = run_query(question, {**parameters, **times}, address, timeout_s=timeout_s)
     written: Literal["json", "csv", "table"] = "json" if as_json else form
     echo(table(answer.columns, answer.cells) if written == "table" else answer.render(written))
     if kpi_id is not None and not answer.rows:
-        echo(_why_nothing(kpi_id, address), err=True)
+        echo(_why_nothing(catalogue_of(settings)[kpi_id], question, address), err=True)
 
 
 def _params(given: tuple[str, ...]) -> dict[str, Any]:
@@ -209,8 +216,14 @@ def _minutes(option: str, text: str) -> int:
         raise click.UsageError(f"{option}: {error}") from None
 
 
-def _why_nothing(kpi_id: str, address: Address) -> str:
+def _why_nothing(kpi: Kpi, question: str, address: Address) -> str:
     """Say where the KPI has numbers, for those who asked elsewhere."""
+    kpi_id = kpi.id
+    if kpi.derive:
+        parts = ", ".join(sorted({part.kpi for part in kpi.derive.parts}))
+        if question == "series":
+            return f"{kpi_id} is made of {parts}, and has no steps of its own: `cx query kpi {kpi_id}` answers per span"
+        return f"nothing of {kpi_id} there: it is made of {parts}, see `cx query kpi` of these"
     sql = "SELECT count(), min(minute), max(minute) FROM kpi_minutes WHERE kpi = {kpi:String}"
     [(count, first, last)] = run_query(sql, {"kpi": kpi_id}, address).rows
     if not int(count):

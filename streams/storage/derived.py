@@ -12,8 +12,10 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.derive import Derivations
 from streams.kpis.intervals import NOTHING, Measure
-from streams.kpis.series import SEPARATOR
+from streams.kpis.series import SEPARATOR, parse_series, series_key
 from streams.kpis.windows import TOTAL
+from streams.storage.connection import FAILURES, explain
+from streams.storage.queries import Answer
 from streams.storage.recompute import latest_rows, sums_at
 
 _Asked: TypeAlias = tuple[str, str, datetime]
@@ -110,3 +112,45 @@ class DerivedCheck:
             self._found[id_, window, at] = {
                 key: dict(self._derivations.measures(self._catalogue[id_], given)) for key, given in by_key.items()
             }
+
+
+_SPAN = """
+    SELECT labels, sumForEach(fields), mapSort(sumMap(bins))
+    FROM kpi_sums(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, grain = 0, bounds = [])
+    GROUP BY by, labels"""
+_CLOSED_TO = "SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}"
+
+
+def over_span(client: Client, catalogue: Catalogue, kpi: Kpi, by: str, since: datetime, until: datetime) -> Answer:
+    """
+    Answer for a derived KPI over any span, from the sums of its inputs: nothing of its own could be added up.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    assert kpi.derive is not None
+    derivations = Derivations(catalogue)
+    inputs: dict[str, list[tuple[str, Acc]]] = {}
+    closed_to = []
+    span = {"from": since.strftime("%Y-%m-%d %H:%M:%S"), "to": until.strftime("%Y-%m-%d %H:%M:%S")}
+    try:
+        for part in sorted({part.kpi for part in kpi.derive.parts}):
+            for labels, fields, bins in client.query(_SPAN, {"kpi": part, **span}).result_rows:
+                acc = AGGREGATORS[catalogue[part].aggregator].stored(fields, bins)
+                if acc is None:
+                    continue
+                series = series_key(part, tuple(sorted(labels.items())))
+                for derived in derivations.of(series):
+                    if parse_series(derived)[0] == kpi.id:
+                        inputs.setdefault(derived, []).append((series, acc))
+            closed_to.append(client.query(_CLOSED_TO, {"kpi": part}).result_rows[0][0].replace(tzinfo=UTC))
+    except FAILURES as error:
+        raise explain(error, f"adding up what {kpi.id} is made of") from error
+    maturity = "closed" if until <= min(closed_to) else "open"
+    rows = [
+        (dict(labels), stat, found.value, found.lo, found.hi, found.n, maturity, kpi.unit, kpi.definition_id)
+        for key, labels in ((key, parse_series(key)[1]) for key in sorted(inputs))
+        if ",".join(name for name, _ in labels) == by
+        for stat, found in derivations.measures(kpi, inputs[key])
+    ]
+    return Answer(("labels", "stat", "value", "lo", "hi", "n", "maturity", "unit", "definition"), rows)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from streams.kpis.definition import Kpi
 from streams.kpis.series import series_key
 from streams.kpis.steps import Steps
 from streams.settings import Settings
-from streams.storage.connection import PermanentStorageError
+from streams.storage.connection import PermanentStorageError, connect
+from streams.storage.derived import over_span
 from streams.storage.queries import as_reader, run_query
 from streams.storage.rows import ValueRow
 from streams.storage.series import run_series
@@ -123,6 +125,32 @@ def test_windows_are_cut_at_their_minutes(database: Database, writer: Writer) ->
 
     series = run_series(kpi.id, "", START * 60, (START + 10) * 60, Steps("minute", 5), database.reader)
     assert [(row[0], row[8]) for row in series.rows] == [("2026-03-01 10:00+00:00", 14), ("2026-03-01 10:05+00:00", 10)]
+
+
+def test_a_kpi_of_others_answers_over_any_span(database: Database, writer: Writer) -> None:
+    """From the sums of its inputs in just that span; what lies outside of it does not count."""
+    catalogue = Catalogue.load()
+    held = [
+        ("web", START, [60, 54]),
+        ("web", START + 7, [40, 36]),
+        ("app", START + 3, [100, 60]),
+        ("app", START + 8, [90, 0]),
+    ]
+    rows = [(f"csat\x1fchannel\x1f{channel}", minute, 0, acc, 1) for channel, minute, acc in held]
+    writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
+    gap = catalogue["csat_channel_gap"]
+    start = datetime.fromtimestamp(START * 60, UTC)
+    with closing(connect(database.reader)) as client:
+        answer = over_span(client, catalogue, gap, "", start, start + timedelta(minutes=8))
+        nowhere = over_span(client, catalogue, gap, "", start - timedelta(days=2), start - timedelta(days=1))
+    found = {row[1]: row for row in answer.rows}
+    assert (found[""][0], round(found[""][2], 9), found[""][5:]) == (
+        {},
+        30.0,
+        (100, "open", gap.unit, gap.definition_id),
+    )
+    assert found[""][3] < 30.0 < found[""][4]
+    assert nowhere.rows == []
 
 
 def test_views_work_from_any_database(database: Database, writer: Writer) -> None:
