@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams import metrics
@@ -242,6 +243,25 @@ class Sent:
         self.ends[topic, partition] = offset + 1
         done.set_result(SimpleNamespace(offset=offset))
         return done
+
+
+async def test_where_changelogs_end_is_committed_with_the_sources(
+    app: BatchApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the next start sees that a changelog has lost its end."""
+    committed: list[dict[TP, int]] = []
+
+    async def commit(_self: Any, offsets: Any, _start_new_transaction: bool = True) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "_commit_offsets", commit)
+    table, _sent = app.fenced_table("state"), Sent(app)
+    live(app, 1)
+    await table.claim(1, [1])
+    await table.write(1, 1, [(b"k", b"one")])
+    await app.batch_consumer._commit_offsets({TP("t", 1): 5})
+    assert committed == [{TP("t", 1): 5, TP(table.changelog, 1): 2}]
 
 
 async def test_a_table_keeps_partitions_apart_and_forgets_foreign_ones(app: BatchApp) -> None:
