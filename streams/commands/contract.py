@@ -102,6 +102,9 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
     except CatalogueError as exc:
         echo(str(exc), err=True)
         sys.exit(1)
+    if paths and len(catalogue) == len(Catalogue.load()):
+        echo(f"{', '.join(map(str, paths))}: no KPI definition in it", err=True)
+        sys.exit(1)
     echo(f"{len(catalogue)} KPI definitions, all sound")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from streams.alerts.defaults import GROUP
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import Rule, RuleBook
 from streams.commands.output import table
@@ -100,6 +101,8 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
         book = _loaded(paths)
     except CatalogueError as exc:
         problems = exc.problems
+    if paths and not problems and not book.calendars and all(rule.place == GROUP for rule in book):
+        problems = (f"{', '.join(map(str, paths))}: no rule and no calendar in it",)
     if as_json:
         found = {"rules": len(book), "calendars": len(book.calendars), "problems": list(problems)}
         echo(json.dumps(found, ensure_ascii=False))

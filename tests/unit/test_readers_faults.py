@@ -104,6 +104,18 @@ def test_nothing_is_no_success(tmp_path: Path, content: bytes, said: str) -> Non
             assert said in json.loads(done.stdout)["error"]
 
 
+@pytest.mark.parametrize("command", ["kpis", "rules"])
+@pytest.mark.parametrize("content", ["", "[]\n", "# nothing yet\n"])
+def test_a_file_without_definitions_is_not_sound(tmp_path: Path, command: str, content: str) -> None:
+    """Whoever names a file wants what is in it checked."""
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    done = CliRunner().invoke(main, [command, "check", str(path)])
+    assert done.exit_code == 1
+    assert "own.yaml" in done.stderr
+    assert "all sound" not in done.stdout
+
+
 def test_utf_16_and_gzip_without_its_ending_are_known(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(gzip.compress(line() + b"\n"))
