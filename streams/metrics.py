@@ -156,6 +156,13 @@ LABELS_OVERFLOWED = Counter(
     ["channel"],
     registry=REGISTRY,
 )
+LABELS_CUT = Counter(
+    "cx_labels_cut",
+    "Labels longer than 64 characters, or with control characters: they name a series by their beginning and a hash;"
+    " counted when a worker meets them first",
+    ["channel"],
+    registry=REGISTRY,
+)
 UNKNOWN_TOUCHPOINTS = Counter(
     "cx_unknown_touchpoints",
     "Counted events whose touchpoint is not in the dictionary: the label value `unknown`",

@@ -7,7 +7,10 @@ SELECT
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event,
     topic, partition, offset
 FROM events
-WHERE position(data, '"text"') > 0 AND text != '' AND NOT synthetic
+-- The types of VERBATIM_TYPES in streams/events/types.py: in others agents, bots and employees write.
+WHERE type IN ('cx.contact.message_received', 'cx.feedback.given', 'cx.review.published', 'cx.social.mentioned',
+        'cx.survey.answered')
+    AND position(data, '"text"') > 0 AND text != '' AND NOT synthetic
 COMMENT 'What customers wrote, newest events last: text, score, where, who, and the event it came with';
 
 ALTER TABLE verbatims

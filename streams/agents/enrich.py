@@ -17,6 +17,8 @@ from streams import metrics
 from streams.alerts.compare import compare
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.types import Movement, Transition
+from streams.events.text import label_sql
+from streams.events.types import VERBATIM_TYPES
 from streams.events.visible import visible
 from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
@@ -45,7 +47,7 @@ _ADDITIVE: Final = ("count", "sum")
 _VERBATIMS: Final = """
     SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text
     FROM events
-    WHERE type IN ('cx.survey.answered', 'cx.review.published', 'cx.feedback.given', 'cx.social.mentioned')
+    WHERE type IN {types:Array(String)}
         AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
         AND outcome = 'counted' AND NOT synthetic AND position(data, '"text"') > 0 AND text != ''
         AND (score <= 0.6 * JSONExtractFloat(data, 'scale') OR JSONExtractString(data, 'kind') = 'complaint'
@@ -177,9 +179,12 @@ class Enricher:
     def _verbatims(self, transition: Transition) -> list[str]:
         since, until = _window(transition)
         labels = _columns(transition.labels)
-        sql = _VERBATIMS + "".join(f"\n        AND {name} = {{label_{name}:String}}" for name in labels)
+        # Columns hold what was sent, alerts name the label it is.
+        sent = {name: label_sql(f"toString({name})") for name in labels}
+        sql = _VERBATIMS + "".join(f"\n        AND {sent[name]} = {{label_{name}:String}}" for name in labels)
         sql += "\n    ORDER BY time DESC LIMIT {limit:UInt32}"
-        parameters: dict[str, Any] = {"since": since, "until": until, "length": VERBATIM_LENGTH, "limit": VERBATIMS}
+        parameters: dict[str, Any] = {"types": list(VERBATIM_TYPES), "since": since, "until": until}
+        parameters |= {"length": VERBATIM_LENGTH, "limit": VERBATIMS}
         parameters |= {f"label_{name}": value for name, value in labels.items()}
         return [visible(text) for (text,) in self._query(sql, parameters)]
 

@@ -88,6 +88,7 @@ class Source:
             events = self.intake.collect()
             self.deltas = folder.fold(events, self.deltas, self.channel)
             metrics.LABELS_OVERFLOWED.labels(self.channel).inc(folder.take_overflowed())
+            metrics.LABELS_CUT.labels(self.channel).inc(folder.take_cut())
             metrics.UNKNOWN_TOUCHPOINTS.labels(self.channel).inc(folder.unknown_touchpoints(events))
         full = end < len(offsets) or self.intake.open_records >= settings.max_range
         return start + taken, full and start + taken == end

@@ -11,6 +11,7 @@ from streams.alerts.params import Cusum, Params
 from streams.alerts.rules import SEVERITIES, Inhibitor, Method, NoData, NoDataAction, Recover
 from streams.alerts.texts import Text, TextError, compile_text
 from streams.alerts.types import Severity
+from streams.events.text import label_of
 from streams.kpis.blocks import Block
 from streams.kpis.definition import Kpi, Maturity
 from streams.kpis.expressions import suggest
@@ -77,7 +78,7 @@ def read_where(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, tupl
                 given.problem(label, f"{label!r} must list texts, not {value!r}; write them in quotes")
             else:
                 check_value(given, label, kpi, label, value)
-        found[label] = tuple(map(str, values))
+        found[label] = tuple(label_of(str(value)) for value in values)
     return MappingProxyType(found)
 
 

@@ -18,15 +18,6 @@ from streams.board.readings import ALL, KpiInfo
 from streams.board.texts import Lang, Texts, window_text
 from streams.events.touchpoints import Touchpoint
 
-VERBATIM_TYPES: Final = (
-    "cx.survey.answered",
-    "cx.feedback.given",
-    "cx.review.published",
-    "cx.social.mentioned",
-    "cx.contact.message_received",
-)
-"""Events in which customers speak for themselves; what employees and models say is none of it."""
-
 VERBATIMS_SHOWN: Final = 14
 ALERTS_SHOWN: Final = 12
 EXPLAINED_BY: Final = 3

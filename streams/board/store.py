@@ -9,9 +9,10 @@ from clickhouse_connect.driver.client import Client
 from streams.board import questions
 from streams.board.compare import Baseline
 from streams.board.episodes import COLUMNS, episodes
-from streams.board.feed import VERBATIM_TYPES, VERBATIMS_SHOWN, AlertRow, Verbatim
+from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts
 from streams.board.readings import KpiInfo, Latest, Reading, SeriesKey
+from streams.events.types import VERBATIM_TYPES
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
 
 TIMEOUT_S: Final = 10.0

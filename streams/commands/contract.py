@@ -1,12 +1,14 @@
 """`cx kpis`, `cx schemas`, `cx test`: the definitions and whether they hold."""
 
+import dataclasses
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from streams.commands.output import aligned, clone, fitted
+from streams.commands.output import aligned, as_json_option, clone, fitted, print_json, told_plainly
 from streams.commands.printing import echo
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
@@ -157,3 +159,26 @@ def schemas_list() -> None:
 
     for name, path in schema_paths().items():
         echo(f"{name:32} {path}")
+
+
+@schemas.command("unknown")
+@as_json_option
+@told_plainly
+def schemas_unknown(*, as_json: bool) -> None:
+    """List fields of stored events that their type does not have: taken, but in no KPI. Most are misspelt.
+
+    At most 2,000 events of each type are looked at, of those stored on the last day. Exit code 1 if there are any.
+    """
+    from streams.storage.connection import address_of, connect  # noqa: PLC0415
+    from streams.storage.unknown import unknown_fields  # noqa: PLC0415
+
+    with closing(connect(address_of(load()))) as client:
+        found = unknown_fields(client)
+    if as_json:
+        print_json({"ok": not found, "unknown": [dataclasses.asdict(one) for one in found]})
+    else:
+        for one in found:
+            echo(str(one))
+        if not found:
+            echo("no unknown fields in what was stored on the last day")
+    sys.exit(1 if found else 0)

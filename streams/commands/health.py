@@ -19,8 +19,9 @@ from streams.delivery.endpoint import AddressError, read_addresses
 from streams.delivery.reach import unreachable
 from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
-from streams.events.text import clean_label
+from streams.events.text import MAX_LABEL
 from streams.events.touchpoints import TouchpointError
+from streams.events.visible import visible_line
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import WorkerState, worker_state
@@ -30,6 +31,7 @@ from streams.settings import ConfigError, Settings, load, load_with_origins
 from streams.start.check import examine
 from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
 from streams.storage.migrations import pending
+from streams.storage.unknown import unknown_fields
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
 
@@ -100,6 +102,8 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
         echo(f"  clock: {_clock(state)}")
     if state.set_aside:
         echo(f"  set aside {state.set_aside:,}: see `cx dlq list --reason refused_by_store`")
+    for fate, times in state.labels.items():
+        echo(f"  labels: {times:,} {fate}")
     for problem in _problems(state):
         echo(f"  {problem}", err=True)
 
@@ -159,7 +163,9 @@ class _Doctor:
             self._check("receivers of alerts", self._receivers)
         self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
-            for what in ("clock", "migrations", "stored catalogue", "stored touchpoints", "unknown touchpoints"):
+            for what in (
+                "clock", "migrations", "stored catalogue", "stored touchpoints", "unknown touchpoints", "unknown fields"
+            ):  # fmt: skip
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
             return self.findings
         self._check("clock", self._clock)
@@ -169,6 +175,7 @@ class _Doctor:
             if touchpoints is not None:
                 self._check("stored touchpoints", lambda: self._stored_touchpoints(touchpoints))
                 self._check("unknown touchpoints", lambda: self._unknown_touchpoints(touchpoints))
+            self._check("unknown fields", self._unknown_fields)
         return self.findings
 
     def _check(self, what: str, check: Callable[[], tuple[Any, str]]) -> Any:
@@ -288,12 +295,21 @@ class _Doctor:
         )
         found = [row for row in rows if row[0] not in touchpoints]
         if found:
-            named = ", ".join(f"{clean_label(touchpoint)} ({times:,} times)" for touchpoint, times in found[:10])
+            shown = [(visible_line(touchpoint)[:MAX_LABEL], times) for touchpoint, times in found[:10]]
+            named = ", ".join(f"{touchpoint} ({times:,} times)" for touchpoint, times in shown)
             more = " and more" * (len(found) > 10)
             return None, (
                 f"in no dictionary, and counted as `unknown`, within a day: {named}{more}; mend the sender or name them"
                 " in a file and set CX_TOUCHPOINTS_PATH"
             )
+        return True, "none within a day"
+
+    def _unknown_fields(self) -> tuple[bool | None, str]:
+        with closing(connect(address_of(self.settings), timeout_s=10.0)) as client:
+            found = unknown_fields(client)
+        if found:
+            more = f" and {len(found) - 5} more" * (len(found) > 5)
+            return None, f"stored, but in no KPI: {'; '.join(map(str, found[:5]))}{more}; see `cx schemas unknown`"
         return True, "none within a day"
 
     def _rows(self, sql: str) -> Any:

@@ -200,8 +200,10 @@ def _print_result(result: dict[str, Any]) -> None:
         echo(f"  left out: {one['records']:,} x {one['reason']} (rows {rows})")
     if records["read"] and records["bad"] == records["read"]:
         echo("  every record was refused: see `cx dlq list`")
+    for fate, times in result["labels"].items():
+        echo(f"  labels: {times:,} {fate}")
     differences = result["verify"]["differences"]
     checked = ", ".join(f"{count:,} {what}" for what, count in result["verify"]["checked"].items())
     echo(f"  verify: {checked} recomputed, {len(differences)} differences")
-    for difference in differences[:20]:
-        echo(f"    {difference}")
+    for line in (*differences[:20], *result["verify"]["notes"]):
+        echo(f"    {line}")

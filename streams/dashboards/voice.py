@@ -26,9 +26,6 @@ from streams.dashboards.scores import HIDDEN, breakdown, stacked, trend
 from streams.dashboards.variables import standard
 from streams.kpis.catalogue import Catalogue
 
-# Not the messages of chats: half of them are ours.
-TEXTS = ("cx.survey.answered", "cx.review.published", "cx.feedback.given", "cx.social.mentioned")
-
 _ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 
 
@@ -94,7 +91,7 @@ FROM
 (
     SELECT time, channel, touchpoint, score, text AS words, segment, customer, right_to_left
     FROM verbatims
-    WHERE type IN ({sql.listed(TEXTS)}) AND {sql.EVENT_FILTER}
+    WHERE {sql.EVENT_FILTER}
 )
 {where}
 ORDER BY time DESC

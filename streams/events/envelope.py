@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 import msgspec
 
 from streams.events import text
-from streams.events.scalars import Attribute, Channel, Rating, Reference, Scale, Stage, Time
+from streams.events.scalars import Attribute, Channel, OwnLabels, Rating, Reference, Scale, Stage, Time
 
 
 class Data(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -53,6 +53,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     timeimputed: bool = False
     traceid: Attribute | None = None
     dataschema: Reference | None = None
+    labels: OwnLabels | None = None
 
 
 D = TypeVar("D", bound=type[Data])

@@ -193,7 +193,7 @@ def _of_fields(
 ) -> Iterator[Refusal]:
     for field in msgspec.structs.fields(struct):
         name = field.encode_name
-        if name == "data":
+        if name not in fields:
             continue
         info = fields[name]
         path = prefix + name

@@ -22,6 +22,7 @@ from streams.events import asyncapi, compatibility, examples
 from streams.events.decode import decode_one
 from streams.events.envelope import ZERO_BASED_METRICS, schema_file, schema_pattern, version_of, versions_of
 from streams.events.refusal import Refusal
+from streams.events.scalars import OwnLabels
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -50,9 +51,16 @@ def envelope_schema() -> dict[str, Any]:
                 name: {"type": "string", "description": field.description} if name == "type" else _property(field)
                 for name, field in ENVELOPE_FIELDS.items()
             },
+            "labels": _own_labels(),
             "data": {"type": "object"},
         },
     }
+
+
+def _own_labels() -> dict[str, Any]:
+    """Describe the map of own labels as the decoder takes it; null is as good as none."""
+    described = msgspec.json.schema(OwnLabels)
+    return {**described, "type": ["object", "null"]}
 
 
 def event_schema(event_type: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "ENVELOPE_FIELDS",
     "EVENT_TYPES",
     "PIPELINE_TYPES",
+    "VERBATIM_TYPES",
     "Data",
     "Envelope",
     "Event",
@@ -52,6 +53,15 @@ EVENT_TYPES: Final[dict[str, type[Envelope]]] = dict(sorted(REGISTERED_EVENTS.it
 DATA_TYPES: Final[dict[str, type[Data]]] = dict(sorted(REGISTERED_DATA.items()))
 PIPELINE_TYPES: Final = frozenset(PIPELINE_DATA)
 """What only the pipeline tells, of ranges and refused records; nobody can send it."""
+
+VERBATIM_TYPES: Final = (
+    "cx.contact.message_received",
+    "cx.feedback.given",
+    "cx.review.published",
+    "cx.social.mentioned",
+    "cx.survey.answered",
+)
+"""Events whose `text` customers wrote: not agents, bots or employees, who write in events of other types."""
 
 
 class FieldInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +123,7 @@ def _fields(struct: type[msgspec.Struct], part: Literal["envelope", "data"]) -> 
     return {
         field.encode_name: _field(field, part, rating=rated and field.name == "score")
         for field in info.fields
-        if field.name != "data"
+        if field.name not in {"data", "labels"}  # which are no scalars
     }
 
 

@@ -4,6 +4,7 @@ What a KPI may ask of an event: the fields of each event type, and what each can
 Read from the event structs themselves, so a definition can never name a field that events do not have.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,6 +22,9 @@ IDENTITIES: Final = frozenset(
 _FORMAL: Final = frozenset({"specversion", "dataschema"})
 LONGEST_LABEL: Final = 128
 _NAMED: Final = 5
+OWN: Final = "own_"
+"""What the name of an own label has in front, as a field and as a label of series."""
+_OWN: Final = re.compile(OWN + "[a-z][a-z0-9_]{0,31}")
 
 
 class Kind(StrEnum):
@@ -37,7 +41,8 @@ class Field:
     One field of one or more event types.
 
     Attributes:
-        place: Where its value is found: an attribute of the envelope, a field of the data, or the type's name.
+        place: Where its value is found: an attribute of the envelope, a field of the data, the type's name, or the
+            event's own labels.
         whole: A number without fraction.
         optional: May be missing on an event.
         bounded: Takes few values (yes or no, a rating, one of a list), whatever customers do.
@@ -47,7 +52,7 @@ class Field:
 
     name: str
     kind: Kind
-    place: Literal["envelope", "data", "type"]
+    place: Literal["envelope", "data", "type", "own"]
     whole: bool = False
     optional: bool = False
     bounded: bool = False
@@ -74,10 +79,28 @@ def _field(info: types.FieldInfo) -> Field:
     )
 
 
+class Fields(dict[str, Field]):
+    """
+    Fields by name; any name like `own_plan` is one as well, the own label `plan` of an event.
+
+    Own labels are listed nowhere, so they do not appear when the fields are gone through.
+    """
+
+    def __missing__(self, name: str) -> Field:
+        if not _OWN.fullmatch(name):
+            raise KeyError(name)
+        return Field(name, Kind.TEXT, "own", optional=True, label=True)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and _OWN.fullmatch(name) is not None)
+
+
 @cache
 def fields_of(event_type: str) -> Mapping[str, Field]:
     """
     Give the usable fields of an event type: all but times, and but what says how it is written.
+
+    What the pipeline tells of itself has no own labels, all events may have.
 
     Raises:
         KeyError: There is no such type.
@@ -85,7 +108,7 @@ def fields_of(event_type: str) -> Mapping[str, Field]:
     known = [info for info in types.fields_of(event_type).values() if info.name not in _FORMAL]
     found = {info.name: _field(info) for info in known if info.kind in _KINDS}
     found["type"] = Field("type", Kind.TEXT, "type", bounded=True, label=True, values=(event_type,))
-    return MappingProxyType(found)
+    return MappingProxyType(found if event_type in types.PIPELINE_TYPES else Fields(found))
 
 
 def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
@@ -94,6 +117,7 @@ def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
 
     A name that means different kinds in different types is left out.
     """
+    event_types = list(event_types)
     tables = [fields_of(event_type) for event_type in event_types]
     merged: dict[str, Field] = {}
     for name in dict.fromkeys(name for table in tables for name in table):
@@ -110,7 +134,7 @@ def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
             label=all(field.label for field in alike),
             values=tuple(dict.fromkeys(value for field in alike for value in field.values)) if listed else (),
         )
-    return merged
+    return merged if types.PIPELINE_TYPES.intersection(event_types) else Fields(merged)
 
 
 def lacking(name: str, event_types: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from streams.kpis.definition import Delay, Kpi
 from streams.kpis.effects import Gathering
 from streams.kpis.lookups import Row, Table
 from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan
+from streams.kpis.series import sent_label
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""
@@ -66,12 +67,21 @@ class Folder:
         overflowed, self._table.overflowed = self._table.overflowed, 0
         return overflowed
 
+    def take_cut(self) -> int:
+        """Return how many labels that cannot be carried whole were met first since the last call."""
+        cut, self._table.cut = self._table.cut, 0
+        return cut
+
     def unknown_touchpoints(self, events: Iterable[Event]) -> int:
         """Count the events of touchpoints that are in no dictionary."""
         known = self._touchpoints
         if known is None:
             return 0
-        return sum(1 for event in events if event.touchpoint is not None and event.touchpoint not in known)
+        return sum(
+            1
+            for event in events
+            if (sent := event.touchpoint) is not None and sent not in known and sent_label(sent) not in known
+        )
 
     def fold(self, events: Sequence[Event], into: Deltas | None = None, source: str = "") -> Deltas:
         """

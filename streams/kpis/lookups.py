@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 from typing import Any, Final, TypeAlias
 
+from streams.events.text import is_cut
 from streams.kpis.effects import Effect
-from streams.kpis.series import UNKNOWN
+from streams.kpis.series import UNKNOWN, sent_label
 
 LabelValue: TypeAlias = str | int | bool | None
 
@@ -55,6 +56,8 @@ class Table(list[Row]):
         self.remembered = 0
         self.credit = inf
         self.overflowed = 0
+        self.cut = 0
+        """Labels that could not be carried whole, counted when they are met first."""
 
     def add(self, entries: Sequence[tuple[str, Effect]]) -> int:
         """Keep a row and give its number; `NOTHING` for one without entries."""
@@ -102,14 +105,18 @@ class LabelLookup(dict[Any, int]):
         labels = given if len(self._dictionaries) > 1 else (given,)
         if None in labels:
             return NOTHING
-        named = tuple(
-            label if known is None or label in known else UNKNOWN
-            for label, known in zip(labels, self._dictionaries, strict=True)
-        )
+        named = tuple(map(_named, labels, self._dictionaries))
+        if "" in named:
+            return NOTHING
         key = named if len(named) > 1 else named[0]
-        if key != given and key in self:
-            return self[key]
         table = self._table
+        if key != given and key in self:
+            # Another spelling is remembered too, while there is credit; names that no dictionary has are not.
+            if UNKNOWN not in named and table.credit >= 1:
+                table.credit -= 1
+                table.remembered += 1
+                self[given] = self[key]
+            return self[key]
         if table.credit < 1 and None in self._dictionaries:
             table.overflowed += 1
             if self._rest is None:
@@ -117,5 +124,14 @@ class LabelLookup(dict[Any, int]):
             return self._rest
         table.credit -= 1
         table.remembered += 1
+        table.cut += sum(1 for label in labels if isinstance(label, str) and is_cut(label))
         made = self[key] = self._row_of(named)
         return made
+
+
+def _named(label: LabelValue, known: Collection[str] | None) -> LabelValue:
+    """Return the label that a value names a series by; of those that have a dictionary, only what is in it."""
+    if not isinstance(label, str):
+        return label
+    name = sent_label(label)
+    return name if known is None or not name or name in known else UNKNOWN

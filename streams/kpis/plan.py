@@ -22,7 +22,7 @@ from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi
 from streams.kpis.effects import Channel, Effect, EffectOf, Facts, Gathering
 from streams.kpis.expressions import Expression
-from streams.kpis.fields import Field, fields_of
+from streams.kpis.fields import OWN, Field, fields_of
 from streams.kpis.lookups import LabelLookup, LabelValue, Lookup, Table
 from streams.kpis.series import rest_key, sent_label, series_key
 from streams.kpis.tree import Among, Compare, Missing, Name, Node, children, names_in
@@ -141,6 +141,8 @@ class Plan:
         if name not in self._fields:
             return "None"
         place = self._fields[name].place
+        if place == "own":
+            return f"(e.labels.get({name.removeprefix(OWN)!r}) if e.labels else None)"
         return repr(self.event_type) if place == "type" else f"{'e' if place == 'envelope' else 'd'}.{name}"
 
     def _fact(self, name: str) -> str:
@@ -271,8 +273,10 @@ class Plan:
 
 
 def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]) -> list[tuple[str, Effect]]:
-    """Name the series of each effect; none if a label is missing."""
+    """Name the series of each effect; none if a label is missing or says nothing."""
     if any(value is None for _, value in labels):
         return []
     texts = tuple((name, label_text(value)) for name, value in labels)
+    if not all(text for _, text in texts):
+        return []
     return [(series_key(effect.kpi, texts), effect) for effect in effects]

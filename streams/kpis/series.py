@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from streams.events.text import MAX_LABEL, clean_label
+from streams.events.text import label_of, label_sql
 
 SEPARATOR: Final = "\x1f"
 """Stands between the parts of a series key; no cleaned label value can contain it."""
@@ -23,6 +23,9 @@ OTHER: Final = "(other)"
 UNKNOWN: Final = "unknown"
 """Label value of touchpoints that are not in the dictionary."""
 
+LABEL_FORM: Final = 1
+"""Number of the rule by which labels are made; under another one, some series have another name."""
+
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of label name and label value."""
 
@@ -30,28 +33,23 @@ _CACHED = 1 << 14
 
 
 def sent_label(value: str) -> str:
-    """Return a label value that was sent as it names a series: cleaned, and never `OTHER`."""
-    cleaned = clean_label(value)
-    return "other" if cleaned == OTHER else cleaned
+    """Return the label that a value which was sent names a series by, never `OTHER`; empty if it says nothing."""
+    label = label_of(value)
+    return "other" if label == OTHER else label
 
 
 def sent_label_sql(expression: str) -> str:
-    """Return the ClickHouse expression that makes of a Nullable(String) expression what `sent_label` does."""
-    return f"replaceRegexpOne({clean_label_sql(expression)}, '^[(]other[)]$', 'other')"
-
-
-def clean_label_sql(expression: str) -> str:
-    """Return the ClickHouse expression that cleans a String expression exactly as `clean_label` does."""
-    return f"substringUTF8(replaceRegexpAll({expression}, '\\\\p{{Cc}}', ''), 1, {MAX_LABEL})"
+    """Return the ClickHouse expression that makes of a Nullable(String) expression what `sent_label` does, or NULL."""
+    return f"replaceRegexpOne({label_sql(expression)}, '^[(]other[)]$', 'other')"
 
 
 @lru_cache(maxsize=_CACHED)
 def series_key(kpi: str, labels: Labels = ()) -> str:
-    """Return the key of a series: KPI id, then label names and cleaned values in the order of the names."""
+    """Return the key of a series: KPI id, then label names and labels (see `label_of`) in the order of the names."""
     parts = [kpi]
     for name, value in sorted(labels):
         parts.append(name)
-        parts.append(clean_label(value))
+        parts.append(label_of(value))
     return SEPARATOR.join(parts)
 
 

@@ -1,9 +1,10 @@
 """The two back ends of the expression language, side by side because they must agree on every event."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
+from streams.events.text import normalise, normalise_sql
 from streams.kpis.fields import Kind
 from streams.kpis.tree import (
     TOP_BOX,
@@ -23,7 +24,17 @@ from streams.kpis.tree import (
 )
 
 # What the Python source of an expression needs besides the fields.
-PYTHON_NAMES: Final = {"TOP_BOX": TOP_BOX}
+PYTHON_NAMES: Final = {"TOP_BOX": TOP_BOX, "normalise": normalise}
+
+
+def _is_open_text(node: Node) -> bool:
+    """Tell whether a node is text that is compared in its normal form: all but fields whose values are listed."""
+    return kind_of(node) is Kind.TEXT and not (isinstance(node, Name) and node.field.values)
+
+
+def _listed(values: Iterable[Param]) -> Iterator[Param]:
+    """Yield what a value is compared with, text in its normal form."""
+    return (normalise(value) if isinstance(value, str) else value for value in values)
 
 
 class _PythonWriter:
@@ -40,11 +51,11 @@ class _PythonWriter:
             return self._known[node]
         match node:
             case Compare(operator, left, right):
-                (a, needs_a), (b, needs_b) = self.value(left), self.value(right)
+                (a, needs_a), (b, needs_b) = self._compared(left), self._compared(right)
                 return self._guarded([*needs_a, *needs_b], f"{a} {operator} {b}")
             case Among(item, values, negated):
-                source, needs = self.value(item)
-                listed = ", ".join(map(repr, values))
+                source, needs = self._compared(item)
+                listed = ", ".join(map(repr, _listed(values)))
                 return self._guarded(needs, f"{source} {'not in' if negated else 'in'} ({listed},)")
             case Missing(item, negated):
                 _, needs = self.value(item)
@@ -59,6 +70,11 @@ class _PythonWriter:
             case _:
                 source, needs = self.value(node)
                 return self._guarded(needs, source)
+
+    def _compared(self, node: Node) -> tuple[str, list[str]]:
+        """Write a value as it is compared, and the guards under which it is there."""
+        source, needs = self.value(node)
+        return (f"normalise({source})" if _is_open_text(node) else source), needs
 
     def value(self, node: Node) -> tuple[str, list[str]]:
         """Write a value, and the guards under which it is there."""
@@ -153,11 +169,11 @@ class _SqlWriter:
         match node:
             case Compare(operator, left, right):
                 sign = "=" if operator == "==" else operator
-                return f"ifNull({self.value(left)} {sign} {self.value(right)}, false)"
+                return f"ifNull({self._compared(left)} {sign} {self._compared(right)}, false)"
             case Among(item, values, negated):
-                listed = ", ".join(map(sql_literal, values))
+                listed = ", ".join(map(sql_literal, _listed(values)))
                 # Sets tell -0.0 from 0, as equality does not; what is added to zero is never -0.0.
-                found = f"{self._plain(item)} + 0" if kind_of(item) is Kind.NUMBER else self.value(item)
+                found = f"{self._plain(item)} + 0" if kind_of(item) is Kind.NUMBER else self._compared(item)
                 return f"ifNull({found} {'NOT IN' if negated else 'IN'} ({listed}), false)"
             case Missing(item, negated):
                 return f"{'isNotNull' if negated else 'isNull'}({self.value(item)})"
@@ -169,6 +185,14 @@ class _SqlWriter:
                 return sql_literal(value)
             case _:
                 return f"ifNull({self.value(node)}, false)"
+
+    def _compared(self, node: Node) -> str:
+        value = self.value(node)
+        if not _is_open_text(node):
+            return value
+        if isinstance(node, Literally):
+            return sql_literal(normalise(str(node.value)))
+        return f"if(isNull({value}), NULL, {normalise_sql(f'assumeNotNull({value})')})"
 
     def value(self, node: Node) -> str:
         match node:

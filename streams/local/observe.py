@@ -4,7 +4,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +18,15 @@ class NotStored(NamedTuple):
     since: float
     why: str
     held: bool
+
+
+LABEL_FATES: Final = {
+    "cx_series_capped_total": "series-minutes without room, counted under (other)",
+    "cx_labels_overflowed_total": "too many new at once, counted under (other)",
+    "cx_labels_cut_total": "too long or with control characters, shown by a hash",
+    "cx_unknown_touchpoints_total": "touchpoints in no dictionary, counted under unknown",
+}
+"""What became of labels that did not stand as they came, by the metric that counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class WorkerState:
     """Records taken with something mended in them, by what it was."""
     steps: int = 0
     """Minutes that were judged, and inserts that were finished."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """How often labels did not stand as they came, by what became of them."""
 
     @property
     def idle(self) -> bool:
@@ -69,6 +80,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         return None
     outcomes: Counter[str] = Counter()
     mended: Counter[str] = Counter()
+    label_fates: Counter[str] = Counter()
     channels: Counter[str] = Counter()
     lag: Counter[str] = Counter()
     pending, cpu_s, stopped = 0, 0.0, []
@@ -113,6 +125,8 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     steps += int(value)
                 case "cx_records_mended_total":
                     mended[labels["what"]] += int(value)
+                case name if name in LABEL_FATES and value:
+                    label_fates[LABEL_FATES[name]] += int(value)
                 case "process_cpu_seconds_total":
                     cpu_s = value
     return WorkerState(
@@ -131,4 +145,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         set_aside,
         dict(mended),
         steps,
+        dict(label_fates),
     )

@@ -98,7 +98,8 @@ def result_of(run: EmbeddedRun, data_set: str, report: dict[str, Any]) -> dict[s
         "replay": report,
         "records": records,
         "kpis": totals(run.address("reader")),
-        "verify": {"checked": checked.checked, "differences": differences},
+        "labels": state.labels if (state := run.state()) else {},
+        "verify": {"checked": checked.checked, "differences": differences, "notes": checked.notes},
         "worker": {"cpu_seconds": round(run.worker_cpu_s(), 3), "restarts": run.worker.restarts if run.worker else 0},
     }
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from streams import metrics
 from streams.kpis.catalogue import Catalogue
+from streams.kpis.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
 from streams.start.decision import Verdict, decide
@@ -127,7 +128,9 @@ def _act(restoration: Restoration, facts: Facts, verdict: Verdict, *, clean: boo
 
 def _record(store: Address, facts: Facts) -> None:
     """Record the topics of this epoch when some of them are not yet, so that others in their place are known."""
-    if all(topic.known_id == topic.id for topic in facts.topics if topic.id):
+    assert facts.store is not None
+    labelled = facts.store.labels in (None, LABEL_FORM)
+    if labelled and all(topic.known_id == topic.id for topic in facts.topics if topic.id):
         return
     with closing(connect(store)) as client:
         try:

@@ -38,6 +38,11 @@ CASES: Final[Mapping[str, tuple[Action, str, str]]] = {
         "`CX_EPOCH` is above the newest one in the store and in `cx.blocks`",
         "ids, sums and read positions are restored from the store; KPIs that differ from its events are recomputed",
     ),
+    "other labels": (
+        "refuse",
+        "KPI series are named by labels as an earlier version made them",
+        "refused: " + _RAISE + "; they are named and recomputed as now, with the sums of workers",
+    ),
     "interrupted": ("restore", "a restoration did not come to its end", "it is done again"),
     "sources anew": ("refuse", "touchpoint topics were made anew, or cut, under the same epoch", "refused: " + _RAISE),
     "partials lost": (
@@ -191,6 +196,16 @@ def _epoch(facts: Facts) -> Verdict | None:
             f"set CX_EPOCH={known}",
         )
     return Verdict("epoch raised", f"CX_EPOCH is {facts.epoch}, the newest that is stored is {known}")
+
+
+def _labels(facts: Facts) -> Verdict | None:
+    """Refuse to go on with sums of series under names that nobody gives any more: new ones would stand beside them."""
+    assert facts.store is not None
+    count = facts.store.named_otherwise
+    if not count:
+        return None
+    text = f"{count:,} KPI series are named by labels as an earlier version made them"
+    return Verdict("other labels", text, _mend(facts))
 
 
 def _interrupted(facts: Facts) -> Verdict | None:
@@ -361,5 +376,6 @@ def _mend(facts: Facts) -> str:
 
 
 _LOOKS: Final[Sequence[Callable[[Facts], Verdict | None]]] = (
-    _partitions, _topics, _store, _epoch, _interrupted, _sources, _partials, _changelogs, _blocks, _values, _behind,
+    _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _blocks, _values,
+    _behind,
 )  # fmt: skip

@@ -103,6 +103,8 @@ class Stored:
         partitions: Of the topics, when they were recorded first; None: not recorded.
         marks: Newest position whose balance is stored, by source.
         beyond: Sources of which records behind that are stored without their balance; None: not looked at.
+        labels: Rule by which workers of the newest epoch make labels; None: none have started.
+        named_otherwise: KPI series whose labels are in another form than workers make them now.
     """
 
     tables: bool = True
@@ -110,6 +112,8 @@ class Stored:
     partitions: int | None = None
     marks: Mapping[Place, int] = field(default_factory=dict)
     beyond: frozenset[Place] | None = frozenset()
+    labels: int | None = None
+    named_otherwise: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ from faust.types import TP
 from streams.agents import records
 from streams.engine.names import Topics
 from streams.engine.topics import topic_plan
+from streams.kpis.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
 from streams.start.facts import Facts, Held, Log, Stored, Topic
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
+from streams.storage.relabel import named_otherwise
 from streams.storage.starts import Start, beyond, has_minute, has_tables, has_value, marks, starts
 
 VALUES_KEPT_S: Final = 20 * 3600.0
@@ -81,14 +83,21 @@ def _recorded(store: Address) -> tuple[Stored, Mapping[tuple[int, str], Start]] 
         with closing(connect(store)) as client:
             try:
                 known, recorded = marks(client), starts(client)
+                newest = max(recorded, key=lambda start: (start.epoch, start.labels), default=None)
+                # Looked at once: what workers of now have begun with, they name as they do now.
+                named_now = newest is not None and newest.labels == LABEL_FORM
+                otherwise = 0 if named_now else sum(named_otherwise(client).values())
             except FAILURES as error:
                 raise explain(error, "looking at what is stored") from error
     except UnreachableError:
         return None
     epochs = [*map(records.epoch_of, known.values()), *(start.epoch for start in recorded)]
-    newest = max(recorded, key=lambda start: start.epoch, default=None)
     stored = Stored(
-        epoch=max(epochs, default=None), partitions=newest.partitions if newest is not None else None, marks=known
+        epoch=max(epochs, default=None),
+        partitions=newest.partitions if newest is not None else None,
+        marks=known,
+        labels=newest.labels if newest is not None else None,
+        named_otherwise=otherwise,
     )
     return stored, {(start.epoch, start.topic): start for start in recorded}
 

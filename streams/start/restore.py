@@ -113,8 +113,9 @@ class Restoration:
         Args:
             facts: As looked at.
             now: Unix s.
-            clean: Whether the last run stored all it had taken in. If not, and for KPIs whose definition is new or has
-                changed, the sums are recomputed from the stored events first, and corrected where they differ.
+            clean: Whether the last run stored all it had taken in. If not, if series are named by labels of an earlier
+                version, and for KPIs whose definition is new or has changed, the sums are recomputed from the stored
+                events first, and corrected where they differ.
 
         Raises:
             LiveWorkersError: workers are running.
@@ -129,6 +130,7 @@ class Restoration:
                 resumed = _resumed(facts, marks(client), starts(client), done)
                 settle(client, beyond(client))
                 closed = _closed_by_partition(client, self._catalogue, settings.partitions)
+                clean = clean and not (facts.store and facts.store.named_otherwise)
                 suspect = redefined(client, self._catalogue) if clean else list(self._catalogue)
                 if not clean:
                     self._say("KPIs are compared with the stored events")

@@ -30,7 +30,7 @@ REST: Final = (
 
 
 _ENVELOPE: Final = tuple(name for name in ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
-_COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, data, score"
+_COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, payload, data, score"
 
 
 def has_set_aside(client: Client) -> bool:

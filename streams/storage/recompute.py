@@ -20,7 +20,7 @@ from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.aggregators.base import within_sql
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.expressions import Expression
-from streams.kpis.fields import Field, Kind, all_fields, fields_of
+from streams.kpis.fields import OWN, Field, Kind, all_fields, fields_of
 from streams.kpis.series import OTHER, SEPARATOR, UNKNOWN, sent_label_sql
 from streams.kpis.windows import TOTAL, window_start_sql
 from streams.kpis.writing import sql_literal
@@ -39,6 +39,11 @@ _PIPELINE: Final = {
             nullIf(path, '') AS path
         FROM dead_letters WHERE toUnixTimestamp64Milli(counted_at) > 0 AND outcome = 'bad'""",
 }
+# Of a key that stands twice the last value counts.
+_OWN_LABELS: Final = (
+    "JSONExtractKeysAndValues(arrayLast(pair -> pair.1 = 'labels', JSONExtractKeysAndValuesRaw(payload)).2,"
+    " 'Nullable(String)')"
+)
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
 
@@ -139,6 +144,7 @@ class _Reading:
         self._events = sorted(self.events)
         self._fields = all_fields(self._events)
         self._needed: dict[str, Field] = {}
+        self._own = False
 
     def column(self, name: str) -> str:
         """Give a Nullable expression for a field: missing on events of types that lack it, whatever they carry."""
@@ -156,12 +162,17 @@ class _Reading:
         if pipeline := types.PIPELINE_TYPES & self.events:
             [event] = pipeline
             return f"({_PIPELINE[event]}) WHERE NOT synthetic"
-        return f"counted_events WHERE type IN ({_listed(self._events)})"
+        counted = f"counted_events WHERE type IN ({_listed(self._events)})"
+        return f"(SELECT *, {_OWN_LABELS} AS own_labels FROM {counted}) WHERE true" if self._own else counted
 
     def _read(self, field: Field, event: str) -> str:
         """Write how the field is read on events of one type."""
         if field.place == "type":
             return "toNullable(toString(type))"
+        if field.place == "own":
+            self._own = True
+            name = sql_literal(field.name.removeprefix(OWN))
+            return f"arrayFirst(pair -> pair.1 = {name}, arrayReverse(own_labels)).2"
         if field.place == "envelope":
             return f"nullIf(toString({field.name}), '')" if field.kind is Kind.TEXT else f"toNullable({field.name})"
         if event in types.PIPELINE_TYPES:
@@ -179,8 +190,9 @@ class _Reading:
         """Give a Nullable(String) expression for the text of a label; of touchpoints, only these have one."""
         column, kind = self.column(name), self._fields[name].kind
         if kind is Kind.TEXT and name == "touchpoint" and touchpoints is not None:
-            unknown = f"isNotNull({column}) AND {column} NOT IN ({_listed(sorted(touchpoints))})"
-            return f"if({unknown}, {sql_literal(UNKNOWN)}, {column})"
+            label = sent_label_sql(column)
+            unknown = f"isNotNull({label}) AND {label} NOT IN ({_listed(sorted(touchpoints))})"
+            return f"if({unknown}, {sql_literal(UNKNOWN)}, {label})"
         if kind is Kind.TEXT:
             return sent_label_sql(column)
         return (

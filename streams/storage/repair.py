@@ -16,11 +16,11 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.definition import Kpi
-from streams.kpis.series import SEPARATOR
 from streams.kpis.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
 from streams.storage.overflow import COLLAPSED, KEY, collapsed, counted_events, has_set_aside, names, overflowing
 from streams.storage.recompute import recomputed, tables_of, whole_since
+from streams.storage.relabel import LABELS, name_anew, named_otherwise
 from streams.storage.retention import horizon
 from streams.storage.rollups import changed, newest_again
 
@@ -61,7 +61,14 @@ def _repair(client: Client, kpis: Sequence[Kpi], part: int) -> list[str]:
         return []
     since, aside = cache(lambda tables: _since(client, tables)), has_set_aside(client)
     given = {kpi.id: _Given(kpi, since(tables_of(kpi)), aside) for kpi in kpis}
-    differing = {one.kpi.id for one in _in_doubt(client, given.values()) if _replaced(client, one, part)}
+    renamed: dict[str, datetime] = {}
+    for id_ in named_otherwise(client).keys() & given.keys():
+        one = given[id_]
+        if (first := name_anew(client, id_, whole_since(one.kpi, one.since), part)) is not None:
+            renamed[id_] = first
+    differing = {
+        one.kpi.id for one in _in_doubt(client, given.values()) if _replaced(client, one, part, renamed.get(one.kpi.id))
+    }
     # Sums per hour and day do not hear of what is deleted, nor of rows whose insert was cut off.
     changed(client, given)
     others = " OR ".join(
@@ -71,7 +78,7 @@ def _repair(client: Client, kpis: Sequence[Kpi], part: int) -> list[str]:
     for kpi in kpis:
         if kpi.id in dropped:
             _delete_values(client, kpi, f"definition != {sql_literal(kpi.definition_id)}")
-    return [kpi.id for kpi in kpis if kpi.id in differing | dropped]
+    return [kpi.id for kpi in kpis if kpi.id in differing | dropped | renamed.keys()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +139,12 @@ def _since(client: Client, tables: tuple[str, ...]) -> str:
     return f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
 
 
-def _replaced(client: Client, one: _Given, part: int) -> bool:
-    """Replace all minutes of a KPI if some of them differ, and delete the values that had them in their windows."""
+def _replaced(client: Client, one: _Given, part: int, renamed: datetime | None) -> bool:
+    """
+    Replace all minutes of a KPI if some of them differ, and delete the values that had them in their windows.
+
+    Those of series that were `renamed` from some minute on differ where groupings are compared as a whole, too.
+    """
     kpi, own = one.kpi, sql_literal(one.kpi.id)
     difference = f"""
         {one.names}
@@ -146,14 +157,16 @@ def _replaced(client: Client, one: _Given, part: int) -> bool:
             HAVING groupArrayIf((fields, bins), side = 1) != groupArrayIf((fields, bins), side = 2)
         )"""
     [(differing, first)] = client.query(difference).result_rows
-    if not differing:
+    if renamed is not None:
+        first = min(first, renamed) if differing else renamed
+    elif not differing:
         return False
     # New ones first: the recomputation looks at which series there are.
     client.command(
         f"""
         INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
         {one.names}
-        SELECT {own}, {_LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
+        SELECT {own}, {LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
         settings=_SETTINGS,
     )
     client.command(
@@ -181,16 +194,6 @@ def _drop(client: Client, kpi: Kpi, repaired: set[str]) -> bool:
     assert kpi.derive is not None
     wrong = any(part.kpi in repaired for part in kpi.derive.parts)
     return _delete_values(client, kpi, "true" if wrong else f"definition != {sql_literal(kpi.definition_id)}")
-
-
-# A key is names and values in turn.
-_LABELS: Final = (
-    f"CAST(mapFromArrays("
-    f"arrayFilter((part, place) -> key != '' AND place % 2 = 1, splitByString({sql_literal(SEPARATOR)}, key) AS parts,"
-    f" arrayEnumerate(parts)),"
-    f" arrayFilter((part, place) -> place % 2 = 0, parts, arrayEnumerate(parts))),"
-    f" 'Map(LowCardinality(String), String)')"
-)
 
 
 def _seconds(at: datetime) -> float:

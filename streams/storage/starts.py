@@ -7,6 +7,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
+from streams.kpis.series import LABEL_FORM
 from streams.storage.connection import FAILURES, Address, connect, explain
 
 _TABLES: Final = ("outcomes", "events", "dead_letters", "kpi_minutes", "kpi_values", "starts")
@@ -35,6 +36,8 @@ class Start:
     topic_id: str
     partitions: int
     begins: tuple[int, ...]
+    labels: int = LABEL_FORM
+    """Rule by which workers of the epoch make labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ def has_tables(store: Address) -> bool:
     with closing(connect(store, database="", timeout_s=10.0)) as client:
         try:
             [(found,)] = client.query(
-                "SELECT count() FROM system.tables"
-                " WHERE database = {database:String} AND name IN {names:Array(String)}",
+                "SELECT uniqExact(table) FROM system.columns WHERE database = {database:String}"
+                " AND table IN {names:Array(String)} AND (table != 'starts' OR name = 'labels')",
                 parameters={"database": store.database, "names": list(_TABLES)},
             ).result_rows
         except FAILURES as error:
@@ -101,17 +104,17 @@ def settle(client: Client, rows: Iterable[Beyond]) -> None:
 def starts(client: Client) -> list[Start]:
     """Return the topics of every epoch. Raises FAILURES."""
     rows = client.query(
-        "SELECT epoch, topic, topic_id, partitions, begins FROM starts FINAL ORDER BY epoch, topic"
+        "SELECT epoch, topic, topic_id, partitions, begins, labels FROM starts FINAL ORDER BY epoch, topic"
     ).result_rows
-    return [Start(epoch, topic, topic_id, count, tuple(begins)) for epoch, topic, topic_id, count, begins in rows]
+    return [Start(epoch, topic, id_, count, tuple(begins), form) for epoch, topic, id_, count, begins, form in rows]
 
 
 def record_starts(client: Client, rows: Sequence[Start]) -> None:
     """Record topics as they are found. Raises FAILURES."""
     client.insert(
         "starts",
-        [[row.epoch, row.topic, row.topic_id, row.partitions, list(row.begins)] for row in rows],
-        column_names=["epoch", "topic", "topic_id", "partitions", "begins"],
+        [[row.epoch, row.topic, row.topic_id, row.partitions, list(row.begins), row.labels] for row in rows],
+        column_names=["epoch", "topic", "topic_id", "partitions", "begins", "labels"],
         settings={"async_insert": 0, "insert_deduplicate": 0},
     )
 

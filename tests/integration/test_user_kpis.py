@@ -38,6 +38,8 @@ FILE = """
    of: {events: cx.contact.queue_entered}, hits: {events: cx.contact.queue_left, age_s: wait_s * 1000}}
 - {id: u_derived, name: n, question: q, unit: percent, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_visitors, by: u_distinct}}
+- {id: u_own, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
+   owner: o, groupings: [[], [own_plan], [channel, own_plan]], of: {events: '*', where: own_brand is None or own_brand != 'b 1'}}
 - {id: u_gap, name: n, question: q, unit: points, direction: down, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[]], derive: {how: gap, of: u_ratio, over: channel}}
 """
@@ -64,6 +66,7 @@ def touches(count: int) -> list[Touch]:
         event = new_event(
             data, id=f"u{n}", source="/test", time=START + timedelta(seconds=n * 7200 / count), channel=channel,
             subject=f"c{r.randint(1, 400)}", segment=r.choice([None, "vip"]), touchpoint=r.choice([None, "t"]),
+            labels=r.choice([None, {"plan": r.choice(["gold", "كتاب", "کتاب "])}, {"plan": "gold", "brand": r.choice(["b  1", "c"])}]),
         )  # fmt: skip
         made.append(Touch(event.time.timestamp(), channel, event.subject, encode(event)))
     return made
@@ -86,6 +89,8 @@ def test_a_file_with_every_aggregator_is_exact(pipelines, tmp_path) -> None:
     stored = {kpi for (kpi,) in pipeline.database.rows("SELECT DISTINCT kpi FROM kpi_values WHERE n > 0")}
     assert {kpi.id for kpi in mine} <= stored | {"u_matured"}, "what waits two days is stored by minutes ahead"
     assert pipeline.database.value("SELECT sum(n) FROM kpi_minutes FINAL WHERE kpi = 'u_matured'") > 500
+    plans = "SELECT DISTINCT labels['own_plan'] FROM kpi_minutes WHERE kpi = 'u_own' AND by = 'own_plan' ORDER BY 1"
+    assert pipeline.database.rows(plans) == [("gold",), ("کتاب",)], "spellings of one plan meet"
     customers, n = pipeline.total("u_distinct")
     assert n == sent
     assert customers is not None

@@ -2,10 +2,11 @@
 
 import unicodedata
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.events.text import MAX_LABEL, clean_label, normalise, parse_digits
+from streams.events.text import MAX_LABEL, is_cut, label_of, label_sql, normalise, parse_digits
 
 PERSIAN = st.text(alphabet=st.sampled_from("یيىکكەهةآاأ\u0654\u064b\u0651\u0670ۀؤئ ‌\u200f\u0640۰۱٤٥89\u00a0\ufeffﷲﻻ"))
 DIGITS = {"ascii": "0123456789", "persian": "۰۱۲۳۴۵۶۷۸۹", "arabic": "٠١٢٣٤٥٦٧٨٩"}
@@ -35,7 +36,9 @@ def test_spellings_that_customers_mix_become_equal():
     assert normalise("كتاب") == "کتاب"
     assert normalise("امتیاز ۸۰ و ٨٠ و 80") == "امتیاز 80 و 80 و 80"
     assert normalise("عَالی") == normalise("عـــالی") == "عالی"
-    assert normalise("  Very\u00a0GOOD \n") == "very good"
+    assert normalise("  Very\u00a0 GOOD \n") == "Very GOOD"
+    assert normalise("caf\u00e9") == normalise("cafe\u0301")
+    assert normalise("\ufef3\ufeee\ufed3") == "یوف"
     assert normalise("آب") != normalise("اب")
 
 
@@ -60,18 +63,79 @@ def test_look_alikes_of_digits_are_no_digits():
         assert parse_digits(text) is None, text
 
 
-@given(st.text(alphabet=st.characters(), max_size=300))
+@given(st.text(alphabet=st.characters(), max_size=300) | PERSIAN)
 def test_a_label_is_short_and_holds_nothing_that_a_key_or_utf8_cannot_carry(text):
-    label = clean_label(text)
+    label = label_of(text)
 
     assert len(label) <= MAX_LABEL
     assert not {unicodedata.category(character) for character in label} & {"Cc", "Cs"}
-    assert clean_label(label) == label
-    assert text.startswith(label) or not text.isprintable()
+    assert label_of(label) == label
+    assert is_cut(text) == (label != normalise(text))
 
 
-def test_a_label_keeps_persian_joiners_and_its_spaces():
-    assert clean_label("می\u200cخواهم") == "می\u200cخواهم"
-    assert clean_label(" تهران شمال\x1f ۲\t") == " تهران شمال ۲"
-    assert clean_label("a\ud800b\x00\x9f") == "ab"
-    assert clean_label("x" * 65) == "x" * 64
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ("x" * 70 + "a", "x" * 70 + "b"),
+        ("tehran\x01", "tehran\x02"),
+        ("tehran\x07", "tehran"),
+        ("x" * 64, "x" * 65),
+        ("تهران " * 20 + "۱", "تهران " * 20 + "۲"),
+    ],
+)
+def test_what_cannot_be_carried_keeps_its_identity(one, another):
+    assert label_of(one) != label_of(another)
+    assert is_cut(one) or is_cut(another)
+
+
+def test_spellings_of_a_long_label_are_one():
+    assert label_of("كتاب " * 30) == label_of("  " + "کتا\u200cب " * 30)
+    assert label_of("x" * 64) == "x" * 64
+    assert label_of("region " * 15)[:40] == ("region " * 15)[:40]
+
+
+def test_what_says_nothing_is_no_label():
+    assert {label_of(text) for text in ("", "  ", "\u200c", "\ufeff\t", "\u200f \u00a0")} == {""}
+
+
+@pytest.fixture(scope="module")
+def labels_in_sql():
+    chdb = pytest.importorskip("chdb")
+
+    def read(texts):
+        sent = ",".join(f"'{text.encode().hex()}'" for text in texts)
+        sql = f"SELECT hex(ifNull({label_sql('t')}, '')) FROM (SELECT CAST(unhex(arrayJoin([{sent}])) AS Nullable(String)) AS t)"
+        answer = chdb.query(f"{sql} SETTINGS max_query_size = 100000000", "TabSeparated").bytes().decode()
+        return [bytes.fromhex(line).decode() for line in answer.split("\n")[:-1]]
+
+    return read
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    texts=st.lists(
+        st.text(max_size=90) | PERSIAN | st.text("ab~ \x00\x1f\x85é\u0301", max_size=90), min_size=1, max_size=60
+    )
+)
+def test_sql_makes_the_same_label_of_any_text(labels_in_sql, texts):
+    assert labels_in_sql(texts) == [label_of(text) for text in texts]
+
+
+def test_sql_makes_the_same_label_of_every_character(labels_in_sql):
+    """Alone, between marks that it may compose with, and behind a letter; scripts of thousands of alike letters by sample."""
+    alike = (
+        (0x3400, 0xA000),
+        (0xAC00, 0xD7A4),
+        (0x17000, 0x19000),
+        (0x20000, 0x2F800),
+        (0x30000, 0xE0000),
+        (0xE1000, 0x110000),
+    )
+    surrogates = range(0xD800, 0xE000)
+    codes = [
+        code
+        for code in range(0x110000)
+        if code not in surrogates and (code % 97 == 0 or not any(low <= code < high for low, high in alike))
+    ]
+    texts = [part for code in codes for part in (chr(code), f"a{chr(code)}\u0316\u0301b", f"\u0623\u0316{chr(code)} x")]
+    assert labels_in_sql(texts) == [label_of(text) for text in texts]

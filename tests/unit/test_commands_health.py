@@ -15,10 +15,11 @@ from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
-from streams.local.observe import NotStored, WorkerState, worker_state
+from streams.local.observe import LABEL_FATES, NotStored, WorkerState, worker_state
 from streams.start.decision import Verdict
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
+from streams.storage.unknown import UnknownField
 
 IDLE = WorkerState(
     {"read": 1234, "counted": 1200, "duplicate": 30, "late": 3, "bad": 1},
@@ -124,6 +125,7 @@ def installation(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health, "examine", lambda *_: Verdict("right", "all agree"))
     monkeypatch.setattr(health, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(health, "pending", lambda *_: [])
+    monkeypatch.setattr(health, "unknown_fields", lambda *_: [])
     monkeypatch.setattr(health._Doctor, "_rows", right.rows)
     return right
 
@@ -151,9 +153,31 @@ def test_doctor_lists_touchpoints_that_nobody_knows(cx, installation) -> None:
     installation.unknown = [("chekout\x1b[31m", 1_234), *((f"t{n}", 1) for n in range(10))]
     verdict, text = findings(cx("doctor", "--json"))["unknown touchpoints"]
     assert verdict == "unknown"
-    assert "chekout[31m (1,234 times), t0 (1 times)" in text
+    assert "chekout\\u001b[31m (1,234 times), t0 (1 times)" in text
     assert "t9" not in text
     assert "and more; mend the sender or" in text
+
+
+def test_status_says_what_became_of_labels(cx, monkeypatch) -> None:
+    fates = {LABEL_FATES["cx_series_capped_total"]: 1_234, LABEL_FATES["cx_labels_cut_total"]: 2}
+    monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(labels=fates))
+    shown = cx("status").output
+    assert "labels: 1,234 series-minutes without room, counted under (other)" in shown
+    assert "labels: 2 too long or with control characters, shown by a hash" in shown
+
+
+def test_what_became_of_labels_is_counted_by_metrics_of_that_name() -> None:
+    counted = {f"{family.name}_total" for family in metrics.REGISTRY.collect()}
+    assert set(LABEL_FATES) <= counted
+
+
+def test_doctor_lists_fields_that_no_type_has(cx, installation, monkeypatch) -> None:
+    found = [UnknownField("cx.contact.handled", f"data.talk_sec{n}", 12, "data.talk_s") for n in range(7)]
+    monkeypatch.setattr(health, "unknown_fields", lambda *_: found)
+    verdict, text = findings(cx("doctor", "--json"))["unknown fields"]
+    assert verdict == "unknown"
+    assert "data.talk_sec0 of cx.contact.handled (12 events); did you mean data.talk_s?" in text
+    assert text.endswith("and 2 more; see `cx schemas unknown`")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The register of event types and what it tells about fields."""
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -10,7 +11,8 @@ from streams.events.decode import decode_one, encode
 from streams.events.envelope import Data, Envelope, event, new_event, version_of
 from streams.events.families.contact import ContactQueueLeft
 from streams.events.families.feedback import SurveyAnswered
-from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, data_fields, fields_of
+from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, VERBATIM_TYPES, data_fields, fields_of
+from streams.storage.migrations import views
 
 AT = datetime(2026, 3, 21, 6, 0, tzinfo=UTC)
 
@@ -104,3 +106,34 @@ def test_an_unknown_attribute_is_refused_when_an_event_is_made():
 def test_a_rating_is_held_against_its_scale_when_made_in_python_too():
     with pytest.raises(ValueError, match="outside its scale"):
         SurveyAnswered(survey_id="s", metric="csat", scale=5, score=6)
+
+
+def test_one_list_says_which_texts_customers_wrote() -> None:
+    """The view of verbatims names the same types; all have a text, and nobody but customers writes in any of them."""
+    [view] = [view for view in views() if view.name == "verbatims"]
+    named = re.search(r"WHERE type IN \(([^)]*)\)", view.text)
+    assert named is not None
+    assert tuple(re.findall(r"'([^']+)'", named[1])) == VERBATIM_TYPES
+    for event_type in VERBATIM_TYPES:
+        assert fields_of(event_type)["text"].kind == "text"
+        assert not {"by", "speaker"} & fields_of(event_type).keys()
+
+
+@pytest.mark.parametrize(
+    ("labels", "taken"),
+    [
+        (None, True), ({}, True), ({"plan": "gold"}, True), ({f"k{n}": "x" for n in range(8)}, True),
+        ({f"k{n}": "x" for n in range(9)}, False), ({"Plan": "x"}, False), ({"a": "x" * 129}, False), ({"a": ""}, False),
+        ({"a": 3}, False), ("gold", False), ({"a": {"b": "c"}}, False),
+    ],
+)  # fmt: skip
+def test_own_labels_are_few_and_short(labels, taken: bool) -> None:
+    record = json.loads(encode(new_event(
+        SurveyAnswered(survey_id="s", metric="csat", scale=5, score=4), id="1", source="/t", time=AT, subject="c", channel="web"
+    )))  # fmt: skip
+    found = decode_one(json.dumps({**record, "labels": labels}).encode())
+    assert isinstance(found, Envelope) == taken
+    if isinstance(found, Envelope):
+        assert found.labels == labels
+    else:
+        assert "labels" in found.message

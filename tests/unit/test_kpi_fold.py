@@ -11,6 +11,7 @@ from streams.events.families.feedback import SurveyAnswered
 from streams.events.families.store import StoreQueueServed
 from streams.events.types import Data, Event, new_event
 from streams.kpis.aggregators import measure
+from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Deltas, Folder
 from streams.kpis.series import parse_series, series_key
@@ -72,9 +73,39 @@ def test_a_missing_label_makes_no_series() -> None:
 
 
 def test_label_values_are_cleaned() -> None:
-    """No value can break a series key, and none is longer than a label may be."""
-    handled = ContactHandled(talk_s=1, hold_s=0, wrapup_s=0, queue="a\x1fb\n" + "x" * 100)
-    assert (("queue", "ab" + "x" * 62),) in series_of(fold(made(handled, channel="call_center")), "aht")
+    """No value can break a series key, none is longer than a label may be, and two that differ late are two."""
+    long = [f"a\x1fb\n{'x' * 100}{end}" for end in "12"]
+    queues = {
+        label
+        for queue in long
+        for series in series_of(fold(made(handled(queue), channel="call_center")), "aht")
+        for name, label in series
+        if name == "queue"
+    }
+    assert {queue[:53] for queue in queues} == {"a b " + "x" * 49}
+    assert {len(queue) for queue in queues} == {64}
+    assert len(queues) == 2
+
+
+def test_spellings_of_one_label_are_one_series() -> None:
+    """Letters, half-spaces, tatweel, blanks and composition; what says nothing is no series."""
+    for one, another in (("كتاب", "کتاب"), ("می\u200cشود", "میشود"), (" ســلام ", "سلام"), ("cafe\u0301", "caf\u00e9")):
+        events = [made(handled(queue), channel="call_center") for queue in (one, another, one)]
+        assert fold(*events) == fold(*[made(handled(another), channel="call_center")] * 3)
+    for nothing in ("  ", "\u200c", "\u200f\ufeff"):
+        assert (("queue", ""),) not in series_of(fold(made(handled(nothing), channel="call_center")), "aht")
+
+
+def test_labels_that_cannot_be_carried_are_counted_once() -> None:
+    folder = Folder(CATALOGUE)
+    for queue in ("x" * 70, "x" * 70, "b\x01", "fine", "كتاب"):
+        folder.fold([made(handled(queue), channel="call_center")])
+    assert folder.take_cut() == 2
+    assert folder.take_cut() == 0
+
+
+def handled(queue: str) -> ContactHandled:
+    return ContactHandled(talk_s=1, hold_s=0, wrapup_s=0, queue=queue)
 
 
 def test_labels_that_are_numbers_or_yes_or_no_are_written_as_in_clickhouse() -> None:
@@ -159,3 +190,33 @@ def test_a_condition_may_name_a_value_on_its_way(label: str) -> None:
         made(ContactQueueLeft(queue="q", reason="answered", wait_s=wait), channel="app") for wait in (0, 1, 3, 4, 5)
     ]
     assert [*Folder(kpi).fold(events)[MINUTE].values()] == [[1], [1]]
+
+
+def test_own_labels_group_and_filter(tmp_path) -> None:
+    """As `own_` and their name; an event without them is in the whole alone."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "- {id: mine, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,"
+        " owner: o, groupings: [[], [own_plan], [channel, own_plan]],"
+        " of: {events: cx.page.viewed, where: own_brand is None or own_brand == 'كتاب'}}"
+    )
+    mine = Catalogue.load([file], built_in=False)
+    page = PageViewed(page="p")
+    labels = ({"plan": "gold", "brand": "كتاب "}, {"plan": " gold"}, {"plan": "gold", "brand": "x"}, {}, None)
+    deltas = Folder(mine).fold([made(page, labels=one) for one in labels])[MINUTE]
+    assert deltas == {
+        "mine": [4],
+        series_key("mine", (("own_plan", "gold"),)): [2],
+        series_key("mine", (("channel", "web"), ("own_plan", "gold"))): [2],
+    }
+
+
+@pytest.mark.parametrize("wrong", ["own_", "own_Plan", "own_1"])
+def test_what_is_no_name_of_an_own_label_is_no_field(tmp_path, wrong: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "- {id: mine, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,"
+        f" owner: o, groupings: [[{wrong}]], of: {{events: cx.page.viewed}}}}"
+    )
+    with pytest.raises(CatalogueError, match="is no field of its events"):
+        Catalogue.load([file], built_in=False)

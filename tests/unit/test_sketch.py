@@ -9,9 +9,7 @@ from fractions import Fraction
 import pytest
 from ddsketch import DDSketch
 
-from streams.events.text import clean_label
 from streams.kpis.accumulators import merge_acc
-from streams.kpis.series import clean_label_sql
 from streams.kpis.sketch import (
     BINS,
     EDGES,
@@ -132,9 +130,3 @@ def test_sql_gives_the_same_quantile_to_the_last_bit(clickhouse, scale: int) -> 
 
 def test_sql_has_no_quantile_of_nothing(clickhouse) -> None:
     assert clickhouse(f"SELECT {quantile_sql('CAST(map() AS Map(Int32, UInt64))', 0.5)}") == [["\\N"]]
-
-
-@pytest.mark.parametrize("label", ["plain", "می\u200cخواهم", "a\tb\x01c\x7f\x9fd", "é" * 70, ""])
-def test_sql_cleans_labels_as_python_does(clickhouse, label: str) -> None:
-    literal = "unhex('" + label.encode().hex() + "')"
-    assert clickhouse(f"SELECT {clean_label_sql(literal)}") == [[clean_label(label)]]

@@ -1,0 +1,100 @@
+"""
+Series that an earlier version named by labels in another form: found, and named as the workers name them now.
+
+What can be recomputed from the stored events is (`streams.storage.repair`); older minutes are named anew and added up
+here.
+"""
+
+# ruff: noqa: S608 - KPI ids and keys are escaped
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from streams.events.text import MAX_LABEL, label_sql
+from streams.kpis.series import SEPARATOR, parse_series, series_key
+from streams.kpis.writing import sql_literal
+from streams.storage.overflow import KEY
+from streams.storage.rollups import newest_again
+
+_SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
+# Earlier versions cut labels at the same length: what stands there may be the beginning of several.
+_OTHERWISE: Final = (
+    f"arrayExists(value -> lengthUTF8(value) >= {MAX_LABEL} OR ifNull({label_sql('value')}, '') != value,"
+    " mapValues(labels))"
+)
+
+
+def named_otherwise(client: Client) -> dict[str, int]:
+    """Return how many series are, or may be, named in another form than now, by KPI. Raises FAILURES."""
+    series = "SELECT DISTINCT kpi, labels FROM kpi_minutes UNION DISTINCT SELECT DISTINCT kpi, labels FROM kpi_newest"
+    rows = client.query(f"SELECT kpi, count() FROM ({series}) WHERE {_OTHERWISE} GROUP BY kpi").result_rows
+    return {row[0]: row[1] for row in rows}
+
+
+def name_anew(client: Client, kpi: str, before: str, part: int) -> datetime | None:
+    """
+    Name the series of a KPI in the form of now; return the first minute of those that had another, None if none had.
+
+    Done again after it was interrupted, it ends the same. Raises FAILURES.
+
+    Args:
+        client: May insert and delete.
+        kpi: Its id.
+        before: SQL of a time: only older minutes are added up; later ones are recomputed by the caller.
+        part: Of the minutes written; above every part and revision in the store.
+    """
+    own = sql_literal(kpi)
+    asked = f"SELECT {KEY} AS key, min(minute) FROM kpi_minutes WHERE kpi = {own} AND by != '' GROUP BY key"
+    rows = client.query(asked).result_rows
+    names = {key: _named(kpi, key) for key, _ in rows}
+    other = {key for key, name in names.items() if name != key}
+    shown = client.query(f"SELECT DISTINCT {KEY} FROM kpi_values WHERE kpi = {own} AND by != ''").result_rows
+    gone = [key for (key,) in shown if _named(kpi, key) != key]
+    if gone:
+        client.command(f"DELETE FROM kpi_values WHERE kpi = {own} AND {KEY} IN ({_list(gone)})", settings=_SETTINGS)
+        newest_again(client, kpi)
+    if not other:
+        return None
+    wanted = {names[key] for key in other}
+    _add_up(client, own, {key: name for key, name in names.items() if name in wanted}, before, part)
+    first: datetime = min(minute for key, minute in rows if key in other)
+    return first
+
+
+def _add_up(client: Client, own: str, names: Mapping[str, str], before: str, part: int) -> None:
+    """Write the sums of all series that have one name now, and delete what was added up."""
+    old = f"kpi = {own} AND minute < {before} AND part != {part} AND {KEY} IN ({_list(names)})"
+    name = f"transform({KEY}, [{_list(names)}], [{_list(names.values())}], '')"
+    client.command(
+        f"""
+        INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
+        SELECT {own}, {LABELS}, minute, {part}, {part}, sumForEach(fields), mapSort(sumMap(bins))
+        FROM (SELECT {name} AS key, minute, fields, bins FROM kpi_minutes FINAL WHERE {old})
+        WHERE key != '' GROUP BY key, minute""",
+        settings=_SETTINGS,
+    )
+    client.command(f"DELETE FROM kpi_minutes WHERE {old}", settings=_SETTINGS)
+
+
+LABELS: Final = (
+    f"CAST(mapFromArrays("
+    f"arrayFilter((part, place) -> key != '' AND place % 2 = 1, splitByString({sql_literal(SEPARATOR)}, key) AS parts,"
+    f" arrayEnumerate(parts)),"
+    f" arrayFilter((part, place) -> place % 2 = 0, parts, arrayEnumerate(parts))),"
+    f" 'Map(LowCardinality(String), String)')"
+)
+"""The labels of a series from its `key`, which is names and values in turn."""
+
+
+def _named(kpi: str, key: str) -> str:
+    """Return how a series is named now, as a key without the KPI; empty if a label says nothing."""
+    _, labels = parse_series(f"{kpi}{SEPARATOR}{key}")
+    _, named = parse_series(series_key(kpi, labels))
+    return SEPARATOR.join(part for label in named for part in label) if all(value for _, value in named) else ""
+
+
+def _list(values: Iterable[str]) -> str:
+    return ", ".join(map(sql_literal, values))
