@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
 
 from streams.local.ports import free_port
 
@@ -247,7 +248,7 @@ class KafkaCluster:
 
     def start(self) -> None:
         """
-        Start all nodes, and wait until they answer.
+        Start all nodes, and wait until they answer and know each other.
 
         Raises:
             KafkaUnavailableError: As for one broker.
@@ -257,9 +258,22 @@ class KafkaCluster:
                 node.launch()
             for node in self.nodes:
                 node.wait_answers()
+            self._wait_known()
         except KafkaUnavailableError:
             self.stop()
             raise
+
+    def _wait_known(self) -> None:
+        """Wait until the cluster tells of all its nodes: no topic gets its copies before."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while len(admin.describe_cluster()["brokers"]) < len(self.nodes):
+                if time.monotonic() > deadline:
+                    raise KafkaUnavailableError("the nodes do not form a cluster")
+                time.sleep(0.2)
+        finally:
+            admin.close()
 
     def stop(self) -> None:
         """End all nodes."""

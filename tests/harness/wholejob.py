@@ -112,7 +112,7 @@ class Pipeline:
             **{f"CX_{key.upper()}": str(value) for key, value in settings.items()},
         }
         problems = ensure_topics(bootstrap, topic_plan(partitions, replication, name, name))
-        assert problems == []
+        assert problems == [], problems
         self.producer = TouchpointProducer(bootstrap, topic_prefix=name)
 
     def start(self, instance: str = "", **options: Any) -> Worker:
