@@ -252,11 +252,12 @@ def verify(limit: int, *, as_json: bool) -> None:
         report = recompute(client, catalogue, window_names(settings))
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
+    notes = [*report.notes, *["nothing is stored, so nothing was compared"] * (report.checked.get("records") == 0)]
     if as_json:
         print_json({
             "ok": report.ok,
             "checked": report.checked,
-            "notes": report.notes,
+            "notes": notes,
             "differences": [dict(zip(columns, row, strict=True)) for row in rows],
         })  # fmt: skip
     else:
@@ -267,7 +268,7 @@ def verify(limit: int, *, as_json: bool) -> None:
             echo(table(columns, shown))
         if len(rows) > limit:
             echo(f"… and {len(rows) - limit:,} more (--limit)")
-        for note in report.notes:
+        for note in notes:
             echo(f"note: {note}")
         checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
         echo(f"{checked} recomputed: {len(rows):,} differences")

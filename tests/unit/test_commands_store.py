@@ -208,6 +208,14 @@ def test_verify_without_differences(cx, report: Report) -> None:
     ]
 
 
+def test_nothing_compared_is_said(cx, report: Report) -> None:
+    """An empty store has no differences, and proves nothing."""
+    report.checked["records"] = 0
+    said = "nothing is stored, so nothing was compared"
+    assert f"note: {said}" in cx("verify").output
+    assert json.loads(cx("verify", "--json").output)["notes"] == [said]
+
+
 def test_verify_compares_the_windows_that_are_kept(cx, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
