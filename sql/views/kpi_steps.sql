@@ -1,6 +1,9 @@
--- Every value says whether more events are expected for it: it is closed when its KPI has told of the last of its minutes,
--- or of a later one, that it is. `from` is included, `to` is not; both are event time, whole minutes.
--- Steps are whole multiples of `step` seconds since 1970, or, where `bounds` are given, begin there and end at the next one.
+-- Made from the aggregators by `cx kpis docs`: change streams/kpis/aggregators or streams/storage/steps_view.py.
+--
+-- Every value says whether more events are expected for it: it is closed when its KPI has told of the last of its
+-- minutes, or of a later one, that it is. `from` is included, `to` is not; both are event time, whole minutes.
+-- Steps are whole multiples of `step` seconds since 1970, or, where `bounds` are given, begin there and end at
+-- the next.
 CREATE OR REPLACE VIEW kpi_steps AS
 WITH
     if(empty({bounds:Array(UInt32)}), [toUInt32(0)], {bounds:Array(UInt32)}) AS edges,
@@ -39,143 +42,122 @@ WITH
     (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
         AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
-    sums AS
+    -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
+    (SELECT any(aggregator) IN ('level') FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
+    pieces AS
     (
-        SELECT
-            kpi, by, labels,
-            toDateTime(multiIf(
+        SELECT kpi, by, labels, toDateTime(multiIf(
                 notEmpty({bounds:Array(UInt32)}), roundDown(toUInt32(start), edges),
                 {step:UInt32} = 0, toUInt32({from:DateTime('UTC')}),
-                intDiv(toUInt32(start), greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time,
-            sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, sum(n) AS n
+                intDiv(toUInt32(start), greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time, fields, bins, n
         FROM {db}.kpi_sums(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
             grain = {step:UInt32}, bounds = {bounds:Array(UInt32)})
-        GROUP BY kpi, by, labels, time
+        UNION ALL
+        SELECT kpi, by, labels, toDateTime(multiIf(
+                notEmpty({bounds:Array(UInt32)}), roundDown(toUInt32({from:DateTime('UTC')}), edges),
+                {step:UInt32} = 0, toUInt32({from:DateTime('UTC')}),
+                intDiv(toUInt32({from:DateTime('UTC')}), greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time, fields, bins, 0 AS n
+        FROM {db}.kpi_sums(kpi = {kpi:String}, from = toDateTime(0, 'UTC'),
+            to = (SELECT if(any(aggregator) IN ('level'), {from:DateTime('UTC')}, toDateTime(0, 'UTC'))
+                FROM kpis FINAL WHERE id = {kpi:String}),
+            grain = 86400, bounds = [])
     ),
-    numbers AS
+    steps AS
     (
-        SELECT
-            sums.kpi AS kpi, by, labels, time, n, unit, aggregator, scale, low, high, definition, quantiles,
-            toFloat64(n) AS total,
-            toFloat64(if(length(fields) > 1, fields[2], 0)) AS second,
-            toFloat64(if(length(fields) > 2, fields[3], 0)) AS third,
-            -- In whole numbers: the difference of two large sums would lose its digits in doubles.
-            toInt256(if(aggregator = 'mean', fields[2], 0)) AS summed,
-            toInt256(if(aggregator = 'mean', fields[3], 0)) AS squares,
-            -- Of a mean between two ends: with one answer more at each of them, unless the sums belie that range.
-            toInt256(round(assumeNotNull(coalesce(low, 0)) * scale)) AS least,
-            toInt256(round(assumeNotNull(coalesce(high, 0)) * scale)) AS most,
-            isNotNull(low) AND isNotNull(high) AND (least + most) * summed - squares - n * least * most >= 0
-                AS between_ends,
-            if(between_ends, n + 2, n) AS answers,
-            if(between_ends, summed + least + most, summed) AS steps,
-            answers * if(between_ends, squares + least * least + most * most, squares) - steps * steps AS spread_steps,
-            -- What is never below zero has no greater sum of squares than the square of its sum.
-            ifNull(low = 0, false) AND summed >= 0 AND squares <= summed * summed AS positive,
-            mapKeys(bins) AS keys, arrayCumSum(mapValues(bins)) AS seen,
-            -- Of a share: sums of the whole and the part, of their squares and products.
-            arrayMap(place -> toInt256(if(length(fields) = 6, fields[place], 0)), [2, 3, 4, 5, 6]) AS terms,
-            -- Of a distinct count: as many coupons fewer per register are half as many values.
-            toUInt64(length(keys)) AS coupons,
-            if(coupons >= 16384, intDiv(coupons - 16384, 2048) + 1, 0) AS doubled,
-            coupon_estimates[coupons - 2048 * doubled + 1] AS estimated,
-            least(toFloat64(estimated.1 * bitShiftLeft(toUInt64(1), doubled)), total) AS different,
-            estimated.2 * exp2(doubled) AS different_error
-        FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
+        SELECT kpi, by, labels, time, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, sum(n) AS n
+        FROM pieces GROUP BY kpi, by, labels, time
+    ),
+    sums AS
+    (
+        SELECT kpi, by, labels, time, fields, bins, n FROM steps WHERE NOT lasts
+        UNION ALL
+        SELECT kpi, by, labels, time,
+            sumForEach(fields) OVER (PARTITION BY kpi, by, labels ORDER BY time
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS fields,
+            bins, n
+        FROM steps WHERE lasts
     ),
     parts AS
     (
         SELECT
-            *,
-            if(aggregator = 'quantile', concat('p', toString(round(100 * q, 2))), '') AS stat,
-            if(unit IN ('percent', '%'), 100, 1) AS factor,
-            unit IN ('percent', '%', 'fraction') AS of_one,
-            second / total AS share,
-            toFloat64(answers) AS given,
-            toFloat64(steps) / (given * scale) AS middle,
-            terms[1] AS whole, terms[2] AS part,
-            terms[5] * whole * whole - 2 * part * whole * terms[4] + part * part * terms[3] AS scatter,
-            -- A share without any spread is worth as many answers as its wholes are of even size.
-            pow(z, 2) / (toFloat64(whole * whole) / toFloat64(terms[3]) + pow(z, 2)) AS slack,
-            pow(z, 2) / total AS spread,
-            -- Adjusted Wald: 3/4 promoter, 3/4 detractor and 3 answers more.
-            (second + 0.75) / (total + 3) AS happy,
-            (third + 0.75) / (total + 3) AS unhappy,
-            -- A quantile and the ends of its interval are the values at these ranks.
+            sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
+            quantiles, q,
+            toFloat64(n) AS total,
+            if(aggregator IN ('quantile'), concat('p', toString(round(100 * q, 2))), '') AS stat,
+            if(unit IN ('%', 'percent'), 100, 1) AS factor,
+            unit IN ('%', 'fraction', 'percent') AS of_one,
+            toUInt64(length(bins)) AS coupons,
+            if(coupons >= 16384, intDiv(coupons - 16384, 2048) + 1, 0) AS doubled,
+            coupon_estimates[coupons - 2048 * doubled + 1] AS estimated,
+            least(toFloat64(estimated.1 * bitShiftLeft(toUInt64(1), doubled)), total) AS different,
+            estimated.2 * exp2(doubled) AS different_error,
+            toFloat64(fields[2]) / (total * scale) AS mean,
+            toInt256(round(assumeNotNull(coalesce(low, 0)) * scale)) AS mean_low,
+            toInt256(round(assumeNotNull(coalesce(high, 0)) * scale)) AS mean_high,
+            isNotNull(low) AND isNotNull(high) AND total > 1 AND (mean_low + mean_high) * toInt256(fields[2]) - toInt256(fields[3]) - n * mean_low * mean_high >= 0 AS mean_scaled,
+            if(mean_scaled, n + 2, n) AS mean_n,
+            if(mean_scaled, toInt256(fields[2]) + mean_low + mean_high, toInt256(fields[2])) AS mean_sum,
+            if(mean_scaled, toInt256(fields[3]) + mean_low * mean_low + mean_high * mean_high, toInt256(fields[3])) AS mean_squares,
+            toFloat64(mean_sum) / (mean_n * scale) AS mean_middle,
+            ifNull(low = 0, false) AND toInt256(fields[2]) >= 0 AND toInt256(fields[3]) <= toInt256(fields[2]) * toInt256(fields[2]) AS mean_positive,
+            mean_n * mean_squares - mean_sum * mean_sum AS mean_spread,
+            student(mean_n - 1) * sqrt(toFloat64(mean_spread) / (toFloat64(mean_n) * (mean_n - 1)) / mean_n) / scale AS mean_half,
+            multiIf(mean_scaled, (greatest(assumeNotNull(low), least(mean, mean_middle - mean_half)), least(assumeNotNull(high), greatest(mean, mean_middle + mean_half))), total < 5, (NULL, NULL), mean_positive, multiIf(mean <= 0, (0, NULL), ((mean_half / mean) * (1 + (mean_half / mean) / z)) > log(10), (NULL, NULL), (mean * exp(-(mean_half / mean)), mean * exp(((mean_half / mean) * (1 + (mean_half / mean) / z))))), (mean - mean_half, mean + mean_half)) AS mean_ends,
+            (toFloat64(fields[2]) + 0.75) / (total + 3) AS happy,
+            (toFloat64(fields[3]) + 0.75) / (total + 3) AS unhappy,
+            z * sqrt(greatest(happy + unhappy - pow(happy - unhappy, 2), 0) / (total + 3)) AS nps_half,
+            arrayCumSum(mapValues(bins)) AS seen,
+            mapKeys(bins) AS keys,
             z * sqrt(total * q * (1 - q)) AS rank_spread,
-            [greatest(1, ceil(round(q * 10000) * total / 10000)), floor(total * q - rank_spread),
-                ceil(total * q + rank_spread) + 1] AS ranks,
-            arrayMap(rank -> if(rank < 1 OR rank > total, NULL,
-                estimates[keys[arrayFirstIndex(up_to -> up_to >= rank, seen)] + 2] / (1000 * scale)), ranks) AS ranked,
-            multiIf(
-                total = 0, 0,
-                aggregator = 'ratio' AND second <= total,
-                    z * sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread),
-                aggregator = 'ratio', z * sqrt(1 / second + 1 / total),
-                aggregator = 'mean' AND given > 1,
-                    student(given - 1) * sqrt(toFloat64(spread_steps) / (given * (given - 1)) / given) / scale,
-                aggregator = 'share' AND total > 1 AND whole > 0,
-                    factor * student(total - 1)
-                        * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)),
-                aggregator = 'nps', z * sqrt(greatest(happy + unhappy - pow(happy - unhappy, 2), 0) / (total + 3)),
-                0) AS half,
-            -- Too few for an interval.
-            total < 5 AS few,
-            aggregator = 'mean' AND total > 1 AND between_ends AS scaled,
-            -- The interval of what is never below zero is that of its logarithm, its upper end pushed up by as much
-            -- again as the relative error says. One that reaches ten times the value says nothing.
-            (aggregator = 'mean' AND NOT between_ends AND positive)
-                OR (aggregator = 'share' AND NOT of_one AND part > 0 AND scatter != 0) AS logarithmic,
-            multiIf(total = 0, 0, aggregator = 'mean', second / (total * scale),
-                whole > 0, toFloat64(factor * part) / toFloat64(whole), 0) AS centre,
-            if(centre > 0, half / centre, 0) AS reach,
-            reach * (1 + reach / z) AS reach_above
-        FROM numbers ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
+            [greatest(1, ceil(round(q * 10000) * total / 10000)), floor(total * q - rank_spread), ceil(total * q + rank_spread) + 1] AS ranks,
+            arrayMap(rank -> if(rank < 1 OR rank > total, NULL, estimates[keys[arrayFirstIndex(up_to -> up_to >= rank, seen)] + 2] / (1000 * scale)), ranks) AS ranked,
+            toFloat64(fields[2]) / total AS rate,
+            pow(z, 2) / total AS rate_spread,
+            (rate + rate_spread / 2) / (1 + rate_spread) AS rate_centre,
+            if(toFloat64(fields[2]) <= total, z * sqrt(rate * (1 - rate) / total + rate_spread / (4 * total)) / (1 + rate_spread), z * sqrt(1 / toFloat64(fields[2]) + 1 / total)) AS rate_half,
+            toInt256(fields[2]) AS whole,
+            toInt256(fields[3]) AS part,
+            toFloat64(factor * part) / toFloat64(whole) AS part_share,
+            toInt256(fields[6]) * whole * whole - 2 * part * whole * toInt256(fields[5]) + part * part * toInt256(fields[4]) AS scatter,
+            whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one) AS share_bare,
+            pow(z, 2) / (toFloat64(whole * whole) / toFloat64(toInt256(fields[4])) + pow(z, 2)) AS slack,
+            factor * student(total - 1) * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)) AS share_half,
+            multiIf(share_bare, (NULL, NULL), scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)), total < 5, (NULL, NULL), of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)), part > 0, multiIf(part_share <= 0, (0, NULL), ((share_half / part_share) * (1 + (share_half / part_share) / z)) > log(10), (NULL, NULL), (part_share * exp(-(share_half / part_share)), part_share * exp(((share_half / part_share) * (1 + (share_half / part_share) / z))))), (part_share - share_half, part_share + share_half)) AS share_ends
+        FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
+        ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
     )
 SELECT
     kpi, by, labels, time, stat,
     multiIf(
-        total = 0, NULL,
+        total = 0 AND NOT lasts, NULL,
         aggregator = 'count', total,
-        aggregator = 'sum', second / scale,
-        aggregator = 'ratio', factor * second / total,
-        aggregator = 'nps', 100 * (second - third) / total,
-        aggregator = 'share' AND whole <= 0, NULL,
-        aggregator IN ('mean', 'share'), centre,
         aggregator = 'distinct', different,
-        ranked[1]) AS value,
+        aggregator = 'level', if(toFloat64(fields[3]) = 0, NULL, toFloat64(fields[2]) / scale),
+        aggregator = 'mean', mean,
+        aggregator = 'nps', 100 * (toFloat64(fields[2]) - toFloat64(fields[3])) / total,
+        aggregator = 'quantile', ranked[1],
+        aggregator = 'ratio', factor * toFloat64(fields[2]) / total,
+        aggregator = 'share', if(whole <= 0, NULL, toFloat64(factor * part) / toFloat64(whole)),
+        aggregator = 'sum', toFloat64(fields[2]) / scale,
+        NULL) AS value,
     n,
     multiIf(
-        total = 0, NULL,
-        aggregator = 'ratio' AND second <= total,
-            if(second = 0, 0, factor * ((share + spread / 2) / (1 + spread) - half)),
-        aggregator = 'ratio', if(few, NULL, value / exp(half)),
-        aggregator = 'nps', 100 * greatest(-1, happy - unhappy - half),
-        aggregator = 'share' AND (whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one)), NULL,
-        aggregator = 'share' AND scatter = 0, if(part = 0, 0, factor * (1 - slack)),
-        scaled, greatest(low, least(value, middle - half)),
-        aggregator IN ('mean', 'share') AND few, NULL,
-        logarithmic, multiIf(value <= 0, 0, reach_above > log(10), NULL, value * exp(-reach)),
-        aggregator = 'share' AND of_one, greatest(0, value - half),
-        aggregator IN ('mean', 'share'), value - half,
+        total = 0 AND NOT lasts, NULL,
         aggregator = 'distinct', greatest(toFloat64(coupons), different - z * different_error),
+        aggregator = 'mean', mean_ends.1,
+        aggregator = 'nps', 100 * greatest(-1, happy - unhappy - nps_half),
         aggregator = 'quantile', ranked[2],
+        aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate / exp(rate_half)), toFloat64(fields[2]) = 0, 0, factor * (rate_centre - rate_half)),
+        aggregator = 'share', share_ends.1,
         NULL) AS lo,
     multiIf(
-        total = 0, NULL,
-        aggregator = 'ratio' AND second <= total,
-            if(second = total, factor, factor * ((share + spread / 2) / (1 + spread) + half)),
-        aggregator = 'ratio', if(few, NULL, value * exp(half)),
-        aggregator = 'nps', 100 * least(1, happy - unhappy + half),
-        aggregator = 'share' AND (whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one)), NULL,
-        aggregator = 'share' AND scatter = 0, if(part = 0, factor * slack, factor),
-        scaled, least(high, greatest(value, middle + half)),
-        aggregator IN ('mean', 'share') AND few, NULL,
-        logarithmic, if(value <= 0 OR reach_above > log(10), NULL, value * exp(reach_above)),
-        aggregator = 'share' AND of_one, least(factor, value + half),
-        aggregator IN ('mean', 'share'), value + half,
+        total = 0 AND NOT lasts, NULL,
         aggregator = 'distinct', least(total, different + z * different_error),
+        aggregator = 'mean', mean_ends.2,
+        aggregator = 'nps', 100 * least(1, happy - unhappy + nps_half),
         aggregator = 'quantile', ranked[3],
+        aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate * exp(rate_half)), toFloat64(fields[2]) = total, factor, factor * (rate_centre + rate_half)),
+        aggregator = 'share', share_ends.2,
         NULL) AS hi,
     if(least({to:DateTime('UTC')}, multiIf(
             notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),

@@ -21,7 +21,7 @@ from streams.events.text import label_sql
 from streams.events.types import VERBATIM_TYPES
 from streams.events.visible import visible
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.catalogue import Catalogue
 from streams.storage.connection import FAILURES, Address, StorageError, connect
 
@@ -42,7 +42,6 @@ _COLUMNS: Final = frozenset({"channel", "touchpoint", "stage", "segment", "regio
 """Labels that are columns of the events."""
 EXPLORER_VARIABLES: Final = {"channel": "channel", "segment": "segment", "touchpoint": "touchpoint", "unitid": "unit"}
 """The dashboard's variable for each label that it can be narrowed to."""
-_ADDITIVE: Final = ("count", "sum")
 
 _VERBATIMS: Final = """
     SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text
@@ -221,7 +220,7 @@ class Enricher:
             measure(facts.aggregator, acc or empty, facts.scale, unit=facts.unit, q=facts.q).value
             for acc in (earlier, later)
         )
-        if facts.aggregator in _ADDITIVE and before is not None:
+        if facts.aggregator in ADDITIVE and before is not None:
             before *= minutes[1] / minutes[0]
         return Movement(
             kpi=kpi, labels={}, value=now, baseline=before, statistic=z, unit=facts.unit,

@@ -27,6 +27,7 @@ from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.kpis.admission import Limits
+from streams.kpis.aggregators import LASTING
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.merge import MergeState
@@ -120,6 +121,7 @@ class Merge(Stage):
         return MergeState(
             windows=window_names(settings),
             delayed=self._delayed,
+            lasting={kpi.id for kpi in self._catalogue if kpi.aggregator in LASTING},
             derivations=self._derivations,
             idle_s=settings.idle_s,
             grace_s=settings.idle_s,

@@ -20,7 +20,7 @@ from streams.alerts.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition
 from streams.alerts.watch import Baselines, Fault
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.intervals import Z95, Measure
 from streams.kpis.series import Labels, parse_series
 from streams.kpis.windows import WINDOWS
@@ -271,7 +271,7 @@ class Backtest:
         baseline = getattr(rule.params, "baseline", None)
         if baseline is not None:
             found = _measured(facts, without(view.window(key, baseline), view.window(key, rule.window))).value
-            if found is None or facts.aggregator not in {"count", "sum"}:
+            if found is None or facts.aggregator not in ADDITIVE:
                 return found
             length = length_of(rule.window)
             return found * length / (length_of(baseline) - length)

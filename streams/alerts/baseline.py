@@ -24,7 +24,7 @@ import numpy.typing as npt
 from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Expected, Facts, moments
 from streams.kpis.accumulators import Acc, count_of
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.sketch import rank_of, value_at
 
 Level: TypeAlias = Literal["hour of the week", "hour of such days", "hour of the day"]
@@ -33,7 +33,6 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 LEVELS: Final[tuple[Level, ...]] = ("hour of the week", "hour of such days", "hour of the day")
 """From fine to coarse."""
 
-ADDITIVE: Final = ("count", "sum")
 """Kinds of KPI whose value grows with the length of the window."""
 
 _HOUR = 3600

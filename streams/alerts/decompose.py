@@ -18,7 +18,7 @@ from streams.alerts.compare import at_or_below, compare, joint_edge
 from streams.alerts.facts import Facts
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, count_of, merge_acc
-from streams.kpis.aggregators import empty, measure
+from streams.kpis.aggregators import ADDITIVE, empty, measure
 
 Kind: TypeAlias = Literal["rate", "mix", "both", "none"]
 
@@ -71,7 +71,7 @@ def decompose(
     share alone. A quantile has no parts that add up; split is the share of values at or below where it was before and
     after together, and what comes out is scaled to the change of the quantile.
     """
-    if facts.aggregator in ("count", "sum"):
+    if facts.aggregator in ADDITIVE:
         return _additive(facts, label, earlier, later, minutes)
     scale = 1.0
     if facts.aggregator == "quantile":
@@ -206,4 +206,4 @@ def _value(facts: Facts, acc: Acc | None, minutes: int) -> float | None:
     if acc is None:
         return None
     found = measure(facts.aggregator, acc, facts.scale, unit=facts.unit, q=facts.q).value
-    return found / minutes if found is not None and facts.aggregator in ("count", "sum") else found
+    return found / minutes if found is not None and facts.aggregator in ADDITIVE else found

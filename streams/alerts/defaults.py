@@ -8,6 +8,7 @@ from streams.alerts.fit import budget, misfits
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, ParamError, Params, Seasonal, ZTest
 from streams.alerts.rules import Method, NoData, Recover, Rule, RulesError
 from streams.alerts.texts import Text, compile_text
+from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Alert, Kpi
 from streams.kpis.windows import WINDOWS, window_minutes
@@ -49,7 +50,7 @@ def default_min_n(kpi: Kpi, method: Method) -> int:
     """
     if method == "cusum":
         return 1
-    return 0 if method == "absence" or kpi.aggregator in {"count", "sum"} else kpi.min_n.alert
+    return 0 if method == "absence" or kpi.aggregator in ADDITIVE else kpi.min_n.alert
 
 
 def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: Sequence[str] = WINDOWS) -> list[Rule]:

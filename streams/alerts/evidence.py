@@ -11,7 +11,7 @@ from streams.alerts.surety import Change, surety
 from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
 from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.accumulators import count_of
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.series import series_key
 
 CHILDREN: Final = 10
@@ -22,8 +22,6 @@ LEAST_BEFORE: Final = 30
 
 SHORTEST: Final = 5
 """Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
-
-_COUNTED = ("count", "sum")
 
 
 def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
@@ -144,7 +142,7 @@ def explain_change(
     across = wider.cause(subject, window, longer) if subject.labels else None
     if across is not None:
         evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
-    if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in _COUNTED:
+    if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in ADDITIVE:
         was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
         evidence.baseline, evidence.baseline_n = was.value, was.n
 

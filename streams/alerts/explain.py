@@ -26,7 +26,7 @@ from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.surety import Change, surety
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, merge_acc, subtract_acc
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.series import SEPARATOR, Labels, parse_series
 from streams.kpis.significance import ztest_shares
 
@@ -48,7 +48,6 @@ SCARCE: Final = 100
 AT_MOST: Final = 5
 
 _GROWN = 5
-_COUNTED = ("count", "sum")
 _WEIGHED = ("ratio", "mean", "nps")
 _ALL = 0.99  # a part this large is the whole by another name
 _ALIKE = 0.95  # two causes that are as sure but for this are told apart by how specific they are
@@ -99,7 +98,7 @@ def explain(
     contribution without labels is the series as a whole: no part of it stands out.
     """
     whole = read(series)
-    if whole.earlier is not None and whole.later is None and facts.aggregator in _COUNTED:
+    if whole.earlier is not None and whole.later is None and facts.aggregator in ADDITIVE:
         whole = Change(whole.earlier, cleared(whole.earlier))  # nothing is a number of events as well
     if whole.earlier is None or whole.later is None:
         return []
@@ -146,7 +145,7 @@ def baseline_of(window: str, kept: Sequence[str], *, aggregator: str) -> str | N
     longer = sorted((name for name in kept if length_of(name) > length), key=length_of)
     if not longer:
         return None
-    if aggregator in _COUNTED:
+    if aggregator in ADDITIVE:
         return longer[0]
     day = [name for name in longer if length_of(name) <= 1440]
     return day[-1] if day else longer[0]
@@ -237,7 +236,7 @@ def _candidate(
         part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))
         part.share_effect, part.explained = 0.0, part.rate_effect / total
     z = surety(facts, against, minutes)
-    if facts.aggregator not in _COUNTED and part.share_effect:
+    if facts.aggregator not in ADDITIVE and part.share_effect:
         # Both may have changed, what it does and how much there is of it: the surer of the two, for its size, counts.
         mix = _mix_surety(facts, part, whole, against)
         if abs((mix or 0.0) * part.share_effect) > abs((z or 0.0) * part.rate_effect):

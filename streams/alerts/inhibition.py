@@ -27,6 +27,7 @@ from streams.alerts.sources import HEALTH_MINUTES, Channel
 from streams.alerts.types import ClosedView
 from streams.alerts.watch import CHANNEL, Index, Subject
 from streams.kpis.accumulators import count_of
+from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.windows import window_end
 
 RELEVANT: Final = 0.1
@@ -42,7 +43,6 @@ A difference between channels of 20 points moves the whole by one point then.
 MISSING: Final = 0.1
 """Share of a window's volume that is missing, above which a count is not to be trusted."""
 
-_COUNTED = ("count", "sum")
 _ENOUGH = 10  # answers that must be missing to tell whether they are
 _DAY = "24h"
 
@@ -96,7 +96,7 @@ class Trust:
             if not gap:
                 continue
             share = self._share(subject, name, over=True)
-            if rule.kpi.aggregator in _COUNTED:
+            if rule.kpi.aggregator in ADDITIVE:
                 distorted = share * gap >= MISSING
             else:
                 distorted = share < 1 and share * (1 - share) * gap / (1 - share * gap) >= DISPLACED
@@ -116,7 +116,7 @@ class Trust:
             return shares.get(channel, 0.0)
         if over:
             # A KPI that is not kept by channel mostly has but one: what is missing then takes nothing but volume.
-            return float(subject.watch.rule.kpi.aggregator in _COUNTED)
+            return float(subject.watch.rule.kpi.aggregator in ADDITIVE)
         return self._missing_share(subject, self._channels[channel].lost)
 
     def _kept_shares(self, subject: Subject) -> dict[str, float] | None:

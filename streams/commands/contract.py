@@ -111,16 +111,21 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
 
 
 @kpis.command("docs")
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/KPIS.md is not what would be written.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what would be written.")
 def kpis_docs(*, check: bool) -> None:
-    """Write docs/KPIS.md from the built-in definitions."""
+    """Write docs/KPIS.md from the built-in definitions, and the view kpi_steps from the aggregators."""
     from streams.kpis.docs import page  # noqa: PLC0415
+    from streams.storage.steps_view import steps_view  # noqa: PLC0415
 
-    target, text = clone() / "docs" / "KPIS.md", page(Catalogue.load())
-    if not check:
-        target.write_text(text, encoding="utf-8")
-    elif target.read_text(encoding="utf-8") != text:
-        echo("docs/KPIS.md is not up to date: run `cx kpis docs`", err=True)
+    stale = []
+    for name, text in {"docs/KPIS.md": page(Catalogue.load()), "sql/views/kpi_steps.sql": steps_view()}.items():
+        target = clone() / name
+        if not check:
+            target.write_text(text, encoding="utf-8")
+        elif target.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    if stale:
+        echo(f"{', '.join(stale)} not up to date: run `cx kpis docs`", err=True)
         sys.exit(1)
 
 

@@ -32,6 +32,7 @@ from streams.dashboards.scores import (
     trend,
 )
 from streams.dashboards.variables import standard
+from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 
@@ -176,7 +177,7 @@ def channels(catalogue: Catalogue) -> Board:
 def _latest(kpis: dict[str, Kpi]) -> str:
     """Ask for the newest rolling value of each KPI in each channel; asking for many KPIs over a time takes too long."""
     return f"""
-    SELECT name AS KPI, id, toString(unit) AS unit, if(aggregator IN ({sql.listed(sql.COUNTED)}), 0,
+    SELECT name AS KPI, id, toString(unit) AS unit, if(aggregator IN ({sql.listed(ADDITIVE)}), 0,
     min_n_colour) AS enough,
         labels['channel'] AS channel, if(n >= min_n_show, value, NULL) AS value, n, lo, hi
     FROM kpi_latest INNER JOIN (SELECT * FROM kpis FINAL) AS known ON known.id = kpi_latest.kpi
@@ -185,7 +186,7 @@ def _latest(kpis: dict[str, Kpi]) -> str:
 
 
 def _gaps(catalogue: Catalogue) -> Panel:
-    kpis = picked(catalogue, *(kpi for kpi in _COMPARED if catalogue[kpi].aggregator not in sql.COUNTED))
+    kpis = picked(catalogue, *(kpi for kpi in _COMPARED if catalogue[kpi].aggregator not in ADDITIVE))
     asked = f"""
 SELECT KPI, argMax(channel, value) AS highest, argMin(channel, value) AS lowest, max(value) - min(value) AS gap,
     if(count() < 2, NULL, gap - 1.96 * error) AS low, if(count() < 2, NULL, gap + 1.96 * error) AS high, unit,

@@ -30,6 +30,7 @@ from streams.dashboards.look import (
     tint,
     unit_of,
 )
+from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.definition import Kpi
 
 _DIRECTIONS: Final = {"up": "More is better.", "down": "Less is better.", "none": ""}
@@ -157,7 +158,7 @@ BAND: Final = (
 
 def trend(kpi: Kpi, width: int = 12) -> Panel:
     """Return the course of a KPI: line, interval and n; a count as bars."""
-    amount = kpi.aggregator in sql.COUNTED
+    amount = kpi.aggregator in ADDITIVE
     asked = (
         sql.amounts(sql.quoted(kpi.id), sql.SLICE)
         if amount

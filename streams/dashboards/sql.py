@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.dashboards.look import MEETS, MISSES, NO_DATA, NO_TARGET, READINGS, THIN, UNSURE, label_name, unit_sql
+from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.definition import Kpi
 
 VARIABLE_OF: Final = {"channel": "channel", "segment": "segment", "touchpoint": "touchpoint", "unitid": "unit"}
 """The labels that have a variable of their own."""
 
-COUNTED: Final = ("count", "sum")
 """Aggregators whose values are amounts, known exactly: they have no interval and are never thin."""
 
 WINDOW_SECONDS: Final = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "7d": 604_800}
@@ -134,7 +134,7 @@ class Terms:
     def of(cls, kpi: Kpi) -> "Terms":
         """Return the terms of one KPI."""
         goal = target_of(kpi)
-        enough = 0 if kpi.aggregator in COUNTED else kpi.min_n.colour
+        enough = 0 if kpi.aggregator in ADDITIVE else kpi.min_n.colour
         target = "nan" if goal is None else f"{goal:.6f}"
         return cls(str(kpi.min_n.show), str(enough), quoted(kpi.direction), target)
 
@@ -170,7 +170,7 @@ def terms_of_catalogue(kpis: Iterable[Kpi], kpi: str = "kpi") -> Terms:
     known = {name: goal for name, goal in goals.items() if goal is not None}
     values = ", ".join(f"{goal:.6f}" for goal in known.values())
     target = f"transform({kpi}, [{listed(known)}], [{values}], nan)" if known else "nan"
-    enough = f"if(aggregator IN ({listed(COUNTED)}), 0, min_n_colour)"
+    enough = f"if(aggregator IN ({listed(ADDITIVE)}), 0, min_n_colour)"
     return Terms("min_n_show", enough, "direction", target)
 
 

@@ -93,6 +93,16 @@ def subtract_acc(into: Acc, other: Acc) -> None:
         raise TypeError(f"cannot subtract {type(other).__name__} from {type(into).__name__}")
 
 
+def lasting_part(acc: Acc) -> Acc:
+    """Return what does not leave windows of an accumulator that lasts: all but n."""
+    return [0, *acc[1:]] if type(acc) is list else acc
+
+
+def leaving_part(acc: Acc) -> Acc:
+    """Return what leaves windows of an accumulator that lasts: n alone."""
+    return [acc[0], *[0] * (len(acc) - 1)] if type(acc) is list else cleared(acc)
+
+
 def negated(acc: Acc) -> Acc:
     """Return what, merged, takes an accumulator back; unlike `subtract_acc` it may come before what it takes back."""
     return [-field for field in acc] if type(acc) is list else {i: -n for i, n in acc.items()}  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ a batch is saved before the pages of the batch: who applies it again after a cra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from heapq import nlargest
 from typing import Final, NamedTuple, TypeAlias
 
@@ -92,12 +92,15 @@ class Weighed(NamedTuple):
 class Registry:
     """Numbers of series, within limits."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, lasting: Container[str] = frozenset()) -> None:
+        """`lasting` are the ids of KPIs whose accumulators last."""
         self.numbers: dict[str, int] = {}
         """Of the series that have room."""
         self.names: list[str] = []
         """Of all that ever had."""
         self.left: set[int] = set()
+        self.lasting: set[int] = set()
+        """Numbers of series whose accumulators last."""
         self.refused: Counter[str] = Counter()
         """Contributions counted under `OTHER` since they were last taken, by KPI id."""
         self.used = 0
@@ -105,6 +108,7 @@ class Registry:
         self.decided = -1
         """Until this offset everything was decided before: nobody is admitted."""
         self._limits = limits
+        self._lasting_kpis = lasting
         self._left_numbers: dict[str, int] = {}
         self._sizes: Counter[Group] = Counter()
         self._channel_of: dict[int, str] = {}
@@ -226,6 +230,7 @@ class Registry:
         self.left.update(admitted.left)
         self._channel_of = {number: channel for channel, numbers in admitted.channels.items() for number in numbers}
         for number, key in enumerate(self.names):
+            self._note_lasting(number, key)
             if number in self.left:
                 self._left_numbers[key] = number
                 continue
@@ -275,12 +280,17 @@ class Registry:
     def _append(self, key: str, channel: str) -> int:
         number = self.numbers[key] = len(self.names)
         self.names.append(key)
+        self._note_lasting(number, key)
         self._grown.add(number >> SHARD_BITS)
         if channel:
             self._channel_of[number] = channel
         self._sizes[self._group(key)] += self.is_bound(key)
         self._add_cost(number, NEW_BYTES)
         return number
+
+    def _note_lasting(self, number: int, key: str) -> None:
+        if parse_series(key)[0] in self._lasting_kpis:
+            self.lasting.add(number)
 
     def _leave(self, number: int, cost: int) -> None:
         key = self.names[number]

@@ -13,11 +13,11 @@ _BERNOULLI: Final = ("ztest", "cusum", "burn")
 _BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
 
 
-def read_gates(block: Block) -> Gates:
-    """Read `min_n`."""
+def read_gates(block: Block, *, lasting: bool) -> Gates:
+    """Read `min_n`; what lasts has a value in windows without any change, so it needs none unless told otherwise."""
     given = block.block("min_n")
     if given is None:
-        return Gates()
+        return Gates(0, 0, 0) if lasting else Gates()
     given.expect((), ("show", "colour", "alert"))
     default = Gates()
     gates = Gates(*(given.whole(key, getattr(default, key), 10**9) for key in ("show", "colour", "alert")))

@@ -199,7 +199,7 @@ def _kpi(block: Block) -> Kpi:
         of=of,
         hits=hits,
         nested=nested,
-        min_n=read_gates(block),
+        min_n=read_gates(block, lasting=aggregator is not None and aggregator.lasting),
         maturity=maturity,
         scale=_scale(block, aggregator),
         range=_range(block, name),

@@ -147,7 +147,8 @@ class Kpi:
         selectors = [None if s is None else s.content() for s in (self.of, self.hits)]
         if self.derive is not None:
             selectors = [self.derive.content()]
-        content: list[object] = [self.aggregator, self.scale if self.of.value else None, self.nested, selectors]
+        scale = self.scale if self.of.value or self.scale > 1 else None
+        content: list[object] = [self.aggregator, scale, self.nested, selectors]
         if self.touchpoints is not None:
             content.append(sorted(self.touchpoints))
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -11,8 +11,7 @@ between any two steps:
 5. acknowledge partials up to `fence`.
 
 A new owner calls `restore` with the records and applies again from `fence + 1`. Rows are cumulative and carry a
-revision that grows with what they contain: the row with the highest revision of a key is right, however often any of
-them was published.
+revision that grows with what they contain: of all rows of a key, the one with the highest is right.
 """
 
 from __future__ import annotations
@@ -55,6 +54,7 @@ class MergeState:
         open_every_s: float = 1.0,
         limits: Limits = LIMITS,
         delayed: Container[str] = frozenset(),
+        lasting: Container[str] = frozenset(),
         derivations: Derivations | None = None,
     ) -> None:
         """
@@ -69,11 +69,12 @@ class MergeState:
             open_every_s: shortest time between two publications of open windows, half of it of minutes (see `Pace`).
             limits: how many series there may be.
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
+            lasting: ids of KPIs whose accumulators last (`Aggregator.lasting`).
             derivations: which series are made of others, all of them of this partition.
 
         Raises ValueError for an unknown window.
         """
-        self.registry = Registry(limits)
+        self.registry = Registry(limits, lasting)
         self._derived = DerivedSeries(derivations, self.registry) if derivations else None
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self._archive = Archive(Retention.of(windows, slack_minutes))
@@ -87,10 +88,9 @@ class MergeState:
         self.told = 0
         """Number of the last transition of an alert that was sent for good; saved with the marker for the judge."""
         self.health = Health()
-        self._closed, self._open = Windows(windows, self.registry.left), Windows(windows, self.registry.left)
+        self._closed, self._open = (Windows(windows, self.registry.left, self.registry.lasting) for _ in range(2))
         self._balance = Balance(self.registry, self._open, self._closed, self._archive)
-        self._delayed = delayed
-        self._pace = Pace(open_every_s)
+        self._delayed, self._pace = delayed, Pace(open_every_s)
         self._offset = self._replay_until = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()

@@ -10,7 +10,16 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
-from streams.kpis.accumulators import Acc, add_all, cleared, count_of, is_empty, subtract_acc
+from streams.kpis.accumulators import (
+    Acc,
+    add_all,
+    cleared,
+    count_of,
+    is_empty,
+    lasting_part,
+    leaving_part,
+    subtract_acc,
+)
 from streams.kpis.admission import SERIES_BYTES, SHARD_BITS, Weighed
 from streams.kpis.packing import Totals, add_up
 from streams.kpis.pages import Pages
@@ -108,7 +117,7 @@ class Window:
         self.touched.update(number for number, _ in contributions)
         add_all(self.sums, contributions)
 
-    def take_out(self, totals: Totals, left: Container[int]) -> None:
+    def take_out(self, totals: Totals, left: Container[int], lasting: Container[int]) -> None:
         """Take out what was added for a minute that is no longer inside."""
         sums = self.sums
         for number, acc in totals.items():
@@ -116,7 +125,7 @@ class Window:
             if known is None:  # it ran empty when something else left, so this can only be a mark without content
                 assert is_empty(acc) or number in left, f"series {number} leaves {self.name} with {acc}, not in it"
                 continue
-            subtract_acc(known, acc)
+            subtract_acc(known, leaving_part(acc) if number in lasting else acc)
             if is_empty(known):
                 self.gone[number] = sums.pop(number)
 
@@ -124,13 +133,24 @@ class Window:
 class Windows:
     """Windows of several lengths and the total since the beginning, all as of the same minute."""
 
-    def __init__(self, names: Sequence[str] = WINDOWS, left: AbstractSet[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = WINDOWS,
+        left: AbstractSet[int] = frozenset(),
+        lasting: AbstractSet[int] = frozenset(),
+    ) -> None:
         """
-        Start with nothing; series that `left` are not held, whatever pages hold of them.
+        Start with nothing.
+
+        Args:
+            names: Lengths of the windows.
+            left: Series that are not held, whatever pages hold of them; may grow.
+            lasting: Series of which only n leaves a window: all else is in every window since the beginning; may grow.
 
         Raises ValueError for a name that is no window.
         """
         self._left = left
+        self._lasting = lasting
         self.as_of: int | None = None
         self._windows = [Window(name, window_minutes(name)) for name in names]
         self._total = Window(TOTAL, None)
@@ -161,6 +181,16 @@ class Windows:
         self.as_of = as_of
         for window, sums in self._filled(pages, before, series, hours):
             window.sums = {number: acc.copy() for number, acc in sums.items() if number not in self._left}
+        self._spread(self._lasting)
+
+    def _spread(self, numbers: Iterable[int]) -> None:
+        """Have in all windows what series that last hold since the beginning."""
+        for number in numbers:
+            total = self._total.sums.get(number)
+            if type(total) is list:
+                for window in self._windows:
+                    known = window.sums.get(number)
+                    window.sums[number] = [known[0] if type(known) is list else 0, *total[1:]]
 
     def take_back(
         self, numbers: AbstractSet[int], pages: Pages, before: Totals, series: int, hours: Pages = NO_PAGES
@@ -174,6 +204,12 @@ class Windows:
             window.sums.update(held)
             window.touched.update(held)
             for number in held:
+                window.ended.pop(number, None)
+        back = numbers & self._lasting
+        self._spread(back)
+        for window in self._windows:
+            window.touched.update(number for number in back if number in window.sums)
+            for number in back & window.sums.keys():
                 window.ended.pop(number, None)
 
     def let_go(self, numbers: Iterable[int]) -> None:
@@ -238,9 +274,12 @@ class Windows:
     def add(self, minute: int, contributions: Contributions) -> None:
         """Add what came for a minute, which must not be later than `as_of`."""
         assert self.as_of is not None
+        lasting = [(number, lasting_part(acc)) for number, acc in contributions if number in self._lasting]
         for window in self._all:
             if window.holds(minute, self.as_of):
                 window.add(contributions)
+            elif lasting:
+                window.add(lasting)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
@@ -248,6 +287,8 @@ class Windows:
         for window in self._all:
             if window.holds(minute, self.as_of):
                 window.touched.update(numbers)
+            else:
+                window.touched.update(number for number in numbers if number in self._lasting)
 
     def touch_all(self, numbers: Iterable[int]) -> None:
         """Have series published again wherever they are held."""
@@ -277,8 +318,9 @@ class Windows:
         assert before is None or to > before
         for window in self._windows:
             if before is not None and window.first(to) > before:
-                window.gone.update((number, cleared(acc)) for number, acc in window.sums.items())
-                window.sums = {}
+                kept = {number: lasting_part(window.sums[number]) for number in self._lasting & window.sums.keys()}
+                window.gone.update((number, cleared(acc)) for number, acc in window.sums.items() if number not in kept)
+                window.sums = kept
         self.as_of = to
         for page in pages.between(before, to):
             totals = [(number, acc) for number, acc in page.read().items() if number not in self._left]
@@ -286,12 +328,13 @@ class Windows:
                 if window.holds(page.minute, to):
                     window.add(totals)
                 else:  # passed by in one leap; a state lost since may have published what it saw half-way
-                    window.gone.update((number, cleared(acc)) for number, acc in totals)
+                    window.add([(number, lasting_part(acc)) for number, acc in totals if number in self._lasting])
+                    window.gone.update((number, cleared(acc)) for number, acc in totals if number not in self._lasting)
         for window in self._windows:
             if before is not None and window.first(before) < window.first(to) <= before:
                 leaving = window.first(before) - 1, window.first(to) - 1
                 for page in [*pages.between(*leaving), *hours.between(*leaving)]:
-                    window.take_out(page.read(), self._left)
+                    window.take_out(page.read(), self._left, self._lasting)
             for number in window.gone.keys() & window.sums.keys():
                 del window.gone[number]
 

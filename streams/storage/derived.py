@@ -96,8 +96,9 @@ class DerivedCheck:
         """Compute all derived KPIs over some windows: name, length in seconds, end."""
         parts = {part.kpi for kpi in kpis for part in (kpi.derive.parts if kpi.derive else ())}
         inputs: dict[_Asked, dict[str, list[tuple[str, Acc]]]] = {}
-        for head, minutes in self._minutes([self._catalogue[part] for part in sorted(parts)]) if asked else ():
-            rows = self._client.query(sums_at(head, minutes, sorted(asked))).result_rows
+        made_of = [self._catalogue[part] for part in sorted(parts)]
+        for head, minutes in self._minutes(made_of) if asked else ():
+            rows = self._client.query(sums_at(made_of, head, minutes, sorted(asked))).result_rows
             for window, at, kpi, key, fields, bins, minute in rows:
                 acc = AGGREGATORS[self._catalogue[kpi].aggregator].stored(fields, bins)
                 if acc is None or (kpi, key) in self._left:

@@ -10,13 +10,13 @@ A series is named by its labels: names and values in turn, as in a series key wi
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
 from streams.events import types
 from streams.events.ranges import RangeEvent, RefusedEvent
-from streams.kpis.aggregators import AGGREGATORS
+from streams.kpis.aggregators import AGGREGATORS, LASTING
 from streams.kpis.aggregators.base import within_sql
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.expressions import Expression
@@ -239,25 +239,42 @@ def _latest(ids: Iterable[str], windows: Iterable[str]) -> str:
         )"""
 
 
+def _held(kpis: Iterable[Kpi], inside: str, end: str) -> tuple[str, str]:
+    """
+    Write what a minute's fields are to a window that ends at `end`, and the condition that they are anything.
+
+    Of accumulators that last, minutes before the window count too, without their n.
+    """
+    lasting = [kpi.id for kpi in kpis if kpi.aggregator in LASTING]
+    if not lasting:
+        return "fields", inside
+    without_n = "arrayMap((field, place) -> if(place = 1, 0, field), fields, arrayEnumerate(fields))"
+    return f"if({inside}, fields, {without_n})", f"({inside} OR (minute < {end} AND kpi IN ({_listed(lasting)})))"
+
+
 def latest_sums(
-    ids: Iterable[str], windows: Iterable[str], head: str, minutes: str, since: str, *, expired: bool
+    kpis: Collection[Kpi], windows: Iterable[str], head: str, minutes: str, since: str, *, expired: bool
 ) -> str:
     """
     Write the query for the newest closed values and what their windows sum up to, then and at the KPI's newest time.
 
     `minutes` is a query for kpi, key, minute, fields and bins, `head` the WITH it needs. When raw events may have
-    `expired`, only windows that begin after `since` are given.
+    `expired`, only windows that begin after `since` are given, and none of accumulators that last.
     """
 
     def sums(end: str) -> str:
         inside = f"minute < {end} AND (length_s = 0 OR minute >= {window_start_sql(end, 'length_s')})"
-        return f"(sumForEachIf(fields, {inside}), mapSort(sumMapIf(bins, {inside})))"
+        fields, counts = _held(kpis, inside, end)
+        return f"(sumForEachIf({fields}, {counts}), mapSort(sumMapIf(bins, {inside})))"
 
+    lasting = [kpi.id for kpi in kpis if kpi.aggregator in LASTING]
     comparable = f"length_s > 0 AND {window_start_sql('at', 'length_s')} >= {since}" if expired else "true"
+    if expired and lasting:
+        comparable += f" AND kpi NOT IN ({_listed(lasting)})"
     return f"""
         {head}
         SELECT kpi, key, window, stat, newest_row, newest_at, {sums("at")} AS then, {sums("newest_at")} AS now
-        FROM (SELECT * FROM ({_latest(ids, windows)}) WHERE {comparable}) AS latest
+        FROM (SELECT * FROM ({_latest([kpi.id for kpi in kpis], windows)}) WHERE {comparable}) AS latest
         LEFT JOIN ({minutes}) AS minutes USING (kpi, key)
         GROUP BY kpi, key, window, stat, length_s, newest_row, at, newest_at
         ORDER BY kpi, key, window, stat"""
@@ -269,7 +286,7 @@ def latest_rows(ids: Iterable[str], windows: Iterable[str]) -> str:
     return f"SELECT {columns} FROM ({_latest(ids, windows)}) ORDER BY kpi, key, window, stat"
 
 
-def sums_at(head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]]) -> str:
+def sums_at(kpis: Iterable[Kpi], head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]]) -> str:
     """
     Write the query for what windows held: window, end, KPI, key, the sums, and their newest minute.
 
@@ -280,11 +297,12 @@ def sums_at(head: str, minutes: str, asked: Iterable[tuple[str, int, datetime]])
         for window, length_s, at in asked
     )
     inside = f"minute < asked.3 AND (asked.2 = 0 OR minute >= {window_start_sql('asked.3', 'asked.2')})"
+    fields, counts = _held(kpis, inside, "asked.3")
     return f"""
         {head}
-        SELECT asked.1, asked.3, kpi, key, sumForEach(fields), mapSort(sumMap(bins)), max(minute)
+        SELECT asked.1, asked.3, kpi, key, sumForEach({fields}), mapSort(sumMap(bins)), max(minute)
         FROM ({minutes}) ARRAY JOIN [{windows}] AS asked
-        WHERE {inside} GROUP BY asked.1, asked.3, kpi, key"""
+        WHERE {counts} GROUP BY asked.1, asked.3, kpi, key"""
 
 
 def missing_totals(ids: Iterable[str], head: str, minutes: str, since: str, limit: int) -> str:

@@ -238,7 +238,7 @@ class _Run:
     def _check(self, kpis: Sequence[Kpi], head: str, minutes: str) -> None:
         by_id = {kpi.id: kpi for kpi in kpis}
         rows = self._client.query(
-            latest_sums(by_id, self._windows, head, minutes, self._since, expired=self._horizon is not None)
+            latest_sums(kpis, self._windows, head, minutes, self._since, expired=self._horizon is not None)
         ).result_rows
         gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
         self._left |= gone

@@ -47,6 +47,7 @@ ACCS: dict[str, list[Acc]] = {
         {77: 1}, {77: 3, 4162: 1}, {i * 64 + 1: 2 for i in range(2000)}, {i * 3 + 1: 9 for i in range(16_384)},
         {i * 3 + 1: 900_000_000 for i in range(20_000)}, {},
     ],
+    "level": [[3, 2500, 3], [0, 7000, 4], [2, -7000, 4], [0, 0, 2], [0, 0, 0]],
     "quantile": [{5: 10, 400: 90, -1: 3}, {700: 1}, {i: i for i in range(300, 900)}],
 }  # fmt: skip
 KINDS: dict[str, list[str]] = {

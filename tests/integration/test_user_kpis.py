@@ -36,6 +36,11 @@ FILE = """
 - {id: u_matured, name: n, question: q, unit: percent, direction: up, class: C, maturity: matured, wait: 2d, aggregator: ratio,
    formula: f., source: s, owner: o, groupings: [[]],
    of: {events: cx.contact.queue_entered}, hits: {events: cx.contact.queue_left, age_s: wait_s * 1000}}
+- {id: u_level, name: n, question: q, unit: count, direction: down, class: A, aggregator: level, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [queue]], of: {events: cx.contact.queue_entered, value: 2},
+   minus: {events: cx.contact.queue_left, value: wait_s / 10}}
+- {id: u_crowd, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: derived, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_level, by: u_distinct}}
 - {id: u_derived, name: n, question: q, unit: percent, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_visitors, by: u_distinct}}
 - {id: u_own, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,

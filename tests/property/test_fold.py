@@ -70,6 +70,13 @@ ODD = Catalogue.parse("""
    source: s, owner: o, groupings: [[], [queue], [topic]], params: {t: 20},
    of: {events: [cx.contact.queue_left, cx.contact.handled], delay_s: t},
    hits: {events: cx.contact.queue_left, where: wait_s <= t, delay_s: t - wait_s}}
+- {id: odd_inside, name: n, question: q, unit: count, direction: up, class: A, aggregator: level, formula: f,
+   source: s, owner: o, groupings: [[], [unitid], [channel, region]], scale: 10,
+   of: {events: cx.store.visitor_entered, value: people / 2},
+   minus: {events: [cx.store.queue_left, cx.store.queue_served], value: wait_s / 4}}
+- {id: odd_backlog, name: n, question: q, unit: count, direction: up, class: A, aggregator: level, formula: f,
+   source: s, owner: o, groupings: [[], [reason], [channel]], scale: 1,
+   of: {events: cx.store.queue_left}, minus: {events: cx.store.queue_left, where: reason is not None, delay_s: 60}}
 - {id: odd_open, name: n, question: q, unit: count, direction: up, class: B, aggregator: sum, formula: f, scale: 1,
    source: s, owner: o, groupings: [[], [channel]],
    of: {events: [cx.contact.queue_left, cx.contact.handled], value: 1 if type == 'cx.contact.handled' else -1,
@@ -200,6 +207,9 @@ def effects(kpi: Kpi, event: Event, fields: Fields) -> Iterator[tuple[int | None
     if kpi.hits and not kpi.nested and holds(kpi.hits, fields):
         if kpi.aggregator == "ratio":
             yield counted_at(kpi.hits, event, fields), [0, 1]
+        elif kpi.aggregator == "level":
+            if (steps := kpi.scale if kpi.hits.value is None else steps_of(kpi, kpi.hits, fields)) is not None:
+                yield counted_at(kpi.hits, event, fields), [1, -steps, 1]
         elif (part := steps_of(kpi, kpi.hits, fields)) is not None:
             yield counted_at(kpi.hits, event, fields), [0, 0, part, 0, 0, part**2]
 
@@ -211,6 +221,9 @@ def of_effect(kpi: Kpi, fields: Fields) -> Acc | None:
         return None if trials is None or hits is None or not 0 <= hits <= trials else [trials, hits]
     if kpi.aggregator == "ratio":
         return [1, int(hit)]
+    if kpi.aggregator == "level":
+        steps = kpi.scale if kpi.of.value is None else steps_of(kpi, kpi.of, fields)
+        return None if steps is None else [1, steps, 1]
     if kpi.of.value is None:
         return [1]
     value = evaluate(read(kpi.of.value.text), fields)

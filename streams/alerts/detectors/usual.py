@@ -23,7 +23,7 @@ from streams.alerts.facts import (
 from streams.alerts.params import Absence, Seasonal
 from streams.alerts.types import SourceHealth, Verdict
 from streams.kpis.accumulators import Acc, count_of
-from streams.kpis.aggregators import measure
+from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.distributions import negative_binomial_cdf
 from streams.kpis.intervals import Measure
 
@@ -54,7 +54,7 @@ def seasonal(params: Seasonal, facts: Facts, window: str, reading: Reading) -> V
         weeks = 0 if usual is None else usual.weeks
         why = f"this time of the week was seen in {weeks} weeks, {params.min_weeks} needed"
         return Verdict(None, None, *found, reason=why, threshold=params.z)
-    if found.value is None and facts.aggregator in ("count", "sum"):
+    if found.value is None and facts.aggregator in ADDITIVE:
         found = Measure(0.0, 0, None, None)
     if found.value is None:
         return Verdict(None, None, *found, usual.value, round(usual.n), reason="nothing came", threshold=params.z)
@@ -122,7 +122,7 @@ def _variance(facts: Facts, seen: Moments) -> float:
 
 def _is_level_of_the_day(facts: Facts, window: str, reading: Reading, value: float) -> bool:
     """Tell whether the 24 hours before the window were as bad as the window is, within their own noise."""
-    if facts.aggregator in ("count", "sum") or length_of(window) >= length_of(_DAY):
+    if facts.aggregator in ADDITIVE or length_of(window) >= length_of(_DAY):
         return False
     found = _measured(facts, before(reading, _DAY, window))
     if found.value is None or found.lo is None or found.hi is None:

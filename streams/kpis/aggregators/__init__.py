@@ -16,7 +16,7 @@ from streams.kpis.accumulators import SCALE, Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator
 from streams.kpis.intervals import Z95, Measure, Range, range_of
 
-__all__ = ["AGGREGATORS", "MEASURES", "Aggregator", "empty", "measure"]
+__all__ = ["ADDITIVE", "AGGREGATORS", "LASTING", "MEASURES", "Aggregator", "empty", "measure"]
 
 
 def _found() -> Iterator[Aggregator]:
@@ -28,6 +28,13 @@ def _found() -> Iterator[Aggregator]:
 
 AGGREGATORS: Final[Mapping[str, Aggregator]] = MappingProxyType({kind.name: kind for kind in _found()})
 """All aggregators by name."""
+
+
+LASTING: Final = frozenset(kind.name for kind in AGGREGATORS.values() if kind.lasting)
+"""Names of those whose accumulators tell of all events since the beginning, in all windows."""
+
+ADDITIVE: Final = tuple(kind.name for kind in AGGREGATORS.values() if kind.additive)
+"""Names of those whose value grows with the length of the window."""
 
 
 def empty(aggregator: str) -> Acc:

@@ -51,12 +51,12 @@ class Recomputation(NamedTuple):
 
 class View(NamedTuple):
     """
-    How the view `kpi_series` computes an aggregator: SQL over what a window holds of one series.
+    How the view `kpi_steps` computes an aggregator: SQL over what a window holds of one series.
 
-    There are `fields` (Array(Int128)), `bins` (sorted Map), `n`, `total` (n as a double), `scale`, `unit`, `factor`
-    (100 for percentages, else 1), `of_one` (unit of a share), `q` (probability of the quantile), and the functions
-    `field(i)` (the i-th field as a double, from 1), `whole(i)` (as an Int256), `student(degrees)`; `z`, `estimates` and
-    `coupon_estimates` are constants.
+    There are `fields` (Array(Int128)), `bins` (sorted Map), `n`, `total` (n as a double), `scale`, `low` and `high`
+    (the range of single values; NULL: no end), `unit`, `factor` (100 for percentages, else 1), `of_one` (unit of a
+    share), `q` (probability of the quantile), and the functions `field(i)` (the i-th field as a double, from 1),
+    `whole(i)` (as an Int256), `student(degrees)`; `z`, `estimates` and `coupon_estimates` are constants.
     """
 
     value: str
@@ -74,7 +74,7 @@ class Aggregator(ABC):
         name: As definitions write it.
         words: What it makes of events, for the documentation.
         fields: Of its accumulator, the first being the number of answers or trials; none: it is kept in bins.
-        lasting: Places of fields that do not leave windows: they tell of all events since the beginning.
+        lasting: Of one with fields, whether only n leaves windows: all others tell of all events since the beginning.
         units: What its value can be in.
         value: What its first selector measures.
         second: Key of its second selector in definitions; empty: it has none.
@@ -83,13 +83,13 @@ class Aggregator(ABC):
         in_steps: Whether values are kept in whole steps of a unit, so that a `scale` makes sense.
         limit: Largest magnitude of one value in steps; beyond it counts as missing.
         has_quantiles: Whether it has a value for each of the `quantiles` of its definition.
-        additive: Whether its value is an amount that grows with the window, such that nothing coming is a value too.
+        additive: Whether its value grows with the length of the window, and nothing coming is a value too.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
-    lasting: ClassVar[tuple[int, ...]] = ()
+    lasting: ClassVar[bool] = False
     units: ClassVar[tuple[str, ...]]
     value: ClassVar[Value] = "number"
     second: ClassVar[str] = ""

@@ -1,0 +1,166 @@
+"""The text of the view `kpi_steps`: each aggregator says in its class how SQL reads it; this puts them together."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from streams.kpis.aggregators import AGGREGATORS, LASTING, Aggregator
+from streams.kpis.aggregators.base import View
+from streams.kpis.intervals import PERCENT_UNITS, SHARE_UNITS, Z95, student_factor
+from streams.kpis.writing import sql_literal
+
+_EXACT: Final = 100
+_FIELD: Final = re.compile(r"\b(field|whole)\((\d)\)")
+_KINDS: Final = {"field": "toFloat64(fields[{}])", "whole": "toInt256(fields[{}])"}
+
+_TEXT: Final = """\
+-- Made from the aggregators by `cx kpis docs`: change streams/kpis/aggregators or streams/storage/steps_view.py.
+--
+-- Every value says whether more events are expected for it: it is closed when its KPI has told of the last of its
+-- minutes, or of a later one, that it is. `from` is included, `to` is not; both are event time, whole minutes.
+-- Steps are whole multiples of `step` seconds since 1970, or, where `bounds` are given, begin there and end at
+-- the next.
+CREATE OR REPLACE VIEW kpi_steps AS
+WITH
+    if(empty({bounds:Array(UInt32)}), [toUInt32(0)], {bounds:Array(UInt32)}) AS edges,
+    arrayPushBack(arrayPopFront(edges), toUInt32({to:DateTime('UTC')})) AS ends,
+    @z AS z,
+    -- Student's factor: exact up to @exact degrees of freedom, then the expansion of Cornish and Fisher (within 1e-10).
+    (degrees -> if(degrees <= @exact,
+        [@student
+        ][toUInt8(greatest(least(degrees, @exact), 1))],
+        z + (pow(z, 3) + z) / (4 * degrees) + (5 * pow(z, 5) + 16 * pow(z, 3) + 3 * z) / (96 * pow(degrees, 2))
+            + (3 * pow(z, 7) + 19 * pow(z, 5) + 17 * pow(z, 3) - 15 * z) / (384 * pow(degrees, 3))
+            + (79 * pow(z, 9) + 776 * pow(z, 7) + 1482 * pow(z, 5) - 1920 * pow(z, 3) - 945 * z)
+                / (92160 * pow(degrees, 4)))) AS student,
+    -- The bin of everything at or below zero is -1.
+    (SELECT arrayConcat([0], groupArray(estimate)) FROM (SELECT estimate FROM sketch_bins FINAL ORDER BY bin))
+        AS estimates,
+    (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
+        AS coupon_estimates,
+    (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
+    -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
+    (SELECT any(aggregator) IN (@lasting) FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
+    pieces AS
+    (
+        SELECT kpi, by, labels, @own_step AS time, fields, bins, n
+        FROM {db}.kpi_sums(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
+            grain = {step:UInt32}, bounds = {bounds:Array(UInt32)})
+        UNION ALL
+        SELECT kpi, by, labels, @first_step AS time, fields, bins, 0 AS n
+        FROM {db}.kpi_sums(kpi = {kpi:String}, from = toDateTime(0, 'UTC'),
+            to = (SELECT if(any(aggregator) IN (@lasting), {from:DateTime('UTC')}, toDateTime(0, 'UTC'))
+                FROM kpis FINAL WHERE id = {kpi:String}),
+            grain = 86400, bounds = [])
+    ),
+    steps AS
+    (
+        SELECT kpi, by, labels, time, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins, sum(n) AS n
+        FROM pieces GROUP BY kpi, by, labels, time
+    ),
+    sums AS
+    (
+        SELECT kpi, by, labels, time, fields, bins, n FROM steps WHERE NOT lasts
+        UNION ALL
+        SELECT kpi, by, labels, time,
+            sumForEach(fields) OVER (PARTITION BY kpi, by, labels ORDER BY time
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS fields,
+            bins, n
+        FROM steps WHERE lasts
+    ),
+    parts AS
+    (
+        SELECT
+            sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
+            quantiles, q,
+            toFloat64(n) AS total,
+            if(aggregator IN (@quantiles), concat('p', toString(round(100 * q, 2))), '') AS stat,
+            if(unit IN (@percent), 100, 1) AS factor,
+            unit IN (@shares) AS of_one,
+@names
+        FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
+        ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
+    )
+SELECT
+    kpi, by, labels, time, stat,
+    multiIf(
+        total = 0 AND NOT lasts, NULL,
+@value
+        NULL) AS value,
+    n,
+    multiIf(
+        total = 0 AND NOT lasts, NULL,
+@lo
+        NULL) AS lo,
+    multiIf(
+        total = 0 AND NOT lasts, NULL,
+@hi
+        NULL) AS hi,
+    if(least({to:DateTime('UTC')}, multiIf(
+            notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
+            {step:UInt32} = 0, {to:DateTime('UTC')},
+            time + {step:UInt32})) <= closed_to,
+        'closed', 'open') AS maturity,
+    unit, definition
+FROM parts
+COMMENT '@comment';
+"""
+
+
+_STEP: Final = """\
+toDateTime(multiIf(
+                notEmpty({{bounds:Array(UInt32)}}), roundDown(toUInt32({at}), edges),
+                {{step:UInt32}} = 0, toUInt32({{from:DateTime('UTC')}}),
+                intDiv(toUInt32({at}), greatest({{step:UInt32}}, 1)) * {{step:UInt32}}), 'UTC')"""
+
+
+def steps_view() -> str:
+    """
+    Return the text of `sql/views/kpi_steps.sql`.
+
+    Raises:
+        ValueError: Two aggregators give the same name to different expressions.
+    """
+    kinds = list(AGGREGATORS.values())
+    names: dict[str, str] = {}
+    for kind in kinds:
+        for name, sql in kind.view.names.items():
+            if names.setdefault(name, sql) != sql:
+                raise ValueError(f"aggregator {kind.name}: its view names {name!r} as another aggregator does")
+    written = {
+        "z": repr(Z95),
+        "exact": str(_EXACT),
+        "comment": "kpi_steps(kpi=, from=, to=, step=, bounds=): a KPI per series and step, with its interval;"
+        " steps of so many seconds, or between bounds (Unix seconds)",
+        "own_step": _STEP.format(at="start"),
+        "first_step": _STEP.format(at="{from:DateTime('UTC')}"),
+        "student": _student(),
+        "lasting": _listed(LASTING),
+        "quantiles": _listed(kind.name for kind in kinds if kind.has_quantiles),
+        "percent": _listed(PERCENT_UNITS),
+        "shares": _listed(SHARE_UNITS),
+        "names": ",\n".join(f"            {_read(sql)} AS {name}" for name, sql in names.items()),
+        "value": _cases(kinds, lambda view: view.value),
+        "lo": _cases(kinds, lambda view: view.lo),
+        "hi": _cases(kinds, lambda view: view.hi),
+    }
+    return re.sub(r"@(\w+)", lambda found: written[found[1]], _TEXT)
+
+
+def _cases(kinds: Iterable[Aggregator], part: Callable[[View], str]) -> str:
+    """Write the cases of a multiIf, one for each aggregator that has anything to say."""
+    cases = ((kind.name, part(kind.view)) for kind in kinds)
+    return "\n".join(f"        aggregator = {sql_literal(name)}, {_read(sql)}," for name, sql in cases if sql != "NULL")
+
+
+def _read(sql: str) -> str:
+    return _FIELD.sub(lambda found: _KINDS[found[1]].format(found[2]), sql)
+
+
+def _student() -> str:
+    rows = [[repr(student_factor(degrees)) for degrees in range(first, first + 5)] for first in range(1, _EXACT, 5)]
+    return ",\n            ".join(", ".join(row) for row in rows)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(sql_literal, sorted(names)))
