@@ -1,0 +1,106 @@
+"""
+KPIs a third time: from lines of JSON, in plain Python, with nothing of the product.
+
+The workers and `cx verify` share the parser of definitions; a fault there would be invisible to both. What stands here
+was written from the words of the definitions, one KPI for each aggregator.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+Line: TypeAlias = dict[str, Any]
+
+
+class Figure(NamedTuple):
+    """A value, how many answers, trials or events it is made of, and by how much of itself it may be off."""
+
+    value: float | None
+    n: int
+    tolerance: float = 1e-9
+
+
+def lines_of(texts: Iterable[bytes]) -> list[Line]:
+    """Read events, each once by its id, without those that are made to test the system."""
+    found = {line["id"]: line for line in map(json.loads, texts)}
+    return [line for line in found.values() if not line.get("synthetic")]
+
+
+def _data(lines: Iterable[Line], *types: str) -> list[dict[str, Any]]:
+    return [line.get("data", {}) for line in lines if line["type"] in types]
+
+
+def _rounded(value: float, steps: int) -> float:
+    return math.floor(value * steps + 0.5) / steps
+
+
+def _orders(lines: list[Line]) -> Figure:
+    n = len(_data(lines, "cx.order.placed"))
+    return Figure(float(n) if n else None, n)
+
+
+def _revenue(lines: list[Line]) -> Figure:
+    amounts = [_rounded(d["amount"], 100) for d in _data(lines, "cx.order.placed") if d.get("amount") is not None]
+    return Figure(math.fsum(amounts) if amounts else None, len(amounts))
+
+
+def _hold_rate(lines: list[Line]) -> Figure:
+    holds = [d.get("hold_s") for d in _data(lines, "cx.contact.handled")]
+    hits = sum(1 for hold in holds if hold is not None and hold > 0)
+    return Figure(100 * hits / len(holds) if holds else None, len(holds))
+
+
+def _hold_time(lines: list[Line]) -> Figure:
+    holds = [_rounded(d["hold_s"], 10) for d in _data(lines, "cx.contact.handled") if d.get("hold_s") is not None]
+    return Figure(math.fsum(holds) / len(holds) if holds else None, len(holds))
+
+
+def _nps(lines: list[Line]) -> Figure:
+    answers = [d for d in _data(lines, "cx.survey.answered") if d.get("metric") == "nps"]
+    scores = [int(d["score"]) for d in answers if (d.get("kind") or "transactional") == "transactional"]
+    net = sum(1 for score in scores if score >= 9) - sum(1 for score in scores if score <= 6)
+    return Figure(100 * net / len(scores) if scores else None, len(scores))
+
+
+def _occupancy(lines: list[Line]) -> Figure:
+    spells = [d for d in _data(lines, "cx.agent.state_changed") if d.get("previous") in ("busy", "wrapup", "idle")]
+    spells = [d for d in spells if d.get("duration_s") is not None]
+    whole = math.fsum(_rounded(d["duration_s"], 10) for d in spells)
+    busy = math.fsum(_rounded(d["duration_s"], 10) for d in spells if d["previous"] != "idle")
+    return Figure(100 * busy / whole if whole else None, len(spells))
+
+
+def _store_wait(lines: list[Line]) -> Figure:
+    waits = sorted(d["wait_s"] for d in _data(lines, "cx.store.queue_served"))
+    return Figure(waits[max(0, math.ceil(len(waits) / 2) - 1)] if waits else None, len(waits), 0.011)
+
+
+def _buyers(lines: list[Line]) -> Figure:
+    orders = [line for line in lines if line["type"] == "cx.order.placed"]
+    receipts = [line for line in lines if line["type"] == "cx.store.pos_transaction"]
+    bought = [line["subject"] for line in [*orders, *(one for one in receipts if not one["data"].get("refund"))]]
+    return Figure(float(len(set(bought))) if bought else None, len(bought), 0.06)  # 4 standard errors
+
+
+def _inside(lines: list[Line]) -> Figure:
+    def people(type_: str) -> list[int]:
+        found = [d.get("people") for d in _data(lines, type_)]
+        return [1 if count is None else count for count in found]
+
+    came, left = people("cx.store.visitor_entered"), people("cx.store.visitor_left")
+    return Figure(float(sum(came) - sum(left)) if came or left else None, len(came) + len(left))
+
+
+PLAIN: dict[str, Callable[[list[Line]], Figure]] = {
+    "orders": _orders,
+    "revenue": _revenue,
+    "hold_rate": _hold_rate,
+    "hold_time": _hold_time,
+    "nps": _nps,
+    "occupancy": _occupancy,
+    "store_queue_wait": _store_wait,
+    "buying_customers": _buyers,
+    "visitors_inside": _inside,
+}
+"""What each KPI comes to over all of some lines, by its id: one for each aggregator."""
