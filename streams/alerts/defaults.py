@@ -138,7 +138,7 @@ def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Par
             return "ewma", Ewma(baseline=baseline)
         case "seasonal":
             return "seasonal", Seasonal()
-        case "burn":
+        case "burn_rate":
             room = budget(kpi, target)
             if not 0 < room < 1:
                 raise ParamError("target", f"target {target:g} {kpi.unit} leaves no budget that could burn")

@@ -15,7 +15,7 @@ from streams.kpis.tree import Param
 Direction: TypeAlias = Literal["up", "down", "none"]
 Class: TypeAlias = Literal["A", "B", "C", "D"]
 Maturity: TypeAlias = Literal["immediate", "provisional", "matured"]
-Method: TypeAlias = Literal["floor", "ztest", "ewma", "cusum", "seasonal", "burn", "absence"]
+Method: TypeAlias = Literal["floor", "ztest", "ewma", "cusum", "seasonal", "burn_rate", "absence"]
 
 LONGEST_DELAY_S: Final = 100 * 86_400
 """The longest an event can wait to be counted."""

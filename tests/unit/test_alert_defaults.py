@@ -8,6 +8,7 @@ from streams.alerts.defaults import catalogue_rules
 from streams.alerts.params import Absence, BurnRate, Cusum, Floor, Seasonal
 from streams.alerts.parsing import parse_rules
 from streams.alerts.rules import RulesError
+from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.shipped import CLONE
 
@@ -30,10 +31,20 @@ def test_an_alert_of_a_definition_is_a_rule_until_a_file_has_one():
     assert len(left) == len(found) - 1
 
 
+def test_the_former_name_of_a_burn_rate_is_refused_with_its_name_now():
+    """A definition that was right before says what to write."""
+    text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text(encoding="utf-8")
+    text = re.sub(
+        r"alert: \{method: cusum, target: 70, window: 1h\}", "alert: {method: burn, target: 80, window: 5m}", text
+    )
+    with pytest.raises(CatalogueError, match=r"'method' cannot be 'burn': it is one of .*burn_rate"):
+        Catalogue.parse(text)
+
+
 def test_a_burn_rate_of_a_definition_can_be_reached():
     text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
     text = re.sub(
-        r"alert: \{method: cusum, target: 70, window: 1h\}", "alert: {method: burn, target: 80, window: 5m}", text
+        r"alert: \{method: cusum, target: 70, window: 1h\}", "alert: {method: burn_rate, target: 80, window: 5m}", text
     )
     burning = next(r for r in catalogue_rules(Catalogue.parse(text)) if r.kpi.id == "csat")
     assert isinstance(burning.params, BurnRate)
@@ -45,8 +56,8 @@ def test_a_burn_rate_of_a_definition_can_be_reached():
 @pytest.mark.parametrize("target", [0, 100, 99.9999999999999])
 def test_a_promise_of_a_definition_that_leaves_no_budget_is_refused(target):
     text = (ROOT / "streams/kpis/definitions/feedback.yaml").read_text()
-    text = text.replace("{method: cusum, target: 70,", f"{{method: burn, target: {target},")
-    line = text[: text.index("{method: burn")].count("\n") + 1
+    text = text.replace("{method: cusum, target: 70,", f"{{method: burn_rate, target: {target},")
+    line = text[: text.index("{method: burn_rate")].count("\n") + 1
     with pytest.raises(RulesError, match=rf"^mine\.yaml:{line}: KPI csat, alert: (target .* leaves no budget|factor)"):
         catalogue_rules(Catalogue.parse(text, "mine.yaml"))
 
