@@ -154,6 +154,21 @@ def test_a_kpi_of_others_answers_over_any_span(database: Database, writer: Write
     assert nowhere.rows == []
 
 
+def test_a_level_goes_on_from_what_was_before(database: Database, writer: Writer) -> None:
+    """In each step the level at its end, n of the step alone; also in a window where nothing changed."""
+    kpi = first_of("level")
+    changes = [(kpi.id, START - 3000, 5000), (kpi.id, START, -1000), (kpi.id, START + 7, 2000)]
+    changes += [(series_key(kpi.id, (("unitid", "u"),)), START - 20, 1000)]
+    writer.insert_kpi_minutes([(key, at, 0, [1, change, 1], 1) for key, at, change in changes], "cx.kpis-0-0-0")
+    span = "kpi = {kpi:String}, from = '2026-03-01 10:00:00', to = '2026-03-01 10:15:00'"
+    steps = f"SELECT toString(time), by, value, n FROM kpi_series({span}, step = 300) ORDER BY by, time"
+    assert run_query(steps, {"kpi": kpi.id}, database.reader).rows == [
+        ["2026-03-01 10:00:00", "", 4, 1], ["2026-03-01 10:05:00", "", 6, 1], ["2026-03-01 10:00:00", "unitid", 1, 0],
+    ]  # fmt: skip
+    whole = f"SELECT by, value, n FROM kpi({span}) ORDER BY by"
+    assert run_query(whole, {"kpi": kpi.id}, database.reader).rows == [["", 6, 2], ["unitid", 1, 0]]
+
+
 def test_views_work_from_any_database(database: Database, writer: Writer) -> None:
     """Grafana need not stand in our database."""
     from dataclasses import replace
