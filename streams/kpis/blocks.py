@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from streams.kpis.expressions import suggest
+from streams.kpis.expressions import meant, suggest
 
 T = TypeVar("T")
 
@@ -91,11 +91,17 @@ class Block:
     def expect(self, required: Iterable[str], allowed: Iterable[str]) -> None:
         """Note each key that is unknown, and each that is missing."""
         known = [*required, *allowed]
-        for key in self._nodes:
-            if key not in known:
-                self.problem(key, f"unknown key {key!r}{suggest(key, known) or f'; known: {chr(44).join(known)}'}")
+        unknown = [key for key in self._nodes if key not in known]
+        # What was meant by another name is there, only misnamed.
+        misnamed = {near for key in unknown if (near := meant(key, [one for one in known if one not in self._nodes]))}
+        listed = f"; known: {', '.join(known)}"
+        for key in unknown:
+            hint = suggest(key, known)
+            self.problem(key, f"unknown key {key!r}{hint or listed}")
+            # The known ones are listed once.
+            listed = listed if hint else ""
         for key in required:
-            if key not in self._nodes:
+            if key not in self._nodes and key not in misnamed:
                 self.problem(key, f"{key!r} is missing")
 
     def text(self, key: str) -> str:
@@ -116,7 +122,9 @@ class Block:
         if value not in options:
             listed = ", ".join(map(str, options))
             self.problem(key, f"{key!r} cannot be {value!r}: it is one of {listed}{suggest(str(value), options)}")
-            return default
+            # Go on with what was meant, so that no problem is told that comes of another value alone.
+            near = meant(str(value), options)
+            return next((option for option in options if str(option) == near), default)
         return value  # type: ignore[no-any-return]
 
     def whole(self, key: str, default: int, largest: int) -> int:

@@ -29,7 +29,7 @@ from streams.kpis.definition import (
 )
 from streams.kpis.derivation import DERIVED_UNITS
 from streams.kpis.derived_blocks import homes, read_derivation, resolve
-from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
+from streams.kpis.expressions import TRUE, Expression, ExpressionError, meant, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.intervals import Range
 from streams.kpis.maturing import PROVISIONAL, wait_s, with_provisional
@@ -143,8 +143,19 @@ class Catalogue:
         return len(self.kpis)
 
 
+class _UnclearError(Exception):
+    """A definition of which nothing more can be said than was."""
+
+
 def _kpis(block: Block) -> tuple[Kpi, ...]:
-    """Read one definition; of an outcome that is waited for, there are two."""
+    """Read one definition; of an outcome that is waited for, there are two; of one that is unclear, none."""
+    try:
+        return _read_kpis(block)
+    except _UnclearError:
+        return ()
+
+
+def _read_kpis(block: Block) -> tuple[Kpi, ...]:
     return with_provisional(_kpi(block), block, wait_s(block), _params(block)) if "wait" in block else (_kpi(block),)
 
 
@@ -152,7 +163,12 @@ def _kpi(block: Block) -> Kpi:
     """Read one definition; if problems were noted on the way, what it returns means nothing."""
     name = block.choice("aggregator", [*AGGREGATORS, _DERIVED], "count")
     aggregator = AGGREGATORS.get(name)
+    unclear = "aggregator" in block and not meant(str(block.plain("aggregator")), [*AGGREGATORS, _DERIVED])
     seconds = sorted({kind.second for kind in AGGREGATORS.values() if kind.second})
+    if unclear:
+        # Nothing that hangs on how it is put together can be said.
+        block.expect(_REQUIRED, ("of", "derive", *seconds, *_ALLOWED))
+        raise _UnclearError
     block.expect((*_REQUIRED, "of" if aggregator else "derive"), (*seconds, *_ALLOWED) if aggregator else ("min_n",))
     kpi_id = block.text("id")
     if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
@@ -302,6 +318,8 @@ def _events(given: Block) -> tuple[str, ...]:
 
 def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
     fields = all_fields(events) if events else {}
+    known = [name for name, field in fields.items() if field.label]
+    listed = f"; labels are {', '.join(known)}"
     groupings: dict[tuple[str, ...], None] = {}
     for labels in block.list("groupings"):
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
@@ -311,8 +329,10 @@ def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
             if label in IDENTITIES:
                 block.problem("groupings", f"{label!r} names single customers or visits: it cannot group")
             elif label not in fields:
-                hint = suggest(label, [name for name, field in fields.items() if field.label])
-                block.problem("groupings", f"label {label!r} is no field of its events{hint}")
+                hint = suggest(label, known)
+                block.problem("groupings", f"label {label!r} is no field of its events{hint or listed}")
+                # The known ones are listed once.
+                listed = listed if hint else ""
             elif without := lacking(label, events):
                 block.problem("groupings", f"label {label!r} is no field of {without}")
             elif not fields[label].label:

@@ -17,15 +17,17 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 from streams.kpis.fields import Field, Kind
+from streams.kpis.steps import WEEKDAYS, known_zones
 from streams.kpis.tree import (
     Among,
     Arithmetic,
     Call,
     Choice,
     Compare,
+    Holds,
     Joined,
     Literally,
     Missing,
@@ -33,10 +35,14 @@ from streams.kpis.tree import (
     Node,
     Not,
     Param,
+    TimePart,
     kind_of,
     names_in,
 )
 from streams.kpis.writing import write_python, write_sql
+
+TextFunction: TypeAlias = Literal["contains", "starts_with", "ends_with"]
+TimeFunction: TypeAlias = Literal["hour_of_day", "minute_of_day", "day_of_week"]
 
 
 class ExpressionError(ValueError):
@@ -49,10 +55,70 @@ _COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
 _ARITHMETIC: Final[dict[type[ast.operator], str]] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
+_SYNONYMS: Final = {
+    "mean": ("average", "avg", "arithmetic_mean"),
+    "quantile": ("percentile", "percentiles", "median", "p50", "p90", "p95", "p99"),
+    "ratio": ("rate", "proportion", "percentage", "conversion"),
+    "sum": ("total", "add"),
+    "count": ("number", "events", "n"),
+    "distinct": ("unique", "uniq", "nunique", "count_distinct", "cardinality"),
+    "percent": ("%", "pct", "percentage"),
+    "seconds": ("s", "sec", "secs"),
+    "milliseconds": ("ms", "msec", "millis"),
+    "currency": ("money", "amount", "usd", "eur", "irr"),
+    "up": ("higher", "high", "increase", "higher_is_better", "maximize"),
+    "down": ("lower", "low", "decrease", "lower_is_better", "minimize"),
+    "none": ("neutral",),
+    "groupings": ("group_by", "groupby", "by", "dimensions", "labels"),
+    "where": ("filter", "condition", "when", "if"),
+    "value": ("field", "measure", "metric"),
+    "hits": ("numerator", "successes", "success"),
+    "of": ("denominator", "population", "base", "source_events"),
+    "name": ("title", "label"),
+    "question": ("description", "help"),
+    "floor": ("threshold", "static"),
+    "absence": ("no_data", "nodata", "silence"),
+    "seasonal": ("anomaly", "baseline"),
+    "contains": ("includes", "has", "like", "match"),
+    "starts_with": ("startswith", "prefix", "begins_with"),
+    "ends_with": ("endswith", "suffix"),
+    "hour_of_day": ("hour", "hours"),
+    "minute_of_day": ("time_of_day", "minute"),
+    "day_of_week": ("weekday", "dayofweek", "dow"),
+    "coalesce": ("ifnull", "nvl", "default"),
+}
+"""What people say who know the word of another tool."""
+
+
+def meant(word: str, known: Iterable[object]) -> str | None:
+    """Give the known word that a word is another name or a misspelling of, None if there is none."""
+    options = [str(one) for one in known]
+    same = (one for one in options if word.lower() in _SYNONYMS.get(one, ()))
+    return next(same, None) or next(iter(difflib.get_close_matches(word, options, n=1)), None)
+
+
 def suggest(word: str, known: Iterable[object]) -> str:
-    """Give `; did you mean …?` for a word near a known one, else nothing."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """Give `; did you mean …?` for another name or a misspelling of a known word, else nothing."""
+    near = meant(str(word), known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+FUNCTIONS: Final = {
+    "top_box": "top_box(scale)",
+    "coalesce": "coalesce(value, instead)",
+    "contains": "contains(text, 'a')",
+    "starts_with": "starts_with(text, ['a', 'b'])",
+    "ends_with": "ends_with(text, 'a')",
+    "hour_of_day": "hour_of_day(time, 'Asia/Tehran')",
+    "minute_of_day": "minute_of_day(time, 'Asia/Tehran')",
+    "day_of_week": "day_of_week(time, 'Asia/Tehran')",
+}
+"""How each function is called."""
+
+LANGUAGE: Final = "comparisons, `in [..]`, `and`, `or`, `not`, `is None`, `a if b else c`, + - * / and " + ", ".join(
+    FUNCTIONS.values()
+)
+"""What there is, for who wrote something else."""
 
 
 DEEPEST: Final = 40
@@ -118,14 +184,18 @@ class _Reader:
             case ast.Call(func=ast.Name(id=function), args=args, keywords=[]):
                 return self._call(function, args, node)
             case _:
-                raise self._error(node, "is not part of the language")
+                raise self._error(node, f"is not part of the language, which has {LANGUAGE}")
 
     def _name(self, name: str, node: ast.expr) -> Node:
         if name in self._params:
             return Literally(self._params[name])
         if name not in self._fields:
-            known = [*self._fields, *self._params]
-            raise self._error(node, f"is no field of these events{suggest(name, known)}")
+            known = [one for one in (*self._fields, *self._params) if one != "time"]
+            hint = suggest(name, known) or f"; they have {', '.join(known)}" * bool(known)
+            raise self._error(node, f"is no field of these events{hint}")
+        if self._fields[name].kind is Kind.TIME:
+            asked = ", ".join(FUNCTIONS[part] for part in get_args(TimeFunction))
+            raise self._error(node, f"is a time, which is asked by {asked}")
         return Name(self._fields[name])
 
     def _choice(self, test: ast.expr, then: ast.expr, otherwise: ast.expr, node: ast.expr) -> Node:
@@ -169,15 +239,47 @@ class _Reader:
             items = (self.read(args[0]), self.read(args[1]))
             self._expect(items[1], kind_of(items[0]), args[1])
             return Call("coalesce", items)
-        known = ("top_box(scale)", "coalesce(value, instead)")
-        raise self._error(node, f"calls no known function: there are {' and '.join(known)}{suggest(function, known)}")
+        if function in get_args(TextFunction) and len(args) == 2:
+            return self._holds(cast("TextFunction", function), args[0], args[1])
+        if function in get_args(TimeFunction) and len(args) == 2:
+            return self._time_part(cast("TimeFunction", function), args[0], args[1])
+        if function in FUNCTIONS:
+            raise self._error(node, f"is called otherwise: {FUNCTIONS[function]}")
+        hint = suggest(function, FUNCTIONS)
+        raise self._error(node, f"calls no known function: there are {', '.join(FUNCTIONS.values())}{hint}")
+
+    def _holds(self, how: "TextFunction", text: ast.expr, sought: ast.expr) -> Node:
+        item = self.read(text)
+        self._expect(item, Kind.TEXT, text)
+        texts = []
+        for element in sought.elts if isinstance(sought, ast.List | ast.Tuple) else [sought]:
+            read = self.read(element)
+            if not (isinstance(read, Literally) and isinstance(read.value, str) and read.value):
+                raise self._error(element, "is no text to look for: write one such as 'a', or a list of them")
+            texts.append(read.value)
+        if not texts:
+            raise self._error(sought, "holds no text to look for: write a list such as ['a', 'b']")
+        return Holds(how, item, tuple(texts))
+
+    def _time_part(self, part: "TimeFunction", time: ast.expr, zone: ast.expr) -> Node:
+        if not (isinstance(time, ast.Name) and time.id in self._fields and self._fields[time.id].kind is Kind.TIME):
+            raise self._error(time, f"is no time of these events: write {FUNCTIONS[part]}")
+        read = self.read(zone)
+        name = read.value if isinstance(read, Literally) else None
+        if not isinstance(name, str) or name not in known_zones():
+            hint = suggest(str(name), known_zones()) or "; e.g. 'Asia/Tehran'"
+            raise self._error(zone, f"is no time zone{hint}")
+        return TimePart(part, Name(self._fields[time.id]), name)
 
     def _alike(self, left: Node, right: Node, node: ast.expr) -> None:
         """Refuse to compare different kinds, and a field with a value it can never have."""
         if kind_of(left) is not kind_of(right):
             raise self._error(node, f"is {kind_of(right)} where {kind_of(left)} is needed")
         for side, other in ((left, right), (right, left)):
-            if isinstance(side, Name) and isinstance(other, Literally) and side.field.values:
+            if isinstance(side, TimePart) and side.part == "day_of_week" and isinstance(other, Literally):
+                if other.value not in WEEKDAYS:
+                    raise self._error(node, f"is no day of the week: one of {', '.join(WEEKDAYS)}")
+            elif isinstance(side, Name) and isinstance(other, Literally) and side.field.values:
                 listed = side.field.values
                 if other.value not in listed:
                     names = ", ".join(map(str, listed))

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     NUMBER = "a number"
     TEXT = "text"
     BOOL = "yes or no"
+    TIME = "a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Fields(dict[str, Field]):
 @cache
 def fields_of(event_type: str) -> Mapping[str, Field]:
     """
-    Give the usable fields of an event type: all but times, and but what says how it is written.
+    Give the usable fields of an event type: all but further times, and but what says how it is written.
 
     What the pipeline tells of itself has no own labels, all events may have.
 
@@ -107,6 +108,8 @@ def fields_of(event_type: str) -> Mapping[str, Field]:
     """
     known = [info for info in types.fields_of(event_type).values() if info.name not in _FORMAL]
     found = {info.name: _field(info) for info in known if info.kind in _KINDS}
+    if "time" in types.fields_of(event_type):
+        found["time"] = Field("time", Kind.TIME, "envelope")
     found["type"] = Field("type", Kind.TEXT, "type", bounded=True, label=True, values=(event_type,))
     return MappingProxyType(found if event_type in types.PIPELINE_TYPES else Fields(found))
 

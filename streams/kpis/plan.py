@@ -25,7 +25,7 @@ from streams.kpis.expressions import Expression
 from streams.kpis.fields import OWN, Field, fields_of
 from streams.kpis.lookups import LabelLookup, LabelValue, Lookup, Table
 from streams.kpis.series import rest_key, sent_label, series_key
-from streams.kpis.tree import Among, Compare, Missing, Name, Node, children, names_in
+from streams.kpis.tree import Among, Compare, Holds, Missing, Name, Node, children, names_in
 from streams.kpis.writing import PYTHON_NAMES
 
 Columns: TypeAlias = tuple[list[Any], ...]
@@ -47,7 +47,7 @@ def label_text(value: LabelValue) -> str:
 
 def _leaves(node: Node) -> Iterable[Node]:
     """Give the comparisons in a tree."""
-    if isinstance(node, Compare | Among | Missing):
+    if isinstance(node, Compare | Among | Holds | Missing):
         yield node
     else:
         for child in children(node):
@@ -62,7 +62,7 @@ def _few(node: Node) -> bool:
 def _decided(node: Node) -> bool:
     """Tell whether fields with few possible values, and comparisons on the others, say what a value is."""
     match node:
-        case Compare() | Among() | Missing():
+        case Compare() | Among() | Holds() | Missing():
             return True
         case Name(read):
             return read.bounded

@@ -45,6 +45,24 @@ class Among:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """Whether a text contains, starts with or ends with any of some texts; false if it is missing."""
+
+    how: Literal["contains", "starts_with", "ends_with"]
+    item: "Node"
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimePart:
+    """What the clocks of a zone show at the time of an event: hour or minute of the day, or the day of the week."""
+
+    part: Literal["hour_of_day", "minute_of_day", "day_of_week"]
+    item: "Name"
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """Whether a value is missing, or present if negated."""
 
@@ -93,7 +111,9 @@ class Call:
     items: tuple["Node", ...]
 
 
-Node: TypeAlias = Literally | Name | Compare | Among | Missing | Not | Joined | Arithmetic | Choice | Call
+Node: TypeAlias = (
+    Literally | Name | Compare | Among | Holds | TimePart | Missing | Not | Joined | Arithmetic | Choice | Call
+)
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -103,7 +123,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
         case Compare(_, left, right) | Arithmetic(_, left, right):
             return (left, right)
-        case Among(item) | Missing(item) | Not(item):
+        case Among(item) | Holds(_, item) | TimePart(_, item) | Missing(item) | Not(item):
             return (item,)
         case Joined(_, items) | Call(_, items):
             return items
@@ -128,6 +148,8 @@ def kind_of(node: Node) -> Kind:
             return field.kind
         case Arithmetic():
             return Kind.NUMBER
+        case TimePart(part):
+            return Kind.TEXT if part == "day_of_week" else Kind.NUMBER
         case Choice(_, then, _):
             return kind_of(then)
         case Call(function, items):

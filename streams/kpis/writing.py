@@ -6,6 +6,7 @@ from typing import Final
 
 from streams.events.text import normalise, normalise_sql
 from streams.kpis.fields import Kind
+from streams.kpis.steps import WEEKDAYS, clock_of
 from streams.kpis.tree import (
     TOP_BOX,
     Among,
@@ -13,6 +14,7 @@ from streams.kpis.tree import (
     Call,
     Choice,
     Compare,
+    Holds,
     Joined,
     Literally,
     Missing,
@@ -20,11 +22,26 @@ from streams.kpis.tree import (
     Node,
     Not,
     Param,
+    TimePart,
     kind_of,
 )
 
 # What the Python source of an expression needs besides the fields.
-PYTHON_NAMES: Final = {"TOP_BOX": TOP_BOX, "normalise": normalise}
+PYTHON_NAMES: Final = {"TOP_BOX": TOP_BOX, "WEEKDAYS": WEEKDAYS, "clock_of": clock_of, "normalise": normalise}
+
+_HOLDS: Final = {
+    "contains": ("{1} in {0}", "position({0}, {1}) > 0"),
+    "starts_with": ("{0}.startswith({1})", "startsWith({0}, {1})"),
+    "ends_with": ("{0}.endswith({1})", "endsWith({0}, {1})"),
+}
+"""How Python and ClickHouse ask whether a text holds another one."""
+
+# 1970-01-01 was a Thursday. Whole seconds suffice: no clock shows another minute within one.
+_PARTS: Final = {
+    "hour_of_day": ("{0} // 3600 % 24", "intDiv({0}, 3600) % 24"),
+    "minute_of_day": ("{0} // 60 % 1440", "intDiv({0}, 60) % 1440"),
+    "day_of_week": ("WEEKDAYS[({0} // 86400 + 3) % 7]", "[{1}][(intDiv({0}, 86400) + 3) % 7 + 1]"),
+}
 
 
 def _is_open_text(node: Node) -> bool:
@@ -57,6 +74,10 @@ class _PythonWriter:
                 source, needs = self._compared(item)
                 listed = ", ".join(map(repr, _listed(values)))
                 return self._guarded(needs, f"{source} {'not in' if negated else 'in'} ({listed},)")
+            case Holds(how, item, texts):
+                source, needs = self._compared(item)
+                found = " or ".join(_HOLDS[how][0].format(source, repr(text)) for text in _listed(texts))
+                return self._guarded(needs, f"({found})")
             case Missing(item, negated):
                 _, needs = self.value(item)
                 present = self._guarded(needs, "True")
@@ -97,6 +118,10 @@ class _PythonWriter:
                     needs.append(f"({name} := {b}) != 0")
                     b = name
                 return f"({a} {operator} {b})", needs
+            case TimePart(part, item, zone):
+                source, needs = self.value(item)
+                local = f"clock_of({zone!r}).local(int({source}.timestamp()))"
+                return f"({_PARTS[part][0].format(local)})", needs
             case Call("top_box", items):
                 source, needs = self.value(items[0])
                 return self._held(self._guarded_value(needs, f"TOP_BOX.get({source})"))
@@ -175,6 +200,11 @@ class _SqlWriter:
                 # Sets tell -0.0 from 0, as equality does not; what is added to zero is never -0.0.
                 found = f"{self._plain(item)} + 0" if kind_of(item) is Kind.NUMBER else self._compared(item)
                 return f"ifNull({found} {'NOT IN' if negated else 'IN'} ({listed}), false)"
+            case Holds(how, item, texts):
+                found = " OR ".join(
+                    _HOLDS[how][1].format(self._compared(item), sql_literal(text)) for text in _listed(texts)
+                )
+                return f"ifNull({found}, false)"
             case Missing(item, negated):
                 return f"{'isNotNull' if negated else 'isNull'}({self.value(item)})"
             case Not(item):
@@ -204,6 +234,9 @@ class _SqlWriter:
                 return f"({self._double(left)} / nullIf({self._double(right)}, 0))"
             case Arithmetic(operator, left, right):
                 return f"({self._double(left)} {operator} {self._double(right)})"
+            case TimePart(part, item, zone):
+                days = ", ".join(map(sql_literal, WEEKDAYS))
+                return f"toNullable({_PARTS[part][1].format(_local_sql(self.value(item), zone), days)})"
             case Call("top_box", items):
                 scales, lowest = list(TOP_BOX), list(TOP_BOX.values())
                 scale = f"toInt64(ifNull({self.value(items[0])}, 0))"
@@ -221,6 +254,17 @@ class _SqlWriter:
     def _double(self, node: Node) -> str:
         source = self.value(node)
         return source if isinstance(node, Arithmetic) else f"toFloat64({source})"
+
+
+def _local_sql(time: str, zone: str) -> str:
+    """Write what clocks show at a time, in seconds since 1970-01-01 00:00, by the same rules as `Clock.local`."""
+    clock = clock_of(zone)
+    at = f"intDiv(toUnixTimestamp64Milli(assumeNotNull({time})), 1000)"
+    if len(clock.since) == 1:
+        return f"({at} + {clock.offsets[0]})"
+    since = f"[{', '.join(map(str, clock.since))}]"
+    offsets = f"[{', '.join(map(str, clock.offsets))}]"
+    return f"({at} + transform(roundDown({at}, {since}), {since}, {offsets}, 0))"
 
 
 def write_sql(tree: Node, column_of: Callable[[str], str]) -> str:

@@ -41,6 +41,13 @@ FILE = """
    minus: {events: cx.contact.queue_left, value: wait_s / 10}}
 - {id: u_crowd, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_level, by: u_distinct}}
+- {id: u_words, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered},
+   hits: {where: "starts_with(subject, ['c1', 'c2']) or ends_with(subject, '7') or contains(segment, 'i')"}}
+- {id: u_hours, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], params: {zone: Asia/Tehran}, of: {events: '*'},
+   hits: {where: "hour_of_day(time, zone) >= 8 and day_of_week(time, 'Asia/Kathmandu') == 'saturday'
+     or minute_of_day(time, 'Australia/Lord_Howe') < 905"}}
 - {id: u_derived, name: n, question: q, unit: percent, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_visitors, by: u_distinct}}
 - {id: u_own, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
