@@ -70,6 +70,12 @@ BREAKER_OFFSET = Gauge(
     ["channel", "partition"],
     registry=REGISTRY,
 )
+BREAKER_WHY = Gauge(
+    "cx_breaker_reason_info",
+    "1 for a stopped source, with the reason code and the explanation of the first record that is bad",
+    ["channel", "partition", "reason", "message"],
+    registry=REGISTRY,
+)
 CLOCK_HELD = Gauge(
     "cx_clock_held",
     "1 while a source waits because the worker's clock is in doubt",

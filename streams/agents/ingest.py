@@ -63,7 +63,13 @@ class Ingest(Stage):
             for value in entries.values():
                 entry = _decode_frozen(value)
                 frozen.setdefault(entry.source, []).append(entry)
-        for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.WATERMARK):
+        for gauge in (
+            metrics.BREAKER,
+            metrics.BREAKER_OFFSET,
+            metrics.BREAKER_WHY,
+            metrics.CLOCK_HELD,
+            metrics.WATERMARK,
+        ):
             gauge.clear()  # partitions may be another worker's now
         self._sources = {}
         for tp in assignment.tps:
@@ -156,6 +162,8 @@ class Ingest(Stage):
                 case Tripped() as tripped:
                     self.lane.hold(source.tp)
                     metrics.BREAKER_OFFSET.labels(*source.labels).set(tripped.outcome.frozen.first)
+                    first = tripped.outcome.bad[0].refusal
+                    metrics.BREAKER_WHY.labels(*source.labels, first.reason, first.message[:300]).set(1)
                     tripped.say()
 
     def _emitted(self, closed: Closed) -> Iterator[Outgoing]:

@@ -82,7 +82,8 @@ class Source:
         if self.intake.pending is None:
             end = start + self._fitting(values[start:end], settings.max_range_bytes)
         with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
-            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady())
+            since = offsets[start - 1] + 1 if start else batch.since
+            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady(), since)
         with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
             # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
             events = self.intake.collect()

@@ -111,8 +111,9 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
 def _problems(state: WorkerState) -> list[str]:
     """Return what is wrong with a worker, and where to go from there."""
     found = [
-        f"{source} is stopped at offset {state.stopped_at.get(source, 0)}: most of its records are bad, see"
-        " `cx dlq list`, the worker's log, and CxSourceStopped in docs/OPERATIONS.md for the ways out"
+        f"{source} is stopped at offset {state.stopped_at.get(source, 0)}: most of its records are bad, the first:"
+        f" {state.stopped_why.get(source, 'see the log')}. Nothing from there on is stored or lost. Mend the producer,"
+        " and restart workers with CX_BREAKER_RATIO=1 once: the bad records become dead letters, the others count"
         for source in state.stopped
     ]
     if state.clock_wrong:
@@ -164,12 +165,14 @@ class _Doctor:
         self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
             for what in (
-                "clock", "migrations", "stored catalogue", "stored touchpoints", "unknown touchpoints", "unknown fields"
+                "clock", "migrations", "subjects", "stored catalogue", "stored touchpoints", "unknown touchpoints",
+                "unknown fields",
             ):  # fmt: skip
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
             return self.findings
         self._check("clock", self._clock)
         if self._check("migrations", self._migrations) is not None:
+            self._check("subjects", self._scattered_subjects)
             if catalogue is not None:
                 self._check("stored catalogue", lambda: self._stored_catalogue(catalogue))
             if touchpoints is not None:
@@ -311,6 +314,23 @@ class _Doctor:
             more = f" and {len(found) - 5} more" * (len(found) > 5)
             return None, f"stored, but in no KPI: {'; '.join(map(str, found[:5]))}{more}; see `cx schemas unknown`"
         return True, "none within a day"
+
+    def _scattered_subjects(self) -> tuple[bool, str]:
+        rows = self._rows(
+            "SELECT topic, count(), any(subject), any(partitions) FROM (SELECT topic, subject,"
+            " arraySort(groupUniqArray(partition)) AS partitions FROM events WHERE ingested_at > now() - INTERVAL 1 DAY"
+            " GROUP BY topic, subject HAVING length(partitions) > 1) GROUP BY topic ORDER BY topic"
+        )
+        if rows:
+            found = "; ".join(
+                f"{count:,} of {topic}, e.g. {visible_line(subject)} in {', '.join(map(str, places))}"
+                for topic, count, subject, places in rows
+            )
+            raise _WrongError(
+                f"subjects that lie in several partitions, where repeats are not found: {found}; set the partitioner"
+                " of their producers, see docs/PRODUCERS.md#partitions"
+            )
+        return True, "each subject of the last day lies in one partition of its topic"
 
     def _rows(self, sql: str) -> Any:
         with closing(connect(address_of(self.settings), timeout_s=10.0)) as client:

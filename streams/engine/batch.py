@@ -18,6 +18,7 @@ class RecordBatch:
         partition: Partition of the topic.
         values: Raw record values; `None` is a record without a value. Emptied by `release()`.
         offsets: Offset of each value: a `range`, or a list where the log has holes.
+        since: Offset from which on all records are here, up to the last one: below the first there may be a hole.
         max_timestamp_ms: Largest broker timestamp in the batch, milliseconds since 1970.
         nbytes: Size of the fetched data before decompression.
         generation: Assignment the batch belongs to; batches of an older one must not be processed.
@@ -31,6 +32,7 @@ class RecordBatch:
         "offsets",
         "partition",
         "released",
+        "since",
         "topic",
         "values",
     )
@@ -51,6 +53,7 @@ class RecordBatch:
         self.partition = partition
         self.values = values
         self.offsets = offsets
+        self.since = offsets[0] if len(offsets) else 0
         self.max_timestamp_ms = max_timestamp_ms
         self.nbytes = nbytes
         self.generation = -1
@@ -100,7 +103,7 @@ class RecordBatch:
         cut = bisect_left(self.offsets, start)
         if cut == len(self.offsets):
             return None
-        return RecordBatch(
+        rest = RecordBatch(
             self.topic,
             self.partition,
             self.values[cut:],
@@ -108,6 +111,8 @@ class RecordBatch:
             max_timestamp_ms=self.max_timestamp_ms,
             nbytes=self.nbytes,
         )
+        rest.since = max(start, self.since)
+        return rest
 
 
 class BatchSchema(faust.Schema[Any, Any]):

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
@@ -43,6 +43,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Create the state that only this thread touches."""
         super().__post_init__()
         self._holed: set[TP] = set()
+        self._bare: dict[TP, tuple[int, int]] = {}
+        """Offsets up to which was read last, and from which on none of them is a record."""
         self._interrupted = False
         self._waiter: asyncio.Future[None] | None = None
         self.started_at: dict[TP, int] = {}
@@ -50,6 +52,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
+        # What a producer took back did not happen.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
         self._watch_membership(consumer)
         return consumer
 
@@ -156,10 +160,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         if not result.check_assignment(tp) or not result.has_more():
             return None
         partition_records = result._partition_records  # noqa: SLF001
+        since = start = partition_records.next_fetch_offset
+        if tp in self._bare and self._bare[tp][1] == start:
+            since = self._bare[tp][0]
         batch, hole_ahead = drain(
             tp, partition_records, limit=self.consumer.app.max_batch_records, with_offsets=tp in self._holed
         )
         result._update_position()  # noqa: SLF001
+        if batch is not None:
+            batch.since = since
+        self._bare[tp] = since if batch is None else batch.last_offset + 1, partition_records.next_fetch_offset
         if hole_ahead:
             self._holed.add(tp)
         if hole_ahead or not partition_records._records.has_next():  # noqa: SLF001
@@ -202,11 +212,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         if fresh:
             await consumer.seek_to_beginning(*fresh)
         # Where reading starts is known for certain before anything is fetched, and only then.
+        self._bare = {}
         self.started_at = {ensure_TP(tp): max(committed[ensure_TP(tp)] or 0, beginnings[tp]) for tp in sources}
         return committed
 
     def known_end(self, tp: TP) -> int | None:
-        """End of `tp` as the last fetch response told; `None` if unknown."""
+        """Offset behind the last record of `tp` that counts, as the last fetch response told; `None` if unknown.
+
+        Behind it there may be marks of transactions, records that were taken back, and such whose transaction is open.
+        """
         consumer = self._consumer
         subscription = None if consumer is None else consumer._subscription.subscription  # noqa: SLF001
         assignment = None if subscription is None else subscription.assignment
@@ -216,7 +230,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         state = assignment.state_value(aiokafka_tp)
         if state is None or not state.has_valid_position or state.highwater is None:
             return None
-        return int(state.highwater)
+        # The embedded broker knows of no transactions, and of no offset up to which none is open.
+        end = int(state.highwater if state.lso is None or state.lso < 0 else state.lso)
+        bare = self._bare.get(tp)
+        return end if bare is None or bare[1] < end else min(end, bare[0])
 
 
 def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> tuple[RecordBatch | None, bool]:
@@ -246,7 +263,7 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
         if partition_records._check_crcs and not kafka_batch.validate_crc():  # noqa: SLF001
             raise CorruptRecordException(f"{tp}: checksum of the record batch does not match")
         start, end = partition_records.next_fetch_offset, kafka_batch.next_offset
-        if not kafka_batch.is_control_batch:
+        if _counts(partition_records, kafka_batch):
             base = max(start, kafka_batch.base_offset)
             if with_offsets:
                 pairs = [(record.offset, record.value) for record in kafka_batch if record.offset >= start]
@@ -268,6 +285,18 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
         return None, hole_ahead
     batch = RecordBatch(tp.topic, tp.partition, values, offsets.joined(), max_timestamp_ms=newest_ms, nbytes=nbytes)
     return batch, hole_ahead
+
+
+def _counts(partition_records: Any, kafka_batch: Any) -> bool:
+    """Tell whether a Kafka record batch holds records, which their producer has not taken back."""
+    if partition_records._isolation_level == READ_COMMITTED and kafka_batch.producer_id is not None:  # noqa: SLF001
+        partition_records._consume_aborted_up_to(kafka_batch.base_offset)  # noqa: SLF001
+        aborted = partition_records._aborted_producers  # noqa: SLF001
+        if kafka_batch.is_control_batch and partition_records._contains_abort_marker(kafka_batch):  # noqa: SLF001
+            aborted.discard(kafka_batch.producer_id)
+        if kafka_batch.is_transactional and kafka_batch.producer_id in aborted:
+            return False
+    return not kafka_batch.is_control_batch
 
 
 class _Offsets:

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
+from streams.events.foreign import looks_like
 from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 from streams.events.visible import spelled_out
@@ -113,7 +114,7 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
         text = value.decode()
     except UnicodeDecodeError as error:
         got = f"byte 0x{value[error.start]:02x} at {error.start}"
-        yield _refuse(index, "not_utf8", "", got, "UTF-8 text", f"the record is not UTF-8: {got}")
+        yield _refuse(index, "not_utf8", "", got, "UTF-8 text", f"the record is not UTF-8: {got}{_foreign(value)}")
         return
     try:
         msgspec.json.decode(value)
@@ -121,7 +122,7 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
         # A number beyond a float: which field it is in, the walk below finds out. What follows it was not read yet.
         read = False
     except msgspec.DecodeError as error:
-        yield _not_json(index, _plain(error), error)
+        yield _not_json(index, value, _plain(error), error)
         return
     else:
         read = True
@@ -131,10 +132,10 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
             # This reader takes halves of surrogate pairs, which neither the walk nor a dead letter can carry.
             json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        yield _not_json(index, "JSON is malformed: half a surrogate pair", error)
+        yield _not_json(index, value, "JSON is malformed: half a surrogate pair", error)
         return
     except json.JSONDecodeError as error:
-        yield _not_json(index, f"JSON is malformed: {error}", error)
+        yield _not_json(index, value, f"JSON is malformed: {error}", error)
         return
     if not isinstance(record, dict):
         got = _show(record)
@@ -150,8 +151,14 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
     yield in_the_decoders_words(index, value)
 
 
-def _not_json(index: int, got: str, error: Exception) -> Refusal:
-    return _refuse(index, "not_json", "", got, "a JSON object", f"the record is not JSON: {error}")
+def _not_json(index: int, value: bytes, got: str, error: Exception) -> Refusal:
+    message = f"the record is not JSON: {error}{_foreign(value)}"
+    return _refuse(index, "not_json", "", got, "a JSON object", message)
+
+
+def _foreign(value: bytes) -> str:
+    words = looks_like(value)
+    return f"; it looks like {words}" if words else ""
 
 
 def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:

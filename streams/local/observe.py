@@ -64,6 +64,8 @@ class WorkerState:
     """Minutes that were judged, and inserts that were finished."""
     labels: dict[str, int] = field(default_factory=dict)
     """How often labels did not stand as they came, by what became of them."""
+    stopped_why: dict[str, str] = field(default_factory=dict)
+    """Of each stopped partition the reason code and what is said of the first bad record."""
 
     @property
     def idle(self) -> bool:
@@ -86,6 +88,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     pending, cpu_s, stopped = 0, 0.0, []
     watermarks: dict[str, float] = {}
     stopped_at: dict[str, int] = {}
+    stopped_why: dict[str, str] = {}
     waiting: list[str] = []
     clocks: dict[str, float] = {}
     clock_wrong = False
@@ -111,6 +114,9 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     stopped.append(f"{labels['channel']}/{labels['partition']}")
                 case "cx_breaker_offset":
                     stopped_at[f"{labels['channel']}/{labels['partition']}"] = int(value)
+                case "cx_breaker_reason_info":
+                    source = f"{labels['channel']}/{labels['partition']}"
+                    stopped_why[source] = f"{labels['reason']}: {labels['message']}"
                 case "cx_clock_held" if value:
                     waiting.append(f"{labels['channel']}/{labels['partition']}")
                 case "cx_clock_difference_seconds":
@@ -146,4 +152,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         dict(mended),
         steps,
         dict(label_fates),
+        stopped_why,
     )

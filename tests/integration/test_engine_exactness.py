@@ -226,6 +226,48 @@ def test_failing_agent_ends_the_worker_and_its_records_stay_uncommitted(run: Run
 
 
 @pytest.mark.kafka
+def test_only_committed_records_count_through_a_kill(kafka_broker: Any, tmp_path: Path) -> None:
+    """What a producer took back never counts, and a log that ends in marks and open transactions is read to its end."""
+    run = Run(kafka_broker.bootstrap, tmp_path, f"x{os.getpid()}-{time.monotonic_ns()}")
+    producer = KafkaProducer(bootstrap_servers=run.bootstrap, transactional_id=run.app_id)
+    open_one = KafkaProducer(bootstrap_servers=run.bootstrap, transactional_id=f"{run.app_id}-open")
+
+    def transact(*, commit: bool) -> None:
+        producer.begin_transaction()
+        for number in range(100):
+            producer.send(run.topic, b"%d" % number, partition=number % PARTITIONS)
+        producer.flush()
+        if commit:
+            producer.commit_transaction()
+            run.sent, run.total = run.sent + 100, run.total + sum(range(100))
+        else:
+            producer.abort_transaction()
+
+    try:
+        producer.init_transactions()
+        open_one.init_transactions()
+        for turn in range(6):
+            transact(commit=turn % 2 == 1)
+        killed = run.worker("--kill-after", "1", "--instance", "only")
+        assert killed.process.wait(PATIENCE_S) == -signal.SIGKILL, killed.tail()
+        for turn in range(6):
+            transact(commit=turn % 3 == 1)
+        open_one.begin_transaction()
+        open_one.send(run.topic, b"1000000", partition=0)
+        open_one.flush()
+        worker = run.worker("--instance", "only")
+        assert worker.wait_for(finished(run))["records"] == run.sent == 500
+        open_one.abort_transaction()
+        run.send(100)
+        assert worker.wait_for(finished(run))["records"] == run.sent
+        assert worker.stop() == 0
+        assert run.state() == (run.sent, run.total)
+    finally:
+        producer.close(0)
+        open_one.close(0)
+        run.close()
+
+
 def test_state_survives_compaction_and_deletion(kafka_broker: Any, tmp_path: Path) -> None:
     name = f"c{os.getpid()}-{time.monotonic_ns()}"
     changelog = f"{name}-counts-changelog"

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from streams.commands import health
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import Intake, Tally
+from streams.settings import load
 from streams.storage import starts
 from streams.storage.history import source_histories
 from streams.storage.writer import Writer
@@ -52,6 +54,18 @@ def test_verifying_finds_what_is_counted_twice_wherever_it_lies(stored: Database
     writer.close()
     found = [line for line in told(check(stored, TRICKY)) if line.startswith("id ")]
     assert found == [f"id {TOPIC}/0 and {TOPIC}/1 id e1 of /cc/tehran: 2 counted stored, one recomputed"]
+
+
+def test_doctor_finds_a_subject_in_two_partitions(stored: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of a real store: a producer with another partitioner sends some of a customer's events elsewhere."""
+    doctor = health._Doctor(load())
+    monkeypatch.setattr(health, "address_of", lambda _settings: stored.reader)
+    assert doctor._scattered_subjects()[0]
+    writer = Writer(stored.writer)
+    writer.insert_block(block_of([event(99, subject="c3")], partition=2))
+    writer.close()
+    with pytest.raises(health._WrongError, match=f"1 of {TOPIC}, e.g. c3 in 0, 2; set the partitioner"):
+        doctor._scattered_subjects()
 
 
 def test_verifying_finds_a_conflict_that_is_not_kept(stored: Database) -> None:

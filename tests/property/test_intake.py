@@ -328,3 +328,27 @@ def test_a_restored_range_whose_tail_is_gone_ends_with_the_log():
     outcome = close(second)
 
     assert (outcome.frozen.first, outcome.frozen.last, outcome.tally.read) == (0, 1, 1)
+
+
+def test_what_is_no_record_leaves_no_gap_between_ranges():
+    """Marks of transactions and what was taken back lie before the next range: it reaches back over them."""
+    intake = make()
+    intake.add([record(1)], [3], NOW, None, 0)
+    first = close(intake).frozen
+    intake.add([record(2), record(3)], [9, 12], NOW, None, 4)
+    second = close(intake).frozen
+    again = make()
+    again.restore([first, second])
+    again.add([record(2), record(3)], [9, 12], NOW, None, 4)
+
+    assert [(one.first, one.last) for one in (first, second)] == [(0, 3), (4, 12)]
+    assert close(again).frozen == second
+
+
+def test_records_that_left_the_log_are_a_gap():
+    """The log begins behind what was read: that is no hole of a transaction."""
+    intake = make()
+    intake.add([record(1)], [0], NOW, None, 0)
+    close(intake)
+    intake.add([record(2)], [50], NOW, None, 40)
+    assert close(intake).frozen.first == 40

@@ -64,10 +64,18 @@ def test_status_of_several_workers_one_of_them_away(cx, monkeypatch: pytest.Monk
 
 
 def test_a_stopped_partition_is_not_right(cx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(stopped=("web/1",)))
+    monkeypatch.setattr(
+        health,
+        "worker_state",
+        lambda *_: WorkerState(
+            stopped=("web/1",), stopped_at={"web/1": 17}, stopped_why={"web/1": "not_json: it looks like gzip"}
+        ),
+    )
     result = cx("status")
     assert result.exit_code == 1
-    assert "web/1 is stopped" in result.stderr
+    assert "web/1 is stopped at offset 17" in result.stderr
+    assert "the first: not_json: it looks like gzip. Nothing" in result.stderr
+    assert "CX_BREAKER_RATIO=1" in result.stderr
 
 
 def test_what_is_not_stored_is_told_with_since_when_and_why(cx, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +121,11 @@ def installation(monkeypatch: pytest.MonkeyPatch):
             self.kpis = {kpi.id: kpi.definition_id for kpi in catalogue}
             self.touchpoints = set(load_touchpoints())
             self.unknown: list[tuple[str, int]] = []
+            self.scattered: list[tuple[str, int, str, list[int]]] = []
 
         def rows(self, sql):
             if "FROM events" in sql:
-                return self.unknown
+                return self.scattered if "partition" in sql else self.unknown
             return list(self.kpis.items()) if "kpis" in sql else [(one,) for one in self.touchpoints]
 
     right = Installation()
@@ -147,6 +156,14 @@ def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypa
     told = json.loads(cx("doctor", "--json").output)
     assert told["settings"]["partitions"] == {"value": 8, "from": "environment variable CX_PARTITIONS"}
     assert {verdict for verdict, _ in findings(cx("doctor", "--json")).values()} == {"right"}
+
+
+def test_doctor_finds_subjects_in_several_partitions(cx, installation) -> None:
+    """A producer with another partitioner: repeats that go two ways are not found, so it is to be mended."""
+    installation.scattered = [("cx.touchpoints.web", 1_234, "c-4711", [0, 3])]
+    verdict, text = findings(cx("doctor", "--json"))["subjects"]
+    assert verdict == "wrong"
+    assert "1,234 of cx.touchpoints.web, e.g. c-4711 in 0, 3; set the partitioner" in text
 
 
 def test_doctor_lists_touchpoints_that_nobody_knows(cx, installation) -> None:

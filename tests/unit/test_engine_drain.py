@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -100,6 +100,54 @@ def test_a_hole_is_met_before_anything_of_its_batch_is_taken_and_read_with_offse
     assert batch.values == [b"v3", b"v5", b"v8", b"v9", b"v10"]
     assert not hole_ahead
     assert again.next_fetch_offset == 11
+
+
+def in_transaction(base: int, count: int, producer: int) -> bytearray:
+    """A Kafka record batch of a transaction."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 20)
+    for place in range(count):
+        builder.append(place, 1_000, None, b"v%d" % (base + place), [])
+    data = bytearray(builder.build())
+    data[0:8] = base.to_bytes(8, "big")
+    return data
+
+
+def marker(base: int, producer: int, *, commit: bool) -> bytearray:
+    """The end of a transaction."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, -1, 1 << 20)
+    builder.append(0, 1_000, bytes([0, 0, 0, commit]), b"", [])
+    data = bytearray(builder.build())
+    data[0:8] = base.to_bytes(8, "big")
+    data[22] |= 0x20
+    return data
+
+
+def test_records_that_were_taken_back_are_passed_over() -> None:
+    """Of transactions that lie in each other, of the same producer after it began anew, and of none at all."""
+    parts = [
+        in_transaction(0, 3, 7), in_transaction(3, 2, 8), marker(5, 7, commit=False), encoded(6, range(6, 8)),
+        in_transaction(8, 2, 7), marker(10, 8, commit=True), marker(11, 7, commit=True), in_transaction(12, 4, 9),
+        marker(16, 9, commit=False),
+    ]  # fmt: skip
+    records = PartitionRecords(
+        TP0, MemoryRecords(b"".join(parts)), [(9, 12), (7, 0)], 0, None, None, False, READ_COMMITTED
+    )
+    first, hole_ahead = taken(records, limit=1)
+    assert first is not None
+    assert (first.values, list(first.offsets), hole_ahead) == ([b"v3", b"v4"], [3, 4], False)
+    rest, hole_ahead = taken(records)
+    assert rest is not None
+    assert (rest.values, list(rest.offsets), hole_ahead) == ([b"v6", b"v7", b"v8", b"v9"], [6, 7, 8, 9], False)
+    assert records.next_fetch_offset == 17, "what is behind is no record, and was read"
+    assert taken(records) == (None, False)
+
+
+def test_a_rest_remembers_from_where_on_all_is_there() -> None:
+    batch = RecordBatch("t", 0, [b"a", b"b"], [5, 9])
+    batch.since = 2
+    rest = batch.trimmed(6)
+    assert rest is not None
+    assert (rest.since, list(rest.offsets)) == (6, [9])
 
 
 def test_a_broken_checksum_is_refused() -> None:
