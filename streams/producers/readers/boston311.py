@@ -103,7 +103,8 @@ def _course(
     if closed < opened:
         report.note("closed before it was opened: no resolution event", number)
         return
-    on_time = {"ONTIME": True, "OVERDUE": False}.get(verdict)
+    # The city calls requests without a due time in time: there was nothing that they could have missed.
+    on_time = {"ONTIME": True, "OVERDUE": False}.get(verdict) if due is not None else None
     settled = TicketResolved(**about, duration_s=(closed - opened).total_seconds(), on_time=on_time)
     yield made(settled, closed)
 

@@ -112,7 +112,7 @@ def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, 
     if menu_s < 0:
         report.note("left the voice menu before entering it: no menu duration", number)
     else:
-        left = ContactIvrExited(duration_s=menu_s, outcome="queue" if queued else "contained")
+        left = ContactIvrExited(duration_s=menu_s, outcome="queue" if queued else "hangup")
         yield made(left, at["vru_exit"], "ivr")
     if queued:
         yield from _passage(row, at, made, "answered" if served else "abandoned")
