@@ -148,6 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """MiB for the series of all merge partitions, of which each has an equal part; then the largest are kept."""
     series_channel_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """Share of that memory that series brought by one channel may take."""
+    series_sender_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Part of a channel's share that series brought by one sender may take, which is the `source` that events name."""
 
     alertmanagers: str = ""
     """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""
@@ -192,6 +194,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
     """Port of `/metrics` of a worker; 0 switches it off."""
+    workers: str = ""
+    """Metrics of all workers, comma-separated `host:port`, which the live page asks; empty: the two above."""
     board_host: str = "127.0.0.1"
     """Where the live page listens; it has no login."""
     board_port: Annotated[int, Meta(ge=1, le=65_535)] = 8080

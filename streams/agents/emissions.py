@@ -26,6 +26,9 @@ class Emissions:
         """Yield all records of a range, with the watermark of its source (Unix s)."""
         tp, outcome = closed.source.tp, closed.outcome
         frozen = outcome.frozen
+        brought: list[dict[str, str]] = [{} for _ in range(self._partitions)]
+        for series, sender in closed.brought.items():
+            brought[self._home(series)][series] = sender
         for partition, share in enumerate(self._shares(closed.deltas)):
             partial = Partial(
                 source=frozen.source,
@@ -36,6 +39,7 @@ class Emissions:
                 deltas=share,
                 tally=outcome.tally,
                 minutes=closed.minutes,
+                brought=brought[partition],
             )
             yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
         block = records.block_of(outcome, tp.topic, tp.partition, self._epoch)
@@ -50,13 +54,16 @@ class Emissions:
         for partition in range(self._partitions):
             yield Outgoing(self._topics.partials, partition, None, value)
 
+    def _home(self, series: str) -> int:
+        return self._homes[series.partition(SEPARATOR)[0]]
+
     def _shares(self, deltas: Deltas) -> list[Deltas]:
         """Split deltas by the merge partition of their KPI."""
         shares: list[Deltas] = [{} for _ in range(self._partitions)]
         for minute, series in deltas.items():
             parts: list[dict[str, Any]] = [{} for _ in shares]
             for key, acc in series.items():
-                parts[self._homes[key.partition(SEPARATOR)[0]]][key] = acc
+                parts[self._home(key)][key] = acc
             for share, part in zip(shares, parts, strict=True):
                 if part:
                     share[minute] = part

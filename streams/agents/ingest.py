@@ -49,7 +49,7 @@ class Ingest(Stage):
         self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
-        self._folder = Folder(catalogue, credit=CREDIT)
+        self._folder = Folder(catalogue, credit=CREDIT, sender_share=settings.series_sender_share)
         self._emissions = Emissions(topics, catalogue, partitions=settings.partitions, epoch=settings.epoch)
         self._sources: dict[TP, Source] = {}
         self._taking = asyncio.Lock()

@@ -24,6 +24,7 @@ from streams.alerts.judge import Active, Judge
 from streams.alerts.minutes import View
 from streams.alerts.rules import SEVERITIES, RuleBook
 from streams.alerts.types import Transition
+from streams.alerts.watch import bytes_of_series
 from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
@@ -55,6 +56,8 @@ class Judges:
     ) -> None:
         self.horizon_s = settings.alert_horizon_h * 3600
         self._rules = rules
+        self.bytes_of_series = bytes_of_series(rules)
+        """How much each series of a grouping takes."""
         self._windows = window_names(settings)
         self._topics = topics
         self._epoch = settings.epoch

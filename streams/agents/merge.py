@@ -131,6 +131,8 @@ class Merge(Stage):
                 lambda _kpi: settings.series_cap,
                 (settings.series_memory_mb << 20) // settings.partitions,
                 settings.series_channel_share,
+                settings.series_sender_share,
+                self._judges.bytes_of_series if self._judges is not None else lambda _grouping: 0,
             ),
         )
 

@@ -35,6 +35,8 @@ class Source:
     waiting: list[RecordBatch] = field(default_factory=list)
     deltas: Deltas = field(default_factory=dict)
     """What the range under construction adds to the KPIs, but for events not collected yet."""
+    brought: dict[str, str] = field(default_factory=dict)
+    """Series that came up in the range under construction, by key, and which sender brought them."""
     open_bytes: int = 0
     tripped: bool = False
     held: list[tuple[RecordBatch, int]] = field(default_factory=list)
@@ -88,6 +90,7 @@ class Source:
             # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
             events = self.intake.collect()
             self.deltas = folder.fold(events, self.deltas, self.channel)
+            self.brought |= folder.take_brought()
             metrics.LABELS_OVERFLOWED.labels(self.channel).inc(folder.take_overflowed())
             metrics.LABELS_CUT.labels(self.channel).inc(folder.take_cut())
             metrics.UNKNOWN_TOUCHPOINTS.labels(self.channel).inc(folder.unknown_touchpoints(events))
@@ -116,6 +119,7 @@ class Source:
         if outcome is None:
             return None
         deltas, self.deltas = self.deltas, {}
+        brought, self.brought = self.brought, {}
         stretch = None if repeated else self._tripping(outcome, clock)
         if stretch is not None:
             self.tripped = True
@@ -123,7 +127,9 @@ class Source:
         # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
         reached = outcome.frozen.after.newest // 60
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
-        return Closed(self, outcome, minutes, folder.fold(events_of(outcome, self.channel), deltas, self.channel))
+        deltas = folder.fold(events_of(outcome, self.channel), deltas, self.channel)
+        folder.take_brought()  # reasons and fields of refused records are nobody's labels
+        return Closed(self, outcome, minutes, deltas, brought)
 
     def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
         frozen, tally = outcome.frozen, outcome.tally
@@ -146,6 +152,8 @@ class Closed(NamedTuple):
     minutes: list[int]
     """The newest minutes that its events were counted in."""
     deltas: Deltas
+    brought: dict[str, str]
+    """Series that came up in it, by key, and which sender brought them."""
 
 
 class Tripped(NamedTuple):

@@ -7,7 +7,8 @@ ones costs a comparison.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from streams.alerts.facts import Expected, Facts
@@ -20,6 +21,28 @@ from streams.kpis.accumulators import Acc
 from streams.kpis.series import Labels, parse_series
 
 CHANNEL: Final = "channel"
+
+
+INDEXED_BYTES: Final = 800
+"""Memory of a series of a KPI that has rules: its labels, and where it stands among the others."""
+
+WATCHED_BYTES: Final = 1_500
+"""Memory of a series that a rule watches, with what its detector remembers."""
+
+
+def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ...]]], int]:
+    """Return the function that says how many bytes judging needs of each series of a grouping: KPI id, label names."""
+    by_kpi: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_kpi.setdefault(rule.kpi.id, []).append(rule)
+
+    @cache
+    def of(grouping: tuple[str, tuple[str, ...]]) -> int:
+        kpi, names = grouping
+        watched = sum(rule.by == names for rule in by_kpi.get(kpi, ()))
+        return watched * WATCHED_BYTES + INDEXED_BYTES if kpi in by_kpi else 0
+
+    return of
 
 
 class Fault(NamedTuple):

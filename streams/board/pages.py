@@ -102,7 +102,9 @@ class Pages:
         numbers = known.numbers.get(view.window, Numbers())
         alerts = alert_views(known.alerts or (), known.infos, view.channel, view.lang)
         parts = {
-            "status": self._render("status.html", view, **self._status(view, known, numbers, now)),
+            "status": self._render(
+                "status.html", view, troubles=known.troubles, **self._status(view, known, numbers, now)
+            ),
             "controls": self._render("controls.html", view, windows=known.windows or [view.window]),
             "heat": self._heat(view, known, numbers),
             "alerts": self._render("alerts.html", view, alerts=alerts, kept=known.alerts is not None),
@@ -112,7 +114,9 @@ class Pages:
                 view,
                 verbatims=verbatim_views(known.verbatims, view.channel, self._touchpoints, view.lang),
             ),
-            "pipeline": self._render("pipeline.html", view, health=health_view(known.health, view.lang)),
+            "pipeline": self._render(
+                "pipeline.html", view, health=health_view(known.health, view.lang), troubles=known.troubles
+            ),
             "detail": self._detail(view, known),
         }
         facts = TileFacts(numbers.values, numbers.baselines, numbers.courses, view.window, numbers.closed_until)

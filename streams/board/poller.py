@@ -19,6 +19,7 @@ from streams.board.heat import heat_kpis
 from streams.board.readings import ALL, KpiInfo, Reading, SeriesKey, Values, overlaid
 from streams.board.store import Store
 from streams.board.tiles import HEADLINE, course_span, course_step
+from streams.board.workers import Trouble
 from streams.kpis.windows import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError, UnreachableError
 
@@ -70,6 +71,8 @@ class Known:
     """None: the store has no table of alerts."""
     verbatims: Sequence[Verbatim] = ()
     health: Health = field(default_factory=Health)
+    troubles: Sequence[Trouble] = ()
+    """What workers say does not go on."""
     newest: int = 0
     away_since: float | None = None
     """When ClickHouse was first found away, unix s; None while it answers."""
@@ -80,13 +83,21 @@ class Known:
 class Poller:
     """Keeps `known` up to date while somebody looks."""
 
-    def __init__(self, store: Store, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+        troubles: Callable[[], Sequence[Trouble]] = tuple,
+    ) -> None:
         self.known = Known()
         self.version = 0
         """Grows with everything new."""
         self.store = store
         self._every_s = every_s
         self._clock = clock
+        self._ask_workers = troubles
         self._wanted_windows: dict[str, float] = {}
         self._wanted_details: dict[tuple[str, str], float] = {}
         self._due: dict[str, float] = {}
@@ -129,12 +140,12 @@ class Poller:
             started = self._clock()
             self._drop_unwanted(started)
             if self._wanted_windows:
-                for step in (self._essentials, self._rest, self._courses):
+                for step in (self._workers, self._essentials, self._rest, self._courses):
                     before = self.known
                     await loop.run_in_executor(self._thread, self._safely, step)
                     if self.known is not before:
                         await self._tell()
-                    if self.known.away_since is not None or self.known.refusal:
+                    if step != self._workers and (self.known.away_since is not None or self.known.refusal):
                         break
             self._wake.clear()
             pause = self._every_s - (self._clock() - started) if self._wanted_windows else None
@@ -179,6 +190,11 @@ class Poller:
             return False
         self._due[job] = now + every_s
         return True
+
+    def _workers(self) -> None:
+        """Ask the workers, also while the store is away: they know what is not stored."""
+        if self._is_due("workers", 4) and (troubles := self._ask_workers()) != self.known.troubles:
+            self.known = replace(self.known, troubles=troubles)
 
     def _essentials(self) -> None:
         """Ask for what a reader sees first."""

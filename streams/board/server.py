@@ -28,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 from streams.board.pages import Pages, View
 from streams.board.poller import EVERY_S, Poller
 from streams.board.store import Store
+from streams.board.workers import Workers
 from streams.listener.clients import Client, Clients, read_networks
 from streams.listener.hosts import HostGuard, Hosts, named_hosts
 from streams.listener.protocol import Limits
@@ -103,9 +104,15 @@ class Board:
     """The application: one poller, many viewers."""
 
     def __init__(
-        self, address: Address, *, every_s: float = EVERY_S, viewers: int = 200, client_viewers: int = 20
+        self,
+        address: Address,
+        *,
+        every_s: float = EVERY_S,
+        viewers: int = 200,
+        client_viewers: int = 20,
+        workers: Workers = Workers(()),  # noqa: B008 - never changed
     ) -> None:
-        self.poller = Poller(Store(address), every_s=every_s)
+        self.poller = Poller(Store(address), every_s=every_s, troubles=workers.troubles)
         self._most_viewers = viewers
         self._most_of_client = client_viewers
         self.viewers = 0
@@ -240,7 +247,12 @@ def serve(address: Address, settings: Settings) -> None:
     Raises:
         SystemExit: With code 1, when the port is taken or a fault ends the polling.
     """
-    board = Board(address, viewers=settings.board_viewers, client_viewers=settings.board_client_viewers)
+    board = Board(
+        address,
+        viewers=settings.board_viewers,
+        client_viewers=settings.board_client_viewers,
+        workers=Workers.of(settings),
+    )
     hosts = Hosts(settings.board_host, named_hosts(settings.http_hosts))
     limits = Limits(
         connections=settings.board_viewers + SPARE_CONNECTIONS,

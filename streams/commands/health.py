@@ -122,6 +122,11 @@ def _problems(state: WorkerState) -> list[str]:
         )
     if state.waiting:
         found.append(f"{', '.join(state.waiting)} wait for a right clock; nothing is lost")
+    if state.uncounted:
+        found.append(
+            f"nothing more is counted of {', '.join(state.uncounted)}, whose ranges contradict each other: see"
+            " CxMergeSourceStopped in docs/OPERATIONS.md"
+        )
     found += [
         f"{one.what} is not stored since {datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M:%S} UTC,"
         f" {'it is tried again now and then' if one.held else 'it is being repeated'}; nothing is lost: {one.why}"

@@ -22,11 +22,15 @@ _MEANINGLESS: Final = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202c\u2060-\u2064
 _ODD_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _UNSEEN: Final = re.compile(f"[{_MEANINGLESS}]|^[{_ODD_BLANKS}]+|[{_ODD_BLANKS}]+$")
 _BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_ODD_BLANKS}]+', re.DOTALL)
+_UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_ODD_BLANKS}\x00]")
 # What none of this could help has none of it: a quick look spares most records that are simply wrong.
 _WORTH_A_TRY: Final = re.compile(
     rb'"\s*"|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xd8\x9c|\xe1(?:\x9a\x80|\xa0\x8e)|\xe2(?:\x80|\x81)|\xe3\x80\x80|\xef\xbb\xbf'
 )
 _LEAP: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)60(?:\.\d+)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+MOST_QUOTES: Final = 200
+"""A record that is no JSON is not mended if it has more quotes than these and one for four characters."""
+
 _BYTE_ORDER_MARK: Final = "\ufeff".encode()
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -87,7 +91,10 @@ def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        cleaned = _BETWEEN.sub(lambda found: found[1] or ("" if found[2] else " "), bare.decode()).encode()
+        # Between texts there must be something to clean, and texts enough to be a record: each one costs a look.
+        if not _UNSEEN_ANYWHERE.search(text := bare.decode()) or text.count('"') > MOST_QUOTES + len(text) // 4:
+            raise
+        cleaned = _BETWEEN.sub(lambda found: found[1] or ("" if found[2] else " "), text).encode()
         kinds.add("invisible")
         return _members(cleaned)
 

@@ -6,8 +6,10 @@ The hot path of the whole job; the way it is arranged is told in `plan`.
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest
 from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
@@ -16,7 +18,7 @@ from streams.kpis.definition import Delay, Kpi
 from streams.kpis.effects import Gathering
 from streams.kpis.lookups import Row, Table
 from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan
-from streams.kpis.series import sent_label
+from streams.kpis.series import OTHER, sent_label
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
 """What is to be added, by minute (Unix seconds // 60) and series key."""
@@ -29,6 +31,13 @@ CREDIT: Final = 1 << 14
 
 EVENTS_A_CREDIT: Final = 8
 """Events of a source for one more of them."""
+
+SENDERS: Final = 32
+"""Senders of a batch that are told apart; all others of it are one."""
+
+SENDERS_KNOWN: Final = 4_096
+MOST_OF_NAME: Final = 80
+"""Characters of a sender's name that are kept."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTES_A_DAY: Final = 24 * 60
@@ -43,9 +52,27 @@ class Folder:
     new labels have a bound: beyond it they are counted under the rest, and the sum over a grouping stays the same.
     """
 
-    def __init__(self, kpis: Iterable[Kpi], *, remembered: int = REMEMBERED, credit: int | None = None) -> None:
-        """`credit` bounds the new combinations of labels that each source may bring at once; None: no bound."""
+    def __init__(
+        self,
+        kpis: Iterable[Kpi],
+        *,
+        remembered: int = REMEMBERED,
+        credit: int | None = None,
+        sender_share: float = 1.0,
+    ) -> None:
+        """
+        Remember nothing yet.
+
+        Args:
+            kpis: What is counted.
+            remembered: Combinations of facts and labels that are remembered.
+            credit: New combinations of labels that each source may bring at once; None: no bound.
+            sender_share: Part of that for events of one sender, which is who they name as their `source`.
+        """
         self._remembered = remembered
+        self._sender_share = sender_share
+        self._senders: dict[tuple[str, str], float] = {}
+        self._brought: dict[str, str] = {}
         kpis = list(kpis)
         self._touchpoints = next((kpi.touchpoints for kpi in kpis if kpi.touchpoints is not None), None)
         self._most = credit
@@ -72,6 +99,11 @@ class Folder:
         cut, self._table.cut = self._table.cut, 0
         return cut
 
+    def take_brought(self) -> dict[str, str]:
+        """Return the series that came up since the last call, by key, and which sender brought them."""
+        brought, self._brought = self._brought, {}
+        return brought
+
     def unknown_touchpoints(self, events: Iterable[Event]) -> int:
         """Count the events of touchpoints that are in no dictionary."""
         known = self._touchpoints
@@ -91,31 +123,76 @@ class Folder:
         """
         if self._table.remembered > self._remembered:
             self._forget()
-        if self._most is not None:
-            known = self._credits.get(source, self._most)
-            self._table.credit = min(self._most, known + len(events) / EVENTS_A_CREDIT)
-        by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
-        for event in events:
-            by_class[event.__class__].append(event)
         first, last = _minutes(events)
         deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict, into or {})
         # Places of all types are counted together: a batch of history has minutes with few events of each.
         places: list[int] = []
-        for cls, alike in by_class.items():
-            for plan in self._plans[cls] if cls in self._plans else self._plan(cls):
-                if plan.delay is not None:
-                    found, columns = plan.scan_apart(*_delayed(plan, alike, first))
-                elif first < last:
-                    found, columns = plan.scan_apart(alike, _shifts(alike, first, last))
-                else:
-                    found, columns = plan.scan(alike)
-                places += found
-                if columns:
-                    self._add_values(plan, found, columns, first, deltas)
+        for sender, sent in self._by_sender(events).items():
+            with self._paying(source, sender, len(sent)):
+                by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
+                for event in sent:
+                    by_class[event.__class__].append(event)
+                for cls, alike in by_class.items():
+                    places += self._scan(cls, alike, first, last, deltas)
         self._add_rows(places, first, deltas)
-        if self._most is not None:
-            self._credits[source] = self._table.credit
         return dict(deltas)
+
+    def _scan(
+        self,
+        cls: type[Event],
+        alike: Sequence[Event],
+        first: int,
+        last: int,
+        deltas: defaultdict[int, dict[str, Acc]],
+    ) -> list[int]:
+        """Add what is measured of events of a type, and return the places to which they are counted."""
+        places: list[int] = []
+        for plan in self._plans[cls] if cls in self._plans else self._plan(cls):
+            if plan.delay is not None:
+                found, columns = plan.scan_apart(*_delayed(plan, alike, first))
+            elif first < last:
+                found, columns = plan.scan_apart(alike, _shifts(alike, first, last))
+            else:
+                found, columns = plan.scan(alike)
+            places += found
+            if columns:
+                self._add_values(plan, found, columns, first, deltas)
+        return places
+
+    def _by_sender(self, events: Sequence[Event]) -> Mapping[str, Sequence[Event]]:
+        """Part the events of a batch by who sent them; all but those who sent most of them are one sender."""
+        if self._most is None:
+            return {"": events}
+        by_sender: defaultdict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            by_sender[event.source].append(event)
+        if len(by_sender) <= SENDERS:
+            return by_sender
+        kept = dict(nlargest(SENDERS, by_sender.items(), key=lambda item: len(item[1])))
+        kept[""] = [event for sender, sent in by_sender.items() if sender not in kept for event in sent]
+        return kept
+
+    @contextmanager
+    def _paying(self, source: str, sender: str, events: int) -> Iterator[None]:
+        """Have labels that are new paid for by the credits of a source and of one of its senders."""
+        table = self._table
+        if self._most is None:
+            yield
+            table.fresh.clear()
+            return
+        most = self._sender_share * self._most
+        if len(self._senders) > SENDERS_KNOWN:
+            self._senders.clear()  # what they might bring anew is still bounded by the credit of their source
+        credit = min(self._most, self._credits.get(source, self._most) + events / EVENTS_A_CREDIT)
+        own = min(most, self._senders.get((source, sender), most) + events / EVENTS_A_CREDIT)
+        table.credit = min(credit, own)
+        yield
+        spent = min(credit, own) - table.credit
+        self._credits[source], self._senders[source, sender] = credit - spent, own - spent
+        for row in table.fresh:
+            for key in table[row].keys():  # noqa: SIM118 - a row is no dictionary
+                self._brought.setdefault(key, (sender or OTHER)[:MOST_OF_NAME])
+        table.fresh.clear()
 
     def _plan(self, cls: type[Event]) -> list[Plan]:
         """Compile what is asked of a type: what is counted at once, and apart from it what is counted later."""
@@ -136,6 +213,7 @@ class Folder:
         self._table.append(Row(()))
         self._table.remembered = 0
         self._credits.clear()  # what was known has to be met again
+        self._senders.clear()
 
     def _add_rows(self, places: list[int], first: int, deltas: defaultdict[int, dict[str, Acc]]) -> None:
         """Add what the rows of events say, each as often as it occurs."""

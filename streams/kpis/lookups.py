@@ -1,6 +1,6 @@
 """How events that are alike find the series they go to: rows of series, and tables that lead to them."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import inf
 from typing import Any, Final, TypeAlias
 
@@ -42,6 +42,14 @@ class Row:
                     self.more.append((key, payload))
         self.empty = not (self.ones or self.twos or self.threes or self.more or self.bins)
 
+    def keys(self) -> Iterator[str]:
+        """Yield the series keys of all its entries."""
+        for entries in (self.ones, self.twos, self.threes, self.more, self.bins):
+            for entry in entries:
+                yield entry[0]
+        for keys in self.gathered.values():
+            yield from keys
+
 
 class Table(list[Row]):
     """
@@ -58,6 +66,8 @@ class Table(list[Row]):
         self.overflowed = 0
         self.cut = 0
         """Labels that could not be carried whole, counted when they are met first."""
+        self.fresh: list[int] = []
+        """Rows of labels that were never seen before."""
 
     def add(self, entries: Sequence[tuple[str, Effect]]) -> int:
         """Keep a row and give its number; `NOTHING` for one without entries."""
@@ -126,6 +136,7 @@ class LabelLookup(dict[Any, int]):
         table.remembered += 1
         table.cut += sum(1 for label in labels if isinstance(label, str) and is_cut(label))
         made = self[key] = self._row_of(named)
+        table.fresh.append(made)
         return made
 
 

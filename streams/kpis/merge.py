@@ -158,7 +158,7 @@ class MergeState:
                 self.repeats += 1
                 return False
             for minute, series in partial.deltas.items():
-                self._collect(minute, series, offset, partial.source)
+                self._collect(minute, series, offset, partial)
             self._applied[partial.source] = partial.last
             if partial.tally is not None:
                 self.health.note(partial.source, partial.tally, partial.minutes)
@@ -315,7 +315,7 @@ class MergeState:
             self._open.advance(newest, self.pages, self._hours)
             self._open.forget_touched()
 
-    def _collect(self, minute: int, series: dict[str, Acc], offset: int, source: str) -> None:
+    def _collect(self, minute: int, series: dict[str, Acc], offset: int, partial: Partial) -> None:
         """Add up what a partial has for one minute with what came since the last flush."""
         numbers = self.registry.numbers
         by_shard: dict[int, list[tuple[int, Acc]]] = {}
@@ -324,7 +324,8 @@ class MergeState:
                 continue
             number = numbers.get(key)
             if number is None:
-                number = self.registry.admit(key, acc, source.partition("/")[0], offset)
+                channel, sender = partial.source.partition("/")[0], partial.brought.get(key, "")
+                number = self.registry.admit(key, acc, channel, offset, sender)
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
         if by_shard and self._has_begun(series):
             self._begun = minute if self._begun is None else max(self._begun, minute)

@@ -35,6 +35,8 @@ class Partial(msgspec.Struct, kw_only=True):
     """What became of the records of the range; the same in the partials for all merge partitions."""
     minutes: list[int] = []
     """The newest of the minutes that the range has counted events of, whether or not they add anything here."""
+    brought: dict[str, str] = {}
+    """Series that the sending worker had not met before, by key, and the sender who brought them."""
 
 
 MINUTES: Final = 1_440

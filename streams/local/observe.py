@@ -66,6 +66,8 @@ class WorkerState:
     """How often labels did not stand as they came, by what became of them."""
     stopped_why: dict[str, str] = field(default_factory=dict)
     """Of each stopped partition the reason code and what is said of the first bad record."""
+    uncounted: tuple[str, ...] = ()
+    """Source partitions of which a merge counts nothing any more: their ranges contradict each other."""
 
     @property
     def idle(self) -> bool:
@@ -94,6 +96,7 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     clock_wrong = False
     not_stored: list[NotStored] = []
     set_aside = steps = 0
+    uncounted: set[str] = set()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
@@ -133,6 +136,8 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     mended[labels["what"]] += int(value)
                 case name if name in LABEL_FATES and value:
                     label_fates[LABEL_FATES[name]] += int(value)
+                case "cx_merge_source_stopped" if value:
+                    uncounted.add(labels["source"])
                 case "process_cpu_seconds_total":
                     cpu_s = value
     return WorkerState(
@@ -153,4 +158,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         steps,
         dict(label_fates),
         stopped_why,
+        tuple(sorted(uncounted)),
     )

@@ -192,6 +192,7 @@ class Worker:
         deltas = self.folder.fold([*outcome.counted, *events_of(outcome, "web")], source="web")
         yield
         partial = Partial(source="web/0", first=first, last=first + len(values) - 1, caught_up=True, deltas=deltas,
+                          brought=self.folder.take_brought(),
                           watermark=self.intake.watermark(60.0))  # fmt: skip
         self.merge.apply(decode_partial(encode_partial(partial)), self.offset)
         self.offset += 1

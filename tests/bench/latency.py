@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -45,15 +46,21 @@ def measure_latency(
     rate: float,
     duration_s: float,
     say: Callable[[str], None],
+    name: str = "cxlatency",
+    beside: Callable[[Room], AbstractContextManager[None]] = nullcontext,
 ) -> Latency:
-    """Send at a steady rate, with probes in between that make series of their own, and watch for these."""
-    room = stand.room("cxlatency", settings)
+    """
+    Send at a steady rate, with probes in between that make series of their own, and watch for these.
+
+    Meanwhile in the room of this `name`, which must be new, somebody else may do what `beside` does.
+    """
+    room = stand.room(name, settings)
     sent: dict[str, float] = {}
     on_topic: dict[str, float] = {}
     in_store: dict[str, float] = {}
     stop = threading.Event()
     say(f"latency: {rate:,.0f} events per second for {SETTLE_S + duration_s:.0f} s")
-    with stand.worker(room) as worker:
+    with stand.worker(room) as worker, beside(room):
         watchers = [
             threading.Thread(target=watch_topic, args=(stand, room, on_topic, stop)),
             threading.Thread(target=_watch_store, args=(connect(room.address), in_store, stop)),

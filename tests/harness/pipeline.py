@@ -39,7 +39,7 @@ class Pipeline:
         retention_s: float = 1e10,
     ) -> None:
         self._writer = writer
-        self._folder = Folder(catalogue, credit=credit)
+        self._folder = Folder(catalogue, credit=credit, sender_share=limits.sender_share)
         self._publisher = Publisher(catalogue)
         self.merge = MergeState(
             limits=limits,
@@ -80,7 +80,8 @@ class Pipeline:
         self._watermarks[channel] = intake.watermark(LATENESS_S)
         deltas = self._folder.fold([*outcome.counted, *events_of(outcome, channel)], source=channel)
         self._apply(Partial(source=source, first=outcome.frozen.first, last=outcome.frozen.last,
-                            watermark=self._watermarks[channel], caught_up=True, deltas=deltas))  # fmt: skip
+                            watermark=self._watermarks[channel], caught_up=True, deltas=deltas,
+                            brought=self._folder.take_brought()))  # fmt: skip
 
     def finish(self) -> None:
         """Say of every source that nothing more comes for these minutes."""

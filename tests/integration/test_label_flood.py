@@ -96,6 +96,25 @@ def test_honest_series_keep_their_values(database: Database, order: str, credit:
     assert pipeline.merge.registry.reserved <= 1 << 21
 
 
+def test_a_sender_who_came_first_leaves_room_for_others_of_its_channel(database: Database) -> None:
+    """Each of its labels weighs as much as an honest one, so nobody gives way: there must be room from the start."""
+    writer = Writer(database.writer)
+    limits = Limits(lambda _kpi: 10_000, 1 << 22, 0.5, 0.5)
+    pipeline = Pipeline(writer, CATALOGUE, limits=limits, credit=1 << 14)
+    for minute in range(4):
+        evil = [one.replace(b'"/shop"', b'"/evil"') for one in flood(minute, 800)]
+        pipeline.feed(evil)
+        if minute > 1:
+            pipeline.feed([sent(minute * 1_000 + n, minute, f"shop-{n % SHOPS}") for n in range(SHOPS)])
+    pipeline.finish()
+    writer.close()
+
+    assert [str(difference) for difference in check(database).differences] == []
+    shops = "kpi = 'answers' AND by = 'unitid' AND startsWith(labels['unitid'], 'shop-')"
+    assert database.value(f"SELECT (count(), sum(n)) FROM kpi_minutes FINAL WHERE {shops}") == (2 * SHOPS, 2 * SHOPS)
+    assert database.value("SELECT sum(n) FROM kpi_minutes FINAL WHERE by = 'unitid' AND labels['unitid'] = '(other)'")
+
+
 def test_who_sends_the_name_of_the_rest_is_not_the_rest(database: Database) -> None:
     writer = Writer(database.writer)
     pipeline = Pipeline(writer, CATALOGUE)

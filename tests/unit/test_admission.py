@@ -7,6 +7,10 @@ import tracemalloc
 
 import pytest
 
+from streams.alerts.judge import Judge
+from streams.alerts.machine import Instance
+from streams.alerts.parsing import parse_rules
+from streams.alerts.watch import bytes_of_series
 from streams.kpis.accumulators import Acc
 from streams.kpis.admission import (
     CANDIDATES,
@@ -19,6 +23,7 @@ from streams.kpis.admission import (
     Registry,
     Weighed,
 )
+from streams.kpis.catalogue import Catalogue
 from streams.kpis.merge import MergeState
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import OTHER, series_key
@@ -98,6 +103,84 @@ def test_a_channel_takes_its_share_only() -> None:
     assert len({known.names[number] for number in flood} - {REST}) == 5
     honest = [known.admit(unit(f"shop{n}"), [1], "store") for n in range(4)]
     assert [known.names[number] for number in honest] == [unit(f"shop{n}") for n in range(4)]
+
+
+def test_a_sender_takes_its_part_of_the_share_of_its_channel_only() -> None:
+    """Also over a restart, and though others come later: of those who gave way to others, its own come first."""
+    limits = Limits(lambda _kpi: ALL, 20 * NEW_BYTES, 0.5, 0.6)
+    known = Registry(limits)
+    flood = [known.admit(unit(f"flood{n}"), [9], "web", n, "/evil") for n in range(100)]
+    assert len({known.names[number] for number in flood} - {REST}) == 6
+    shards, decided = dict(known.grown()), known.decide(100, NONE)
+    again = Registry(limits)
+    again.restore(shards, decided)
+    for registry in (known, again):
+        more = registry.admit(unit("one more"), [1], "web", 101, "/evil")
+        honest = [registry.admit(unit(f"shop{n}"), [1], "web", 101, "/shop") for n in range(2)]
+        assert registry.names[more] == REST
+        assert [registry.names[number] for number in honest] == [unit("shop0"), unit("shop1")]
+    for _ in range(9):
+        again.admit(unit("heavy"), [100], "web", 102, "/evil")
+    leaving = again.rebalance(weighed(again, shop0=1.0, shop1=1.0, flood0=5.0), 1).leaving
+    assert {again.names[number][:10] for number in leaving} == {unit("flood")[:10]}
+    assert unit("heavy") in again.numbers
+
+
+def test_what_alerts_remember_of_a_series_is_part_of_the_budget() -> None:
+    """As long as its name is known, thus also once it gave way."""
+    known = Registry(Limits(lambda _kpi: ALL, 30_000, beside=lambda group: 4_000 if group[0] == "csat" else 0))
+    for n in range(100):
+        known.admit(unit(n), [n])
+        known.admit(series_key("nps", (("unitid", str(n)),)), [n])
+    assert known.reserved == reckoned(known) <= 30_000 + 8_000, "the rests need no room"
+    leaving = known.rebalance({known.numbers[unit(0)]: Weighed(40_000, 0.0)}, 1).leaving
+    assert unit(0) in {known.names[number] for number in leaving}
+    assert known.reserved == reckoned(known) <= 30_000 + 8_000
+
+
+def reckoned(known: Registry) -> int:
+    """What series and those that gave way take, those of csat 4,000 more."""
+    cost = dict.fromkeys(known.numbers, NEW_BYTES) | {known.names[number]: LEFT_BYTES for number in known.left}
+    return sum(bytes_ + 4_000 * key.startswith("csat") for key, bytes_ in cost.items())
+
+
+class Growing:
+    """A closed minute with so many series of a KPI."""
+
+    minute = 1_000
+
+    def __init__(self, count: int) -> None:
+        self.keys = [unit(f"{n:05d}") for n in range(count)]
+
+    def series(self, kpi: str) -> list[str]:
+        return self.keys if kpi == "csat" else []
+
+
+def test_what_a_judge_remembers_is_reckoned_with() -> None:
+    """Half of it at least, and never more."""
+    text = "groups:\n- name: g\n  rules:\n" + "".join(
+        f"  - {{alert: Low{n}, kpi: csat, by: [unitid], method: floor, params: {{target: 70}}, window: 15m, severity: ticket,"
+        " owner: o, annotations: {summary: s}}\n"
+        for n in range(2)
+    )  # fmt: skip
+    rules = parse_rules(text, Catalogue.load())
+    judge, view = Judge(rules), Growing(500)
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        judge._grow(view)  # type: ignore[arg-type]
+        for watch in judge._watches:
+            for subject in watch.subjects.values():
+                subject.instance = Instance(state="pending")
+                judge._store.put(watch.rule.alert, subject.key, subject.chunk, subject.instance)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    reckoned = 500 * bytes_of_series(rules)(("csat", ("unitid",)))
+    assert judge.instances == 1_000
+    assert 0.4 < taken / reckoned < 1, (taken / 500, reckoned / 500)
 
 
 def test_too_much_memory_makes_the_lightest_leave() -> None:

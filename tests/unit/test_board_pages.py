@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from streams.board import texts
 from streams.board.episodes import COLUMNS, episodes
@@ -18,12 +19,16 @@ from streams.board.formats import (
 from streams.board.health import Counts, Health, Rate, health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import Pages, View
-from streams.board.poller import Known, Numbers
+from streams.board.poller import Known, Numbers, Poller
 from streams.board.readings import ALL, Latest, Reading
 from streams.board.server import Board, Rendered
+from streams.board.store import Store
 from streams.board.texts import LANGS, Texts
+from streams.board.workers import Trouble, Workers
 from streams.listener.clients import Budget, Client
 from streams.listener.hosts import Hosts
+from streams.local.ports import free_port
+from streams.settings import ConfigError, load
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, share
 
@@ -322,3 +327,56 @@ async def test_viewers_are_bounded_in_all_and_from_one_address() -> None:
         running.cancel()
     await asyncio.wait(streams)
     assert (board.viewers, one.streams, other.streams) == (0, 0, 0)
+
+
+def test_what_does_not_go_on_is_told_with_since_when_and_why() -> None:
+    """At the top of the page as well, in both languages, and whatever the server's words hold."""
+    troubles = [
+        Trouble("not_stored", "cx.touchpoints.web/0", 1_772_360_000.0, "more than 100 rows are refused: <b>no</b>"),
+        Trouble("stopped", "app/1"),
+        Trouble("uncounted", "store/2"),
+        Trouble("waiting", "web/3"),
+    ]
+    for lang in ("en", "fa"):
+        parts = Pages().fragments(View(lang=lang), Known(troubles=troubles), NOW)
+        for one in troubles:
+            assert one.what in parts["pipeline"]
+            assert Texts(lang)[f"trouble_{one.kind}"] in parts["pipeline"]
+        assert "2026-03-01T10:13:20" in parts["pipeline"]
+        assert "refused: &lt;b&gt;no&lt;/b&gt;" in parts["pipeline"]
+        assert f"{Texts(lang)['troubles']}: 4" in parts["status"]
+        nothing = Pages().fragments(View(lang=lang), Known(), NOW)
+        assert Texts(lang)["troubles"] not in nothing["pipeline"] + nothing["status"]
+
+
+def test_workers_are_asked_though_the_store_is_away() -> None:
+    told = [Trouble("not_stored", "events")]
+    poller = Poller(Store(Address("http://127.0.0.1:1")), troubles=lambda: told)
+    for step in (poller._workers, poller._essentials):
+        poller._safely(step)
+    assert poller.known.away_since is not None
+    assert poller.known.troubles == told
+
+
+def test_what_workers_say_is_read_from_their_metrics() -> None:
+    registry = CollectorRegistry()
+    Gauge("cx_breaker_open", "-", ["channel", "partition"], registry=registry).labels("web", "0").set(1)
+    Gauge("cx_clock_held", "-", ["channel", "partition"], registry=registry).labels("app", "1").set(0)
+    Gauge("cx_merge_source_stopped", "-", ["partition", "source"], registry=registry).labels("3", "store/2").set(1)
+    since = Gauge("cx_store_trouble_since_seconds", "-", ["what", "state", "why"], registry=registry)
+    since.labels("alerts", "held", "no such column").set(12.0)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    try:
+        workers = Workers.of(load(environ={}, workers=f"127.0.0.1:{server.server_port}, 127.0.0.1:{free_port()}"))
+        assert workers.troubles() == [
+            Trouble("stopped", "web/0"),
+            Trouble("uncounted", "store/2"),
+            Trouble("not_stored", "alerts", 12.0, "no such column"),
+        ]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert Workers.of(load(environ={}, metrics_port=0)).troubles() == []
+    with pytest.raises(ConfigError, match="workers: 'worker' is not host:port"):
+        Workers.of(load(environ={}, workers="worker"))

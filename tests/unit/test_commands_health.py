@@ -84,11 +84,14 @@ def test_what_is_not_stored_is_told_with_since_when_and_why(cx, monkeypatch: pyt
         NotStored("cx.touchpoints.web/3", 1_767_225_600.0, "Constraint `closed` is violated", held=True),
         NotStored("events", 1_767_225_601.0, "Connection refused", held=False),
     )
-    monkeypatch.setattr(health, "worker_state", lambda *_: WorkerState(not_stored=troubles, set_aside=7))
+    monkeypatch.setattr(
+        health, "worker_state", lambda *_: WorkerState(not_stored=troubles, set_aside=7, uncounted=("web/1",))
+    )
     result = cx("status")
     assert result.exit_code == 1
     assert "cx.touchpoints.web/3 is not stored since 2026-01-01 00:00:00 UTC, it is tried again now" in result.stderr
     assert "Constraint `closed` is violated" in result.stderr
+    assert "nothing more is counted of web/1" in result.stderr
     assert "events is not stored since 2026-01-01 00:00:01 UTC, it is being repeated" in result.stderr
     assert "set aside 7: see `cx dlq list --reason refused_by_store`" in result.output
     [finding] = [line for line in cx("doctor").output.splitlines() if " worker: " in line]

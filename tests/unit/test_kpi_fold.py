@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from streams.events.families.contact import ContactHandled, ContactQueueLeft
@@ -13,8 +14,8 @@ from streams.events.types import Data, Event, new_event
 from streams.kpis.aggregators import measure
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Deltas, Folder
-from streams.kpis.series import parse_series, series_key
+from streams.kpis.fold import SENDERS, Deltas, Folder
+from streams.kpis.series import OTHER, parse_series, series_key
 from streams.kpis.sketch import ZERO_BIN, bin_of
 
 CATALOGUE = Catalogue.load()
@@ -24,6 +25,9 @@ TIME = datetime.fromtimestamp(MINUTE * 60, UTC)
 
 def made(data: Data, time: datetime = TIME, **attributes: Any) -> Event:
     return new_event(data, id="e", source="test", time=time, subject="c", **{"channel": "web", **attributes})
+
+
+ANSWERED = made(SurveyAnswered(survey_id="s", metric="csat", scale=5, score=4))
 
 
 def fold(*events: Event) -> Deltas:
@@ -220,3 +224,34 @@ def test_what_is_no_name_of_an_own_label_is_no_field(tmp_path, wrong: str) -> No
     )
     with pytest.raises(CatalogueError, match="is no field of its events"):
         Catalogue.load([file], built_in=False)
+
+
+def test_a_sender_who_invents_labels_leaves_credit_to_the_others_of_its_channel() -> None:
+    """Those who come later still have labels of their own; what came up is told with who brought it."""
+    folder = Folder(CATALOGUE, credit=1_000, sender_share=0.5)
+
+    def answers(source, names):
+        return [msgspec.structs.replace(ANSWERED, source=source, unitid=name) for name in names]
+
+    def units(deltas):
+        return {key for series in deltas.values() for key in series if "unitid" in key and OTHER not in key}
+
+    flood = folder.fold(answers("/evil", [f"made-up-{n}" for n in range(3_000)]), source="web")
+    assert folder.take_overflowed() > 1_000
+    brought = folder.take_brought()
+    assert set(brought.values()) == {"/evil"}
+    assert units(flood) <= brought.keys()
+    honest = folder.fold(answers("/shop", [f"shop-{n}" for n in range(20)]), source="web")
+    assert folder.take_overflowed() == 0
+    assert len({parse_series(key)[1] for key in units(honest)}) == 20
+    brought = folder.take_brought()
+    assert {brought[key] for key in units(honest)} == {"/shop"}
+
+
+def test_senders_who_are_many_are_one() -> None:
+    """Who invents names of senders too is bounded by its channel, and costs no memory of its own."""
+    folder = Folder(CATALOGUE, credit=1_000, sender_share=0.5)
+    events = [msgspec.structs.replace(ANSWERED, source=f"/s{n}", unitid=f"u{n}") for n in range(5_000)]
+    folder.fold(events, source="web")
+    assert folder.take_overflowed() > 1_000
+    assert len(set(folder.take_brought().values())) == SENDERS + 1

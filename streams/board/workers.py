@@ -1,0 +1,67 @@
+"""What the workers say of themselves that the store cannot know: what is stopped, waits, or is not being stored."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from streams.local.observe import WorkerState, worker_state
+from streams.settings import ConfigError, Settings
+
+Kind: TypeAlias = Literal["stopped", "waiting", "uncounted", "not_stored"]
+
+
+class Trouble(NamedTuple):
+    """
+    Something that does not go on.
+
+    Attributes:
+        kind: stopped: most of its records are bad; waiting: for a right clock; uncounted: its ranges contradict each
+            other; not_stored: ClickHouse does not take it.
+        what: A source partition, or a table.
+        since: Unix s; 0 where it is not known.
+        why: In the server's words; empty where the kind says it all.
+    """
+
+    kind: Kind
+    what: str
+    since: float = 0.0
+    why: str = ""
+
+
+class Workers:
+    """The workers that the page asks."""
+
+    def __init__(self, places: Sequence[tuple[str, int]]) -> None:
+        """`places` are host and port of their metrics."""
+        self._places = places
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Workers":
+        """
+        Return the workers that settings name.
+
+        Raises:
+            ConfigError: One is no host and port.
+        """
+        own = [f"{settings.metrics_host}:{settings.metrics_port}"] if settings.metrics_port else []
+        named = [part.strip() for part in settings.workers.split(",") if part.strip()] or own
+        places = []
+        for place in named:
+            host, _, port = place.rpartition(":")
+            if not host or not port.isdecimal():
+                raise ConfigError(f"workers: {place!r} is not host:port")
+            places.append((host, int(port)))
+        return cls(places)
+
+    def troubles(self) -> list[Trouble]:
+        """Return what does not go on; of a worker that does not answer nothing is known."""
+        states = [worker_state(port, host) for host, port in self._places]
+        return [trouble for state in states if state is not None for trouble in _troubles(state)]
+
+
+def _troubles(state: WorkerState) -> list[Trouble]:
+    return [
+        *(Trouble("stopped", source) for source in state.stopped),
+        *(Trouble("waiting", source) for source in state.waiting),
+        *(Trouble("uncounted", source) for source in state.uncounted),
+        *(Trouble("not_stored", one.what, one.since, one.why) for one in state.not_stored),
+    ]
