@@ -324,8 +324,7 @@ class MergeState:
                 continue
             number = numbers.get(key)
             if number is None:
-                channel, sender = partial.source.partition("/")[0], partial.brought.get(key, "")
-                number = self.registry.admit(key, acc, channel, offset, sender)
+                number = self.registry.admit(key, acc, partial.channel, offset, partial.brought.get(key, ""))
             by_shard.setdefault(number >> SHARD_BITS, []).append((number, acc))
         if by_shard and self._has_begun(series):
             self._begun = minute if self._begun is None else max(self._begun, minute)

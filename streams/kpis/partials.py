@@ -38,6 +38,11 @@ class Partial(msgspec.Struct, kw_only=True):
     brought: dict[str, str] = {}
     """Series that the sending worker had not met before, by key, and the sender who brought them."""
 
+    @property
+    def channel(self) -> str:
+        """The channel of the source."""
+        return self.source.partition("/")[0]
+
 
 MINUTES: Final = 1_440
 """How many minutes of its range a partial names, at most."""

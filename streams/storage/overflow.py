@@ -28,6 +28,9 @@ REST: Final = (
 )
 """The name of the series that takes what has no room beside it; of the whole, its own."""
 
+FORMER_REST: Final = REST.replace(sql_literal(OTHER), "'other'")
+"""What that series was once called; rows of that time stay in the store."""
+
 
 _ENVELOPE: Final = tuple(name for name in ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
 _COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, payload, data, score"
@@ -40,7 +43,7 @@ def has_set_aside(client: Client) -> bool:
 
 def overflowing(client: Client) -> set[str]:
     """Return the ids of KPIs some of whose labels had no room. Raises FAILURES."""
-    sql = f"SELECT DISTINCT kpi FROM kpi_minutes WHERE by != '' AND {KEY} = {REST}"
+    sql = f"SELECT DISTINCT kpi FROM kpi_minutes WHERE by != '' AND {KEY} IN ({REST}, {FORMER_REST})"
     return {kpi for (kpi,) in client.query(sql).result_rows}
 
 
@@ -63,7 +66,7 @@ def names(kpi: Kpi, since: str, *, aside: bool = True) -> str:
     minutes there was something without room; `aside` is as for `counted_events`.
     """
     own = f"FROM kpi_minutes WHERE kpi = {sql_literal(kpi.id)}"
-    overflowed = f"SELECT DISTINCT {KEY}, minute {own} AND by != '' AND {KEY} = {REST}"
+    overflowed = f"SELECT DISTINCT {REST}, minute {own} AND by != '' AND {KEY} IN ({REST}, {FORMER_REST})"
     return (
         f"WITH {since} AS since, {counted_events(aside=aside)}, known AS (SELECT DISTINCT {KEY} {own}),"
         f" overflowed AS ({overflowed})"

@@ -171,7 +171,8 @@ class _Run:
 
     def _beyond(self, kpi: Kpi) -> list[Any]:
         """Return what series hold beyond all there is for them in minutes in which labels had no room."""
-        there = "(rest, minute) IN overflowed AND own != rest"
+        former = f"replaceAll(rest, {sql_literal(OTHER)}, 'other')"
+        there = f"(rest, minute) IN overflowed AND own NOT IN (rest, {former})"
         stored = f"""
             SELECT own AS key, minute, sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins
             FROM (

@@ -147,3 +147,31 @@ def test_more_than_there_is_and_loss_are_told_in_minutes_without_room(database: 
     assert {tuple(one.labels.values()) for one in check(database).differences if one.check == "minute"} == {
         ("(other)",)
     }
+
+
+def test_what_an_earlier_version_counted_as_other_is_no_difference(database: Database) -> None:
+    """It named the rest `other`, as senders may; a series that holds too much is told all the same."""
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 5))
+    pipeline.feed([*honest(0), sent(9_000, 0, "other")])
+    pipeline.finish()
+    writer.close()
+    was = "mapApply((name, text) -> (name, replaceOne(text, '(other)', 'other')), labels)"
+    rest = "WHERE has(mapValues(labels), '(other)')"
+    for table in ("kpi_minutes", "kpi_values"):
+        columns = database.value(
+            f"SELECT arrayStringConcat(groupArray(name), ', ') FROM system.columns WHERE database = '{database.name}'"
+            f" AND table = '{table}' AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') AND name != 'labels'"
+        )
+        assert database.value(f"SELECT count() FROM {table} {rest}")
+        database.client.command(
+            f"INSERT INTO {table} (labels, {columns}) SELECT {was}, {columns} FROM {table} FINAL {rest}"
+        )
+        database.client.command(f"ALTER TABLE {table} DELETE {rest} SETTINGS mutations_sync = 2")
+    assert check(database).differences == []
+    database.client.command(
+        "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields)"
+        " SELECT kpi, labels, minute, part, 1000000000, [fields[1] + 1] FROM kpi_minutes FINAL"
+        " WHERE kpi = 'answers' AND by = 'unitid' AND labels['unitid'] = 'shop-0'"
+    )
+    assert {one.labels.get("unitid") for one in check(database).differences if one.check == "minute"} >= {"shop-0"}
