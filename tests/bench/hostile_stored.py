@@ -68,6 +68,7 @@ def _store(database: Database, catalogue: Catalogue, values: Sequence[bytes]) ->
     writer = Writer(database.writer)
     limits = Limits(lambda _kpi: 2_000, 1 << 27, 0.5, 0.5)
     pipeline = Pipeline(writer, catalogue, limits=limits, credit=CREDIT, now=NOW, retention_s=86_400.0)
+    pipeline._folder._credits["web"] = 0.0  # as after the first second of a flood
     pipeline.feed(values)
     pipeline.finish()
     writer.close()
