@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from streams.events.limits import MAX_VALUES
 from streams.events.types import ENVELOPE_FIELDS, FieldInfo, data_fields
 
 Kind: TypeAlias = Literal["byte_order_mark", "invisible", "blank_field", "leap_second"]
@@ -91,10 +92,15 @@ def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Between texts there must be something to clean, and texts enough to be a record: each one costs a look.
-        if not _UNSEEN_ANYWHERE.search(text := bare.decode()) or text.count('"') > MOST_QUOTES + len(text) // 4:
+        # Between texts there must be something to clean, and no more of them than a record may hold: each costs a look.
+        text = bare.decode()
+        if not _UNSEEN_ANYWHERE.search(text) or text.count('"') > min(4 * MAX_VALUES, MOST_QUOTES + len(text) // 4):
             raise
-        cleaned = _BETWEEN.sub(lambda found: found[1] or ("" if found[2] else " "), text).encode()
+        first, *rest = _BETWEEN.split(text)
+        parts = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
+        cleaned = (
+            first + "".join([(found or (" " if unseen is None else "")) + then for found, unseen, then in parts])
+        ).encode()
         kinds.add("invisible")
         return _members(cleaned)
 

@@ -133,6 +133,9 @@ SHAPES: Final[dict[str, Make]] = {
     "no JSON": lambda number, _: b"\x00" * (300 + number % 7),
     "cut off": lambda number, chance: good(number, chance)[:-20],
     "a quote that never closes": lambda number, chance: good(number, chance)[:-2] + b'"' * 5_001,
+    "broken, with something invisible": lambda number, chance: (
+        good(number, chance)[:-2] + "\u200b".encode() + b'"abcdef"' * 3_900
+    ),
     "not UTF-8": lambda number, chance: good(number, chance).replace(b"gold", b"\xff\xfe").replace(b"silver", b"\xff"),
     "empty": lambda _number, _chance: b"",
     "unknown type": _set("", "type", "cx.survey.answerd"),
