@@ -168,7 +168,8 @@ def test_what_an_earlier_version_counted_as_other_is_no_difference(database: Dat
             f"INSERT INTO {table} (labels, {columns}) SELECT {was}, {columns} FROM {table} FINAL {rest}"
         )
         database.client.command(f"ALTER TABLE {table} DELETE {rest} SETTINGS mutations_sync = 2")
-    assert check(database).differences == []
+    # How many values of a label were heard of is published with the name of today: only those KPIs count it.
+    assert [one for one in check(database).differences if not one.series.startswith("heard")] == []
     database.client.command(
         "INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields)"
         " SELECT kpi, labels, minute, part, 1000000000, [fields[1] + 1] FROM kpi_minutes FINAL"
