@@ -12,8 +12,8 @@ from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
 from streams.agents.notify import Notify
-from streams.agents.store import Store
-from streams.agents.usual import Usual
+from streams.agents.seasonal import SeasonalBaselines
+from streams.agents.store import StoreStage
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
 from streams.definitions import catalogue_of
@@ -26,7 +26,7 @@ from streams.kpis.catalogue import Catalogue
 from streams.secured.aio import AsyncProvider
 from streams.secured.kafka import kafka_client_options
 from streams.secured.tokens import Tokens
-from streams.secured.web import Access
+from streams.secured.web import ReceiverAccess
 from streams.settings import Settings, rule_paths, window_names
 from streams.storage.connection import address_of
 from streams.storage.writer import Writer
@@ -61,14 +61,14 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     app.task(references.keep_comparing)
     Ingest(app, settings, topics, catalogue, clock)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
-    Store(app, settings, topics, writer)
+    StoreStage(app, settings, topics, writer)
     Notify(app, settings, topics)
     return app
 
 
 def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, rules: RuleBook) -> Judges:
     store = address_of(settings)
-    access = Access.of("alertmanager", settings)
+    access = ReceiverAccess.of("alertmanager", settings)
     urls = read_addresses("alertmanagers", settings.alertmanagers, encrypted=access.secret)
     alertmanagers = Alertmanagers(urls, resend_s=settings.alert_resend_s, access=access, may_send=app.may_tell)
     app.task(alertmanagers.serve)
@@ -79,9 +79,9 @@ def _judges(app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalo
         board_url=settings.board_url,
         timeout_s=settings.alert_words_s,
     )
-    usual = Usual(store, rules)
-    app.task(usual.keep_learning)
-    return Judges(settings, topics, rules, enricher, alertmanagers, usual)
+    baselines = SeasonalBaselines(store, rules)
+    app.task(baselines.keep_learning)
+    return Judges(settings, topics, rules, enricher, alertmanagers, baselines)
 
 
 def _membership(settings: Settings) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Aside:
         self._longest_pause_s = longest_pause_s
         self._failures = 0
         self._failed_at = 0.0
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         metrics.SIDE_TASK_FAILURES.labels(task)  # 0 from the start: a first failure is an increase then
 
     def failed(self, error: Exception) -> float:
@@ -54,9 +54,9 @@ class Aside:
             self._task,
             kind[0],
             error,
-            exc_info=kind not in self._told and error,
+            exc_info=kind not in self._logged and error,
         )
-        self._told.add(kind)
+        self._logged.add(kind)
         return pause_s
 
     @contextmanager

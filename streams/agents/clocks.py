@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from streams import metrics
 from streams.aside import Aside
-from streams.events.clock import Clock, Reading
+from streams.events.clock import Clock, ClockReading
 from streams.steady import steady
 from streams.storage.connection import FAILURES, Address, connect, explain
 
@@ -19,7 +19,7 @@ EVERY_S: Final = 10.0
 TIMEOUT_S: Final = 5.0
 
 
-def read(clock: Clock) -> Reading:
+def read(clock: Clock) -> ClockReading:
     """Judge the worker's clock as of now."""
     return clock.read(time.time(), steady())
 
@@ -49,7 +49,7 @@ class References:
         self._address = address
         self._client: Client | None = None
         self._aside = Aside("clocks", first_pause_s=EVERY_S)
-        self._known: Reading = Reading("unknown")
+        self._known: ClockReading = ClockReading("unknown")
 
     def broker_said(self, said: float, within_s: float) -> None:
         """Take note of the time (Unix s) at which a broker took a record just now."""

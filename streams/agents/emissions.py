@@ -20,7 +20,7 @@ class Emissions:
         self._topics = topics
         self._partitions = partitions
         self._epoch = epoch
-        self._homes = {kpi.id: catalogue.partition_of(kpi.id, partitions) for kpi in catalogue}
+        self._partition_of = {kpi.id: catalogue.partition_of(kpi.id, partitions) for kpi in catalogue}
 
     def of(self, closed: Closed, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
         """Yield all records of a range, with the watermark of its source (Unix s)."""
@@ -55,7 +55,7 @@ class Emissions:
             yield Outgoing(self._topics.partials, partition, None, value)
 
     def _home(self, series: str) -> int:
-        return self._homes[series.partition(SEPARATOR)[0]]
+        return self._partition_of[series.partition(SEPARATOR)[0]]
 
     def _shares(self, deltas: Deltas) -> list[Deltas]:
         """Split deltas by the merge partition of their KPI."""

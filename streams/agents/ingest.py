@@ -170,26 +170,26 @@ class Ingest(Stage):
         source = closed.source
         status = self._status(source)
         yield from self._emissions.of(closed, *status)
-        source.told, source.told_at = status, time.monotonic()
+        source.last_sent, source.last_sent_at = status, time.monotonic()
 
-    def _news(self, told: set[TP]) -> Iterator[Outgoing]:
+    def _news(self, sent: set[TP]) -> Iterator[Outgoing]:
         """Tell every merge partition what silent sources know: their watermark, and that they are read to the end."""
         now = time.monotonic()
         for tp, source in self._sources.items():
-            if tp in told:
+            if tp in sent:
                 continue
             status = self._status(source)
             if status[1] and not source.tripped:
                 source.intake.settle()
                 status = self._status(source)
-            if status != source.told or now - source.told_at >= HEARTBEAT_S:
-                source.told, source.told_at = status, now
+            if status != source.last_sent or now - source.last_sent_at >= HEARTBEAT_S:
+                source.last_sent, source.last_sent_at = status, now
                 yield from self._emissions.news(source.intake.source, *status)
 
     def _status(self, source: Source) -> tuple[float | None, bool]:
         if source.tripped:
             # It will say nothing more before people have looked at it: the minutes of all others must not wait.
-            return (source.told[0] if source.told else None), True
+            return (source.last_sent[0] if source.last_sent else None), True
         watermark = source.intake.watermark(self._settings.lateness_s)
         ended = self.lane.caught_up(source.tp.topic, source.tp.partition) and not source.intake.open_records
         return (None if watermark == float("-inf") else watermark), ended

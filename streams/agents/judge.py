@@ -7,7 +7,7 @@ Within a flush of the merge agent, in this order; after a crash between any two,
 2. `enrich` what begins to fire;
 3. write `entries`, and wait: from now on the transitions are facts;
 4. send `emissions`, and wait; then `confirm`;
-5. write the marker, which knows by `told` what was sent.
+5. write the marker, which knows by `sent_seq` what was sent.
 """
 
 import logging
@@ -19,9 +19,9 @@ from typing import Final
 from streams import metrics
 from streams.agents import records
 from streams.agents.enrich import Enricher
-from streams.agents.usual import Usual
+from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judge import Active, Judge
-from streams.alerts.minutes import View
+from streams.alerts.minutes import MinuteView
 from streams.alerts.rules import SEVERITIES, RuleBook
 from streams.alerts.types import Transition
 from streams.alerts.watch import bytes_of_series
@@ -52,7 +52,7 @@ class Judges:
         rules: RuleBook,
         enricher: Enricher,
         alertmanagers: Alertmanagers,
-        usual: Usual,
+        baselines: SeasonalBaselines,
     ) -> None:
         self.horizon_s = settings.alert_horizon_h * 3600
         self._rules = rules
@@ -64,29 +64,29 @@ class Judges:
         self._webhooks = bool(settings.webhooks)
         self._enricher = enricher
         self._alertmanagers = alertmanagers
-        self._usual = usual
+        self._baselines = baselines
         self._enriching, self._notifying = Aside("enriching"), Aside("alertmanager")
         self._judges: dict[int, Judge] = {}
         self._fresh: list[Transition] = []
         self._stretch_ends = 0.0
 
-    async def take_over(self, saved: Mapping[int, Iterable[Record]], told: Mapping[int, int]) -> None:
+    async def take_over(self, saved: Mapping[int, Iterable[Record]], sent_seqs: Mapping[int, int]) -> None:
         """
         Restore the judges of the partitions that are owned now.
 
         Args:
             saved: By partition, the records of its changelog.
-            told: By partition, the number of the last transition that its marker says was sent.
+            sent_seqs: By partition, the number of the last transition that its marker says was sent.
 
         Raises:
             ValueError: The records are not whole, or a rule reads a window that is not kept.
         """
-        await self._usual.ready()
+        await self._baselines.ready()
         self._judges, self._fresh = {}, []
         for partition, entries in saved.items():
             judge = self._judges[partition] = Judge(self._rules, windows=self._windows)
             judge.restore(entries)
-            judge.confirm(told[partition])
+            judge.confirm(sent_seqs[partition])
             self._tell_alertmanagers(partition)
         self._alertmanagers.keep_only(self._judges)
 
@@ -98,7 +98,7 @@ class Judges:
         """Judge a closed minute; tell whether there is time for another one."""
         judge = self._judges[partition]
         with metrics.STAGE_SECONDS.labels("merge", "judge").time():
-            transitions = judge.step(View(view), baselines=self._usual)
+            transitions = judge.step(MinuteView(view), baselines=self._baselines)
         metrics.EVALUATIONS.inc(judge.instances)
         metrics.JUDGED.labels(str(partition)).set((view.minute + 1) * 60)
         for transition in transitions:
@@ -143,16 +143,16 @@ class Judges:
                 if self._webhooks and concerns_receivers(transition):
                     yield Outgoing(self._topics.notifications, partition, key, value)
 
-    def told(self, partition: int, before: int) -> int:
+    def sent_seq(self, partition: int, before: int) -> int:
         """Return the number of the last transition that will have been sent when this flush is done."""
         outbox = self._judges[partition].outbox
         return outbox[-1].seq if outbox else before
 
-    def confirm(self, told: Mapping[int, int]) -> None:
+    def confirm(self, sent_seqs: Mapping[int, int]) -> None:
         """Take note that all transitions up to these numbers were sent, and tell Alertmanagers what fires."""
         firing = Counter[str]()
         for partition, judge in self._judges.items():
-            judge.confirm(told[partition])
+            judge.confirm(sent_seqs[partition])
             self._tell_alertmanagers(partition)
             for active in judge.active(judge.judged or 0):
                 firing[active.transition.severity] += active.ended is None

@@ -26,7 +26,7 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
-from streams.kpis.admission import Limits
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.aggregators import LASTING
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
@@ -98,15 +98,15 @@ class Merge(Stage):
         for partition in assignment.owned:
             state = self._new_state()
             state.restore((key, value) for key, value in saved[partition].items() if not is_ours(key))
-            self._require_homes(partition, state)
+            self._require_partitions(partition, state)
             self._shards[partition] = Shard(partition, state)
             self._tell_stopped(self._shards[partition])
         if self._judges is not None:
             judged = {p: ((k, v) for k, v in saved[p].items() if is_ours(k)) for p in self._shards}
-            await self._judges.take_over(judged, {p: shard.state.told for p, shard in self._shards.items()})
+            await self._judges.take_over(judged, {p: shard.state.sent_seq for p, shard in self._shards.items()})
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
-    def _require_homes(self, partition: int, state: MergeState) -> None:
+    def _require_partitions(self, partition: int, state: MergeState) -> None:
         """Refuse sums of KPIs that live in another partition by now: they would go on in two places, wrong in both."""
         for kpi in {key.partition(SEPARATOR)[0] for key in state.registry.names}:
             home = self._catalogue.partition_of(kpi, self._settings.partitions)
@@ -127,7 +127,7 @@ class Merge(Stage):
             grace_s=settings.idle_s,
             expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],
             open_every_s=settings.open_publish_s,
-            limits=Limits(
+            limits=SeriesLimits(
                 lambda _kpi: settings.series_cap,
                 (settings.series_memory_mb << 20) // settings.partitions,
                 settings.series_channel_share,
@@ -234,7 +234,7 @@ class Merge(Stage):
             yield Save(entries)
             yield Emit(self._judges.emissions())
             if entries:
-                self._judges.confirm({partition: shard.state.told for partition, shard in self._shards.items()})
+                self._judges.confirm({partition: shard.state.sent_seq for partition, shard in self._shards.items()})
         at = time.time()
         for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
             for record in self._published(shard, at, minutes=map(self._publisher.minute, outputs.minutes)):
@@ -252,7 +252,7 @@ class Merge(Stage):
         if judges is None:
             return state.drain_outputs(now)
         outputs = state.drain_outputs(now, bound(judges.step, shard.partition), judges.horizon_s)
-        state.told = judges.told(shard.partition, state.told)
+        state.sent_seq = judges.sent_seq(shard.partition, state.sent_seq)
         return outputs
 
     def _published(

@@ -17,7 +17,7 @@ from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
-from streams.secured.web import Access
+from streams.secured.web import ReceiverAccess
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Notify:
         self._aside = Aside("webhooks")
         key = signing_key(settings.webhook_secret())
         urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
-        access = Access.of("webhook", settings)
+        access = ReceiverAccess.of("webhook", settings)
         self._webhooks = Webhooks([Webhook(url, key, access=access) for url in urls], may_send=app.may_tell)
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._room = asyncio.Event()

@@ -17,7 +17,7 @@ EPOCH_BITS = 40
 _encoder = msgspec.msgpack.Encoder()
 
 
-class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+class DeadLetterRecord(msgspec.Struct, frozen=True, array_like=True):
     """A refused record with the reason; see `streams.events.decode.Refusal` for the fields."""
 
     offset: int
@@ -29,7 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
+class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
     """One frozen range of a source as it is stored: the same range always gives the same bytes."""
 
     topic: str
@@ -40,7 +40,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     """When the range was taken in (Unix s); repeated unchanged after a crash."""
     tally: Tally
     events: Events
-    dead: list[DeadLetter]
+    dead: list[DeadLetterRecord]
     times: RangeTimes = RangeTimes()
     """When KPIs count it; not at all in blocks from before they did."""
 
@@ -55,12 +55,12 @@ def epoch_of(position: int) -> int:
     return position >> EPOCH_BITS
 
 
-def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
+def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> BlockRecord:
     """Build the block of a closed range; its offsets are positions."""
     frozen = outcome.frozen
     base = position(epoch, 0)
     dead = [
-        DeadLetter(
+        DeadLetterRecord(
             base + bad.offset,
             bad.refusal.reason,
             bad.refusal.path,
@@ -71,7 +71,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
         )
         for bad in sorted([*outcome.bad, *outcome.conflicts], key=lambda one: one.offset)
     ]
-    return Block(
+    return BlockRecord(
         topic,
         partition,
         base + frozen.first,
@@ -90,7 +90,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> Block:
     )
 
 
-def encode_dead_letter(block: Block, dead: DeadLetter) -> bytes:
+def encode_dead_letter(block: BlockRecord, dead: DeadLetterRecord) -> bytes:
     """Return a dead letter as it is told on its topic, as JSON: the block's place, the reason, the original bytes."""
     return msgspec.json.encode(
         {
@@ -160,7 +160,7 @@ def alert_of(transition: Transition, partition: int, epoch: int, published: floa
 
 encode = _encoder.encode
 encode_block = _encoder.encode
-decode_block = msgspec.msgpack.Decoder(Block).decode
+decode_block = msgspec.msgpack.Decoder(BlockRecord).decode
 encode_kpis = msgspec.json.Encoder().encode
 encode_alert = msgspec.json.Encoder().encode
 decode_alert = msgspec.json.Decoder(AlertRecord).decode

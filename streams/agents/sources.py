@@ -41,8 +41,8 @@ class Source:
     tripped: bool = False
     held: list[tuple[RecordBatch, int]] = field(default_factory=list)
     """Batches, and from which record on, that wait until it is certain what time it is."""
-    told: tuple[float | None, bool] | None = None
-    told_at: float = 0.0
+    last_sent: tuple[float | None, bool] | None = None
+    last_sent_at: float = 0.0
 
     @classmethod
     def restored(

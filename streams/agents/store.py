@@ -22,7 +22,7 @@ from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.engine.stage import Call, Done, Emit, Permit, Saved, Stage, Steps
+from streams.engine.stage import BlockingCall, Done, Emit, Permit, Saved, Stage, Steps
 from streams.kpis.publish import PublishedMinute, PublishedValue
 from streams.kpis.series import series_key
 from streams.settings import Settings
@@ -48,7 +48,7 @@ class _Known:
     stored: dict[tuple[str, int], Stored] | None = None
 
 
-class Store(Stage):
+class StoreStage(Stage):
     """The store stage of one worker."""
 
     name = "store"
@@ -106,7 +106,7 @@ class Store(Stage):
         if not waiting:
             return
         with metrics.STAGE_SECONDS.labels("store", "insert").time():
-            yield Call(bound(self._store, self._known, waiting, done))
+            yield BlockingCall(bound(self._store, self._known, waiting, done))
         self._failing = False
         self._count(done)
         if done.set_aside:
@@ -192,7 +192,7 @@ class Store(Stage):
             self.lane.report_lag(tp.topic, tp.partition, held[tp])
 
 
-def _new_part(stored: dict[tuple[str, int], Stored], block: records.Block) -> Iterator[Block]:
+def _new_part(stored: dict[tuple[str, int], Stored], block: records.BlockRecord) -> Iterator[Block]:
     """
     Yield what ClickHouse does not have of a block, and take note that it will have it.
 
@@ -229,7 +229,7 @@ def _new_part(stored: dict[tuple[str, int], Stored], block: records.Block) -> It
     )
 
 
-def _letter(dead: records.DeadLetter, at: float) -> DeadLetter:
+def _letter(dead: records.DeadLetterRecord, at: float) -> DeadLetter:
     return DeadLetter(dead.offset, dead.reason, dead.path, dead.got, dead.expected, dead.message, dead.payload, at)
 
 

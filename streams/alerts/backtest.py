@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, View
+from streams.alerts.minutes import Minutes, MinuteView
 from streams.alerts.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition
 from streams.alerts.watch import Baselines, Fault
@@ -30,7 +30,7 @@ POINTS: Final = 1500
 """Points of a line in a picture, at most about."""
 
 
-class Incident(NamedTuple):
+class RealIncident(NamedTuple):
     """Something that really happened."""
 
     since: int
@@ -62,7 +62,7 @@ class Firing:
     held_by: str | None
     ended: int | None = None
     """None while it still fires at the end."""
-    told: int | None = None
+    notified: int | None = None
     """The minute in which it was passed on to people; None if it was held back all the time."""
 
 
@@ -83,13 +83,13 @@ class Score(NamedTuple):
     hi: float | None
 
 
-class Seen(NamedTuple):
+class IncidentSeen(NamedTuple):
     """How an incident was noticed."""
 
-    incident: Incident
+    incident: RealIncident
     delays: Mapping[str, int]
     """Minutes until a rule fired, by rule and series, soonest first; 1 is in its first minute."""
-    told: int | None
+    notified: int | None
     """Minutes until somebody was told; None if nobody was."""
 
 
@@ -101,7 +101,7 @@ class Track:
     labels: Mapping[str, str]
     minutes: list[int] = field(default_factory=list)
     found: list[Measure] = field(default_factory=list)
-    usual: list[float | None] = field(default_factory=list)
+    baseline: list[float | None] = field(default_factory=list)
     """What it is compared with."""
 
 
@@ -115,7 +115,7 @@ class Backtest:
         end: int,
         *,
         windows: Sequence[str] = WINDOWS,
-        incidents: Iterable[Incident] = (),
+        incidents: Iterable[RealIncident] = (),
         baselines: Baselines | None = None,
         drawn: bool = False,
     ) -> None:
@@ -181,34 +181,34 @@ class Backtest:
                 continue
             days = sum(self._calm(rule, labels, key) for labels, key in watched) / DAY
             own = [one for one in self.firings if one.rule is rule and one.began >= self.start]
-            false = sum(one.told is not None and not self._explained(one) for one in own)
+            false = sum(one.notified is not None and not self._explained(one) for one in own)
             lo, hi = rate_interval(false, days) if days else (None, None)
-            held = sum(one.told is None for one in own)
+            held = sum(one.notified is None for one in own)
             rate = false / days if days else None
             found.append(Score(rule, len(watched), days, len(own), held, false, rate, lo, hi))
         return found
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[IncidentSeen]:
         """Return how each incident was noticed."""
         found = []
         for incident in self.incidents:
             delays: dict[str, int] = {}
-            told: list[int] = []
+            notified: list[int] = []
             for one in sorted(self.firings, key=lambda firing: firing.began):
                 if _belongs(one, incident):
                     delays.setdefault(name_of(one.rule, one.labels), one.began - incident.since + 1)
-                    if one.told is not None:
-                        told.append(one.told - incident.since + 1)
-            found.append(Seen(incident, delays, min(told, default=None)))
+                    if one.notified is not None:
+                        notified.append(one.notified - incident.since + 1)
+            found.append(IncidentSeen(incident, delays, min(notified, default=None)))
         return found
 
     def is_false(self, firing: Firing) -> bool:
         """Tell whether somebody was told of something that did not happen."""
-        return firing.told is not None and firing.began >= self.start and not self._explained(firing)
+        return firing.notified is not None and firing.began >= self.start and not self._explained(firing)
 
     def _step(self, minute: int, sums: Mapping[str, Acc], sources: Mapping[str, tuple[int, int]]) -> list[Transition]:
         self._last = minute
-        view = View(self._minutes.close(minute, sums, sources))
+        view = MinuteView(self._minutes.close(minute, sums, sources))
         transitions = self._judge.step(view, baselines=self._baselines)
         self.faults += self._judge.take_faults()
         for transition in transitions:
@@ -238,8 +238,8 @@ class Backtest:
                 firing = Firing(rule, transition.labels, transition.severity, minute, transition.why, held)
                 self._open[key] = firing
                 self._firings.append(firing)
-            if held is None and firing.told is None:
-                firing.told = minute
+            if held is None and firing.notified is None:
+                firing.notified = minute
 
     def _meet(self, view: ClosedView) -> None:
         """Take note of series that are new."""
@@ -262,9 +262,9 @@ class Backtest:
             facts = Facts.of(rule.kpi)
             track.minutes.append(view.minute)
             track.found.append(_measured(facts, view.window(key, rule.window)))
-            track.usual.append(self._usual(rule, facts, view, key))
+            track.baseline.append(self._baseline(rule, facts, view, key))
 
-    def _usual(self, rule: Rule, facts: Facts, view: ClosedView, key: str) -> float | None:
+    def _baseline(self, rule: Rule, facts: Facts, view: ClosedView, key: str) -> float | None:
         """Return what a series is compared with: its target, the time before, or what this hour of the week has."""
         if rule.target is not None:
             return rule.target
@@ -311,7 +311,7 @@ def rate_interval(events: int, days: float) -> tuple[float, float]:
     return lo / days, more * (1 - 1 / (9 * more) + Z95 / (3 * sqrt(more))) ** 3 / days
 
 
-def _belongs(firing: Firing, incident: Incident) -> bool:
+def _belongs(firing: Firing, incident: RealIncident) -> bool:
     latest = incident.until + length_of(firing.rule.window)
     return incident.since <= firing.began <= latest and incident.concerns(firing.rule, firing.labels)
 

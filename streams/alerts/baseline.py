@@ -44,7 +44,7 @@ _CONSISTENT = 1.4826
 _FEW: Final = np.array([np.nan, np.nan, 1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107])
 
 
-class Cell(NamedTuple):
+class BaselineHour(NamedTuple):
     """What is usual in one hour; values of counts and sums are per minute."""
 
     value: float
@@ -115,7 +115,7 @@ class Baseline:
 
     facts: Facts
     week: Week
-    cells: tuple[Sequence[Cell | None], Sequence[Cell | None], Sequence[Cell | None]]
+    cells: tuple[Sequence[BaselineHour | None], Sequence[BaselineHour | None], Sequence[BaselineHour | None]]
     min_weeks: int
 
     def expected(self, minute: int, window_minutes: int) -> Expected | None:
@@ -146,7 +146,7 @@ class Baseline:
             spread = sum(weight * cell[0].spread for weight, cell in zip(weights, known, strict=True)) / total
         return Expected(value, spread, n, dispersion, weeks, LEVELS[level])
 
-    def _at(self, at: float) -> tuple[Cell, int] | None:
+    def _at(self, at: float) -> tuple[BaselineHour, int] | None:
         """Return what is usual at a moment: between the middles of two hours, something between them."""
         local = self.week.local(at)
         here = self._cell(local)
@@ -157,7 +157,7 @@ class Baseline:
         if beside is None:
             return here
         (one, level), (two, other), part = here, beside, abs(past)
-        mixed = Cell(
+        mixed = BaselineHour(
             one.value + part * (two.value - one.value),
             one.spread + part * (two.spread - one.spread),
             one.n + part * (two.n - one.n),
@@ -166,7 +166,7 @@ class Baseline:
         )
         return mixed, max(level, other)
 
-    def _cell(self, local: datetime) -> tuple[Cell, int] | None:
+    def _cell(self, local: datetime) -> tuple[BaselineHour, int] | None:
         weekday = self.week.weekday(local.toordinal())
         best = None
         for level, day in enumerate((weekday, int(self.week.is_rest(weekday)), 0)):
@@ -319,7 +319,7 @@ def _median(table: Floats, seen: npt.NDArray[Any]) -> Floats:
     return middle
 
 
-def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[Cell | None]:
+def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[BaselineHour | None]:
     """Give the cells of a level, their spreads drawn towards what is typical of it."""
     relative = facts.aggregator in ADDITIVE
     between = np.concatenate([hours.between for hours in groups])
@@ -330,7 +330,7 @@ def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[Cell | None]:
     typical = _typical(between)
     dispersion = np.concatenate([hours.dispersion for hours in groups])
     typical_dispersion = _typical(dispersion)
-    cells: list[Cell | None] = []
+    cells: list[BaselineHour | None] = []
     for at in range(len(value)):
         hours, hour = groups[at // 24], at % 24
         seen = float(hours.seen[hour])
@@ -344,7 +344,7 @@ def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[Cell | None]:
         spread_n = _drawn(float(dispersion[at]), seen, typical_dispersion)
         if n > 0:
             spread_n += pi / 2 * (spread_n + 1 / (60 * n)) / seen
-        cells.append(Cell(float(value[at]), sqrt(variance), n, spread_n, hours.weeks[hour]))
+        cells.append(BaselineHour(float(value[at]), sqrt(variance), n, spread_n, hours.weeks[hour]))
     return cells
 
 

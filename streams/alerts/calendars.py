@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.expressions import suggest
 from streams.kpis.steps import WEEKDAYS, known_zones
 
@@ -147,7 +147,7 @@ def hour_of_week(calendar: Calendar | None, at_utc: datetime) -> int:
     return at.weekday() * 24 + at.hour
 
 
-def read_calendar(block: Block) -> Calendar:
+def read_calendar(block: YamlBlock) -> Calendar:
     """Read one calendar; if problems were noted on the way, what it returns means nothing."""
     block.expect(("name", "zone"), ("country", "first_day", "weekend", "when"))
     country = _country(block)
@@ -169,7 +169,7 @@ def read_calendar(block: Block) -> Calendar:
     )
 
 
-def _zone(block: Block) -> ZoneInfo:
+def _zone(block: YamlBlock) -> ZoneInfo:
     name = block.text("zone")
     known = known_zones()
     if name and name not in known:
@@ -177,7 +177,7 @@ def _zone(block: Block) -> ZoneInfo:
     return ZoneInfo(name if name in known else "UTC")
 
 
-def _country(block: Block) -> str:
+def _country(block: YamlBlock) -> str:
     code = block.text("country")
     known = _countries()
     if code and code not in known:
@@ -186,7 +186,7 @@ def _country(block: Block) -> str:
     return code
 
 
-def _condition(block: Block, country: str, weekend: frozenset[int]) -> Condition:
+def _condition(block: YamlBlock, country: str, weekend: frozenset[int]) -> Condition:
     block.what = "condition of a calendar"
     block.expect((), ("times", "weekdays", "dates", "holidays"))
     for key in ("times", "dates"):
@@ -205,7 +205,7 @@ def _condition(block: Block, country: str, weekend: frozenset[int]) -> Condition
     )
 
 
-def _times(block: Block, item: object) -> Times:
+def _times(block: YamlBlock, item: object) -> Times:
     """Read `22:00-07:00`."""
     found = [_CLOCK.fullmatch(part.strip()) for part in str(item).split("-")]
     if len(found) == 2 and found[0] and found[1] and found[0][0] not in {found[1][0], "24:00"}:
@@ -215,7 +215,7 @@ def _times(block: Block, item: object) -> Times:
     return 0, _MINUTES
 
 
-def _weekdays(block: Block, key: str, weekend: frozenset[int]) -> frozenset[int]:
+def _weekdays(block: YamlBlock, key: str, weekend: frozenset[int]) -> frozenset[int]:
     """Read days and ranges of them: `friday`, `saturday-wednesday`, `weekend`, `workdays`."""
     words = {"weekend": weekend, "workdays": frozenset(range(7)) - weekend} if weekend else {}
     days: set[int] = set()
@@ -236,7 +236,7 @@ def _weekdays(block: Block, key: str, weekend: frozenset[int]) -> frozenset[int]
     return frozenset(days)
 
 
-def _span(block: Block, item: object) -> Span:
+def _span(block: YamlBlock, item: object) -> Span:
     """Read a day or days: `2026-03-20..2026-04-02`, or each year `03-20..04-02`."""
     ends = [_day(part.strip()) for part in str(item).split("..")]
     first, last = ends[0], ends[-1]

@@ -27,7 +27,7 @@ _AGAINST: Final[dict[Method, str]] = {
     "burn_rate": ": the promise of {{ target | show }} is broken too often",
     "absence": " where {{ baseline | show }} were expected",
 }
-_USUAL: Final = ", usually {{ baseline | show }}"
+_BASELINE: Final = ", usually {{ baseline | show }}"
 _DESCRIPTION: Final = (
     "{{ value | show }} ({{ lo | show }} to {{ hi | show }}) of n = {{ n | number }} in the {{ window }} up to {{ at }}"
     " UTC; {{ method }}: {{ statistic | number }} against {{ threshold | number }}."
@@ -37,7 +37,7 @@ _DESCRIPTION: Final = (
 def default_annotations(method: Method) -> dict[str, Text]:
     """Give the texts of a rule that brings none along."""
     return {
-        "summary": compile_text(_SUMMARY + _AGAINST.get(method, _USUAL)),
+        "summary": compile_text(_SUMMARY + _AGAINST.get(method, _BASELINE)),
         "description": compile_text(_DESCRIPTION),
     }
 

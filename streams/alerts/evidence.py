@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.facts import badness, length_of
-from streams.alerts.surety import Change, surety
+from streams.alerts.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
 from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.accumulators import count_of
@@ -121,12 +121,12 @@ def explain_change(
         wider: What explains the whole that it is part of.
     """
     facts = subject.watch.facts
-    best: tuple[float, str, str, Change] | None = None
+    best: tuple[float, str, str, BeforeAfter] | None = None
     for window, longer in _spans(subject, sorted(windows, key=length_of)):
         whole = change_of(view.window(subject.key, longer), view.window(subject.key, window))
         if whole.earlier is None or count_of(whole.earlier) < LEAST_BEFORE:
             continue
-        sure = badness(facts, surety(facts, whole, _minutes(window, longer)) or 0.0)
+        sure = badness(facts, likelihood_z(facts, whole, _minutes(window, longer)) or 0.0)
         if best is None or sure > best[0]:
             best = sure, window, longer, whole
     if best is None:

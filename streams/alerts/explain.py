@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.alerts.decompose import decompose
 from streams.alerts.facts import Facts, length_of, without
-from streams.alerts.surety import Change, surety
+from streams.alerts.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.types import Contribution
 from streams.kpis.accumulators import Acc, cleared, copy_acc, count_of, is_empty, merge_acc, subtract_acc
 from streams.kpis.aggregators import ADDITIVE, measure
@@ -55,7 +55,7 @@ _NEARLY = 0.9  # who explains as much is the cause even if the rest moved a litt
 _REST = ""  # what carries none of the labels of a grouping
 
 
-Reader = Callable[[str], Change]
+Reader = Callable[[str], BeforeAfter]
 """Gives a series, by key, in the reference and in the window."""
 
 
@@ -68,7 +68,7 @@ class _Candidate(NamedTuple):
     kind: _Kind
     rest: float
     """How sure it is that all that is not in it changed the same way."""
-    own: Change
+    own: BeforeAfter
 
     @property
     def weight(self) -> float:
@@ -99,7 +99,7 @@ def explain(
     """
     whole = read(series)
     if whole.earlier is not None and whole.later is None and facts.aggregator in ADDITIVE:
-        whole = Change(whole.earlier, cleared(whole.earlier))  # nothing is a number of events as well
+        whole = BeforeAfter(whole.earlier, cleared(whole.earlier))  # nothing is a number of events as well
     if whole.earlier is None or whole.later is None:
         return []
     labels = parse_series(series)[1]
@@ -117,7 +117,7 @@ def explain(
         found = []
         for part in change.parts:
             value = next(iter(part.labels.values()))
-            own = Change(earlier.get(value), later.get(value))
+            own = BeforeAfter(earlier.get(value), later.get(value))
             candidate = _candidate(facts, part, names, whole, own, change.total, minutes)
             if candidate is not None:
                 found.append(candidate)
@@ -130,7 +130,7 @@ def explain(
         return []
 
     def around(part: _Candidate, larger: _Candidate) -> float:
-        return _rest_surety(facts, larger.own, part.own, minutes)
+        return _rest_z(facts, larger.own, part.own, minutes)
 
     return _ranked(candidates, total, tried, around)
 
@@ -151,9 +151,9 @@ def baseline_of(window: str, kept: Sequence[str], *, aggregator: str) -> str | N
     return day[-1] if day else longer[0]
 
 
-def change_of(longer: Acc | None, window: Acc | None) -> Change:
+def change_of(longer: Acc | None, window: Acc | None) -> BeforeAfter:
     """Return what a window holds, and what a longer one holds besides."""
-    return Change(without(longer, window), window)
+    return BeforeAfter(without(longer, window), window)
 
 
 def _groupings(labels: Labels, known: Iterable[str]) -> dict[tuple[str, ...], dict[str, str]]:
@@ -169,7 +169,7 @@ def _groupings(labels: Labels, known: Iterable[str]) -> dict[tuple[str, ...], di
     return found
 
 
-def _sides(members: Mapping[str, str], whole: Change, read: Reader) -> tuple[dict[str, Acc], dict[str, Acc]]:
+def _sides(members: Mapping[str, str], whole: BeforeAfter, read: Reader) -> tuple[dict[str, Acc], dict[str, Acc]]:
     """Give the parts before and after; what carries none of the labels is a part of its own."""
     earlier: dict[str, Acc] = {}
     later: dict[str, Acc] = {}
@@ -197,13 +197,13 @@ def _rest(whole: Acc, parts: Iterable[Acc]) -> Acc | None:
     return None if is_empty(rest) or count_of(rest) < 0 else rest
 
 
-def _whole(facts: Facts, whole: Change, total: float, minutes: tuple[int, int]) -> Contribution:
+def _whole(facts: Facts, whole: BeforeAfter, total: float, minutes: tuple[int, int]) -> Contribution:
     """Return the change of the series itself."""
     one = decompose(facts, _REST, {_REST: whole.earlier or []}, {_REST: whole.later or []}, minutes=minutes)
     assert one is not None
     part = one.parts[0]
     part.labels, part.explained, part.rate_effect, part.share_effect = {}, 1.0, total, 0.0
-    part.statistic = surety(facts, whole, minutes)
+    part.statistic = likelihood_z(facts, whole, minutes)
     return part
 
 
@@ -211,8 +211,8 @@ def _candidate(
     facts: Facts,
     part: Contribution,
     names: tuple[str, ...],
-    whole: Change,
-    own: Change,
+    whole: BeforeAfter,
+    own: BeforeAfter,
     total: float,
     minutes: tuple[int, int],
 ) -> _Candidate | None:
@@ -227,18 +227,18 @@ def _candidate(
         return None
     kind: _Kind = "rate"
     against = own
-    rest = _rest_surety(facts, whole, own, minutes)
+    rest = _rest_z(facts, whole, own, minutes)
     scarce = part.baseline_n < SCARCE and _GROWN * part.baseline_n * later_n < part.n * n
     if scarce and own.later is not None and facts.aggregator in _WEIGHED:
         # It has no past to speak of: what it does differently from all others before is its own effect.
-        kind, against = "new", Change(whole.earlier, own.later)
+        kind, against = "new", BeforeAfter(whole.earlier, own.later)
         before = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit).value
         part.rate_effect = part.n / later_n * ((part.value or 0.0) - (before or 0.0))
         part.share_effect, part.explained = 0.0, part.rate_effect / total
-    z = surety(facts, against, minutes)
+    z = likelihood_z(facts, against, minutes)
     if facts.aggregator not in ADDITIVE and part.share_effect:
         # Both may have changed, what it does and how much there is of it: the surer of the two, for its size, counts.
-        mix = _mix_surety(facts, part, whole, against)
+        mix = _mix_z(facts, part, whole, against)
         if abs((mix or 0.0) * part.share_effect) > abs((z or 0.0) * part.rate_effect):
             kind, z = "mix", mix
     if z is None or abs(z) < SURE or part.explained < LISTED:
@@ -248,20 +248,20 @@ def _candidate(
     return _Candidate(part, abs(z), kind, rest, own)
 
 
-def _mix_surety(facts: Facts, part: Contribution, whole: Change, own: Change) -> float | None:
+def _mix_z(facts: Facts, part: Contribution, whole: BeforeAfter, own: BeforeAfter) -> float | None:
     """Return how sure the effect of another share is: surely another share, of what surely is unlike the rest."""
     assert whole.earlier is not None
     assert whole.later is not None
     share = ztest_shares(part.baseline_n, count_of(whole.earlier), part.n, count_of(whole.later))
     mine, all_ = _together(own), _together(whole)
     rest = _rest(all_, [mine]) if mine is not None and all_ is not None else None
-    unlike = surety(facts, Change(rest, mine), (1, 1))
+    unlike = likelihood_z(facts, BeforeAfter(rest, mine), (1, 1))
     if not share or not unlike:
         return None
     return copysign(1 / sqrt(1 / share**2 + 1 / unlike**2), share)
 
 
-def _rest_surety(facts: Facts, whole: Change, own: Change, minutes: tuple[int, int]) -> float:
+def _rest_z(facts: Facts, whole: BeforeAfter, own: BeforeAfter, minutes: tuple[int, int]) -> float:
     """Return how sure it is that all but a part changed as the whole did: negative, if the other way."""
     earlier, later = (
         None if all_ is None else _rest(all_, [] if mine is None else [mine])
@@ -269,11 +269,11 @@ def _rest_surety(facts: Facts, whole: Change, own: Change, minutes: tuple[int, i
     )
     if facts.aggregator in ("ratio", "nps") and any(side and min(side) < 0 for side in (earlier, later)):
         return 0.0  # more hits than there are: it lies beside the whole, or across it
-    rest = surety(facts, Change(earlier, later), minutes) or 0.0
-    return rest if (surety(facts, whole, minutes) or 0.0) > 0 else -rest
+    rest = likelihood_z(facts, BeforeAfter(earlier, later), minutes) or 0.0
+    return rest if (likelihood_z(facts, whole, minutes) or 0.0) > 0 else -rest
 
 
-def _together(change: Change) -> Acc | None:
+def _together(change: BeforeAfter) -> Acc | None:
     """Return what was before and after, as one."""
     if change.earlier is None or change.later is None:
         return change.earlier if change.later is None else change.later
@@ -282,7 +282,7 @@ def _together(change: Change) -> Acc | None:
     return both
 
 
-def _share_fell(part: Contribution, whole: Change) -> bool:
+def _share_fell(part: Contribution, whole: BeforeAfter) -> bool:
     assert whole.earlier is not None
     assert whole.later is not None
     return part.n * count_of(whole.earlier) < part.baseline_n * count_of(whole.later)

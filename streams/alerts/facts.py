@@ -64,7 +64,7 @@ class Expected(msgspec.Struct, frozen=True):
     """How finely times are told apart; coarser where there is too little."""
 
 
-class Reading(Protocol):
+class SeriesReading(Protocol):
     """
     One series as of one closed minute; whoever judges gives it, and detectors ask it for no more than they need.
 
@@ -105,7 +105,7 @@ class Moments(NamedTuple):
     variance: float
 
 
-def before(reading: Reading, longer: str, window: str) -> Acc | None:
+def before(reading: SeriesReading, longer: str, window: str) -> Acc | None:
     """Return the longer window without the shorter one: closed, not overlapping it, up to where it begins."""
     return without(reading.window(longer), reading.window(window))
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from streams.alerts.calendars import Calendar, muted
 from streams.alerts.facts import length_of
-from streams.alerts.sources import HEALTH_MINUTES, Channel
+from streams.alerts.sources import HEALTH_MINUTES, ChannelHealth
 from streams.alerts.types import ClosedView
 from streams.alerts.watch import CHANNEL, Index, Subject
 from streams.kpis.accumulators import count_of
@@ -53,7 +53,7 @@ class Trust:
     def __init__(
         self,
         view: ClosedView,
-        channels: Mapping[str, Channel],
+        channels: Mapping[str, ChannelHealth],
         indexes: Mapping[str, Index],
         kept: Iterable[str],
     ) -> None:
@@ -148,10 +148,10 @@ class Trust:
             return 1.0
         hour, now = self._view.window(subject.key, "1h"), self._view.window(subject.key, "5m")
         n = count_of(now) if now is not None else 0
-        usual = ((count_of(hour) if hour is not None else 0) - n) / (60 - HEALTH_MINUTES) * HEALTH_MINUTES
-        if usual * lost < _ENOUGH:
+        expected_n = ((count_of(hour) if hour is not None else 0) - n) / (60 - HEALTH_MINUTES) * HEALTH_MINUTES
+        if expected_n * lost < _ENOUGH:
             return 1.0
-        return min(1.0, max(0.0, (1 - n / usual) / lost))
+        return min(1.0, max(0.0, (1 - n / expected_n) / lost))
 
 
 def parent_of(subject: Subject, firing: Iterable[Subject]) -> Subject | None:

@@ -29,7 +29,7 @@ from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, advance, en
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Seasonal
 from streams.alerts.rules import Rule, RuleBook
 from streams.alerts.sources import observe
-from streams.alerts.state import Record, Store, chunk_of
+from streams.alerts.state import InstanceStore, Record, chunk_of
 from streams.alerts.telling import Teller
 from streams.alerts.types import ClosedView, Transition, Verdict
 from streams.alerts.watch import Baselines, Fault, Index, Subject, SubjectReading, Watch
@@ -86,8 +86,8 @@ class Judge:
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
         self._indexes = {watch.rule.kpi.id: Index(watch.rule.kpi.id) for watch in self._watches}
-        self._store = Store()
-        self._strangers: set[tuple[str, str]] | None = None
+        self._store = InstanceStore()
+        self._unclaimed: set[tuple[str, str]] | None = None
         """Restored instances that no rule has claimed yet; None once that was seen to."""
         self._teller = Teller(self._store, self._windows, self._indexes, self._fault)
 
@@ -128,7 +128,7 @@ class Judge:
         changes: dict[Subject, Step] = {}
         for watch in self._watches:
             self._judge_rule(watch, view, reading, trust, changes)
-        transitions = self._forsake(minute)
+        transitions = self._abandon_unclaimed(minute)
         transitions += self._teller.tell(view, changes, trust, Mutes(self._calendars, minute))
         self._store.judged(minute, transitions)
         return transitions
@@ -137,7 +137,7 @@ class Judge:
         """Return the alerts that receivers should hear of as of a minute: those that fire, and those ended lately."""
         found = [
             Active(instance.last, instance.ended)
-            for instance in self._teller.told.values()
+            for instance in self._teller.reported.values()
             if instance.last is not None and (instance.ended is None or minute - instance.ended < RESOLVED_MINUTES)
         ]
         return sorted(found, key=lambda active: active.transition.seq)
@@ -180,14 +180,14 @@ class Judge:
         known = self._store.commit.detectors
         same = {watch.rule.alert for watch in self._watches if known.get(watch.rule.alert) == watch.fingerprint}
         self._store.commit.detectors = {}
-        self._strangers = set()
+        self._unclaimed = set()
         for rule, series, instance in self._store:
             if rule not in same and instance.detector is not None:
                 instance.detector = None
                 self._store.touch(chunk_of(series))
-            self._strangers.add((rule, series))
+            self._unclaimed.add((rule, series))
             if instance.last is not None:
-                self._teller.told[rule, series] = instance
+                self._teller.reported[rule, series] = instance
 
     def _grow(self, view: ClosedView) -> None:
         """Watch series that are new."""
@@ -217,8 +217,8 @@ class Judge:
                 )
             subject.instance = instance
             self._teller.attach(subject)
-            if self._strangers is not None:
-                self._strangers.discard((watch.rule.alert, key))
+            if self._unclaimed is not None:
+                self._unclaimed.discard((watch.rule.alert, key))
         if watch.too_many > before:
             self._fault(
                 watch.rule,
@@ -279,12 +279,12 @@ class Judge:
             self._store.drop(rule.alert, subject.key, subject.chunk)
         return step
 
-    def _forsake(self, minute: int) -> list[Transition]:
+    def _abandon_unclaimed(self, minute: int) -> list[Transition]:
         """End what was restored of rules that are no more, or watch other series now."""
-        if self._strangers is None:
+        if self._unclaimed is None:
             return []
-        strangers, self._strangers = sorted(self._strangers), None
-        return [t for rule, series in strangers if (t := self._teller.forsake(rule, series, minute)) is not None]
+        unclaimed, self._unclaimed = sorted(self._unclaimed), None
+        return [t for rule, series in unclaimed if (t := self._teller.abandon(rule, series, minute)) is not None]
 
     def _fault(self, rule: Rule, reason: str, minute: int) -> None:
         if len(self._faults) < _FAULTS:

@@ -12,7 +12,7 @@ from streams.alerts.rules import SEVERITIES, Inhibitor, Method, NoData, NoDataAc
 from streams.alerts.texts import Text, TextError, compile_text
 from streams.alerts.types import Severity
 from streams.events.text import label_of
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Maturity
 from streams.kpis.expressions import suggest
 from streams.kpis.fields import all_fields
@@ -47,7 +47,7 @@ def duration_minutes(text: str) -> int:
     return -(-seconds // 60)
 
 
-def read_by(block: Block, kpi: Kpi) -> tuple[str, ...]:
+def read_by(block: YamlBlock, kpi: Kpi) -> tuple[str, ...]:
     """Read the labels to judge by: one of the groupings that the KPI keeps."""
     given = [str(label) for label in block.list("by")]
     by = tuple(sorted(given))
@@ -60,7 +60,7 @@ def read_by(block: Block, kpi: Kpi) -> tuple[str, ...]:
     return ()
 
 
-def read_where(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+def read_where(block: YamlBlock, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     """Read the label values to judge; labels of 'by', and values that they can have."""
     given = block.block("where")
     found: dict[str, tuple[str, ...]] = {}
@@ -82,7 +82,7 @@ def read_where(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, tupl
     return MappingProxyType(found)
 
 
-def check_value(block: Block, key: str, kpi: Kpi, label: str, value: str) -> None:
+def check_value(block: YamlBlock, key: str, kpi: Kpi, label: str, value: str) -> None:
     """Refuse a value that a label cannot have, of labels of which all values are known."""
     fields = all_fields(kpi.event_types)
     listed = [str(known) for known in fields[label].values] if label in fields else []
@@ -91,7 +91,7 @@ def check_value(block: Block, key: str, kpi: Kpi, label: str, value: str) -> Non
         block.problem(key, f"{label} is never {value!r}{hint}")
 
 
-def read_severity_by(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, Mapping[str, Severity]]:
+def read_severity_by(block: YamlBlock, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str, Mapping[str, Severity]]:
     """Read severities by label and value."""
     given = block.block("severity_by")
     found: dict[str, Mapping[str, Severity]] = {}
@@ -107,7 +107,7 @@ def read_severity_by(block: Block, kpi: Kpi, by: tuple[str, ...]) -> Mapping[str
     return MappingProxyType(found)
 
 
-def fit_to_page(block: Block, owner: str, runbook: str) -> None:
+def fit_to_page(block: YamlBlock, owner: str, runbook: str) -> None:
     """Demand what somebody who is woken needs."""
     if not owner:
         block.problem("owner", "'owner' is missing: a page needs somebody who answers for it")
@@ -115,7 +115,7 @@ def fit_to_page(block: Block, owner: str, runbook: str) -> None:
         block.problem("runbook", "'runbook' is missing: a page needs a text that says what to do")
 
 
-def read_min_n(block: Block, kpi: Kpi, method: Method, params: Params | None, pages: bool) -> int:
+def read_min_n(block: YamlBlock, kpi: Kpi, method: Method, params: Params | None, pages: bool) -> int:
     """Read how much a window must hold."""
     least = default_min_n(kpi, method)
     if method == "absence" and "min_n" in block:
@@ -131,7 +131,7 @@ def read_min_n(block: Block, kpi: Kpi, method: Method, params: Params | None, pa
     return given
 
 
-def read_duration(block: Block, key: str, default: int) -> int:
+def read_duration(block: YamlBlock, key: str, default: int) -> int:
     """Read a duration in minutes."""
     if key not in block:
         return default
@@ -142,7 +142,7 @@ def read_duration(block: Block, key: str, default: int) -> int:
         return default
 
 
-def read_recover(block: Block, kpi: Kpi, params: Params | None) -> Recover:
+def read_recover(block: YamlBlock, kpi: Kpi, params: Params | None) -> Recover:
     """Read when an alert is over."""
     given = block.block("recover")
     if given is None:
@@ -156,7 +156,7 @@ def read_recover(block: Block, kpi: Kpi, params: Params | None) -> Recover:
     return recover
 
 
-def read_no_data(block: Block) -> NoData:
+def read_no_data(block: YamlBlock) -> NoData:
     """Read what becomes of an alert without data."""
     given = block.block("no_data")
     if given is None:
@@ -166,7 +166,7 @@ def read_no_data(block: Block) -> NoData:
     return NoData(action, read_duration(given, "for", NoData().for_minutes))
 
 
-def read_maturity(block: Block, kpi: Kpi) -> Maturity:
+def read_maturity(block: YamlBlock, kpi: Kpi) -> Maturity:
     """Read the maturity, which is the KPI's."""
     maturity: Maturity = block.choice("maturity", get_args(Maturity), kpi.maturity)
     if maturity != kpi.maturity:
@@ -174,7 +174,7 @@ def read_maturity(block: Block, kpi: Kpi) -> Maturity:
     return maturity
 
 
-def read_inhibit_by(block: Block, method: Method) -> tuple[Inhibitor, ...]:
+def read_inhibit_by(block: YamlBlock, method: Method) -> tuple[Inhibitor, ...]:
     """Read what keeps alerts from being delivered."""
     # What tells of a silent channel must not be silenced by it.
     default: tuple[Inhibitor, ...] = () if method == "absence" else ("parent", "pipeline")
@@ -188,7 +188,7 @@ def read_inhibit_by(block: Block, method: Method) -> tuple[Inhibitor, ...]:
     return tuple(name for name in _INHIBITORS if name in given)
 
 
-def read_texts(block: Block, key: str, by: tuple[str, ...]) -> dict[str, Text]:
+def read_texts(block: YamlBlock, key: str, by: tuple[str, ...]) -> dict[str, Text]:
     """Read templates; a problem in one is told with the line inside the text."""
     given = block.block(key)
     found: dict[str, Text] = {}

@@ -7,9 +7,9 @@ from typing import Final
 
 from streams.alerts.types import SourceHealth
 from streams.kpis.accumulators import Acc, add_all, is_empty
-from streams.kpis.admission import SHARD_BITS, Limits, Registry
+from streams.kpis.admission import SHARD_BITS, Registry, SeriesLimits
 from streams.kpis.closed import ClosedMinute, SeriesIndex
-from streams.kpis.health import Health, SourceMinutes
+from streams.kpis.health import SourceHealths, SourceMinutes
 from streams.kpis.pages import Page
 from streams.kpis.retention import Archive, Retention
 from streams.kpis.windows import WINDOWS, Windows
@@ -18,7 +18,7 @@ _SETTLED_EVERY: Final = 60
 _NOBODY: Final[Mapping[str, tuple[int, int]]] = {}
 
 
-class View:
+class MinuteView:
     """A closed minute as the judge wants it."""
 
     def __init__(self, closed: ClosedMinute) -> None:
@@ -42,11 +42,11 @@ class Minutes:
     def __init__(self, windows: Sequence[str] = WINDOWS) -> None:
         """Start with nothing; raises ValueError for a name that is no window."""
         # What is stored was admitted when it came: the cap has done its work.
-        self._registry = Registry(Limits(lambda _kpi: 1 << 62, 1 << 62))
+        self._registry = Registry(SeriesLimits(lambda _kpi: 1 << 62, 1 << 62))
         self._archive = Archive(Retention.of(windows))
         self._windows = Windows(windows)
         self._index = SeriesIndex(self._registry)
-        self._health = Health()
+        self._health = SourceHealths()
         self._warm: list[Page] = []
 
     def close(

@@ -22,7 +22,7 @@ from streams.alerts.rules import (
     rule_files,
 )
 from streams.alerts.types import Severity
-from streams.kpis.blocks import Block, Problems, block_of, text_of
+from streams.kpis.blocks import Problems, YamlBlock, block_of, text_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
@@ -84,7 +84,7 @@ def _read(
             if calendar.name in calendars:
                 block.problem("name", "there is one of this name already")
             calendars[calendar.name] = calendar
-    reader = _Reader(catalogue, windows, calendars, problems)
+    reader = _RuleReader(catalogue, windows, calendars, problems)
     for root in roots:
         for block in root.blocks("groups", "group", "name"):
             reader.group(block)
@@ -98,7 +98,7 @@ def _read(
 
 
 @dataclass
-class _Reader:
+class _RuleReader:
     """Reads groups of rules, one after the other."""
 
     catalogue: Catalogue
@@ -111,7 +111,7 @@ class _Reader:
         self._places: dict[str, str] = {}
         self._groups: dict[str, str] = {}
 
-    def group(self, block: Block) -> None:
+    def group(self, block: YamlBlock) -> None:
         """Read a group and its rules."""
         block.expect(("name", "rules"), GROUP_ALLOWED)
         name = block.text("name")
@@ -121,14 +121,14 @@ class _Reader:
         for rule_block in block.blocks("rules", "alert", "alert"):
             self._take(rule_block, block)
 
-    def disable(self, root: Block) -> None:
+    def disable(self, root: YamlBlock) -> None:
         """Leave out the rules that a file switches off."""
         for name in map(str, root.list("disable")):
             if name not in self._places:
                 root.problem("disable", f"no rule {name!r}{suggest(name, self._places)}")
             self.rules.pop(name, None)
 
-    def _take(self, block: Block, group: Block) -> None:
+    def _take(self, block: YamlBlock, group: YamlBlock) -> None:
         before = len(self.problems)
         block.expect(RULE_REQUIRED, RULE_ALLOWED)
         alert = block.text("alert")
@@ -151,7 +151,7 @@ class _Reader:
         if len(self.problems) == before:
             self.rules[rule.alert] = rule
 
-    def _kpi(self, block: Block) -> Kpi | None:
+    def _kpi(self, block: YamlBlock) -> Kpi | None:
         name = block.text("kpi")
         if not name:
             return None
@@ -161,7 +161,7 @@ class _Reader:
             return None
         return self.catalogue[name]
 
-    def _params(self, block: Block, method: Method) -> Params | None:
+    def _params(self, block: YamlBlock, method: Method) -> Params | None:
         """Read the parameters of a method; None if problems were noted."""
         kind = PARAMS[method]
         fields = msgspec.structs.fields(kind)
@@ -195,19 +195,19 @@ class _Reader:
             return None
         return self._made(given, kind, values)
 
-    def _made(self, block: Block, kind: type[Params], values: Mapping[str, Any]) -> Params | None:
+    def _made(self, block: YamlBlock, kind: type[Params], values: Mapping[str, Any]) -> Params | None:
         try:
             return kind(**values)
         except ParamError as error:
             block.problem(error.key, str(error))
             return None
 
-    def _check_window(self, block: Block, key: str, value: object) -> None:
+    def _check_window(self, block: YamlBlock, key: str, value: object) -> None:
         if value not in self.windows:
             kept = ", ".join(self.windows)
             block.problem(key, f"window {value!r} is not kept; kept: {kept}{suggest(str(value), self.windows)}")
 
-    def _rule(self, block: Block, group: Block, kpi: Kpi, method: Method, params: Params | None) -> Rule:
+    def _rule(self, block: YamlBlock, group: YamlBlock, kpi: Kpi, method: Method, params: Params | None) -> Rule:
         """Read the rest of a rule; if problems were noted on the way, what it returns means nothing."""
         window = self._window(block, method, params)
         by = keys.read_by(block, kpi)
@@ -254,7 +254,7 @@ class _Reader:
             place=f"{block.file}:{block.line}",
         )
 
-    def _window(self, block: Block, method: Method, params: Params | None) -> str:
+    def _window(self, block: YamlBlock, method: Method, params: Params | None) -> str:
         """Read the window; that of a burn rate is its long one."""
         long: str | None = getattr(params, "long", None)
         window = block.text("window")
@@ -269,7 +269,7 @@ class _Reader:
         self._check_window(block, "window", window)
         return window if window in self.windows else self.windows[0]
 
-    def _mute(self, block: Block, group: Block) -> tuple[str, ...]:
+    def _mute(self, block: YamlBlock, group: YamlBlock) -> tuple[str, ...]:
         names: dict[str, None] = {}
         for where in (group, block):
             for name in where.list("mute"):
@@ -277,7 +277,7 @@ class _Reader:
                 names[str(name)] = None
         return tuple(names)
 
-    def _known_calendar(self, block: Block, key: str, name: str) -> None:
+    def _known_calendar(self, block: YamlBlock, key: str, name: str) -> None:
         if name not in self.calendars:
             hint = suggest(name, self.calendars) or f"; known: {', '.join(self.calendars) or 'none'}"
             block.problem(key, f"no calendar {name!r}{hint}")

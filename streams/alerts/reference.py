@@ -132,12 +132,12 @@ def filled(page: str) -> str:
 
 def _method(name: str) -> str:
     kind = PARAMS[name]
-    told = " ".join((kind.__doc__ or "").split())
+    text = " ".join((kind.__doc__ or "").split())
     rows = []
     for field in msgspec.structs.fields(kind):
         default = "" if field.default is None else str(field.default)
         rows.append((f"`{field.encode_name}`", "required" if field.required else default, _described(field.type)))
-    return f"### `{name}`\n\n{told}\nFor KPIs of kind {', '.join(kind.aggregators)}.\n\n" + _table(
+    return f"### `{name}`\n\n{text}\nFor KPIs of kind {', '.join(kind.aggregators)}.\n\n" + _table(
         ("parameter", "default", "what it is"), rows
     )
 
@@ -147,8 +147,8 @@ def _described(annotation: Any) -> str:
     return next((part.description for part in reversed(get_args(annotation)) if getattr(part, "description", "")), "")
 
 
-def _rows(told: Mapping[str, str], names: Any) -> list[tuple[str, ...]]:
-    return [(f"`{name}`", told[name]) for name in names]
+def _rows(text: Mapping[str, str], names: Any) -> list[tuple[str, ...]]:
+    return [(f"`{name}`", text[name]) for name in names]
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, View
+from streams.alerts.minutes import Minutes, MinuteView
 from streams.alerts.rules import RuleBook
 from streams.alerts.state import Record
 from streams.alerts.types import State, Transition
@@ -15,7 +15,7 @@ from streams.kpis.series import Labels
 from streams.kpis.windows import WINDOWS
 
 
-class Expected(NamedTuple):
+class ExpectedAlert(NamedTuple):
     """An alert that there should be."""
 
     place: str
@@ -41,7 +41,7 @@ class Check(NamedTuple):
     place: str
     at: int
     """Minutes that have closed."""
-    states: Mapping[State, Sequence[Expected]]
+    states: Mapping[State, Sequence[ExpectedAlert]]
 
 
 class RuleTest(NamedTuple):
@@ -72,10 +72,10 @@ class Result(NamedTuple):
 
 def run(test: RuleTest, rules: RuleBook, windows: Sequence[str] = WINDOWS) -> Result:
     """Play a test, and tell what was not as it should be."""
-    told, problems = _play(test, rules, windows, test.restarts)
+    seen, problems = _play(test, rules, windows, test.restarts)
     if test.restarts:
         undisturbed, _ = _play(test, rules, windows, frozenset())
-        problems += _differences(test, undisturbed, told)
+        problems += _differences(test, undisturbed, seen)
     return Result(test.name, test.place, test.length, tuple(problems))
 
 
@@ -84,25 +84,25 @@ def _play(
 ) -> tuple[list[Transition], list[str]]:
     judge, minutes = Judge(rules, windows=windows), Minutes(windows)
     saved: dict[bytes, bytes | None] = {}
-    told: list[Transition] = []
+    seen: list[Transition] = []
     newest: dict[tuple[str, Labels], Transition] = {}
     problems: list[str] = []
     for closed in range(1, test.length + 1):
         view = minutes.close(test.start + closed - 1, test.minutes[closed - 1], test.sources[closed - 1])
-        for transition in judge.step(View(view)):
-            told.append(transition)
+        for transition in judge.step(MinuteView(view)):
+            seen.append(transition)
             newest[transition.rule, tuple(sorted(transition.labels.items()))] = transition
         problems += [
             f"{test.place}: {test.name}: rule {fault.rule} after {_after(closed)}: {fault.reason}"
             for fault in judge.take_faults()
         ]
-        judge.confirm(told[-1].seq if told else 0)
+        judge.confirm(seen[-1].seq if seen else 0)
         if closed in restarts:
             judge = _restarted(judge, rules, windows, saved)
         for check in test.checks:
             if check.at == closed:
                 problems += _mismatches(test, check, newest)
-    return told, problems
+    return seen, problems
 
 
 def _restarted(judge: Judge, rules: RuleBook, windows: Sequence[str], saved: dict[bytes, bytes | None]) -> Judge:
@@ -143,7 +143,7 @@ def _mismatches(test: RuleTest, check: Check, newest: Mapping[tuple[str, Labels]
                 )
 
 
-def _unlike(expected: Expected, found: Transition) -> Iterator[tuple[str, str, str]]:
+def _unlike(expected: ExpectedAlert, found: Transition) -> Iterator[tuple[str, str, str]]:
     if expected.severity and found.severity != expected.severity:
         yield "severity", expected.severity, found.severity
     if expected.why not in found.why:
@@ -158,11 +158,11 @@ def _unlike(expected: Expected, found: Transition) -> Iterator[tuple[str, str, s
             yield f"annotation {name} with", repr(part), got
 
 
-def _differences(test: RuleTest, undisturbed: list[Transition], told: list[Transition]) -> list[str]:
+def _differences(test: RuleTest, undisturbed: list[Transition], seen: list[Transition]) -> list[str]:
     """Tell where a run with restarts first went another way."""
-    for place in range(max(len(undisturbed), len(told))):
+    for place in range(max(len(undisturbed), len(seen))):
         was = undisturbed[place] if place < len(undisturbed) else None
-        now = told[place] if place < len(told) else None
+        now = seen[place] if place < len(seen) else None
         if was != now:
             times = ", ".join(map(_after, sorted(test.restarts)))
             text = f"with restarts at {times} transition {place + 1} is another one: expected {_line(was, test)}"

@@ -36,7 +36,7 @@ SCARCE_LEAST: Final = 20.0
 STEEP_LEAST: Final = 60.0
 """The same for a single minute: fewer come and go by chance."""
 
-PACE_MINUTES: Final = 60
+MEAN_MINUTES: Final = 60
 """Over how long the usual pace is the mean."""
 
 FORGET_MINUTES: Final = 240
@@ -52,7 +52,7 @@ _REMEMBERED = 7 * 1440  # no window reaches back further
 _SPANS = 200
 
 
-class Channel(msgspec.Struct, array_like=True, omit_defaults=True):
+class ChannelHealth(msgspec.Struct, array_like=True, omit_defaults=True):
     """What is remembered of a channel."""
 
     per_minute: float = 0.0
@@ -95,13 +95,13 @@ class Channel(msgspec.Struct, array_like=True, omit_defaults=True):
         return max(0, within) / length
 
 
-def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, SourceHealth]) -> None:
+def observe(channels: dict[str, ChannelHealth], minute: int, sources: Mapping[str, SourceHealth]) -> None:
     """Take note of how all sources are as of a minute, later than any before."""
     together: dict[str, list[SourceHealth]] = {}
     for health in sources.values():
         together.setdefault(health.channel, []).append(health)
     for name, parts in together.items():
-        channel = channels.setdefault(name, Channel())
+        channel = channels.setdefault(name, ChannelHealth())
         before = channel.trouble
         silent = min(part.silent_minutes for part in parts)
         read, bad = sum(part.read for part in parts), sum(part.bad for part in parts)
@@ -126,11 +126,11 @@ def observe(channels: dict[str, Channel], minute: int, sources: Mapping[str, Sou
             channel.lost = max(0.0, 1 - read / (channel.pace * HEALTH_MINUTES))
             channel.pace += (now - channel.pace) / FORGET_MINUTES
         else:
-            channel.looks = min(PACE_MINUTES, channel.looks + 1)
+            channel.looks = min(MEAN_MINUTES, channel.looks + 1)
             channel.pace += (now - channel.pace) / channel.looks
 
 
-def _mark(channel: Channel, first: int, last: int, *, joined: bool) -> None:
+def _mark(channel: ChannelHealth, first: int, last: int, *, joined: bool) -> None:
     """Note minutes that cannot be trusted; with what lies between if the trouble just went on."""
     spans = [span for span in channel.spans if span[1] > last - _REMEMBERED]
     if spans and (joined or spans[-1][1] >= first - 1):

@@ -24,7 +24,7 @@ import cramjam
 import msgspec
 
 from streams.alerts.machine import Instance
-from streams.alerts.sources import Channel
+from streams.alerts.sources import ChannelHealth
 from streams.alerts.types import Transition
 
 Record: TypeAlias = tuple[bytes, bytes | None]
@@ -61,12 +61,12 @@ class Commit(msgspec.Struct, kw_only=True):
     """Number of the last transition."""
     outbox: list[Transition] = []
     """Transitions whose delivery is not confirmed."""
-    channels: dict[str, Channel] = {}
+    channels: dict[str, ChannelHealth] = {}
     detectors: dict[str, str] = {}
     """Fingerprint by rule of what its detectors' memory depends on."""
 
 
-class Saved(msgspec.Struct):
+class SavedJudge(msgspec.Struct):
     """A state as read back from its records."""
 
     commit: Commit
@@ -107,7 +107,7 @@ def commit_record(commit: Commit) -> Record:
     return COMMIT_KEY, _pack(commit)
 
 
-def read_back(records: Iterable[Record]) -> Saved:
+def read_back(records: Iterable[Record]) -> SavedJudge:
     """
     Return the newest whole state among records in the order they were written; a new one when there is no commit.
 
@@ -116,11 +116,11 @@ def read_back(records: Iterable[Record]) -> Saved:
     latest = {key: value for key, value in records if is_ours(key)}
     raw = latest.get(COMMIT_KEY)
     if raw is None:
-        return Saved(Commit(), {})
+        return SavedJudge(Commit(), {})
     commit = _COMMIT.decode(_unpack(raw))
     if commit.format != _FORMAT:
         raise ValueError(f"the alerts' state is of format {commit.format}; this version reads {_FORMAT}")
-    saved = Saved(commit, {})
+    saved = SavedJudge(commit, {})
     for chunk, (slot, version) in commit.chunks.items():
         record = latest.get(b"j/%d/%d" % (chunk, slot))
         found = None if record is None else _CHUNK.decode(_unpack(record))
@@ -132,7 +132,7 @@ def read_back(records: Iterable[Record]) -> Saved:
     return saved
 
 
-class Store:
+class InstanceStore:
     """All instances there are, and what of them is not written down yet."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from streams.alerts.evidence import Wider, evidence_of, explain_change, list_chi
 from streams.alerts.inhibition import Mutes, Trust, parent_of
 from streams.alerts.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
 from streams.alerts.rules import Rule
-from streams.alerts.state import Store, chunk_of
+from streams.alerts.state import InstanceStore, chunk_of
 from streams.alerts.types import ClosedView, Transition, Verdict
 from streams.alerts.watch import Index, Subject, by_rank
 from streams.kpis.series import parse_series
@@ -25,19 +25,19 @@ class Teller:
 
     def __init__(
         self,
-        store: Store,
+        store: InstanceStore,
         windows: Sequence[str],
         indexes: Mapping[str, Index],
         fault: Callable[[Rule, str, int], None],
     ) -> None:
-        self.told: dict[Place, Instance] = {}
+        self.reported: dict[Place, Instance] = {}
         """What was passed on, as long as receivers should hear of it."""
         self._store = store
         self._windows = windows
         self._indexes = indexes
         self._fault = fault
         self._firing: dict[Subject, None] = {}
-        self._forsaken: set[Place] = set()
+        self._abandoned: set[Place] = set()
 
     def attach(self, subject: Subject) -> None:
         """Take over a subject whose instance was restored."""
@@ -64,18 +64,18 @@ class Teller:
                 transitions.append(found)
         return transitions
 
-    def forsake(self, rule: str, series: str, minute: int) -> Transition | None:
+    def abandon(self, rule: str, series: str, minute: int) -> Transition | None:
         """End an instance that no rule claims any more; return the transition if there was something to end."""
         instance = self._store.get(rule, series)
         assert instance is not None
         chunk = chunk_of(series)
         self._store.drop(rule, series, chunk)
-        told, delivered = instance.last, instance.delivered and instance.state == "firing"
-        if told is not None:
-            left = Instance(last=told, ended=minute if delivered else instance.ended)
+        reported, delivered = instance.last, instance.delivered and instance.state == "firing"
+        if reported is not None:
+            left = Instance(last=reported, ended=minute if delivered else instance.ended)
             self._store.put(rule, series, chunk, left)
-            self.told[rule, series] = left
-            self._forsaken.add((rule, series))
+            self.reported[rule, series] = left
+            self._abandoned.add((rule, series))
         if instance.state not in {"firing", "pending"}:
             return None
         kpi, labels = parse_series(series)
@@ -89,10 +89,10 @@ class Teller:
             new="resolved" if firing else "inactive",
             minute=minute,
             why=f"{'FIRING => RESOLVED' if firing else 'PENDING => INACTIVE'}: no rule of this name judges it any more",
-            severity=told.severity if told is not None else "info",
-            owner=told.owner if told is not None else "",
-            alert_labels=dict(told.alert_labels) if told is not None else {},
-            annotations=dict(told.annotations) if told is not None else {},
+            severity=reported.severity if reported is not None else "info",
+            owner=reported.owner if reported is not None else "",
+            alert_labels=dict(reported.alert_labels) if reported is not None else {},
+            annotations=dict(reported.annotations) if reported is not None else {},
             inhibited_by=instance.held_by if firing and not delivered else None,
             episode=instance.episode,
         )
@@ -137,7 +137,7 @@ class Teller:
         if hold is None:
             holds.deliver(subject)
             instance.delivered, instance.last, instance.ended = True, transition, None
-            self.told[subject.watch.rule.alert, subject.key] = instance
+            self.reported[subject.watch.rule.alert, subject.key] = instance
             self._explain(subject, transition, view, wider)
         else:
             transition.why += f"; held back by {hold}"
@@ -184,15 +184,15 @@ class Teller:
         """Forget what ended so long ago that receivers know."""
         over = [
             place
-            for place, instance in self.told.items()
+            for place, instance in self.reported.items()
             if instance.ended is not None and minute - instance.ended >= RESOLVED_MINUTES
         ]
         for rule, series in over:
-            instance = self.told.pop((rule, series))
+            instance = self.reported.pop((rule, series))
             instance.last = instance.ended = None
             self._store.touch(chunk_of(series))
-            if (rule, series) in self._forsaken:
-                self._forsaken.discard((rule, series))
+            if (rule, series) in self._abandoned:
+                self._abandoned.discard((rule, series))
                 self._store.drop(rule, series, chunk_of(series))
 
     def _next(self) -> int:

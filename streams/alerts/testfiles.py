@@ -36,12 +36,12 @@ import msgspec
 
 from streams.alerts.keys import check_value, duration_minutes
 from streams.alerts.rules import SEVERITIES, RuleBook, RulesError
-from streams.alerts.ruletest import Check, Expected, RuleTest
+from streams.alerts.ruletest import Check, ExpectedAlert, RuleTest
 from streams.alerts.shorthand import minutes_of, sources_of
 from streams.alerts.types import State
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.accumulators import Acc, merge_acc
-from streams.kpis.blocks import Block, Problems, block_of, text_of
+from streams.kpis.blocks import Problems, YamlBlock, block_of, text_of
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.expressions import suggest
@@ -108,7 +108,7 @@ def read_tests(given: TestFile, rules: RuleBook, catalogue: Catalogue) -> list[R
     Raises:
         RulesError: Any of them cannot be right; names every problem with file and line.
     """
-    root: Block = given.root
+    root: YamlBlock = given.root
     tests, names = [], dict[str, str]()
     for block in root.blocks("tests", "test", "name"):
         block.expect(("name", "series", "expect"), _TEST_KEYS)
@@ -116,17 +116,17 @@ def read_tests(given: TestFile, rules: RuleBook, catalogue: Catalogue) -> list[R
         if name in names:
             block.problem("name", f"there is one of this name already at {names[name]}")
         names[name] = f"{block.file}:{block.line}"
-        tests.append(_Reader(block, rules, catalogue).read(name))
+        tests.append(_TestReader(block, rules, catalogue).read(name))
     if not tests and not len(root.problems):
         root.problem("tests", "there are none")
     root.problems.raise_any(RulesError)
     return tests
 
 
-class _Reader:
+class _TestReader:
     """Reads one test."""
 
-    def __init__(self, block: Block, rules: RuleBook, catalogue: Catalogue) -> None:
+    def __init__(self, block: YamlBlock, rules: RuleBook, catalogue: Catalogue) -> None:
         self._block = block
         self._rules = rules
         self._catalogue = catalogue
@@ -242,9 +242,9 @@ class _Reader:
                         merge_acc(known, acc)
         return minutes
 
-    def _check(self, block: Block, length: int, only: frozenset[str]) -> Check:
+    def _check(self, block: YamlBlock, length: int, only: frozenset[str]) -> Check:
         block.expect(("at",), STATES)
-        states: dict[State, Sequence[Expected]] = {}
+        states: dict[State, Sequence[ExpectedAlert]] = {}
         for state in STATES:
             if state in block:
                 states[state] = [self._expected(each, only) for each in block.blocks(state, "alert", "alert")]
@@ -252,7 +252,7 @@ class _Reader:
             block.problem("at", f"nothing is expected: give any of {', '.join(STATES)}, e.g. 'firing: []'")
         return Check(f"{block.file}:{block.line}", self._time(block, "at", block.plain("at"), length), states)
 
-    def _expected(self, block: Block, only: frozenset[str]) -> Expected:
+    def _expected(self, block: YamlBlock, only: frozenset[str]) -> ExpectedAlert:
         block.expect(("alert",), _ALERT_KEYS)
         alert = block.text("alert")
         known = bool(alert) and self._known(block, "alert", alert)
@@ -266,18 +266,18 @@ class _Reader:
         held = block.plain("held_by") if "held_by" in block else None
         annotations = block.block("annotations")
         texts = {} if annotations is None else {name: annotations.text(name) for name in annotations}
-        return Expected(
+        return ExpectedAlert(
             f"{block.file}:{block.line}", alert, labels, block.choice("severity", SEVERITIES, ""), block.text("why"),
             None if held is None else "" if held == "nothing" else str(held), texts,
         )  # fmt: skip
 
-    def _known(self, block: Block, key: str, alert: str) -> bool:
+    def _known(self, block: YamlBlock, key: str, alert: str) -> bool:
         known = alert in self._rules.rules
         if not known:
             block.problem(key, f"no rule {alert!r}{suggest(alert, self._rules.rules)}")
         return known
 
-    def _time(self, block: Block, key: str, value: object, length: int) -> int:
+    def _time(self, block: YamlBlock, key: str, value: object, length: int) -> int:
         try:
             at = duration_minutes(str(value))
         except ValueError as error:
@@ -288,7 +288,7 @@ class _Reader:
         return at
 
 
-def _labels(block: Block, kpi: Kpi | None) -> list[tuple[str, str]]:
+def _labels(block: YamlBlock, kpi: Kpi | None) -> list[tuple[str, str]]:
     given = block.block("labels")
     if given is None:
         return []

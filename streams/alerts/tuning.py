@@ -16,9 +16,9 @@ import numpy as np
 from streams.alerts.backtest import rate_interval
 from streams.alerts.detectors.cusum import level_of, threshold_for
 from streams.alerts.facts import Facts, length_of
-from streams.alerts.fleet import Fleet, Ints, Plan, firings
 from streams.alerts.machine import Policy
 from streams.alerts.params import Cusum, Floor, Params, ZTest
+from streams.alerts.vectorised import Ints, RulePlan, SeriesBatch, firings
 from streams.kpis.accumulators import Acc
 
 Null: TypeAlias = Literal["blocks", "steady"]
@@ -182,14 +182,14 @@ def tune(
         raise TuningError("no answers in this time")
     warm = max(length_of(getattr(params, "baseline", None) or window), DAY)
     warm_days = -(-warm // DAY)
-    calm = Fleet.of(*drawn(past, np.random.default_rng([seed, 1]), series, days + warm_days, null))
+    calm = SeriesBatch.of(*drawn(past, np.random.default_rng([seed, 1]), series, days + warm_days, null))
     generator = np.random.default_rng([seed, 2])
     n, hits = drawn(past, generator, min(series, 100), warm_days + WATCHED_MINUTES // DAY, null)
     since = warm_days * DAY
-    bad = Fleet.of(*worsened(generator, facts, n, hits, drop, since))
+    bad = SeriesBatch.of(*worsened(generator, facts, n, hits, drop, since))
     thin = 0 if isinstance(params, Floor) else min_denominator
     for threshold in tried:
-        plan = Plan(with_threshold(params, threshold), facts, window, policy, min_n, thin)
+        plan = RulePlan(with_threshold(params, threshold), facts, window, policy, min_n, thin)
         false = sum(minute >= since for fired in firings(plan, calm) for minute in fired)
         seen = [next((minute for minute in fired if minute >= since), None) for fired in firings(plan, bad)]
         waits = np.array([np.inf if at is None else at + 1 - since for at in seen])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
 from streams.board.formats import amount, compact, iso, utc_text
-from streams.board.readings import Reading
+from streams.board.readings import PublishedReading
 from streams.board.texts import Lang
 
 _TIME_STEPS = (300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
@@ -32,9 +32,9 @@ class Frame:
         return round(self.height * (1 - (inside - self.low) / (self.high - self.low)), 1)
 
 
-def spans(points: Sequence[Reading], step: float) -> list[list[Reading]]:
+def spans(points: Sequence[PublishedReading], step: float) -> list[list[PublishedReading]]:
     """Return the stretches without a gap: between two points more than one and a half steps apart nothing is known."""
-    found: list[list[Reading]] = []
+    found: list[list[PublishedReading]] = []
     for point in points:
         if point.value is None:
             continue
@@ -45,7 +45,7 @@ def spans(points: Sequence[Reading], step: float) -> list[list[Reading]]:
     return found
 
 
-def frame_of(points: Sequence[Reading], width: float, height: float, *, bands: bool = True) -> Frame | None:
+def frame_of(points: Sequence[PublishedReading], width: float, height: float, *, bands: bool = True) -> Frame | None:
     """
     Return the frame that holds all points; None when there are not two of them.
 
@@ -65,13 +65,13 @@ def frame_of(points: Sequence[Reading], width: float, height: float, *, bands: b
     return Frame(width, height, points[0].at, points[-1].at, low - edge, high + edge)
 
 
-def path(points: Sequence[Reading], frame: Frame) -> str:
+def path(points: Sequence[PublishedReading], frame: Frame) -> str:
     """Return the line through the points; a single one is a short dash."""
     marks = [f"{frame.x(point.at)},{frame.y(point.value)}" for point in points if point.value is not None]
     return f"M{marks[0]}h.1" if len(marks) == 1 else "M" + "L".join(marks)
 
 
-def band(points: Sequence[Reading], frame: Frame) -> str:
+def band(points: Sequence[PublishedReading], frame: Frame) -> str:
     """Return the outline of the intervals; empty when fewer than two points have one."""
     kept = [point for point in points if point.lo is not None and point.hi is not None]
     if len(kept) < 2:
@@ -81,7 +81,7 @@ def band(points: Sequence[Reading], frame: Frame) -> str:
     return "M" + "L".join([*over, *under]) + "Z"
 
 
-def sparkline(points: Sequence[Reading], step: float, label: str) -> str:
+def sparkline(points: Sequence[PublishedReading], step: float, label: str) -> str:
     """Return a small line with its band; empty when there are not two values. Time goes left to right."""
     frame = frame_of(points, 200, 44)
     if frame is None:
@@ -117,7 +117,7 @@ def axis_text(value: float, unit: str, lang: Lang) -> str:
     return amount(value, unit, lang)[0] if unit == "seconds" else compact(value, lang)
 
 
-def chart(points: Sequence[Reading], step: float, unit: str, lang: Lang, label: str) -> str:
+def chart(points: Sequence[PublishedReading], step: float, unit: str, lang: Lang, label: str) -> str:
     """Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer."""
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
     frame = frame_of(points, width - left - 12, height - bottom - top)

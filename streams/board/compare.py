@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Final, Literal, TypeAlias
 
-from streams.board.readings import KpiInfo, Reading
+from streams.board.readings import KpiInfo, PublishedReading
 from streams.kpis.intervals import Z95
 
 BaselineKind: TypeAlias = Literal["week", "day", "24h"]
@@ -26,15 +26,15 @@ four of them would be marked at any time with nothing wrong.
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class EarlierValue:
     """An earlier value, and which."""
 
     kind: BaselineKind
-    reading: Reading
+    reading: PublishedReading
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ValueChange:
     """The difference to a baseline in the KPI's unit."""
 
     kind: BaselineKind
@@ -49,7 +49,7 @@ class Change:
     """Whether the direction of the change is the KPI's better one; None when it has none or nothing changed."""
 
 
-def difference_interval(now: Reading, before: Reading, z: float = Z95) -> tuple[float, float] | None:
+def difference_interval(now: PublishedReading, before: PublishedReading, z: float = Z95) -> tuple[float, float] | None:
     """
     Return the interval of `now − before` at the level of `z`; None when an end is unknown.
 
@@ -66,7 +66,7 @@ def difference_interval(now: Reading, before: Reading, z: float = Z95) -> tuple[
     return difference - stretch * down, difference + stretch * up
 
 
-def change(info: KpiInfo, now: Reading | None, baselines: Iterable[Baseline]) -> Change | None:
+def change(info: KpiInfo, now: PublishedReading | None, baselines: Iterable[EarlierValue]) -> ValueChange | None:
     """Return the change against the first baseline with enough answers; None when there is none to compare with."""
     if now is None or now.value is None or now.n < info.min_n_show:
         return None
@@ -78,22 +78,22 @@ def change(info: KpiInfo, now: Reading | None, baselines: Iterable[Baseline]) ->
         if info.counts and baseline.kind == "24h":
             continue
         difference = now.value - before.value
-        usual, strict = difference_interval(now, before), difference_interval(now, before, MARK_LEVEL)
+        plain, strict = difference_interval(now, before), difference_interval(now, before, MARK_LEVEL)
         enough = now.n >= info.min_n_colour
-        return Change(
+        return ValueChange(
             baseline.kind,
             difference,
             before.value,
             before.n,
-            usual[0] if usual else None,
-            usual[1] if usual else None,
+            plain[0] if plain else None,
+            plain[1] if plain else None,
             bool(enough and strict and not strict[0] <= 0 <= strict[1]),
             _better(info, difference),
         )
     return None
 
 
-def apart(now: Reading, whole: Reading) -> Literal[-1, 0, 1]:
+def apart(now: PublishedReading, whole: PublishedReading) -> Literal[-1, 0, 1]:
     """Tell whether the interval of a part lies above (1) or below (-1) the value of the whole, or holds it (0)."""
     if whole.value is None or now.lo is None or now.hi is None:
         return 0

@@ -172,8 +172,8 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
 
 def _labels(labels: Mapping[str, str], texts: Texts) -> str:
     """Return label values; those of the house are translated, those that teams chose stay as they are."""
-    told = {name: texts.get(value, value) if name in {"channel", "stage"} else value for name, value in labels.items()}
-    return plain_labels(told) or texts["all"]
+    shown = {name: texts.get(value, value) if name in {"channel", "stage"} else value for name, value in labels.items()}
+    return plain_labels(shown) or texts["all"]
 
 
 def _numbers(alert: AlertRow, unit: str, lang: Lang) -> str:
@@ -197,5 +197,5 @@ def announcement(views: Sequence[AlertView], lang: Lang) -> str:
     if not firing:
         return ""
     newest = max(view.at for view in firing)
-    told = sorted(f"{view.title}. {view.where}. {view.numbers}" for view in firing if view.at == newest)
-    return f"{Texts(lang)['new_alert']}: {'; '.join(told)}"
+    shown = sorted(f"{view.title}. {view.where}. {view.numbers}" for view in firing if view.at == newest)
+    return f"{Texts(lang)['new_alert']}: {'; '.join(shown)}"

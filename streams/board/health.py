@@ -70,7 +70,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class PipelineHealth:
     """What was last seen of the pipeline; None and empty where nothing could be learnt."""
 
     channels: Mapping[str, Counts] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class HealthView:
     """Whether ClickHouse is about to delay inserts."""
 
 
-def health_view(health: Health, lang: Lang) -> HealthView:
+def health_view(health: PipelineHealth, lang: Lang) -> HealthView:
     """Return the panel's texts; what is not known is said to be."""
     texts = Texts(lang)
     everything = Counts()

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from streams.board.compare import apart
 from streams.board.formats import interval_text, number, one_text
-from streams.board.readings import ALL, KpiInfo, Latest, Reading, Values
+from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, Values
 from streams.board.texts import Lang, Texts
 from streams.board.tiles import State, state_of
 from streams.events.scalars import CHANNELS
@@ -23,7 +23,7 @@ SHADES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeatCell:
     """One channel at one touchpoint."""
 
     text: str
@@ -38,14 +38,14 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HeatRow:
     """One touchpoint over all channels."""
 
     id: str
     name: str
     stage: str
     first_of_stage: bool
-    cells: tuple[Cell | None, ...]
+    cells: tuple[HeatCell | None, ...]
     """None: the touchpoint is not met in that channel."""
 
 
@@ -57,7 +57,7 @@ class HeatMap:
     name: str
     whole: str
     channels: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[HeatRow, ...]
     judged: bool
     """Whether one side of the whole is the better one."""
 
@@ -82,7 +82,7 @@ def heat_map(
     channels = [name for name in CHANNELS if channel in {ALL, name}]
     spread = _spread(info, (one for one in shown.values() if state_of(info, one) == "ok"), whole)
     known = [*touchpoints, *sorted({touchpoint for _, touchpoint in shown} - set(touchpoints))]
-    rows: list[Row] = []
+    rows: list[HeatRow] = []
     stage_before = ""
     for touchpoint in known:
         if not any((name, touchpoint) in shown for name in channels):
@@ -96,7 +96,7 @@ def heat_map(
             else None
             for where in channels
         )
-        rows.append(Row(touchpoint, name, stage, stage != stage_before, cells))
+        rows.append(HeatRow(touchpoint, name, stage, stage != stage_before, cells))
         stage_before = stage
     return HeatMap(
         info.id,
@@ -108,22 +108,24 @@ def heat_map(
     )
 
 
-def _off(reading: Reading, whole: Reading | None) -> float:
+def _off(reading: PublishedReading, whole: PublishedReading | None) -> float:
     if whole is None or whole.value is None or reading.value is None:
         return 0.0
     return reading.value - whole.value
 
 
-def _spread(info: KpiInfo, readings: Iterable[Reading], whole: Reading | None) -> float:
+def _spread(info: KpiInfo, readings: Iterable[PublishedReading], whole: PublishedReading | None) -> float:
     """Return the distance that gets the strongest colour: from the whole, of amounts from nothing."""
     sizes = (abs((reading.value or 0.0) if info.counts else _off(reading, whole)) for reading in readings)
     return max(sizes, default=0.0)
 
 
-def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread: float, lang: Lang) -> Cell:
+def _cell(
+    info: KpiInfo, reading: PublishedReading | None, whole: PublishedReading | None, spread: float, lang: Lang
+) -> HeatCell:
     texts, state = Texts(lang), state_of(info, reading)
     if reading is None or reading.value is None or state == "none":
-        return Cell("", "", "none", "", 0, False, texts["no_data"])
+        return HeatCell("", "", "none", "", 0, False, texts["no_data"])
     text, n = one_text(reading.value, info.unit, lang), number(reading.n, lang, 0)
     tip = text if info.counts else f"{text}, {texts['n']} {n}"
     if ends := interval_text(reading.lo, reading.hi, info.unit, lang):
@@ -143,7 +145,7 @@ def _cell(info: KpiInfo, reading: Reading | None, whole: Reading | None, spread:
         # Colour says what is known: short of that, a hint of it at most.
         shade = _shade(abs(off), spread) if sure else 0
         tip += f", {_said(tone, texts) if sure else texts['like_whole']}"
-    return Cell(text, n, state, tone, shade, sure, tip)
+    return HeatCell(text, n, state, tone, shade, sure, tip)
 
 
 def _shade(size: float, largest: float) -> int:

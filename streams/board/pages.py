@@ -18,7 +18,7 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
 from streams.board.texts import Lang, Texts, window_text
-from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_step, span_text, state_of, tile
+from streams.board.tiles import GROUPS, HEADLINE, TileFacts, span_text, state_of, tile, trend_step
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
@@ -31,7 +31,7 @@ _LABELS_SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageView:
     """What a reader has chosen; everything else is the same for all."""
 
     lang: Lang = "en"
@@ -41,7 +41,7 @@ class View:
     kpi: str = ""
 
     @classmethod
-    def of(cls, query: Mapping[str, str], windows: Sequence[str], known: Mapping[str, KpiInfo]) -> "View":
+    def of(cls, query: Mapping[str, str], windows: Sequence[str], known: Mapping[str, KpiInfo]) -> "PageView":
         """
         Read a choice from the address; what does not exist falls back to the default, as after an update.
 
@@ -59,7 +59,7 @@ class View:
 
     def link(self, **changes: str) -> str:
         """Return the address of this view with something changed; defaults are left out."""
-        other, default = replace(self, **changes), View()  # type: ignore[arg-type]
+        other, default = replace(self, **changes), PageView()  # type: ignore[arg-type]
         chosen = {
             name: getattr(other, name)
             for name in ("lang", "window", "channel", "heat", "kpi")
@@ -78,7 +78,7 @@ def _word(query: Mapping[str, str], name: str) -> str:
     return given if re.fullmatch("[a-z0-9_]{1,64}", given) else ""
 
 
-class Pages:
+class PageRenderer:
     """Renders views; holds no state but the templates."""
 
     def __init__(self) -> None:
@@ -93,11 +93,11 @@ class Pages:
         self._templates.globals.update(time=_time, age=_age)
         self._touchpoints: Mapping[str, Touchpoint] = load_touchpoints()
 
-    def whole(self, view: View, known: Known, now: float) -> str:
+    def whole(self, view: PageView, known: Known, now: float) -> str:
         """Return the page."""
         return self._render("page.html", view, fragments=self.fragments(view, known, now), known=known)
 
-    def fragments(self, view: View, known: Known, now: float) -> dict[str, Markup]:
+    def fragments(self, view: PageView, known: Known, now: float) -> dict[str, Markup]:
         """Return the parts of the page that change, by the id of the element that holds them; `now` is unix s."""
         numbers = known.numbers.get(view.window, Numbers())
         alerts = alert_views(known.alerts or (), known.infos, view.channel, view.lang)
@@ -119,14 +119,14 @@ class Pages:
             ),
             "detail": self._detail(view, known),
         }
-        facts = TileFacts(numbers.values, numbers.baselines, numbers.courses, view.window, numbers.closed_until)
+        facts = TileFacts(numbers.values, numbers.baselines, numbers.trends, view.window, numbers.closed_until)
         for kpi in HEADLINE:
             info = known.infos.get(kpi, KpiInfo(id=kpi, name=kpi, groupings=(("channel",),)))
             shown = tile(info, view.channel, facts, view.lang)
             parts[f"tile-{kpi}"] = self._render("tile.html", view, tile=shown)
         return {name: Markup(text) for name, text in parts.items()}  # noqa: S704 - made by our own templates
 
-    def _render(self, template: str, view: View, **values: Any) -> str:
+    def _render(self, template: str, view: PageView, **values: Any) -> str:
         return self._templates.get_template(template).render(
             view=view,
             t=Texts(view.lang),
@@ -136,7 +136,7 @@ class Pages:
             **values,
         )
 
-    def _status(self, view: View, known: Known, numbers: Numbers, now: float) -> dict[str, Any]:
+    def _status(self, view: PageView, known: Known, numbers: Numbers, now: float) -> dict[str, Any]:
         """Tell in one word how the numbers are: `live`, `still`, `empty`, `away`, `refused` or `loading`."""
         closed = numbers.closed_until
         if known.away_since is not None:
@@ -151,7 +151,7 @@ class Pages:
             state = "still" if now - closed > STILL_S else "live"
         return {"state": state, "closed": closed, "since": known.away_since or 0.0, "refusal": known.refusal}
 
-    def _heat(self, view: View, known: Known, numbers: Numbers) -> str:
+    def _heat(self, view: PageView, known: Known, numbers: Numbers) -> str:
         offered = heat_kpis(known.infos.values())
         ids = [info.id for info in offered]
         chosen = view.heat if view.heat in ids else ids[0] if ids else ""
@@ -164,7 +164,7 @@ class Pages:
         names = [(info.id, texts.kpi(info.id, info.name)) for info in offered]
         return self._render("heat.html", view, heat=found, offered=names, chosen=chosen)
 
-    def _detail(self, view: View, known: Known) -> str:
+    def _detail(self, view: PageView, known: Known) -> str:
         if not view.kpi:
             return ""
         texts, info = Texts(view.lang), known.infos.get(view.kpi, KpiInfo(id=view.kpi, name=view.kpi))
@@ -177,7 +177,7 @@ class Pages:
             known.numbers.get(view.window, Numbers()).closed_until,
         )
         key = (info.id, view.channel, "")
-        points = up_to_now(detail.courses.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
+        points = up_to_now(detail.trends.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
         name = texts.kpi(info.id, info.name)
         label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
         return self._render(
@@ -187,7 +187,7 @@ class Pages:
             tile=tile(info, view.channel, facts, view.lang) if info.id in HEADLINE else None,
             name=name,
             loading=detail is None,
-            chart=Markup(chart(points, course_step(view.window), info.unit, view.lang, label)),  # noqa: S704
+            chart=Markup(chart(points, trend_step(view.window), info.unit, view.lang, label)),  # noqa: S704
             points=[
                 (
                     point.at,

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from streams.board.compare import Baseline
+from streams.board.compare import EarlierValue
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
-from streams.board.health import Counts, Health, Rate
+from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
-from streams.board.readings import ALL, KpiInfo, Reading, SeriesKey, Values, overlaid
-from streams.board.store import Store
-from streams.board.tiles import HEADLINE, course_span, course_step
-from streams.board.workers import Trouble
+from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
+from streams.board.store import BoardStore
+from streams.board.tiles import HEADLINE, trend_span, trend_step
+from streams.board.workers import WorkerTrouble
 from streams.kpis.windows import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError, UnreachableError
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 EVERY_S: Final = 2.0
 LINGER_S: Final = 30.0
 """A view that nobody looks at is kept up for so long: readers come back, and pages reload."""
-COURSES_S: Final = 0.8
+TRENDS_S: Final = 0.8
 """Time that a round gives to lines."""
 REVISED_S: Final = 300
 """Values so much older than the newest are asked for again: KPIs close their minutes at different times."""
@@ -43,8 +43,8 @@ class Numbers:
     """What is known of one window."""
 
     values: Values = field(default_factory=dict)
-    baselines: Mapping[SeriesKey, Sequence[Baseline]] = field(default_factory=dict)
-    courses: Mapping[SeriesKey, Sequence[Reading]] = field(default_factory=dict)
+    baselines: Mapping[SeriesKey, Sequence[EarlierValue]] = field(default_factory=dict)
+    trends: Mapping[SeriesKey, Sequence[PublishedReading]] = field(default_factory=dict)
     closed_until: int = 0
     """End of the newest closed window, unix s."""
     read_until: int = 0
@@ -55,8 +55,8 @@ class Numbers:
 class Detail:
     """What is known of one KPI in one window."""
 
-    courses: Mapping[SeriesKey, Sequence[Reading]]
-    labels: Sequence[tuple[str, Mapping[str, str], Reading]]
+    trends: Mapping[SeriesKey, Sequence[PublishedReading]]
+    labels: Sequence[tuple[str, Mapping[str, str], PublishedReading]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,8 @@ class Known:
     alerts: Sequence[AlertRow] | None = None
     """None: the store has no table of alerts."""
     verbatims: Sequence[Verbatim] = ()
-    health: Health = field(default_factory=Health)
-    troubles: Sequence[Trouble] = ()
+    health: PipelineHealth = field(default_factory=PipelineHealth)
+    troubles: Sequence[WorkerTrouble] = ()
     """What workers say does not go on."""
     newest: int = 0
     away_since: float | None = None
@@ -85,11 +85,11 @@ class Poller:
 
     def __init__(
         self,
-        store: Store,
+        store: BoardStore,
         *,
         every_s: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
-        troubles: Callable[[], Sequence[Trouble]] = tuple,
+        troubles: Callable[[], Sequence[WorkerTrouble]] = tuple,
     ) -> None:
         self.known = Known()
         self.version = 0
@@ -103,7 +103,7 @@ class Poller:
         self._due: dict[str, float] = {}
         self._rates: dict[str, Rate] = {}
         self._wake = asyncio.Event()
-        self._told = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._stopped = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="board-store")
 
@@ -127,8 +127,8 @@ class Poller:
 
     async def next_version(self, seen: int) -> int:
         """Wait for a version other than `seen`; returns it, or `seen` when the poller has stopped."""
-        async with self._told:
-            await self._told.wait_for(lambda: self.version != seen or self._stopped)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.version != seen or self._stopped)
         return self.version
 
     # -- rounds --------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Poller:
             started = self._clock()
             self._drop_unwanted(started)
             if self._wanted_windows:
-                for step in (self._workers, self._essentials, self._rest, self._courses):
+                for step in (self._workers, self._essentials, self._rest, self._trends):
                     before = self.known
                     await loop.run_in_executor(self._thread, self._safely, step)
                     if self.known is not before:
@@ -155,16 +155,16 @@ class Poller:
                 continue
 
     async def _tell(self) -> None:
-        async with self._told:
+        async with self._changed:
             self.version += 1
-            self._told.notify_all()
+            self._changed.notify_all()
 
     async def stop(self) -> None:
         """Let go of the store, and of everybody who waits."""
         self._stopped = True
         self._thread.shutdown(wait=False, cancel_futures=True)
-        async with self._told:
-            self._told.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
         self.store.close()
 
     def _drop_unwanted(self, now: float) -> None:
@@ -239,12 +239,12 @@ class Poller:
             if before is not None and not self._is_due(f"detail {kpi} {window}", 10):
                 details[kpi, window] = before
                 continue
-            info, step = known.infos[kpi], course_step(window)
+            info, step = known.infos[kpi], trend_step(window)
             closed = _closed(known, window)
             end = closed // step * step
-            courses = store.course(info, end - course_span(window), end, step)
+            trends = store.trend(info, end - trend_span(window), end, step)
             after = 0 if window == TOTAL else closed - max(2 * _seconds(window), 3_600)
-            details[kpi, window] = Detail(courses, store.by_label(info, window, after))
+            details[kpi, window] = Detail(trends, store.by_label(info, window, after))
         self.known = replace(known, details=details)
 
     def _comparisons(self) -> None:
@@ -303,7 +303,7 @@ class Poller:
             health = self._parts(health)
         self.known = replace(known, health=health)
 
-    def _parts(self, health: Health) -> Health:
+    def _parts(self, health: PipelineHealth) -> PipelineHealth:
         """Ask for ClickHouse's own state, which a reader may not be allowed to see."""
         try:
             fullest, merges = self.store.parts()
@@ -311,7 +311,7 @@ class Poller:
             return replace(health, fullest=None, merges=None)
         return replace(health, fullest=fullest, merges=merges)
 
-    def _courses(self) -> None:
+    def _trends(self) -> None:
         """
         Bring lines up to date: all of a line at first, then only what may have changed.
 
@@ -319,25 +319,25 @@ class Poller:
         """
         started = self._clock()
         for window in list(self.known.numbers):
-            end = _closed(self.known, window) // course_step(window) * course_step(window)
+            end = _closed(self.known, window) // trend_step(window) * trend_step(window)
             for kpi in HEADLINE:
                 if not end or kpi not in self.known.infos or not self._is_due(f"course {window} {kpi}", 60):
                     continue
                 numbers = self.known.numbers[window]
-                courses = {**numbers.courses, **self._course(self.known.infos[kpi], window, end, numbers.courses)}
-                numbers_by_window = {**self.known.numbers, window: replace(numbers, courses=courses)}
+                trends = {**numbers.trends, **self._trend(self.known.infos[kpi], window, end, numbers.trends)}
+                numbers_by_window = {**self.known.numbers, window: replace(numbers, trends=trends)}
                 self.known = replace(self.known, numbers=numbers_by_window)
-                if self._clock() - started > COURSES_S:
+                if self._clock() - started > TRENDS_S:
                     return
 
-    def _course(
-        self, info: KpiInfo, window: str, end: int, before: Mapping[SeriesKey, Sequence[Reading]]
-    ) -> dict[SeriesKey, Sequence[Reading]]:
-        step = course_step(window)
-        first = end - course_span(window)
+    def _trend(
+        self, info: KpiInfo, window: str, end: int, before: Mapping[SeriesKey, Sequence[PublishedReading]]
+    ) -> dict[SeriesKey, Sequence[PublishedReading]]:
+        step = trend_step(window)
+        first = end - trend_span(window)
         known = [key for key in before if key[0] == info.id]
         start = max(first, end - 3 * step) if known else first
-        fresh = self.store.course(info, start, end, step)
+        fresh = self.store.trend(info, start, end, step)
         return {
             key: [*(point for point in before.get(key, ()) if first < point.at <= start), *fresh.get(key, [])]
             for key in {*known, *fresh}

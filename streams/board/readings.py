@@ -12,7 +12,7 @@ SeriesKey: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PublishedReading:
     """A published value: in the KPI's unit, with its 95 % interval and the end of its window (unix s)."""
 
     at: int
@@ -68,15 +68,15 @@ class KpiInfo:
 class Latest:
     """The newest values of one series: of closed minutes, and with the minute that is still open."""
 
-    closed: Reading | None = None
-    open: Reading | None = None
+    closed: PublishedReading | None = None
+    open: PublishedReading | None = None
 
     @property
     def at(self) -> int:
         """The newest moment that is known of, unix s; 0 when there is none."""
         return max((reading.at for reading in (self.closed, self.open) if reading is not None), default=0)
 
-    def shown(self, info: KpiInfo) -> Reading | None:
+    def shown(self, info: KpiInfo) -> PublishedReading | None:
         """
         Return what a tile shows: the newest of both.
 
@@ -87,9 +87,9 @@ class Latest:
         return self.open if self.open.at > self.closed.at else self.closed
 
 
-def up_to_now(course: Sequence[Reading], closed: Reading | None) -> Sequence[Reading]:
+def up_to_now(trend: Sequence[PublishedReading], closed: PublishedReading | None) -> Sequence[PublishedReading]:
     """Return the points of a course with the newest closed value as the last."""
-    return [*course, closed] if closed is not None and course and closed.at > course[-1].at else course
+    return [*trend, closed] if closed is not None and trend and closed.at > trend[-1].at else trend
 
 
 Values: TypeAlias = Mapping[SeriesKey, Latest]

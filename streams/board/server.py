@@ -25,13 +25,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from streams.board.pages import Pages, View
+from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import EVERY_S, Poller
-from streams.board.store import Store
+from streams.board.store import BoardStore
 from streams.board.workers import Workers
 from streams.listener.clients import Client, Clients, read_networks
 from streams.listener.hosts import HostGuard, Hosts, named_hosts
-from streams.listener.protocol import Limits
+from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import server_of
 from streams.settings import Settings
 from streams.storage.connection import Address
@@ -100,7 +100,7 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-class Board:
+class BoardServer:
     """The application: one poller, many viewers."""
 
     def __init__(
@@ -112,14 +112,14 @@ class Board:
         client_viewers: int = 20,
         workers: Workers = Workers(()),  # noqa: B008 - never changed
     ) -> None:
-        self.poller = Poller(Store(address), every_s=every_s, troubles=workers.troubles)
+        self.poller = Poller(BoardStore(address), every_s=every_s, troubles=workers.troubles)
         self._most_viewers = viewers
         self._most_of_client = client_viewers
         self.viewers = 0
         self.failed = asyncio.Event()
         """Set when the poller has ended by a fault: a page that stands still for good must not look alive."""
-        self._pages = Pages()
-        self._rendered: OrderedDict[View, Rendered] = OrderedDict()
+        self._pages = PageRenderer()
+        self._rendered: OrderedDict[PageView, Rendered] = OrderedDict()
         self._stopping = asyncio.Event()
 
     def app(self, hosts: Hosts) -> Starlette:
@@ -156,9 +156,9 @@ class Board:
         """Let all streams end, so that the server can."""
         self._stopping.set()
 
-    def _view(self, request: Request) -> View:
+    def _view(self, request: Request) -> PageView:
         known = self.poller.known
-        view = View.of(request.query_params, known.windows, known.infos)
+        view = PageView.of(request.query_params, known.windows, known.infos)
         self.poller.want(view.window, view.kpi)
         return view
 
@@ -224,7 +224,7 @@ class Board:
         finally:
             stopping.cancel()
 
-    def rendered(self, view: View) -> Rendered:
+    def rendered(self, view: PageView) -> Rendered:
         """Return a view's fragments as of now; made once for all who look at it."""
         version = self.poller.version
         found = self._rendered.get(view)
@@ -247,14 +247,14 @@ def serve(address: Address, settings: Settings) -> None:
     Raises:
         SystemExit: With code 1, when the port is taken or a fault ends the polling.
     """
-    board = Board(
+    board = BoardServer(
         address,
         viewers=settings.board_viewers,
         client_viewers=settings.board_client_viewers,
         workers=Workers.of(settings),
     )
     hosts = Hosts(settings.board_host, named_hosts(settings.http_hosts))
-    limits = Limits(
+    limits = ConnectionLimits(
         connections=settings.board_viewers + SPARE_CONNECTIONS,
         client_connections=settings.board_client_viewers + SPARE_CONNECTIONS,
         read_s=READ_S,

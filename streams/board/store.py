@@ -7,11 +7,11 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from streams.board import questions
-from streams.board.compare import Baseline
+from streams.board.compare import EarlierValue
 from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts
-from streams.board.readings import KpiInfo, Latest, Reading, SeriesKey
+from streams.board.readings import KpiInfo, Latest, PublishedReading, SeriesKey
 from streams.events.types import VERBATIM_TYPES
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
 
@@ -19,7 +19,7 @@ TIMEOUT_S: Final = 10.0
 Row = Sequence[Any]
 
 
-class Store:
+class BoardStore:
     """
     The one who asks, for all viewers together; to be used by one thread at a time.
 
@@ -100,7 +100,7 @@ class Store:
         first: int,
         headline: Sequence[str],
         infos: Mapping[str, KpiInfo],
-    ) -> dict[SeriesKey, list[Baseline]]:
+    ) -> dict[SeriesKey, list[EarlierValue]]:
         """
         Return what values are held against, the best comparison first; `seconds` is the window's length.
 
@@ -116,27 +116,27 @@ class Store:
             headline=list(headline),
         )
         kinds = {(1, 1): 0, (0, 1): 1, (0, 0): 2, (1, 0): 2}
-        found: dict[SeriesKey, list[tuple[int, Baseline]]] = {}
+        found: dict[SeriesKey, list[tuple[int, EarlierValue]]] = {}
         for kpi, where, stat, week, same, newest in rows:
             if kpi in infos and stat == infos[kpi].stat:
                 rank = kinds[int(week), int(same)]
                 if infos[kpi].counts and int(newest[0]) - seconds < first - 60:
                     continue
-                baseline = Baseline(("week", "day", "24h")[rank], _reading(newest, stat))
+                baseline = EarlierValue(("week", "day", "24h")[rank], _reading(newest, stat))
                 found.setdefault((kpi, where, ""), []).append((rank, baseline))
         return {key: [one for _, one in sorted(ranked, key=lambda pair: pair[0])] for key, ranked in found.items()}
 
-    def course(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[Reading]]:
+    def trend(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[PublishedReading]]:
         """Return a KPI per step from `start` to `end` (both whole steps), for the whole and per channel."""
-        rows = self.ask(questions.COURSE, kpi=info.id, **{"from": _utc(start), "to": _utc(end), "step": step})
-        found: dict[SeriesKey, list[Reading]] = {}
+        rows = self.ask(questions.TREND, kpi=info.id, **{"from": _utc(start), "to": _utc(end), "step": step})
+        found: dict[SeriesKey, list[PublishedReading]] = {}
         for where, stat, at, value, n, lo, hi in rows:
             if stat == info.stat:
-                reading = Reading(int(at) + step, value, int(n), lo, hi, stat=stat)
+                reading = PublishedReading(int(at) + step, value, int(n), lo, hi, stat=stat)
                 found.setdefault((info.id, where, ""), []).append(reading)
         return found
 
-    def by_label(self, info: KpiInfo, window: str, after: int) -> list[tuple[str, dict[str, str], Reading]]:
+    def by_label(self, info: KpiInfo, window: str, after: int) -> list[tuple[str, dict[str, str], PublishedReading]]:
         """Return the newest value of every series of a KPI but the whole: grouping, labels, value."""
         rows = self.ask(questions.BY_LABEL, kpi=info.id, window=window, stat=info.stat, after=after)
         return [(by, labels, _reading(newest, info.stat)) for by, labels, newest in rows]
@@ -204,9 +204,9 @@ class Store:
         ]
 
 
-def _reading(newest: Row, stat: str, *, closed: bool = True) -> Reading:
+def _reading(newest: Row, stat: str, *, closed: bool = True) -> PublishedReading:
     at, value, n, lo, hi = newest
-    return Reading(int(at), value, int(n), lo, hi, closed, stat)
+    return PublishedReading(int(at), value, int(n), lo, hi, closed, stat)
 
 
 def _counts(became: Sequence[Any], stored_at: Any) -> Counts:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from streams.board.charts import sparkline
-from streams.board.compare import Baseline, Change, change
+from streams.board.compare import EarlierValue, ValueChange, change
 from streams.board.formats import amount, difference_text, digits, interval_text, number, one_text
-from streams.board.readings import ALL, KpiInfo, Latest, Reading, SeriesKey, Values, up_to_now
+from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, SeriesKey, Values, up_to_now
 from streams.board.texts import Lang, Texts, window_text
 from streams.events.scalars import CHANNELS
 
@@ -31,7 +31,7 @@ Mark: TypeAlias = Literal["better", "worse", "changed", "same", ""]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChannelPart:
     """The value of one channel inside a tile."""
 
     channel: str
@@ -66,7 +66,7 @@ class Tile:
     old: bool
     """Whether it is behind the rest of the page."""
     open: bool
-    parts: tuple[Part, ...]
+    parts: tuple[ChannelPart, ...]
     spoken: str
     """The tile in one sentence, for who does not see it."""
 
@@ -76,14 +76,14 @@ class TileFacts:
     """What is known of a KPI for the channel that the reader chose."""
 
     latest: Values
-    baselines: Mapping[SeriesKey, Sequence[Baseline]]
-    courses: Mapping[SeriesKey, Sequence[Reading]]
+    baselines: Mapping[SeriesKey, Sequence[EarlierValue]]
+    trends: Mapping[SeriesKey, Sequence[PublishedReading]]
     window: str
     newest: int
     """The newest closed moment on the page, unix s."""
 
 
-def state_of(info: KpiInfo, reading: Reading | None) -> State:
+def state_of(info: KpiInfo, reading: PublishedReading | None) -> State:
     """Tell whether a value can be shown, and whether it may be coloured."""
     if reading is None or reading.value is None or reading.n < info.min_n_show:
         return "none"
@@ -99,7 +99,7 @@ def stat_text(stat: str, lang: Lang) -> str:
     return f"{Texts(lang)['quantile']} {digits(stat.removeprefix('p'), lang)}" if lang == "fa" else stat
 
 
-def mark_of(found: Change | None) -> Mark:
+def mark_of(found: ValueChange | None) -> Mark:
     """Return what a change is marked as; only a significant one is anything but the same."""
     if found is None:
         return ""
@@ -108,7 +108,7 @@ def mark_of(found: Change | None) -> Mark:
     return "changed" if found.better is None else "better" if found.better else "worse"
 
 
-def change_texts(info: KpiInfo, found: Change | None, lang: Lang) -> tuple[str, str]:
+def change_texts(info: KpiInfo, found: ValueChange | None, lang: Lang) -> tuple[str, str]:
     """Return the change in a few words, and the whole of it with its interval."""
     texts = Texts(lang)
     if found is None:
@@ -148,7 +148,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     short, whole = change_texts(info, found, lang) if value else ("", "")
     name = texts.kpi(info.id, info.name)
     stat = stat_text(info.stat, lang)
-    course = _course(info, facts.courses.get(key, ()), facts.latest.get(key, Latest()).closed)
+    trend = _trend(info, facts.trends.get(key, ()), facts.latest.get(key, Latest()).closed)
     spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))
     if n:
         spoken += f", {texts['n']} {n}"
@@ -173,7 +173,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         mark=mark,
         change=short,
         change_tip=whole,
-        spark=sparkline(course, course_step(facts.window), f"{texts['course_of']} {span_text(facts.window, lang)}"),
+        spark=sparkline(trend, trend_step(facts.window), f"{texts['course_of']} {span_text(facts.window, lang)}"),
         at=reading.at if reading and value else 0,
         old=bool(reading and value and facts.newest - reading.at > BEHIND_S and facts.window != "total"),
         open=bool(reading and value and not reading.closed),
@@ -182,14 +182,16 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     )
 
 
-def _course(info: KpiInfo, points: Sequence[Reading], closed: Reading | None) -> Sequence[Reading]:
+def _trend(
+    info: KpiInfo, points: Sequence[PublishedReading], closed: PublishedReading | None
+) -> Sequence[PublishedReading]:
     """Return the points of a line: up to the newest closed value, without thin ones unless there are no others."""
     points = up_to_now(points, closed)
     sound = [point for point in points if state_of(info, point) == "ok"]
     return sound if len(sound) > 1 else points
 
 
-def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[Part]:
+def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[ChannelPart]:
     """Return the channels of a KPI that is kept by channel; one without any data is left out by the template."""
     if ("channel",) not in info.groupings:
         return []
@@ -205,11 +207,11 @@ def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[Part]:
                 tip += f", {texts['interval']} {ends}"
             if state == "thin":
                 tip += f" ({texts['thin']})"
-        parts.append(Part(channel, texts[channel], text, n, state, f"{texts[channel]}: {tip}"))
+        parts.append(ChannelPart(channel, texts[channel], text, n, state, f"{texts[channel]}: {tip}"))
     return parts
 
 
-_COURSES: Final[Mapping[str, tuple[int, int]]] = {
+_TRENDS: Final[Mapping[str, tuple[int, int]]] = {
     "1m": (60, 60),
     "5m": (300, 48),
     "15m": (900, 48),
@@ -220,18 +222,18 @@ _COURSES: Final[Mapping[str, tuple[int, int]]] = {
 }
 
 
-def course_step(window: str) -> int:
+def trend_step(window: str) -> int:
     """Return the seconds between two points of a course: the window's length, so that points share no events."""
-    return _COURSES.get(window, (900, 48))[0]
+    return _TRENDS.get(window, (900, 48))[0]
 
 
-def course_span(window: str) -> int:
+def trend_span(window: str) -> int:
     """Return over how many seconds a course goes back."""
-    step, points = _COURSES.get(window, (900, 48))
+    step, points = _TRENDS.get(window, (900, 48))
     return step * points
 
 
 def span_text(window: str, lang: Lang) -> str:
     """Return over what time a course goes back, for people."""
-    hours = course_span(window) // 3600
+    hours = trend_span(window) // 3600
     return window_text(f"{hours}h" if hours <= 48 else f"{hours // 24}d", lang)

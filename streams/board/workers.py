@@ -9,7 +9,7 @@ from streams.settings import ConfigError, Settings
 Kind: TypeAlias = Literal["stopped", "waiting", "uncounted", "not_stored"]
 
 
-class Trouble(NamedTuple):
+class WorkerTrouble(NamedTuple):
     """
     Something that does not go on.
 
@@ -52,16 +52,16 @@ class Workers:
             places.append((host, int(port)))
         return cls(places)
 
-    def troubles(self) -> list[Trouble]:
+    def troubles(self) -> list[WorkerTrouble]:
         """Return what does not go on; of a worker that does not answer nothing is known."""
         states = [worker_state(port, host) for host, port in self._places]
         return [trouble for state in states if state is not None for trouble in _troubles(state)]
 
 
-def _troubles(state: WorkerState) -> list[Trouble]:
+def _troubles(state: WorkerState) -> list[WorkerTrouble]:
     return [
-        *(Trouble("stopped", source) for source in state.stopped),
-        *(Trouble("waiting", source) for source in state.waiting),
-        *(Trouble("uncounted", source) for source in state.uncounted),
-        *(Trouble("not_stored", one.what, one.since, one.why) for one in state.not_stored),
+        *(WorkerTrouble("stopped", source) for source in state.stopped),
+        *(WorkerTrouble("waiting", source) for source in state.waiting),
+        *(WorkerTrouble("uncounted", source) for source in state.uncounted),
+        *(WorkerTrouble("not_stored", one.what, one.since, one.why) for one in state.not_stored),
     ]

@@ -136,7 +136,7 @@ class Caller:
             )
 
 
-class Access:
+class KeyAccess:
     """
     Decides who may send.
 

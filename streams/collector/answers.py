@@ -16,7 +16,7 @@ Verdict: TypeAlias = Literal[
 RETRY_AFTER_S: Final = 5.0
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+class EventAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one event, by its place in the request."""
 
     index: int
@@ -73,9 +73,9 @@ def answer(
     202: all are in Kafka. 207: some are, the others were refused. 400: all were refused.
     503: some are not confirmed; they, and only they, should come again, under the same ids.
     """
-    told = [_told(index, event_id, refusals.get(index), unconfirmed) for index, event_id in enumerate(ids)]
+    answers = [_answer(index, event_id, refusals.get(index), unconfirmed) for index, event_id in enumerate(ids)]
     accepted = len(ids) - len(refusals) - len(unconfirmed)
-    content = {"accepted": accepted, "refused": len(refusals), "unconfirmed": len(unconfirmed), "events": told}
+    content = {"accepted": accepted, "refused": len(refusals), "unconfirmed": len(unconfirmed), "events": answers}
     if unconfirmed:
         return "unavailable", _json(content, 503, _retry_after(RETRY_AFTER_S))
     if not refusals:
@@ -83,10 +83,10 @@ def answer(
     return ("partly", _json(content, 207)) if accepted else ("refused", _json(content, 400))
 
 
-def _told(index: int, event_id: str | None, refusal: Refusal | None, unconfirmed: frozenset[int]) -> Told:
+def _answer(index: int, event_id: str | None, refusal: Refusal | None, unconfirmed: frozenset[int]) -> EventAnswer:
     if refusal is None:
-        return Told(index, event_id, "unconfirmed" if index in unconfirmed else "accepted")
-    return Told(
+        return EventAnswer(index, event_id, "unconfirmed" if index in unconfirmed else "accepted")
+    return EventAnswer(
         index, event_id, "refused", refusal.reason, refusal.path, refusal.got, refusal.expected, refusal.message
     )
 

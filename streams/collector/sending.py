@@ -30,7 +30,7 @@ PROBES: Final = 8
 CLOSE_S: Final = 5.0
 
 
-class Room:
+class MemoryBudget:
     """
     Bytes in flight, bounded: of all, and of one client, that nobody takes the room of the others.
 
@@ -76,16 +76,16 @@ def largest(settings: Settings) -> int:
     return 3 * settings.collect_body_bytes + PER_EVENT * settings.collect_events
 
 
-def client_room(settings: Settings) -> int:
+def client_budget(settings: Settings) -> int:
     """Return the most room of one client: a quarter of all, and never less than one request may take."""
     return max(largest(settings), settings.collect_in_flight_bytes // 4)
 
 
-class Hold:
+class Reservation:
     """What one request takes of the room while it is read; a context that gives it back."""
 
-    def __init__(self, room: Room, client: Client) -> None:
-        self._room = room
+    def __init__(self, budget: MemoryBudget, client: Client) -> None:
+        self._budget = budget
         self._client = client
         self._size = 0
 
@@ -96,14 +96,14 @@ class Hold:
         Raises:
             RejectedError: there is none left.
         """
-        self._room.take(size, self._client)
+        self._budget.take(size, self._client)
         self._size += size
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.give(self._size, self._client)
+        self._budget.give(self._size, self._client)
 
 
 class Shipment:
@@ -141,7 +141,7 @@ class Delivers(Protocol):
         """Send what is left and stop; blocks."""
 
 
-class Sender:
+class DoorSender:
     """
     Sends events and waits for Kafka; used from one event loop, which must run until `close` is through.
 
@@ -160,13 +160,13 @@ class Sender:
         prefix: str,
         *,
         timeout_s: float,
-        room: Room,
+        budget: MemoryBudget,
         buffer_bytes: int,
         security: Mapping[str, Any],
     ) -> None:
         self._prefix = prefix
         self._timeout_s = timeout_s
-        self._room = room
+        self._budget = budget
         self._loop = asyncio.get_running_loop()
         self._in_flight: set[Shipment] = set()
         self._failing = False
@@ -199,7 +199,7 @@ class Sender:
                 verdict="unavailable",
             )
         size = sum(len(payloads[place]) + PER_EVENT for place in places)
-        self._room.take(size, work.client)
+        self._budget.take(size, work.client)
         shipment = Shipment(places, size, work.client)
         self._in_flight.add(shipment)
         async with work:
@@ -233,7 +233,7 @@ class Sender:
 
     def _finish(self, shipment: Shipment) -> None:
         self._in_flight.discard(shipment)
-        self._room.give(shipment.size, shipment.client)
+        self._budget.give(shipment.size, shipment.client)
         if not shipment.open:
             self._tell(failing=False)
         shipment.done.set()
@@ -247,13 +247,13 @@ class Sender:
                 log.info("Kafka confirms again")
 
 
-def sender_of(settings: Settings, room: Room) -> Sender:
+def sender_of(settings: Settings, budget: MemoryBudget) -> DoorSender:
     """Return a sender to the configured Kafka."""
-    return Sender(
+    return DoorSender(
         settings.kafka,
         settings.topic_prefix,
         timeout_s=settings.collect_timeout_s,
-        room=room,
+        budget=budget,
         buffer_bytes=2 * settings.collect_in_flight_bytes,
         security=kafka_client_options(settings),
     )

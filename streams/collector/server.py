@@ -21,17 +21,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from streams import metrics
-from streams.collector.access import Access
+from streams.collector.access import KeyAccess
 from streams.collector.answers import RejectedError, Verdict, answer
 from streams.collector.bodies import BATCH, Unpacking, media_of, records_of, too_large
 from streams.collector.checks import Checked, Checking, slices
-from streams.collector.sending import Delivers, Hold, Room, client_room, largest, sender_of
+from streams.collector.sending import Delivers, MemoryBudget, Reservation, client_budget, largest, sender_of
 from streams.engine.names import Topics
 from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.listener.clients import Clients, Work, read_networks
 from streams.listener.hosts import HostGuard, Hosts, named_hosts
-from streams.listener.protocol import Limits
+from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import Server, server_of
 from streams.secured.kafka import kafka_client_options
 from streams.settings import ConfigError, Settings, record_limits
@@ -58,11 +58,11 @@ class Door:
         self,
         settings: Settings,
         *,
-        sender: Callable[[Settings, Room], Delivers] | None = None,
+        sender: Callable[[Settings, MemoryBudget], Delivers] | None = None,
         ask: Callable[[Settings], list[str]] | None = None,
     ) -> None:
         """Prepare; `sender` and `ask` stand for Kafka, and are others in tests only."""
-        self.access = Access(settings)
+        self.access = KeyAccess(settings)
         most = largest(settings)
         if settings.collect_in_flight_bytes < most:
             raise ConfigError(
@@ -74,7 +74,7 @@ class Door:
         self._settings = settings
         self._limits = record_limits(settings)
         self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
-        self._room = Room(settings.collect_in_flight_bytes, client_room(settings))
+        self._budget = MemoryBudget(settings.collect_in_flight_bytes, client_budget(settings))
         self._readiness = Readiness(functools.partial(ask or ask_kafka, settings))
         self._make_sender = sender or sender_of
 
@@ -105,7 +105,7 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self._sender = self._make_sender(self._settings, self._room)
+        self._sender = self._make_sender(self._settings, self._budget)
         yield
         # The loop must go on meanwhile: deliveries are told to it.
         await asyncio.to_thread(self._sender.close)
@@ -124,9 +124,9 @@ class Door:
             caller = self.access.admit(request.headers, _query_key(request.scope["query_string"]))
             caller.afford(self.clients.whole)
             work = Work(self.clients, client, caller.budget)
-            with Hold(self._room, client) as hold:
+            with Reservation(self._budget, client) as reservation:
                 try:
-                    records = await self._records(request, hold, work)
+                    records = await self._records(request, reservation, work)
                 except RejectedError:
                     # What cannot be read costs as much as one event: it must not come faster than events may.
                     caller.take(1, client)
@@ -147,7 +147,7 @@ class Door:
         except ClientDisconnect:
             return "aborted", Response(status_code=400)
 
-    async def _records(self, request: Request, hold: Hold, work: Work) -> list[bytes]:
+    async def _records(self, request: Request, reservation: Reservation, work: Work) -> list[bytes]:
         limit, headers = self._settings.collect_body_bytes, request.headers
         # All that the head says is looked at before any of the body is.
         content_type = headers.get("content-type", "")
@@ -165,7 +165,7 @@ class Door:
                         raise too_large(limit)
                     async with work:
                         for piece in unpacking.feed(chunk):
-                            hold.more(len(piece))
+                            reservation.more(len(piece))
                             body += piece
                             await work.pause()
         except TimeoutError:
@@ -175,7 +175,7 @@ class Door:
         finally:
             metrics.DOOR_BYTES.inc(came)
         unpacking.close()
-        hold.more(len(body))
+        reservation.more(len(body))
         async with work:
             return records_of(content_type, headers.raw, bytes(body), self._settings.collect_events)
 
@@ -215,7 +215,7 @@ def door_server(door: Door, settings: Settings, orphaned: Callable[[], bool] | N
 
     At SIGINT or SIGTERM, or once it is `orphaned`, nothing new is taken; what is under way is finished and answered.
     """
-    limits = Limits(
+    limits = ConnectionLimits(
         connections=settings.collect_connections,
         client_connections=settings.collect_client_connections,
         read_s=settings.collect_read_s,

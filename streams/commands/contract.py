@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from streams.commands.output import aligned, as_json_option, clone, fitted, print_json, told_plainly
+from streams.commands.output import aligned, as_json_option, clone, fitted, plain_errors, print_json
 from streams.commands.printing import echo
 from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
@@ -168,7 +168,7 @@ def schemas_list() -> None:
 
 @schemas.command("unknown")
 @as_json_option
-@told_plainly
+@plain_errors
 def schemas_unknown(*, as_json: bool) -> None:
     """List fields of stored events that their type does not have: taken, but in no KPI. Most are misspelt.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from streams.commands.output import told_plainly
+from streams.commands.output import plain_errors
 from streams.commands.printing import echo
 from streams.dashboards import files
 from streams.kpis.catalogue import Catalogue
@@ -36,7 +36,7 @@ def _of(folder: Path | None) -> tuple[Catalogue, Path]:
 
 @dashboards.command("generate")
 @_folder
-@told_plainly
+@plain_errors
 def generate(folder: Path | None) -> None:
     r"""Write the dashboards that have changed.
 
@@ -51,7 +51,7 @@ def generate(folder: Path | None) -> None:
 
 @dashboards.command("check")
 @_folder
-@told_plainly
+@plain_errors
 def check(folder: Path | None) -> None:
     """Exit 1 if the files are not what the KPI definitions give."""
     found = files.problems(*_of(folder))

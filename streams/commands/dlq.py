@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from streams.commands.output import aligned, as_json_option, cut, fitted, print_json, table, told_plainly
+from streams.commands.output import aligned, as_json_option, cut, fitted, plain_errors, print_json, table
 from streams.commands.printing import echo, room
 from streams.commands.traffic import producer_of
 from streams.engine.names import Topics
@@ -20,7 +20,7 @@ from streams.events.types import Envelope
 from streams.events.visible import spelled_out, visible_line
 from streams.settings import Settings, load
 from streams.storage.connection import Address, RefusedRowsError, address_of
-from streams.storage.plain import Row
+from streams.storage.plain import StoredRecord
 from streams.storage.queries import run_query
 from streams.storage.salvage import Source
 from streams.storage.setaside import REASON
@@ -76,7 +76,7 @@ def dlq() -> None:
 @dlq.command("list")
 @_filters
 @as_json_option
-@told_plainly
+@plain_errors
 def dlq_list(reason: str, topic: str, since: datetime | None, until: datetime | None, *, as_json: bool) -> None:
     """List reasons and fields with their number and an example."""
     answer = run_query(
@@ -115,7 +115,7 @@ def _listed(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
 @dlq.command("show")
 @click.argument("which")
 @as_json_option
-@told_plainly
+@plain_errors
 def dlq_show(which: str, *, as_json: bool) -> None:
     r"""Explain one dead letter: the field, what stood there, what was expected, the original bytes.
 
@@ -169,7 +169,7 @@ def _readable(payload: bytes) -> str:
 @click.option("--all", "everything", is_flag=True, help="Without any filter: all there are.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; tell what would be sent.")
 @as_json_option
-@told_plainly
+@plain_errors
 def dlq_replay(
     reason: str,
     topic: str,
@@ -238,7 +238,7 @@ def dlq_replay(
     sys.exit(0 if dry_run or (sent, stored) == (len(report.valid), len(report.set_aside)) else 1)
 
 
-def _store_later(address: Address, letters: Sequence[tuple[Source, Row]]) -> int:
+def _store_later(address: Address, letters: Sequence[tuple[Source, StoredRecord]]) -> int:
     """Store events that are counted already; returns how many ClickHouse takes by now."""
     stored = 0
     writer = Writer(address)
@@ -266,7 +266,7 @@ class _Sorted:
         self.refused: Counter[str] = Counter()
         self.valid: dict[tuple[str, str, str], tuple[str, Envelope, bytes]] = {}
         """By topic, source and id of the event: topic, event and payload, in the order they came."""
-        self.set_aside: list[tuple[Source, Row]] = []
+        self.set_aside: list[tuple[Source, StoredRecord]] = []
         """Those that are counted, and that ClickHouse does not have."""
 
     def sort(self, selection: Mapping[str, Any]) -> None:
@@ -281,7 +281,7 @@ class _Sorted:
                 if topic not in self._topics:
                     self.foreign += 1
                 elif outcome in {"counted", "late"}:
-                    self.set_aside.append(((topic, partition), Row(int(offset), payload, outcome == "late")))
+                    self.set_aside.append(((topic, partition), StoredRecord(int(offset), payload, outcome == "late")))
                 elif isinstance(event, Refusal):
                     self.refused[event.reason] += 1
                 else:

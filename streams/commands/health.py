@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from streams.agents.clocks import store_time
-from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.confidential import shown
 from streams.definitions import catalogue_of, touchpoints_of
@@ -26,7 +26,7 @@ from streams.kpis.blocks import CatalogueError
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import WorkerState, worker_state
 from streams.secured.kafka import kafka_client_options
-from streams.secured.web import Access
+from streams.secured.web import ReceiverAccess
 from streams.settings import ConfigError, Settings, load, load_with_origins
 from streams.start.check import examine
 from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
@@ -44,7 +44,7 @@ _OUTCOMES = ("read", "counted", "duplicate", "late", "bad", "conflict")
     "--at", "places", multiple=True, metavar="HOST:PORT", help="Metrics of a worker; repeatable.  [default: settings]"
 )
 @as_json_option
-@told_plainly
+@plain_errors
 def status(places: tuple[str, ...], *, as_json: bool) -> None:
     r"""Show what workers have done since they started: records by outcome, lag by topic, watermarks.
 
@@ -247,7 +247,7 @@ class _Doctor:
 
     def _receivers(self) -> tuple[bool, str]:
         settings = self.settings
-        alerting, hooking = Access.of("alertmanager", settings), Access.of("webhook", settings)
+        alerting, hooking = ReceiverAccess.of("alertmanager", settings), ReceiverAccess.of("webhook", settings)
         alertmanagers = read_addresses("alertmanagers", settings.alertmanagers, encrypted=alerting.secret)
         webhooks = read_addresses("webhooks", settings.webhooks, encrypted=True)
         problems = unreachable(alertmanagers, webhooks, alerting, hooking)

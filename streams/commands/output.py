@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[-+−]?[\d.,]*\s?(?:%|s)?|\d{4}-\d\d-\d\d[ T:\d]*")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def told_plainly(command: Callable[P, T]) -> Callable[P, T]:
+def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
     """End a command with one line and exit code 1 when a service it needs is away or refuses."""
 
     @functools.wraps(command)

@@ -83,7 +83,7 @@ def rules_show(alert: str, *, as_json: bool) -> None:
         echo(json.dumps(plain(rule), ensure_ascii=False))
         return
     echo(f"{rule.alert}: {rule.kpi.name}, {_by(rule)} [{rule.place}]\n  {rule.kpi.question}")
-    for label, value in _told(rule):
+    for label, value in _described(rule):
         echo(f"  {label:11} {value}")
 
 
@@ -167,7 +167,7 @@ def plain(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _told(rule: Rule) -> list[tuple[str, str]]:
+def _described(rule: Rule) -> list[tuple[str, str]]:
     """Say in words what a rule does."""
     params = {key: value for key, value in msgspec.to_builtins(rule.params).items() if value not in {None, ""}}
     recover = [f"above {rule.recover.above:g}"] if rule.recover.above is not None else []

@@ -11,7 +11,7 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from streams.alerts import detectors
-from streams.alerts.backtest import Backtest, Firing, Incident, name_of
+from streams.alerts.backtest import Backtest, Firing, RealIncident, name_of
 from streams.alerts.facts import length_of
 from streams.alerts.parsing import load_rules
 from streams.alerts.rules import RuleBook
@@ -167,7 +167,7 @@ def rules_backtest(
     if as_json:
         print_json(plain(test))
         return
-    echo(told(test))
+    echo(notified(test))
     if picture is not None:
         echo(f"{picture}: {drawn} series drawn")
 
@@ -178,7 +178,7 @@ def replayed(
     first: int,
     last: int,
     settings: Settings,
-    incidents: Iterable[Incident] = (),
+    incidents: Iterable[RealIncident] = (),
     *,
     drawn: bool = False,
 ) -> Backtest | None:
@@ -230,8 +230,8 @@ def plain(test: Backtest) -> dict[str, Any]:
                 "severity": one.severity,
                 "began": _iso(one.began + 1),
                 "ended": None if one.ended is None else _iso(one.ended + 1),
-                "told": None if one.told is None else _iso(one.told + 1),
-                "held_by": one.held_by if one.told is None else None,
+                "notified": None if one.notified is None else _iso(one.notified + 1),
+                "held_by": one.held_by if one.notified is None else None,
                 "false_alarm": test.is_false(one),
                 "why": one.why,
             }
@@ -246,7 +246,7 @@ def plain(test: Backtest) -> dict[str, Any]:
                 "from": _iso(seen.incident.since),
                 "to": _iso(seen.incident.until + 1),
                 "labels": dict(seen.incident.labels),
-                "told_after_minutes": seen.told,
+                "notified_after_minutes": seen.notified,
                 "delays": dict(seen.delays),
             }
             for seen in test.seen()
@@ -255,7 +255,7 @@ def plain(test: Backtest) -> dict[str, Any]:
     }
 
 
-def told(test: Backtest) -> str:
+def notified(test: Backtest) -> str:
     """Say the outcome in tables."""
     parts = [f"{_iso(test.start)} to {_iso(test.end + 1)}, {test.series} rule × series"]
     if test.firings:
@@ -290,14 +290,14 @@ def told(test: Backtest) -> str:
     parts.append(table(heads, scores))
     for seen in test.seen():
         delays = ", ".join(f"{name} {delay} min" for name, delay in seen.delays.items()) or "no rule fired"
-        noticed = "nobody was told" if seen.told is None else f"told after {seen.told} min"
+        noticed = "nobody was told" if seen.notified is None else f"told after {seen.notified} min"
         parts.append(f"incident {_iso(seen.incident.since)}, {seen.incident.name}: {noticed}; {delays}")
     parts += [f"fault of {fault.rule} at {_iso(fault.minute)}: {fault.reason}" for fault in test.faults]
     return "\n\n".join(parts)
 
 
 def _verdict(test: Backtest, one: Firing) -> str:
-    if one.told is None:
+    if one.notified is None:
         return f"held by {one.held_by}"
     if one.began < test.start:
         return "fired before"
@@ -316,7 +316,7 @@ def _narrowed(book: RuleBook, only: Iterable[str]) -> RuleBook:
     return RuleBook.of((rule for rule in book if rule.alert in wanted), book.calendars.values())
 
 
-def incident_of(text: str) -> Incident:
+def incident_of(text: str) -> RealIncident:
     """Read FROM/TO/label=value,label=value; raises ValueError naming what cannot be right."""
     since, slash, rest = text.partition("/")
     until, _, labels = rest.partition("/")
@@ -334,7 +334,7 @@ def incident_of(text: str) -> Incident:
         raise ValueError(f"--incident {text!r}: expected times like 2026-03-03T09:00/2026-03-03T11:00") from None
     if end <= first:
         raise ValueError(f"--incident {text!r}: it ends before it begins")
-    return Incident(first, end - 1, found)
+    return RealIncident(first, end - 1, found)
 
 
 def minute_of(at: datetime) -> int:

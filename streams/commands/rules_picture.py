@@ -14,7 +14,7 @@ SUFFIXES: Final = (".png", ".html", ".svg")
 MOST: Final = 8
 """Series in a picture, those that fired first."""
 
-_INK, _BAND, _USUAL, _TOLD, _HELD, _INCIDENT = "#1f5f8b", "#9cc3de", "#6b6b6b", "#c0392b", "#d9a441", "#f2d7b6"
+_INK, _BAND, _BASELINE, _NOTIFIED, _HELD, _INCIDENT = "#1f5f8b", "#9cc3de", "#6b6b6b", "#c0392b", "#d9a441", "#f2d7b6"
 
 
 class PictureError(Exception):
@@ -71,14 +71,14 @@ def _panel(axis: Any, test: Backtest, track: Track) -> None:
             axis.axvspan(_time(incident.since), _time(incident.until + 1), color=_INCIDENT, label="incident")
     axis.fill_between(times, low, high, color=_BAND, alpha=0.6, linewidth=0, label="95 % interval")
     axis.plot(times, value, color=_INK, linewidth=1.2, label=f"{track.rule.kpi.id} over {track.rule.window}")
-    if any(one is not None for one in track.usual):
-        usual = [blank if one is None else one for one in track.usual]
+    if any(one is not None for one in track.baseline):
+        baseline = [blank if one is None else one for one in track.baseline]
         label = "target" if track.rule.target is not None else "compared with"
-        axis.plot(times, usual, color=_USUAL, linewidth=1, linestyle="--", label=label)
+        axis.plot(times, baseline, color=_BASELINE, linewidth=1, linestyle="--", label=label)
     for one in test.firings:
         if name_of(one.rule, one.labels) == name:
             ended = test.end if one.ended is None else one.ended
-            colour, label = (_HELD, "fired, held back") if one.told is None else (_TOLD, "fired")
+            colour, label = (_HELD, "fired, held back") if one.notified is None else (_NOTIFIED, "fired")
             axis.axvspan(_time(one.began + 1), _time(ended + 1), color=colour, alpha=0.25, linewidth=0)
             axis.axvline(_time(one.began + 1), color=colour, linewidth=1.4, label=label)
     axis.set_title(f"{name}: {track.rule.method}", loc="left", fontsize=10)
@@ -98,7 +98,7 @@ def _page(test: Backtest, svg: bytes) -> bytes:
             "" if one.ended is None else str(one.ended - one.began),
             name_of(one.rule, one.labels),
             one.severity,
-            one.held_by or "" if one.told is None else "",
+            one.held_by or "" if one.notified is None else "",
             one.why,
         )
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells))

@@ -14,7 +14,7 @@ from streams.alerts.facts import Facts
 from streams.alerts.fit import misfits
 from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
 from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
-from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.commands.rules_history import TIMES, incident_of, minute_of
 from streams.definitions import catalogue_of
@@ -52,7 +52,7 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--days", type=click.IntRange(1, 365), default=10, show_default=True, help="Days of each.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @as_json_option
-@told_plainly
+@plain_errors
 def rules_tune(
     kpi_id: str,
     by: str,
@@ -116,7 +116,7 @@ def rules_tune(
             "proposed": None if best is None else best.threshold,
         })  # fmt: skip
     else:
-        echo(_told(kpi, names, method, past, found, best, wanted, drop))
+        echo(_described(kpi, names, method, past, found, best, wanted, drop))
     if best is None:
         sys.exit(1)
 
@@ -190,7 +190,7 @@ def _past(
     return Past.of(held, keys, since, span[1]).without(left_out, since)
 
 
-def _told(
+def _described(
     kpi: Kpi, by: tuple[str, ...], method: str, past: Past, found: Sequence[Tried], best: Tried | None, wanted: float,
     drop: float,
 ) -> str:  # fmt: skip

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.output import as_json_option, print_json, table, told_plainly
+from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, steps_of, touchpoints_of
 from streams.kpis.catalogue import Catalogue
@@ -37,7 +37,7 @@ _TIMES: Final = [
 @click.command()
 @click.option("--cluster", help="Make replicated and sharded tables on this cluster.  [default: CX_CLICKHOUSE_CLUSTER]")
 @as_json_option
-@told_plainly
+@plain_errors
 def migrate(*, cluster: str | None, as_json: bool) -> None:
     r"""Bring the ClickHouse schema up to date, and store the KPI catalogue and the touchpoints.
 
@@ -88,7 +88,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds.")
-@told_plainly
+@plain_errors
 def query(
     question: str,
     kpi_id: str | None,
@@ -234,7 +234,7 @@ def _why_nothing(kpi: Kpi, question: str, address: Address) -> str:
 @click.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Differences shown.")
 @as_json_option
-@told_plainly
+@plain_errors
 def verify(limit: int, *, as_json: bool) -> None:
     r"""Recompute every KPI from the stored events, and compare with what was streamed.
 
@@ -278,7 +278,7 @@ def verify(limit: int, *, as_json: bool) -> None:
 @click.command()
 @click.option("--apply", is_flag=True, help="Take the rows away. Without it they are only counted.")
 @as_json_option
-@told_plainly
+@plain_errors
 def repair(*, apply: bool, as_json: bool) -> None:
     r"""Find events, dead letters and balances that are stored twice, and leave one of each.
 

@@ -12,11 +12,11 @@ import click
 
 from streams.commands.printing import echo
 from streams.producers.client import BufferFullError, NotDeliveredError, TouchpointProducer
-from streams.producers.readers import DATA_SETS, DataSetError, Report, read
-from streams.producers.replay import Progress
+from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
+from streams.producers.replay import ReplayProgress
 from streams.producers.replay import replay as run_replay
 from streams.producers.simulator import Flaws, Plan
-from streams.producers.simulator import Progress as SimulationProgress
+from streams.producers.simulator import RunProgress as SimulationProgress
 from streams.producers.simulator import run as run_simulation
 from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, load
@@ -73,7 +73,7 @@ def replay(
 
     NAME is a data set (see docs/DATASETS.md), or jsonl for a file with one event per line.
     """
-    report = Report(name)
+    report = ReadReport(name)
     try:
         events = list(read(name, path, report))
     except DataSetError as exc:
@@ -82,7 +82,7 @@ def replay(
         _end(report.nothing, report, as_json=as_json)
     stop = stop_on_signals()
 
-    def show(progress: Progress) -> None:
+    def show(progress: ReplayProgress) -> None:
         reached = progress.reached.strftime("%Y-%m-%d %H:%M") if progress.reached else "-"
         echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
 
@@ -125,7 +125,7 @@ def replay(
         sys.exit(1)
 
 
-def _end(error: str, report: Report, *, as_json: bool) -> NoReturn:
+def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
     """Say why nothing, or not all, was sent, with what was read by then."""
     if as_json:
         echo(json.dumps({"error": error, "left_out": report.left_out()}, ensure_ascii=False))

@@ -22,7 +22,7 @@ from streams.local.run import EmbeddedRun, Load
 from streams.local.supervisor import ChildError
 from streams.local.until_done import result_of, wait_until_done
 from streams.local.values import cells
-from streams.local.view import View
+from streams.local.view import LiveView
 from streams.producers.readers import DATA_SETS
 from streams.settings import load
 from streams.storage.connection import StorageError
@@ -164,7 +164,7 @@ def _signals() -> Iterator[None]:
 
 
 def _watch(console: Console, run: EmbeddedRun, window: str, *, by_channel: bool) -> None:
-    view = View(run.catalogue, run.places(), window, by_channel=by_channel)
+    view = LiveView(run.catalogue, run.places(), window, by_channel=by_channel)
     if console.is_dumb_terminal or not console.is_terminal:
         for name, place in run.places():
             echo(f"  {name}: {place}")
@@ -179,7 +179,7 @@ def _watch(console: Console, run: EmbeddedRun, window: str, *, by_channel: bool)
             time.sleep(EVERY_S)
 
 
-def _look(view: View, run: EmbeddedRun, window: str) -> None:
+def _look(view: LiveView, run: EmbeddedRun, window: str) -> None:
     run.watch()
     view.restarts = run.worker.restarts if run.worker else 0
     view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())

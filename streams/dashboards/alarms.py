@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from streams.dashboards import chosen, sql
 from streams.dashboards.grafana import (
-    Board,
+    DashboardSpec,
     Panel,
-    Row,
+    PanelRow,
     fixed,
     graph_options,
     link,
@@ -61,13 +61,13 @@ LIMIT 200
 
 
 @registered
-def board(catalogue: Catalogue) -> Board:
+def board(catalogue: Catalogue) -> DashboardSpec:
     """Return the dashboard for those on call."""
     severities = "SELECT DISTINCT toString(severity) AS severity FROM alerts WHERE $__timeFilter(at) ORDER BY severity"
     alerted = """
 SELECT kpi, any(name) FROM alerts INNER JOIN (SELECT id, name FROM kpis FINAL) AS known ON known.id = alerts.kpi
 WHERE $__timeFilter(at) GROUP BY kpi ORDER BY kpi"""
-    return Board(
+    return DashboardSpec(
         slug="alerts",
         title="Alerts",
         description="What fires and why: from what to what, how sure, which part explains it. And which rules fire "
@@ -78,10 +78,10 @@ WHERE $__timeFilter(at) GROUP BY kpi ORDER BY kpi"""
             query("severity", "Severity", severities),
         ),
         rows=(
-            Row("Now", (_counts(), _firing())),
-            Row("Course", (_states(), _transitions())),
-            Row("What happened", (_log(),)),
-            Row("Rules", (_rules(),)),
+            PanelRow("Now", (_counts(), _firing())),
+            PanelRow("Course", (_states(), _transitions())),
+            PanelRow("What happened", (_log(),)),
+            PanelRow("Rules", (_rules(),)),
             chosen.row(catalogue),
         ),
         since="now-7d",

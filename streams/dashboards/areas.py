@@ -1,7 +1,7 @@
 """The dashboards of the areas: contact centre, digital, delivery and returns, stores."""
 
 from streams.dashboards import chosen, sql
-from streams.dashboards.grafana import Board, Panel, Row, link, override, registered, table
+from streams.dashboards.grafana import DashboardSpec, Panel, PanelRow, link, override, registered, table
 from streams.dashboards.look import Json
 from streams.dashboards.scores import HIDDEN, breakdown, event_types, linked, scoreboard, tile, trend
 from streams.dashboards.variables import standard
@@ -58,29 +58,29 @@ def events_panel(kpis: dict[str, Kpi], title: str = "Events behind these numbers
     )
 
 
-def over_the_time(catalogue: Catalogue, *ids: str) -> Row:
+def over_the_time(catalogue: Catalogue, *ids: str) -> PanelRow:
     """Return the row of tiles that a dashboard begins with."""
-    return Row("Over the selected time", tuple(tile(catalogue[kpi]) for kpi in ids))
+    return PanelRow("Over the selected time", tuple(tile(catalogue[kpi]) for kpi in ids))
 
 
-def to_the_events(catalogue: Catalogue, kpis: dict[str, Kpi], area: str) -> tuple[Row, ...]:
+def to_the_events(catalogue: Catalogue, kpis: dict[str, Kpi], area: str) -> tuple[PanelRow, ...]:
     """Return the rows that the dashboard of an area ends with: the chosen KPI, all of the area, the events behind."""
     return (
         chosen.row(catalogue),
-        Row("Everything of this area, rolling", (scoreboard(kpis, f"{area}, newest ${{window}}"),)),
-        Row("Events", (events_panel(kpis),)),
+        PanelRow("Everything of this area, rolling", (scoreboard(kpis, f"{area}, newest ${{window}}"),)),
+        PanelRow("Events", (events_panel(kpis),)),
     )
 
 
 @registered
-def contact_centre(catalogue: Catalogue) -> Board:
+def contact_centre(catalogue: Catalogue) -> DashboardSpec:
     """Queues, calls and chats, agents and what they solve."""
     kpis = owned(catalogue, "contact-centre")
     heads = (
         "service_level_all_offered", "abandonment", "asa", "queue_wait", "aht", "contacts_offered",
         "first_response_time", "fcr_disposition", "transfer_rate", "hold_rate", "agent_answer_rate", "qa_score",
     )  # fmt: skip
-    return Board(
+    return DashboardSpec(
         slug="contact-centre",
         title="Contact centre",
         description="Whether customers are answered in time, how long they wait, how many give up, and what is solved.",
@@ -92,14 +92,16 @@ def contact_centre(catalogue: Catalogue) -> Board:
         ),
         rows=(
             over_the_time(catalogue, *heads),
-            Row(
+            PanelRow(
                 "Course",
                 tuple(
                     trend(catalogue[kpi]) for kpi in ("service_level_all_offered", "abandonment", "asa", "queue_wait")
                 ),
             ),
-            Row("Service level in its other variants", tuple(tile(catalogue[kpi]) for kpi in OTHER_SERVICE_LEVELS)),
-            Row(
+            PanelRow(
+                "Service level in its other variants", tuple(tile(catalogue[kpi]) for kpi in OTHER_SERVICE_LEVELS)
+            ),
+            PanelRow(
                 "Queues and topics",
                 (
                     breakdown(catalogue["service_level_all_offered"], "queue"),
@@ -108,7 +110,7 @@ def contact_centre(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["contacts_offered"], "topic"),
                 ),
             ),
-            Row(
+            PanelRow(
                 "Agents and teams",
                 (
                     breakdown(catalogue["aht"], "agentid"),
@@ -121,10 +123,10 @@ def contact_centre(catalogue: Catalogue) -> Board:
 
 
 @registered
-def digital(catalogue: Catalogue) -> Board:
+def digital(catalogue: Catalogue) -> DashboardSpec:
     """Search, chat, purchase, and what goes wrong on the way."""
     kpis = owned(catalogue, "digital", "sales") | picked(catalogue, "bot_containment", "first_response_time")
-    return Board(
+    return DashboardSpec(
         slug="digital",
         title="Digital: search, chat, purchase",
         description="Whether visitors find, get help, buy and pay, on the web and in the app.",
@@ -145,14 +147,14 @@ def digital(catalogue: Catalogue) -> Board:
                 "crash_rate",
                 "rage_clicks",
             ),
-            Row(
+            PanelRow(
                 "Search",
                 (trend(catalogue["zero_result_searches"]), breakdown(catalogue["zero_result_searches"], "channel")),
             ),
-            Row(
+            PanelRow(
                 "Chat", (trend(catalogue["bot_containment"]), breakdown(catalogue["first_response_time"], "subchannel"))
             ),
-            Row(
+            PanelRow(
                 "Purchase",
                 (
                     trend(catalogue["conversion"]),
@@ -163,7 +165,7 @@ def digital(catalogue: Catalogue) -> Board:
                     trend(catalogue["orders"]),
                 ),
             ),
-            Row(
+            PanelRow(
                 "Quality",
                 (
                     trend(catalogue["apdex"]),
@@ -178,11 +180,11 @@ def digital(catalogue: Catalogue) -> Board:
 
 
 @registered
-def delivery(catalogue: Catalogue) -> Board:
+def delivery(catalogue: Catalogue) -> DashboardSpec:
     """From the carrier to the customer, and back."""
     kpis = owned(catalogue, "logistics")
     asked = kpis | picked(catalogue, "csat")
-    return Board(
+    return DashboardSpec(
         slug="delivery",
         title="Delivery and returns",
         description="Whether deliveries come in time, whole and complete, what a late one costs in satisfaction, "
@@ -202,7 +204,7 @@ def delivery(catalogue: Catalogue) -> Board:
                 "refunds",
                 "refund_time",
             ),
-            Row(
+            PanelRow(
                 "Delivery",
                 (
                     trend(catalogue["delivery_lateness"]),
@@ -213,7 +215,7 @@ def delivery(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["failed_deliveries"], "reason"),
                 ),
             ),
-            Row(
+            PanelRow(
                 "Returns and refunds",
                 (
                     trend(catalogue["return_requests"]),
@@ -228,11 +230,11 @@ def delivery(catalogue: Catalogue) -> Board:
 
 
 @registered
-def store(catalogue: Catalogue) -> Board:
+def store(catalogue: Catalogue) -> DashboardSpec:
     """Shops: who comes, waits, buys."""
     kpis = owned(catalogue, "stores")
     asked = kpis | picked(catalogue, "csat")
-    return Board(
+    return DashboardSpec(
         slug="store",
         title="Store",
         description="Whether visitors of shops are served soon, buy, and leave satisfied.",
@@ -249,14 +251,14 @@ def store(catalogue: Catalogue) -> Board:
                 "store_queue_abandonment",
                 "store_queue_observed",
             ),
-            Row(
+            PanelRow(
                 "Course",
                 tuple(
                     trend(catalogue[kpi])
                     for kpi in ("footfall_conversion", "store_queue_wait", "store_visitors", "store_queue_abandonment")
                 ),
             ),
-            Row(
+            PanelRow(
                 "Shops",
                 (
                     breakdown(catalogue["footfall_conversion"], "unitid"),

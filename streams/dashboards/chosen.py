@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from streams.dashboards import sql
 from streams.dashboards.grafana import (
     Panel,
-    Row,
+    PanelRow,
     drawn,
     graph_options,
     link,
@@ -31,10 +31,10 @@ _HOW = (
 _UNIT = f"SELECT grafana_unit AS unit FROM ({sql.known_kpi(KPI)})"
 
 
-def row(kpis: Iterable[Kpi]) -> Row:
+def row(kpis: Iterable[Kpi]) -> PanelRow:
     """Return the part of a dashboard that shows the KPI chosen in the variable."""
     listed = list(kpis)
-    return Row("The KPI chosen above: ${kpi}", (trend(listed), by_every_label(listed)))
+    return PanelRow("The KPI chosen above: ${kpi}", (trend(listed), by_every_label(listed)))
 
 
 def with_unit(fields: str = f"/^(value|lo|hi|{THIN})/") -> Json:

@@ -5,9 +5,9 @@
 from streams.dashboards import chosen, sql
 from streams.dashboards.areas import events_panel, owned, picked
 from streams.dashboards.grafana import (
-    Board,
+    DashboardSpec,
     Panel,
-    Row,
+    PanelRow,
     link,
     override,
     plain,
@@ -58,30 +58,30 @@ _COMPARED = ("csat", "nps", "ces", "conversion", "payment_failure", "delivery_la
 
 
 @registered
-def executive(catalogue: Catalogue) -> Board:
+def executive(catalogue: Catalogue) -> DashboardSpec:
     """Everything on one page: is it good, is it sure, where does it hurt, does anybody know."""
     kpis = picked(catalogue, *HEADLINES)
     tiles = (
         tile(catalogue[kpi], link(f"Dashboard {slug}", f"/d/cx-{slug}?{KEPT}&{TIMES}"))
         for kpi, slug in HEADLINES.items()
     )
-    return Board(
+    return DashboardSpec(
         slug="executive",
         title="Executive",
         description="The customers' experience on one page: what they say, what they do, how they are served, and "
         "where it hurts most.",
         variables=standard(list(kpis.values()), "csat", segments=["csat", "orders"], units=["csat"]),
         rows=(
-            Row("Over the selected time", tuple(tiles)),
-            Row(
+            PanelRow("Over the selected time", tuple(tiles)),
+            PanelRow(
                 "Course",
                 tuple(trend(catalogue[kpi]) for kpi in ("csat", "nps", "conversion", "service_level_all_offered")),
             ),
-            Row(
+            PanelRow(
                 "Where it hurts", (touchpoints_and_targets(catalogue["csat"]), breakdown(catalogue["csat"], "segment"))
             ),
             chosen.row(catalogue),
-            Row("Rolling", (scoreboard(kpis | picked(catalogue, *_DERIVED), "Headlines, newest ${window}"),)),
+            PanelRow("Rolling", (scoreboard(kpis | picked(catalogue, *_DERIVED), "Headlines, newest ${window}"),)),
         ),
     )
 
@@ -132,11 +132,11 @@ LIMIT 100
 
 
 @registered
-def channels(catalogue: Catalogue) -> Board:
+def channels(catalogue: Catalogue) -> DashboardSpec:
     """The same KPI in every channel: which is behind, by how much, and is that sure."""
     kpis = [kpi for kpi in catalogue if ("channel",) in kpi.groupings]
     where = sql.grouped(("channel",))
-    return Board(
+    return DashboardSpec(
         slug="channels",
         title="Channels compared",
         description="The same KPI in every channel, and how far apart the channels are: a customer who changes the "
@@ -144,17 +144,17 @@ def channels(catalogue: Catalogue) -> Board:
         "should not notice.",
         variables=standard(kpis, "csat", segments=["csat", "orders"], units=["csat"]),
         rows=(
-            Row(
+            PanelRow(
                 "${kpi:text}",
                 (
                     chosen.tile(catalogue, where, "by-channel", "${kpi:text} by channel").sized(10, 10),
                     chosen.by_channel(catalogue, where),
                 ),
             ),
-            Row("How far apart", (_gaps(catalogue), _matrix(catalogue))),
-            Row("Touchpoint by touchpoint", (_heat(),)),
+            PanelRow("How far apart", (_gaps(catalogue), _matrix(catalogue))),
+            PanelRow("Touchpoint by touchpoint", (_heat(),)),
             chosen.row(catalogue),
-            Row(
+            PanelRow(
                 "Traffic",
                 (
                     stacked(
@@ -169,7 +169,7 @@ def channels(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["volume"], "channel"),
                 ),
             ),
-            Row("Events", (events_panel(owned(catalogue, "customer-insight")),)),
+            PanelRow("Events", (events_panel(owned(catalogue, "customer-insight")),)),
         ),
     )
 

@@ -8,9 +8,9 @@ from streams.dashboards import chosen, sql
 from streams.dashboards.areas import customer_link
 from streams.dashboards.chosen import KPI
 from streams.dashboards.grafana import (
-    Board,
+    DashboardSpec,
     Panel,
-    Row,
+    PanelRow,
     drawn,
     graph_options,
     link,
@@ -36,7 +36,7 @@ _WHERE = f"by = {_BY}\n    AND {_CHOSEN_LABELS}"
 
 
 @registered
-def board(catalogue: Catalogue) -> Board:
+def board(catalogue: Catalogue) -> DashboardSpec:
     """Return the dashboard that every number of the others leads to."""
     kpis = list(catalogue)
     by = query(
@@ -69,17 +69,17 @@ LIMIT 1 BY subject LIMIT 200""",
         units=["csat", "contacts_handled", "store_visitors"],
         derived=True,
     )
-    return Board(
+    return DashboardSpec(
         slug="explorer",
         title="KPI explorer",
         description="Any KPI, by any label that it is kept for, over any time and window: what it means, how it goes, "
         "who makes it, and the events behind it.",
         variables=(*labels, by, customer),
         rows=(
-            Row("${kpi:text}", (_definition(), chosen.tile(kpis), chosen.trend(kpis, width=18, height=8))),
-            Row("By ${by}", (_largest(catalogue), _answers(), _by_labels(catalogue))),
-            Row("As published, rolling over ${window}", (_published(catalogue), _windows(catalogue))),
-            Row("Events", (_events(catalogue),)),
+            PanelRow("${kpi:text}", (_definition(), chosen.tile(kpis), chosen.trend(kpis, width=18, height=8))),
+            PanelRow("By ${by}", (_largest(catalogue), _answers(), _by_labels(catalogue))),
+            PanelRow("As published, rolling over ${window}", (_published(catalogue), _windows(catalogue))),
+            PanelRow("Events", (_events(catalogue),)),
         ),
     )
 

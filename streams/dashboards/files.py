@@ -9,11 +9,11 @@ from pkgutil import iter_modules
 
 from streams import dashboards
 from streams.dashboards import alarms
-from streams.dashboards.grafana import REGISTERED, Board, dashboard
+from streams.dashboards.grafana import REGISTERED, DashboardSpec, dashboard
 from streams.kpis.catalogue import Catalogue
 
 
-def boards(catalogue: Catalogue) -> Iterator[Board]:
+def boards(catalogue: Catalogue) -> Iterator[DashboardSpec]:
     """
     Yield all dashboards.
 

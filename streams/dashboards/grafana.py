@@ -202,7 +202,7 @@ def text_panel(key: str, title: str, markdown: str, width: int, height: int) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     """A heading and the panels below it."""
 
     title: str
@@ -210,13 +210,13 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class DashboardSpec:
     """A dashboard before it is written: `uid` and `slug` are its address, `slug` its file."""
 
     slug: str
     title: str
     description: str
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     variables: tuple[Json, ...]
     annotations: tuple[Json, ...] = ()
     since: str = "now-24h"
@@ -227,17 +227,17 @@ class Board:
         return f"cx-{self.slug}"
 
 
-REGISTERED: Final[list[Callable[[Catalogue], Board]]] = []
+REGISTERED: Final[list[Callable[[Catalogue], DashboardSpec]]] = []
 """Of every dashboard, what makes it; filled when the modules of this package are imported."""
 
 
-def registered(make: Callable[[Catalogue], Board]) -> Callable[[Catalogue], Board]:
+def registered(make: Callable[[Catalogue], DashboardSpec]) -> Callable[[Catalogue], DashboardSpec]:
     """Register a function that makes a dashboard: it is written, checked and shown like all others."""
     REGISTERED.append(make)
     return make
 
 
-def dashboard(board: Board) -> Json:
+def dashboard(board: DashboardSpec) -> Json:
     """
     Write a dashboard: panels flow from left to right, and begin a new line when they would not fit.
 
@@ -267,7 +267,7 @@ def dashboard(board: Board) -> Json:
     }
 
 
-def _placed(board: Board) -> Iterable[Json]:
+def _placed(board: DashboardSpec) -> Iterable[Json]:
     ids: dict[int, str] = {}
 
     def numbered(key: str) -> int:

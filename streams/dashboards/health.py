@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from streams.dashboards import chosen, sql
 from streams.dashboards.grafana import (
-    Board,
+    DashboardSpec,
     Panel,
-    Row,
+    PanelRow,
     drawn,
     fixed,
     graph_options,
@@ -31,10 +31,10 @@ _DELAY = "toFloat64(toUnixTimestamp(ingested_at)) - toFloat64(toUnixTimestamp64M
 
 
 @registered
-def board(catalogue: Catalogue) -> Board:
+def board(catalogue: Catalogue) -> DashboardSpec:
     """Return the dashboard that tells a dead collector from dissatisfied customers."""
     kpis = [kpi for kpi in catalogue if kpi.owner == "platform"]
-    return Board(
+    return DashboardSpec(
         slug="pipeline",
         title="Pipeline health",
         description="Whether the numbers can be trusted: what became of every record, how late they are, what was "
@@ -42,17 +42,17 @@ def board(catalogue: Catalogue) -> Board:
         "Times are those of arrival, not of the events, but for the KPIs.",
         variables=standard(kpis, "volume", segments=["csat"], units=["csat"]),
         rows=(
-            Row("Every record has one outcome", (_balance(), _freshness(), _outcomes(), _shares())),
-            Row(
+            PanelRow("Every record has one outcome", (_balance(), _freshness(), _outcomes(), _shares())),
+            PanelRow(
                 "As KPIs, by event time",
                 (
                     scoreboard({kpi.id: kpi for kpi in kpis if kpi.of_pipeline}, "Records, newest ${window}", width=14),
                     breakdown(catalogue["violation_rate"], "channel", width=10),
                 ),
             ),
-            Row("How late", (_delay(), _channels())),
-            Row("What was refused", (_reasons(), _refused(), _letters())),
-            Row(
+            PanelRow("How late", (_delay(), _channels())),
+            PanelRow("What was refused", (_reasons(), _refused(), _letters())),
+            PanelRow(
                 "Traffic",
                 (
                     stacked(
@@ -68,7 +68,7 @@ def board(catalogue: Catalogue) -> Board:
                 ),
             ),
             chosen.row(catalogue),
-            Row("Store", (_partitions(), _tables())),
+            PanelRow("Store", (_partitions(), _tables())),
         ),
     )
 

@@ -73,8 +73,8 @@ def unit_of(unit: str) -> str:
 def unit_sql(column: str) -> str:
     """Return SQL that gives Grafana's name of the unit in a column."""
     known = ", ".join(f"'{name}'" for name in _UNITS)
-    told = ", ".join(f"'{name}'" for name in _UNITS.values())
-    return f"transform(toString({column}), [{known}], [{told}], 'short')"
+    shown = ", ".join(f"'{name}'" for name in _UNITS.values())
+    return f"transform(toString({column}), [{known}], [{shown}], 'short')"
 
 
 def label_name(label: str) -> str:

@@ -12,9 +12,9 @@ from streams.dashboards import sql
 from streams.dashboards.areas import customer_link, over_the_time, owned, to_the_events
 from streams.dashboards.experience import touchpoints_and_targets
 from streams.dashboards.grafana import (
-    Board,
+    DashboardSpec,
     Panel,
-    Row,
+    PanelRow,
     override,
     plain,
     registered,
@@ -30,19 +30,19 @@ _ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 
 
 @registered
-def board(catalogue: Catalogue) -> Board:
+def board(catalogue: Catalogue) -> DashboardSpec:
     """Return the dashboard of what customers say."""
     kpis = owned(catalogue, "customer-insight", "product", "people", "customer-care")
-    return Board(
+    return DashboardSpec(
         slug="voice",
         title="Voice of the customer",
         description="What customers answer, write and rate; how sure it is, where it comes from, and in whose words.",
         variables=standard(list(kpis.values()), "csat", segments=["csat", "nps"], units=["csat"]),
         rows=(
             over_the_time(catalogue, "csat", "nps", "ces", "net_sentiment", "review_score", "fcr_survey"),
-            Row("Course", tuple(trend(catalogue[kpi]) for kpi in ("csat", "nps", "ces", "net_sentiment"))),
-            Row("In their words", (_verbatims(), _right_to_left())),
-            Row(
+            PanelRow("Course", tuple(trend(catalogue[kpi]) for kpi in ("csat", "nps", "ces", "net_sentiment"))),
+            PanelRow("In their words", (_verbatims(), _right_to_left())),
+            PanelRow(
                 "Where",
                 (
                     touchpoints_and_targets(catalogue["csat"]),
@@ -51,7 +51,7 @@ def board(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["nps"], "segment"),
                 ),
             ),
-            Row(
+            PanelRow(
                 "Whether we listen",
                 (
                     stacked(
@@ -68,7 +68,7 @@ def board(catalogue: Catalogue) -> Board:
                     breakdown(catalogue["feedback_received"], "type"),
                 ),
             ),
-            Row(
+            PanelRow(
                 "Whether we answer",
                 (
                     trend(catalogue["cases_opened"]),

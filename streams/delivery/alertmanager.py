@@ -29,7 +29,7 @@ from streams import metrics
 from streams.aside import Aside
 from streams.delivery.endpoint import LOOK_AGAIN_S, Patience, always, name_of, seconds_to_wait
 from streams.delivery.notice import Notice, body_of
-from streams.secured.web import Access, open_access
+from streams.secured.web import ReceiverAccess, open_access
 from streams.settings import ConfigError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ TIMEOUT_S: Final = 10.0
 Key: TypeAlias = tuple[tuple[str, str], ...]
 
 
-class _Told(msgspec.Struct):
+class _Sent(msgspec.Struct):
     """What an instance knows of an alert."""
 
     notice: Notice
@@ -56,7 +56,7 @@ class _Told(msgspec.Struct):
     refused: bool = False
 
 
-class Instance:
+class AlertmanagerTarget:
     """One Alertmanager, and what it was told."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Instance:
         clock: Callable[[], float],
         patience: Patience,
         timeout_s: float,
-        access: Access,
+        access: ReceiverAccess,
     ) -> None:
         self.url = url
         self.name = name_of(url)
@@ -77,22 +77,22 @@ class Instance:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._access = access
         self._tls = access.context()
-        self._told: dict[Key, _Told] = {}
+        self._sent: dict[Key, _Sent] = {}
         for outcome in ("delivered", "failed", "refused"):
             metrics.NOTIFICATIONS.labels("alertmanager", self.name, outcome)  # so that the first one is an increase
 
     def due(self, alerts: dict[Key, Notice]) -> list[tuple[Key, Notice]]:
         """Return the alerts that have to be sent now; what is not among `alerts` is forgotten."""
         now = self._clock()
-        self._told = {key: told for key, told in self._told.items() if key in alerts}
-        return [(key, notice) for key, notice in alerts.items() if self._is_due(notice, self._told.get(key), now)]
+        self._sent = {key: sent for key, sent in self._sent.items() if key in alerts}
+        return [(key, notice) for key, notice in alerts.items() if self._is_due(notice, self._sent.get(key), now)]
 
-    def _is_due(self, notice: Notice, told: _Told | None, now: float) -> bool:
-        if told is None or told.notice != notice:
+    def _is_due(self, notice: Notice, sent: _Sent | None, now: float) -> bool:
+        if sent is None or sent.notice != notice:
             return True
-        if told.refused or now - told.at < self._resend_s:
+        if sent.refused or now - sent.at < self._resend_s:
             return False
-        return notice.ends_at is None or told.ended_at is None or now - told.ended_at < RESOLVED_S
+        return notice.ends_at is None or sent.ended_at is None or now - sent.ended_at < RESOLVED_S
 
     async def send(self, session: aiohttp.ClientSession, due: Sequence[tuple[Key, Notice]]) -> float:
         """Send alerts; return the seconds to wait before the next attempt, 0 when all is well."""
@@ -162,19 +162,19 @@ class Instance:
             log.info("Alertmanager %s answers again", self.name)
         self._patience.succeeded()
         for key, notice in some:
-            told = self._told.get(key)
-            same_end = told is not None and told.notice.ends_at == notice.ends_at
-            ended_at = told.ended_at if told is not None and same_end else None
+            sent = self._sent.get(key)
+            same_end = sent is not None and sent.notice.ends_at == notice.ends_at
+            ended_at = sent.ended_at if sent is not None and same_end else None
             if notice.ends_at is not None and ended_at is None:
                 ended_at = now
-            self._told[key] = _Told(notice, now, ended_at)
+            self._sent[key] = _Sent(notice, now, ended_at)
         metrics.NOTIFICATIONS.labels("alertmanager", self.name, "delivered").inc(len(some))
         metrics.NOTIFIED_AT.labels("alertmanager", self.name).set(now)
 
     def _refuse(self, one: tuple[Key, Notice], said: str) -> None:
         key, notice = one
         log.error("Alertmanager %s: %s is refused and not sent again: %s", self.name, notice.labels, said)
-        self._told[key] = _Told(notice, self._clock(), refused=True)
+        self._sent[key] = _Sent(notice, self._clock(), refused=True)
         metrics.NOTIFICATIONS.labels("alertmanager", self.name, "refused").inc()
 
 
@@ -190,7 +190,7 @@ class Alertmanagers:
         longest_pause_s: float = 30.0,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.time,
-        access: Access | None = None,
+        access: ReceiverAccess | None = None,
         may_send: Callable[[], bool] = always,
     ) -> None:
         """
@@ -210,7 +210,7 @@ class Alertmanagers:
             ConfigError: a certificate's file is missing or holds something else.
         """
         self.instances = [
-            Instance(
+            AlertmanagerTarget(
                 url, resend_s=resend_s, clock=clock, patience=Patience(first_pause_s, longest_pause_s),
                 timeout_s=timeout_s, access=access or open_access("alertmanager"),
             )
@@ -291,7 +291,7 @@ class Alertmanagers:
             await self._session.close()
             self._session = None
 
-    async def _serve(self, instance: Instance, news: asyncio.Event) -> None:
+    async def _serve(self, instance: AlertmanagerTarget, news: asyncio.Event) -> None:
         assert self._session is not None
         while True:
             news.clear()

@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from streams.delivery.endpoint import name_of
-from streams.secured.web import Access
+from streams.secured.web import ReceiverAccess
 
 TIMEOUT_S: Final = 5.0
 
 
-def unreachable(alertmanagers: list[str], webhooks: list[str], alerting: Access, hooking: Access) -> list[str]:
+def unreachable(
+    alertmanagers: list[str], webhooks: list[str], alerting: ReceiverAccess, hooking: ReceiverAccess
+) -> list[str]:
     """
     Ask every Alertmanager for its status, and connect to every webhook; return what went wrong, in sentences.
 
@@ -28,7 +30,7 @@ def unreachable(alertmanagers: list[str], webhooks: list[str], alerting: Access,
     return asyncio.run(ask_all())
 
 
-async def _ask(url: str, access: Access) -> str:
+async def _ask(url: str, access: ReceiverAccess) -> str:
     headers, context = access.headers(), access.context()
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
@@ -41,7 +43,7 @@ async def _ask(url: str, access: Access) -> str:
         return access.tell(exc)
 
 
-async def _connect(url: str, access: Access) -> str:
+async def _connect(url: str, access: ReceiverAccess) -> str:
     """Connect only: what is posted to a webhook reaches people."""
     parts = urlsplit(url)
     encrypted = parts.scheme == "https"

@@ -33,7 +33,7 @@ from streams import __version__, metrics
 from streams.aside import Aside
 from streams.confidential import without
 from streams.delivery.endpoint import LOOK_AGAIN_S, AddressError, Patience, always, name_of, seconds_to_wait
-from streams.secured.web import Access, open_access
+from streams.secured.web import ReceiverAccess, open_access
 from streams.settings import ConfigError
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Webhook:
         give_up_s: float = GIVE_UP_S,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.time,
-        access: Access | None = None,
+        access: ReceiverAccess | None = None,
     ) -> None:
         """
         Prepare; nothing is connected.

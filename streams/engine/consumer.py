@@ -142,8 +142,8 @@ class BatchConsumer(driver.Consumer):
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
         # Where changelogs end goes along, though nobody reads on from there: the next start sees if an end is gone.
         ends = {tp: end for table in self.app.fenced_tables for tp, end in table.ends().items()}
-        told = {tp: end for tp, end in ends.items() if self._should_commit(tp, end)}
-        done: bool = await super()._commit_offsets({**offsets, **told}, start_new_transaction)
+        known = {tp: end for tp, end in ends.items() if self._should_commit(tp, end)}
+        done: bool = await super()._commit_offsets({**offsets, **known}, start_new_transaction)
         if done:
             for tp, offset in offsets.items():
                 self.ledger.committed(tp, offset)

@@ -47,7 +47,7 @@ class Emit(NamedTuple):
     records: Iterable[Outgoing]
 
 
-class Call(NamedTuple):
+class BlockingCall(NamedTuple):
     """Run something that blocks, in a thread: an insert into a store.
 
     The function is given a permit to ask before each thing it does that others can see.
@@ -62,7 +62,7 @@ class Done(NamedTuple):
     batches: Sequence[RecordBatch]
 
 
-Step: TypeAlias = Save | Emit | Call | Done
+Step: TypeAlias = Save | Emit | BlockingCall | Done
 Steps: TypeAlias = AsyncGenerator[Step, None]
 Saved: TypeAlias = Mapping[int, Mapping[bytes, bytes]]
 """Changelog entries of the owned partitions, by partition."""
@@ -184,7 +184,7 @@ class Stage(ABC):
                 await self._table.write_many(generation, entries)
             case Emit(records):
                 await self.app.produce(generation, records)
-            case Call(function):
+            case BlockingCall(function):
                 await self.app.require_lease(generation)
                 await asyncio.to_thread(function, self.app.permit(generation))
             case Done(batches):

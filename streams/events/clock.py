@@ -22,7 +22,7 @@ _MOST: Final = 1_000
 _KEPT_S: Final = 3_600.0
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """How the worker's clock is believed to stand."""
 
     verdict: Verdict
@@ -86,19 +86,19 @@ class Clock:
         while len(self._leads) > _MOST:
             del self._leads[next(iter(self._leads))]
 
-    def read(self, now: float, steady: float) -> Reading:
+    def read(self, now: float, steady: float) -> ClockReading:
         """Judge the worker's clock."""
         differences = self.differences(now, steady) or self._senders(now)
         if not differences:
-            return Reading("unknown", inf if self.awaited else 0.0)
+            return ClockReading("unknown", inf if self.awaited else 0.0)
         agree = {name: one for name, one in differences.items() if abs(one) <= self._limit_s}
         later = {name: one for name, one in differences.items() if one > self._limit_s}
         earlier = {name: one for name, one in differences.items() if one < -self._limit_s}
         against = max(later, earlier, key=len)
         if len(agree) >= len(against):
-            return Reading("right", median(agree.values()), tuple(agree))
+            return ClockReading("right", median(agree.values()), tuple(agree))
         verdict: Verdict = "wrong" if len(against) > 1 else "suspected"
-        return Reading(verdict, median(against.values()), tuple(against))
+        return ClockReading(verdict, median(against.values()), tuple(against))
 
     def _senders(self, now: float) -> dict[str, float]:
         """Return how far the middle one of many sources is ahead of us; behind us proves nothing: events are late."""

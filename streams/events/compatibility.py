@@ -22,7 +22,7 @@ _LOWER: Final = frozenset({"minimum", "minLength"})
 _UPPER: Final = frozenset({"maximum", "maxLength"})
 
 
-class Level(IntEnum):
+class VersionStep(IntEnum):
     """How much a change asks of the version number."""
 
     ADDITION = 1
@@ -39,15 +39,15 @@ Version = tuple[int, int, int]
 
 def breaking_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the changes that refuse records which were good before, or take a field away from readers."""
-    return [text for level, text in changes(old, new) if level is Level.MODEL]
+    return [text for level, text in changes(old, new) if level is VersionStep.MODEL]
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Level, str]]:
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[VersionStep, str]]:
     """List all changes from one schema to another, each with the level it asks for."""
     return list(_compare("", old, new))
 
 
-def level_of_bump(old: Version, new: Version) -> Level:
+def level_of_bump(old: Version, new: Version) -> VersionStep:
     """
     Say which level a step from one version to the next announces.
 
@@ -57,8 +57,8 @@ def level_of_bump(old: Version, new: Version) -> Level:
     if new <= old:
         raise ValueError(f"version {new} does not follow {old}")
     if new[0] != old[0]:
-        return Level.MODEL
-    return Level.REVISION if new[1] != old[1] else Level.ADDITION
+        return VersionStep.MODEL
+    return VersionStep.REVISION if new[1] != old[1] else VersionStep.ADDITION
 
 
 def problems(current: Mapping[str, str], published: Mapping[str, str]) -> list[str]:
@@ -124,55 +124,55 @@ def _unannounced(current: Mapping[str, str]) -> Iterator[str]:
                     )
 
 
-def _compare(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[Level, str]]:
+def _compare(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[VersionStep, str]]:
     where = path or "the record"
     yield from _compare_values(where, old, new)
     was, now = set(old.get("required", ())), set(new.get("required", ()))
     for name in sorted(now - was):
-        yield Level.MODEL, f"{_join(path, name)} became mandatory"
+        yield VersionStep.MODEL, f"{_join(path, name)} became mandatory"
     for name in sorted(was - now):
-        yield Level.REVISION, f"{_join(path, name)} is no longer mandatory"
+        yield VersionStep.REVISION, f"{_join(path, name)} is no longer mandatory"
     before, after = old.get("properties", {}), new.get("properties", {})
     for name in before:
         if name not in after:
-            yield Level.MODEL, f"{_join(path, name)} was removed"
+            yield VersionStep.MODEL, f"{_join(path, name)} was removed"
         else:
             yield from _compare(_join(path, name), before[name], after[name])
     for name in after:
         if name not in before:
-            yield Level.ADDITION, f"{_join(path, name)} was added"
+            yield VersionStep.ADDITION, f"{_join(path, name)} was added"
     for key in sorted((old.keys() | new.keys()) - _HANDLED):
         if old.get(key) != new.get(key):
             yield _keyword(where, key, old.get(key), new.get(key))
 
 
-def _compare_values(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[Level, str]]:
+def _compare_values(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[VersionStep, str]]:
     was, now = _types(old), _types(new)
     if lost := was - now:
-        yield Level.MODEL, f"{where} no longer takes {', '.join(sorted(lost))}"
+        yield VersionStep.MODEL, f"{where} no longer takes {', '.join(sorted(lost))}"
     elif gained := now - was:
-        yield Level.REVISION, f"{where} now takes {', '.join(sorted(gained))}"
+        yield VersionStep.REVISION, f"{where} now takes {', '.join(sorted(gained))}"
     before, after = _members(old), _members(new)
     if before is None and after is not None:
-        yield Level.MODEL, f"{where} became an enumeration"
+        yield VersionStep.MODEL, f"{where} became an enumeration"
     elif before is not None and after is None:
-        yield Level.REVISION, f"{where} is no longer an enumeration"
+        yield VersionStep.REVISION, f"{where} is no longer an enumeration"
     elif before is not None and after is not None:
         for member in before:
             if member not in after:
-                yield Level.MODEL, f"{where} lost the value {json.dumps(member)}"
+                yield VersionStep.MODEL, f"{where} lost the value {json.dumps(member)}"
         for member in after:
             if member not in before:
-                yield Level.REVISION, f"{where} gained the value {json.dumps(member)}"
+                yield VersionStep.REVISION, f"{where} gained the value {json.dumps(member)}"
 
 
-def _keyword(where: str, key: str, old: Any, new: Any) -> tuple[Level, str]:
+def _keyword(where: str, key: str, old: Any, new: Any) -> tuple[VersionStep, str]:
     if key in _WORDS:
-        return Level.ADDITION, f"{where}: {key} was reworded"
+        return VersionStep.ADDITION, f"{where}: {key} was reworded"
     widened = new is None
     if key in _LOWER | _UPPER and old is not None and new is not None:
         widened = new < old if key in _LOWER else new > old
-    level = Level.REVISION if widened else Level.MODEL
+    level = VersionStep.REVISION if widened else VersionStep.MODEL
     return level, f"{where}: {key} changed from {json.dumps(old)} to {json.dumps(new)}"
 
 

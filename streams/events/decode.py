@@ -81,8 +81,8 @@ def read_batch(
                 mended[index] = better
             else:
                 # What could be mended is not why it was refused.
-                told = better.value if better else value
-                refusals.append(explain(index, told) if explain else explain_fully(index, told, limits))
+                refused = better.value if better else value
+                refusals.append(explain(index, refused) if explain else explain_fully(index, refused, limits))
             events.append(event)
         else:
             return Batch(events, refusals, mended)

@@ -227,7 +227,7 @@ def bad(event_type: str) -> dict[str, dict[str, Any]]:
     else:
         without = {**record, "data": {name: value for name, value in record["data"].items() if name != lacking}}
     missing = f"data.{lacking}" if lacking else "subject"
-    field, reason, value = min(map(_spoil, fields.values()), key=lambda spoilt: _TELLING.index(spoilt[1]))
+    field, reason, value = min(map(_spoil, fields.values()), key=lambda example: _TELLING.index(example[1]))
     wrong = {**record, "data": {**record["data"], field.name: value}}
     return {
         f"missing_field-{lacking or 'subject'}": _bad("missing_field", missing, without),

@@ -31,7 +31,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-class Head(msgspec.Struct, frozen=True, array_like=True):
+class SourceHead(msgspec.Struct, frozen=True, array_like=True):
     """What a source knows between two ranges: next offset, newest event time, dedup horizon (Unix s), tally."""
 
     next: int = 0
@@ -54,8 +54,8 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     first: int
     last: int
     now: float
-    before: Head
-    after: Head
+    before: SourceHead
+    after: SourceHead
     ids: bytes
     newest: float
     time: float | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streams.events.dedup import SOURCE_BITS, key_of, write_keys
-from streams.events.intake import FrozenRange, Head, Tally
+from streams.events.intake import FrozenRange, SourceHead, Tally
 
 SHARES: Final = 100
 """Ranges the remembered ids are put into, at most: they are forgotten range by range, so a hundredth at a time."""
@@ -47,7 +47,7 @@ def inherited_ranges(
     starts = range(0, len(ids), size) or range(1)
     # Times are exact up to their source's precision only: what is capped here was capped when it came, too.
     newest = min(forgotten_newest, now)
-    head = Head(0, max([newest, *(min(at, now) for at in times)]), forgotten_newest, tally, now)
+    head = SourceHead(0, max([newest, *(min(at, now) for at in times)]), forgotten_newest, tally, now)
     for place, start in enumerate(starts):
         part = slice(start, start + size)
         newest = max([newest, *(min(at, now) for at in times[part])])

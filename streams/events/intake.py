@@ -14,13 +14,13 @@ import msgspec
 from streams.events.clock import Clock
 from streams.events.decode import encode, read_batch
 from streams.events.dedup import UNKNOWN, SeenIds, Segment, differ, identify, write_keys
-from streams.events.frozen import NEVER, FrozenRange, Head, Tally
+from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.events.limits import CONTRACT, RecordLimits
 from streams.events.outcome import BadRecord, OpenRange, Outcome, Record, Seen
 from streams.events.refusal import bad_time, conflicting
 from streams.events.types import Envelope
 
-__all__ = ["BadRecord", "FrozenRange", "Head", "Intake", "Outcome", "Tally"]
+__all__ = ["BadRecord", "FrozenRange", "Intake", "Outcome", "SourceHead", "Tally"]
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 FUTURE_TOLERANCE = timedelta(minutes=10)
@@ -47,7 +47,7 @@ class Intake:
         self._retention_s = retention_s
         self._dedup_ids = dedup_ids
         self._limits = limits
-        self._head = Head()
+        self._head = SourceHead()
         self._seen = SeenIds(dedup_ids)
         self._by_id: SeenIds | None = None
         """By id alone, as long as a range is repeated that was decided so."""
@@ -59,7 +59,7 @@ class Intake:
         self._forgotten: list[bytes] = []
 
     @property
-    def head(self) -> Head:
+    def head(self) -> SourceHead:
         """The state after the last closed range."""
         return self._head
 
@@ -84,7 +84,7 @@ class Intake:
         self._open = None
         self._pending = ordered[-1] if ordered else None
         self._complete = False
-        self._head = self._pending.before if self._pending else Head()
+        self._head = self._pending.before if self._pending else SourceHead()
         self._seen = SeenIds(self._dedup_ids, self._head.horizon)
         self._forgotten = []
         for frozen in ordered[:-1]:
@@ -225,8 +225,8 @@ class Intake:
         said = list(map(_said, events, values)) if True in untimed else values
         keys, bits, contents = identify(events, said, by_id=self._by_id is not None)
         start = 0
-        odd, seen = self._odd(current, keys, bits, times)
-        for place in [*odd, len(events)]:
+        exceptional, seen = self._exceptional(current, keys, bits, times)
+        for place in [*exceptional, len(events)]:
             if start < place:
                 run = slice(start, place)
                 current.note(_unix(max(times[run])))
@@ -240,7 +240,7 @@ class Intake:
                 self._decide(current, one, seen)
             start = place + 1
 
-    def _odd(
+    def _exceptional(
         self, current: OpenRange, keys: Sequence[int], bits: Sequence[int], times: Sequence[datetime]
     ) -> tuple[list[int], Seen]:
         """Return the places, ascending, of all that might end as anything but counted, and what was seen before."""
@@ -250,17 +250,17 @@ class Intake:
         repeated = seen.keys.keys() | (current.own.keys() & fresh)
         if len(fresh) < len(keys):
             repeated |= {key for key, count in Counter(keys).items() if count > 1}
-        odd = {place for place, key in enumerate(keys) if key in repeated} if repeated else set()
+        exceptional = {place for place, key in enumerate(keys) if key in repeated} if repeated else set()
         if by_id is None and self._seen.has_bare:
             ids = [key ^ of_source for key, of_source in zip(keys, bits, strict=True)]
             seen = seen._replace(ids=self._seen.bare(set(ids)))
-            odd |= {place for place, event_id in enumerate(ids) if event_id in seen.ids}
+            exceptional |= {place for place, event_id in enumerate(ids) if event_id in seen.ids}
         newest, latest = _unix(max(times)), current.now + FUTURE_TOLERANCE.total_seconds()
         # What is late when the newest of all came first; fewer may be when it is their turn.
         floor = max(self._seen.horizon, max(current.newest, min(newest, current.now)) - self._retention_s, _EARLIEST_S)
         if newest > latest or _unix(min(times)) <= floor:
-            odd |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
-        return sorted(odd), seen
+            exceptional |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
+        return sorted(exceptional), seen
 
     def _decide(self, current: OpenRange, record: Record, seen: Seen) -> None:
         event, key = record.event, record.key
@@ -317,7 +317,7 @@ class Intake:
         self._forget_by(Segment(first, last, ids, current.latest, written, current.latest), current.now)
         before = current.before
         moved = current.now if current.newest > before.newest else before.moved
-        after = self._head = Head(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
+        after = self._head = SourceHead(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
         time = pending.time if pending else _time_of(after, current.now)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
@@ -393,7 +393,7 @@ def _unix(at: datetime) -> float:
     return (at - _EPOCH).total_seconds()
 
 
-def _time_of(after: Head, now: float) -> float:
+def _time_of(after: SourceHead, now: float) -> float:
     """
     Give the event time of a range: the source's newest, and while that stands still, what the clock went on since.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.events.decode import Refusal
-from streams.events.frozen import NEVER, FrozenRange, Head, Tally
+from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.events.limits import RecordLimits
 from streams.events.types import Envelope
 
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class OpenRange:
     """A range under construction."""
 
-    def __init__(self, now: float, head: Head, limits: RecordLimits) -> None:
+    def __init__(self, now: float, head: SourceHead, limits: RecordLimits) -> None:
         self.now = now
         self.limits = limits
         self.before = head

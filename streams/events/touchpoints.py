@@ -62,10 +62,10 @@ def parse_touchpoints(text: str, origin: str = "touchpoints.yaml") -> dict[str, 
     Raises:
         TouchpointError: Anything in it is unknown, missing or out of bounds.
     """
-    return _Reader(origin).read(text)
+    return _DictionaryReader(origin).read(text)
 
 
-class _Reader:
+class _DictionaryReader:
     """Walks the YAML nodes, which know their lines, and collects all that is wrong."""
 
     def __init__(self, origin: str) -> None:

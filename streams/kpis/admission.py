@@ -49,7 +49,7 @@ Group: TypeAlias = tuple[str, tuple[str, ...]]
 """KPI id and names of labels."""
 
 
-class Limits(NamedTuple):
+class SeriesLimits(NamedTuple):
     """How much there is room for in one merge partition."""
 
     cap: Callable[[str], int]
@@ -108,7 +108,7 @@ class Weighed(NamedTuple):
 class Registry:
     """Numbers of series, within limits."""
 
-    def __init__(self, limits: Limits, lasting: Container[str] = frozenset()) -> None:
+    def __init__(self, limits: SeriesLimits, lasting: Container[str] = frozenset()) -> None:
         """`lasting` are the ids of KPIs whose accumulators last."""
         self.numbers: dict[str, int] = {}
         """Of the series that have room."""
@@ -199,7 +199,7 @@ class Registry:
         for key, (count, by) in heaviest:
             kpi, labels = parse_series(key)
             group = kpi, tuple(name for name, _ in labels)
-            if not self._make_room(group, by, count * windows, victims, leaving):
+            if not self._evict_for(group, by, count * windows, victims, leaving):
                 continue
             del self._candidates[key]
             if key in self._left_numbers:
@@ -302,7 +302,7 @@ class Registry:
         channel = Bringer(by.channel)
         return channel if self._used_by[channel] + cost > most else None
 
-    def _make_room(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
+    def _evict_for(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
         """Have lighter series give way until there is room; tell whether there is."""
         limits = self._limits
         while not self._has_room(group, by):

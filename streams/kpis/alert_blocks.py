@@ -3,7 +3,7 @@
 import math
 from typing import Final, get_args
 
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Alert, Gates, Method
 from streams.kpis.windows import WINDOWS, window_minutes
 
@@ -13,7 +13,7 @@ _BERNOULLI: Final = ("ztest", "cusum", "burn_rate")
 _BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
 
 
-def read_gates(block: Block, *, lasting: bool) -> Gates:
+def read_gates(block: YamlBlock, *, lasting: bool) -> Gates:
     """Read `min_n`; what lasts has a value in windows without any change, so it needs none unless told otherwise."""
     given = block.block("min_n")
     if given is None:
@@ -26,7 +26,7 @@ def read_gates(block: Block, *, lasting: bool) -> Gates:
     return gates
 
 
-def read_alert(block: Block, aggregator: str, unit: str) -> Alert | None:
+def read_alert(block: YamlBlock, aggregator: str, unit: str) -> Alert | None:
     """Read the alert a KPI comes with."""
     given = block.block("alert")
     if given is None:

@@ -8,7 +8,7 @@ from streams.kpis.retention import Archive
 from streams.kpis.windows import Windows
 
 
-class Balance:
+class MemoryBalance:
     """
     Has series give way once a closed minute, between two batches.
 

@@ -57,7 +57,7 @@ class Problems:
             raise error([*self._found])
 
 
-class Block:
+class YamlBlock:
     """One YAML mapping; what is asked of it and is not there, or is of the wrong kind, becomes a problem."""
 
     def __init__(self, node: yaml.MappingNode, file: str, what: str, problems: Problems) -> None:
@@ -150,7 +150,7 @@ class Block:
         value = self.plain(key)
         return [] if value is None else value if isinstance(value, list) else [value]
 
-    def block(self, key: str) -> "Block | None":
+    def block(self, key: str) -> "YamlBlock | None":
         """Give the mapping below a key."""
         node = self._nodes.get(key)
         if node is None:
@@ -158,9 +158,9 @@ class Block:
         if not isinstance(node, yaml.MappingNode):
             self.problem(key, f"{key!r} must be a mapping")
             return None
-        return Block(node, self.file, f"{self.what}, {key}", self.problems)
+        return YamlBlock(node, self.file, f"{self.what}, {key}", self.problems)
 
-    def blocks(self, key: str, what: str, name: str) -> "Sequence[Block]":
+    def blocks(self, key: str, what: str, name: str) -> "Sequence[YamlBlock]":
         """Give the mappings listed below a key, each called `what` and the value of its key `name`."""
         node = self._nodes.get(key)
         return [] if node is None else _listed(node, self.file, what, name, self.problems)
@@ -211,13 +211,13 @@ def _construct(node: yaml.Node) -> Any:
         loader.dispose()
 
 
-def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[Block]:
+def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[YamlBlock]:
     """Read a YAML text that is a list of mappings."""
     root = _root(text, file, problems)
     return [] if root is None else _listed(root, file, what, "id", problems)
 
 
-def block_of(text: str, file: str, what: str, problems: Problems) -> Block | None:
+def block_of(text: str, file: str, what: str, problems: Problems) -> YamlBlock | None:
     """Read a YAML text that is one mapping; None if it is empty or something else."""
     root = _root(text, file, problems)
     if root is None:
@@ -225,7 +225,7 @@ def block_of(text: str, file: str, what: str, problems: Problems) -> Block | Non
     if not isinstance(root, yaml.MappingNode):
         problems.add(file, root.start_mark.line + 1, f"must be a mapping: {what}")
         return None
-    return Block(root, file, what, problems)
+    return YamlBlock(root, file, what, problems)
 
 
 def text_of(path: Path, problems: Problems) -> str:
@@ -261,10 +261,10 @@ def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
     except RecursionError:
         problems.add(file, 1, "is nested too deeply")
         return None
-    return None if root is None or _monstrous(root, file, problems) else root
+    return None if root is None or _oversized(root, file, problems) else root
 
 
-def _monstrous(root: yaml.Node, file: str, problems: Problems) -> bool:
+def _oversized(root: yaml.Node, file: str, problems: Problems) -> bool:
     """Note what nobody can work with: values within themselves or without end, and text that no file can hold."""
     left, seen, length, before = [(root, 0)], 0, 0, len(problems)
     while left and len(problems) == before:
@@ -289,7 +289,7 @@ def _monstrous(root: yaml.Node, file: str, problems: Problems) -> bool:
     return len(problems) > before
 
 
-def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems) -> list[Block]:
+def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems) -> list[YamlBlock]:
     if not isinstance(root, yaml.SequenceNode):
         problems.add(file, root.start_mark.line + 1, f"must be a list: one '- {key}: …' block per {what}")
         return []
@@ -298,7 +298,7 @@ def _listed(root: yaml.Node, file: str, what: str, key: str, problems: Problems)
         if isinstance(node, yaml.MappingNode):
             names = (v.value for k, v in node.value if k.value == key and isinstance(v, yaml.ScalarNode))
             name = next(names, f"without {key}")
-            found.append(Block(node, file, f"{what} {name}", problems))
+            found.append(YamlBlock(node, file, f"{what} {name}", problems))
         else:
             problems.add(file, node.start_mark.line + 1, f"must be a {what}: '- {key}: …' with keys below")
     return found

@@ -18,7 +18,7 @@ from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.aggregators import AGGREGATORS, Aggregator
 from streams.kpis.alert_blocks import read_alert, read_gates
-from streams.kpis.blocks import Block, CatalogueError, Problems, blocks_of, text_of
+from streams.kpis.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
 from streams.kpis.definition import (
     Class,
     Delay,
@@ -28,7 +28,7 @@ from streams.kpis.definition import (
     Selector,
 )
 from streams.kpis.derivation import DERIVED_UNITS
-from streams.kpis.derived_blocks import homes, read_derivation, resolve
+from streams.kpis.derived_blocks import colocation, read_derivation, resolve
 from streams.kpis.expressions import TRUE, Expression, ExpressionError, meant, parse, suggest
 from streams.kpis.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.intervals import Range
@@ -55,7 +55,7 @@ class Catalogue:
     """The KPIs by id, in the order of their definition."""
 
     kpis: Mapping[str, Kpi]
-    homes: Mapping[str, str] = field(default_factory=dict)
+    colocation: Mapping[str, str] = field(default_factory=dict)
     """Of KPIs that are connected by a derived one, the id whose merge partition they share."""
 
     @classmethod
@@ -94,7 +94,7 @@ class Catalogue:
     @classmethod
     def _read(cls, texts: Iterable[tuple[str, str]], problems: Problems, known: frozenset[str] | None) -> "Catalogue":
         kpis: dict[str, Kpi] = {}
-        blocks: dict[str, Block] = {}
+        blocks: dict[str, YamlBlock] = {}
         places: dict[str, str] = {}
         for text, file in texts:
             for block in blocks_of(text, file, "KPI", problems):
@@ -110,11 +110,11 @@ class Catalogue:
             if kpi.derive:
                 kpis[kpi.id] = resolve(kpi, blocks[kpi.id], kpis)
         problems.raise_any()
-        return cls(MappingProxyType(kpis), MappingProxyType(homes(kpis.values())))
+        return cls(MappingProxyType(kpis), MappingProxyType(colocation(kpis.values())))
 
     def partition_of(self, kpi: str, partitions: int) -> int:
         """Return the merge partition of a KPI."""
-        return partition_of(self.homes.get(kpi, kpi), partitions)
+        return partition_of(self.colocation.get(kpi, kpi), partitions)
 
     def variant(self, kpi: str, maturity: Maturity) -> Kpi:
         """
@@ -147,7 +147,7 @@ class _UnclearError(Exception):
     """A definition of which nothing more can be said than was."""
 
 
-def _kpis(block: Block) -> tuple[Kpi, ...]:
+def _kpis(block: YamlBlock) -> tuple[Kpi, ...]:
     """Read one definition; of an outcome that is waited for, there are two; of one that is unclear, none."""
     try:
         return _read_kpis(block)
@@ -155,11 +155,11 @@ def _kpis(block: Block) -> tuple[Kpi, ...]:
         return ()
 
 
-def _read_kpis(block: Block) -> tuple[Kpi, ...]:
+def _read_kpis(block: YamlBlock) -> tuple[Kpi, ...]:
     return with_provisional(_kpi(block), block, wait_s(block), _params(block)) if "wait" in block else (_kpi(block),)
 
 
-def _kpi(block: Block) -> Kpi:
+def _kpi(block: YamlBlock) -> Kpi:
     """Read one definition; if problems were noted on the way, what it returns means nothing."""
     name = block.choice("aggregator", [*AGGREGATORS, _DERIVED], "count")
     aggregator = AGGREGATORS.get(name)
@@ -226,12 +226,12 @@ def _kpi(block: Block) -> Kpi:
     )
 
 
-def _has_events(block: Block, key: str) -> bool:
+def _has_events(block: YamlBlock, key: str) -> bool:
     given = block.block(key)
     return given is not None and "events" in given
 
 
-def _params(block: Block) -> dict[str, Param]:
+def _params(block: YamlBlock) -> dict[str, Param]:
     given = block.block("params")
     params: dict[str, Param] = {}
     for name in given or ():
@@ -243,7 +243,7 @@ def _params(block: Block) -> dict[str, Param]:
     return params
 
 
-def _used(block: Block, params: Mapping[str, Param]) -> None:
+def _used(block: YamlBlock, params: Mapping[str, Param]) -> None:
     texts = [
         str(selector.plain(key))
         for selector in (block.block(key) for key in ("of", *{kind.second for kind in AGGREGATORS.values()}))
@@ -257,7 +257,7 @@ def _used(block: Block, params: Mapping[str, Param]) -> None:
 
 
 def _selector(
-    block: Block, key: str, aggregator: Aggregator | None, params: Mapping[str, Param], outer: Selector | None
+    block: YamlBlock, key: str, aggregator: Aggregator | None, params: Mapping[str, Param], outer: Selector | None
 ) -> Selector:
     """Read `of`, or the second selector with `of` as `outer`: the events it falls back to."""
     given = block.block(key)
@@ -300,7 +300,7 @@ def _selector(
     return Selector(events, written, read("where", Kind.BOOL) or TRUE, value, Delay(delay_s) if delay_s else None)
 
 
-def _events(given: Block) -> tuple[str, ...]:
+def _events(given: YamlBlock) -> tuple[str, ...]:
     """Resolve names and patterns (`cx.contact.*`) of event types."""
     found: dict[str, None] = {}
     for name in given.list("events"):
@@ -316,7 +316,7 @@ def _events(given: Block) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
+def _groupings(block: YamlBlock, events: list[str]) -> tuple[tuple[str, ...], ...]:
     fields = all_fields(events) if events else {}
     known = [name for name, field in fields.items() if field.label]
     listed = f"; labels are {', '.join(known)}"
@@ -346,14 +346,14 @@ def _groupings(block: Block, events: list[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(groupings)
 
 
-def _scale(block: Block, aggregator: Aggregator | None) -> int:
+def _scale(block: YamlBlock, aggregator: Aggregator | None) -> int:
     in_steps = aggregator is not None and aggregator.in_steps
     if aggregator and "scale" in block and not in_steps:
         block.problem("scale", f"'scale' means nothing for {aggregator.name}")
     return block.whole("scale", 1000 if in_steps else 1, 1_000_000)
 
 
-def _range(block: Block, aggregator: str) -> Range | None:
+def _range(block: YamlBlock, aggregator: str) -> Range | None:
     """Read the ends of the scale that single answers are given on."""
     if "range" not in block:
         return None
@@ -368,7 +368,7 @@ def _range(block: Block, aggregator: str) -> Range | None:
     return float(ends[0]), float(ends[1])
 
 
-def _quantiles(block: Block, aggregator: Aggregator | None) -> tuple[float, ...]:
+def _quantiles(block: YamlBlock, aggregator: Aggregator | None) -> tuple[float, ...]:
     if aggregator is None or not aggregator.has_quantiles:
         if aggregator and "quantiles" in block:
             block.problem("quantiles", f"'quantiles' means nothing for {aggregator.name}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.admission import Registry
-from streams.kpis.health import Health, Lately
+from streams.kpis.health import Lately, SourceHealths
 from streams.kpis.packing import Totals
 from streams.kpis.pages import Pages
 from streams.kpis.series import SEPARATOR
@@ -34,7 +34,7 @@ class ClosedMinute:
     """One closed minute with all windows that end with it; valid until the next one is closed."""
 
     def __init__(
-        self, minute: int, index: SeriesIndex, registry: Registry, windows: Windows, pages: Pages, health: Health
+        self, minute: int, index: SeriesIndex, registry: Registry, windows: Windows, pages: Pages, health: SourceHealths
     ) -> None:
         self.minute = minute
         self._index = index

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi
 from streams.kpis.derivation import UNITS_OF, Derivation, How, Part
 from streams.kpis.expressions import suggest
@@ -24,7 +24,7 @@ _ROLES: Final = ("of", "among", "less", "by")
 _COUNTED: Final = ("count", "distinct")
 
 
-def read_derivation(block: Block, unit: str) -> Derivation:
+def read_derivation(block: YamlBlock, unit: str) -> Derivation:
     """Read `derive`; whether its inputs exist is known when all definitions are read."""
     given = block.block("derive")
     if given is None:
@@ -50,7 +50,7 @@ def read_derivation(block: Block, unit: str) -> Derivation:
     return Derivation(how, parts, given.whole("min_n", 1, 10**9), covering)
 
 
-def _weighted(given: Block) -> tuple[Part, ...]:
+def _weighted(given: YamlBlock) -> tuple[Part, ...]:
     parts = []
     for item in given.list("parts"):
         known = ("kpi", "weight", "worst", "best")
@@ -70,7 +70,7 @@ def _weighted(given: Block) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def resolve(kpi: Kpi, block: Block, kpis: Mapping[str, Kpi]) -> Kpi:
+def resolve(kpi: Kpi, block: YamlBlock, kpis: Mapping[str, Kpi]) -> Kpi:
     """Hold a derived KPI against its inputs, and note in it what their numbers mean."""
     assert kpi.derive is not None
     parts = []
@@ -94,7 +94,7 @@ def resolve(kpi: Kpi, block: Block, kpis: Mapping[str, Kpi]) -> Kpi:
     return replace(kpi, derive=replace(kpi.derive, parts=tuple(parts)))
 
 
-def homes(kpis: Iterable[Kpi]) -> dict[str, str]:
+def colocation(kpis: Iterable[Kpi]) -> dict[str, str]:
     """
     Give for each KPI that is connected with others by a derived one the id that stands for all of them, the smallest.
 

@@ -62,7 +62,7 @@ class Gathering:
         return Effect(kpi.id, "add", self.add([value]))
 
 
-class Channel(NamedTuple):
+class ValueChannel(NamedTuple):
     """A value that varies from event to event, in whole steps or in bins; with a `part`, a pair of two."""
 
     value: Expression

@@ -127,7 +127,7 @@ DEEPEST: Final = 40
 _TOO_DEEP: Final = f"is nested deeper than {DEEPEST} steps: put it in several KPIs, or say it with fewer"
 
 
-class _Reader:
+class _ExpressionReader:
     """Turns Python's syntax tree into ours, checking each step against the fields and parameters at hand."""
 
     def __init__(self, text: str, fields: Mapping[str, Field], params: Mapping[str, Param]) -> None:
@@ -364,7 +364,7 @@ def parse(text: str, kind: Kind, fields: Mapping[str, Field], params: Mapping[st
         raise ExpressionError(f"{text.strip()!r} cannot be read near character {place}: {error.msg}") from error
     except (RecursionError, MemoryError) as error:
         raise ExpressionError(f"{text.strip()[:40]!r}… {_TOO_DEEP}") from error
-    reader = _Reader(body, fields, params)
+    reader = _ExpressionReader(body, fields, params)
     node = reader.condition(tree.body) if kind is Kind.BOOL else reader.read(tree.body)
     if kind_of(node) is not kind:
         raise ExpressionError(f"{text.strip()!r} is {kind_of(node)} where {kind} is needed")

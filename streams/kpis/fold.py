@@ -16,8 +16,8 @@ from streams.events.types import Event
 from streams.kpis.accumulators import Acc
 from streams.kpis.definition import Delay, Kpi
 from streams.kpis.effects import Gathering
-from streams.kpis.lookups import Row, Table
-from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, Plan
+from streams.kpis.lookups import EffectRow, Table
+from streams.kpis.plan import ROW_BITS, ROW_MASK, Columns, FoldPlan
 from streams.kpis.series import OTHER, sent_label
 
 Deltas: TypeAlias = dict[int, dict[str, Acc]]
@@ -82,7 +82,7 @@ class Folder:
             for event_type in kpi.event_types:
                 self._kpis[event_type].append(kpi)
         self._table = Table()
-        self._plans: dict[type[Event], list[Plan]] = {}
+        self._plans: dict[type[Event], list[FoldPlan]] = {}
 
     @property
     def remembered(self) -> int:
@@ -194,14 +194,14 @@ class Folder:
                 self._brought.setdefault(key, (sender or OTHER)[:MOST_OF_NAME])
         table.fresh.clear()
 
-    def _plan(self, cls: type[Event]) -> list[Plan]:
+    def _plan(self, cls: type[Event]) -> list[FoldPlan]:
         """Compile what is asked of a type: what is counted at once, and apart from it what is counted later."""
         by_delay: defaultdict[Delay | None, dict[str, Kpi]] = defaultdict(dict)
         for kpi in self._kpis.get(cls.type, ()):
             for selector in (kpi.of, None if kpi.nested else kpi.hits):
                 if selector and cls.type in selector.events:
                     by_delay[selector.delay][kpi.id] = kpi
-        plans = [Plan(cls.type, [*kpis.values()], self._table, delay) for delay, kpis in by_delay.items()]
+        plans = [FoldPlan(cls.type, [*kpis.values()], self._table, delay) for delay, kpis in by_delay.items()]
         self._plans[cls] = plans
         return plans
 
@@ -210,7 +210,7 @@ class Folder:
             for plan in plans:
                 plan.forget()
         self._table.clear()
-        self._table.append(Row(()))
+        self._table.append(EffectRow(()))
         self._table.remembered = 0
         self._credits.clear()  # what was known has to be met again
         self._senders.clear()
@@ -249,7 +249,7 @@ class Folder:
 
     def _add_values(
         self,
-        plan: Plan,
+        plan: FoldPlan,
         places: list[int],
         columns: Columns,
         first: int,
@@ -306,7 +306,7 @@ def _minutes(events: Sequence[Event]) -> tuple[int, int]:
     return _minute(min(times)), _minute(max(times))
 
 
-def _delayed(plan: Plan, events: Sequence[Event], first: int) -> tuple[list[Event], list[int]]:
+def _delayed(plan: FoldPlan, events: Sequence[Event], first: int) -> tuple[list[Event], list[int]]:
     """Give the events that a plan counts later, and for each the minutes from the first to then, in the upper bits."""
     counted, shifts = [], []
     hourly = plan.delay is not None and plan.delay.hourly

@@ -39,7 +39,7 @@ class SourceMinutes(msgspec.Struct, array_like=True):
     """The newest of the minutes that are no longer kept."""
 
 
-class Health:
+class SourceHealths:
     """All sources of a merge partition."""
 
     def __init__(self, sources: dict[str, SourceMinutes] | None = None) -> None:

@@ -32,7 +32,7 @@ from streams.kpis.admission import Admitted
 from streams.kpis.health import SourceMinutes
 from streams.kpis.packing import Totals, decode, unpack
 from streams.kpis.pages import HOUR_PART, Page
-from streams.kpis.watermarks import Report
+from streams.kpis.watermarks import SourceReport
 
 Record: TypeAlias = tuple[bytes, bytes | None]
 """Key and value; None deletes what the key named."""
@@ -48,7 +48,7 @@ class Marker(msgspec.Struct, array_like=True):
     """Offset of the last partial; a restart reads from the one behind it."""
     applied: dict[str, int] = {}
     """Last record counted, by source."""
-    reports: dict[str, Report] = {}
+    reports: dict[str, SourceReport] = {}
     watermark: float | None = None
     closed: int | None = None
     """The newest closed minute."""
@@ -56,13 +56,13 @@ class Marker(msgspec.Struct, array_like=True):
     """The newest minute seen."""
     health: dict[str, SourceMinutes] = {}
     """What was read of each source lately."""
-    told: int = 0
+    sent_seq: int = msgspec.field(default=0, name="told")
     """Number of the last transition of an alert that was sent for good."""
     stopped: dict[str, str] = {}
     """Sources of which nothing is counted any more, and why."""
 
 
-class Saved(msgspec.Struct):
+class SavedMerge(msgspec.Struct):
     """A state as read back from its records."""
 
     marker: Marker
@@ -107,7 +107,7 @@ def marker_record(marker: Marker) -> tuple[bytes, bytes]:
     return MARKER_KEY, _ENCODER.encode(marker)
 
 
-def read_back(records: Iterable[Record]) -> Saved:
+def read_back(records: Iterable[Record]) -> SavedMerge:
     """
     Sort records, given in the order they were written, into what they say.
 
@@ -119,7 +119,7 @@ def read_back(records: Iterable[Record]) -> Saved:
             latest.pop(key, None)
         else:
             latest[key] = value
-    saved = Saved(Marker(), {}, [], [], {}, [])
+    saved = SavedMerge(Marker(), {}, [], [], {}, [])
     for key, value in latest.items():
         kind, *numbers = key.split(b"/")
         match kind, [int(number) for number in numbers]:

@@ -14,7 +14,7 @@ NOTHING: Final = 0
 """The row without entries."""
 
 
-class Row:
+class EffectRow:
     """The series that events alike in facts and labels go to, sorted by what is to be done for each."""
 
     __slots__ = ("bins", "empty", "gathered", "more", "ones", "threes", "twos")
@@ -51,7 +51,7 @@ class Row:
             yield from keys
 
 
-class Table(list[Row]):
+class Table(list[EffectRow]):
     """
     All rows known, how much is remembered to find them, and how many label values may still be new.
 
@@ -60,7 +60,7 @@ class Table(list[Row]):
     """
 
     def __init__(self) -> None:
-        super().__init__([Row(())])
+        super().__init__([EffectRow(())])
         self.remembered = 0
         self.credit = inf
         self.overflowed = 0
@@ -73,7 +73,7 @@ class Table(list[Row]):
         """Keep a row and give its number; `NOTHING` for one without entries."""
         if not entries:
             return NOTHING
-        self.append(Row(entries))
+        self.append(EffectRow(entries))
         return len(self) - 1
 
 

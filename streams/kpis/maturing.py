@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.expressions import ExpressionError, parse
 from streams.kpis.fields import Kind, all_fields
@@ -27,7 +27,7 @@ PROVISIONAL: Final = "_provisional"
 _DAY_S: Final = 86_400
 
 
-def wait_s(block: Block) -> int:
+def wait_s(block: YamlBlock) -> int:
     """Read how long a definition waits, 0 if it does not."""
     if "wait" not in block:
         return 0
@@ -47,7 +47,7 @@ def wait_s(block: Block) -> int:
     return found
 
 
-def with_provisional(kpi: Kpi, block: Block, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
+def with_provisional(kpi: Kpi, block: YamlBlock, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
     """Give the matured and the provisional form of a definition that waits for so many seconds."""
     hits_block = block.block("hits")
     hits = kpi.hits

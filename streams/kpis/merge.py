@@ -20,24 +20,24 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from streams.kpis.accumulators import Acc, add_all, is_empty
-from streams.kpis.admission import SHARD_BITS, Limits, Registry
-from streams.kpis.balance import Balance
+from streams.kpis.admission import SHARD_BITS, Registry, SeriesLimits
+from streams.kpis.balance import MemoryBalance
 from streams.kpis.closed import ClosedMinute, SeriesIndex
 from streams.kpis.derive import Derivations
 from streams.kpis.derived_series import DerivedSeries
-from streams.kpis.health import Health
+from streams.kpis.health import SourceHealths
 from streams.kpis.journal import Marker, Record, marker_record, page_key, read_back
-from streams.kpis.outputs import Maturity, MinuteRow, Outputs, ValueRow
-from streams.kpis.pace import Pace, steps_to
+from streams.kpis.outputs import Maturity, MinuteRow, Outputs, RollingSum
 from streams.kpis.packing import Totals
 from streams.kpis.pages import Page
 from streams.kpis.partials import Partial
 from streams.kpis.retention import SLACK_MINUTES, Archive, Retention
 from streams.kpis.series import SEPARATOR
+from streams.kpis.throttle import PublishingThrottle, steps_to
 from streams.kpis.watermarks import HISTORY_S, Watermarks
 from streams.kpis.windows import WINDOWS, Settled, Windows, window_end
 
-LIMITS: Final = Limits(lambda _kpi: 10_000)
+LIMITS: Final = SeriesLimits(lambda _kpi: 10_000)
 
 
 class MergeState:
@@ -52,7 +52,7 @@ class MergeState:
         grace_s: float = 10.0,
         expected: Iterable[str] = (),
         open_every_s: float = 1.0,
-        limits: Limits = LIMITS,
+        limits: SeriesLimits = LIMITS,
         delayed: Container[str] = frozenset(),
         lasting: Container[str] = frozenset(),
         derivations: Derivations | None = None,
@@ -85,12 +85,12 @@ class MergeState:
         """Sources of which nothing is counted any more, and why: their ranges contradict each other."""
         self.behind = 0
         """Minutes that are due, but were too many to be closed in one go."""
-        self.told = 0
+        self.sent_seq = 0
         """Number of the last transition of an alert that was sent for good; saved with the marker for the judge."""
-        self.health = Health()
+        self.health = SourceHealths()
         self._closed, self._open = (Windows(windows, self.registry.left, self.registry.lasting) for _ in range(2))
-        self._balance = Balance(self.registry, self._open, self._closed, self._archive)
-        self._delayed, self._pace = delayed, Pace(open_every_s)
+        self._balance = MemoryBalance(self.registry, self._open, self._closed, self._archive)
+        self._delayed, self._throttle = delayed, PublishingThrottle(open_every_s)
         self._offset = self._replay_until = -1
         self._applied: dict[str, int] = {}
         self._marked = Marker()
@@ -204,7 +204,7 @@ class MergeState:
         if self.closed is not None and self.closed == self._published:
             self._publish(self._closed.touched(), outputs)
         catching_up = self.watermarks.catching_up
-        open_due = self._pace.due(now, history=self.watermarks.reads_history(now))
+        open_due = self._throttle.due(now, history=self.watermarks.reads_history(now))
         due = open_due.minutes or not catching_up
         steps = shown = range(0)
         if watermark is not None:
@@ -240,13 +240,13 @@ class MergeState:
             # Of a total the row as of the newest minute is read: that cannot wait when others go out before it.
             total = long or bool(outputs.values)
             self._publish(self._open.touched(short=short, long=long, total=total), outputs, "open")
-        self._pace.published(now, open_due, outputs, self.closed, self._open.short)
+        self._throttle.published(now, open_due, outputs, self.closed, self._open.short)
         return outputs
 
     def closes(self, now: float) -> bool:
         """Tell whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
-        told = self.watermarks.told(now)
-        return told is not None and now - told < HISTORY_S and self.closed is not None and told // 60 - 1 > self.closed
+        at = self.watermarks.reported(now)
+        return at is not None and now - at < HISTORY_S and self.closed is not None and at // 60 - 1 > self.closed
 
     def marker(self) -> tuple[bytes, bytes]:
         """Return key and value of the record that says: everything up to here is saved and published."""
@@ -261,7 +261,7 @@ class MergeState:
                 self._published,
                 self._open.as_of,
                 self.health.copy(),
-                self.told,
+                self.sent_seq,
                 self.stopped.copy(),
             )
             self._unpacked = {page: None for page in self._unpacked if not page.cool()}
@@ -277,7 +277,7 @@ class MergeState:
         saved = read_back(records)
         marker = self._marked = saved.marker
         self._offset, self._applied, self._published = marker.fence, marker.applied.copy(), marker.closed
-        self.health, self.told, self.stopped = Health(marker.health), marker.told, marker.stopped.copy()
+        self.health, self.sent_seq, self.stopped = SourceHealths(marker.health), marker.sent_seq, marker.stopped.copy()
         self.watermarks.restore(marker.watermark, marker.reports.copy())
         self.registry.restore(saved.series, saved.admitted)
         self._archive.restore(saved.pages, saved.hours, saved.bases, saved.absorbed)
@@ -411,10 +411,10 @@ class MergeState:
         revision = 2 * self._offset + (maturity == "closed")
         for window, settled in sums:
             outputs.values.extend(
-                [ValueRow(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
+                [RollingSum(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
             )
             if self._derived is not None:
                 derived = self._derived.touched_by(settled, windows.sums(window))
                 outputs.values.extend(
-                    ValueRow(key, window, at, {}, maturity, revision, given) for key, given in derived
+                    RollingSum(key, window, at, {}, maturity, revision, given) for key, given in derived
                 )

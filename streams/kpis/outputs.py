@@ -21,7 +21,7 @@ class MinuteRow(NamedTuple):
     revision: int
 
 
-class ValueRow(NamedTuple):
+class RollingSum(NamedTuple):
     """A rolling sum as of a minute; with an empty accumulator when the series has just fallen out."""
 
     series: str
@@ -39,4 +39,4 @@ class Outputs(NamedTuple):
     """What is to be published."""
 
     minutes: list[MinuteRow]
-    values: list[ValueRow]
+    values: list[RollingSum]

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from streams.events.types import Event
 from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi
-from streams.kpis.effects import Channel, Effect, EffectOf, Facts, Gathering
+from streams.kpis.effects import Effect, EffectOf, Facts, Gathering, ValueChannel
 from streams.kpis.expressions import Expression
 from streams.kpis.fields import OWN, Field, fields_of
 from streams.kpis.lookups import LabelLookup, LabelValue, Lookup, Table
@@ -79,7 +79,7 @@ class _Part:
 
 
 @dataclass
-class Plan:
+class FoldPlan:
     """
     The compiled fold of one event type.
 
@@ -97,7 +97,7 @@ class Plan:
     table: Table
     delay: Delay | None = None
     width: int = 1
-    channels: list[Channel] = field(default_factory=list)
+    channels: list[ValueChannel] = field(default_factory=list)
     offsets: list[list[int]] = field(init=False)
     scan: Callable[[Sequence[Event]], tuple[list[int], Columns]] = field(init=False)
     scan_apart: Callable[[Sequence[Event], list[int]], tuple[list[int], Columns]] = field(init=False)
@@ -189,7 +189,7 @@ class Plan:
         if part is None and _decided(value.tree):
             of_facts = self.from_facts(value)
             return lambda k: gathering.effect(kpi, of_facts(k))
-        channel = Channel(value, kpi.scale, gathering, part)
+        channel = ValueChannel(value, kpi.scale, gathering, part)
         if channel not in self.channels:
             self.channels.append(channel)
             self._gathering.append(set())
@@ -256,7 +256,7 @@ class Plan:
         values = "".join(f"[{channel.write(self._source)} {event}], " for channel in self.channels)
         later = "None"
         if self.delay:
-            later = Channel(self.delay.seconds, 1000, _DELAYS).write(self._source)
+            later = ValueChannel(self.delay.seconds, 1000, _DELAYS).write(self._source)
         source = (
             f"def scan(events):\n    return {rows}, ({values})\n"
             f"def scan_apart(events, shifts):\n    return {places}, ({values})\n"

@@ -12,7 +12,7 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
 from streams.kpis.derive import Derivations
 from streams.kpis.intervals import Measure
-from streams.kpis.outputs import Maturity, MinuteRow, ValueRow
+from streams.kpis.outputs import Maturity, MinuteRow, RollingSum
 from streams.kpis.series import parse_series
 
 
@@ -79,7 +79,7 @@ class Publisher:
             {} if flat else row.acc,  # type: ignore[arg-type]
         )
 
-    def values(self, row: ValueRow) -> Iterator[PublishedValue]:
+    def values(self, row: RollingSum) -> Iterator[PublishedValue]:
         """Yield the published values of a window: one, or one per quantile of the KPI."""
         kpi, labels = parse_series(row.series)
         if kpi not in self._catalogue:
@@ -102,7 +102,7 @@ class Publisher:
                 row.revision,
             )
 
-    def _measures(self, kpi: Kpi, row: ValueRow) -> Iterator[tuple[str, Measure]]:
+    def _measures(self, kpi: Kpi, row: RollingSum) -> Iterator[tuple[str, Measure]]:
         if kpi.derive is not None:
             yield from self._derivations.measures(kpi, row.inputs)
             return

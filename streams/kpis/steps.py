@@ -36,7 +36,7 @@ def known_zones() -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class ZoneClock:
     """
     What the clocks of a zone show, from 1970 to 2106.
 
@@ -78,7 +78,7 @@ def _whole_minute(at: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def clock_of(zone: str) -> Clock:
+def clock_of(zone: str) -> ZoneClock:
     """
     Return the clock of a time zone.
 
@@ -100,7 +100,7 @@ def clock_of(zone: str) -> Clock:
         if after != offsets[-1]:
             since.append(bisect_right(range(day, day + _DAY), False, key=lambda at: offset(at) == after) + day)
             offsets.append(after)
-    return Clock(tuple(since), tuple(offsets))
+    return ZoneClock(tuple(since), tuple(offsets))
 
 
 @dataclass(frozen=True, slots=True)

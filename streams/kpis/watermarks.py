@@ -18,7 +18,7 @@ STEP_S: Final = 120.0
 """Whoever asks does so every moment: a longer step, forth or back, is a clock that was set, or a process that slept."""
 
 
-class Report(msgspec.Struct, array_like=True):
+class SourceReport(msgspec.Struct, array_like=True):
     """The latest a source said about itself."""
 
     watermark: float | None
@@ -44,7 +44,7 @@ class Watermarks:
 
     def __init__(self, *, idle_s: float, grace_s: float, expected: Iterable[str] = ()) -> None:
         self.value: float | None = None
-        self.sources: dict[str, Report] = {}
+        self.sources: dict[str, SourceReport] = {}
         self._idle_s = idle_s
         self._grace_s = grace_s
         self._expected = frozenset(expected)
@@ -67,7 +67,7 @@ class Watermarks:
         """
         return self.catching_up and (self.value is None or now - self.value > HISTORY_S)
 
-    def told(self, now: float) -> float | None:
+    def reported(self, now: float) -> float | None:
         """
         Return what all sources that are not idle at `now` (Unix s) have reached by their own account.
 
@@ -75,13 +75,13 @@ class Watermarks:
         """
         if not self._expected <= self.sources.keys():
             return None
-        told = [
+        reported = [
             report.watermark
             for source, report in self.sources.items()
             if source in self._news or not self._is_idle(source, report, now)
         ]
-        known = [watermark for watermark in told if watermark is not None]
-        return min(known) if known and len(known) == len(told) else None
+        known = [watermark for watermark in reported if watermark is not None]
+        return min(known) if known and len(known) == len(reported) else None
 
     def report(self, source: str, watermark: float | None, caught_up: bool, *, active: bool = False) -> None:
         """
@@ -92,12 +92,12 @@ class Watermarks:
         known = self.sources.get(source)
         if known is not None and known.watermark is not None:
             watermark = known.watermark if watermark is None else max(watermark, known.watermark)
-        report = Report(watermark, caught_up)
+        report = SourceReport(watermark, caught_up)
         if active or report != known:
             self._news.add(source)
         self.sources[source] = report
 
-    def restore(self, value: float | None, sources: dict[str, Report]) -> None:
+    def restore(self, value: float | None, sources: dict[str, SourceReport]) -> None:
         """Take over what was saved; the silence of sources is measured anew."""
         self.value = value
         self.sources = sources
@@ -129,7 +129,7 @@ class Watermarks:
         started = now if self._started is None else self._started
         return now - started < self._grace_s and not self._expected <= self.sources.keys()
 
-    def _is_idle(self, source: str, report: Report, now: float) -> bool:
+    def _is_idle(self, source: str, report: SourceReport, now: float) -> bool:
         return report.caught_up and now - self._heard.get(source, now) >= self._idle_s
 
     def _go_on(self, now: float) -> None:

@@ -17,13 +17,13 @@ from starlette.routing import Route
 from streams import metrics
 from streams.listener.clients import Clients
 from streams.listener.hosts import HostGuard, Hosts
-from streams.listener.protocol import Limits
+from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import server_of
 
 FRESH_S: Final = 0.25
 """So long what one was told is good for the next who asks: writing it all down takes the worker's own time."""
 SHARE: Final = 0.2
-LIMITS: Final = Limits(connections=32, client_connections=16, read_s=5.0, refused=lambda: None)
+LIMITS: Final = ConnectionLimits(connections=32, client_connections=16, read_s=5.0, refused=lambda: None)
 
 
 class _Exposition:

@@ -40,7 +40,7 @@ class FramingError(Exception):
         super().__init__(message)
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """A request's head: its normal form for the parser behind, and what decides who asks."""
 
     wire: bytes
@@ -76,7 +76,7 @@ class Framer:
         """Take bytes as they come."""
         self._buffer += data
 
-    def head(self, *, last: bool = False) -> Head | None:
+    def head(self, *, last: bool = False) -> RequestHead | None:
         """
         Read the next head; None while it is not complete.
 
@@ -120,7 +120,7 @@ class Framer:
         if _LONE.search(self._buffer, max(0, self._searched - 1)):
             raise _lone()
 
-    def _read(self, text: bytes, *, last: bool) -> Head:
+    def _read(self, text: bytes, *, last: bool) -> RequestHead:
         lines = text.split(b"\r\n", HEADERS + 1)
         if len(lines) > HEADERS + 1:
             raise FramingError(431, f"the head has more than {HEADERS} headers")
@@ -146,7 +146,7 @@ class Framer:
         if last:
             fields = [field for field in fields if field[0] != b"connection"] + [(b"connection", b"close")]
         wire = b"\r\n".join([lines[0], *(b"%b: %b" % field for field in fields), b"", b""])
-        return Head(wire, b",".join(of.get(b"x-forwarded-for", ())))
+        return RequestHead(wire, b",".join(of.get(b"x-forwarded-for", ())))
 
     def _frame(self, of: dict[bytes, list[bytes]], *, modern: bool) -> None:
         lengths, codings = of.get(b"content-length", []), of.get(b"transfer-encoding", [])

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streams.listener.clients import Client, Clients
-from streams.listener.framing import Framer, FramingError, Head
+from streams.listener.framing import Framer, FramingError, RequestHead
 
 REQUESTS: Final = 1_000
 """Requests of one connection; with the last its sender is told to open another."""
@@ -24,7 +24,7 @@ DRAINED_BYTES: Final = 262_144
 """A body that was answered before it was read is thrown away up to here, to keep the connection."""
 
 
-class Limits(NamedTuple):
+class ConnectionLimits(NamedTuple):
     """What connections of a listener may do; `refused` is called for each request that nobody behind it saw."""
 
     connections: int
@@ -44,14 +44,14 @@ class Protocol(H11Protocol):
     """
 
     clients: Clients
-    limits: Limits
+    limits: ConnectionLimits
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._framer = Framer()
         self._peer: Client = self.clients.of("")
         self._client = self._peer
-        self._head: Head | None = None
+        self._head: RequestHead | None = None
         self._requests = 0
         self._counted = False
         self._ended = False

@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from streams.listener.clients import Clients
-from streams.listener.protocol import Limits, Protocol
+from streams.listener.protocol import ConnectionLimits, Protocol
 
 BACKLOG: Final = 512
 IDLE_S: Final = 75
@@ -61,7 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
 def server_of(
     app: ASGIApp,
     clients: Clients,
-    limits: Limits,
+    limits: ConnectionLimits,
     *,
     graceful_s: int,
     ending: Callable[[], None] | None = None,

@@ -37,7 +37,7 @@ START_TIMEOUT_S = 90.0
 """One that ends instead of starting is seen at once: only a machine with other things to do needs long."""
 
 # What the engine is told of our environment: how to find Python's modules and which language and zone to use.
-_TOLD = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
 class ClickHouseProcessError(RuntimeError):
@@ -285,5 +285,5 @@ def _claim(host: str, port: int) -> None:
 def _environment() -> dict[str, str]:
     # The child finds this package where we found it, wherever it is started from.
     paths = [str(Path(streams.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    told = {name: os.environ[name] for name in _TOLD if name in os.environ}
-    return {**told, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

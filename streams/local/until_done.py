@@ -29,17 +29,17 @@ def wait_until_done(run: EmbeddedRun, say: Callable[[str], None]) -> dict[str, A
     Raises:
         ChildError: a part failed, or nothing has moved in any stage for two minutes.
     """
-    quiet_since = told = None
-    pace = Pace(time.monotonic())
+    quiet_since = reported_at = None
+    rate = ProgressRate(time.monotonic())
     while True:
         run.watch()
         now, report, stored = time.monotonic(), _report(run), _stored(run)
         state = run.state()
-        still_s = pace.still_s(now, stored, state)
-        if told is None or now - told > PROGRESS_S:
+        still_s = rate.still_s(now, stored, state)
+        if reported_at is None or now - reported_at > PROGRESS_S:
             lag = sum(state.lag.values()) if state else 0
             say(f"{stored:,} records stored, {lag:,} on their way")
-            told = now
+            reported_at = now
         finished = report is not None and stored >= report["delivered"] and state is not None and state.idle
         if not finished:
             quiet_since = None
@@ -60,7 +60,7 @@ def wait_until_done(run: EmbeddedRun, say: Callable[[str], None]) -> dict[str, A
         time.sleep(0.3)
 
 
-class Pace:
+class ProgressRate:
     """How long nothing has moved: a stage that works off what is behind the records moves as well."""
 
     def __init__(self, now: float) -> None:

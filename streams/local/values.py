@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from streams.local.view import Cell
+from streams.local.view import ShownValue
 from streams.storage.connection import Address, StorageError
 from streams.storage.queries import run_query
 
@@ -35,7 +35,7 @@ _RECORDS = """
 _ANY_AGE_DAYS = 30_000
 
 
-def cells(reader: Address, window: str, *, live: bool) -> Mapping[tuple[str, str], Cell]:
+def cells(reader: Address, window: str, *, live: bool) -> Mapping[tuple[str, str], ShownValue]:
     """
     Return the newest value of each KPI, as a whole and by channel; empty while the store does not answer.
 
@@ -45,10 +45,10 @@ def cells(reader: Address, window: str, *, live: bool) -> Mapping[tuple[str, str
         answer = run_query(_CELLS, {"window": window, "ago": 0 if live else _ANY_AGE_DAYS}, reader, timeout_s=5)
     except StorageError:
         return {}
-    found: dict[tuple[str, str], Cell] = {}
+    found: dict[tuple[str, str], ShownValue] = {}
     for kpi, channel, value, n, lo, hi, _ in answer.rows:
         # Sorted by quantile, so the median comes before the tail: the first one is shown.
-        found.setdefault((kpi, channel), Cell(value, int(n), lo, hi))
+        found.setdefault((kpi, channel), ShownValue(value, int(n), lo, hi))
     return found
 
 

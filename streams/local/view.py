@@ -28,7 +28,7 @@ ALWAYS = ("live page", "other cx")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ShownValue:
     """A KPI value as shown."""
 
     value: float | None
@@ -38,14 +38,14 @@ class Cell:
 
 
 @dataclass(slots=True)
-class View:
+class LiveView:
     """Renders the state of a run; `tell` it what is new, then `render`."""
 
     catalogue: Catalogue
     addresses: Sequence[tuple[str, str]]
     window: str = "5m"
     state: WorkerState = field(default_factory=WorkerState)
-    cells: Mapping[tuple[str, str], Cell] = field(default_factory=dict)
+    cells: Mapping[tuple[str, str], ShownValue] = field(default_factory=dict)
     """By KPI and channel; channel `all` is the whole."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=4))
     restarts: int = 0
@@ -53,7 +53,7 @@ class View:
     """Whether a narrow terminal shows channels below each KPI."""
     _reads: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def tell(self, state: WorkerState | None, cells: Mapping[tuple[str, str], Cell], now: float) -> None:
+    def tell(self, state: WorkerState | None, cells: Mapping[tuple[str, str], ShownValue], now: float) -> None:
         """Take over what was observed at `now` (seconds that only go forward)."""
         if state is not None:
             self.state = state
@@ -131,13 +131,13 @@ class View:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True, min_width=max(len(name) for name, _ in rows))
         grid.add_column(no_wrap=True, overflow="ellipsis")
-        for name, told in rows:
-            grid.add_row(name, told)
+        for name, shown in rows:
+            grid.add_row(name, shown)
         return Panel(grid, title="CX Streams", title_align="left")
 
-    def _lines(self) -> list[tuple[str, Kpi, Cell | None]]:
+    def _lines(self) -> list[tuple[str, Kpi, ShownValue | None]]:
         """Return a line for each KPI, with those of its channels below if they are asked for."""
-        found: list[tuple[str, Kpi, Cell | None]] = []
+        found: list[tuple[str, Kpi, ShownValue | None]] = []
         for kpi_id in SHOWN:
             if kpi_id not in self.catalogue:
                 continue
@@ -148,7 +148,7 @@ class View:
                 found += [(f"  {channel}", kpi, cell) for channel, cell in known if cell is not None]
         return found
 
-    def _narrow(self, lines: Sequence[tuple[str, Kpi, Cell | None]]) -> RenderableType:
+    def _narrow(self, lines: Sequence[tuple[str, Kpi, ShownValue | None]]) -> RenderableType:
         table = Table(
             title=f"KPIs of the last {self.window}", title_justify="left", box=None, expand=True, padding=(0, 1)
         )
@@ -180,7 +180,7 @@ class View:
         return table
 
     @staticmethod
-    def _cell(kpi: Kpi, cell: Cell | None, *, interval: bool) -> Text:
+    def _cell(kpi: Kpi, cell: ShownValue | None, *, interval: bool) -> Text:
         if cell is None or cell.value is None or cell.n < kpi.min_n.show:
             return Text("no data", style="dim")
         text = shown(kpi, cell.value)

@@ -48,7 +48,7 @@ class Deliveries(Protocol):
         """Why they were given up: how many by reason."""
 
 
-class Sender(Protocol):
+class ReplaySender(Protocol):
     """What a replay needs of a producer, such as `TouchpointProducer` without `on_delivery`."""
 
     def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
@@ -59,7 +59,7 @@ class Sender(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReplayProgress:
     """How far a replay has come: of `total` events, and up to which event time."""
 
     total: int
@@ -97,14 +97,14 @@ class ReplayReport:
 
 def replay(
     events: Iterable[Touch],
-    producer: Sender,
+    producer: ReplaySender,
     speed: float | Literal["max"] = 1.0,
     *,
     shuffle_within_s: float = 0.0,
     seed: int = 0,
     repeat: int = 1,
     rebase: datetime | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ReplayProgress], None] | None = None,
     progress_every_s: float = 1.0,
     stop: threading.Event | None = None,
     flush_timeout_s: float = 30.0,
@@ -143,7 +143,7 @@ def replay(
         shift = rebase - datetime.fromtimestamp(max(touch.time for touch in touches), UTC)
         touches = [_moved(touch, shift) for touch in touches]
     order, arrivals = _in_order(touches, shuffle_within_s, seed)
-    run = _Run(producer, len(order) * repeat, progress, progress_every_s, clock)
+    run = _Replay(producer, len(order) * repeat, progress, progress_every_s, clock)
     stop = stop or threading.Event()
     try:
         for _ in range(repeat):
@@ -167,14 +167,14 @@ def replay(
     )
 
 
-class _Run:
+class _Replay:
     """The counts of one replay, and its sending loop."""
 
     def __init__(
         self,
-        producer: Sender,
+        producer: ReplaySender,
         total: int,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[ReplayProgress], None] | None,
         every_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -189,7 +189,7 @@ class _Run:
         self.by_channel: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._reached: float | None = None
-        self.started = self._told = clock()
+        self.started = self._reported_at = clock()
 
     def one_pass(
         self, order: Sequence[Touch], arrivals: Sequence[float], speed: float | Literal["max"], stop: threading.Event
@@ -205,7 +205,7 @@ class _Run:
                     stop.wait(min((arrivals[place] - now) / speed, self._every_s))
             self._send(order[place:end])
             place = end
-            if self._clock() - self._told >= self._every_s:
+            if self._clock() - self._reported_at >= self._every_s:
                 # Also frees the producer's memory of events that were given up.
                 self.take(self._producer.flush(0))
                 self.tell()
@@ -232,11 +232,11 @@ class _Run:
 
     def tell(self) -> None:
         """Call the progress function."""
-        self._told = self._clock()
+        self._reported_at = self._clock()
         if self._progress is not None:
             reached = None if self._reached is None else datetime.fromtimestamp(self._reached, UTC)
-            elapsed_s = self._told - self.started
-            self._progress(Progress(self.total, self.sent, self.delivered, self.undelivered, reached, elapsed_s))
+            elapsed_s = self._reported_at - self.started
+            self._progress(ReplayProgress(self.total, self.sent, self.delivered, self.undelivered, reached, elapsed_s))
 
 
 def _in_order(touches: list[Touch], within_s: float, seed: int) -> tuple[list[Touch], list[float]]:

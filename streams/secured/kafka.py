@@ -75,8 +75,8 @@ def knock(servers: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> Non
             _try(host, port, options)
         except OSError as error:
             # What we say ourselves is plain; what the system says is put into words.
-            told = "" if type(error) is ConnectionError else Tls("kafka").tell(error)
-            refusals.append(f"{host}:{port}: {told or error.strerror or error}")
+            detail = "" if type(error) is ConnectionError else Tls("kafka").tell(error)
+            refusals.append(f"{host}:{port}: {detail or error.strerror or error}")
         else:
             return
     raise ConnectionError("; ".join(refusals))

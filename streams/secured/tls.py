@@ -88,8 +88,8 @@ class Tls:
         names = {"ca": f"{self.name}_ca_file", "cert": f"{self.name}_cert_file"}
         if isinstance(root, ssl.SSLCertVerificationError):
             text = _CERTIFICATE.get(root.verify_code, f"is refused: {root.verify_message}").format(**names)
-            told = f" ({root.verify_message})" if root.verify_code in {62, 64} else ""
-            return f"wrong certificate: that of the server {text}{told}"
+            detail = f" ({root.verify_message})" if root.verify_code in {62, 64} else ""
+            return f"wrong certificate: that of the server {text}{detail}"
         if isinstance(root, ssl.SSLError):
             reason = root.reason or str(root)
             for part, text in _ALERTS:

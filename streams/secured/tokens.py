@@ -111,8 +111,8 @@ class Tokens:
             why = "wrong kafka_user or kafka_password_file" if exc.code in {400, 401, 403} else "no token"
             raise TokenError(f"the token endpoint {host} answers {exc.code}: {why}") from exc
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            told = tls.tell(exc) or f"{type(exc).__name__}: {exc}"
-            raise TokenError(f"the token endpoint {host} gives no token: {told}") from exc
+            text = tls.tell(exc) or f"{type(exc).__name__}: {exc}"
+            raise TokenError(f"the token endpoint {host} gives no token: {text}") from exc
 
 
 def _expiry(token: str) -> float | None:

@@ -13,7 +13,7 @@ from streams.settings import Settings, read_secret
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Access:
+class ReceiverAccess:
     """How to reach the receivers of one kind; `tls.name` begins the names of their settings."""
 
     tls: Tls
@@ -71,6 +71,6 @@ class Access:
         return self.tls.tell(error) or f"{type(error).__name__} {error}".strip()
 
 
-def open_access(name: str) -> Access:
+def open_access(name: str) -> ReceiverAccess:
     """Return the access to receivers that ask for nothing."""
-    return Access(Tls(name))
+    return ReceiverAccess(Tls(name))

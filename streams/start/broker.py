@@ -65,7 +65,7 @@ class StartBroker:
         self._group = settings.app_id
 
     def __enter__(self) -> Self:
-        self._admin = self._told(
+        self._admin = self._ask(
             lambda: KafkaAdminClient(
                 bootstrap_servers=self._settings.kafka.split(","),
                 client_id="cx-start",
@@ -80,7 +80,7 @@ class StartBroker:
 
     def describe(self, names: Sequence[str]) -> dict[str, Described]:
         """Return those of the topics that there are."""
-        found = self._told(lambda: self._admin.describe_topics(list(names)), "list its topics")
+        found = self._ask(lambda: self._admin.describe_topics(list(names)), "list its topics")
         return {
             one["name"]: Described(str(one.get("topic_id") or ""), len(one["partitions"]))
             for one in found
@@ -89,7 +89,7 @@ class StartBroker:
 
     def committed(self) -> dict[TP, int]:
         """Return what the workers' group has committed."""
-        found = self._told(lambda: self._admin.list_group_offsets(self._group), "tell committed offsets")
+        found = self._ask(lambda: self._admin.list_group_offsets(self._group), "tell committed offsets")
         return {
             TP(tp.topic, tp.partition): one.offset for tp, one in found.get(self._group, {}).items() if one.offset >= 0
         }
@@ -123,7 +123,7 @@ class StartBroker:
         }
         deadline, counted_out = time.monotonic() + wait_s, not wait_s
         while asked:
-            results = self._told(lambda: self._admin.alter_group_offsets(self._group, asked), "commit offsets")
+            results = self._ask(lambda: self._admin.alter_group_offsets(self._group, asked), "commit offsets")
             failed = {error for error in results.values() if error is not NoError}
             if not failed:
                 return
@@ -168,12 +168,12 @@ class StartBroker:
             consumer.partitions_for_topic(topic)
             consumer.subscribe([topic], listener=_Membership(consumer))
             while TopicPartition(topic, 0) not in consumer.assignment():
-                self._told(lambda: consumer.poll(_CLAIM_POLL_MS, max_records=1), "form a group")
+                self._ask(lambda: consumer.poll(_CLAIM_POLL_MS, max_records=1), "form a group")
                 time.sleep(_CLAIM_POLL_MS / 1000)  # without a partition it returns at once
             yield
 
     def _consumer(self, group: str, session_s: float) -> KafkaConsumer:
-        return self._told(
+        return self._ask(
             lambda: KafkaConsumer(
                 bootstrap_servers=self._settings.kafka.split(","),
                 group_id=group,
@@ -192,7 +192,7 @@ class StartBroker:
             "be reached",
         )
 
-    def _told(self, ask: Callable[[], _T], what: str) -> _T:
+    def _ask(self, ask: Callable[[], _T], what: str) -> _T:
         """Ask, again while the coordinator of the group is being found."""
         deadline = time.monotonic() + _ANSWER_S
         while True:
@@ -256,15 +256,15 @@ async def _edges(consumer: AIOKafkaConsumer, tps: Sequence[TP]) -> tuple[dict[TP
     asked = [ReadPartition(*tp) for tp in tps]
     consumer.assign(asked)
     starts = {TP(*tp): offset for tp, offset in (await consumer.beginning_offsets(asked)).items()}
-    told = {TP(*tp): offset for tp, offset in (await consumer.end_offsets(asked)).items()}
+    claimed = {TP(*tp): offset for tp, offset in (await consumer.end_offsets(asked)).items()}
     # The embedded broker tells the start of the last batch for the end: only the answer to a fetch is right.
     ends: dict[TP, int] = {}
     for _ in range(round(_ANSWER_S / _PAUSE_S)):
-        ends = await probe_end_offsets(consumer, told)
-        if ends.keys() == told.keys():
+        ends = await probe_end_offsets(consumer, claimed)
+        if ends.keys() == claimed.keys():
             break
         await asyncio.sleep(_PAUSE_S)
-    return starts, {tp: max(told[tp], ends.get(tp, 0)) for tp in tps}
+    return starts, {tp: max(claimed[tp], ends.get(tp, 0)) for tp in tps}
 
 
 async def _single(consumer: AIOKafkaConsumer, wanted: Mapping[TP, int]) -> dict[TP, bytes]:

@@ -11,8 +11,8 @@ from streams.kpis.catalogue import Catalogue
 from streams.kpis.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
-from streams.start.decision import Verdict, decide
-from streams.start.facts import Facts
+from streams.start.decision import StartVerdict, decide
+from streams.start.facts import StartFacts
 from streams.start.look import look
 from streams.start.restore import Restoration, starts_of
 from streams.storage.connection import FAILURES, Address, connect, explain
@@ -32,7 +32,7 @@ class StartRefusedError(Exception):
     """A worker cannot start; the text says what was found and what mends it."""
 
 
-def examine(settings: Settings, store: Address) -> Verdict:
+def examine(settings: Settings, store: Address) -> StartVerdict:
     """
     Look and decide; changes nothing.
 
@@ -53,7 +53,7 @@ def check_start(
     alone: bool = False,
     say: Callable[[str], None] = log.info,
     store_wait_s: float = STORE_WAIT_S,
-) -> Verdict:
+) -> StartVerdict:
     """
     Compare store, topics, changelogs, committed offsets and epoch, and restore what can be; return what was found last.
 
@@ -95,7 +95,7 @@ def check_start(
     return verdict
 
 
-def _decided(settings: Settings, store: Address, broker: StartBroker, wait_s: float) -> tuple[Facts, Verdict]:
+def _decided(settings: Settings, store: Address, broker: StartBroker, wait_s: float) -> tuple[StartFacts, StartVerdict]:
     deadline = time.monotonic() + wait_s
     while True:
         facts = look(settings, store, broker, time.time())
@@ -106,7 +106,9 @@ def _decided(settings: Settings, store: Address, broker: StartBroker, wait_s: fl
         time.sleep(_PAUSE_S)
 
 
-def _act(restoration: Restoration, facts: Facts, verdict: Verdict, *, clean: bool, say: Callable[[str], None]) -> None:
+def _act(
+    restoration: Restoration, facts: StartFacts, verdict: StartVerdict, *, clean: bool, say: Callable[[str], None]
+) -> None:
     match verdict.action:
         case "refill":
             say(f"start: {verdict.text}")
@@ -126,7 +128,7 @@ def _act(restoration: Restoration, facts: Facts, verdict: Verdict, *, clean: boo
             pass  # somebody else has restored it, or it is refused by now
 
 
-def _record(store: Address, facts: Facts) -> None:
+def _record(store: Address, facts: StartFacts) -> None:
     """Record the topics of this epoch when some of them are not yet, so that others in their place are known."""
     assert facts.store is not None
     labelled = facts.store.labels in (None, LABEL_FORM)

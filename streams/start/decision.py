@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from streams.start.facts import RESTORING, Facts, Topic
+from streams.start.facts import RESTORING, StartFacts, Topic
 
 Action: TypeAlias = Literal["go", "refill", "restore ids", "restore", "refuse"]
 
@@ -91,7 +91,7 @@ CASES: Final[Mapping[str, tuple[Action, str, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StartVerdict:
     """
     What to do.
 
@@ -116,7 +116,7 @@ class Verdict:
         return f"{self.text}: {self.mend}" if self.mend else self.text
 
 
-def decide(facts: Facts) -> Verdict:
+def decide(facts: StartFacts) -> StartVerdict:
     """Compare everything; the first thing that is not right decides."""
     for look in _LOOKS:
         found = look(facts)
@@ -125,14 +125,14 @@ def decide(facts: Facts) -> Verdict:
     return _right(facts)
 
 
-def _topics(facts: Facts) -> Verdict | None:
+def _topics(facts: StartFacts) -> StartVerdict | None:
     if not facts.missing:
         return None
     names = ", ".join(facts.missing)
-    return Verdict("no topic", f"{names} missing", "`cx topics` creates what is missing")
+    return StartVerdict("no topic", f"{names} missing", "`cx topics` creates what is missing")
 
 
-def _partitions(facts: Facts) -> Verdict | None:
+def _partitions(facts: StartFacts) -> StartVerdict | None:
     """Refuse another number of partitions: which of them holds a customer's ids follows from it."""
     known = facts.store.partitions if facts.store else None
     if known is None and facts.partials.committed:
@@ -147,12 +147,14 @@ def _partitions(facts: Facts) -> Verdict | None:
         counts = set(facts.counts.values())
         text = f"CX_PARTITIONS is {facts.partitions}, but {listed} partitions; {why}"
         if len(counts) == 1:
-            return Verdict("partitions", text, f"set CX_PARTITIONS={counts.pop()}")
-        return Verdict("partitions", text, "delete these topics, if nothing of them is needed, and run `cx topics`")
+            return StartVerdict("partitions", text, f"set CX_PARTITIONS={counts.pop()}")
+        return StartVerdict(
+            "partitions", text, "delete these topics, if nothing of them is needed, and run `cx topics`"
+        )
     text = f"this installation was begun with {known} partitions, CX_PARTITIONS is {facts.partitions}; {why}"
     if not other:
-        return Verdict("partitions", text, f"set CX_PARTITIONS={known}")
-    return Verdict(
+        return StartVerdict("partitions", text, f"set CX_PARTITIONS={known}")
+    return StartVerdict(
         "partitions",
         f"{text}; {listed}",
         f"set CX_PARTITIONS={known}; topics cannot be made smaller, so stop all workers, delete all topics of"
@@ -160,7 +162,7 @@ def _partitions(facts: Facts) -> Verdict | None:
     )
 
 
-def _store(facts: Facts) -> Verdict | None:
+def _store(facts: StartFacts) -> StartVerdict | None:
     if facts.store is not None:
         return None if facts.store.tables else _no_tables()
     whole = not facts.lost_ingest() and not facts.lost_merge()
@@ -171,62 +173,62 @@ def _store(facts: Facts) -> Verdict | None:
         _count(_expired(topic)) for topic in (facts.partials, facts.blocks, facts.kpis)
     )
     if whole and known and not interrupted and not lost:
-        return Verdict(
+        return StartVerdict(
             "not compared", "ClickHouse does not answer: state is whole in Kafka, the store was not compared"
         )
-    return Verdict(
+    return StartVerdict(
         "store away",
         "ClickHouse does not answer, and without it nothing proves that the state in Kafka is whole",
         "start ClickHouse; `cx doctor` says why it cannot be reached",
     )
 
 
-def _no_tables() -> Verdict:
-    return Verdict("no tables", "the database, or some of its tables, are missing", "run `cx migrate`")
+def _no_tables() -> StartVerdict:
+    return StartVerdict("no tables", "the database, or some of its tables, are missing", "run `cx migrate`")
 
 
-def _epoch(facts: Facts) -> Verdict | None:
+def _epoch(facts: StartFacts) -> StartVerdict | None:
     known = facts.known_epoch
     if known is None or facts.epoch == known:
         return None
     if facts.epoch < known:
-        return Verdict(
+        return StartVerdict(
             "epoch lowered",
             f"CX_EPOCH is {facts.epoch}, but there are records of epoch {known}",
             f"set CX_EPOCH={known}",
         )
-    return Verdict("epoch raised", f"CX_EPOCH is {facts.epoch}, the newest that is stored is {known}")
+    return StartVerdict("epoch raised", f"CX_EPOCH is {facts.epoch}, the newest that is stored is {known}")
 
 
-def _labels(facts: Facts) -> Verdict | None:
+def _labels(facts: StartFacts) -> StartVerdict | None:
     """Refuse to go on with sums of series under names that nobody gives any more: new ones would stand beside them."""
     assert facts.store is not None
     count = facts.store.named_otherwise
     if not count:
         return None
     text = f"{count:,} KPI series are named by labels as an earlier version made them"
-    return Verdict("other labels", text, _mend(facts))
+    return StartVerdict("other labels", text, _mend(facts))
 
 
-def _interrupted(facts: Facts) -> Verdict | None:
+def _interrupted(facts: StartFacts) -> StartVerdict | None:
     if not facts.partials.interrupted:
         return None
     text = "a restoration of state from the store did not come to its end"
-    return Verdict("sums lost", text, _mend(facts)) if facts.used() else Verdict("interrupted", text)
+    return StartVerdict("sums lost", text, _mend(facts)) if facts.used() else StartVerdict("interrupted", text)
 
 
-def _sources(facts: Facts) -> Verdict | None:
+def _sources(facts: StartFacts) -> StartVerdict | None:
     anew = [source.name for source in facts.sources if _source_anew(facts, source)]
     if not anew:
         return None
-    return Verdict(
+    return StartVerdict(
         "sources anew",
         f"{', '.join(anew)} made anew under the epoch {facts.epoch}: new records would be taken for stored ones",
         _mend(facts),
     )
 
 
-def _source_anew(facts: Facts, source: Topic) -> bool:
+def _source_anew(facts: StartFacts, source: Topic) -> bool:
     marks = [facts.mark(source.name, p) for p in range(len(source.logs))]
     cut = any(mark is not None and mark >= log.end for mark, log in zip(marks, source.logs, strict=True))
     # Without a committed offset and without state everything would be read again as new.
@@ -238,33 +240,35 @@ def _source_anew(facts: Facts, source: Topic) -> bool:
     return cut or forgotten or (used and source.anew)
 
 
-def _partials(facts: Facts) -> Verdict | None:
+def _partials(facts: StartFacts) -> StartVerdict | None:
     topic = facts.partials
     used = topic.committed or any(log.end for log in facts.merge.logs)
     if used and topic.anew:
-        return Verdict("partials lost", f"{topic.name} was made anew: sums would miss what it held", _mend(facts))
+        return StartVerdict("partials lost", f"{topic.name} was made anew: sums would miss what it held", _mend(facts))
     if expired := _count(_expired(topic)):
-        return Verdict("partials lost", f"{topic.name} lost {expired:,} records that were not added up", _mend(facts))
+        return StartVerdict(
+            "partials lost", f"{topic.name} lost {expired:,} records that were not added up", _mend(facts)
+        )
     return None
 
 
-def _changelogs(facts: Facts) -> Verdict | None:
+def _changelogs(facts: StartFacts) -> StartVerdict | None:
     """Look at ids and sums; the sums of a partition cannot be proven while more of them may be on their way."""
     ids, sums = facts.lost_ingest(), facts.lost_merge()
     if sums:
         names = facts.merge.name + (f" and {facts.ingest.name}" if ids else "")
-        return Verdict("sums lost", f"{names} lost what it held of partitions {_listed(sums, ids)}", _mend(facts))
+        return StartVerdict("sums lost", f"{names} lost what it held of partitions {_listed(sums, ids)}", _mend(facts))
     interrupted = any(source.interrupted for source in facts.sources)
     if not ids and not interrupted:
         return None
     ids = ids or list(range(len(facts.ingest.logs)))
     text = f"{facts.ingest.name} lost what it held of partitions {_listed(ids)}"
     if all(_finished(facts, source, p) for source in facts.sources for p in ids):
-        return Verdict("ids lost", text)
-    return Verdict("ids in doubt", f"{text}, and not all of it is stored", _mend(facts))
+        return StartVerdict("ids lost", text)
+    return StartVerdict("ids in doubt", f"{text}, and not all of it is stored", _mend(facts))
 
 
-def _finished(facts: Facts, source: Topic, partition: int) -> bool:
+def _finished(facts: StartFacts, source: Topic, partition: int) -> bool:
     """Tell whether exactly what was read of a source is stored: nothing more, and nothing of it without its balance."""
     committed, mark = source.logs[partition].committed, facts.mark(source.name, partition)
     assert facts.store is not None
@@ -277,7 +281,7 @@ def _finished(facts: Facts, source: Topic, partition: int) -> bool:
     return committed == (source.begun(partition) if mark is None else mark + 1)
 
 
-def _blocks(facts: Facts) -> Verdict | None:
+def _blocks(facts: StartFacts) -> StartVerdict | None:
     topic = facts.blocks
     lost = topic.anew or any(
         log.committed is None and not log.end and any(_read(facts, p)) for p, log in enumerate(topic.logs)
@@ -286,25 +290,25 @@ def _blocks(facts: Facts) -> Verdict | None:
     if not (lost or expired) or not facts.unstored():
         return None
     what = "was made anew" if lost else f"lost {expired:,} records"
-    return Verdict("blocks lost", f"{topic.name} {what} before all of it was stored", _mend(facts))
+    return StartVerdict("blocks lost", f"{topic.name} {what} before all of it was stored", _mend(facts))
 
 
-def _read(facts: Facts, partition: int) -> Iterator[bool]:
+def _read(facts: StartFacts, partition: int) -> Iterator[bool]:
     for source in facts.sources:
         yield (source.logs[partition].committed or 0) > source.begun(partition)
 
 
-def _values(facts: Facts) -> Verdict | None:
+def _values(facts: StartFacts) -> StartVerdict | None:
     topic = facts.kpis
     used = topic.committed or facts.partials.committed
     expired = _count(_expired(topic))
     if not (used and topic.anew) and not expired:
         return None
     what = f"lost {expired:,} records" if expired else "was made anew"
-    return Verdict("values lost", f"{topic.name} {what} before all of it was stored", _mend(facts))
+    return StartVerdict("values lost", f"{topic.name} {what} before all of it was stored", _mend(facts))
 
 
-def _behind(facts: Facts) -> Verdict | None:
+def _behind(facts: StartFacts) -> StartVerdict | None:
     assert facts.store is not None
     empty = facts.store.epoch is None
     expired = empty and any(log.committed == log.start > 0 for log in facts.blocks.logs)
@@ -319,18 +323,18 @@ def _behind(facts: Facts) -> Verdict | None:
         for p, one in enumerate(of_topic)
     )
     if reaches and not expired:
-        return Verdict("store behind", f"the store {what}: it is filled again from {facts.blocks.name}")
-    return Verdict(
+        return StartVerdict("store behind", f"the store {what}: it is filled again from {facts.blocks.name}")
+    return StartVerdict(
         "store lost",
         f"the store {what}, and {facts.blocks.name} and {facts.kpis.name} do not retain all of it",
         f"restore a backup; or, to go on with what the store and the touchpoint topics have, {_mend(facts)}",
     )
 
 
-def _right(facts: Facts) -> Verdict:
+def _right(facts: StartFacts) -> StartVerdict:
     expired = tuple(_unread(facts))
     if expired:
-        return Verdict(
+        return StartVerdict(
             "expired",
             f"{_count(expired):,} records left their topics before they were read, the first of them"
             f" {expired[0][0]}/{expired[0][1]}: they are lost",
@@ -338,10 +342,10 @@ def _right(facts: Facts) -> Verdict:
             expired,
         )
     started = any(source.committed for source in facts.sources)
-    return Verdict("right", "store, topics, changelogs and offsets agree" if started else "nothing was read yet")
+    return StartVerdict("right", "store, topics, changelogs and offsets agree" if started else "nothing was read yet")
 
 
-def _unread(facts: Facts) -> Iterator[tuple[str, int, int]]:
+def _unread(facts: StartFacts) -> Iterator[tuple[str, int, int]]:
     """Give what left the topics that can be gone on with all the same."""
     for source in facts.sources:
         yield from _expired(source)
@@ -367,15 +371,15 @@ def _listed(*partitions: Sequence[int]) -> str:
     return ", ".join(map(str, sorted({p for some in partitions for p in some})))
 
 
-def _raise(facts: Facts) -> str:
+def _raise(facts: StartFacts) -> str:
     return f"set CX_EPOCH={max(facts.epoch, facts.known_epoch or 0) + 1} for all of them"
 
 
-def _mend(facts: Facts) -> str:
+def _mend(facts: StartFacts) -> str:
     return f"stop all workers, {_raise(facts)} and start them: they restore their state from the store"
 
 
-_LOOKS: Final[Sequence[Callable[[Facts], Verdict | None]]] = (
+_LOOKS: Final[Sequence[Callable[[StartFacts], StartVerdict | None]]] = (
     _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _blocks, _values,
     _behind,
 )  # fmt: skip

@@ -93,7 +93,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredSource:
     """
     What the store says.
 
@@ -117,7 +117,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class StartFacts:
     """
     All that is compared.
 
@@ -148,7 +148,7 @@ class Facts:
     alerts: Topic = Topic("")
     notifications: Topic = Topic("")
     newest: int | None = None
-    store: Stored | None = None
+    store: StoredSource | None = None
     blocks_held: tuple[Held, ...] = ()
     kpis_held: tuple[Held, ...] = ()
 

@@ -14,7 +14,7 @@ from streams.engine.topics import topic_plan
 from streams.kpis.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
-from streams.start.facts import Facts, Held, Log, Stored, Topic
+from streams.start.facts import Held, Log, StartFacts, StoredSource, Topic
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
 from streams.storage.relabel import named_otherwise
 from streams.storage.starts import Start, beyond, has_minute, has_tables, has_value, marks, starts
@@ -23,7 +23,7 @@ VALUES_KEPT_S: Final = 20 * 3600.0
 """Rolling values may leave the store after a day: the absence of older ones proves nothing."""
 
 
-def look(settings: Settings, store: Address, broker: StartBroker, now: float) -> Facts:
+def look(settings: Settings, store: Address, broker: StartBroker, now: float) -> StartFacts:
     """
     Compare nothing yet, only look.
 
@@ -54,7 +54,7 @@ def look(settings: Settings, store: Address, broker: StartBroker, now: float) ->
         known_id, begins = (then.topic_id, then.begins) if then else ("", ())
         return Topic(name, logs.get(name, ()), described[name].id if name in described else "", known_id, begins)
 
-    facts = Facts(
+    facts = StartFacts(
         epoch=settings.epoch,
         partitions=settings.partitions,
         missing=missing,
@@ -75,11 +75,11 @@ def look(settings: Settings, store: Address, broker: StartBroker, now: float) ->
     return _held_of(facts, store, broker, now) if facts.store is not None and facts.store.tables else facts
 
 
-def _recorded(store: Address) -> tuple[Stored, Mapping[tuple[int, str], Start]] | None:
+def _recorded(store: Address) -> tuple[StoredSource, Mapping[tuple[int, str], Start]] | None:
     """Return what is stored, and the topics of every epoch; None when the store does not answer."""
     try:
         if not has_tables(store):
-            return Stored(tables=False), {}
+            return StoredSource(tables=False), {}
         with closing(connect(store)) as client:
             try:
                 known, recorded = marks(client), starts(client)
@@ -92,7 +92,7 @@ def _recorded(store: Address) -> tuple[Stored, Mapping[tuple[int, str], Start]] 
     except UnreachableError:
         return None
     epochs = [*map(records.epoch_of, known.values()), *(start.epoch for start in recorded)]
-    stored = Stored(
+    stored = StoredSource(
         epoch=max(epochs, default=None),
         partitions=newest.partitions if newest is not None else None,
         marks=known,
@@ -102,14 +102,14 @@ def _recorded(store: Address) -> tuple[Stored, Mapping[tuple[int, str], Start]] 
     return stored, {(start.epoch, start.topic): start for start in recorded}
 
 
-def _newest_epoch(facts: Facts, broker: StartBroker) -> int | None:
+def _newest_epoch(facts: StartFacts, broker: StartBroker) -> int | None:
     """Tell of which epoch the newest records of the blocks are."""
     wanted = {TP(facts.blocks.name, p): log.end - 1 for p, log in enumerate(facts.blocks.logs) if log.end > log.start}
     found = [records.decode_block(value).last for value in broker.records(wanted).values()]
     return max(map(records.epoch_of, found), default=None)
 
 
-def _held_of(facts: Facts, store: Address, broker: StartBroker, now: float) -> Facts:
+def _held_of(facts: StartFacts, store: Address, broker: StartBroker, now: float) -> StartFacts:
     """Add whether the store has what was finished."""
     assert facts.store is not None
     known = facts.store.marks

@@ -23,7 +23,7 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.state import table_key
 from streams.engine.topics import TopicsError
 from streams.events.inheritance import inherited_ranges
-from streams.events.intake import FrozenRange, Head, Tally
+from streams.events.intake import FrozenRange, SourceHead, Tally
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.definition import Kpi
@@ -35,7 +35,7 @@ from streams.producers.wire import connection_options, open_client
 from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, window_names
 from streams.start.broker import StartBroker
-from streams.start.facts import RESTORING, Facts, Topic
+from streams.start.facts import RESTORING, StartFacts, Topic
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, left_series, newest_position, source_histories
 from streams.storage.repair import redefined, repair
@@ -106,7 +106,7 @@ class Restoration:
         self._say = say
         self._wait_s = wait_s
 
-    def everything(self, facts: Facts, now: float, *, clean: bool) -> Restored:
+    def everything(self, facts: StartFacts, now: float, *, clean: bool) -> Restored:
         """
         Restore ids, sums and read positions under an epoch of which nothing is stored yet.
 
@@ -152,7 +152,7 @@ class Restoration:
                 raise explain(error, "restoring the state of workers from the store") from error
         return done
 
-    def ids(self, facts: Facts, now: float) -> Restored:
+    def ids(self, facts: StartFacts, now: float) -> Restored:
         """Restore the changelog of ids alone, when exactly what sources have read is stored. Raises as `everything`."""
         done, partitions = Restored(), facts.lost_ingest() or list(self._partitions)
         read_on = {
@@ -171,7 +171,7 @@ class Restoration:
                 raise explain(error, "restoring event ids from the store") from error
         return done
 
-    def refill(self, facts: Facts) -> None:
+    def refill(self, facts: StartFacts) -> None:
         """Have everything stored again that topics retain of this epoch. Raises as `everything`."""
         topics = (facts.blocks, facts.kpis, facts.alerts)
         self._broker.commit(
@@ -197,7 +197,7 @@ class Restoration:
         )
 
     def _ids(
-        self, client: Client, facts: Facts, partitions: Sequence[int], now: float, done: Restored
+        self, client: Client, facts: StartFacts, partitions: Sequence[int], now: float, done: Restored
     ) -> Iterator[tuple[int, bytes, bytes]]:
         settings = self._settings
         channels = dict(zip((source.name for source in facts.sources), CHANNELS, strict=True))
@@ -227,7 +227,9 @@ class Restoration:
                 silent.discard((channel, history.partition))
                 yield history.partition, one.key(), records.encode(one)
         for channel, partition in sorted(silent):
-            nothing = FrozenRange(f"{channel}/{partition}", -1, -1, now, Head(), Head(), b"", _NEVER, marks=b"")
+            nothing = FrozenRange(
+                f"{channel}/{partition}", -1, -1, now, SourceHead(), SourceHead(), b"", _NEVER, marks=b""
+            )
             yield partition, nothing.key(), records.encode(nothing)
 
     def _sums(self, client: Client, closed: dict[int, int], done: Restored) -> Iterator[tuple[int, bytes, bytes]]:
@@ -261,7 +263,7 @@ class Restoration:
                     yield partition, key, value
 
 
-def starts_of(facts: Facts, begins: Mapping[str, tuple[int, ...]] | None = None) -> list[Start]:
+def starts_of(facts: StartFacts, begins: Mapping[str, tuple[int, ...]] | None = None) -> list[Start]:
     """Return what is recorded of the topics of this epoch, which begins where it did, and in new topics at zero."""
     if begins is None:
         begins = {topic.name: topic.begins for topic in facts.topics if topic.known_id == topic.id}
@@ -271,7 +273,7 @@ def starts_of(facts: Facts, begins: Mapping[str, tuple[int, ...]] | None = None)
 
 
 def _resumed(
-    facts: Facts, known: Mapping[tuple[str, int], int], recorded: Sequence[Start], done: Restored
+    facts: StartFacts, known: Mapping[tuple[str, int], int], recorded: Sequence[Start], done: Restored
 ) -> dict[TP, int]:
     """Give the offsets to read sources on from: behind what is stored, or from the beginning of one made anew."""
     ids = {(start.epoch, start.topic): start.topic_id for start in recorded}

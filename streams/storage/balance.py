@@ -82,21 +82,21 @@ class Imbalance:
 
 
 @dataclass(slots=True)
-class Balance:
+class SourceBalances:
     """What was counted, and what does not add up."""
 
     checked: dict[str, int]
     found: list[Imbalance] = field(default_factory=list)
 
 
-def check_balance(client: Client) -> Balance:
+def check_balance(client: Client) -> SourceBalances:
     """
     Hold the balances of all sources against each other and against what is stored.
 
     Raises clickhouse_connect's errors when the store cannot be asked.
     """
     [(sources, read)] = client.query("SELECT uniqExact(topic, partition), sum(read) FROM outcomes").result_rows
-    balance = Balance({"sources": sources, "records": read})
+    balance = SourceBalances({"sources": sources, "records": read})
     # Raw events and dead letters leave the store, balances do not.
     days = current(client)
     margin_h = MARGIN // timedelta(hours=1)

@@ -66,7 +66,7 @@ _INCIDENTS: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class BaselineQuery:
     """
     What has to be learnt of a KPI.
 
@@ -93,32 +93,34 @@ class Learnt:
 _Place: TypeAlias = tuple[str, int, int, str]
 
 
-def lesson_of(rule: Rule, calendars: Mapping[str, Calendar]) -> Lesson | None:
+def baseline_query(rule: Rule, calendars: Mapping[str, Calendar]) -> BaselineQuery | None:
     """Return what a rule needs to know, None if it asks for nothing usual."""
     params = rule.params
     if isinstance(params, Seasonal):
-        return Lesson(rule.kpi, params.weeks, params.min_weeks, calendars.get(params.calendar))
+        return BaselineQuery(rule.kpi, params.weeks, params.min_weeks, calendars.get(params.calendar))
     if isinstance(params, Absence):
-        usual = Seasonal()
-        return Lesson(rule.kpi, usual.weeks, usual.min_weeks, None)
+        seasonal = Seasonal()
+        return BaselineQuery(rule.kpi, seasonal.weeks, seasonal.min_weeks, None)
     return None
 
 
-def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...]], until: int | None = None) -> Learnt:
+def learn_kpi(
+    client: Client, wanted: BaselineQuery, groupings: Iterable[tuple[str, ...]], until: int | None = None
+) -> Learnt:
     """
     Learn all series of some groupings of a KPI.
 
     Args:
         client: Of a user who may read.
-        lesson: What to learn.
+        wanted: What to learn.
         groupings: Label names in alphabetical order; `()` for the whole.
         until: Unix time (s) up to which; the beginning of its local day counts. None: of the newest closed minute.
 
     Raises:
         StorageError: ClickHouse cannot answer.
     """
-    week = Week(lesson.calendar)
-    kpi = lesson.kpi
+    week = Week(wanted.calendar)
+    kpi = wanted.kpi
     try:
         if until is None:
             rows = client.query(_NEWEST, parameters={"kpi": kpi.id}).result_rows
@@ -127,11 +129,11 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
             newest = rows[0][1]
             until = int(newest.replace(tzinfo=UTC).timestamp())
         until = _midnight(week, until)
-        since = until - lesson.weeks * 7 * _DAY
+        since = until - wanted.weeks * 7 * _DAY
         span = {"kpi": kpi.id, "since": _moment(since), "until": _moment(until)}
         incidents = client.query(_INCIDENTS, parameters={**span, "until": until}).result_rows
         bys = [",".join(names) for names in groupings]
-        zone = "UTC" if lesson.calendar is None else lesson.calendar.zone.key
+        zone = "UTC" if wanted.calendar is None else wanted.calendar.zone.key
         found: dict[str, Baseline] = {}
         facts = Facts.of(kpi)
         asked = {**span, "bys": bys, "zone": zone, "series": SERIES}
@@ -143,8 +145,8 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
                     _accs(kpi, hours),
                     week,
                     until=until,
-                    weeks=lesson.weeks,
-                    min_weeks=lesson.min_weeks,
+                    weeks=wanted.weeks,
+                    min_weeks=wanted.min_weeks,
                     excluded=_excluded(incidents, pairs, until - since),
                 )
                 if baseline is not None:
@@ -154,22 +156,22 @@ def learn_kpi(client: Client, lesson: Lesson, groupings: Iterable[tuple[str, ...
     return Learnt(found, until)
 
 
-class Baselines:
+class LearntBaselines:
     """What is usual of all series that rules ask about; `expected` never waits, and may be called while learning."""
 
     def __init__(self, address: Address, rules: RuleBook) -> None:
         """Take note of what has to be learnt; nothing is read before `refresh`."""
         self._address = address
         self._places: dict[str, _Place] = {}
-        self._wanted: dict[_Place, tuple[Lesson, set[tuple[str, ...]]]] = {}
+        self._wanted: dict[_Place, tuple[BaselineQuery, set[tuple[str, ...]]]] = {}
         self._learnt: dict[_Place, Learnt] = {}
         self._asked = 0
         for rule in rules:
-            lesson = lesson_of(rule, rules.calendars)
-            if lesson is not None:
-                name = "" if lesson.calendar is None else lesson.calendar.name
-                place = self._places[rule.alert] = (lesson.kpi.id, lesson.weeks, lesson.min_weeks, name)
-                self._wanted.setdefault(place, (lesson, set()))[1].add(rule.by)
+            wanted = baseline_query(rule, rules.calendars)
+            if wanted is not None:
+                name = "" if wanted.calendar is None else wanted.calendar.name
+                place = self._places[rule.alert] = (wanted.kpi.id, wanted.weeks, wanted.min_weeks, name)
+                self._wanted.setdefault(place, (wanted, set()))[1].add(rule.by)
 
     @property
     def is_needed(self) -> bool:
@@ -204,9 +206,9 @@ class Baselines:
         failures: list[Exception] = []
         client = connect(self._address)
         try:
-            for place, (lesson, groupings) in self._wanted.items():
+            for place, (wanted, groupings) in self._wanted.items():
                 try:
-                    self._learnt[place] = learn_kpi(client, lesson, sorted(groupings), self._asked * 60 or None)
+                    self._learnt[place] = learn_kpi(client, wanted, sorted(groupings), self._asked * 60 or None)
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with one KPI, the others are learnt
                     failures.append(error)
         finally:

@@ -118,8 +118,8 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
         client.query = _attentive(client.query)  # type: ignore[method-assign]
     except FAILURES as error:
         doing = f"cannot connect to {address.url} as {address.user}"
-        if told := address.tls.tell(error) or _wrong_protocol(error):
-            raise UnreachableError(f"{doing}: {told}") from error
+        if text := address.tls.tell(error) or _wrong_protocol(error):
+            raise UnreachableError(f"{doing}: {text}") from error
         raise explain(error, doing) from error
     return client
 

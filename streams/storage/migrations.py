@@ -26,7 +26,7 @@ from streams import shipped
 from streams.storage.cluster import for_cluster
 from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
 from streams.storage.statements import split_statements
-from streams.storage.views import APPLIED_VIEWS, View, ViewFileError, load_views, stale_views, view_applied
+from streams.storage.views import APPLIED_VIEWS, ViewFile, ViewFileError, load_views, stale_views, view_applied
 
 __all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements", "views"]
 
@@ -89,7 +89,7 @@ def load(folder: Path = SQL_DIR) -> list[Migration]:
     return found
 
 
-def views(folder: Path = SQL_DIR / "views") -> list[View]:
+def views(folder: Path = SQL_DIR / "views") -> list[ViewFile]:
     """
     Read the views of a folder, each after those that it reads.
 
@@ -105,7 +105,7 @@ def views(folder: Path = SQL_DIR / "views") -> list[View]:
 def migrate(
     address: Address,
     migrations: Sequence[Migration] | None = None,
-    repeatable: Sequence[View] | None = None,
+    repeatable: Sequence[ViewFile] | None = None,
     *,
     cluster: str = "",
     wait_s: float = 900.0,
@@ -160,8 +160,8 @@ def migrate(
 
 
 def _wanted(
-    migrations: Sequence[Migration] | None, repeatable: Sequence[View] | None
-) -> tuple[Sequence[Migration], Sequence[View]]:
+    migrations: Sequence[Migration] | None, repeatable: Sequence[ViewFile] | None
+) -> tuple[Sequence[Migration], Sequence[ViewFile]]:
     """Fill in what this version has."""
     if repeatable is None:
         repeatable = views() if migrations is None else ()
@@ -244,7 +244,7 @@ def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[]
 
 
 def pending(
-    address: Address, migrations: Sequence[Migration] | None = None, repeatable: Sequence[View] | None = None
+    address: Address, migrations: Sequence[Migration] | None = None, repeatable: Sequence[ViewFile] | None = None
 ) -> list[str]:
     """
     Return the names of the files that `migrate` would apply; changes nothing.

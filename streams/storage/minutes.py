@@ -14,7 +14,7 @@ from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.definition import Kpi
 from streams.kpis.series import series_key
-from streams.storage.baselines import Learnt, Lesson, learn_kpi, lesson_of
+from streams.storage.baselines import BaselineQuery, Learnt, baseline_query, learn_kpi
 from streams.storage.connection import FAILURES, explain
 
 _DAY: Final = 1440
@@ -107,14 +107,14 @@ class PastBaselines:
     def __init__(self, client: Client, rules: RuleBook) -> None:
         """Read nothing yet."""
         self._client = client
-        self._lessons: dict[str, Lesson] = {}
+        self._queries: dict[str, BaselineQuery] = {}
         self._groupings: dict[_Place, set[tuple[str, ...]]] = {}
         self._learnt: dict[_Place, Learnt] = {}
         for rule in rules:
-            lesson = lesson_of(rule, rules.calendars)
-            if lesson is not None:
-                self._lessons[rule.alert] = lesson
-                self._groupings.setdefault(_place(lesson), set()).add(rule.by)
+            query = baseline_query(rule, rules.calendars)
+            if query is not None:
+                self._queries[rule.alert] = query
+                self._groupings.setdefault(_place(query), set()).add(rule.by)
 
     def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
         """
@@ -123,13 +123,13 @@ class PastBaselines:
         Raises:
             StorageError: ClickHouse cannot answer.
         """
-        lesson = self._lessons.get(rule.alert)
-        if lesson is None:
+        query = self._queries.get(rule.alert)
+        if query is None:
             return None
-        place = _place(lesson)
+        place = _place(query)
         learnt = self._learnt.get(place)
         if learnt is None or minute >= learnt.until // 60 + _DAY:
-            learnt = learn_kpi(self._client, lesson, sorted(self._groupings[place]), minute * 60)
+            learnt = learn_kpi(self._client, query, sorted(self._groupings[place]), minute * 60)
             self._learnt[place] = learnt
         baseline = learnt.series.get(series)
         return None if baseline is None else baseline.expected(minute, length_of(window))
@@ -138,9 +138,9 @@ class PastBaselines:
 _Place = tuple[str, int, int, str]
 
 
-def _place(lesson: Lesson) -> _Place:
-    calendar: Calendar | None = lesson.calendar
-    return lesson.kpi.id, lesson.weeks, lesson.min_weeks, "" if calendar is None else calendar.name
+def _place(query: BaselineQuery) -> _Place:
+    calendar: Calendar | None = query.calendar
+    return query.kpi.id, query.weeks, query.min_weeks, "" if calendar is None else calendar.name
 
 
 def _by_day(

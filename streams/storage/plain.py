@@ -24,7 +24,7 @@ _TEXTS: Final = (
 )  # fmt: skip
 
 
-class Row(NamedTuple):
+class StoredRecord(NamedTuple):
     """One stored record: where it stands, what was sent, and whether it came too late for the KPIs."""
 
     offset: int
@@ -37,14 +37,14 @@ class Row(NamedTuple):
         return "late" if self.late else "counted"
 
 
-def rows_of(events: Events) -> list[Row]:
+def rows_of(events: Events) -> list[StoredRecord]:
     """Give the records of packed events."""
     offsets, payloads, late = unpack_events(events)
     known = frozenset(late)
-    return [Row(offset, payload, offset in known) for offset, payload in zip(offsets, payloads, strict=True)]
+    return [StoredRecord(offset, payload, offset in known) for offset, payload in zip(offsets, payloads, strict=True)]
 
 
-def plain_columns(topic: str, partition: int, rows: Sequence[Row]) -> list[Column] | None:
+def plain_columns(topic: str, partition: int, rows: Sequence[StoredRecord]) -> list[Column] | None:
     """Give the columns of `events`, those too that are else read from payloads; None if a row is no event any more."""
     events = [decode_one(row.payload) for row in rows]
     good = [event for event in events if not isinstance(event, Refusal)]

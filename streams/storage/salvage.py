@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from streams.storage.connection import RefusedRowsError
-from streams.storage.plain import Row, rows_of
+from streams.storage.plain import StoredRecord, rows_of
 from streams.storage.rows import Block
 from streams.storage.setaside import SetAside, row_set_aside
 from streams.storage.trouble import Troubles
@@ -50,7 +50,7 @@ class Inserted(NamedTuple):
 
 
 @dataclass(slots=True)
-class Hold:
+class HeldSource:
     """A source of which nothing is stored for now."""
 
     why: str
@@ -58,11 +58,11 @@ class Hold:
     pause_s: float
 
 
-class Holds:
+class HeldSources:
     """What a writer remembers between two passes; times are those of a clock that only goes forward."""
 
     def __init__(self, troubles: Troubles) -> None:
-        self.sources: dict[Source, Hold] = {}
+        self.sources: dict[Source, HeldSource] = {}
         self._troubles = troubles
         self._set_aside: dict[Source, list[float]] = {}
 
@@ -83,7 +83,7 @@ class Holds:
         """Hold a source, longer than the last time."""
         known = self.sources.get(source)
         pause_s = FIRST_PAUSE_S if known is None else min(2 * known.pause_s, LONGEST_PAUSE_S)
-        self.sources[source] = Hold(why, time.monotonic() + pause_s, pause_s)
+        self.sources[source] = HeldSource(why, time.monotonic() + pause_s, pause_s)
         self._troubles.tell(_name(source), why, held=True)
 
     def free(self, source: Source) -> None:
@@ -176,8 +176,8 @@ class Sending(NamedTuple):
         finish: Store what goes with a range beside its events.
     """
 
-    rows: Callable[[Source, Sequence[Row], str, bool], None]
-    missing: Callable[[Source, Sequence[Row]], Sequence[Row]]
+    rows: Callable[[Source, Sequence[StoredRecord], str, bool], None]
+    missing: Callable[[Source, Sequence[StoredRecord]], Sequence[StoredRecord]]
     set_aside: Callable[[Sequence[SetAside]], None]
     finish: Callable[[Block], None]
 
@@ -185,7 +185,7 @@ class Sending(NamedTuple):
 class Salvage:
     """One pass over ranges that were refused together, or whose source is held."""
 
-    def __init__(self, sending: Sending, holds: Holds) -> None:
+    def __init__(self, sending: Sending, holds: HeldSources) -> None:
         self._sending = sending
         self._holds = holds
 
@@ -212,7 +212,7 @@ class Salvage:
         missing = partial(self._sending.missing, source)
         return sift(missing(given), partial(self._send, source), self._holds.room(source), missing)
 
-    def _send(self, source: Source, rows: Sequence[Row]) -> None:
+    def _send(self, source: Source, rows: Sequence[StoredRecord]) -> None:
         token = token_of(source, rows)
         try:
             self._sending.rows(source, rows, token, False)
@@ -244,7 +244,7 @@ class Salvage:
 
 
 def store_each(
-    table: str, rows: Sequence[Any], token: str, send: Callable[[Sequence[Any], str], None], holds: Holds
+    table: str, rows: Sequence[Any], token: str, send: Callable[[Sequence[Any], str], None], holds: HeldSources
 ) -> list[SetAside]:
     """
     Store rows that replace each other by revision: at once, or halved until only those are left that are refused.
@@ -276,7 +276,7 @@ def _name(source: Source) -> str:
     return f"{topic}/{partition}" if "." in topic else topic
 
 
-def token_of(source: Source, rows: Sequence[Row]) -> str:
+def token_of(source: Source, rows: Sequence[StoredRecord]) -> str:
     """Name exactly these rows of a source."""
     names = ",".join(str(row.offset) for row in rows)
     digest = hashlib.blake2b(names.encode(), digest_size=16).hexdigest()

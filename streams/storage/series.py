@@ -21,7 +21,7 @@ _STORED: Final = """
     SELECT count(), toUnixTimestamp(min(minute)), toUnixTimestamp(max(minute)) FROM kpi_minutes
     WHERE kpi = {kpi:String} AND by = {by:String} AND minute >= {from:DateTime('UTC')} AND minute < {to:DateTime('UTC')}
 """
-_COURSE: Final = """
+_TREND: Final = """
     SELECT toUnixTimestamp(time), labels, stat, value, lo, hi, n, maturity
     FROM kpi_steps(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, step = {step:UInt32},
         bounds = (
@@ -73,7 +73,7 @@ def run_series(
     # Steps of even length need no list, which takes its time where it is long.
     even = steps.fixed_s(bounds[0], bounds[-1])
     given = {"step": even or 0, "runs": [] if even else runs_of(bounds)}
-    answer = run_query(_COURSE, {**asked, **span, **given}, address, timeout_s=timeout_s)
+    answer = run_query(_TREND, {**asked, **span, **given}, address, timeout_s=timeout_s)
     ends = dict(itertools.pairwise(bounds))
     rows: list[Sequence[Any]] = []
     for at, *row in answer.rows:

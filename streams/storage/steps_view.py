@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from streams.kpis.aggregators import AGGREGATORS, LASTING, Aggregator
-from streams.kpis.aggregators.base import View
+from streams.kpis.aggregators.base import ViewColumns
 from streams.kpis.intervals import PERCENT_UNITS, SHARE_UNITS, Z95, student_factor
 from streams.kpis.writing import sql_literal
 
@@ -147,7 +147,7 @@ def steps_view() -> str:
     return re.sub(r"@(\w+)", lambda found: written[found[1]], _TEXT)
 
 
-def _cases(kinds: Iterable[Aggregator], part: Callable[[View], str]) -> str:
+def _cases(kinds: Iterable[Aggregator], part: Callable[[ViewColumns], str]) -> str:
     """Write the cases of a multiIf, one for each aggregator that has anything to say."""
     cases = ((kind.name, part(kind.view)) for kind in kinds)
     return "\n".join(f"        aggregator = {sql_literal(name)}, {_read(sql)}," for name, sql in cases if sql != "NULL")

@@ -67,7 +67,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Report:
+class VerifyReport:
     """
     What was compared, and what differs.
 
@@ -86,7 +86,7 @@ class Report:
         return not self.differences
 
 
-def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WINDOWS) -> Report:
+def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WINDOWS) -> VerifyReport:
     """
     Compare everything stored with a recomputation; `client` needs to read only.
 
@@ -98,18 +98,18 @@ def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WIND
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
     """
-    report = Report()
+    report = VerifyReport()
     try:
         balance = check_balance(client)
         report.checked |= balance.checked
         report.differences += map(_of_balance, balance.found)
-        _note_strangers(client, catalogue, windows, report)
+        _note_unknown(client, catalogue, windows, report)
         report.checked |= {"kpis": 0, "minutes": 0, "values": 0}
         counted: dict[tuple[str, ...], list[Kpi]] = {_EVENTS: []}
         for kpi in catalogue:
             if kpi.derive is None:
                 counted.setdefault(tables_of(kpi), []).append(kpi)
-        runs = {tables: _Run(client, [*windows, TOTAL], tables, report) for tables in counted}
+        runs = {tables: _Comparison(client, [*windows, TOTAL], tables, report) for tables in counted}
         for tables, run in runs.items():
             for kpi in counted[tables]:
                 run.check_minutes(kpi)
@@ -120,10 +120,10 @@ def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WIND
     return report
 
 
-class _Run:
+class _Comparison:
     """The comparison of the KPIs that are made of the same tables: minutes one by one, values of many together."""
 
-    def __init__(self, client: Client, windows: Sequence[str], tables: Sequence[str], report: Report) -> None:
+    def __init__(self, client: Client, windows: Sequence[str], tables: Sequence[str], report: VerifyReport) -> None:
         self._client = client
         self._windows = windows
         self._report = report
@@ -306,11 +306,11 @@ def _when(since: datetime | None) -> str:
     return f"toDateTime({int(since.timestamp()) if since else 0}, 'UTC')"
 
 
-def _note_strangers(client: Client, catalogue: Catalogue, windows: Collection[str], report: Report) -> None:
-    strangers = (
+def _note_unknown(client: Client, catalogue: Catalogue, windows: Collection[str], report: VerifyReport) -> None:
+    unknown = (
         ("{}: stored, but not in the catalogue", "kpi", "kpi_minutes", [kpi.id for kpi in catalogue]),
         ("window {}: stored, but not kept any more", "window", "kpi_newest", [*windows, TOTAL]),
     )
-    for note, column, table, known in strangers:
+    for note, column, table, known in unknown:
         sql = f"SELECT DISTINCT {column} FROM {table} WHERE {column} NOT IN {{known:Array(String)}} ORDER BY {column}"
         report.notes += [note.format(name) for (name,) in client.query(sql, parameters={"known": known}).result_rows]

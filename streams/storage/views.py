@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 from streams.storage.statements import split_statements
 
-__all__ = ["APPLIED_VIEWS", "View", "ViewFileError", "load_views", "stale_views", "view_applied"]
+__all__ = ["APPLIED_VIEWS", "ViewFile", "ViewFileError", "load_views", "stale_views", "view_applied"]
 
 State: TypeAlias = Literal["new", "changed", "drifted"]
 """Never applied here; its file has changed since; the server has something else than what was applied."""
@@ -49,7 +49,7 @@ class ViewFileError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class View:
+class ViewFile:
     """One file: the text that creates the view or dictionary `name`."""
 
     name: str
@@ -66,14 +66,14 @@ class View:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def load_views(folder: Path) -> list[View]:
+def load_views(folder: Path) -> list[ViewFile]:
     """
     Read the views of a folder, each after those that it reads.
 
     Raises:
         ViewFileError: A file does not begin with creating what its name says, or some read each other.
     """
-    found = {path.stem: View(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql"))}
+    found = {path.stem: ViewFile(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql"))}
     reads: dict[str, set[str]] = {}
     for name, view in found.items():
         statements = split_statements(view.text)
@@ -87,7 +87,7 @@ def load_views(folder: Path) -> list[View]:
         raise ViewFileError(f"views that read each other: {', '.join(error.args[1])}") from error
 
 
-def stale_views(client: Client, views: Sequence[View]) -> dict[str, State]:
+def stale_views(client: Client, views: Sequence[ViewFile]) -> dict[str, State]:
     """Return which views have to be applied to the client's database, and why, in their order."""
     names = {"names": [view.name for view in views]}
     applied: Mapping[str, tuple[str, str]] = {}
@@ -106,7 +106,7 @@ def stale_views(client: Client, views: Sequence[View]) -> dict[str, State]:
     return states
 
 
-def view_applied(client: Client, view: View) -> None:
+def view_applied(client: Client, view: ViewFile) -> None:
     """Note that a view is now what its file says."""
     [(_, created)] = client.query(_HERE, {"names": [view.name]}).result_rows
     client.insert(

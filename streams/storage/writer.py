@@ -26,7 +26,7 @@ from streams.storage.connection import (
 from streams.storage.grouping import chunks, groups, require_sound, token_of
 from streams.storage.inserts import ATTEMPTS, InsertCancelledError, Inserts
 from streams.storage.native import Column, native_block, string
-from streams.storage.plain import Row, plain_columns
+from streams.storage.plain import StoredRecord, plain_columns
 from streams.storage.rows import (
     EVENT_COLUMNS,
     KPI_COLUMNS,
@@ -41,7 +41,7 @@ from streams.storage.rows import (
     pack_events,
     value_columns,
 )
-from streams.storage.salvage import Holds, Inserted, Salvage, Sending, Source, store_each
+from streams.storage.salvage import HeldSources, Inserted, Salvage, Sending, Source, store_each
 from streams.storage.salvage import token_of as token_of_rows
 from streams.storage.setaside import SetAside, set_aside_columns
 
@@ -107,7 +107,7 @@ class Writer(Inserts):
     def __init__(self, address: Address, **options: Any) -> None:
         """Prepare a writer; `options` as for any inserts."""
         super().__init__(address, **options)
-        self.holds = Holds(self.troubles)
+        self.holds = HeldSources(self.troubles)
 
     def insert_block(self, block: Block) -> Inserted:
         """Store one range; see `insert_blocks`."""
@@ -173,7 +173,7 @@ class Writer(Inserts):
         )
         return Salvage(sending, self.holds).run(blocks)
 
-    def _send_rows(self, source: Source, rows: Sequence[Row], token: str, plain: bool) -> None:
+    def _send_rows(self, source: Source, rows: Sequence[StoredRecord], token: str, plain: bool) -> None:
         # Many rows were tried as often already, together with others; of a single one it is to be certain.
         attempts = 1 if len(rows) > 1 else ATTEMPTS
         if not plain:
@@ -192,7 +192,7 @@ class Writer(Inserts):
             token = f"{letter.topic}-{letter.partition}-{letter.offset}-set-aside"
             self._insert("dead_letters", 1, set_aside_columns([letter]), token)
 
-    def store_later(self, source: Source, row: Row) -> None:
+    def store_later(self, source: Source, row: StoredRecord) -> None:
         """
         Store an event that was set aside; done again, it changes nothing.
 
@@ -212,7 +212,7 @@ class Writer(Inserts):
         ]
         self._insert("stored_later", 1, columns, name)
 
-    def _missing(self, source: Source, rows: Sequence[Row]) -> Sequence[Row]:
+    def _missing(self, source: Source, rows: Sequence[StoredRecord]) -> Sequence[StoredRecord]:
         """Leave out the rows that are stored, once the inserts that are under way have ended."""
         stored: set[int] = set()
         first, last = rows[0].offset, rows[-1].offset

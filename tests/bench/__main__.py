@@ -67,14 +67,14 @@ def main() -> None:
     ):
         say(f"{chosen.broker} broker and ClickHouse run")
         for number in range(1, chosen.rounds + 1):
-            room = stand.room(f"cx{number}", settings)
+            budget = stand.budget(f"cx{number}", settings)
             say(f"round {number} of {chosen.rounds}: filling topics with {chosen.events:,} records")
-            count = stand.fill(room, recycled(events, chosen.events), chosen.record_batch)
+            count = stand.fill(budget, recycled(events, chosen.events), chosen.record_batch)
             for kind in readers:
-                read = stand.read_barely(kind, room, count)
+                read = stand.read_barely(kind, budget, count)
                 rounds[kind].append((read["cpu_s"], read["wall_s"]))
                 say(f"bare {kind}: {count / read['cpu_s']:,.0f} events per CPU second")
-            with stand.worker(room) as worker:
+            with stand.worker(budget) as worker:
                 before, began = worker.usage(), time.monotonic()
                 with worker.profiled(f"{chosen.profile}.{number}") if chosen.profile else nullcontext():
                     after, ended = worker.finish(count, say)
@@ -83,7 +83,7 @@ def main() -> None:
                 threads.append({name: used - before.threads.get(name, 0.0) for name, used in after.threads.items()})
                 resident = max(resident, after.resident)
                 say(f"worker: {count / cpu_s:,.0f} events per CPU second ({cpu_s:.2f} s CPU, {wall_s:.1f} s)")
-                say(_stages(worker.room.metrics_port))
+                say(_stages(worker.budget.metrics_port))
         if chosen.latency_rate != 0:
             wall = statistics.median(wall_s for _, wall_s in rounds["worker"])
             rate = chosen.latency_rate or chosen.events / wall / 2

@@ -24,7 +24,7 @@ import msgspec
 from streams.producers.client import TouchpointProducer
 from streams.producers.simulator import Emission, recycled
 from tests.bench.pool import pool
-from tests.bench.stand import Room, Stand
+from tests.bench.stand import MemoryBudget, Stand
 from tests.harness.receiver import Received, Receiver
 
 LATENESS_S = 10.0
@@ -71,24 +71,24 @@ def main() -> None:
     ):
         rules = Path(folder) / "rules.yaml"
         rules.write_text(RULES)
-        room = stand.room(
+        budget = stand.budget(
             "cxalerting",
             {"CX_RULES_PATH": str(rules), "CX_WEBHOOKS": receiver.url, "CX_LATENESS_S": str(LATENESS_S)},
         )
-        with stand.worker(room) as worker:
+        with stand.worker(budget) as worker:
             before, began = worker.usage(), time.monotonic()
-            sent = _send(stand, room, events, chosen.rate, chosen.seconds, chosen.shops)
+            sent = _send(stand, budget, events, chosen.rate, chosen.seconds, chosen.shops)
             wall_s = time.monotonic() - began
             cpu = (worker.usage().cpu_s - before.cpu_s) / wall_s
             time.sleep(3)
         _print(receiver.received, sent / wall_s, cpu, began_at=time.time() - wall_s - 3)
 
 
-def _send(stand: Stand, room: Room, events: Sequence[Emission], rate: float, seconds: int, shops: int) -> int:
+def _send(stand: Stand, budget: MemoryBudget, events: Sequence[Emission], rate: float, seconds: int, shops: int) -> int:
     """Send the load and the shops' answers, all with the time of the clock; return how many."""
     number = 0
     supply = recycled(list(events), 1 << 40)
-    with TouchpointProducer(stand.broker.bootstrap, topic_prefix=room.name) as producer:
+    with TouchpointProducer(stand.broker.bootstrap, topic_prefix=budget.name) as producer:
         began = time.monotonic()
         answers = _answers(shops)
         answered = 0

@@ -30,7 +30,7 @@ from streams.storage.verify import verify
 from tests.bench.hostile import SHAPES, survey
 from tests.bench.latency import measure_latency
 from tests.bench.pool import pool
-from tests.bench.stand import QUIET_S, Room, Stand
+from tests.bench.stand import QUIET_S, MemoryBudget, Stand
 
 LABELS: Final = ("unitid", "agentid", "segment", "region", "experiment", "variant")
 TICK_S: Final = 0.05
@@ -64,7 +64,7 @@ def labels(rate: float) -> Iterator[list[bytes]]:
 
 
 @contextmanager
-def beside(stand: Stand, room: Room, ticks: Iterator[list[bytes]]) -> Iterator[None]:
+def beside(stand: Stand, budget: MemoryBudget, ticks: Iterator[list[bytes]]) -> Iterator[None]:
     """Write to the topic of `web` for as long as the block runs; then wait until all is finished."""
     producer = Producer({"bootstrap.servers": stand.broker.bootstrap, "linger.ms": 5})
     ended = threading.Event()
@@ -72,7 +72,7 @@ def beside(stand: Stand, room: Room, ticks: Iterator[list[bytes]]) -> Iterator[N
     def work() -> None:
         while not ended.wait(TICK_S):
             for value in next(ticks):
-                producer.produce(topic_of("web", room.name), value, str(random.random()).encode())
+                producer.produce(topic_of("web", budget.name), value, str(random.random()).encode())
             producer.poll(0)
 
     thread = threading.Thread(target=work)
@@ -85,7 +85,7 @@ def beside(stand: Stand, room: Room, ticks: Iterator[list[bytes]]) -> Iterator[N
         producer.flush(30)
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < QUIET_S:
-        state = worker_state(room.metrics_port)
+        state = worker_state(budget.metrics_port)
         if state is None or not state.idle:
             quiet_since = time.monotonic()
         time.sleep(0.2)
@@ -126,11 +126,11 @@ def measured(
     say: Callable[[str], None],
 ) -> str:
     """Return the row of one sender."""
-    rooms: list[Room] = []
+    rooms: list[MemoryBudget] = []
 
-    def hostile(room: Room) -> AbstractContextManager[None]:
-        rooms.append(room)
-        return beside(stand, room, ticks)
+    def hostile(budget: MemoryBudget) -> AbstractContextManager[None]:
+        rooms.append(budget)
+        return beside(stand, budget, ticks)
 
     database = f"cxbeside{name.replace(' ', '')}"
     found = measure_latency(stand, {}, events, chosen.rate, chosen.seconds, say, database, hostile)

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from streams.agents import records
 from streams.events.intake import Intake, Outcome
-from streams.kpis.admission import Limits
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.fold import CREDIT, Folder
@@ -61,8 +61,8 @@ def padded(number: int, chance: random.Random, size: int) -> bytes:
     """Give a good record with a text of so many bytes altogether."""
     made = survey(number, chance)
     made["data"]["text"] = ""
-    room = size - len(json.dumps(made).encode())
-    made["data"]["text"] = "a word or two of the customer " * (max(0, room) // 30)
+    budget = size - len(json.dumps(made).encode())
+    made["data"]["text"] = "a word or two of the customer " * (max(0, budget) // 30)
     return json.dumps(made).encode()
 
 
@@ -171,7 +171,7 @@ class Worker:
         self.intake = Intake("web/0", retention_s=86_400.0, dedup_ids=200_000)
         self.folder = Folder(catalogue, credit=CREDIT)
         self.merge = MergeState(
-            limits=Limits(lambda _kpi: 2_000, 1 << 27), grace_s=0, idle_s=1e9, derivations=Derivations(catalogue)
+            limits=SeriesLimits(lambda _kpi: 2_000, 1 << 27), grace_s=0, idle_s=1e9, derivations=Derivations(catalogue)
         )
         self.publisher = Publisher(catalogue)
         self.offset = 0

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.board.poller import Poller
-from streams.board.store import Store
-from streams.kpis.admission import Limits
+from streams.board.store import BoardStore
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import CREDIT
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -56,7 +56,7 @@ def costs(server: EmbeddedClickHouse, catalogue: Catalogue, values: Sequence[byt
         if differences:
             raise RuntimeError(f"{len(differences)} differences, e.g. {differences[0]}")
         with measured("page"):
-            poller = Poller(Store(database.reader))
+            poller = Poller(BoardStore(database.reader))
             poller.want("5m", "csat")
             for step in (poller._essentials, poller._rest, poller._courses):
                 step()
@@ -66,7 +66,7 @@ def costs(server: EmbeddedClickHouse, catalogue: Catalogue, values: Sequence[byt
 
 def _store(database: Database, catalogue: Catalogue, values: Sequence[bytes]) -> None:
     writer = Writer(database.writer)
-    limits = Limits(lambda _kpi: 2_000, 1 << 27, 0.5, 0.5)
+    limits = SeriesLimits(lambda _kpi: 2_000, 1 << 27, 0.5, 0.5)
     pipeline = Pipeline(writer, catalogue, limits=limits, credit=CREDIT, now=NOW, retention_s=86_400.0)
     pipeline._folder._credits["web"] = 0.0  # as after the first second of a flood
     pipeline.feed(values)

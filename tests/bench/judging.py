@@ -39,7 +39,7 @@ groups:
 """
 
 
-class Usual:
+class SeasonalBaselines:
     """A baseline that is there at once."""
 
     def expected(self, rule, series: str, window: str, minute: int) -> Expected:
@@ -50,7 +50,7 @@ def main() -> None:
     """Play, and print."""
     series, minutes = int([*sys.argv, "1000"][1]), int([*sys.argv, "", "120"][2] or 120)
     judge = Judge(parse_rules(RULES, Catalogue.load()))
-    rng, closed, usual = Random(1), Closed(), Usual()
+    rng, closed, usual = Random(1), Closed(), SeasonalBaselines()
     agents = [(("agentid", f"a{number:05d}"),) for number in range(series)]
     health = [SourceHealth(channel, 0, 3000, 0) for channel in ("web", "app", "store", "call_center")]
     took: list[tuple[float, float, int, int]] = []

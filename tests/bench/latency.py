@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from streams.producers.client import TouchpointProducer
 from streams.producers.simulator import Emission, recycled
 from streams.storage.connection import connect
-from tests.bench.stand import Room, Stand
+from tests.bench.stand import MemoryBudget, Stand
 
 PROBES_PER_S = 5
 SETTLE_S = 8.0
@@ -47,30 +47,30 @@ def measure_latency(
     duration_s: float,
     say: Callable[[str], None],
     name: str = "cxlatency",
-    beside: Callable[[Room], AbstractContextManager[None]] = nullcontext,
+    beside: Callable[[MemoryBudget], AbstractContextManager[None]] = nullcontext,
 ) -> Latency:
     """
     Send at a steady rate, with probes in between that make series of their own, and watch for these.
 
     Meanwhile in the room of this `name`, which must be new, somebody else may do what `beside` does.
     """
-    room = stand.room(name, settings)
+    budget = stand.budget(name, settings)
     sent: dict[str, float] = {}
     on_topic: dict[str, float] = {}
     in_store: dict[str, float] = {}
     stop = threading.Event()
     say(f"latency: {rate:,.0f} events per second for {SETTLE_S + duration_s:.0f} s")
-    with stand.worker(room) as worker, beside(room):
+    with stand.worker(budget) as worker, beside(budget):
         watchers = [
-            threading.Thread(target=watch_topic, args=(stand, room, on_topic, stop)),
-            threading.Thread(target=_watch_store, args=(connect(room.address), in_store, stop)),
+            threading.Thread(target=watch_topic, args=(stand, budget, on_topic, stop)),
+            threading.Thread(target=_watch_store, args=(connect(budget.address), in_store, stop)),
         ]
         for watcher in watchers:
             watcher.start()
         try:
             began, before = time.monotonic(), worker.usage()
             end = began + SETTLE_S + duration_s
-            total = send(stand, room, events, rate, lambda: time.monotonic() < end, sent)
+            total = send(stand, budget, events, rate, lambda: time.monotonic() < end, sent)
             wall_s, after = time.monotonic() - began, worker.usage()
             say(f"latency: {total:,} sent in {wall_s:.1f} s, waiting for {len(sent)} probes")
             deadline = time.monotonic() + 30
@@ -99,7 +99,7 @@ def _quantiles(seconds: list[float]) -> tuple[float, float]:
 
 def send(
     stand: Stand,
-    room: Room,
+    budget: MemoryBudget,
     events: Sequence[Emission],
     rate: float,
     goes_on: Callable[[], bool],
@@ -112,7 +112,7 @@ def send(
     """
     number = 0
     names = count()
-    with TouchpointProducer(stand.broker.bootstrap, topic_prefix=room.name) as producer:
+    with TouchpointProducer(stand.broker.bootstrap, topic_prefix=budget.name) as producer:
         began = time.monotonic()
         probe_at = began + SETTLE_S
         supply = recycled(list(events), 1 << 40)
@@ -155,7 +155,7 @@ def _probe(name: str, stamp: bytes) -> bytes:
     )
 
 
-def watch_topic(stand: Stand, room: Room, seen: dict[str, float], stop: threading.Event) -> None:
+def watch_topic(stand: Stand, budget: MemoryBudget, seen: dict[str, float], stop: threading.Event) -> None:
     """Note when each probe is first seen in a KPI on the topic (Unix s), until told to stop."""
     import asyncio
 
@@ -165,7 +165,7 @@ def watch_topic(stand: Stand, room: Room, seen: dict[str, float], stop: threadin
         consumer = AIOKafkaConsumer(bootstrap_servers=stand.broker.bootstrap, enable_auto_commit=False)
         await consumer.start()
         try:
-            partitions = [TopicPartition(f"{room.name}.kpis", p) for p in range(stand.partitions)]
+            partitions = [TopicPartition(f"{budget.name}.kpis", p) for p in range(stand.partitions)]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             while not stop.is_set():

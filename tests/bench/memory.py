@@ -38,15 +38,15 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="cx-memory-") as folder,
         Stand("embedded", Path(folder), chosen.partitions) as stand,
     ):
-        with stand.worker(stand.room("cxempty", {})) as worker:
+        with stand.worker(stand.budget("cxempty", {})) as worker:
             time.sleep(SETTLED_S)
             empty = worker.usage().resident
         # Named, so that the second one takes over at once what the first one has left.
-        room = stand.room("cxmemory", {"CX_INSTANCE": "memory"})
-        sent = stand.fill(room, _copied(recycled(events, count), chosen.copies), 500)
-        with stand.worker(room) as worker:
+        budget = stand.budget("cxmemory", {"CX_INSTANCE": "memory"})
+        sent = stand.fill(budget, _copied(recycled(events, count), chosen.copies), 500)
+        with stand.worker(budget) as worker:
             after, _ = worker.finish(sent, say)
-        with stand.worker(room.seat(1)) as worker:
+        with stand.worker(budget.seat(1)) as worker:
             time.sleep(SETTLED_S)
             restored, series = worker.usage().resident, int(worker.metric("cx_series"))
     print("| worker | resident MiB |")

@@ -21,11 +21,11 @@ import numpy as np
 
 from streams.alerts import rules as shipped_rules
 from streams.alerts.facts import Facts, length_of
-from streams.alerts.fleet import Fleet, Plan
-from streams.alerts.fleet import firings as fleet_firings
 from streams.alerts.machine import Policy
 from streams.alerts.params import BurnRate, Cusum, Floor, Params, ZTest
 from streams.alerts.parsing import load_rules
+from streams.alerts.vectorised import RulePlan, SeriesBatch
+from streams.alerts.vectorised import firings as fleet_firings
 from streams.kpis.catalogue import Catalogue
 
 DAY = 1440
@@ -78,20 +78,20 @@ def drawn(
     good: float = 0.85,
     dropped: float | None = None,
     facts: Facts = PERCENT,
-) -> Fleet:
+) -> SeriesBatch:
     """Draw series; from `SETTLED` on with another share of good answers, if given."""
     n = generator.poisson(rate, (minutes, series)).astype(np.int32)
     p = np.full((minutes, 1), good)
     if dropped is not None:
         p[SETTLED:] = dropped
     hits = generator.binomial(n, p if facts.direction == "up" else 1 - p).astype(np.int32)
-    return Fleet.of(n, hits)
+    return SeriesBatch.of(n, hits)
 
 
-def firings(rule: Rule, fleet: Fleet) -> list[list[int]]:
+def firings(rule: Rule, vectorised: SeriesBatch) -> list[list[int]]:
     """Return the minutes in which each series begins to fire."""
     return fleet_firings(
-        Plan(rule.params, rule.facts, rule.window, rule.policy, rule.min_n, rule.min_denominator), fleet
+        RulePlan(rule.params, rule.facts, rule.window, rule.policy, rule.min_n, rule.min_denominator), vectorised
     )
 
 
@@ -112,8 +112,10 @@ def null_rate(rules: Sequence[Rule], *, series: int, days: int, seed: int = 1, c
         for rule in rules:
             # Rules of one KPI are tried on the same series.
             generator = np.random.default_rng([seed, number, *rule.kpi.encode()])
-            fleet = drawn(generator, min(chunk, series - number), days * DAY, rule.rate, rule.good, None, rule.facts)
-            counts[rule.name] += [len(fired) for fired in firings(rule, fleet)]
+            vectorised = drawn(
+                generator, min(chunk, series - number), days * DAY, rule.rate, rule.good, None, rule.facts
+            )
+            counts[rule.name] += [len(fired) for fired in firings(rule, vectorised)]
     for kpi in dict.fromkeys(rule.kpi for rule in rules):
         names = [rule.name for rule in rules if rule.kpi == kpi]
         if len(names) > 1:
@@ -129,12 +131,12 @@ def delays(
     for rule in rules:
         minutes = SETTLED + max(1, round(answers / rule.rate))
         generator = np.random.default_rng([seed, round(1000 * dropped), *rule.kpi.encode()])
-        fleet = drawn(generator, series, minutes, rule.rate, rule.good, dropped, rule.facts)
+        vectorised = drawn(generator, series, minutes, rule.rate, rule.good, dropped, rule.facts)
         seen = np.full(series, np.inf)
-        for at, fired in enumerate(firings(rule, fleet)):
+        for at, fired in enumerate(firings(rule, vectorised)):
             after = next((minute for minute in fired if minute >= SETTLED), None)
             if after is not None:
-                seen[at] = fleet.n[after + 1, at] - fleet.n[SETTLED, at]
+                seen[at] = vectorised.n[after + 1, at] - vectorised.n[SETTLED, at]
         found[rule.name] = seen
     for kpi in dict.fromkeys(rule.kpi for rule in rules):
         names = [rule.name for rule in rules if rule.kpi == kpi]

@@ -56,17 +56,17 @@ def main() -> None:
 def _killed(stand: Stand, before: int, rate: float, kills: int) -> None:
     """Kill a worker again and again, and print after how many seconds a new event shows in a KPI."""
     events = pool(before, 1_000.0, 1, say)
-    room = stand.room("cxkilled", _membership(stand))
-    filled = stand.fill(room, recycled(events, before), 500)
+    budget = stand.budget("cxkilled", _membership(stand))
+    filled = stand.fill(budget, recycled(events, before), 500)
     sent: dict[str, float] = {}
     seen: dict[str, float] = {}
     waits: list[float] = []
     stop, stop_watching = threading.Event(), threading.Event()
-    with stand.worker(room) as worker, ThreadPoolExecutor(2) as threads:
+    with stand.worker(budget) as worker, ThreadPoolExecutor(2) as threads:
         worker.finish(filled, say)
-        watching = threads.submit(watch_topic, stand, room, seen, stop_watching)
+        watching = threads.submit(watch_topic, stand, budget, seen, stop_watching)
         live = pool(before, 1_000.0, 2, say)
-        sending = threads.submit(send, stand, room, live, rate, lambda: not stop.is_set(), sent)
+        sending = threads.submit(send, stand, budget, live, rate, lambda: not stop.is_set(), sent)
         try:
             for number in range(1, kills + 1):
                 time.sleep(APART_S)
@@ -116,10 +116,10 @@ def _without_store(stand: Stand, count: int) -> None:
     """Send an hour of events while ClickHouse is away, and print how long it takes to store them."""
     rate = count / 3600
     events = pool(count, rate, 1, say)
-    room = stand.room("cxaway", {})
-    with stand.worker(room) as worker:
+    budget = stand.budget("cxaway", {})
+    with stand.worker(budget) as worker:
         stand.clickhouse.stop()
-        sent = stand.fill(room, recycled(events, count), 500)
+        sent = stand.fill(budget, recycled(events, count), 500)
         _wait(lambda: worker.metric("cx_records_read_total") >= sent, worker)
         resident = worker.usage().resident
         say(f"without ClickHouse: KPIs of {sent:,} events, worker at {resident / 2**20:.0f} MiB")

@@ -19,7 +19,7 @@ from pathlib import Path
 from streams.producers.simulator import recycled
 from tests.bench.__main__ import say
 from tests.bench.pool import pool
-from tests.bench.stand import QUIET_S, Room, Stand, Worker
+from tests.bench.stand import QUIET_S, MemoryBudget, Stand, Worker
 
 SHARED_S = 60.0
 
@@ -42,10 +42,10 @@ def main() -> None:
         ):
             for number in range(chosen.rounds):
                 for workers in chosen.workers:
-                    room = stand.room(f"cx{workers}x{number}", {})
-                    with _shared(stand, room, workers) as running:
+                    budget = stand.budget(f"cx{workers}x{number}", {})
+                    with _shared(stand, budget, workers) as running:
                         before = sum(worker.usage().cpu_s for worker in running)
-                        count = stand.fill(room, recycled(events, chosen.events), 500)
+                        count = stand.fill(budget, recycled(events, chosen.events), 500)
                         cpu_s = _used(running, count) - before
                     rates.setdefault((partitions, workers), []).append(count / cpu_s)
                     say(f"{partitions} partitions, {workers} workers: {count / cpu_s:,.0f} events per CPU second")
@@ -58,10 +58,10 @@ def main() -> None:
 
 
 @contextmanager
-def _shared(stand: Stand, room: Room, workers: int) -> Iterator[list[Worker]]:
+def _shared(stand: Stand, budget: MemoryBudget, workers: int) -> Iterator[list[Worker]]:
     """Run so many workers, from the moment at which each has its share of the partitions."""
     with ExitStack() as stack:
-        running = [stack.enter_context(stand.worker(room.seat(number))) for number in range(workers)]
+        running = [stack.enter_context(stand.worker(budget.seat(number))) for number in range(workers)]
         deadline = time.monotonic() + SHARED_S
         while not all(0 < share < 4 * stand.partitions or workers == 1 for share in map(_share, running)):
             if time.monotonic() > deadline:

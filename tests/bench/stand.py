@@ -39,7 +39,7 @@ QUIET_S = 3.0
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """Topics, consumer group and database of one round, apart from those of all others."""
 
     name: str
@@ -48,7 +48,7 @@ class Room:
     address: Address
     folder: Path
 
-    def seat(self, number: int) -> "Room":
+    def seat(self, number: int) -> "MemoryBudget":
         """Return the same room for another worker, with a port and a folder of its own."""
         port, folder = free_port(), self.folder / f"worker-{number}"
         folder.mkdir()
@@ -93,7 +93,7 @@ class Stand:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def room(self, name: str, settings: Mapping[str, str]) -> Room:
+    def budget(self, name: str, settings: Mapping[str, str]) -> MemoryBudget:
         """Make topics and database of a round."""
         server = self.clickhouse
         admin = Address(server.url, name, server.admin_user, server.credentials.admin)
@@ -120,9 +120,9 @@ class Stand:
             "CX_DATA_DIR": str(folder),
             **settings,
         }
-        return Room(name, environment, port, admin, folder)
+        return MemoryBudget(name, environment, port, admin, folder)
 
-    def fill(self, room: Room, emissions: Iterable[Emission], batch: int) -> int:
+    def fill(self, budget: MemoryBudget, emissions: Iterable[Emission], batch: int) -> int:
         """
         Send records to a room's source topics, `batch` of them in one Kafka record batch; returns how many there are.
 
@@ -148,7 +148,7 @@ class Stand:
                 refused.append(str(error))
 
         for emission in emissions:
-            topic, key = topic_of(emission.channel, room.name), emission.subject.encode()
+            topic, key = topic_of(emission.channel, budget.name), emission.subject.encode()
             while True:
                 try:
                     producer.produce(topic, emission.payload, key, on_delivery=delivered)
@@ -163,18 +163,18 @@ class Stand:
         return sent
 
     @contextmanager
-    def worker(self, room: Room) -> Iterator["Worker"]:
+    def worker(self, budget: MemoryBudget) -> Iterator["Worker"]:
         """Run a worker in a room; when the block begins it has just taken its partitions over."""
-        worker = Worker(room)
+        worker = Worker(budget)
         try:
             worker.start()
             yield worker
         finally:
             worker.stop()
 
-    def read_barely(self, kind: str, room: Room, count: int) -> dict[str, Any]:
+    def read_barely(self, kind: str, budget: MemoryBudget, count: int) -> dict[str, Any]:
         """Have a bare reader read a room's source topics."""
-        command = [sys.executable, "-m", "tests.bench.readers", kind, self.broker.bootstrap, room.name]
+        command = [sys.executable, "-m", "tests.bench.readers", kind, self.broker.bootstrap, budget.name]
         done = subprocess.run(
             [*command, str(self.partitions), str(count)], check=False, capture_output=True, timeout=300
         )
@@ -187,16 +187,16 @@ class Stand:
 class Worker:
     """A worker process and what it has used."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
-        self.child = Child("worker", ["worker"], room.environment, room.folder / "worker.log")
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.budget = budget
+        self.child = Child("worker", ["worker"], budget.environment, budget.folder / "worker.log")
         self._client: Client | None = None
 
     @property
     def client(self) -> Client:
         """A connection to the room's database, with all rights."""
         if self._client is None:
-            self._client = connect(self.room.address)
+            self._client = connect(self.budget.address)
         return self._client
 
     def start(self) -> None:
@@ -256,11 +256,11 @@ class Worker:
 
     def state(self) -> WorkerState | None:
         """Return what the worker says of itself."""
-        return worker_state(self.room.metrics_port)
+        return worker_state(self.budget.metrics_port)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over all its labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.room.metrics_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.budget.metrics_port}/metrics", timeout=5) as answer:
             families = text_string_to_metric_families(answer.read().decode())
             return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 

@@ -12,7 +12,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from streams.events import compatibility, examples, schemas
-from streams.events.compatibility import Level, breaking_changes, changes
+from streams.events.compatibility import VersionStep, breaking_changes, changes
 from streams.events.decode import decode_one
 from streams.events.envelope import version_of
 from streams.events.refusal import Refusal
@@ -144,28 +144,28 @@ def changed(edit):
 
 
 CHANGES = {
-    "b became mandatory": (Level.MODEL, lambda s, p: s["required"].append("b")),
-    "a is no longer mandatory": (Level.REVISION, lambda s, p: s["required"].clear()),
-    "c was removed": (Level.MODEL, lambda s, p: p.pop("c")),
-    "g was added": (Level.ADDITION, lambda s, p: p.update(g={"type": "string"})),
-    "d.e was removed": (Level.MODEL, lambda s, p: p["d"]["properties"].clear()),
-    "d.e no longer takes number": (Level.MODEL, lambda s, p: p["d"]["properties"].update(e={"type": "integer"})),
-    "b no longer takes null": (Level.MODEL, lambda s, p: p["b"].update(type="integer")),
-    "b now takes number": (Level.REVISION, lambda s, p: p["b"].update(type=["number", "null"])),
-    'c lost the value "y"': (Level.MODEL, lambda s, p: p["c"].update(enum=["x"])),
-    'c gained the value "z"': (Level.REVISION, lambda s, p: p["c"]["enum"].append("z")),
-    "a became an enumeration": (Level.MODEL, lambda s, p: p["a"].update(enum=["q"])),
-    "f is no longer an enumeration": (Level.REVISION, lambda s, p: p["f"].clear()),
-    "a: minLength changed from 1 to 2": (Level.MODEL, lambda s, p: p["a"].update(minLength=2)),
-    "a: minLength changed from 1 to 0": (Level.REVISION, lambda s, p: p["a"].update(minLength=0)),
-    "a: maxLength changed from 9 to 8": (Level.MODEL, lambda s, p: p["a"].update(maxLength=8)),
-    "a: maxLength changed from 9 to 10": (Level.REVISION, lambda s, p: p["a"].update(maxLength=10)),
-    "b: minimum changed from 0 to null": (Level.REVISION, lambda s, p: p["b"].pop("minimum")),
-    "b: maximum changed from null to 5": (Level.MODEL, lambda s, p: p["b"].update(maximum=5)),
-    'a: pattern changed from null to "^a"': (Level.MODEL, lambda s, p: p["a"].update(pattern="^a")),
-    "b: default changed from null to 3": (Level.MODEL, lambda s, p: p["b"].update(default=3)),
-    "a: description was reworded": (Level.ADDITION, lambda s, p: p["a"].update(description="new words")),
-    'the record: allOf changed from [{"minProperties": 1}] to []': (Level.MODEL, lambda s, p: s.update(allOf=[])),
+    "b became mandatory": (VersionStep.MODEL, lambda s, p: s["required"].append("b")),
+    "a is no longer mandatory": (VersionStep.REVISION, lambda s, p: s["required"].clear()),
+    "c was removed": (VersionStep.MODEL, lambda s, p: p.pop("c")),
+    "g was added": (VersionStep.ADDITION, lambda s, p: p.update(g={"type": "string"})),
+    "d.e was removed": (VersionStep.MODEL, lambda s, p: p["d"]["properties"].clear()),
+    "d.e no longer takes number": (VersionStep.MODEL, lambda s, p: p["d"]["properties"].update(e={"type": "integer"})),
+    "b no longer takes null": (VersionStep.MODEL, lambda s, p: p["b"].update(type="integer")),
+    "b now takes number": (VersionStep.REVISION, lambda s, p: p["b"].update(type=["number", "null"])),
+    'c lost the value "y"': (VersionStep.MODEL, lambda s, p: p["c"].update(enum=["x"])),
+    'c gained the value "z"': (VersionStep.REVISION, lambda s, p: p["c"]["enum"].append("z")),
+    "a became an enumeration": (VersionStep.MODEL, lambda s, p: p["a"].update(enum=["q"])),
+    "f is no longer an enumeration": (VersionStep.REVISION, lambda s, p: p["f"].clear()),
+    "a: minLength changed from 1 to 2": (VersionStep.MODEL, lambda s, p: p["a"].update(minLength=2)),
+    "a: minLength changed from 1 to 0": (VersionStep.REVISION, lambda s, p: p["a"].update(minLength=0)),
+    "a: maxLength changed from 9 to 8": (VersionStep.MODEL, lambda s, p: p["a"].update(maxLength=8)),
+    "a: maxLength changed from 9 to 10": (VersionStep.REVISION, lambda s, p: p["a"].update(maxLength=10)),
+    "b: minimum changed from 0 to null": (VersionStep.REVISION, lambda s, p: p["b"].pop("minimum")),
+    "b: maximum changed from null to 5": (VersionStep.MODEL, lambda s, p: p["b"].update(maximum=5)),
+    'a: pattern changed from null to "^a"': (VersionStep.MODEL, lambda s, p: p["a"].update(pattern="^a")),
+    "b: default changed from null to 3": (VersionStep.MODEL, lambda s, p: p["b"].update(default=3)),
+    "a: description was reworded": (VersionStep.ADDITION, lambda s, p: p["a"].update(description="new words")),
+    'the record: allOf changed from [{"minProperties": 1}] to []': (VersionStep.MODEL, lambda s, p: s.update(allOf=[])),
 }
 
 
@@ -174,7 +174,7 @@ def test_a_change_has_the_level_of_what_it_does(text, level, edit):
     new = changed(edit)
 
     assert changes(BASE, new) == [(level, text)]
-    assert breaking_changes(BASE, new) == ([text] if level is Level.MODEL else [])
+    assert breaking_changes(BASE, new) == ([text] if level is VersionStep.MODEL else [])
     assert changes(BASE, copy.deepcopy(BASE)) == []
 
 

@@ -1,6 +1,8 @@
 """The documents that tell newcomers where things are are true."""
 
+import ast
 import re
+from pathlib import Path
 
 from streams.shipped import CLONE
 
@@ -60,3 +62,46 @@ def test_relative_links_lead_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+RETIRED = {
+    "told", "usual", "course", "courses", "surety", "fleet", "lesson", "lessons", "strangers", "forsake", "forsaken",
+    "homes", "spoilt", "monstrous",
+}  # fmt: skip
+"""Words that had several meanings, or none that a dictionary of the field knows."""
+
+
+def names_in(path: Path) -> set[str]:
+    """Return what a module defines: classes, functions, arguments, attributes and variables."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.arg(arg=name):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+            case _:
+                pass
+    return found
+
+
+def test_retired_words_are_in_no_name() -> None:
+    wrong = {
+        f"{path.relative_to(CLONE)}: {name}"
+        for path in (CLONE / "streams").rglob("*.py")
+        for name in names_in(path)
+        if RETIRED & set(re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower().split("_"))
+    }
+    assert wrong == set()
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """Whoever reads a name in an error or a search finds one class."""
+    places: dict[str, list[str]] = {}
+    for path in (CLONE / "streams").rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(CLONE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

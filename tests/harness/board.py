@@ -69,7 +69,7 @@ class Wall:
         ]
         self.database.client.insert("kpi_values", rows, column_names=columns)
 
-    def course(self, kpi: str, n: int, hits: list[int], **labels: str) -> None:
+    def trend(self, kpi: str, n: int, hits: list[int], **labels: str) -> None:
         """Fill the last quarters of an hour, one minute each."""
         quarter = self.minute // 900 * 900
         rows = [
@@ -115,7 +115,7 @@ def filled(database: Database) -> Wall:
     wall.share("csat", 195, 200, channel="web", touchpoint="checkout")
     wall.share("csat", 60, 150, channel="call_center", touchpoint="phone_agent")
     wall.share("csat", 2, 3, channel="app", touchpoint="payment")
-    wall.course("csat", 100, [82, 84, 79, 81, 85, 80, 78, 83])
+    wall.trend("csat", 100, [82, 84, 79, 81, 85, 80, 78, 83])
     lo, hi = wilson(950, 1000)
     wall.values("csat", 95.0, 1000, 100 * lo, 100 * hi, at=day)
     wall.share("nps", 0, 0)

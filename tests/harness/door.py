@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streams.collector.sending import Room
+from streams.collector.sending import MemoryBudget
 from streams.collector.server import Door, door_server
 from streams.events.types import Envelope
 from streams.listener.clients import Work
@@ -135,7 +135,7 @@ async def door_in_process(
     settings: Settings | None = None, lost: frozenset[int] = frozenset()
 ) -> AsyncIterator[InProcess]:
     taken = Taken(lost)
-    app = Door(settings or Settings(), sender=lambda _settings, _room: taken, ask=lambda _settings: []).app()
+    app = Door(settings or Settings(), sender=lambda _settings, _budget: taken, ask=lambda _settings: []).app()
     async with app.router.lifespan_context(app):
         yield InProcess(app, taken)
 
@@ -145,7 +145,7 @@ def door_in_thread(settings: Settings) -> Iterator[tuple[str, int, Taken]]:
     """The real server on a port of its own, with something that stands for Kafka behind it."""
     taken = Taken()
 
-    def sender(_settings: Settings, _room: Room) -> Taken:
+    def sender(_settings: Settings, _budget: MemoryBudget) -> Taken:
         return taken
 
     listening = listen("127.0.0.1", 0)

@@ -8,7 +8,7 @@ import msgspec
 from streams.agents import records
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
-from streams.kpis.admission import Limits
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.fold import Folder
@@ -32,7 +32,7 @@ class Pipeline:
         writer: Writer,
         catalogue: Catalogue,
         *,
-        limits: Limits = Limits(lambda _kpi: 10_000),  # noqa: B008 - never changed
+        limits: SeriesLimits = SeriesLimits(lambda _kpi: 10_000),  # noqa: B008 - never changed
         credit: int | None = None,
         store_events: bool = True,
         now: float | None = None,
@@ -112,7 +112,7 @@ def _minute(row: MinuteRow) -> stored.MinuteRow:
     return row.series, row.minute, row.part, row.acc, row.revision
 
 
-def _stored(block: records.Block) -> stored.Block:
+def _stored(block: records.BlockRecord) -> stored.Block:
     letters = [stored.DeadLetter(*msgspec.structs.astuple(dead), at=block.at) for dead in block.dead]
     return stored.Block(
         topic=block.topic, partition=0, first=block.first, last=block.last, events=block.events, dead_letters=letters,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from streams.board.readings import KpiInfo, Reading
+from streams.board.readings import KpiInfo, PublishedReading
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.intervals import wilson
 
@@ -15,6 +15,6 @@ VOLUME = KpiInfo(id="volume", name="Events", groupings=((), ("channel",)))
 TOUCHPOINTS = load_touchpoints()
 
 
-def share(hits: int, n: int, at: int = NOW, **changes: object) -> Reading:
+def share(hits: int, n: int, at: int = NOW, **changes: object) -> PublishedReading:
     lo, hi = wilson(hits, n)
-    return replace(Reading(at, 100 * hits / n, n, 100 * lo, 100 * hi), **changes)
+    return replace(PublishedReading(at, 100 * hits / n, n, 100 * lo, 100 * hi), **changes)

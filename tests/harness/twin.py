@@ -17,7 +17,7 @@ from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.engine.stage import Stage
 from streams.engine.state import Entry
 from streams.storage.rows import Block
-from streams.storage.salvage import Holds, Inserted
+from streams.storage.salvage import HeldSources, Inserted
 from streams.storage.setaside import SetAside
 from streams.storage.trouble import Troubles
 from streams.storage.writer import Stored
@@ -209,7 +209,7 @@ class Database:
         self._permit: Callable[[], None] = broker.step
         self.on_retry: Any = None
         self.troubles = Troubles()
-        self.holds = Holds(self.troubles)
+        self.holds = HeldSources(self.troubles)
         self.blocks: list[Block] = []
         self.minutes: dict[tuple[Any, ...], tuple[int, Any]] = {}
         self.values: dict[tuple[Any, ...], tuple[int, Any]] = {}

@@ -19,7 +19,7 @@ from streams.local.values import records_stored, totals
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers.base import Touch
 from streams.storage.connection import StorageError
-from streams.storage.verify import Report, verify
+from streams.storage.verify import VerifyReport, verify
 from tests.harness.clickhouse import Database
 from tests.harness.topics import read_all
 
@@ -165,7 +165,7 @@ class Pipeline:
                 raise AssertionError(f"waited {PATIENCE_S:.0f} s for {what}; have {have}\n{logs}")
             time.sleep(0.2)
 
-    def verify(self) -> Report:
+    def verify(self) -> VerifyReport:
         return verify(self.database.client, self.catalogue)
 
     def total(self, kpi: str, stat: str = "", **labels: str) -> tuple[float | None, int]:

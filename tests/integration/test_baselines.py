@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from streams.agents import usual as usual_agent
-from streams.agents.usual import Usual
+from streams.agents import seasonal as seasonal_agent
+from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.baseline import Week, learn
 from streams.alerts.facts import Facts
 from streams.alerts.parsing import parse_rules
 from streams.alerts.rules import RuleBook
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.series import series_key
-from streams.storage.baselines import Baselines, Lesson, learn_kpi, lesson_of
+from streams.storage.baselines import BaselineQuery, LearntBaselines, baseline_query, learn_kpi
 from streams.storage.connection import Address, UnreachableError, connect
 from streams.storage.rows import ValueRow
 from streams.storage.writer import Writer
@@ -96,8 +96,8 @@ def closed(series: str, at: datetime) -> ValueRow:
     return ValueRow(series, "1m", "", int(at.timestamp()), 80.0, 10, 70.0, 90.0, "csat@1", closed=True, revision=1)
 
 
-def lesson(rule: str = "Odd") -> Lesson:
-    found = lesson_of(rules()[rule], rules().calendars)
+def lesson(rule: str = "Odd") -> BaselineQuery:
+    found = baseline_query(rules()[rule], rules().calendars)
     assert found is not None
     return found
 
@@ -130,7 +130,7 @@ def test_an_earlier_day_learns_from_what_was_before_it(stored: Database) -> None
 
 
 def test_rules_read_what_they_need(stored: Database) -> None:
-    baselines = Baselines(stored.reader, rules())
+    baselines = LearntBaselines(stored.reader, rules())
     now = minute(NEWEST.date(), 9)
     assert baselines.expected(rules()["Odd"], key("web"), "1h", now) is None
     assert baselines.refresh() == 4
@@ -164,7 +164,7 @@ def test_incidents_that_paged_teach_nothing(stored: Database) -> None:
 
 
 def test_while_the_store_is_away_what_was_learnt_last_is_used(stored: Database) -> None:
-    baselines = Baselines(stored.reader, rules())
+    baselines = LearntBaselines(stored.reader, rules())
     baselines.refresh()
     baselines._address = elsewhere(stored.reader, 9)
     with pytest.raises(UnreachableError, match="cannot connect"):
@@ -174,7 +174,7 @@ def test_while_the_store_is_away_what_was_learnt_last_is_used(stored: Database) 
 
 def test_it_is_due_again_when_a_day_is_over(stored: Database) -> None:
     """Judged minutes of a later day than today ask for it, and then it knows one day more."""
-    baselines = Baselines(stored.reader, rules())
+    baselines = LearntBaselines(stored.reader, rules())
     baselines.refresh()
     odd, today, tomorrow = rules()["Odd"], minute(NEWEST.date(), 9), NEWEST + timedelta(days=1)
     baselines.expected(odd, key("web"), "1h", today)
@@ -191,8 +191,8 @@ def test_it_is_due_again_when_a_day_is_over(stored: Database) -> None:
 
 async def test_judges_have_it_when_it_is_there(stored: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking over waits for the first lesson, as long as there is a store."""
-    monkeypatch.setattr(usual_agent, "WAIT_S", 180.0)
-    usual = Usual(stored.reader, rules())
+    monkeypatch.setattr(seasonal_agent, "WAIT_S", 180.0)
+    usual = SeasonalBaselines(stored.reader, rules())
     learning = asyncio.create_task(usual.keep_learning())
     try:
         await usual.ready()
@@ -205,8 +205,8 @@ async def test_judges_have_it_when_it_is_there(stored: Database, monkeypatch: py
 async def test_judges_do_not_wait_for_a_store_that_is_away(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usual_agent, "WAIT_S", 180.0)
-    usual = Usual(Address("http://127.0.0.1:9"), rules())
+    monkeypatch.setattr(seasonal_agent, "WAIT_S", 180.0)
+    usual = SeasonalBaselines(Address("http://127.0.0.1:9"), rules())
     learning = asyncio.create_task(usual.keep_learning())
     try:
         await usual.ready()
@@ -218,13 +218,13 @@ async def test_judges_do_not_wait_for_a_store_that_is_away(
 
 
 def test_an_empty_store_teaches_nothing(database: Database) -> None:
-    baselines = Baselines(database.reader, rules())
+    baselines = LearntBaselines(database.reader, rules())
     assert baselines.refresh() == 0
     assert baselines.expected(rules()["Odd"], key("web"), "1h", minute(NEWEST.date(), 9)) is None
 
 
 def test_rules_that_ask_for_nothing_usual_read_nothing() -> None:
     """Not even a connection is made."""
-    baselines = Baselines(Address("http://127.0.0.1:9"), RuleBook.of([rules()["Low"]]))
+    baselines = LearntBaselines(Address("http://127.0.0.1:9"), RuleBook.of([rules()["Low"]]))
     assert not baselines.is_needed
     assert baselines.refresh() == 0

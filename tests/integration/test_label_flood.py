@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from streams.kpis.admission import Limits
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.catalogue import Catalogue
 from streams.storage.connection import connect
-from streams.storage.verify import Report, verify
+from streams.storage.verify import VerifyReport, verify
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database
 from tests.harness.pipeline import Pipeline
@@ -53,7 +53,7 @@ def flood(minute: int, count: int) -> list[bytes]:
     return [sent(base + n, minute, f"made-up-{base + n}", touchpoint=f"made-up-{base + n}") for n in range(count)]
 
 
-def check(database: Database) -> Report:
+def check(database: Database) -> VerifyReport:
     client = connect(database.reader)
     try:
         return verify(client, CATALOGUE)
@@ -72,7 +72,7 @@ ORDERS: dict[str, Callable[[int], list[bytes]]] = {
 def test_honest_series_keep_their_values(database: Database, order: str, credit: int | None) -> None:
     """Those that were there keep them; those that come into a flood have them once it is over, or weigh more."""
     writer = Writer(database.writer)
-    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 200, 1 << 21), credit=credit)
+    pipeline = Pipeline(writer, CATALOGUE, limits=SeriesLimits(lambda _kpi: 200, 1 << 21), credit=credit)
     for minute in range(12):
         pipeline.feed(ORDERS[order](minute))
     pipeline.finish()
@@ -99,7 +99,7 @@ def test_honest_series_keep_their_values(database: Database, order: str, credit:
 def test_a_sender_who_came_first_leaves_room_for_others_of_its_channel(database: Database) -> None:
     """Each of its labels weighs as much as an honest one, so nobody gives way: there must be room from the start."""
     writer = Writer(database.writer)
-    limits = Limits(lambda _kpi: 10_000, 1 << 22, 0.5, 0.5)
+    limits = SeriesLimits(lambda _kpi: 10_000, 1 << 22, 0.5, 0.5)
     pipeline = Pipeline(writer, CATALOGUE, limits=limits, credit=1 << 14)
     for minute in range(4):
         evil = [one.replace(b'"/shop"', b'"/evil"') for one in flood(minute, 800)]
@@ -131,7 +131,7 @@ def test_who_sends_the_name_of_the_rest_is_not_the_rest(database: Database) -> N
 def test_more_than_there_is_and_loss_are_told_in_minutes_without_room(database: Database) -> None:
     """Where groupings are compared as a whole, a series must not hold more than its events, nor the whole less."""
     writer = Writer(database.writer)
-    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 5))
+    pipeline = Pipeline(writer, CATALOGUE, limits=SeriesLimits(lambda _kpi: 5))
     pipeline.feed(honest(0))
     pipeline.finish()
     writer.close()
@@ -152,7 +152,7 @@ def test_more_than_there_is_and_loss_are_told_in_minutes_without_room(database: 
 def test_what_an_earlier_version_counted_as_other_is_no_difference(database: Database) -> None:
     """It named the rest `other`, as senders may; a series that holds too much is told all the same."""
     writer = Writer(database.writer)
-    pipeline = Pipeline(writer, CATALOGUE, limits=Limits(lambda _kpi: 5))
+    pipeline = Pipeline(writer, CATALOGUE, limits=SeriesLimits(lambda _kpi: 5))
     pipeline.feed([*honest(0), sent(9_000, 0, "other")])
     pipeline.finish()
     writer.close()

@@ -20,7 +20,7 @@ from streams.kpis.aggregators import measure
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.fold import Folder
 from streams.kpis.sketch import quantile
-from streams.producers.readers import DATA_SETS, DataSetError, Report, read
+from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
 
 ROOT = Path(os.environ.get("CX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 
@@ -29,12 +29,12 @@ CATALOGUE = Catalogue.load()
 
 
 @cache
-def load(name: str) -> tuple[list[dict], Report]:
+def load(name: str) -> tuple[list[dict], ReadReport]:
     try:
         DATA_SETS[name].locate(ROOT)
     except DataSetError as absent:
         pytest.skip(f"data not present: {absent}")
-    report = Report(name)
+    report = ReadReport(name)
     return [json.loads(touch.value) for touch in read(name, ROOT, report)], report
 
 

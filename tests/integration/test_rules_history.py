@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, View
+from streams.alerts.minutes import Minutes, MinuteView
 from streams.alerts.parsing import parse_rules
 from streams.cli import main
 from streams.commands.rules_history import replayed
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.series import series_key
 from streams.settings import load
-from streams.storage.baselines import learn_kpi, lesson_of
+from streams.storage.baselines import baseline_query, learn_kpi
 from streams.storage.connection import connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources
 from streams.storage.writer import Writer
@@ -120,7 +120,7 @@ def test_transitions_are_those_of_a_live_judge(stored: Database):
     judge, minutes, live = Judge(book), Minutes(), []
     held = dict(history())
     for minute in range(FIRST, FIRST + MINUTES):
-        live += judge.step(View(minutes.close(minute, held.get(minute, {}))))
+        live += judge.step(MinuteView(minutes.close(minute, held.get(minute, {}))))
     client = connect(stored.reader)
     test = replayed(client, book, FIRST, FIRST + MINUTES - 1, load())
     assert test is not None
@@ -145,7 +145,7 @@ def test_what_was_usual_is_learnt_as_of_the_day(stored: Database):
     past = PastBaselines(client, book)
     assert past.expected(book["Low"], key("web"), "15m", FIRST + 1800) is None
     for minute in (FIRST + 100, FIRST + 1800):
-        learnt = learn_kpi(client, lesson_of(book["Worse"], {}), [()], minute * 60)
+        learnt = learn_kpi(client, baseline_query(book["Worse"], {}), [()], minute * 60)
         assert learnt.until // 60 == FIRST + (minute - FIRST) // 1440 * 1440
         known = learnt.series.get(key())
         expected = None if known is None else known.expected(minute, 15)

@@ -16,7 +16,7 @@ from streams.delivery.reach import unreachable
 from streams.delivery.webhook import Message, Webhook, Webhooks
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.secured.tls import Tls
-from streams.secured.web import Access, open_access
+from streams.secured.web import ReceiverAccess, open_access
 from streams.settings import ConfigError, load
 from streams.storage.connection import Address, StorageError, connect
 from streams.storage.connection import address_of as configured
@@ -155,8 +155,8 @@ def alertmanager(folder: Path, ca: Authority) -> Iterator[Alertmanager]:
     server.stop()
 
 
-def access_of(name: str, **settings: object) -> Access:
-    return Access.of(name, load(environ={}, **{f"{name}_{key}": str(value) for key, value in settings.items()}))
+def access_of(name: str, **settings: object) -> ReceiverAccess:
+    return ReceiverAccess.of(name, load(environ={}, **{f"{name}_{key}": str(value) for key, value in settings.items()}))
 
 
 async def test_alertmanager_behind_tls_takes_alerts(alertmanager: Alertmanager, ca: Authority, folder: Path) -> None:

@@ -18,7 +18,7 @@ from streams.producers.simulator import Plan, emissions
 from streams.settings import Settings, load
 from streams.start.broker import LiveWorkersError, StartBroker
 from streams.start.check import StartRefusedError, check_start, examine
-from streams.start.decision import Verdict
+from streams.start.decision import StartVerdict
 from streams.storage.connection import address_of
 from streams.storage.migrations import migrate
 from tests.harness.topics import PATIENCE_S
@@ -54,7 +54,7 @@ class Installation:
     def changelog(self, name: str) -> str:
         return f"{self.settings.app_id}-{name}-changelog"
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> StartVerdict:
         return examine(self.settings, address_of(self.settings))
 
     def refusal(self) -> str:
@@ -62,7 +62,7 @@ class Installation:
             self.check()
         return str(refused.value)
 
-    def check(self) -> Verdict:
+    def check(self) -> StartVerdict:
         return check_start(self.settings, address_of(self.settings), Catalogue.load())
 
     def raise_epoch(self) -> None:

@@ -1,6 +1,6 @@
 """Verifying a store that refuses some rows, for good or until somebody mends it."""
 
-from streams.storage.plain import Row
+from streams.storage.plain import StoredRecord
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database
 from tests.harness.pipeline import Pipeline
@@ -25,7 +25,7 @@ def test_events_that_clickhouse_refuses_are_accounted_for(database: Database) ->
         database.client.command(f"ALTER TABLE events {statement}")
     rows = database.rows("SELECT topic, partition, offset, payload FROM set_aside ORDER BY offset")
     for topic, partition, offset, payload in rows:
-        writer.store_later((topic, partition), Row(offset, payload.encode(), late=False))
+        writer.store_later((topic, partition), StoredRecord(offset, payload.encode(), late=False))
     writer.close()
     assert database.value("SELECT count() FROM set_aside") == 0
     assert database.value("SELECT count() FROM events") == 160

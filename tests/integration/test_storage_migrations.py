@@ -17,7 +17,7 @@ from streams.storage.connection import Address, PermanentStorageError, Unreachab
 from streams.storage.migrations import Migration, MigrationError, load, migrate, pending, views
 from streams.storage.rows import ValueRow
 from streams.storage.statements import split_statements
-from streams.storage.views import View
+from streams.storage.views import ViewFile
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import TOPIC, Database, address_of, block_of, elsewhere, event
 
@@ -209,7 +209,9 @@ def test_a_store_whose_views_came_with_numbered_files_is_taken_over(database: Da
 
 def test_a_view_is_applied_again_when_its_text_changes(database: Database) -> None:
     """Alone, with no new number; the newest text wins, also when it is an earlier one again."""
-    first, second = (View("more", f"CREATE OR REPLACE VIEW more AS SELECT {n} AS x COMMENT 'more';") for n in (1, 2))
+    first, second = (
+        ViewFile("more", f"CREATE OR REPLACE VIEW more AS SELECT {n} AS x COMMENT 'more';") for n in (1, 2)
+    )
     for view, found in ((first, 1), (second, 2), (first, 1)):
         assert pending(database.admin, load(), [*views(), view]) == ["views/more.sql"]
         assert migrate(database.admin, load(), [*views(), view]) == ["views/more.sql"]
@@ -238,7 +240,7 @@ def test_a_view_that_was_changed_by_hand_is_found_and_made_anew(database: Databa
 
 def test_a_view_that_fails_is_named_and_tried_again(database: Database) -> None:
     """It is not noted before its last statement."""
-    wrong = View(
+    wrong = ViewFile(
         "more", "CREATE OR REPLACE VIEW more AS SELECT 1 AS x COMMENT 'm'; ALTER TABLE more COMMENT COLUMN y '';"
     )
     with pytest.raises(MigrationError, match=r"views/more.sql, statement 2"):

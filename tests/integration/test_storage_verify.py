@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from streams.events.decode import encode
-from streams.kpis.admission import Limits
+from streams.kpis.admission import SeriesLimits
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.windows import WINDOWS
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -16,7 +16,7 @@ from streams.producers.simulator import Plan, simulated
 from streams.storage import retention
 from streams.storage.connection import UnreachableError, connect
 from streams.storage.rows import DeadLetter, ValueRow
-from streams.storage.verify import Report, verify
+from streams.storage.verify import VerifyReport, verify
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event, fresh_database
 from tests.harness.pipeline import Pipeline
@@ -119,7 +119,7 @@ def stored(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
         yield database
 
 
-def check(database: Database, catalogue: Catalogue = CATALOGUE, windows: Collection[str] = WINDOWS) -> Report:
+def check(database: Database, catalogue: Catalogue = CATALOGUE, windows: Collection[str] = WINDOWS) -> VerifyReport:
     client = connect(database.reader)
     try:
         return verify(client, catalogue, windows)
@@ -127,7 +127,7 @@ def check(database: Database, catalogue: Catalogue = CATALOGUE, windows: Collect
         client.close()
 
 
-def told(report: Report) -> list[str]:
+def told(report: VerifyReport) -> list[str]:
     return [str(difference) for difference in report.differences]
 
 
@@ -147,7 +147,7 @@ def test_a_right_store_has_no_difference(stored: Database) -> None:
 def test_both_readings_of_tricky_events_agree(database: Database, cap: int) -> None:
     """Digits, rounding, unknown fields, odd labels, missing values, offsets, synthetic events, and the rest as `(other)`."""
     writer = Writer(database.writer)
-    pipeline = Pipeline(writer, TRICKY, limits=Limits(lambda _kpi: cap))
+    pipeline = Pipeline(writer, TRICKY, limits=SeriesLimits(lambda _kpi: cap))
     payloads = tricky_payloads()
     for start in range(0, len(payloads), 40):
         pipeline.feed(payloads[start : start + 40])

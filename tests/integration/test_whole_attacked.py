@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.board.pages import Pages, View
+from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Poller
-from streams.board.store import Store
+from streams.board.store import BoardStore
 from streams.producers.readers.base import Touch
 from tests.bench.hostile import SHAPES
 from tests.conftest import Broker
@@ -97,10 +97,10 @@ def test_honest_senders_keep_all_they_had(embedded_broker: Broker, database: Dat
     of_evil = database.value("SELECT uniqExact(labels) FROM kpi_minutes WHERE kpi = 'csat' AND by = 'unitid'")
     assert of_evil < FLOOD / 5
 
-    poller = Poller(Store(database.reader))
+    poller = Poller(BoardStore(database.reader))
     poller.want("5m", "csat")
     for step in (poller._essentials, poller._rest, poller._courses):
         poller._safely(step)
     assert (poller.known.away_since, poller.known.refusal) == (None, "")
-    shown = Pages().whole(View(kpi="csat", window="5m"), poller.known, datetime.now(UTC).timestamp())
+    shown = PageRenderer().whole(PageView(kpi="csat", window="5m"), poller.known, datetime.now(UTC).timestamp())
     assert len(shown) < 500_000

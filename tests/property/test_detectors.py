@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from streams.alerts.decompose import decompose
 from streams.alerts.detectors import detect, restore, without_evidence
 from streams.alerts.facts import Facts, moments
-from streams.alerts.fleet import Fleet, judged
 from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
+from streams.alerts.vectorised import SeriesBatch, judged
 from streams.kpis.accumulators import Acc, copy_acc, merge_acc
 from streams.kpis.aggregators import empty, measure
 from tests.bench.nullsim import Rule, firings
@@ -247,7 +247,7 @@ def test_arrays_judge_as_the_detector_does(params: Params, window: str, rate: fl
     p = np.where((np.arange(2000) > 1500) & (np.arange(2000) < 1700), 0.5, 0.85)[:, None]
     hits = rng.binomial(n, p if direction == "up" else 1 - p)
     facts = Facts("ratio", direction, "percent")
-    seen = list(judged(params, facts, window, Fleet.of(n, hits)))
+    seen = list(judged(params, facts, window, SeriesBatch.of(n, hits)))
     breaches = 0
     for series in range(5):
         reading, memory = Played(["5m", "15m", "1h", "24h"]), None
@@ -285,7 +285,7 @@ def test_firings_of_arrays_are_those_of_the_state_machine(rule: Rule) -> None:
     minutes = np.arange(3000)
     n = np.where((minutes % 700 > 660)[:, None], 0, rng.poisson(2, (3000, 4)))
     hits = rng.binomial(n, np.where(minutes % 700 > 600, 0.6, 0.85)[:, None])
-    found = firings(rule, Fleet.of(n, hits))
+    found = firings(rule, SeriesBatch.of(n, hits))
     ends = 0
     for series in range(4):
         reading, memory, instance, fired = Played(["15m", "1h"]), None, Instance(), []

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.kpis import pace, retention, windows
+from streams.kpis import retention, throttle, windows
 from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
-from streams.kpis.admission import NEW_BYTES, Limits
+from streams.kpis.admission import NEW_BYTES, SeriesLimits
 from streams.kpis.merge import MergeState
-from streams.kpis.outputs import MinuteRow, ValueRow
+from streams.kpis.outputs import MinuteRow, RollingSum
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import OTHER, parse_series, rest_key, series_key
 
@@ -61,7 +61,7 @@ def rows_a_second(request: pytest.FixtureRequest) -> Iterator[None]:
     """Have few rows be too many, so that minutes and windows are published apart."""
     with pytest.MonkeyPatch.context() as patch:
         for name, times in {"_MINUTES_PER_S": 4, "_SHORT_PER_S": 2, "_LONG_PER_S": 1}.items():
-            patch.setattr(pace, name, times * request.param)
+            patch.setattr(throttle, name, times * request.param)
         yield
 
 
@@ -76,7 +76,7 @@ class World:
         self.now = 5_000_000.0
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.minutes: list[MinuteRow] = []
-        self.values: list[ValueRow] = []
+        self.values: list[RollingSum] = []
         self.state = self.fresh()
         self.position = 0
         self.crashes = 0
@@ -94,7 +94,7 @@ class World:
             grace_s=5,
             expected=SOURCES,
             open_every_s=2,
-            limits=Limits(lambda _: CAP, budget=BUDGET),
+            limits=SeriesLimits(lambda _: CAP, budget=BUDGET),
             delayed={"later"},
         )
 
@@ -153,7 +153,7 @@ class World:
         for step in steps[:survived]:
             if isinstance(step, MinuteRow):
                 self.minutes.append(step)
-            elif isinstance(step, ValueRow):
+            elif isinstance(step, RollingSum):
                 self.values.append(step)
             else:
                 self.changelog.append(step)
@@ -243,9 +243,9 @@ def check(world: World) -> None:
                 merge_acc(total, row.acc)
             assert total == naive.sum(key, (minute, minute), (0, end)), f"{key!r} of minute {minute}"
 
-    last: dict[tuple[str, str], ValueRow] = {}
-    totals: dict[str, ValueRow] = {}
-    at_key: dict[tuple[str, str, int], ValueRow] = {}
+    last: dict[tuple[str, str], RollingSum] = {}
+    totals: dict[str, RollingSum] = {}
+    at_key: dict[tuple[str, str, int], RollingSum] = {}
     for value in world.values:
         as_of = value.at // 60 - 1
         if any(value.acc) or value.series not in world.ever_left:

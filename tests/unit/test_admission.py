@@ -19,8 +19,8 @@ from streams.kpis.admission import (
     SERIES_BYTES,
     Admitted,
     Changes,
-    Limits,
     Registry,
+    SeriesLimits,
     Weighed,
 )
 from streams.kpis.catalogue import Catalogue
@@ -40,7 +40,7 @@ REST = unit("(other)")
 
 
 def registry(cap: int = 1_000, budget: int = ALL, share: float = 1.0) -> Registry:
-    return Registry(Limits(lambda _kpi: cap, budget, share))
+    return Registry(SeriesLimits(lambda _kpi: cap, budget, share))
 
 
 def weighed(known: Registry, **weights: float) -> dict[int, Weighed]:
@@ -48,7 +48,7 @@ def weighed(known: Registry, **weights: float) -> dict[int, Weighed]:
 
 
 def test_beyond_the_cap_new_series_are_the_rest() -> None:
-    registry = Registry(Limits({"csat": 2, "nps": 0}.__getitem__))
+    registry = Registry(SeriesLimits({"csat": 2, "nps": 0}.__getitem__))
     keys = [series_key("csat", (("channel", name),)) for name in ("web", "app", "store", OTHER)]
     numbers = [registry.admit(key) for key in (*keys, keys[0], keys[2])]
     assert numbers == [0, 1, 2, 2, 0, 2]
@@ -57,7 +57,7 @@ def test_beyond_the_cap_new_series_are_the_rest() -> None:
     assert not registry.take_refused()
     assert registry.admit(series_key("csat")) == 3, "a KPI without labels has one series and no cap"
     assert registry.admit(series_key("csat", (("unitid", "7"),))) == 4, "each grouping has a cap of its own"
-    again = Registry(Limits({"csat": 2}.__getitem__))
+    again = Registry(SeriesLimits({"csat": 2}.__getitem__))
     again.restore(dict(registry.grown()))
     assert [again.admit(key) for key in keys] == [0, 1, 2, 2]
     assert again.admit(series_key("csat", (("unitid", "8"),))) == 5
@@ -107,7 +107,7 @@ def test_a_channel_takes_its_share_only() -> None:
 
 def test_a_sender_takes_its_part_of_the_share_of_its_channel_only() -> None:
     """Also over a restart, and though others come later: of those who gave way to others, its own come first."""
-    limits = Limits(lambda _kpi: ALL, 20 * NEW_BYTES, 0.5, 0.6)
+    limits = SeriesLimits(lambda _kpi: ALL, 20 * NEW_BYTES, 0.5, 0.6)
     known = Registry(limits)
     flood = [known.admit(unit(f"flood{n}"), [9], "web", n, "/evil") for n in range(100)]
     assert len({known.names[number] for number in flood} - {REST}) == 6
@@ -128,7 +128,7 @@ def test_a_sender_takes_its_part_of_the_share_of_its_channel_only() -> None:
 
 def test_what_alerts_remember_of_a_series_is_part_of_the_budget() -> None:
     """As long as its name is known, thus also once it gave way."""
-    known = Registry(Limits(lambda _kpi: ALL, 30_000, beside=lambda group: 4_000 if group[0] == "csat" else 0))
+    known = Registry(SeriesLimits(lambda _kpi: ALL, 30_000, beside=lambda group: 4_000 if group[0] == "csat" else 0))
     for n in range(100):
         known.admit(unit(n), [n])
         known.admit(series_key("nps", (("unitid", str(n)),)), [n])
@@ -253,7 +253,7 @@ def admitted_of(known: Registry) -> Admitted | None:
 
 def filled(acc: Acc, count: int) -> MergeState:
     """A state with so many series in all windows."""
-    state = MergeState(grace_s=0, idle_s=1e9, limits=Limits(lambda _kpi: ALL, ALL))
+    state = MergeState(grace_s=0, idle_s=1e9, limits=SeriesLimits(lambda _kpi: ALL, ALL))
     for number in range(2):
         deltas = {1000: {unit(f"{n:04d}"): acc.copy() for n in range(count)}}
         sent = Partial(source="web/0", first=number, last=number, watermark=60_060.0, caught_up=True, deltas=deltas)

@@ -17,8 +17,8 @@ from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
 from streams.agents.notify import Notify
-from streams.agents.store import Store
-from streams.agents.usual import Usual
+from streams.agents.seasonal import SeasonalBaselines
+from streams.agents.store import StoreStage
 from streams.alerts.parsing import parse_rules
 from streams.alerts.rules import RuleBook
 from streams.alerts.types import Transition
@@ -34,7 +34,7 @@ from streams.events.intake import Tally
 from streams.kpis.catalogue import Catalogue
 from streams.settings import Settings
 from streams.storage import baselines
-from streams.storage.baselines import Learnt, Lesson, learn_kpi
+from streams.storage.baselines import BaselineQuery, Learnt, learn_kpi
 from streams.storage.connection import Address
 from streams.storage.rows import pack_events
 from tests.harness import twin
@@ -109,8 +109,8 @@ async def test_a_side_task_can_still_be_cancelled() -> None:
 # -- learning ----------------------------------------------------------------------------------------------------
 
 
-def some_lesson() -> Lesson:
-    return Lesson(Catalogue.load()["csat"], 4, 2, None)
+def some_lesson() -> BaselineQuery:
+    return BaselineQuery(Catalogue.load()["csat"], 4, 2, None)
 
 
 @pytest.mark.parametrize("rows", [[], [(0, None)]])
@@ -123,7 +123,7 @@ async def test_learning_goes_on_after_whatever_came(monkeypatch: pytest.MonkeyPa
     """One KPI that cannot be learnt keeps no other from it, and is tried again."""
     before, asked, broken = failures("learning"), [], True
 
-    def learn(_client: Any, lesson: Lesson, *_args: Any) -> Learnt:
+    def learn(_client: Any, lesson: BaselineQuery, *_args: Any) -> Learnt:
         asked.append(lesson.kpi.id)
         if broken and len(set(asked)) == 1:
             raise OddError("an answer that nobody expects")
@@ -131,7 +131,7 @@ async def test_learning_goes_on_after_whatever_came(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(baselines, "connect", lambda _address: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(baselines, "learn_kpi", learn)
-    usual = Usual(Address("http://127.0.0.1:9"), usual_rules())
+    usual = SeasonalBaselines(Address("http://127.0.0.1:9"), usual_rules())
     usual._aside = Aside("learning", first_pause_s=0.01)
     learning = asyncio.create_task(usual.keep_learning())
     try:
@@ -156,7 +156,7 @@ async def test_an_alert_that_cannot_be_enriched_goes_out(monkeypatch: pytest.Mon
     before = failures("enriching")
     judges = Judges(
         Settings(), Topics("cx"), usual_rules(), SimpleNamespace(enrich=enrich),  # type: ignore[arg-type]
-        Alertmanagers([]), Usual(Address("http://127.0.0.1:9"), usual_rules()),
+        Alertmanagers([]), SeasonalBaselines(Address("http://127.0.0.1:9"), usual_rules()),
     )  # fmt: skip
     judges._fresh = [SimpleNamespace(new="firing", inhibited_by=None)]  # type: ignore[list-item]
     await judges.enrich()
@@ -168,7 +168,7 @@ async def test_an_alert_that_alertmanager_cannot_be_told_ends_nothing(monkeypatc
     before = failures("alertmanager")
     judges = Judges(
         Settings(), Topics("cx"), usual_rules(), SimpleNamespace(),  # type: ignore[arg-type]
-        Alertmanagers(["http://127.0.0.1:9"]), Usual(Address("http://127.0.0.1:9"), usual_rules()),
+        Alertmanagers(["http://127.0.0.1:9"]), SeasonalBaselines(Address("http://127.0.0.1:9"), usual_rules()),
     )  # fmt: skip
     judges._judges[0] = SimpleNamespace(judged=1, active=lambda _: [None], confirm=lambda _: None)  # type: ignore[assignment]
     judges._tell_alertmanagers(0)
@@ -267,10 +267,10 @@ async def test_a_flush_whose_metrics_fail_is_a_flush(kind: type[Ingest | Merge])
 async def test_what_is_stored_is_acknowledged_though_metrics_fail() -> None:
     before, broker = failures("metrics"), twin.Broker()
     app = twin.Application(broker, 1)
-    stage = Store(app, Settings(partitions=1), Topics("cx"), twin.Database(broker))  # type: ignore[arg-type]
+    stage = StoreStage(app, Settings(partitions=1), Topics("cx"), twin.Database(broker))  # type: ignore[arg-type]
     await app.begin()
     stage.lane.report_lag = raising  # type: ignore[method-assign]
-    block = records.Block("cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), pack_events("t", 0, [0], [b"{}"]), [])
+    block = records.BlockRecord("cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), pack_events("t", 0, [0], [b"{}"]), [])
     await stage.take(RecordBatch("cx.blocks", 0, [records.encode_block(block)], range(1)))
     await stage.flush()
     assert failures("metrics") == before + 1

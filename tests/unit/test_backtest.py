@@ -2,9 +2,9 @@
 
 import pytest
 
-from streams.alerts.backtest import Backtest, Incident, rate_interval
+from streams.alerts.backtest import Backtest, RealIncident, rate_interval
 from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, View
+from streams.alerts.minutes import Minutes, MinuteView
 from streams.alerts.parsing import parse_rules
 from streams.commands.rules_picture import PictureError, draw
 from streams.events.intake import Tally
@@ -53,7 +53,7 @@ def backtest(incidents=(), start: int = START + 60, **settings) -> Backtest:
     return test
 
 
-WEB = Incident(START + 200, START + 219, {"channel": "web"})
+WEB = RealIncident(START + 200, START + 219, {"channel": "web"})
 
 
 def test_it_yields_what_the_judge_of_a_merge_partition_does():
@@ -62,7 +62,7 @@ def test_it_yields_what_the_judge_of_a_merge_partition_does():
     live = []
 
     def look(closed) -> bool:
-        live.extend(judge.step(View(closed)))
+        live.extend(judge.step(MinuteView(closed)))
         return True
 
     for number, (minute, sums) in enumerate(history()):
@@ -105,7 +105,7 @@ def test_the_delay_counts_closed_minutes():
     low = next(delay for name, delay in seen.delays.items() if name == "Low{channel=web}")
     first = next(t for t in backtest().transitions if t.new == "firing" and t.rule == "Low")
     assert low == first.minute - WEB.since + 1
-    assert seen.told == min(seen.delays.values())
+    assert seen.notified == min(seen.delays.values())
 
 
 def test_an_incident_of_another_series_explains_nothing():
@@ -133,7 +133,7 @@ def test_what_is_held_back_is_no_alarm():
         START, START + 399)  # fmt: skip
     for minute, sums in history():
         test.close(minute, sums)
-    held = [one for one in test.firings if one.told is None]
+    held = [one for one in test.firings if one.notified is None]
     assert sum(score.held for score in test.scores()) == len(held)
     assert not any(test.is_false(one) for one in held)
 

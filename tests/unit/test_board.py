@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.board import texts
 from streams.board.charts import chart, spans, sparkline, ticks, time_ticks
-from streams.board.compare import Baseline, apart, change, difference_interval
+from streams.board.compare import EarlierValue, apart, change, difference_interval
 from streams.board.formats import (
     amount,
     difference_text,
@@ -19,9 +19,9 @@ from streams.board.formats import (
     number,
     one_text,
 )
-from streams.board.readings import ALL, Latest, Reading, overlaid
+from streams.board.readings import ALL, Latest, PublishedReading, overlaid
 from streams.board.texts import KPI_NAMES_FA, LANGS, window_text, words
-from streams.board.tiles import GROUPS, HEADLINE, TileFacts, course_span, course_step, tile
+from streams.board.tiles import GROUPS, HEADLINE, TileFacts, tile, trend_span, trend_step
 from streams.events.refusal import REASONS
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import STAGES
@@ -29,7 +29,7 @@ from streams.kpis.catalogue import Catalogue
 from tests.harness.readings import CSAT, NOW, VOLUME, share
 
 
-def facts(latest: Latest | None = None, baselines: tuple[Baseline, ...] = (), **changes: object) -> TileFacts:
+def facts(latest: Latest | None = None, baselines: tuple[EarlierValue, ...] = (), **changes: object) -> TileFacts:
     values = {("csat", ALL, ""): latest} if latest else {}
     made = TileFacts(values, {("csat", ALL, ""): baselines}, {}, "15m", NOW)
     return replace(made, **changes)
@@ -124,7 +124,7 @@ def test_the_interval_of_a_difference_is_newcombes() -> None:
 
 
 def test_only_a_sure_change_is_marked() -> None:
-    day = Baseline("day", share(850, 1000))
+    day = EarlierValue("day", share(850, 1000))
     sure = change(CSAT, share(750, 1000), [day])
     unsure = change(CSAT, share(840, 1000), [day])
     assert sure is not None
@@ -138,14 +138,14 @@ def test_marks_hardly_ever_appear_when_nothing_has_changed() -> None:
     rng = random.Random(5)
     draw = [sum(rng.random() < 0.8 for _ in range(150)) for _ in range(4000)]
     marked = sum(
-        bool((found := change(CSAT, share(a, 150), [Baseline("day", share(b, 150))])) and found.significant)
+        bool((found := change(CSAT, share(a, 150), [EarlierValue("day", share(b, 150))])) and found.significant)
         for a, b in zip(draw[::2], draw[1::2], strict=True)
     )
     assert marked <= 8
 
 
 def test_the_best_baseline_with_enough_answers_is_taken() -> None:
-    week, day = Baseline("week", share(3, 4)), Baseline("day", share(80, 100))
+    week, day = EarlierValue("week", share(3, 4)), EarlierValue("day", share(80, 100))
     found = change(CSAT, share(80, 100), [week, day])
     assert found is not None
     assert (found.kind, found.baseline_n) == ("day", 100)
@@ -154,15 +154,15 @@ def test_the_best_baseline_with_enough_answers_is_taken() -> None:
 
 
 def test_amounts_are_compared_with_the_same_length_only_and_never_judged() -> None:
-    now, before = Reading(NOW, 900.0, 900), Reading(NOW - 86_400, 300.0, 300)
-    found = change(VOLUME, now, [Baseline("24h", before), Baseline("day", before)])
+    now, before = PublishedReading(NOW, 900.0, 900), PublishedReading(NOW - 86_400, 300.0, 300)
+    found = change(VOLUME, now, [EarlierValue("24h", before), EarlierValue("day", before)])
     assert found is not None
     assert (found.kind, found.difference, found.significant) == ("day", 600.0, False)
 
 
 def test_fewer_complaints_are_better() -> None:
     late = replace(CSAT, direction="down")
-    found = change(late, share(100, 1000), [Baseline("day", share(300, 1000))])
+    found = change(late, share(100, 1000), [EarlierValue("day", share(300, 1000))])
     assert found is not None
     assert found.better is True
 
@@ -176,7 +176,7 @@ def test_a_part_is_apart_when_its_interval_excludes_the_whole(hits: int, side: i
 
 
 def test_a_tile_says_value_unit_n_interval_and_change() -> None:
-    shown = tile(CSAT, ALL, facts(Latest(share(750, 1000)), (Baseline("day", share(850, 1000)),)), "en")
+    shown = tile(CSAT, ALL, facts(Latest(share(750, 1000)), (EarlierValue("day", share(850, 1000)),)), "en")
     assert (shown.value, shown.unit, shown.n, shown.interval) == ("75.0", "%", "1,000", "72.2 to 77.6")
     assert (shown.state, shown.mark) == ("ok", "worse")
     assert shown.change == "−10.0\u00a0pp vs a day earlier"
@@ -185,7 +185,7 @@ def test_a_tile_says_value_unit_n_interval_and_change() -> None:
 
 
 def test_no_data_is_never_zero() -> None:
-    for latest in (None, Latest(Reading(NOW, None, 0))):
+    for latest in (None, Latest(PublishedReading(NOW, None, 0))):
         shown = tile(CSAT, ALL, facts(latest), "en")
         assert (shown.state, shown.value, shown.n, shown.mark, shown.change) == ("none", "", "", "", "")
         assert "no data" in shown.spoken
@@ -197,15 +197,15 @@ def test_zero_is_a_value() -> None:
 
 
 def test_thin_samples_are_grey_and_say_so() -> None:
-    shown = tile(CSAT, ALL, facts(Latest(share(4, 5)), (Baseline("day", share(10, 1000)),)), "en")
+    shown = tile(CSAT, ALL, facts(Latest(share(4, 5)), (EarlierValue("day", share(10, 1000)),)), "en")
     assert (shown.state, shown.note, shown.mark) == ("thin", "few answers", "same")
 
 
 def test_the_open_minute_is_shown_but_not_of_amounts_and_not_compared() -> None:
     closed, opened = share(80, 100), share(10, 100, NOW + 60, closed=False)
-    shown = tile(CSAT, ALL, facts(Latest(closed, opened), (Baseline("day", share(80, 100)),)), "en")
+    shown = tile(CSAT, ALL, facts(Latest(closed, opened), (EarlierValue("day", share(80, 100)),)), "en")
     assert (shown.value, shown.open, shown.mark) == ("10.0", True, "same")
-    amounts = TileFacts({("volume", ALL, ""): Latest(Reading(NOW, 900.0, 900), Reading(NOW + 60, 20.0, 20, closed=False))},
+    amounts = TileFacts({("volume", ALL, ""): Latest(PublishedReading(NOW, 900.0, 900), PublishedReading(NOW + 60, 20.0, 20, closed=False))},
                         {}, {}, "15m", NOW)  # fmt: skip
     assert tile(VOLUME, ALL, amounts, "en").value == "900"
 
@@ -249,7 +249,7 @@ def test_fresh_halves_keep_the_other_half() -> None:
 
 def test_a_gap_breaks_the_line_and_what_is_missing_is_not_zero() -> None:
     points = [share(5, 10, NOW + 60 * step) for step in (0, 1, 2, 6, 7)]
-    assert [len(run) for run in spans([*points, Reading(NOW + 480, None, 0)], 60)] == [3, 2]
+    assert [len(run) for run in spans([*points, PublishedReading(NOW + 480, None, 0)], 60)] == [3, 2]
     drawn = sparkline(points, 60, "x")
     assert drawn.count('class="line"') == 2
     assert drawn.count('class="band"') == 2
@@ -276,4 +276,4 @@ def test_time_ticks_are_few_and_inside(start: int, length: int) -> None:
 
 @pytest.mark.parametrize("window", ["1m", "5m", "15m", "1h", "24h", "7d", "total", "30m"])
 def test_courses_are_whole_steps(window: str) -> None:
-    assert course_span(window) % course_step(window) == 0
+    assert trend_span(window) % trend_step(window) == 0

@@ -16,15 +16,15 @@ from streams.board.formats import (
     masked,
     pseudonym,
 )
-from streams.board.health import Counts, Health, Rate, health_view
+from streams.board.health import Counts, PipelineHealth, Rate, health_view
 from streams.board.heat import heat_kpis, heat_map
-from streams.board.pages import Pages, View
+from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Known, Numbers, Poller
-from streams.board.readings import ALL, Latest, Reading
-from streams.board.server import Board, Rendered
-from streams.board.store import Store
+from streams.board.readings import ALL, Latest, PublishedReading
+from streams.board.server import BoardServer, Rendered
+from streams.board.store import BoardStore
 from streams.board.texts import LANGS, Texts
-from streams.board.workers import Trouble, Workers
+from streams.board.workers import Workers, WorkerTrouble
 from streams.listener.clients import Budget, Client
 from streams.listener.hosts import Hosts
 from streams.local.ports import free_port
@@ -159,9 +159,9 @@ def test_the_rate_is_over_the_last_half_minute() -> None:
 
 def test_the_balance_is_told() -> None:
     good = Counts(read=10, counted=7, duplicate=1, late=1, bad=1, stored_at=NOW)
-    assert health_view(Health(channels={"web": good}), "en").balanced
-    assert not health_view(Health(channels={"web": good, "app": replace(good, read=11)}), "en").balanced
-    view = health_view(Health(fullest=900), "en")
+    assert health_view(PipelineHealth(channels={"web": good}), "en").balanced
+    assert not health_view(PipelineHealth(channels={"web": good, "app": replace(good, read=11)}), "en").balanced
+    view = health_view(PipelineHealth(fullest=900), "en")
     assert (view.slow, view.merges, view.channels[0].rate) == (True, "unknown", "no data")
 
 
@@ -176,7 +176,7 @@ def known(**changes: object) -> Known:
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_page_is_whole_in_every_language(lang: texts.Lang) -> None:
-    whole = Pages().whole(View(lang=lang, kpi="csat"), known(), NOW + 70)
+    whole = PageRenderer().whole(PageView(lang=lang, kpi="csat"), known(), NOW + 70)
     assert f'<html lang="{lang}" dir="{Texts(lang).direction}">' in whole
     assert Texts(lang)["no_data"] in whole
     assert Texts(lang)["alerts_absent"] in whole
@@ -191,7 +191,7 @@ def test_what_is_still_counting_has_a_mark_and_the_details_say_it() -> None:
     for latest, marked in ((Latest(closed, opened), True), (Latest(closed), False)):
         numbers = Numbers(values={("csat", ALL, ""): latest}, closed_until=NOW)
         for lang in LANGS:
-            parts = Pages().fragments(View(lang=lang, kpi="csat"), known(numbers={"15m": numbers}), NOW + 70)
+            parts = PageRenderer().fragments(PageView(lang=lang, kpi="csat"), known(numbers={"15m": numbers}), NOW + 70)
             assert ('class="at counting"' in parts["tile-csat"]) == marked
             said = {
                 word: Texts(lang)[word] in re.sub("<[^>]*>", "", parts["detail"]) for word in ("counting", "closed")
@@ -201,14 +201,16 @@ def test_what_is_still_counting_has_a_mark_and_the_details_say_it() -> None:
 
 
 def test_details_in_persian_have_persian_digits() -> None:
-    parts = Pages().fragments(View(lang="fa", kpi="csat"), known(), NOW + 70)
+    parts = PageRenderer().fragments(PageView(lang="fa", kpi="csat"), known(), NOW + 70)
     shown = re.sub("<code.*?</code>|<time.*?</time>|<[^>]*>", "", parts["detail"], flags=re.DOTALL)
     assert "۱ / ۱۰" in shown
     assert not re.search("[0-9]", shown)
 
 
 def test_details_are_shown_before_anything_is_known() -> None:
-    assert 'id="detail-title">csat<' in Pages().whole(View(kpi="csat", heat="nps", window="1h"), Known(), NOW)
+    assert 'id="detail-title">csat<' in PageRenderer().whole(
+        PageView(kpi="csat", heat="nps", window="1h"), Known(), NOW
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_details_are_shown_before_anything_is_known() -> None:
     ],
 )
 def test_the_page_says_how_fresh_it_is(changes: dict[str, object], later: int, state: str) -> None:
-    parts = Pages().fragments(View(), known(**changes), NOW + later)
+    parts = PageRenderer().fragments(PageView(), known(**changes), NOW + later)
     assert f'data-state="{state}"' in parts["status"]
 
 
@@ -231,22 +233,22 @@ def test_what_customers_write_cannot_become_markup() -> None:
     said = Verbatim(NOW, "1", "web", "<b>", "c", "<script>alert(1)</script>")
     fired = AlertRow(episode="e", rule="<i>", kpi="k", labels={"channel": "web", "x": "<u>"}, state="firing",
                      severity="page", owner="", why="<img src=x>", at=NOW)  # fmt: skip
-    parts = Pages().fragments(View(), known(verbatims=[said], alerts=[fired]), NOW)
+    parts = PageRenderer().fragments(PageView(), known(verbatims=[said], alerts=[fired]), NOW)
     for name in ("verbatims", "alerts", "announce"):
         assert not re.search("<(script|img|u|i|b)>|<img", parts[name].replace("<b>&lt;i&gt;</b>", "")), name
 
 
 def test_a_view_falls_back_to_what_there_is() -> None:
     query = {"lang": "xx", "window": "3m", "channel": "fax", "heat": "nothing", "kpi": "csat"}
-    assert View.of(query, ["5m", "15m"], {"csat": CSAT}) == View(kpi="csat")
-    assert View.of({}, ["5m"], {}).window == "5m"
+    assert PageView.of(query, ["5m", "15m"], {"csat": CSAT}) == PageView(kpi="csat")
+    assert PageView.of({}, ["5m"], {}).window == "5m"
     unknown = {"window": "1h", "heat": "nps", "kpi": "csat"}
-    assert View.of(unknown, [], {}) == View(window="1h", heat="nps", kpi="csat")
-    assert View.of({"window": "<b>", "kpi": "a b"}, [], {}) == View()
-    assert View.of({"window": "99999m"}, [], {}) == View()
-    assert View(lang="fa", channel="web").link(window="5m") == "/?lang=fa&window=5m&channel=web"
-    assert View().link() == "/"
-    assert View(kpi="csat").stream() == "/stream?kpi=csat"
+    assert PageView.of(unknown, [], {}) == PageView(window="1h", heat="nps", kpi="csat")
+    assert PageView.of({"window": "<b>", "kpi": "a b"}, [], {}) == PageView()
+    assert PageView.of({"window": "99999m"}, [], {}) == PageView()
+    assert PageView(lang="fa", channel="web").link(window="5m") == "/?lang=fa&window=5m&channel=web"
+    assert PageView().link() == "/"
+    assert PageView(kpi="csat").stream() == "/stream?kpi=csat"
 
 
 def test_a_viewer_gets_only_what_changed() -> None:
@@ -264,7 +266,7 @@ def test_the_map_offers_what_is_kept_by_channel_and_touchpoint_the_usual_first()
 
 
 async def test_a_fault_in_the_poller_ends_the_page() -> None:
-    board = Board(Address("http://127.0.0.1:1"))
+    board = BoardServer(Address("http://127.0.0.1:1"))
 
     async def broken() -> None:
         raise KeyError("no such thing")
@@ -278,7 +280,7 @@ async def test_a_fault_in_the_poller_ends_the_page() -> None:
 def test_of_amounts_the_larger_is_the_darker() -> None:
     counted = replace(VOLUME, groupings=((), ("channel",), ("channel", "touchpoint")))
     values = {
-        ("volume", where, touchpoint): Latest(Reading(NOW, float(n), n))
+        ("volume", where, touchpoint): Latest(PublishedReading(NOW, float(n), n))
         for where, touchpoint, n in (
             (ALL, "", 1_000),
             ("web", "search", 900),
@@ -293,7 +295,7 @@ def test_of_amounts_the_larger_is_the_darker() -> None:
 
 
 async def test_viewers_are_bounded_in_all_and_from_one_address() -> None:
-    board = Board(Address("http://127.0.0.1:1"), viewers=3, client_viewers=2)
+    board = BoardServer(Address("http://127.0.0.1:1"), viewers=3, client_viewers=2)
     app = board.app(Hosts("127.0.0.1"))
     one, other = Client("a", Budget(1.0)), Client("b", Budget(1.0))
 
@@ -332,26 +334,28 @@ async def test_viewers_are_bounded_in_all_and_from_one_address() -> None:
 def test_what_does_not_go_on_is_told_with_since_when_and_why() -> None:
     """At the top of the page as well, in both languages, and whatever the server's words hold."""
     troubles = [
-        Trouble("not_stored", "cx.touchpoints.web/0", 1_772_360_000.0, "more than 100 rows are refused: <b>no</b>"),
-        Trouble("stopped", "app/1"),
-        Trouble("uncounted", "store/2"),
-        Trouble("waiting", "web/3"),
+        WorkerTrouble(
+            "not_stored", "cx.touchpoints.web/0", 1_772_360_000.0, "more than 100 rows are refused: <b>no</b>"
+        ),
+        WorkerTrouble("stopped", "app/1"),
+        WorkerTrouble("uncounted", "store/2"),
+        WorkerTrouble("waiting", "web/3"),
     ]
     for lang in ("en", "fa"):
-        parts = Pages().fragments(View(lang=lang), Known(troubles=troubles), NOW)
+        parts = PageRenderer().fragments(PageView(lang=lang), Known(troubles=troubles), NOW)
         for one in troubles:
             assert one.what in parts["pipeline"]
             assert Texts(lang)[f"trouble_{one.kind}"] in parts["pipeline"]
         assert "2026-03-01T10:13:20" in parts["pipeline"]
         assert "refused: &lt;b&gt;no&lt;/b&gt;" in parts["pipeline"]
         assert f"{Texts(lang)['troubles']}: 4" in parts["status"]
-        nothing = Pages().fragments(View(lang=lang), Known(), NOW)
+        nothing = PageRenderer().fragments(PageView(lang=lang), Known(), NOW)
         assert Texts(lang)["troubles"] not in nothing["pipeline"] + nothing["status"]
 
 
 def test_workers_are_asked_though_the_store_is_away() -> None:
-    told = [Trouble("not_stored", "events")]
-    poller = Poller(Store(Address("http://127.0.0.1:1")), troubles=lambda: told)
+    told = [WorkerTrouble("not_stored", "events")]
+    poller = Poller(BoardStore(Address("http://127.0.0.1:1")), troubles=lambda: told)
     for step in (poller._workers, poller._essentials):
         poller._safely(step)
     assert poller.known.away_since is not None
@@ -369,9 +373,9 @@ def test_what_workers_say_is_read_from_their_metrics() -> None:
     try:
         workers = Workers.of(load(environ={}, workers=f"127.0.0.1:{server.server_port}, 127.0.0.1:{free_port()}"))
         assert workers.troubles() == [
-            Trouble("stopped", "web/0"),
-            Trouble("uncounted", "store/2"),
-            Trouble("not_stored", "alerts", 12.0, "no such column"),
+            WorkerTrouble("stopped", "web/0"),
+            WorkerTrouble("uncounted", "store/2"),
+            WorkerTrouble("not_stored", "alerts", 12.0, "no such column"),
         ]
     finally:
         server.shutdown()

@@ -3,7 +3,7 @@
 import pytest
 
 from streams.events.breaker import Breaker, Stretch
-from streams.events.frozen import FrozenRange, Head, Tally
+from streams.events.frozen import FrozenRange, SourceHead, Tally
 from streams.settings import Settings
 
 FLUSH_S = 0.5
@@ -92,7 +92,7 @@ def test_who_takes_over_goes_on_counting() -> None:
     ranges, tally = [], Tally()
     for number in range(13):
         after = Tally(tally.read + 5, 0, 0, 0, tally.bad + 5)
-        head = Head(number * 5, tally=tally), Head(number * 5 + 5, tally=after)
+        head = SourceHead(number * 5, tally=tally), SourceHead(number * 5 + 5, tally=after)
         ranges.append(FrozenRange("web/0", number * 5, number * 5 + 4, 100.0 + number / 2, *head, b"", 0.0))
         tally = after
     successor = breaker()
@@ -102,7 +102,7 @@ def test_who_takes_over_goes_on_counting() -> None:
 
 
 def test_times_ahead_of_the_clock_are_not_held_against_the_next_owner() -> None:
-    head = Head(0), Head(5_000, tally=Tally(5_000, 0, 0, 0, 5_000))
+    head = SourceHead(0), SourceHead(5_000, tally=Tally(5_000, 0, 0, 0, 5_000))
     ahead = FrozenRange("web/0", 0, 4_999, 100.0, *head, b"", 0.0, None, 5_000)
     last = FrozenRange("web/0", 5_000, 5_000, 101.0, head[1], head[1], b"", 0.0)
     successor = breaker()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.collector.access import Access, Bucket, Key, make_key, read_keys, read_origins
+from streams.collector.access import Bucket, Key, KeyAccess, make_key, read_keys, read_origins
 from streams.collector.answers import RejectedError
 from streams.collector.sources import is_plain
 from streams.events.decode import decode_one
@@ -40,8 +40,8 @@ public = true
     return path
 
 
-def access(file: Path, origins: str = "https://shop.example") -> Access:
-    return Access(Settings(collect_keys_file=str(file), collect_origins=origins))
+def access(file: Path, origins: str = "https://shop.example") -> KeyAccess:
+    return KeyAccess(Settings(collect_keys_file=str(file), collect_origins=origins))
 
 
 def decoded(**changes: object) -> Envelope:
@@ -149,17 +149,17 @@ def test_places_of_every_kind_of_reference_can_be_told(source: str) -> None:
 def test_beyond_this_machine_nobody_sends_without_a_key() -> None:
     for host in ("0.0.0.0", "::", "10.0.0.5", "door.example"):
         with pytest.raises(ConfigError, match="CX_COLLECT_KEYS_FILE"):
-            Access(Settings(collect_host=host))
+            KeyAccess(Settings(collect_host=host))
     for host in ("127.0.0.1", "::1", "localhost"):
-        assert Access(Settings(collect_host=host)).admit({}, None).key == Key(key="")
+        assert KeyAccess(Settings(collect_host=host)).admit({}, None).key == Key(key="")
 
 
 def test_without_keys_pages_are_still_kept_out() -> None:
     """Any page that somebody on this machine looks at could send a beacon to loopback."""
     with pytest.raises(RejectedError) as denied:
-        Access(Settings()).admit({"origin": "https://evil.example"}, None)
+        KeyAccess(Settings()).admit({"origin": "https://evil.example"}, None)
     assert denied.value.status == 403
-    assert Access(Settings(collect_origins="http://localhost:5173")).admit({"origin": "http://localhost:5173"}, None)
+    assert KeyAccess(Settings(collect_origins="http://localhost:5173")).admit({"origin": "http://localhost:5173"}, None)
 
 
 @pytest.mark.parametrize(

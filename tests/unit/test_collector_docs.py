@@ -71,7 +71,7 @@ def test_the_limits_are_those_of_settings_and_code() -> None:
     assert (usual.collect_client_share, usual.collect_key_share) == (0.25, 0.5)
     assert "a quarter for one address" in limits["CPU time"]
     assert "a half for one key" in limits["CPU time"]
-    assert sending.client_room(usual) == usual.collect_in_flight_bytes // 4
+    assert sending.client_budget(usual) == usual.collect_in_flight_bytes // 4
     assert f"{checks.EXPLAINED_FREE} and one more for every {checks.EXPLAINED_BYTES} bytes" in DOOR
     assert checks.EXPLAINED_LONGEST == 8 * 1_024
     named = set(re.findall(r"`CX_(\w+)`", DOOR))

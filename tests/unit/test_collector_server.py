@@ -17,7 +17,7 @@ from streams import metrics
 from streams.collector import server
 from streams.collector.answers import RejectedError
 from streams.collector.bodies import BATCH, STRUCTURED
-from streams.collector.sending import Hold, Room
+from streams.collector.sending import MemoryBudget, Reservation
 from streams.collector.server import Door, Readiness
 from streams.listener.clients import Budget, Client
 from streams.listener.serving import listen
@@ -282,24 +282,24 @@ async def test_nothing_of_a_sender_is_logged(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_hold_gives_back_what_it_took_also_after_a_refusal() -> None:
-    room, client = Room(100, 100), Client("a", Budget(1.0))
-    with Hold(room, client) as hold:
-        hold.more(60)
+    budget, client = MemoryBudget(100, 100), Client("a", Budget(1.0))
+    with Reservation(budget, client) as reservation:
+        reservation.more(60)
         with pytest.raises(RejectedError, match="nothing of this request was taken"):
-            hold.more(41)
-    room.take(100, client)
+            reservation.more(41)
+    budget.take(100, client)
 
 
 def test_one_client_cannot_take_all_the_room_and_a_proxy_can() -> None:
-    room = Room(100, 60)
+    budget = MemoryBudget(100, 60)
     one, other, proxy = Client("a", Budget(1.0)), Client("b", Budget(1.0)), Client("p", Budget(1.0), proxy=True)
-    room.take(60, one)
+    budget.take(60, one)
     with pytest.raises(RejectedError):
-        room.take(1, one)
-    room.take(40, other)
-    room.give(60, one)
-    room.give(40, other)
-    room.take(100, proxy)
+        budget.take(1, one)
+    budget.take(40, other)
+    budget.give(60, one)
+    budget.give(40, other)
+    budget.take(100, proxy)
 
 
 async def test_kafka_is_asked_once_for_all_and_not_waited_for(

@@ -11,7 +11,7 @@ from streams.cli import main
 from streams.commands import dlq
 from streams.producers.client import FlushReport
 from streams.storage.connection import RefusedRowsError
-from streams.storage.plain import Row
+from streams.storage.plain import StoredRecord
 from streams.storage.queries import Answer
 
 WEB = "cx.touchpoints.web"
@@ -34,7 +34,7 @@ class Letters:
         self.sent: list[tuple[bytes, str, str]] = []
         self.lost = 0
         self.outcomes: dict[int, str] = {}
-        self.later: list[tuple[tuple[str, int], Row]] = []
+        self.later: list[tuple[tuple[str, int], StoredRecord]] = []
 
     def run_query(self, sql, parameters, _address, **_options) -> Answer:
         if "FROM events" in sql:
@@ -48,7 +48,7 @@ class Letters:
         ]
         return Answer(("topic", "payload", "partition", "offset", "outcome"), rows[:2])
 
-    def store_later(self, source: tuple[str, int], row: Row) -> None:
+    def store_later(self, source: tuple[str, int], row: StoredRecord) -> None:
         if b"poison" in row.payload:
             raise RefusedRowsError("Constraint `no_poison` is violated", by_server=True)
         self.later.append((source, row))
@@ -109,7 +109,7 @@ def test_what_clickhouse_refused_is_stored_and_not_sent(store: Letters) -> None:
     store.outcomes = {0: "late", 1: "counted", 3: "none"}
     result = cx("replay", "--all")
     assert result.exit_code == 1
-    assert store.later == [((WEB, 0), Row(0, good, late=True))]
+    assert store.later == [((WEB, 0), StoredRecord(0, good, late=True))]
     assert [sent[2] for sent in store.sent] == ["c-b"]
     assert f"{WEB}/0/1 is still refused: Constraint `no_poison` is violated" in result.stderr
     assert "1 sent, 1 stored in ClickHouse at once" in result.output

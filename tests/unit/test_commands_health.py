@@ -16,7 +16,7 @@ from streams.engine.topics import TopicsError
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import LABEL_FATES, NotStored, WorkerState, worker_state
-from streams.start.decision import Verdict
+from streams.start.decision import StartVerdict
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
 from streams.storage.unknown import UnknownField
@@ -134,7 +134,7 @@ def installation(monkeypatch: pytest.MonkeyPatch):
     right = Installation()
     monkeypatch.setattr(health, "check_topics", lambda *_args, **_options: [])
     monkeypatch.setattr(health, "worker_state", lambda *_: IDLE)
-    monkeypatch.setattr(health, "examine", lambda *_: Verdict("right", "all agree"))
+    monkeypatch.setattr(health, "examine", lambda *_: StartVerdict("right", "all agree"))
     monkeypatch.setattr(health, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(health, "pending", lambda *_: [])
     monkeypatch.setattr(health, "unknown_fields", lambda *_: [])
@@ -257,9 +257,9 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch,
         case "clock":
             monkeypatch.setattr(_Client, "ahead_s", 1_200.0)
         case "state":
-            monkeypatch.setattr(health, "examine", lambda *_: Verdict("sums lost", "sums are gone", "raise it"))
+            monkeypatch.setattr(health, "examine", lambda *_: StartVerdict("sums lost", "sums are gone", "raise it"))
         case "expired":
-            lost = Verdict("expired", "20 records are lost", "read them sooner", (("cx.touchpoints.web", 0, 20),))
+            lost = StartVerdict("expired", "20 records are lost", "read them sooner", (("cx.touchpoints.web", 0, 20),))
             monkeypatch.setattr(health, "examine", lambda *_: lost)
     result = cx("doctor", "--json")
     assert result.exit_code == 1
@@ -314,7 +314,7 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_the_next_start_restores_is_no_error(cx, installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "examine", lambda *_: Verdict("ids lost", "ids are gone"))
+    monkeypatch.setattr(health, "examine", lambda *_: StartVerdict("ids lost", "ids are gone"))
     result = cx("doctor", "--json")
     assert result.exit_code == 0
     assert findings(result)["start"] == ("unknown", "ids are gone; the next start of a worker restores it")

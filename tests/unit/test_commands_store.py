@@ -11,7 +11,7 @@ from streams.commands import store
 from streams.kpis.steps import Steps
 from streams.storage.connection import PermanentStorageError, UnreachableError
 from streams.storage.queries import Answer
-from streams.storage.verify import Difference, Report
+from streams.storage.verify import Difference, VerifyReport
 
 
 @pytest.fixture
@@ -191,14 +191,14 @@ class _Client:
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> Report:
-    made = Report(checked={"kpis": 35, "minutes": 1200})
+def report(monkeypatch: pytest.MonkeyPatch) -> VerifyReport:
+    made = VerifyReport(checked={"kpis": 35, "minutes": 1200})
     monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(store, "recompute", lambda *_: made)
     return made
 
 
-def test_verify_without_differences(cx, report: Report) -> None:
+def test_verify_without_differences(cx, report: VerifyReport) -> None:
     report.notes.append("old_kpi: stored, but not in the catalogue")
     result = cx("verify")
     assert result.exit_code == 0
@@ -208,7 +208,7 @@ def test_verify_without_differences(cx, report: Report) -> None:
     ]
 
 
-def test_nothing_compared_is_said(cx, report: Report) -> None:
+def test_nothing_compared_is_said(cx, report: VerifyReport) -> None:
     """An empty store has no differences, and proves nothing."""
     report.checked["records"] = 0
     said = "nothing is stored, so nothing was compared"
@@ -219,13 +219,15 @@ def test_nothing_compared_is_said(cx, report: Report) -> None:
 def test_verify_compares_the_windows_that_are_kept(cx, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
-    monkeypatch.setattr(store, "recompute", lambda _client, _catalogue, windows: compared.append(windows) or Report())
+    monkeypatch.setattr(
+        store, "recompute", lambda _client, _catalogue, windows: compared.append(windows) or VerifyReport()
+    )
     monkeypatch.setenv("CX_WINDOWS", "5m, 2h")
     assert cx("verify").exit_code == 0
     assert compared == [("5m", "2h")]
 
 
-def test_verify_prints_differences_and_ends_with_one(cx, report: Report) -> None:
+def test_verify_prints_differences_and_ends_with_one(cx, report: VerifyReport) -> None:
     for minute in range(3):
         report.differences.append(Difference("minute", "csat", {"channel": "web"}, f"10:0{minute}", "[2, 1]", "[1, 1]"))
     result = cx("verify", "--limit", "2")

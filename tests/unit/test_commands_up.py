@@ -8,7 +8,7 @@ import pytest
 
 from streams.commands.up import _signals, _Stopped
 from streams.local.observe import WorkerState
-from streams.local.until_done import Pace
+from streams.local.until_done import ProgressRate
 
 
 def asked_meanwhile(number: signal.Signals) -> None:
@@ -35,10 +35,10 @@ def test_nobody_on_the_way_swallows_a_request_to_stop(number: signal.Signals) ->
 
 def test_work_anywhere_is_progress() -> None:
     """Records that are all stored say nothing of KPIs that are still published, judged, inserted."""
-    pace = Pace(0.0)
-    assert pace.still_s(1.0, -1, None) == 0.0
-    assert pace.still_s(100.0, 5, WorkerState(lag={"cx.kpis": 9})) == 0.0
-    assert pace.still_s(250.0, 5, WorkerState(lag={"cx.kpis": 9})) == 150.0
+    rate = ProgressRate(0.0)
+    assert rate.still_s(1.0, -1, None) == 0.0
+    assert rate.still_s(100.0, 5, WorkerState(lag={"cx.kpis": 9})) == 0.0
+    assert rate.still_s(250.0, 5, WorkerState(lag={"cx.kpis": 9})) == 150.0
     for now, state in enumerate(
         (
             WorkerState(lag={"cx.kpis": 8}),
@@ -49,6 +49,6 @@ def test_work_anywhere_is_progress() -> None:
         ),
         start=251,
     ):
-        assert pace.still_s(now, 5, state) == 0.0
+        assert rate.still_s(now, 5, state) == 0.0
     # CPU seconds alone are none: who turns in circles uses them as well.
-    assert pace.still_s(300.0, 5, replace(state, cpu_s=9.0)) > 0
+    assert rate.still_s(300.0, 5, replace(state, cpu_s=9.0)) > 0

@@ -8,8 +8,8 @@ from scipy import stats
 
 from streams.alerts.compare import compare, student_as_normal
 from streams.alerts.facts import Facts, moments
+from streams.alerts.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.params import ZTest
-from streams.alerts.surety import Change, surety
 from streams.kpis.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
 from tests.harness.reading import COUNT, NPS, P95, SCORE, SHARE, bins_of, judge, mean_of, standing
 
@@ -162,7 +162,7 @@ def test_sums_that_no_answers_can_have_raise_nothing(facts: Facts) -> None:
             found = moments(facts, sums)
             assert found is None or found.variance >= 0
         z = compare(facts, earlier, later).z
-        sure = surety(facts, Change(earlier, later), (60, 5))
+        sure = likelihood_z(facts, BeforeAfter(earlier, later), (60, 5))
         assert all(x is None or math.isfinite(x) for x in (z, sure))
 
 

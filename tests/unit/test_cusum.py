@@ -9,8 +9,8 @@ from scipy import stats
 from streams.alerts.detectors import detect
 from streams.alerts.detectors.cusum import (
     KNOWN,
+    CusumLevel,
     CusumState,
-    Level,
     advance,
     cusum,
     false_alarms_per_day,
@@ -33,13 +33,13 @@ GOLDEN = Cusum(p0=85.0, p1=75.0, h=7.0)
 WINDOWS = ["5m", "1h", "24h"]
 
 
-def level(params: Cusum = GOLDEN, facts: Facts = SHARE, normal: Normal | None = None) -> Level:
+def level(params: Cusum = GOLDEN, facts: Facts = SHARE, normal: Normal | None = None) -> CusumLevel:
     found = level_of(params, facts, normal)
-    assert isinstance(found, Level)
+    assert isinstance(found, CusumLevel)
     return found
 
 
-def runs(hits: np.ndarray, step: Level, h: float, least: int = 10) -> np.ndarray:
+def runs(hits: np.ndarray, step: CusumLevel, h: float, least: int = 10) -> np.ndarray:
     """Of many series with one answer a minute (rows: minutes): how many answers until the first alarm, 0 for none."""
     total, bad, first = (np.zeros(hits.shape[1]) for _ in range(3))
     for minute, hit in enumerate(hits, 1):
@@ -156,7 +156,7 @@ def test_what_cannot_be_told_apart_is_not_judged() -> None:
     assert "known to" in str(level_of(learnt, SHARE, thin))
     assert "no better than" in str(level_of(Cusum(baseline="24h", p1=86.0), SHARE, normal))
     assert "all answers were the same" in str(level_of(learnt, SCORE, Normal(4.0, 0.0, 500.0, 1, 0)))
-    assert isinstance(level_of(learnt, SHARE, normal), Level)
+    assert isinstance(level_of(learnt, SHARE, normal), CusumLevel)
 
 
 def test_shares_at_their_ends_are_possible_levels() -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from streams.commands.dashboards import dashboards as command
 from streams.dashboards import files, look
-from streams.dashboards.grafana import Board, Panel, Row, dashboard, target
+from streams.dashboards.grafana import DashboardSpec, Panel, PanelRow, dashboard, target
 from streams.dashboards.scores import breakdown
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.aggregators import AGGREGATORS, MEASURES
@@ -95,14 +95,17 @@ def test_a_panel_keeps_its_id_when_others_come() -> None:
     """Links and alert rules point at panels by their ids."""
     one, two = (Panel(key, key, "table", 8, 4, targets=(target("SELECT 1", "table"),)) for key in ("one", "two"))
     ids = [
-        {panel["title"]: panel["id"] for panel in dashboard(Board("b", "B", "", (Row("r", panels),), ()))["panels"]}
+        {
+            panel["title"]: panel["id"]
+            for panel in dashboard(DashboardSpec("b", "B", "", (PanelRow("r", panels),), ()))["panels"]
+        }
         for panels in ((one,), (two, one))
     ]
     assert ids[0]["one"] == ids[1]["one"]
     with pytest.raises(ValueError, match="have the same id: rename one"):
-        dashboard(Board("b", "B", "", (Row("r", (one, one)),), ()))
+        dashboard(DashboardSpec("b", "B", "", (PanelRow("r", (one, one)),), ()))
     with pytest.raises(ValueError, match="30 of 24 columns"):
-        dashboard(Board("b", "B", "", (Row("r", (one.sized(30),)),), ()))
+        dashboard(DashboardSpec("b", "B", "", (PanelRow("r", (one.sized(30),)),), ()))
 
 
 @EVERY

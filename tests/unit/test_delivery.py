@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from streams import metrics
-from streams.delivery.alertmanager import KEPT_S, RESOLVED_S, Alertmanagers, Instance
+from streams.delivery.alertmanager import KEPT_S, RESOLVED_S, Alertmanagers, AlertmanagerTarget
 from streams.delivery.endpoint import AddressError, Patience, name_of, read_addresses, seconds_to_wait
 from streams.delivery.notice import Notice, body_of, fitting_labels, fitting_text
 from streams.local.ports import free_port
@@ -317,7 +317,7 @@ async def test_an_alert_that_cannot_be_written_holds_no_other(caplog):
 async def test_an_unexpected_failure_does_not_end_sending(monkeypatch):
     """Whatever raises is counted and tried again; nothing else hears of it."""
     before = failures()
-    real, raised = Instance.due, []
+    real, raised = AlertmanagerTarget.due, []
 
     def due(self, alerts):
         if len(raised) < 2:
@@ -325,7 +325,7 @@ async def test_an_unexpected_failure_does_not_end_sending(monkeypatch):
             raise RuntimeError("no one expected this")
         return real(self, alerts)
 
-    monkeypatch.setattr(Instance, "due", due)
+    monkeypatch.setattr(AlertmanagerTarget, "due", due)
     with Receiver() as receiver:
         client = Alertmanagers([receiver.url], first_pause_s=0.01)
         client.put(0, [notice("A")])

@@ -133,9 +133,9 @@ def test_connected_kpis_share_a_partition(partitions: int) -> None:
         assert kpi.derive
         homes = {CATALOGUE.partition_of(part.kpi, partitions) for part in kpi.derive.parts}
         assert homes == {CATALOGUE.partition_of(kpi.id, partitions)}
-    connected = [kpi.id for kpi in CATALOGUE if CATALOGUE.homes.get(kpi.id) == CATALOGUE.homes["csat"]]
-    assert min(connected) == CATALOGUE.homes["csat"]
-    assert "asa" not in CATALOGUE.homes
+    connected = [kpi.id for kpi in CATALOGUE if CATALOGUE.colocation.get(kpi.id) == CATALOGUE.colocation["csat"]]
+    assert min(connected) == CATALOGUE.colocation["csat"]
+    assert "asa" not in CATALOGUE.colocation
 
 
 def test_the_definition_changes_with_that_of_an_input() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.facts import Facts
-from streams.alerts.surety import Change, surety
+from streams.alerts.likelihood import BeforeAfter, likelihood_z
 from streams.kpis.series import series_key
 
 RATIO = Facts("ratio", "up", "percent")
@@ -21,7 +21,7 @@ def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15)
     """Explain the change of a whole from the parts of one or more groupings: label values to (before, after)."""
     series = {}
     for labels, (earlier, later) in parts.items():
-        series[key(**dict(labels))] = Change(earlier, later)
+        series[key(**dict(labels))] = BeforeAfter(earlier, later)
     first = {tuple(name for name, _ in labels) for labels in parts}
     names = next(iter(sorted(first)))
     sides = []
@@ -38,14 +38,14 @@ def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15)
         else:
             sides.append([sum(column) for column in zip(*held, strict=True)])
     top = key(**dict(within or ()))
-    series[top] = Change(*sides)
+    series[top] = BeforeAfter(*sides)
     return explain(facts, top, list(series), series.__getitem__, minutes=minutes)
 
 
 @pytest.mark.parametrize("sides", [([0, 3], [0, 30]), ([0, 3], [40, 90]), ([40, 90], [0, 3])])
 def test_hits_without_trials_are_no_evidence(sides) -> None:
     """Crashes of a version of which no session began in that time: nothing can be said of their rate."""
-    assert surety(RATIO, Change(*sides), (60, 15)) == 0.0
+    assert likelihood_z(RATIO, BeforeAfter(*sides), (60, 15)) == 0.0
 
 
 def split(rng: Random, n: int, share: float, values: int, label: str, bad: str | None = None, drop: float = 0.0):
@@ -209,7 +209,7 @@ def test_of_old_and_new_parts_the_new_one_needs_less_to_be_named():
     }
     found = explained(parts, down)
     assert found[0].labels == {"version": "5.3.0"}
-    whole = surety(down, Change([6656, 8], [761, 13]), (1425, 15))
+    whole = likelihood_z(down, BeforeAfter([6656, 8], [761, 13]), (1425, 15))
     assert found[0].statistic ** 2 < whole**2 + 1, "one that always was would need more, being one of four"
 
 
@@ -233,11 +233,11 @@ def test_a_part_of_a_part():
         (("channel", "web"), ("touchpoint", "checkout")): ([4000, 3400], [200, 75]),
         (("channel", "web"), ("touchpoint", "search")): ([6000, 5100], [300, 255]),
     }
-    series = {key(**dict(labels)): Change(*pair) for labels, pair in parts.items()}
-    series[key(channel="web")] = Change([10000, 8500], [500, 330])
-    series[key(channel="app")] = Change([10000, 8500], [500, 100])
-    series[key(channel="app", touchpoint="search")] = Change([10000, 8500], [500, 100])
-    series[key(segment="vip")] = Change([1000, 850], [50, 5])
+    series = {key(**dict(labels)): BeforeAfter(*pair) for labels, pair in parts.items()}
+    series[key(channel="web")] = BeforeAfter([10000, 8500], [500, 330])
+    series[key(channel="app")] = BeforeAfter([10000, 8500], [500, 100])
+    series[key(channel="app", touchpoint="search")] = BeforeAfter([10000, 8500], [500, 100])
+    series[key(segment="vip")] = BeforeAfter([1000, 850], [50, 5])
     found = explain(RATIO, key(channel="web"), list(series), series.__getitem__, minutes=(1425, 15))
     assert [part.labels for part in found] == [{"touchpoint": "checkout"}]
 
@@ -289,9 +289,9 @@ def test_silence_is_explained_too():
     """Nothing at all came: a number of events like any other, and everywhere alike."""
     count = Facts("count", "none", "count")
     series = {
-        key(): Change([9000], None),
-        key(type="a"): Change([5000], None),
-        key(type="b"): Change([4000], None),
+        key(): BeforeAfter([9000], None),
+        key(type="a"): BeforeAfter([5000], None),
+        key(type="b"): BeforeAfter([4000], None),
     }
     found = explain(count, key(), list(series), series.__getitem__, minutes=(55, 5))
     assert found[0].labels == {}
@@ -300,7 +300,7 @@ def test_silence_is_explained_too():
 
 def test_no_past_no_explanation():
     """There is nothing to compare with, or nothing came."""
-    for change in (Change(None, [100, 50]), Change([100, 50], None), Change(None, None)):
+    for change in (BeforeAfter(None, [100, 50]), BeforeAfter([100, 50], None), BeforeAfter(None, None)):
         series = {key(): change, key(queue="a"): change}
         assert explain(RATIO, key(), list(series), series.__getitem__, minutes=(1, 1)) == []
 
@@ -324,5 +324,5 @@ def test_finds_what_to_compare_with(window, aggregator, expected):
 
 def test_a_change_leaves_the_window_out_of_the_reference():
     """The longer window holds both."""
-    assert change_of([100, 80], [10, 2]) == Change([90, 78], [10, 2])
-    assert change_of([10, 2], [10, 2]) == Change(None, [10, 2])
+    assert change_of([100, 80], [10, 2]) == BeforeAfter([90, 78], [10, 2])
+    assert change_of([10, 2], [10, 2]) == BeforeAfter(None, [10, 2])

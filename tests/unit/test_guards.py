@@ -9,7 +9,7 @@ import pytest
 
 from streams.agents import notify
 from streams.agents.notify import Notify
-from streams.alerts.sources import Channel, observe
+from streams.alerts.sources import ChannelHealth, observe
 from streams.alerts.types import SourceHealth
 from streams.collector.access import BURST_S, Bucket, RejectedError
 from streams.engine.batch import RecordBatch
@@ -37,7 +37,7 @@ def halves(rate: int, most_s: float) -> Iterator[tuple[float, int]]:
 @pytest.mark.parametrize(("rate", "after_s"), [(10, 200), (10_000, 0.2)])
 def test_series_cap_trips(rate: int, after_s: float) -> None:
     """A label with a new value in every event: beyond the cap all of it is `other`, counted each time."""
-    registry = Registry(admission.Limits(lambda _kpi: DEFAULTS.series_cap))
+    registry = Registry(admission.SeriesLimits(lambda _kpi: DEFAULTS.series_cap))
     for number in range(10 * DEFAULTS.series_cap):
         registry.admit(series_key("csat", (("agentid", f"a{number}"),)))
         if registry.refused:
@@ -121,7 +121,7 @@ def minutes(rate: int, *, silent: int = 0, bad: float = 0.0) -> SourceHealth:
 )
 def test_alerts_of_an_ill_channel_are_held_back(rate: int, ill: dict[str, float], kind: str) -> None:
     """As of the first closed minute."""
-    channels: dict[str, Channel] = {}
+    channels: dict[str, ChannelHealth] = {}
     for minute in range(60):
         observe(channels, minute, {"web/0": minutes(rate)})
         assert not channels["web"].trouble

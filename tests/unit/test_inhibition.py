@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from streams.alerts.inhibition import Trust, parent_of
-from streams.alerts.sources import Channel, observe
+from streams.alerts.sources import ChannelHealth, observe
 from streams.alerts.types import SourceHealth
 from streams.alerts.watch import Index, Subject, Watch
 from streams.kpis.series import parse_series
@@ -53,20 +53,24 @@ def parts(web, app, kpi=LEVEL):
 
 def gap(minutes):
     """Trouble that is over, and took so many minutes of the last hour."""
-    return Channel(spans=[(2440, 2440 + minutes - 1)])
+    return ChannelHealth(spans=[(2440, 2440 + minutes - 1)])
 
 
 @pytest.mark.parametrize(("web", "held"), [(10, True), (9, False)])
 def test_a_channel_in_trouble_matters_from_a_tenth_of_the_answers_on(web, held):
     seen = Seen(parts(web, 100 - web))
     expected = f"pipeline web: {SILENT}" if held else None
-    assert seen.held_by(Channel(trouble=SILENT)) == seen.held_by(Channel(trouble=SILENT), only_now=True) == expected
+    assert (
+        seen.held_by(ChannelHealth(trouble=SILENT))
+        == seen.held_by(ChannelHealth(trouble=SILENT), only_now=True)
+        == expected
+    )
 
 
 def test_a_series_of_a_channel_hangs_on_that_channel_alone():
     seen = Seen({key(channel="web"): [60, 50]}, by="channel")
-    assert seen.held_by(Channel(trouble=SILENT), "web") == f"pipeline web: {SILENT}"
-    assert seen.held_by(Channel(trouble=SILENT), "app") is None
+    assert seen.held_by(ChannelHealth(trouble=SILENT), "web") == f"pipeline web: {SILENT}"
+    assert seen.held_by(ChannelHealth(trouble=SILENT), "app") is None
 
 
 @pytest.mark.parametrize(("minutes", "held"), [(11, "pipeline web: 18 % of 1h cannot be trusted"), (10, None)])
@@ -118,18 +122,18 @@ def test_where_channels_are_not_told_apart_a_gap_spoils_counts_only():
 def test_where_channels_are_not_told_apart_what_is_missing_tells_the_share(usual, now, lost, held):
     """Against the pace of the hour before the last five minutes."""
     seen = Seen({key(): [usual, usual]}, lately={key(): [now, now]})
-    channel = Channel(trouble=SILENT, lost=lost)
+    channel = ChannelHealth(trouble=SILENT, lost=lost)
     assert (seen.held_by(channel) is not None) == held
 
 
 def test_where_nothing_tells_the_share_all_of_it_is_doubted():
     """Without the windows to look into, or without knowing how much of the channel is lost."""
     seen = Seen({key(): [60, 60]})
-    assert seen.held_by(Channel(trouble=SILENT, lost=1.0)) is None
-    assert seen.held_by(Channel(trouble=SILENT, lost=1.0), kept=("1h", "24h")) is not None
-    assert seen.held_by(Channel(trouble=SILENT, lost=0.0)) is not None
+    assert seen.held_by(ChannelHealth(trouble=SILENT, lost=1.0)) is None
+    assert seen.held_by(ChannelHealth(trouble=SILENT, lost=1.0), kept=("1h", "24h")) is not None
+    assert seen.held_by(ChannelHealth(trouble=SILENT, lost=0.0)) is not None
     silent = Seen({key(): [60, 60]}, lately={})
-    assert silent.held_by(Channel(trouble=SILENT, lost=1.0)) is not None
+    assert silent.held_by(ChannelHealth(trouble=SILENT, lost=1.0)) is not None
 
 
 def subject(alert, series, severity="page"):
@@ -155,7 +159,7 @@ def test_what_tells_of_records_is_never_in_doubt():
     """The trouble of a channel is its finding, now and afterwards."""
     series = key("violation_rate", channel="web")
     seen = Seen({series: [60, 1]}, by="channel", kpi="violation_rate")
-    for channel in (Channel(trouble=SILENT, lost=1.0), gap(50)):
+    for channel in (ChannelHealth(trouble=SILENT, lost=1.0), gap(50)):
         assert (seen.held_by(channel), seen.held_by(channel, only_now=True)) == (None, None)
 
 
@@ -163,10 +167,10 @@ class Watched:
     """A channel of which so many records come each minute."""
 
     def __init__(self) -> None:
-        self.channels: dict[str, Channel] = {}
+        self.channels: dict[str, ChannelHealth] = {}
         self.read: list[tuple[int, int]] = []
 
-    def play(self, *minutes, times=1) -> Channel:
+    def play(self, *minutes, times=1) -> ChannelHealth:
         """Records of each minute, or records and those of them that were bad."""
         for one in minutes * times:
             self.read.append(one if isinstance(one, tuple) else (one, 0))
@@ -228,14 +232,14 @@ def test_what_goes_on_for_half_a_day_is_usual():
 
 def test_a_first_look_at_a_channel_that_was_there_before_sees_nothing_scarce():
     """A judge that begins, or left minutes out, knows five minutes only together."""
-    channels: dict[str, Channel] = {}
+    channels: dict[str, ChannelHealth] = {}
     for minute in (*range(100, 160), *range(300, 320)):
         observe(channels, minute, {"web/0": SourceHealth("web", 0, 1000, 0)})
         assert channels["web"].kind == ""
 
 
 def test_what_is_left_of_a_channel_holds_what_lives_on_it():
-    scarce = Channel(trouble="9 records a minute where 200 are usual", kind="scarce", lost=0.95)
+    scarce = ChannelHealth(trouble="9 records a minute where 200 are usual", kind="scarce", lost=0.95)
     assert Seen(parts(9, 91)).held_by(scarce) is None
     assert Seen(parts(40, 60)).held_by(scarce) == f"pipeline web: {scarce.trouble}"
 

@@ -13,12 +13,12 @@ import pytest
 from streams.agents import enrich, records
 from streams.agents.enrich import Enricher
 from streams.agents.judge import Judges, concerns_receivers, notice_of
-from streams.agents.usual import Usual
+from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judge import Active
-from streams.alerts.minutes import View
+from streams.alerts.minutes import MinuteView
 from streams.alerts.parsing import parse_rules
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
-from streams.board.pages import View as BoardView
+from streams.board.pages import PageView as BoardView
 from streams.dashboards.sql import VARIABLE_OF
 from streams.delivery.alertmanager import Alertmanagers
 from streams.engine.names import Topics
@@ -219,7 +219,12 @@ def judges(**settings):
     address = Address("http://127.0.0.1:1")
     quiet = SimpleNamespace(enrich=None)
     return Judges(
-        Settings(**settings), Topics("cx"), rules, quiet, Alertmanagers(["http://127.0.0.1:9"]), Usual(address, rules)
+        Settings(**settings),
+        Topics("cx"),
+        rules,
+        quiet,
+        Alertmanagers(["http://127.0.0.1:9"]),
+        SeasonalBaselines(address, rules),
     )
 
 
@@ -247,7 +252,7 @@ async def test_what_was_committed_is_sent_again_until_it_is_confirmed():
     made._stretch_ends = float("inf")
     merge.drain_outputs(1040 * 60.0, lambda view: made.step(0, view), made.horizon_s)
     saved.write(made.entries())
-    told = made.told(0, told)
+    told = made.sent_seq(0, told)
     first = list(made.emissions())
     assert [one.topic for one in first if one.topic == "cx.notifications"] == ["cx.notifications"]
     assert len({records.decode_alert(one.value).id for one in first}) == told >= 2
@@ -271,7 +276,9 @@ async def test_a_view_tells_how_sources_are():
     seen = []
 
     def look(closed):
-        seen.append({name: (one.channel, one.silent_minutes, one.read) for name, one in View(closed).sources().items()})
+        seen.append(
+            {name: (one.channel, one.silent_minutes, one.read) for name, one in MinuteView(closed).sources().items()}
+        )
         return True
 
     merge.drain_outputs(1006 * 60.0, look)

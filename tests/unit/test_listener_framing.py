@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.listener.framing import CHUNKS, HEAD_BYTES, HEADERS, LINE_BYTES, Framer, FramingError, Head
+from streams.listener.framing import CHUNKS, HEAD_BYTES, HEADERS, LINE_BYTES, Framer, FramingError, RequestHead
 
 POST = b"POST /v1/events HTTP/1.1\r\nHost: door\r\n"
 
@@ -173,7 +173,7 @@ def test_the_last_request_of_a_connection_says_so() -> None:
     framer = Framer()
     framer.feed(POST + b"Connection: keep-alive\r\n\r\n")
     head = framer.head(last=True)
-    assert isinstance(head, Head)
+    assert isinstance(head, RequestHead)
     assert b"keep-alive" not in head.wire
     assert head.wire.endswith(b"connection: close\r\n\r\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.admission import Limits, Registry
+from streams.kpis.admission import Registry, SeriesLimits
 from streams.kpis.merge import MergeState
 from streams.kpis.packing import add_up, decode, pack, unpack
 from streams.kpis.partials import Partial, decode_partial, encode_partial
@@ -280,7 +280,7 @@ def test_pages_a_base_has_taken_in_are_not_counted_again_however_often_tombstone
 def test_foreign_and_incomplete_records_are_refused() -> None:
     with pytest.raises(ValueError, match="none of a merge partition"):
         state().restore([(b"x/1", b"")])
-    registry = Registry(Limits(lambda _: 1))
+    registry = Registry(SeriesLimits(lambda _: 1))
     with pytest.raises(ValueError, match="series shard 1 found after 0 series"):
         registry.restore({1: ["a"]})
 

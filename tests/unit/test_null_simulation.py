@@ -103,15 +103,17 @@ groups:
 def test_the_judge_fires_when_the_simulation_says_so() -> None:
     """More than a day of three series, the last hours of them worse: every firing of the product's judge, in its minute."""
     book = parse_rules(RULES, Catalogue.load())
-    fleet = drawn(np.random.default_rng(77), 3, DAY)
+    vectorised = drawn(np.random.default_rng(77), 3, DAY)
     worse = drawn(np.random.default_rng(78), 3, DAY // 3, good=0.72)
-    n, hits = (np.vstack([np.diff(one, axis=0), np.diff(two, axis=0)]) for one, two in zip(fleet, worse, strict=True))
-    fleet = fleet.of(n, hits)
+    n, hits = (
+        np.vstack([np.diff(one, axis=0), np.diff(two, axis=0)]) for one, two in zip(vectorised, worse, strict=True)
+    )
+    vectorised = vectorised.of(n, hits)
     wanted = {}
     for name, rule in book.rules.items():
         policy = Policy(for_=rule.for_minutes, keep_firing_for=rule.keep_firing_minutes)
         plain = Rule(name, rule.window, rule.params, policy, rule.min_n, rule.min_denominator)
-        wanted[name] = firings(plain, fleet)
+        wanted[name] = firings(plain, vectorised)
     judge, closed = Judge(book), Closed()
     health = [SourceHealth(channel, 0, 3000, 0) for channel in ("web", "app", "store", "call_center")]
     keys = [series_key("csat", (("agentid", f"a{number}"),)) for number in range(3)]

@@ -1,7 +1,7 @@
 """How often what is still open is published, and how many minutes of a stall are made up for."""
 
-from streams.kpis.outputs import MinuteRow, Outputs, ValueRow
-from streams.kpis.pace import Due, Pace, steps_to
+from streams.kpis.outputs import MinuteRow, Outputs, RollingSum
+from streams.kpis.throttle import Due, PublishingThrottle, steps_to
 
 SHORT = frozenset({"5m"})
 CLOSED = 7
@@ -10,7 +10,7 @@ NONE = Due(minutes=False, short=False, long=False)
 
 
 def rows(minutes: int = 0, short: int = 0, long: int = 0, history: int = 0) -> Outputs:
-    value = ValueRow("csat", "5m", 60, [1, 1], "open", 0)
+    value = RollingSum("csat", "5m", 60, [1, 1], "open", 0)
     minute = MinuteRow("csat", CLOSED + 1, 0, [1, 1], 0)
     return Outputs(
         [minute] * minutes + [minute._replace(minute=CLOSED)] * history,
@@ -18,14 +18,14 @@ def rows(minutes: int = 0, short: int = 0, long: int = 0, history: int = 0) -> O
     )
 
 
-def publish(pace: Pace, now: float, **counts: int) -> Due:
+def publish(pace: PublishingThrottle, now: float, **counts: int) -> Due:
     due = pace.due(now, history=False)
     pace.published(now, due, rows(**counts), CLOSED, SHORT)
     return due
 
 
 def test_few_windows_are_published_every_second_and_minutes_twice() -> None:
-    pace = Pace(1.0)
+    pace = PublishingThrottle(1.0)
     minutes = Due(minutes=True, short=False, long=False)
     assert publish(pace, 100, minutes=10, short=10, long=10) == ALL
     assert publish(pace, 100.4) == NONE
@@ -35,7 +35,7 @@ def test_few_windows_are_published_every_second_and_minutes_twice() -> None:
 
 
 def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_ones() -> None:
-    pace = Pace(1.0)
+    pace = PublishingThrottle(1.0)
     seen = []
     for second in range(100, 130):
         due = pace.due(second, history=False)
@@ -47,14 +47,14 @@ def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_
 
 
 def test_minutes_wait_as_well_when_there_are_too_many_of_them() -> None:
-    pace = Pace(1.0)
+    pace = PublishingThrottle(1.0)
     assert publish(pace, 100, minutes=6_000) == ALL
     assert publish(pace, 102.9) == NONE
     assert publish(pace, 103) == ALL
 
 
 def test_what_closed_makes_open_windows_wait_but_no_minutes() -> None:
-    pace = Pace(1.0)
+    pace = PublishingThrottle(1.0)
     publish(pace, 100)
     pace.published(100.5, Due(minutes=True, short=False, long=False), rows(0, 5_000, 1_400, 200_000), CLOSED, SHORT)
     assert pace.due(101, history=False) == Due(minutes=True, short=False, long=False)
@@ -62,7 +62,7 @@ def test_what_closed_makes_open_windows_wait_but_no_minutes() -> None:
 
 
 def test_nobody_waits_for_history() -> None:
-    pace = Pace(1.0)
+    pace = PublishingThrottle(1.0)
     publish(pace, 100)
     assert pace.due(104.9, history=True) == NONE
     assert pace.due(105, history=True) == ALL

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from streams.producers.readers import DATA_SETS, DataSetError, Report, Touch, read
+from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, Touch, read
 from streams.producers.readers.base import BadRowError, event_id, local_time, number_of, spread
 from streams.producers.readers.jalali import is_leap, to_gregorian
 
@@ -95,7 +95,7 @@ def test_every_row_that_makes_no_event_is_reported_with_its_number(tmp_path):
 2019-10-01 00:00:11 UTC,view,1,9,,,1,,s1
 2019-10-01 00:00:11 UTC,view,1
 """
-    report = Report("rees46")
+    report = ReadReport("rees46")
     touches = list(read("rees46", write(tmp_path / "s.csv", REES46 + bad), report))
     assert (report.rows, report.events, len(touches)) == (9, 3, 3)
     assert report.dropped == {
@@ -110,7 +110,7 @@ def test_every_row_that_makes_no_event_is_reported_with_its_number(tmp_path):
 
 def test_what_the_contract_refuses_is_reported_with_its_row(tmp_path):
     long = REES46 + f"2019-10-01 00:00:12 UTC,view,{'7' * 200},9,,,1,77,s1\n"
-    report = Report("rees46")
+    report = ReadReport("rees46")
     assert len(list(read("rees46", write(tmp_path / "s.csv", long), report))) == 3
     [(reason, rows)] = report.dropped.items()
     assert "refused by the contract: data.product" in reason
@@ -118,7 +118,7 @@ def test_what_the_contract_refuses_is_reported_with_its_row(tmp_path):
 
 
 def test_the_report_in_words_names_rows_and_how_many_more():
-    report = Report("x", rows=9, events=2)
+    report = ReadReport("x", rows=9, events=2)
     for row in range(2, 9):
         report.drop("gone", row)
     report.note("odd", 9)
@@ -143,7 +143,7 @@ def test_jsonl_is_sent_as_written_sorted_and_unroutable_lines_are_reported(tmp_p
     ]
     path = tmp_path / "e.jsonl"
     path.write_bytes(b"\n".join(lines))
-    report = Report("jsonl")
+    report = ReadReport("jsonl")
     touches = list(read("jsonl", path, report))
     assert [touch.value for touch in touches] == [early, late]
     assert touches[1] == Touch(1704097800.0, "app", "c1", late)

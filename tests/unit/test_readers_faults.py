@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from streams.cli import main
 from streams.commands import traffic
 from streams.producers.client import MAX_EVENT_BYTES, BufferFullError, EventTooLargeError, FlushReport
-from streams.producers.readers import DATA_SETS, DataSetError, Report, Touch, read
+from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, Touch, read
 from streams.producers.replay import replay
 
 GOOD = {
@@ -54,7 +54,7 @@ def jsonl(folder: Path, *lines: bytes) -> Path:
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: BAD[bad])
 def test_a_line_that_cannot_be_sent_costs_itself_alone(tmp_path: Path, bad: bytes) -> None:
     """It is told by its row, and in the words of its dead letter."""
-    report = Report("jsonl")
+    report = ReadReport("jsonl")
     touches = list(read("jsonl", jsonl(tmp_path, line(id="1"), bad, line(id="3")), report))
     assert [touch.value for touch in touches] == [line(id="1"), line(id="3")]
     [(reason, rows)] = report.dropped.items()
@@ -65,7 +65,7 @@ def test_a_line_that_cannot_be_sent_costs_itself_alone(tmp_path: Path, bad: byte
 
 def test_a_line_is_never_held_whole_when_it_is_too_long(tmp_path: Path) -> None:
     path = jsonl(tmp_path, b"x" * (3 * MAX_EVENT_BYTES), line(), line(note="y" * (MAX_EVENT_BYTES - 100)))
-    report = Report("jsonl")
+    report = ReadReport("jsonl")
     assert len(list(read("jsonl", path, report))) == 1
     assert sorted(row for rows in report.dropped.values() for row in rows) == [1, 3]
     assert {reason.partition(":")[0] for reason in report.dropped} == {"too_large"}
@@ -74,7 +74,7 @@ def test_a_line_is_never_held_whole_when_it_is_too_long(tmp_path: Path) -> None:
 def test_what_is_mended_on_the_way_in_is_mended_here_too(tmp_path: Path) -> None:
     """A byte order mark costs no event, nor does what nobody sees in what routes it."""
     odd = [b"\xef\xbb\xbf" + line(id="1"), b"\xef\xbb\xbf" + line(id="2"), line(id="3", channel="\u200fweb")]
-    report = Report("jsonl")
+    report = ReadReport("jsonl")
     touches = list(read("jsonl", jsonl(tmp_path, *odd), report))
     assert [json.loads(touch.value)["id"] for touch in touches] == ["1", "2", "3"]
     assert report.noted == {"byte_order_mark mended": [2], "invisible mended": [3]}
@@ -190,7 +190,7 @@ def test_no_cell_of_any_row_ends_the_reading(tmp_path: Path, name: str) -> None:
     bad = [{**good, column: garbage} for column in good for garbage in GARBAGE]
     path = tmp_path / file
     path.write_text(table(delimiter, [*bad, good]), encoding="utf-8", newline="")
-    report = Report(name)
+    report = ReadReport(name)
     assert list(read(name, path, report))
     assert report.rows >= len(bad) + 1
     for reason, rows in report.dropped.items():
@@ -208,7 +208,7 @@ def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
     path.write_bytes(
         "\n".join(lines).encode() + b"\n" + row.replace(",s", ",\xe9").encode("latin-1") + b"\n" + row.encode()
     )
-    report = Report("rees46")
+    report = ReadReport("rees46")
     assert len(list(read("rees46", path, report))) == 4
     assert report.dropped == {
         "s.csv: not 7 fields": [6],

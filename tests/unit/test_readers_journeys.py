@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from streams.producers.readers import Report, read
+from streams.producers.readers import ReadReport, read
 
 
-def read_all(name: str, path: Path) -> tuple[list[dict], Report]:
-    report = Report(name)
+def read_all(name: str, path: Path) -> tuple[list[dict], ReadReport]:
+    report = ReadReport(name)
     return [json.loads(touch.value) for touch in read(name, path, report)], report
 
 

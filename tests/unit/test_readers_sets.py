@@ -4,12 +4,12 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from streams.producers.readers import Report, read
+from streams.producers.readers import ReadReport, read
 
 
-def events(name: str, path: Path, text: str) -> tuple[list[dict], Report]:
+def events(name: str, path: Path, text: str) -> tuple[list[dict], ReadReport]:
     path.write_text(text, encoding="utf-8")
-    report = Report(name)
+    report = ReadReport(name)
     return [json.loads(touch.value) for touch in read(name, path, report)], report
 
 

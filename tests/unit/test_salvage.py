@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.storage import salvage
 from streams.storage.connection import RefusedRowsError
-from streams.storage.salvage import MOST_SET_ASIDE, Holds, sift, store_each
+from streams.storage.salvage import MOST_SET_ASIDE, HeldSources, sift, store_each
 from streams.storage.trouble import Troubles
 
 
@@ -73,7 +73,7 @@ def test_a_table_is_held_with_growing_pauses_and_told_until_it_takes_rows(monkey
     clock = [100.0]
     monkeypatch.setattr(salvage.time, "monotonic", lambda: clock[0])
     troubles = Troubles()
-    holds = Holds(troubles)
+    holds = HeldSources(troubles)
     server = Server({1})
 
     def store() -> list[salvage.SetAside]:
@@ -101,7 +101,7 @@ def test_a_table_is_held_with_growing_pauses_and_told_until_it_takes_rows(monkey
 def test_no_more_than_so_many_rows_an_hour_are_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(salvage.time, "monotonic", lambda: clock[0])
-    holds = Holds(Troubles())
+    holds = HeldSources(Troubles())
     server = Server({-1})
 
     def store(poison: int, number: int) -> int:

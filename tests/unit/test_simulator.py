@@ -22,7 +22,7 @@ from streams.producers.simulator import (
     Emission,
     Flaws,
     Plan,
-    Progress,
+    RunProgress,
     emissions,
     pregenerate,
     recycled,
@@ -309,7 +309,7 @@ def test_a_run_keeps_the_pace_of_the_clock() -> None:
 def test_a_run_reports_and_stops_when_told() -> None:
     stop, seen = threading.Event(), []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         seen.append(progress)
         stop.set()
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from streams.events.intake import Tally
-from streams.kpis.health import Health, Lately, SourceMinutes
+from streams.kpis.health import Lately, SourceHealths, SourceMinutes
 from streams.kpis.merge import MergeState
 from streams.kpis.partials import Partial, decode_partial, encode_partial
 from streams.kpis.series import series_key
@@ -23,7 +23,7 @@ def bad(count):
 
 
 def test_what_was_read_is_dealt_to_its_minutes():
-    health = Health()
+    health = SourceHealths()
     health.note("web/0", Tally(11, 8, 0, 0, 3), [100, 101, 102])
     assert health.as_of(102) == {"web/0": Lately(0, 11, 3)}
     assert health.as_of(101) == {"web/0": Lately(0, 4, 0)}
@@ -32,7 +32,7 @@ def test_what_was_read_is_dealt_to_its_minutes():
 
 
 def test_a_source_never_heard_of_is_not_silent():
-    health = Health()
+    health = SourceHealths()
     health.note("web/0", good(5), [100])
     health.note("app/0", good(0), [])
     assert set(health.as_of(100)) == {"web/0"}
@@ -40,7 +40,7 @@ def test_a_source_never_heard_of_is_not_silent():
 
 
 def test_refused_records_belong_where_the_others_are():
-    health = Health()
+    health = SourceHealths()
     health.note("app/0", bad(4), [])
     assert health.sources == {}, "nobody knows the time yet"
     health.note("web/0", good(5), [100])
@@ -52,7 +52,7 @@ def test_refused_records_belong_where_the_others_are():
 
 
 def test_a_silence_is_remembered_when_its_minutes_are_forgotten():
-    health = Health()
+    health = SourceHealths()
     health.note("web/0", good(5), [100])
     health.prune(200)
     assert health.sources["web/0"] == SourceMinutes({}, 100)
@@ -61,7 +61,7 @@ def test_a_silence_is_remembered_when_its_minutes_are_forgotten():
 
 def test_pruning_changes_no_report():
     chance = random.Random(7)
-    kept, pruned = Health(), Health()
+    kept, pruned = SourceHealths(), SourceHealths()
     for minute in range(100, 200):
         for source in ("web/0", "app/0"):
             if chance.random() < 0.4:
@@ -69,11 +69,11 @@ def test_pruning_changes_no_report():
                     health.note(source, Tally(9, 6, 0, 0, 3), [minute, minute + 1])
         assert kept.as_of(minute) == pruned.as_of(minute)
         pruned.prune(minute)
-        pruned = Health(pruned.copy())
+        pruned = SourceHealths(pruned.copy())
 
 
 def test_a_source_far_ahead_stays_small():
-    health = Health()
+    health = SourceHealths()
     for minute in range(10_000):
         health.note("web/0", good(1), [minute])
     assert len(health.sources["web/0"].minutes) <= 2 * 1_440

@@ -19,7 +19,7 @@ from streams.agents import records
 from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
-from streams.agents.store import Store
+from streams.agents.store import StoreStage
 from streams.alerts.parsing import parse_rules
 from streams.engine.names import Topics
 from streams.engine.stage import Stage
@@ -118,7 +118,7 @@ def merge(app: Any, _broker: object, _database: object) -> Stage:
 
 
 def store(app: Any, _broker: object, database: Any) -> Stage:
-    return Store(app, SETTINGS, TOPICS, database)
+    return StoreStage(app, SETTINGS, TOPICS, database)
 
 
 def ranges(broker: twin.Broker, _database: object) -> Any:

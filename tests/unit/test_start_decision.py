@@ -10,7 +10,7 @@ import pytest
 from streams.agents.records import position
 from streams.events.scalars import CHANNELS
 from streams.start.decision import CASES, decide
-from streams.start.facts import RESTORING, Facts, Held, Log, Stored, Topic
+from streams.start.facts import RESTORING, Held, Log, StartFacts, StoredSource, Topic
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
 PARTITIONS = 2
@@ -26,11 +26,11 @@ def same(name: str, log: Log) -> Topic:
     return topic(name, *[log] * PARTITIONS)
 
 
-def running(epoch: int = 0) -> Facts:
+def running(epoch: int = 0) -> StartFacts:
     """An installation at rest: everything read, merged and stored."""
     sources = tuple(same(f"cx.touchpoints.{channel}", Log(0, READ, READ)) for channel in CHANNELS)
     stored = Held(last=True)
-    facts = Facts(
+    facts = StartFacts(
         epoch=epoch,
         partitions=PARTITIONS,
         sources=sources,
@@ -42,7 +42,7 @@ def running(epoch: int = 0) -> Facts:
         alerts=same("cx.alerts", Log(0, 2, 2)),
         notifications=same("cx.notifications", Log(0, 0)),
         newest=epoch,
-        store=Stored(
+        store=StoredSource(
             epoch=epoch,
             partitions=PARTITIONS,
             marks={(source.name, p): position(epoch, READ - 1) for source in sources for p in range(PARTITIONS)},
@@ -53,7 +53,7 @@ def running(epoch: int = 0) -> Facts:
     return replace(facts, counts={one.name: PARTITIONS for one in facts.topics})
 
 
-def fresh(epoch: int = 0) -> Facts:
+def fresh(epoch: int = 0) -> StartFacts:
     """Topics and tables that were just made."""
     facts = running(epoch)
 
@@ -61,12 +61,12 @@ def fresh(epoch: int = 0) -> Facts:
         return replace(one, logs=(Log(),) * PARTITIONS, known_id="")
 
     return replace(
-        each(facts, empty), newest=None, store=Stored(), blocks_held=(Held(),) * PARTITIONS,
+        each(facts, empty), newest=None, store=StoredSource(), blocks_held=(Held(),) * PARTITIONS,
         kpis_held=(Held(),) * PARTITIONS,
     )  # fmt: skip
 
 
-def each(facts: Facts, change: Callable[[Topic], Topic]) -> Facts:
+def each(facts: StartFacts, change: Callable[[Topic], Topic]) -> StartFacts:
     """The same with all topics changed."""
     names = ("ingest", "merge", "partials", "blocks", "kpis", "alerts", "notifications")
     return replace(
@@ -74,7 +74,7 @@ def each(facts: Facts, change: Callable[[Topic], Topic]) -> Facts:
     )
 
 
-def with_log(facts: Facts, name: str, p: int = 0, **changes: Any) -> Facts:
+def with_log(facts: StartFacts, name: str, p: int = 0, **changes: Any) -> StartFacts:
     """The same with one partition of one topic changed; `sources` means the first of them."""
     one = facts.sources[0] if name == "sources" else getattr(facts, name)
     logs = [*one.logs]
@@ -82,48 +82,48 @@ def with_log(facts: Facts, name: str, p: int = 0, **changes: Any) -> Facts:
     return with_topic(facts, name, logs=tuple(logs))
 
 
-def with_topic(facts: Facts, name: str, **changes: Any) -> Facts:
+def with_topic(facts: StartFacts, name: str, **changes: Any) -> StartFacts:
     if name == "sources":
         return replace(facts, sources=(replace(facts.sources[0], **changes), *facts.sources[1:]))
     return replace(facts, **{name: replace(getattr(facts, name), **changes)})
 
 
-def made_anew(facts: Facts, *names: str) -> Facts:
+def made_anew(facts: StartFacts, *names: str) -> StartFacts:
     """Topics deleted and created: another id, no records, no offsets."""
     for name in names:
         facts = with_topic(facts, name, id="anew", logs=(Log(),) * PARTITIONS)
     return facts
 
 
-def with_store(facts: Facts, **changes: Any) -> Facts:
+def with_store(facts: StartFacts, **changes: Any) -> StartFacts:
     assert facts.store is not None
     return replace(facts, store=replace(facts.store, **changes))
 
 
-def behind(facts: Facts, **changes: Any) -> Facts:
+def behind(facts: StartFacts, **changes: Any) -> StartFacts:
     """A store that lacks what was stored of all topics."""
     lacking = (Held(last=False, first=changes.pop("first", None)),) * PARTITIONS
     return with_store(replace(facts, blocks_held=lacking, kpis_held=lacking), **changes)
 
 
-def dropped(facts: Facts) -> Facts:
+def dropped(facts: StartFacts) -> StartFacts:
     return behind(facts, epoch=None, partitions=None, marks={})
 
 
 ALL = ("sources", "ingest", "merge", "partials", "blocks", "kpis", "alerts", "notifications")
 
 
-def all_anew(facts: Facts) -> Facts:
+def all_anew(facts: StartFacts) -> StartFacts:
     facts = each(facts, lambda one: replace(one, id="anew", logs=(Log(),) * PARTITIONS))
     return replace(facts, newest=None, blocks_held=(Held(),) * PARTITIONS, kpis_held=(Held(),) * PARTITIONS)
 
 
-def nameless(facts: Facts) -> Facts:
+def nameless(facts: StartFacts) -> StartFacts:
     """A broker that does not tell what topics are called, or a store that recorded nothing."""
     return each(facts, lambda one: replace(one, id="", known_id=""))
 
 
-TABLE: list[tuple[str, Facts, str]] = [
+TABLE: list[tuple[str, StartFacts, str]] = [
     # Nothing is wrong.
     ("at rest", running(), "right"),
     ("at rest under a higher epoch", running(3), "right"),
@@ -152,8 +152,8 @@ TABLE: list[tuple[str, Facts, str]] = [
      "store away"),
     ("store away, partials expired", with_log(replace(running(), store=None), "partials", start=41, end=50), "store away"),
     ("store away, source cut", with_log(replace(running(), store=None), "sources", end=90), "store away"),
-    ("tables missing", replace(running(), store=Stored(tables=False)), "no tables"),
-    ("tables missing, fresh", replace(fresh(), store=Stored(tables=False)), "no tables"),
+    ("tables missing", replace(running(), store=StoredSource(tables=False)), "no tables"),
+    ("tables missing, fresh", replace(fresh(), store=StoredSource(tables=False)), "no tables"),
     # Topics and partitions.
     ("topic missing", replace(running(), missing=("cx.blocks",)), "no topic"),
     ("partitions raised in the settings", replace(running(), partitions=4), "partitions"),
@@ -262,7 +262,7 @@ TABLE: list[tuple[str, Facts, str]] = [
 
 
 @pytest.mark.parametrize(("facts", "case"), [pytest.param(*row[1:], id=row[0]) for row in TABLE])
-def test_each_combination_has_its_verdict(facts: Facts, case: str) -> None:
+def test_each_combination_has_its_verdict(facts: StartFacts, case: str) -> None:
     """What was found, in words, with the way out wherever the start is refused, and no number that is not right."""
     verdict = decide(facts)
     assert verdict.case == case, str(verdict)
@@ -275,7 +275,7 @@ def test_the_table_has_every_case() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if CASES[row[2]][0] == "refuse"], ids=lambda row: row[0])
-def test_what_is_advised_really_leads_on(row: tuple[str, Facts, str]) -> None:
+def test_what_is_advised_really_leads_on(row: tuple[str, StartFacts, str]) -> None:
     """Whoever raises the epoch as advised is not refused again, and state is restored."""
     verdict = decide(row[1])
     told = [word for word in verdict.mend.split() if word.startswith("CX_EPOCH=")]

@@ -13,7 +13,7 @@ from faust.types import TP
 from streams import metrics
 from streams.agents import records
 from streams.agents import store as store_agent
-from streams.agents.store import Store
+from streams.agents.store import StoreStage
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
@@ -24,7 +24,7 @@ from streams.settings import Settings
 from streams.storage import salvage
 from streams.storage.connection import Address, RefusedRowsError, UnreachableError
 from streams.storage.rows import Block, pack_events
-from streams.storage.salvage import Holds, Inserted
+from streams.storage.salvage import HeldSources, Inserted
 from streams.storage.setaside import SetAside
 from streams.storage.trouble import Troubles
 from streams.storage.writer import Writer
@@ -64,15 +64,15 @@ class Application(twin.Application):
         return ask
 
 
-def store_on(server: Any) -> tuple[Application, Store]:
+def store_on(server: Any) -> tuple[Application, StoreStage]:
     app = Application(twin.Broker(), 1)
     writer = Writer(Address("http://127.0.0.1:1", "cx", "writer", ""), first_pause_s=0.01)
     writer._link._client = server
-    return app, Store(app, Settings(), TOPICS, writer)  # type: ignore[arg-type]
+    return app, StoreStage(app, Settings(), TOPICS, writer)  # type: ignore[arg-type]
 
 
 def one_block() -> RecordBatch:
-    block = records.Block(
+    block = records.BlockRecord(
         "cx.touchpoints.web", 0, 0, 0, 0.0, Tally(1, 1), pack_events("cx.touchpoints.web", 0, [0], [b"{}"]), []
     )
     return RecordBatch(TOPICS.blocks, 0, [records.encode_block(block)], range(1))
@@ -140,7 +140,7 @@ class Rows:
         self.minutes: list[tuple[list[int], str]] = []
         self.on_retry: Any = None
         self.troubles = Troubles()
-        self.holds = Holds(self.troubles)
+        self.holds = HeldSources(self.troubles)
 
     def forget(self) -> None:
         self.holds.forget()
@@ -177,7 +177,7 @@ def stored(*batches: RecordBatch) -> Rows:
         await store.flush()
 
     app, rows = twin.Application(twin.Broker(), 1), Rows()
-    store = Store(app, Settings(), TOPICS, rows)  # type: ignore[arg-type]
+    store = StoreStage(app, Settings(), TOPICS, rows)  # type: ignore[arg-type]
     asyncio.run(flush())
     return rows
 
@@ -226,14 +226,14 @@ class Refusing(twin.Database):
 def block_at(offset: int, partition: int, channel: str = "web") -> RecordBatch:
     topic = f"cx.touchpoints.{channel}"
     events = pack_events(topic, partition, [offset], [b"{}"])
-    block = records.Block(topic, partition, offset, offset, 0.0, Tally(1, 1), events, [])
+    block = records.BlockRecord(topic, partition, offset, offset, 0.0, Tally(1, 1), events, [])
     return RecordBatch(TOPICS.blocks, partition, [records.encode_block(block)], range(offset, offset + 1))
 
 
-def refusing() -> tuple[twin.Application, Store, Refusing]:
+def refusing() -> tuple[twin.Application, StoreStage, Refusing]:
     broker = twin.Broker()
     app, database = twin.Application(broker, 3), Refusing(broker)
-    return app, Store(app, Settings(), TOPICS, database), database  # type: ignore[arg-type]
+    return app, StoreStage(app, Settings(), TOPICS, database), database  # type: ignore[arg-type]
 
 
 def test_one_partition_that_is_held_holds_no_other_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from streams.commands.output import cut, fitted
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue import Catalogue
 from streams.local.observe import WorkerState
-from streams.local.view import SHOWN, Cell, View, short
+from streams.local.view import SHOWN, LiveView, ShownValue, short
 
 PLACES = [
     ("live page", "http://127.0.0.1:8080/"),
@@ -30,15 +30,15 @@ BUSY = WorkerState(
 
 def screen(width: int, height: int, *, by_channel: bool = False, state: WorkerState = BUSY) -> list[str]:
     """The live view during an incident: long numbers, wide intervals, no data, something stopped."""
-    view = View(Catalogue.load(), PLACES, by_channel=by_channel)
+    view = LiveView(Catalogue.load(), PLACES, by_channel=by_channel)
     cells = {
-        (kpi, channel): Cell(None, 0, None, None)
+        (kpi, channel): ShownValue(None, 0, None, None)
         if channel == "store"
-        else Cell(-61_234.56, 1_234_567, -255_354.1, 100.0)
+        else ShownValue(-61_234.56, 1_234_567, -255_354.1, 100.0)
         for kpi in SHOWN
         for channel in ("all", *CHANNELS)
     }
-    view.tell(state, cells | {("csat", "all"): Cell(100.0, 250, 98.5, 100.0)}, 1.0)
+    view.tell(state, cells | {("csat", "all"): ShownValue(100.0, 250, 98.5, 100.0)}, 1.0)
     console = Console(width=width, height=height, no_color=True)
     with console.capture() as captured:
         console.print(view.render(width, height))
@@ -72,7 +72,7 @@ def test_at_80_by_24_every_kpi_has_its_line() -> None:
 
 
 def test_without_a_terminal_the_state_is_a_line() -> None:
-    view = View(Catalogue.load(), PLACES)
+    view = LiveView(Catalogue.load(), PLACES)
     view.tell(BUSY, {}, 1.0)
     assert view.line().startswith("0 events/s, read 123,456,789, counted 98,765,432")
     assert "\n" not in view.line()

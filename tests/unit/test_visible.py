@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.alerts.texts import compile_text
-from streams.board.pages import Pages
+from streams.board.pages import PageRenderer
 from streams.cli import main
 from streams.commands.output import table
 from streams.commands.printing import echo, log_to_stderr, write_what_encodings_lack
@@ -126,7 +126,7 @@ def test_alerts_tell_nothing_raw():
 
 def test_the_page_shows_nothing_raw():
     """Whatever a template is given, in whatever place, goes through the same door."""
-    template = Pages()._templates.from_string("<b title='{{ x }}'>{{ x }}</b>")
+    template = PageRenderer()._templates.from_string("<b title='{{ x }}'>{{ x }}</b>")
     assert ATTACK not in template.render(x=ATTACK)
     assert SHOWN in template.render(x=ATTACK)
 

@@ -17,7 +17,7 @@ from streams.alerts.detectors.ewma import EwmaState, ewma
 from streams.alerts.detectors.mix import mix_shift
 from streams.alerts.detectors.usual import AbsenceState, absence, seasonal
 from streams.alerts.detectors.windows import ZState, burn_rate, floor, largest_burn, ztest
-from streams.alerts.facts import Expected, Facts, Reading
+from streams.alerts.facts import Expected, Facts, SeriesReading
 from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.types import Verdict
 
@@ -41,7 +41,7 @@ _MEMORIES: Final[dict[type[Params], Any]] = {
 }  # fmt: skip
 
 
-def detect(params: Params, facts: Facts, window: str, reading: Reading, memory: Memory) -> tuple[Verdict, Memory]:
+def detect(params: Params, facts: Facts, window: str, reading: SeriesReading, memory: Memory) -> tuple[Verdict, Memory]:
     """
     Judge one series as of a closed minute.
 

@@ -36,7 +36,7 @@ from typing import Final
 import msgspec
 
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.facts import Facts, Moments, Reading, before, length_of, moments, show
+from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
 from streams.alerts.params import Cusum
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc
@@ -76,7 +76,7 @@ class CusumState(msgspec.Struct, array_like=True, frozen=True):
     normal: Normal | None = None
 
 
-class Level(msgspec.Struct, frozen=True):
+class CusumLevel(msgspec.Struct, frozen=True):
     """Normal and worse level of a series, and what an answer is evidence of: a·hits + b·others, or a·Σx + b·n."""
 
     good: float
@@ -101,16 +101,16 @@ class Level(msgspec.Struct, frozen=True):
 
 
 def cusum(
-    params: Cusum, facts: Facts, window: str, reading: Reading, state: CusumState | None
+    params: Cusum, facts: Facts, window: str, reading: SeriesReading, state: CusumState | None
 ) -> tuple[Verdict, CusumState]:
     """Judge a series with the minute that has just closed."""
     state = state or CusumState(total=params.head_start * params.h)
     normal = state.normal
     if normal is None or knows_too_little(params, facts, normal):
         # Nothing was judged by it yet. The whole of what there is now says more than both lessons, which overlap.
-        normal = _lesson(params, facts, window, reading, None) or normal
+        normal = _learnt_normal(params, facts, window, reading, None) or normal
     elif not state.minutes and not state.fired and normal.is_due(reading.minute):
-        normal = _lesson(params, facts, window, reading, normal)
+        normal = _learnt_normal(params, facts, window, reading, normal)
     acc = reading.in_minute()
     seen = reading.window(window)
     found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit, within=facts.within) if seen else None
@@ -145,7 +145,7 @@ def threshold_of(h: float, state: CusumState) -> float:
 
 
 def advance(
-    level: Level, params: Cusum, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None
+    level: CusumLevel, params: Cusum, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None
 ) -> CusumState:
     """Return the state after a minute; it depends on what the minute holds, not on the order in which it came."""
     step = level.step(facts, acc)
@@ -165,7 +165,7 @@ def advance(
     return after
 
 
-def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
+def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> CusumLevel | str:
     """Return the levels to tell apart, or why there are none."""
     sign = -1.0 if facts.direction == "up" else 1.0
     if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
@@ -191,9 +191,9 @@ def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> Level | str:
     if facts.unit in AMOUNTS and good > 0:
         bad = max(bad, good / 10)
         shape = good * good / variance
-        return Level(good, bad, 0.0, 0.0, shape * (1 / good - 1 / bad), shape * log(good / bad))
+        return CusumLevel(good, bad, 0.0, 0.0, shape * (1 / good - 1 / bad), shape * log(good / bad))
     slope = (bad - good) / variance
-    return Level(good, bad, 0.0, 0.0, slope, -slope * (good + bad) / 2)
+    return CusumLevel(good, bad, 0.0, 0.0, slope, -slope * (good + bad) / 2)
 
 
 def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
@@ -210,7 +210,7 @@ def learnt_before(window: str) -> str:
     return GAP if length_of(window) > length_of(GAP) else window
 
 
-def _scores(good: float, bad: float, variance: float, factor: float) -> Level:
+def _scores(good: float, bad: float, variance: float, factor: float) -> CusumLevel:
     """Return the levels of a score of 1, 0 or -1, the worse one being the normal one tilted: p(x)·e^(θx)/M."""
     mean, worse = good / factor, min(max(bad / factor, -_LOUDEST), _LOUDEST)
     answered = min(variance / factor**2 + mean * mean, 1.0)
@@ -220,7 +220,7 @@ def _scores(good: float, bad: float, variance: float, factor: float) -> Level:
     middle = worse * still
     root = sqrt(middle * middle + 4 * up * down * (1 - worse) * (1 + worse))
     t = (middle + root) / (2 * up * (1 - worse))
-    return Level(good, factor * worse, 0.0, 0.0, log(t) / factor, -log(up * t + still + down / t))
+    return CusumLevel(good, factor * worse, 0.0, 0.0, log(t) / factor, -log(up * t + still + down / t))
 
 
 def caution(params: Cusum, sign: float, normal: Normal) -> float:
@@ -229,19 +229,21 @@ def caution(params: Cusum, sign: float, normal: Normal) -> float:
     return params.h * normal.error**2 / change if change > 0 else 0.0
 
 
-def _shares(good: float, bad: float, facts: Facts) -> Level:
+def _shares(good: float, bad: float, facts: Facts) -> CusumLevel:
     factor = facts.factor
     # More hits than trials: events of their own, as orders per session.
     if good >= 1 or (bad >= 1 and facts.unit not in PERCENT_UNITS):
         per_hit = log(max(bad, _EXTREME) / good)
-        return Level(factor * good, factor * bad, per_hit + good - bad, good - bad)
+        return CusumLevel(factor * good, factor * bad, per_hit + good - bad, good - bad)
     good = min(max(good, _EXTREME), 1 - _EXTREME)
     # A level beyond none or all stands for a tenth of what there is to lose.
     bad = max(bad, good / 10) if bad < good else min(bad, 1 - (1 - good) / 10)
-    return Level(factor * good, factor * bad, log(bad / good), log((1 - bad) / (1 - good)))
+    return CusumLevel(factor * good, factor * bad, log(bad / good), log((1 - bad) / (1 - good)))
 
 
-def _lesson(params: Cusum, facts: Facts, window: str, reading: Reading, normal: Normal | None) -> Normal | None:
+def _learnt_normal(
+    params: Cusum, facts: Facts, window: str, reading: SeriesReading, normal: Normal | None
+) -> Normal | None:
     """Look at the baseline; where the normal value is given, only the spread is learnt, once, from what is there."""
     if params.baseline is not None:
         young = learnt_before(window)
@@ -277,7 +279,9 @@ def _counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
     return n, n
 
 
-def false_alarms_per_day(level: Level, facts: Facts, h: float, per_minute: float = 1.0, variance: float = 0.0) -> float:
+def false_alarms_per_day(
+    level: CusumLevel, facts: Facts, h: float, per_minute: float = 1.0, variance: float = 0.0
+) -> float:
     """
     Return about how often it fires per day while all is normal.
 
@@ -290,7 +294,7 @@ def false_alarms_per_day(level: Level, facts: Facts, h: float, per_minute: float
     return 1440 * per_minute * drift / (exp(b) - b - 1)
 
 
-def threshold_for(level: Level, facts: Facts, per_day: float, variance: float = 0.0) -> float:
+def threshold_for(level: CusumLevel, facts: Facts, per_day: float, variance: float = 0.0) -> float:
     """Return the `h` at which it fires about `per_day` times a day while all is normal, at one answer a minute."""
     low, high = 0.5, 60.0
     for _ in range(60):
@@ -302,7 +306,7 @@ def threshold_for(level: Level, facts: Facts, per_day: float, variance: float = 
     return high
 
 
-def _drift(level: Level, facts: Facts, variance: float) -> tuple[float, float]:
+def _drift(level: CusumLevel, facts: Facts, variance: float) -> tuple[float, float]:
     """Return by how much an answer lowers the sum on average while all is normal, and its standard deviation."""
     if facts.aggregator != "ratio":
         return -(level.slope * level.good + level.offset), abs(level.slope) * sqrt(variance)

@@ -21,7 +21,7 @@ from streams.alerts.facts import (
     Facts,
     Kept,
     Moments,
-    Reading,
+    SeriesReading,
     badness,
     before,
     kept,
@@ -72,7 +72,7 @@ def limits(normal: float, deviation: float, spread: float, limit: float) -> tupl
 
 
 def ewma(
-    params: Ewma, facts: Facts, window: str, reading: Reading, state: EwmaState | None
+    params: Ewma, facts: Facts, window: str, reading: SeriesReading, state: EwmaState | None
 ) -> tuple[Verdict, EwmaState]:
     """Judge a series; between the ends of blocks the last verdict stands."""
     state = state or EwmaState()
@@ -114,7 +114,9 @@ def distance(state: EwmaState, normal: Normal) -> float:
     return (state.smoothed - normal.mean) / sqrt(variance) if variance > 0 else 0.0
 
 
-def _block(params: Ewma, facts: Facts, window: str, reading: Reading, state: EwmaState, seen: Acc | None) -> EwmaState:
+def _block(
+    params: Ewma, facts: Facts, window: str, reading: SeriesReading, state: EwmaState, seen: Acc | None
+) -> EwmaState:
     """Take in the block that ends with this minute."""
     normal = state.normal
     calm = normal is None or state.smoothed is None or badness(facts, distance(state, normal)) < params.limit / 2
@@ -132,11 +134,11 @@ def _block(params: Ewma, facts: Facts, window: str, reading: Reading, state: Ewm
     return EwmaState(after.value, after.spread, [], normal)
 
 
-def _enough(facts: Facts, usual: Moments, n: int) -> bool:
+def _enough(facts: Facts, earlier: Moments, n: int) -> bool:
     """Tell whether so many answers have a mean that is nearly normal."""
     if facts.aggregator != "ratio":
         return n >= 2 * LEAST_EXPECTED
-    share = usual.mean / facts.factor
+    share = earlier.mean / facts.factor
     return n * min(share, abs(1 - share)) >= LEAST_EXPECTED
 
 

@@ -15,10 +15,10 @@ import msgspec
 
 from streams.alerts.facts import Moments
 
-LESSON_MINUTES: Final = 60
+LEARNING_INTERVAL_MIN: Final = 60
 """Time between two looks."""
 
-PACE: Final = 7
+LEARNING_WINDOWS: Final = 7
 """Windows over which the normal value is the mean."""
 
 
@@ -41,7 +41,7 @@ class Normal(msgspec.Struct, array_like=True, frozen=True):
 
     def is_due(self, minute: int) -> bool:
         """Tell whether it is time for the next lesson."""
-        return minute - self.minute >= LESSON_MINUTES
+        return minute - self.minute >= LEARNING_INTERVAL_MIN
 
 
 def learn(known: Normal | None, minute: int, seen: Moments, window_minutes: int) -> Normal:
@@ -49,9 +49,9 @@ def learn(known: Normal | None, minute: int, seen: Moments, window_minutes: int)
     if known is None:
         return Normal(seen.mean, seen.variance, float(seen.n), float(seen.n), minute)
     # Lessons count by their answers: the first ones, from a window that is hardly filled, would spoil the mean.
-    weight = min(known.weight + seen.n, seen.n * max(1.0, PACE * window_minutes / LESSON_MINUTES))
+    weight = min(known.weight + seen.n, seen.n * max(1.0, LEARNING_WINDOWS * window_minutes / LEARNING_INTERVAL_MIN))
     part = seen.n / weight
-    windows = max(1.0, LESSON_MINUTES / (part * window_minutes))
+    windows = max(1.0, LEARNING_INTERVAL_MIN / (part * window_minutes))
     return Normal(
         known.mean + part * (seen.mean - known.mean),
         known.variance + part * (seen.variance - known.variance),

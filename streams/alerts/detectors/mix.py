@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streams.alerts.decompose import Change, decompose
-from streams.alerts.facts import Facts, Reading, badness, without
+from streams.alerts.facts import Facts, SeriesReading, badness, without
 from streams.alerts.params import MixShift
 from streams.alerts.types import Verdict
 from streams.kpis.accumulators import Acc, count_of
@@ -14,7 +14,7 @@ from streams.kpis.distributions import chi_square_tail
 from streams.kpis.intervals import Measure
 
 
-def mix_shift(params: MixShift, facts: Facts, window: str, reading: Reading) -> Verdict:
+def mix_shift(params: MixShift, facts: Facts, window: str, reading: SeriesReading) -> Verdict:
     """Judge what the change of the shares of a label's values does to the whole."""
     later = reading.parts(params.label, window)
     longer = reading.parts(params.label, params.baseline)
@@ -38,12 +38,12 @@ def mix_shift(params: MixShift, facts: Facts, window: str, reading: Reading) -> 
         baseline=was.value,
         baseline_n=was.n,
         statistic=change.share,
-        reason=f"{told(facts, params.label, change)}; other shares by chance: p = {chance:.1g}",
+        reason=f"{in_words(facts, params.label, change)}; other shares by chance: p = {chance:.1g}",
         threshold=params.min_effect,
     )
 
 
-def told(facts: Facts, label: str, change: Change) -> str:
+def in_words(facts: Facts, label: str, change: Change) -> str:
     """Say what a change comes from."""
     kind = {
         "rate": f"its parts by {label} changed, not the mix",

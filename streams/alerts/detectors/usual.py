@@ -12,7 +12,7 @@ from streams.alerts.facts import (
     Expected,
     Facts,
     Moments,
-    Reading,
+    SeriesReading,
     badness,
     before,
     length_of,
@@ -38,7 +38,7 @@ class AbsenceState(msgspec.Struct, array_like=True, frozen=True):
     since: int
 
 
-def seasonal(params: Seasonal, facts: Facts, window: str, reading: Reading) -> Verdict:
+def seasonal(params: Seasonal, facts: Facts, window: str, reading: SeriesReading) -> Verdict:
     """
     Judge a window against what this hour of the week usually has.
 
@@ -49,23 +49,23 @@ def seasonal(params: Seasonal, facts: Facts, window: str, reading: Reading) -> V
     """
     acc = reading.window(window)
     found = _measured(facts, acc)
-    usual = reading.expected(window)
-    if usual is None or usual.weeks < params.min_weeks:
-        weeks = 0 if usual is None else usual.weeks
+    baseline = reading.expected(window)
+    if baseline is None or baseline.weeks < params.min_weeks:
+        weeks = 0 if baseline is None else baseline.weeks
         why = f"this time of the week was seen in {weeks} weeks, {params.min_weeks} needed"
         return Verdict(None, None, *found, reason=why, threshold=params.z)
     if found.value is None and facts.aggregator in ADDITIVE:
         found = Measure(0.0, 0, None, None)
     if found.value is None:
-        return Verdict(None, None, *found, usual.value, round(usual.n), reason="nothing came", threshold=params.z)
-    deviation = sqrt(usual.spread**2 + noise_of(facts, acc, usual))
-    change = found.value - usual.value
+        return Verdict(None, None, *found, baseline.value, round(baseline.n), reason="nothing came", threshold=params.z)
+    deviation = sqrt(baseline.spread**2 + noise_of(facts, acc, baseline))
+    change = found.value - baseline.value
     z = change / deviation if deviation > 0 else 0.0
     bad = badness(facts, z)
     beyond = badness(facts, change) > params.z * deviation + params.margin
     reason = (
         f"{show(found.value, facts.unit)} is {abs(z):.2f} deviations {side_word(change)} than the usual"
-        f" {show(usual.value, facts.unit)} at this {usual.level} ({usual.weeks} weeks), limit {params.z:g}"
+        f" {show(baseline.value, facts.unit)} at this {baseline.level} ({baseline.weeks} weeks), limit {params.z:g}"
     )
     if params.margin:
         reason += f" and {show(params.margin, facts.unit)}"
@@ -79,15 +79,15 @@ def seasonal(params: Seasonal, facts: Facts, window: str, reading: Reading) -> V
         n=found.n,
         lo=found.lo,
         hi=found.hi,
-        baseline=usual.value,
-        baseline_n=round(usual.n),
+        baseline=baseline.value,
+        baseline_n=round(baseline.n),
         statistic=z,
         reason=reason,
         threshold=params.z,
     )
 
 
-def noise_of(facts: Facts, acc: Acc | None, usual: Expected) -> float:
+def noise_of(facts: Facts, acc: Acc | None, baseline: Expected) -> float:
     """
     Return the variance of a window's value that comes from its being a sample, were all as usual.
 
@@ -96,9 +96,9 @@ def noise_of(facts: Facts, acc: Acc | None, usual: Expected) -> float:
     """
     match facts.aggregator:
         case "count":
-            return usual.value
+            return baseline.value
         case "ratio" if acc is not None:
-            share = usual.value / facts.factor
+            share = baseline.value / facts.factor
             n = max(1, count_of(acc))
             # One hit and one miss more: shares of exactly none or all do have noise.
             share = (share * n + 1) / (n + 2) if share <= 1 else share
@@ -120,7 +120,7 @@ def _variance(facts: Facts, seen: Moments) -> float:
     return max(seen.variance, facts.factor**2 / seen.n if facts.aggregator == "nps" else 0.0)
 
 
-def _is_level_of_the_day(facts: Facts, window: str, reading: Reading, value: float) -> bool:
+def _is_level_of_the_day(facts: Facts, window: str, reading: SeriesReading, value: float) -> bool:
     """Tell whether the 24 hours before the window were as bad as the window is, within their own noise."""
     if facts.aggregator in ADDITIVE or length_of(window) >= length_of(_DAY):
         return False
@@ -135,7 +135,7 @@ _DAY: Final = "24h"
 
 
 def absence(
-    params: Absence, window: str, reading: Reading, state: AbsenceState | None
+    params: Absence, window: str, reading: SeriesReading, state: AbsenceState | None
 ) -> tuple[Verdict, AbsenceState | None]:
     """
     Judge whether next to nothing came where much was to be expected.
@@ -152,12 +152,12 @@ def absence(
         pace = 0.0 if earlier is None else count_of(earlier) / (length_of(params.baseline) - minutes)
     else:
         pace = state.per_minute
-    usual = reading.expected(window)
-    mean, dispersion, told = pace * minutes, 0.0, f"after the pace of {params.baseline}"
-    if usual is not None and usual.n < mean:
-        mean, dispersion, told = usual.n, usual.dispersion, f"at this {usual.level}"
+    baseline = reading.expected(window)
+    mean, dispersion, text = pace * minutes, 0.0, f"after the pace of {params.baseline}"
+    if baseline is not None and baseline.n < mean:
+        mean, dispersion, text = baseline.n, baseline.dispersion, f"at this {baseline.level}"
     if mean < params.min_expected:
-        reason = f"{n} came, {mean:.1f} were to be expected {told}: too few for silence to mean anything"
+        reason = f"{n} came, {mean:.1f} were to be expected {text}: too few for silence to mean anything"
         # Trouble that began is over, not unknown, when nothing is to be expected any more.
         breach, recovered = (None, None) if state is None else (False, True)
         verdict = Verdict(breach, recovered, float(n), n, baseline=mean, reason=reason, threshold=params.p_value)
@@ -165,7 +165,7 @@ def absence(
     few = n <= params.at_most * mean
     chance = negative_binomial_cdf(n, mean, dispersion) if few else 1.0
     breach = few and chance < params.p_value
-    reason = f"{n} came in {window}, {mean:.0f} were to be expected {told}"
+    reason = f"{n} came in {window}, {mean:.0f} were to be expected {text}"
     if breach:
         reason += f" (p = {chance:.1g}); {silence_of(reading.sources())}"
         state = state or AbsenceState(pace, reading.minute)
@@ -189,13 +189,13 @@ def silence_of(sources: Mapping[str, SourceHealth]) -> str:
     if not sources:
         return "nothing is known of its sources"
     silent = sorted(name for name, health in sources.items() if health.silent_minutes > 0)
-    spoilt = sorted(name for name, health in sources.items() if health.read and health.bad > _MOST_BAD * health.read)
+    degraded = sorted(name for name, health in sources.items() if health.read and health.bad > _MOST_BAD * health.read)
     if silent:
         longest = max(sources[name].silent_minutes for name in silent)
         which = "all its sources" if len(silent) == len(sources) else ", ".join(silent)
         return f"{which} silent for up to {longest} min: the collector, not the customers"
-    if spoilt:
-        return f"most records of {', '.join(spoilt)} cannot be read: the collector, not the customers"
+    if degraded:
+        return f"most records of {', '.join(degraded)} cannot be read: the collector, not the customers"
     return "its sources are alive: the customers stay away, or one kind of event is not sent"
 
 

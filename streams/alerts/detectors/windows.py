@@ -11,7 +11,7 @@ from streams.alerts.compare import compare
 from streams.alerts.facts import (
     Facts,
     Kept,
-    Reading,
+    SeriesReading,
     badness,
     before,
     kept,
@@ -37,7 +37,7 @@ class ZState(msgspec.Struct, array_like=True, frozen=True):
     """The minute in which it began."""
 
 
-def floor(params: Floor, facts: Facts, window: str, reading: Reading) -> Verdict:
+def floor(params: Floor, facts: Facts, window: str, reading: SeriesReading) -> Verdict:
     """
     Judge whether the whole interval of a window is on the wrong side of a target.
 
@@ -68,7 +68,7 @@ def floor(params: Floor, facts: Facts, window: str, reading: Reading) -> Verdict
 
 
 def ztest(
-    params: ZTest, facts: Facts, window: str, reading: Reading, state: ZState | None
+    params: ZTest, facts: Facts, window: str, reading: SeriesReading, state: ZState | None
 ) -> tuple[Verdict, ZState | None]:
     """
     Judge a window against the time before it.
@@ -107,7 +107,7 @@ def ztest(
     return Verdict(breach, recovered, value, n, lo, hi, was.value, was.n, compared.z, reason, params.z), state
 
 
-def burn_rate(params: BurnRate, facts: Facts, reading: Reading) -> Verdict:
+def burn_rate(params: BurnRate, facts: Facts, reading: SeriesReading) -> Verdict:
     """
     Judge whether the error budget of a promise burns too fast, over a long window and over a short one.
 

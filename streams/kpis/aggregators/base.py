@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from streams.kpis.accumulators import Acc, is_empty
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf
 from streams.kpis.expressions import Expression
@@ -49,7 +49,7 @@ class Recomputation(NamedTuple):
     """Condition for a minute of a series to hold anything; none is needed where each event counts."""
 
 
-class View(NamedTuple):
+class ViewColumns(NamedTuple):
     """
     How the view `kpi_steps` computes an aggregator: SQL over what a window holds of one series.
 
@@ -99,9 +99,9 @@ class Aggregator(ABC):
     limit: ClassVar[int] = 0
     has_quantiles: ClassVar[bool] = False
     additive: ClassVar[bool] = False
-    view: ClassVar[View]
+    view: ClassVar[ViewColumns]
 
-    def check(self, block: Block, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: B027 - most need none
+    def check(self, block: YamlBlock, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: B027 - most need none
         """Note what in a definition of this kind cannot be right beyond what its attributes say."""
 
     @abstractmethod

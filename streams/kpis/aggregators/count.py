@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View, added, fields_sql
+from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, added, fields_sql
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf
 from streams.kpis.intervals import NOTHING, Measure, Range
@@ -18,7 +18,7 @@ class Count(Aggregator):
     units = ("count",)
     value = "none"
     additive = True
-    view = View("total")
+    view = ViewColumns("total")
 
     def of_effect(self, kpi: Kpi, compiler: Compiler) -> EffectOf:  # noqa: ARG002 - reads nothing of the event
         """Count the event."""

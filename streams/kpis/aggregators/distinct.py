@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View, bins_sql
+from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, bins_sql
 from streams.kpis.coupons import coupon_of, coupon_sql, estimate
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
@@ -23,7 +23,7 @@ class Distinct(Aggregator):
     words = "how many different values a text has, such as customers, within 2 %"
     units = ("count",)
     value = "text"
-    view = View(
+    view = ViewColumns(
         "different",
         "greatest(toFloat64(coupons), different - z * different_error)",
         "least(total, different + z * different_error)",

@@ -11,12 +11,12 @@ from streams.kpis.aggregators.base import (
     Aggregator,
     Recomputation,
     Rows,
-    View,
+    ViewColumns,
     added,
     fields_sql,
     measured_sql,
 )
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, EffectOf, Gathering
 from streams.kpis.intervals import NOTHING, Measure, Range
@@ -54,9 +54,9 @@ class Level(Aggregator):
     sides = ("Comes", "Goes")
     in_steps = True
     limit = _LIMIT
-    view = View("if(field(3) = 0, NULL, field(2) / scale)")
+    view = ViewColumns("if(field(3) = 0, NULL, field(2) / scale)")
 
-    def check(self, block: Block, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
+    def check(self, block: YamlBlock, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
         """Demand events of their own that take away, and no waiting."""
         if hits is not None and nested:
             block.problem("minus", "'events' is missing: what takes away are events of their own")

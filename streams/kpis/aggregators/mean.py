@@ -11,7 +11,7 @@ from streams.kpis.aggregators.base import (
     Aggregator,
     Recomputation,
     Rows,
-    View,
+    ViewColumns,
     above_zero_sql,
     fields_sql,
     measured_sql,
@@ -39,7 +39,7 @@ class Mean(Aggregator):
     units = (*MEASURES, "percent", "points")
     in_steps = True
     limit = _LIMIT
-    view = View(
+    view = ViewColumns(
         "mean",
         "mean_ends.1",
         "mean_ends.2",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, View, fields_sql
-from streams.kpis.blocks import Block
+from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, fields_sql
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf, Facts
 from streams.kpis.intervals import NOTHING, Measure, Range, nps_interval
@@ -24,7 +24,7 @@ class Nps(Aggregator):
     words = "the share of ratings from 9 to 10 less that of ratings from 0 to 6, in points from -100 to 100"
     fields = ("n", "promoters", "detractors")
     units = ("points",)
-    view = View(
+    view = ViewColumns(
         "100 * (field(2) - field(3)) / total",
         "100 * greatest(-1, happy - unhappy - nps_half)",
         "100 * least(1, happy - unhappy + nps_half)",
@@ -36,7 +36,7 @@ class Nps(Aggregator):
         },
     )
 
-    def check(self, block: Block, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
+    def check(self, block: YamlBlock, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
         """Demand ratings: whole numbers within bounds."""
         given = block.block("of")
         rated = [field.bounded and field.whole for field in names_in(of.value.tree)] if of.value else [True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, View, bins_sql, measured_sql
+from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, ViewColumns, bins_sql, measured_sql
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
 from streams.kpis.intervals import NOTHING, Measure, Range, rank_bounds
@@ -22,7 +22,7 @@ class Quantile(Aggregator):
     in_steps = True
     limit = _LIMIT
     has_quantiles = True
-    view = View(
+    view = ViewColumns(
         "ranked[1]",
         "ranked[2]",
         "ranked[3]",

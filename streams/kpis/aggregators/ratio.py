@@ -11,13 +11,13 @@ from streams.kpis.aggregators.base import (
     Aggregator,
     Recomputation,
     Rows,
-    View,
+    ViewColumns,
     added,
     fields_sql,
     measured_sql,
     within_sql,
 )
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, Effect, EffectOf, Gathering
 from streams.kpis.intervals import FEWEST, NOTHING, PERCENT_UNITS, Measure, Range, wilson
@@ -50,7 +50,7 @@ class Ratio(Aggregator):
     second = "hits"
     sides = ("Trials", "Hits")
     limit = _LIMIT
-    view = View(
+    view = ViewColumns(
         "factor * field(2) / total",
         f"multiIf(field(2) > total, if(total < {FEWEST}, NULL, factor * rate / exp(rate_half)),"
         " field(2) = 0, 0, factor * (rate_centre - rate_half))",
@@ -66,7 +66,7 @@ class Ratio(Aggregator):
         },
     )
 
-    def check(self, block: Block, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
+    def check(self, block: YamlBlock, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
         """Refuse weighted trials whose hits do not say how many of an event's trials they are."""
         given = block.block("hits")
         if given is None:

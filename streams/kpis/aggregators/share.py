@@ -13,13 +13,13 @@ from streams.kpis.aggregators.base import (
     Aggregator,
     Recomputation,
     Rows,
-    View,
+    ViewColumns,
     above_zero_sql,
     fields_sql,
     measured_sql,
     within_sql,
 )
-from streams.kpis.blocks import Block
+from streams.kpis.blocks import YamlBlock
 from streams.kpis.definition import Kpi, Selector
 from streams.kpis.effects import Compiler, EffectOf, Gathering
 from streams.kpis.expressions import TRUE
@@ -80,7 +80,7 @@ class Share(Aggregator):
     sides = ("Whole", "Part")
     in_steps = True
     limit = _LIMIT
-    view = View(
+    view = ViewColumns(
         "if(whole <= 0, NULL, toFloat64(factor * part) / toFloat64(whole))",
         "share_ends.1",
         "share_ends.2",
@@ -103,7 +103,7 @@ class Share(Aggregator):
         },
     )
 
-    def check(self, block: Block, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
+    def check(self, block: YamlBlock, of: Selector, hits: Selector | None, *, nested: bool) -> None:  # noqa: ARG002
         """Refuse a part that is the whole, or a percentage that is none."""
         if hits is None:
             return

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from streams.kpis.accumulators import Acc
-from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, View, fields_sql, measured_sql
+from streams.kpis.aggregators.base import (
+    MEASURES,
+    Aggregator,
+    Recomputation,
+    Rows,
+    ViewColumns,
+    fields_sql,
+    measured_sql,
+)
 from streams.kpis.definition import Kpi
 from streams.kpis.effects import Compiler, EffectOf, Gathering
 from streams.kpis.intervals import NOTHING, Measure, Range
@@ -22,7 +30,7 @@ class Sum(Aggregator):
     in_steps = True
     limit = _LIMIT
     additive = True
-    view = View("field(2) / scale")
+    view = ViewColumns("field(2) / scale")
 
     def of_effect(self, kpi: Kpi, compiler: Compiler) -> EffectOf:
         """Add the value."""

@@ -13,7 +13,7 @@ import msgspec
 from streams.events.decode import decode_batch
 from streams.producers.readers import jsonl
 from streams.producers.readers.airbnb import AIRBNB
-from streams.producers.readers.base import DataSet, DataSetError, Made, Report, Touch
+from streams.producers.readers.base import DataSet, DataSetError, Made, ReadReport, Touch
 from streams.producers.readers.boston311 import BOSTON311
 from streams.producers.readers.breadbasket import BREADBASKET
 from streams.producers.readers.cafebazaar import CAFEBAZAAR
@@ -23,7 +23,7 @@ from streams.producers.readers.rees46 import REES46
 from streams.producers.readers.rmv import RMV
 from streams.producers.readers.technion import TECHNION
 
-__all__ = ["DATA_SETS", "DataSet", "DataSetError", "Made", "Report", "Touch", "read"]
+__all__ = ["DATA_SETS", "DataSet", "DataSetError", "Made", "ReadReport", "Touch", "read"]
 
 DATA_SETS: dict[str, DataSet] = {
     dataset.name: dataset
@@ -41,7 +41,7 @@ DATA_SETS: dict[str, DataSet] = {
 }
 
 
-def read(name: str, path: Path, report: Report | None = None) -> Iterator[Touch]:
+def read(name: str, path: Path, report: ReadReport | None = None) -> Iterator[Touch]:
     """
     Read a data set, or a file of events (name `jsonl`), in event-time order.
 
@@ -57,7 +57,7 @@ def read(name: str, path: Path, report: Report | None = None) -> Iterator[Touch]
         DataSetError: The name is unknown, the file is absent, or it is not of this set.
     """
     if report is None:
-        report = Report(name)
+        report = ReadReport(name)
     if name == jsonl.JSONL:
         touches = list(jsonl.touches(path, report))
     elif name in DATA_SETS:
@@ -71,7 +71,7 @@ def read(name: str, path: Path, report: Report | None = None) -> Iterator[Touch]
     return iter(touches)
 
 
-def _checked(events: Iterator[Made], report: Report) -> list[Touch]:
+def _checked(events: Iterator[Made], report: ReadReport) -> list[Touch]:
     """Encode events, and leave out, with a reason, what the contract refuses."""
     made = list(events)
     encode = msgspec.json.Encoder().encode

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from streams.events.envelope import Data
 from streams.events.families.digital import FeatureUsed, OrderPlaced, SearchPerformed, SessionEnded, SessionStarted
 from streams.events.scalars import Channel
-from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, local_time, rows_of
+from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, ReadReport, local_time, rows_of
 
 _ORIGIN = Origin("airbnb")
 _ZONE = ZoneInfo("UTC")
@@ -31,7 +31,7 @@ _ACTS: dict[str, tuple[Data, float, str]] = {
 }
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     seen: set[str] = set()
     for number, row in rows_of(path, _NEEDED, report, delimiter="|"):
         session = row["id_session"]

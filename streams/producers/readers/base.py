@@ -63,7 +63,7 @@ class Touch(NamedTuple):
 
 
 @dataclass(slots=True)
-class Report:
+class ReadReport:
     """
     What reading a data set came to: rows read, events made, and every row that was left out or used with a doubt.
 
@@ -129,7 +129,7 @@ class DataSet:
     title: str
     folder: str
     files: tuple[str, ...]
-    events: Callable[[Path, Report], Iterator[Made]]
+    events: Callable[[Path, ReadReport], Iterator[Made]]
 
     def locate(self, path: Path) -> Path:
         """
@@ -206,7 +206,7 @@ def spread(dataset: str, *key: object) -> float:
 def rows_of(
     path: Path,
     needed: Sequence[str],
-    report: Report,
+    report: ReadReport,
     delimiter: str = ",",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from streams.events.envelope import Data
 from streams.events.families.ticket import TicketOpened, TicketResolved, TicketSlaBreached
 from streams.events.scalars import Channel, Subchannel
-from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, local_time, rows_of
+from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, ReadReport, local_time, rows_of
 
 _ORIGIN = Origin("boston311")
 _ZONE = ZoneInfo("America/New_York")
@@ -28,7 +28,7 @@ _CHANNELS: dict[str, tuple[Channel, Subchannel | None]] = {
 }
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     seen: set[str] = set()
     for number, row in rows_of(path, _NEEDED, report):
         case = row["case_enquiry_id"]
@@ -52,17 +52,17 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
             report.drop(str(bad), number)
             continue
         seen.add(case)
-        yield from _course(number, row, report, opened=opened, due=due, closed=closed)
+        yield from _lifecycle(number, row, report, opened=opened, due=due, closed=closed)
 
 
 def _maybe(row: dict[str, str], name: str) -> datetime | None:
     return local_time(row[name], _ZONE, name) if row[name] else None
 
 
-def _course(
+def _lifecycle(
     number: int,
     row: dict[str, str],
-    report: Report,
+    report: ReadReport,
     *,
     opened: datetime,
     due: datetime | None,

@@ -7,14 +7,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from streams.events.families.store import StorePosTransaction
-from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, local_time, rows_of
+from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, ReadReport, local_time, rows_of
 
 _ORIGIN = Origin("breadbasket")
 _ZONE = ZoneInfo("Europe/London")
 _TILL_ARTEFACTS = ("NONE", "Adjustment")
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     items: Counter[str] = Counter()
     receipts: dict[str, tuple[int, datetime]] = {}
     empty: dict[str, int] = {}

@@ -17,7 +17,7 @@ from streams.producers.readers.base import (
     DataSet,
     Made,
     Origin,
-    Report,
+    ReadReport,
     rows_of,
     spread,
     whole_of,
@@ -43,7 +43,7 @@ _NEEDED = (
 )
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     seen: set[str] = set()
     for number, row in rows_of(path, _NEEDED, report):
         review = row["id"]

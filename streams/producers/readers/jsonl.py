@@ -11,7 +11,7 @@ from streams.events.mending import mend, without_byte_order_mark
 from streams.events.refusal import Refusal, explain
 from streams.events.scalars import Channel
 from streams.producers.client import MAX_EVENT_BYTES
-from streams.producers.readers.base import DataSetError, Report, Touch, bytes_of
+from streams.producers.readers.base import DataSetError, ReadReport, Touch, bytes_of
 
 JSONL = "jsonl"
 
@@ -29,7 +29,7 @@ class _Routing(msgspec.Struct):
 _routing: Final = msgspec.json.Decoder(_Routing).decode
 
 
-def touches(path: Path, report: Report) -> Iterator[Touch]:
+def touches(path: Path, report: ReadReport) -> Iterator[Touch]:
     """
     Yield the events of a file in file order; gzip is unpacked.
 
@@ -81,7 +81,7 @@ def _too_large(value: bytes) -> Refusal | None:
     return Refusal(0, "too_large", "", got, f"at most {MAX_EVENT_BYTES} bytes", f"the event has {got}")
 
 
-def _touch(value: bytes, number: int, report: Report) -> Touch | Refusal:
+def _touch(value: bytes, number: int, report: ReadReport) -> Touch | Refusal:
     try:
         routing = _routing(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

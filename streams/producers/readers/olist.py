@@ -20,7 +20,7 @@ from streams.producers.readers.base import (
     DataSet,
     Made,
     Origin,
-    Report,
+    ReadReport,
     local_time,
     number_of,
     rows_of,
@@ -72,7 +72,7 @@ class _Order:
         return "not_delivered" if self.delivered is None else None
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     orders = _orders(path, report)
     _add_items(path.with_name(_ITEMS), orders, report)
     _add_payments(path.with_name(_PAYMENTS), orders, report)
@@ -83,11 +83,11 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
         return
     end = max(*observed, *answered)
     for order in orders.values():
-        yield from _course(order, end, report)
+        yield from _lifecycle(order, end, report)
     yield from reviews
 
 
-def _orders(path: Path, report: Report) -> dict[str, _Order]:
+def _orders(path: Path, report: ReadReport) -> dict[str, _Order]:
     customers = {
         row["customer_id"]: (row["customer_unique_id"], row["customer_state"])
         for _, row in rows_of(
@@ -137,7 +137,7 @@ def _maybe(row: dict[str, str], name: str) -> datetime | None:
     return local_time(row[name], _ZONE, name) if row[name] else None
 
 
-def _add_items(path: Path, orders: dict[str, _Order], report: Report) -> None:
+def _add_items(path: Path, orders: dict[str, _Order], report: ReadReport) -> None:
     for number, row in rows_of(path, ("order_id",), report):
         order = orders.get(row["order_id"])
         if order is None:
@@ -146,7 +146,7 @@ def _add_items(path: Path, orders: dict[str, _Order], report: Report) -> None:
             order.items += 1
 
 
-def _add_payments(path: Path, orders: dict[str, _Order], report: Report) -> None:
+def _add_payments(path: Path, orders: dict[str, _Order], report: ReadReport) -> None:
     needed = ("order_id", "payment_sequential", "payment_type", "payment_value")
     for number, row in rows_of(path, needed, report):
         order = orders.get(row["order_id"])
@@ -161,7 +161,7 @@ def _add_payments(path: Path, orders: dict[str, _Order], report: Report) -> None
         order.payments.append((row["payment_sequential"], row["payment_type"], amount))
 
 
-def _course(order: _Order, end: datetime, report: Report) -> Iterator[Made]:
+def _lifecycle(order: _Order, end: datetime, report: ReadReport) -> Iterator[Made]:
     """Make all events of an order but its reviews; `end` is the last moment the data set knows of."""
 
     def made(data: Data, at: datetime, touchpoint: str, *key: object, **attributes: Any) -> Made:
@@ -196,7 +196,7 @@ def _course(order: _Order, end: datetime, report: Report) -> Iterator[Made]:
     yield from _ending(order, end, report, made)
 
 
-def _ending(order: _Order, end: datetime, report: Report, made: Callable[..., Made]) -> Iterator[Made]:
+def _ending(order: _Order, end: datetime, report: ReadReport, made: Callable[..., Made]) -> Iterator[Made]:
     """Make the events of delivery, overdue delivery and cancellation."""
     delivered, estimate = order.delivered, order.estimate
     if delivered:
@@ -222,7 +222,7 @@ def _ending(order: _Order, end: datetime, report: Report, made: Callable[..., Ma
         yield made(OrderDeliveryOverdue(due=estimate, items=order.items or None), estimate, "delivery")
 
 
-def _reviews(path: Path, orders: dict[str, _Order], report: Report) -> Iterator[Made]:
+def _reviews(path: Path, orders: dict[str, _Order], report: ReadReport) -> Iterator[Made]:
     needed = (
         "review_id",
         "order_id",

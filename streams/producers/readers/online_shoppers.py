@@ -18,7 +18,7 @@ from streams.producers.readers.base import (
     DataSet,
     Made,
     Origin,
-    Report,
+    ReadReport,
     number_of,
     rows_of,
     spread,
@@ -47,7 +47,7 @@ _NEEDED = (
 )
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     for number, row in rows_of(path, _NEEDED, report):
         try:
             views = sum(whole_of(row[kind], kind) for kind in _KINDS)
@@ -61,13 +61,13 @@ def _events(path: Path, report: Report) -> Iterator[Made]:
         start = _moment(month, weekend, number)
         session = f"session-{number}"
         end = start + timedelta(seconds=length_s)
-        told: list[tuple[Data, datetime, str]] = [
+        steps: list[tuple[Data, datetime, str]] = [
             (SessionStarted(referrer=f"traffic-{row['TrafficType']}", returning=returning), start, "session"),
             (SessionEnded(duration_s=round(length_s, 3), views=views, converted=bought), end, "session"),
         ]
         if bought:
-            told.insert(1, (OrderPlaced(), end, "checkout"))
-        for data, at, touchpoint in told:
+            steps.insert(1, (OrderPlaced(), end, "checkout"))
+        for data, at, touchpoint in steps:
             # Rows that are alike are sessions that were alike: only the row tells them apart.
             yield _ORIGIN.made(
                 number,

@@ -12,7 +12,7 @@ from streams.producers.readers.base import (
     DataSet,
     Made,
     Origin,
-    Report,
+    ReadReport,
     local_time,
     number_of,
     rows_of,
@@ -23,7 +23,7 @@ _ZONE = ZoneInfo("UTC")
 _NEEDED = ("event_time", "event_type", "product_id", "category_code", "price", "user_id", "user_session")
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     alike: Counter[tuple[str, ...]] = Counter()
     for number, row in rows_of(path, _NEEDED, report):
         if not row["user_id"] or not row["product_id"]:

@@ -16,7 +16,7 @@ from streams.producers.readers.base import (
     DataSet,
     Made,
     Origin,
-    Report,
+    ReadReport,
     local_time,
     number_of,
     rows_of,
@@ -28,7 +28,7 @@ _TIME = "%d/%m/%Y %I:%M %p"
 _NO_DATA = 999.0
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     scrapes: Counter[str] = Counter()
     for number, row in rows_of(path, ("timestamp",), report):
         minute = row.pop("timestamp")

@@ -22,7 +22,7 @@ from streams.events.families.contact import (
     ContactQueueLeft,
 )
 from streams.events.mending import what_is_seen
-from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, Report, rows_of
+from streams.producers.readers.base import BadRowError, DataSet, Made, Origin, ReadReport, rows_of
 
 _ORIGIN = Origin("technion")
 _DAY = datetime(1999, 8, 2, tzinfo=ZoneInfo("Asia/Jerusalem")).astimezone(UTC)
@@ -32,7 +32,7 @@ _STEPS = ("vru_entry", "vru_exit", "q_start", "q_exit", "ser_start", "ser_exit")
 _NEEDED = ("vru+line", "call_id", "type", *_STEPS, "outcome", "server")
 
 
-def _events(path: Path, report: Report) -> Iterator[Made]:
+def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     seen: set[tuple[str, ...]] = set()
     for number, row in rows_of(path, _NEEDED, report):
         # The call id alone comes again within the day.
@@ -68,7 +68,9 @@ def _second(text: str, name: str) -> int:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _call(number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, int], report: Report) -> Iterator[Made]:
+def _call(
+    number: int, key: tuple[str, ...], row: dict[str, str], at: dict[str, int], report: ReadReport
+) -> Iterator[Made]:
     """Make the events of one call; `at` has the seconds after midnight of its steps, 0 for a step not taken."""
     call = "-".join(key)
     topic = row["type"]
@@ -137,7 +139,7 @@ def _passage(
 
 
 def _service(
-    row: dict[str, str], at: dict[str, int], made: Callable[..., Made], number: int, report: Report
+    row: dict[str, str], at: dict[str, int], made: Callable[..., Made], number: int, report: ReadReport
 ) -> Iterator[Made]:
     topic = row["type"]
     agent = "" if row["server"] == "NO_SERVER" else row["server"]

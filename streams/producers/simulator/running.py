@@ -17,14 +17,14 @@ NAP_S: Final = 0.02
 """Events due within this time are sent together: pacing every one of them would cost more than sending it."""
 
 
-class Sender(Protocol):
+class SimulationSender(Protocol):
     """What a run needs of a producer; `TouchpointProducer` is one."""
 
     def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
         """Queue a record."""
 
 
-class Progress(msgspec.Struct):
+class RunProgress(msgspec.Struct):
     """How far a run is: records sent in all and by channel, the event time reached, and how far behind the clock."""
 
     sent: int
@@ -41,15 +41,15 @@ class Progress(msgspec.Struct):
 
 def run(
     plan: Plan,
-    sender: Sender,
+    sender: SimulationSender,
     *,
     flaws: Flaws | None = None,
     speed: float | None = 1.0,
     count: int | None = None,
     duration_s: float | None = None,
     stop: threading.Event | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Progress:
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> RunProgress:
     """
     Generate a plan's events and send them, until told to stop.
 
@@ -80,8 +80,8 @@ def run(
     sent: Counter[str] = Counter()
     reached, behind = start, 0.0
 
-    def progress() -> Progress:
-        return Progress(sent.total(), dict(sent), reached, behind, time.monotonic() - began)
+    def progress() -> RunProgress:
+        return RunProgress(sent.total(), dict(sent), reached, behind, time.monotonic() - began)
 
     for emission in islice(emissions(plan, flaws), count):
         if duration_s is not None and emission.due >= start + duration_s:
@@ -110,8 +110,8 @@ def run(
 def _wait(
     stop: threading.Event,
     seconds: float,
-    on_progress: Callable[[Progress], None] | None,
-    progress: Callable[[], Progress],
+    on_progress: Callable[[RunProgress], None] | None,
+    progress: Callable[[], RunProgress],
 ) -> bool:
     """Sleep, reporting now and then in a long one; returns False when the run shall stop."""
     until = time.monotonic() + seconds

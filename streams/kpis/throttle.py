@@ -28,7 +28,7 @@ class Due(NamedTuple):
     long: bool
 
 
-class Pace:
+class PublishingThrottle:
     """
     When minutes that are still open are published, and the rolling windows that end with them.
 

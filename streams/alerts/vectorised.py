@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, learnt_before
-from streams.alerts.detectors.learning import LESSON_MINUTES, PACE
+from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
 from streams.alerts.detectors.windows import budget_of
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
@@ -25,14 +25,14 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
-class Fleet(NamedTuple):
+class SeriesBatch(NamedTuple):
     """Answers and hits of many series by minute, as running sums: row m is everything before minute m."""
 
     n: Ints
     hits: Ints
 
     @classmethod
-    def of(cls, n: Ints, hits: Ints) -> "Fleet":
+    def of(cls, n: Ints, hits: Ints) -> "SeriesBatch":
         """Make it of what each minute (row) of each series (column) holds."""
         nothing = np.zeros((1, n.shape[1]), np.int64)
         return cls(np.vstack([nothing, n.cumsum(0)]), np.vstack([nothing, hits.cumsum(0)]))
@@ -58,7 +58,7 @@ class Fleet(NamedTuple):
         return n - late_n, hits - late_hits
 
 
-class Plan(NamedTuple):
+class RulePlan(NamedTuple):
     """What of a rule decides when it fires."""
 
     params: Params
@@ -81,13 +81,13 @@ class Verdicts(NamedTuple):
     baseline_n: Ints | Floats
 
 
-def firings(plan: Plan, fleet: Fleet) -> list[list[int]]:
+def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
     """Return the minutes in which each series begins to fire."""
-    instances = [Instance() for _ in range(fleet.series)]
-    active = np.zeros(fleet.series, bool)
-    ended = np.zeros(fleet.series, bool)
-    found: list[list[int]] = [[] for _ in range(fleet.series)]
-    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, fleet, ended)):
+    instances = [Instance() for _ in range(batch.series)]
+    active = np.zeros(batch.series, bool)
+    ended = np.zeros(batch.series, bool)
+    found: list[list[int]] = [[] for _ in range(batch.series)]
+    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, batch, ended)):
         ended[:] = False
         gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
         breach = verdicts.breach & gate
@@ -108,18 +108,20 @@ def firings(plan: Plan, fleet: Fleet) -> list[list[int]]:
     return found
 
 
-def judged(params: Params, facts: Facts, window: str, fleet: Fleet, ended: Bools | None = None) -> Iterator[Verdicts]:
+def judged(
+    params: Params, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None = None
+) -> Iterator[Verdicts]:
     """Judge all series minute by minute; between two of them `ended` may say of which the evidence is forgotten."""
     assert facts.aggregator == "ratio"
     match params:
         case Floor():
-            return _floor(params, facts, length_of(window), fleet)
+            return _floor(params, facts, length_of(window), batch)
         case ZTest():
-            return _ztest(params, facts, length_of(window), fleet)
+            return _ztest(params, facts, length_of(window), batch)
         case BurnRate():
-            return _burn_rate(params, facts, fleet)
+            return _burn_rate(params, facts, batch)
         case Cusum():
-            return _cusum(params, facts, window, fleet, ended)
+            return _cusum(params, facts, window, batch, ended)
         case _:
             raise TypeError(f"{type(params).__name__} is not simulated")
 
@@ -132,11 +134,11 @@ def _wilson(hits: Ints, n: Ints, z: float) -> tuple[Floats, Floats]:
     return np.where(hits > 0, centre - half, 0.0), np.where(hits < n, centre + half, 1.0)
 
 
-def _floor(params: Floor, facts: Facts, window: int, fleet: Fleet) -> Iterator[Verdicts]:
+def _floor(params: Floor, facts: Facts, window: int, batch: SeriesBatch) -> Iterator[Verdicts]:
     target = params.target / facts.factor
     up = facts.direction == "up"
-    for minute in range(fleet.minutes):
-        n, hits = fleet.sums(minute, window)
+    for minute in range(batch.minutes):
+        n, hits = batch.sums(minute, window)
         low, high = _wilson(hits, n, params.critical)
         share = hits / np.maximum(n, 1)
         known = n > 0
@@ -144,10 +146,10 @@ def _floor(params: Floor, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
         yield Verdicts(breach, known, share >= target if up else share <= target, n, n)
 
 
-def _burn_rate(params: BurnRate, facts: Facts, fleet: Fleet) -> Iterator[Verdicts]:
+def _burn_rate(params: BurnRate, facts: Facts, batch: SeriesBatch) -> Iterator[Verdicts]:
     budget = budget_of(facts, params.target)
-    for minute in range(fleet.minutes):
-        sides = [fleet.sums(minute, length_of(name)) for name in (params.long, params.short)]
+    for minute in range(batch.minutes):
+        sides = [batch.sums(minute, length_of(name)) for name in (params.long, params.short)]
         missed = [n - hits if facts.direction == "up" else hits for n, hits in sides]
         (n, _), (short_n, _) = sides
         burns = [miss / (np.maximum(side[0], 1) * budget) for miss, side in zip(missed, sides, strict=True)]
@@ -157,14 +159,14 @@ def _burn_rate(params: BurnRate, facts: Facts, fleet: Fleet) -> Iterator[Verdict
         yield Verdicts(breach, known, burns[1] <= 1, n, short_n)
 
 
-def _ztest(params: ZTest, facts: Facts, window: int, fleet: Fleet) -> Iterator[Verdicts]:
+def _ztest(params: ZTest, facts: Facts, window: int, batch: SeriesBatch) -> Iterator[Verdicts]:
     longer = length_of(params.baseline)
-    frozen = np.zeros(fleet.series, bool)
-    since, old_n, old_hits = (np.zeros(fleet.series, np.int64) for _ in range(3))
-    for minute in range(fleet.minutes):
+    frozen = np.zeros(batch.series, bool)
+    since, old_n, old_hits = (np.zeros(batch.series, np.int64) for _ in range(3))
+    for minute in range(batch.minutes):
         frozen &= minute - since < longer
-        n, hits = fleet.sums(minute, window)
-        now_n, now_hits = fleet.before(minute, longer, window)
+        n, hits = batch.sums(minute, window)
+        now_n, now_hits = batch.before(minute, longer, window)
         base_n, base_hits = np.where(frozen, old_n, now_n), np.where(frozen, old_hits, now_hits)
         both = np.maximum(n + base_n, 1)
         pooled = (hits + base_hits) / both
@@ -184,36 +186,36 @@ def _ztest(params: ZTest, facts: Facts, window: int, fleet: Fleet) -> Iterator[V
         yield Verdicts(breach, known, recovered, n, base_n)
 
 
-def _cusum(params: Cusum, facts: Facts, window: str, fleet: Fleet, ended: Bools | None) -> Iterator[Verdicts]:
-    size = fleet.series
+def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None) -> Iterator[Verdicts]:
+    size = batch.series
     sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
     total = np.full(size, params.head_start * params.h)
     back, mean, variance, stands, weight = (np.zeros(size) for _ in range(5))
     run_n, run_minutes, run_bad, taught = (np.zeros(size, np.int64) for _ in range(4))
     fired, learnt = np.zeros(size, bool), np.zeros(size, bool)
-    for minute in range(fleet.minutes):
+    for minute in range(batch.minutes):
         if ended is not None and ended.any():
             for evidence in (total, back, run_n, run_minutes, run_bad, fired):
                 evidence[ended] = 0
         if params.baseline is not None:
             error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
             anew = learnt & (apart > 0) & (apart < KNOWN * error)
-            due = ~learnt | anew | ((run_minutes == 0) & ~fired & (minute - taught >= LESSON_MINUTES))
+            due = ~learnt | anew | ((run_minutes == 0) & ~fired & (minute - taught >= LEARNING_INTERVAL_MIN))
             if due.any():
                 longer, young = length_of(params.baseline), length_of(learnt_before(window))
-                seen_n, seen_hits = fleet.before(minute, longer, young)
+                seen_n, seen_hits = batch.before(minute, longer, young)
                 due &= seen_n >= SPREAD_N
                 share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
                 seen_mean, seen_variance = factor * share, factor**2 * share * (1 - share)
                 length = longer - young
-                most = seen_n * max(1.0, PACE * length / LESSON_MINUTES)
+                most = seen_n * max(1.0, LEARNING_WINDOWS * length / LEARNING_INTERVAL_MIN)
                 first = due & (anew | ~learnt)
                 weight = np.where(first, 0.0, weight)
                 weight = np.where(due, np.minimum(weight + seen_n, most), weight)
                 part = seen_n / np.maximum(weight, 1)
                 mean = np.where(due, mean + part * (seen_mean - mean), mean)
                 variance = np.where(due, variance + part * (seen_variance - variance), variance)
-                windows = np.maximum(1.0, LESSON_MINUTES / np.maximum(part * length, 1e-9))
+                windows = np.maximum(1.0, LEARNING_INTERVAL_MIN / np.maximum(part * length, 1e-9))
                 stands = np.where(due, seen_n * np.where(first, 1.0, windows), stands)
                 taught, learnt = np.where(due, minute, taught), learnt | due
             error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
@@ -228,7 +230,7 @@ def _cusum(params: Cusum, facts: Facts, window: str, fleet: Fleet, ended: Bools 
         p0 = np.clip(good / factor, 1e-6, 1 - 1e-6)
         p1 = bad / factor
         p1 = np.where(p1 < p0, np.maximum(p1, p0 / 10), np.minimum(p1, 1 - (1 - p0) / 10))
-        n, hits = fleet.sums(minute, 1)
+        n, hits = batch.sums(minute, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.where(known, hits * np.log(p1 / p0) + (n - hits) * np.log((1 - p1) / (1 - p0)), 0.0)
         missed = n - hits if facts.direction == "up" else hits
@@ -244,7 +246,7 @@ def _cusum(params: Cusum, facts: Facts, window: str, fleet: Fleet, ended: Bools 
         back = np.where(clear, 0.0, np.where(go & fired, moved, back))
         enough = (total > _threshold(params.h, run_n, run_minutes)) & (run_bad >= params.min_failures)
         fired = (fired & ~clear) | (go & ~fired & enough)
-        yield Verdicts(fired & known, known, ~fired, fleet.sums(minute, length_of(window))[0], np.round(stands))
+        yield Verdicts(fired & known, known, ~fired, batch.sums(minute, length_of(window))[0], np.round(stands))
 
 
 def _apart(params: Cusum, sign: float, mean: Floats) -> Floats:

@@ -13,7 +13,7 @@ from typing import Final
 from streams.alerts.facts import Expected
 from streams.alerts.rules import Rule, RuleBook
 from streams.aside import Aside
-from streams.storage.baselines import Baselines
+from streams.storage.baselines import LearntBaselines
 from streams.storage.connection import Address
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ PAUSE_S: Final = 60.0
 """Shortest time between two lessons when event time hurries through days; the longest after failures."""
 
 
-class Usual:
+class SeasonalBaselines:
     """Baselines of all rules that know what is usual; asked by judges, filled by `keep_learning`."""
 
     def __init__(self, address: Address, rules: RuleBook) -> None:
-        self._baselines = Baselines(address, rules)
+        self._baselines = LearntBaselines(address, rules)
         self._first = asyncio.Event()
         self._aside = Aside("learning", first_pause_s=5.0, longest_pause_s=PAUSE_S)
 

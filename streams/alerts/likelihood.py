@@ -10,14 +10,14 @@ from streams.alerts.facts import Facts
 from streams.kpis.accumulators import Acc, count_of
 
 
-class Change(NamedTuple):
+class BeforeAfter(NamedTuple):
     """A series before and after."""
 
     earlier: Acc | None
     later: Acc | None
 
 
-def surety(facts: Facts, change: Change, minutes: tuple[int, int]) -> float | None:
+def likelihood_z(facts: Facts, change: BeforeAfter, minutes: tuple[int, int]) -> float | None:
     """
     Return how sure a change is: the root of the likelihood ratio of a change to none, with its sign.
 
