@@ -122,7 +122,7 @@ def test_who_sends_the_name_of_the_rest_is_not_the_rest(database: Database) -> N
     pipeline.finish()
     writer.close()
     assert check(database).differences == []
-    assert database.value("SELECT groupUniqArray(labels['unitid']) FROM kpi_minutes WHERE by = 'unitid' AND n = 3") == [
+    assert database.value("SELECT groupUniqArray(labels['unitid']) FROM kpi_minutes WHERE by = 'unitid' AND n = 2") == [
         "other"
     ]
     assert not database.value("SELECT count() FROM kpi_minutes WHERE has(mapValues(labels), '(other)')")

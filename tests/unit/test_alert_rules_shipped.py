@@ -131,7 +131,7 @@ def test_the_reference_tells_of_every_key_and_of_no_other():
 def test_keys_of_calendars_are_those_that_are_told_of():
     with pytest.raises(RulesError) as caught:
         parse_rules("calendars:\n  - {name: c, zone: UTC, x: 1}", CATALOGUE)
-    assert set(re.search(r"known: (.*)", str(caught.value))[1].split(",")) == set(CALENDAR_KEYS)
+    assert set(re.search(r"known: (.*)", str(caught.value))[1].split(", ")) == set(CALENDAR_KEYS)
 
 
 def test_a_page_without_its_marks_is_refused():

@@ -149,6 +149,7 @@ def findings(result: Result) -> dict[str, tuple[str, str]]:
 def test_doctor_explains_settings_and_finds_all_right(cx, installation, monkeypatch, tmp_path) -> None:
     (tmp_path / "cx.toml").write_text('kafka = "broker:9092"\n')
     monkeypatch.setenv("CX_PARTITIONS", "8")
+    monkeypatch.setenv("COLUMNS", "160")
     result = cx("doctor")
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.output.splitlines()]

@@ -99,7 +99,8 @@ def _touch(value: bytes, number: int, report: ReadReport) -> Touch | Refusal:
         at = routing.time.astimezone(UTC).timestamp()
         datetime.fromtimestamp(at, UTC)
     except (OverflowError, ValueError):
-        got, expected = routing.time.isoformat(), "a time in the years 1 to 9999 of UTC"
+        got = routing.time.isoformat()
+        expected = "a time in the years 1 to 9999 of UTC"
         return Refusal(0, "bad_time", "time", got, expected, f"time is {got}, expected {expected}")
     return Touch(at, routing.channel, routing.subject, value)
 
