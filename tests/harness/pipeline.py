@@ -9,6 +9,7 @@ from streams.agents import records
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
 from streams.kpis.admission import SeriesLimits
+from streams.kpis.aggregators import LASTING
 from streams.kpis.catalogue import Catalogue
 from streams.kpis.derive import Derivations
 from streams.kpis.fold import Folder
@@ -46,6 +47,7 @@ class Pipeline:
             grace_s=0,
             idle_s=1e9,
             delayed={kpi.id for kpi in catalogue if kpi.delayed},
+            lasting={kpi.id for kpi in catalogue if kpi.aggregator in LASTING},
             derivations=Derivations(catalogue),
         )
         self._intakes: dict[str, Intake] = {}
