@@ -231,8 +231,8 @@ class MergeState:
         if self.closed != self._published and (open_due.minutes or (due and not self.behind)):
             self._publish_closed(outputs)
         self._publish_minutes(outputs, open_due.minutes)
-        if self._open.as_of is not None and self.closed is not None and self._open.as_of <= self.closed:
-            if self._open.as_of < self.closed:  # left behind, it would miss pages that are evicted meanwhile
+        if self.closed is not None and (newest := -1 if self._open.as_of is None else self._open.as_of) <= self.closed:
+            if newest < self.closed:  # left behind, or not begun: it would miss pages that are evicted meanwhile
                 self._open.copy_from(self._closed)
             self._open.forget_touched()
         else:

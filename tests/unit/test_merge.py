@@ -327,3 +327,16 @@ def test_a_partial_of_scattered_history_stays_far_below_what_a_client_sends():
 
     assert len(record) < 1 << 20
     assert decode_partial(record) == partial
+
+
+def test_totals_hold_what_was_counted_before_any_minute_had_begun() -> None:
+    """What is counted ahead begins no minute; the first that begins finds the old pages gone."""
+    ahead = series_key("range_records")
+    merge = state(delayed={"range_records"})
+    for step in range(4):
+        minute = 100 + 20_000 * step
+        merge.apply(partial((10 * step, 10 * step + 9), {minute: {ahead: [10, 0]}}, watermark=(minute + 2) * 60), step)
+        flush(merge, 100.0 * step)
+    merge.apply(partial((40, 49), {60_110: {CSAT: [1, 1], ahead: [10, 0]}}, watermark=60_110 * 60), 4)
+    rows = [row for row in flush(merge, 1000).values if row.window == "total" and row.maturity == "open"]
+    assert {row.series: row.acc for row in rows} == {CSAT: [1, 1], ahead: [50, 0]}
