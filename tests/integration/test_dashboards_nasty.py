@@ -42,7 +42,7 @@ START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 PERIOD = Period.over(START - timedelta(hours=1), START + timedelta(hours=1))
 ACCS: dict[str, Acc] = {
     "count": [5], "sum": [3, 12_345], "ratio": [50, 9], "mean": [3, 12_000, 50_000_000], "nps": [50, 20, 9],
-    "share": [3, 60, 50, 1400, 1300, 1300], "distinct": {77: 3, 4162: 1}, "quantile": {5: 10, 400: 90},
+    "share": [3, 60, 50, 1400, 1300, 1300], "level": [50, 9000, 50], "distinct": {77: 3, 4162: 1}, "quantile": {5: 10, 400: 90},
 }  # fmt: skip
 
 
