@@ -15,6 +15,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from streams.dashboards import look
+from streams.events.text import label_of
 from streams.kpis.series import series_key
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage.rows import ValueRow
@@ -359,7 +360,7 @@ def test_a_unit_of_any_name_can_be_chosen(clickhouse: EmbeddedClickHouse) -> Non
         assert len(options) == len(names)
         for n, option in enumerate(reversed(options)):
             [row] = store.panel(tile, title, SIMULATED, "stat", unit=[option])
-            assert row["name"].startswith(f"{names[n]} · n = {50 + n}")
+            assert row["name"].startswith(f"{label_of(names[n])} · n = {50 + n}")
         assert {row["n"] for row in store.panel(tile, title, SIMULATED, "stat", unit=options)} == set(range(50, 62))
         customers = store.open("explorer", SIMULATED).options["customer"]
         for option in customers:

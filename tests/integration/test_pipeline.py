@@ -46,7 +46,7 @@ def counted_by_metrics(port):
 
 def counted_by_store(pipeline):
     """The same, as ClickHouse has it."""
-    outcomes = ("read", "counted", "duplicate", "late", "bad")
+    outcomes = ("read", "counted", "duplicate", "late", "bad", "conflict")
     rows = pipeline.database.rows(
         f"SELECT topic, partition, {', '.join(f'sum({name})' for name in outcomes)} FROM outcomes GROUP BY 1, 2"
     )

@@ -161,7 +161,7 @@ def test_the_command_finds_the_incident_and_draws_it(stored: Database, tmp_path:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     [incident_found] = found["incidents"]
-    assert 1 <= incident_found["told_after_minutes"] <= 15
+    assert 1 <= incident_found["notified_after_minutes"] <= 15
     assert set(incident_found["delays"]) == {"Low{channel=web}", "Worse{}"}
     low = next(rule for rule in found["rules"] if rule["rule"] == "Low")
     assert (low["series"], low["false"], low["firings"]) == (2, 0, 1)

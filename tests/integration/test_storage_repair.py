@@ -173,7 +173,7 @@ def test_history_of_a_source(database: Database, writer: Writer) -> None:
         block_of([event(5, time="2026-03-01T09:00:00.1239Z"), event(6)], first=4, late_offsets=[4], duplicates=3)
     )
     [found] = list(source_histories(database.client, 3))
-    assert (found.topic, found.partition, found.balance) == (TOPIC, 0, (9, 5, 3, 1, 0))
+    assert (found.topic, found.partition, found.balance) == (TOPIC, 0, (9, 5, 3, 1, 0, 0))
     assert found.ids == ["e4", "e5", "e6"]
     nine = datetime(2026, 3, 1, 9, tzinfo=UTC).timestamp()
     assert found.times[1] == nine + 0.124
