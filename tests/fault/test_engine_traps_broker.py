@@ -93,6 +93,7 @@ def lane_thread(topic: str) -> Any:
         flow_active=True, app=SimpleNamespace(batch_topics={topic}, max_batch_records=20_000)
     )
     thread._holed = set()
+    thread._bare = {}
     thread._interrupted = False
     thread._waiter = None
     return thread
