@@ -58,7 +58,7 @@ def costs(server: EmbeddedClickHouse, catalogue: Catalogue, values: Sequence[byt
         with measured("page"):
             poller = Poller(BoardStore(database.reader))
             poller.want("5m", "csat")
-            for step in (poller._essentials, poller._rest, poller._courses):
+            for step in (poller._essentials, poller._rest, poller._trends):
                 step()
             poller.store.close()
     return took

@@ -169,7 +169,7 @@ async def test_alertmanager_behind_tls_takes_alerts(alertmanager: Alertmanager, 
     client.start()
     try:
         deadline = time.monotonic() + 60
-        while "A" not in str(client.instances[0]._told):
+        while "A" not in str(client.instances[0]._sent):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
     finally:

@@ -99,7 +99,7 @@ def test_honest_senders_keep_all_they_had(embedded_broker: Broker, database: Dat
 
     poller = Poller(BoardStore(database.reader))
     poller.want("5m", "csat")
-    for step in (poller._essentials, poller._rest, poller._courses):
+    for step in (poller._essentials, poller._rest, poller._trends):
         poller._safely(step)
     assert (poller.known.away_since, poller.known.refusal) == (None, "")
     shown = PageRenderer().whole(PageView(kpi="csat", window="5m"), poller.known, datetime.now(UTC).timestamp())
