@@ -60,13 +60,12 @@ WITH
     ),
     sums AS
     (
-        SELECT kpi, by, labels, time, fields, bins, n FROM steps WHERE NOT lasts
-        UNION ALL
+        -- Steps are read in one place: what is written twice is asked twice.
         SELECT kpi, by, labels, time,
-            sumForEach(fields) OVER (PARTITION BY kpi, by, labels ORDER BY time
-                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS fields,
+            if(lasts, sumForEach(steps.fields) OVER (PARTITION BY kpi, by, labels ORDER BY time
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), steps.fields) AS fields,
             bins, n
-        FROM steps WHERE lasts
+        FROM steps
     ),
     parts AS
     (
