@@ -269,7 +269,7 @@ def _spoil(field: FieldInfo) -> tuple[FieldInfo, str, Any]:
         return field, "bad_time", "2026-03-21 09:30:00"
     if field.kind == "bool":
         return field, "wrong_type", "yes"
-    return field, "bad_length", "x" * (int(field.high or 0) + 1)
+    return field, "bad_length", "a" * (int(field.high or 0) + 1)
 
 
 def _bad(reason: str, path: str, record: dict[str, Any]) -> dict[str, Any]:
