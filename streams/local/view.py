@@ -58,7 +58,7 @@ class LiveView:
         if state is not None:
             self.state = state
             self._reads.append((now, state.outcomes.get("read", 0)))
-            while self._reads and now - self._reads[0][0] > RATE_OVER_S:
+            while len(self._reads) > 2 and now - self._reads[0][0] > RATE_OVER_S:
                 self._reads.popleft()
         self.cells = cells
 

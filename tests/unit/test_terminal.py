@@ -125,3 +125,11 @@ def test_lists_fit(monkeypatch: pytest.MonkeyPatch, command: list[str], width: i
     assert max(map(cell_len, CliRunner().invoke(main, command).output.splitlines())) <= width
     monkeypatch.delenv("COLUMNS")
     assert "…" not in CliRunner().invoke(main, command).output
+
+
+def test_a_rate_is_known_however_rarely_it_is_looked_at() -> None:
+    """Without a terminal the state is looked at less often than the rate is a mean of."""
+    view = LiveView(Catalogue.load(), PLACES)
+    for now, read in ((0.0, 0), (12.0, 1_200), (24.0, 3_600)):
+        view.tell(WorkerState(outcomes={"read": read}), {}, now)
+    assert view.rate == 200
