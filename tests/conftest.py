@@ -1,6 +1,7 @@
 """Real parts for the tests. Every test that takes `broker` runs on the embedded one and on Apache Kafka."""
 
 import fcntl
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("search", deadline=None, suppress_health_check=SLOW)
 settings.register_profile("same", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("same")
+
+# The width of whoever's terminal this is would cut the tables that tests read; tests of widths set their own.
+os.environ.pop("COLUMNS", None)
 
 
 STARTS_SERVERS_S = 1200
