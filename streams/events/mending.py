@@ -30,7 +30,7 @@ _WORTH_A_TRY: Final = re.compile(
 )
 _LEAP: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)60(?:\.\d+)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
 MOST_QUOTES: Final = 200
-"""A record that is no JSON is not mended if it has more quotes than these and one for four characters."""
+"""A record that is no JSON is not mended if it has more quotes than these and one for sixteen characters."""
 
 _BYTE_ORDER_MARK: Final = "\ufeff".encode()
 
@@ -61,11 +61,11 @@ def mend(value: bytes) -> Mended | None:
         _mend_fields(event, ENVELOPE_FIELDS, kinds)
         fields = data_fields(_text(event["type"]))
         data = _members(event["data"])
+        _mend_names(data, fields, kinds)
+        _mend_fields(data, fields, kinds)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
-        # Not JSON, or no type of event: nothing that is known to be mended says what it means.
+        # Not JSON, not UTF-8, or no type of event: nothing that is known to be mended says what it means.
         return None
-    _mend_names(data, fields, kinds)
-    _mend_fields(data, fields, kinds)
     if not kinds:
         return None
     event["data"] = msgspec.Raw(_encode(data))
@@ -94,7 +94,7 @@ def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
     except msgspec.DecodeError:
         # Between texts there must be something to clean, and no more of them than a record may hold: each costs a look.
         text = bare.decode()
-        if not _UNSEEN_ANYWHERE.search(text) or text.count('"') > min(4 * MAX_VALUES, MOST_QUOTES + len(text) // 4):
+        if not _UNSEEN_ANYWHERE.search(text) or text.count('"') > min(4 * MAX_VALUES, MOST_QUOTES + len(text) // 16):
             raise
         first, *rest = _BETWEEN.split(text)
         parts = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)

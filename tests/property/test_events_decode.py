@@ -42,7 +42,20 @@ def mutated(draw):
 
 # What readers of JSON disagree about, or notice at different places.
 ODD = st.sampled_from(
-    [b"1e400", b"-1e999", b"9" * 400, b"NaN", b"-0", b"1.", b'"\\ud800"', b"\\u0000", b"[[", b"}{", b"\xed\xa0"]
+    [
+        b"1e400",
+        b"-1e999",
+        b"9" * 400,
+        b"NaN",
+        b"-0",
+        b"1.",
+        b'"\\ud800"',
+        b"\\u0000",
+        b"[[",
+        b"}{",
+        b"\xed\xa0",
+        b"\\n\xff",
+    ]
 )
 
 

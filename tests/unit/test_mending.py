@@ -131,6 +131,15 @@ def test_the_reason_is_what_cannot_be_mended() -> None:
     assert (refusal.reason, refusal.path, refusal.got) == ("out_of_range", "data.score", "6")
 
 
+@pytest.mark.parametrize("name", ["survey_id", "metric", "text"])
+@pytest.mark.parametrize("also", [b"a\\nb", b"\\u0041", b"", b" "])
+def test_what_is_no_utf8_is_refused_however_much_else_could_be_mended(name: str, also: bytes) -> None:
+    value = sent(f"data.{name}", "wrong").replace(b"wrong", also + b"\xff").replace(b"c-1", b"\xe2\x80\x8bc-1")
+    refusal = decode_one(value)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "not_utf8"
+
+
 @pytest.mark.parametrize(
     ("text", "microsecond"),
     [
