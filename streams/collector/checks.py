@@ -10,7 +10,7 @@ from streams.collector.access import Key
 from streams.events.decode import Refusal, decode_batch
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
 from streams.events.limits import CONTRACT, RecordLimits, excess
-from streams.events.refusal import explain, in_the_decoders_words
+from streams.events.refusal import explain, in_the_decoders_words, of_excess
 from streams.events.types import Envelope
 from streams.producers.client import MAX_EVENT_BYTES
 
@@ -116,7 +116,7 @@ class Checking:
         if (found := _of_size(index, value)) is not None:
             return found
         if (beyond := excess(value, self._limits)) is not None:
-            return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
+            return of_excess(index, beyond)
         if _is_timeless(value):
             return Refusal(index, *_TIMELESS, "nothing", "an RFC 3339 time with offset", "time is missing")
         if self._explanations > 0 and len(value) <= EXPLAINED_LONGEST:

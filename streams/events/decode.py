@@ -5,14 +5,14 @@ Every record is decoded and validated in one pass of C code. A record that fails
 its neighbours are neither decoded again nor affected, whatever bytes it holds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.events.limits import CONTRACT, RecordLimits, excess
+from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.mending import Mended, mend
-from streams.events.refusal import Refusal
+from streams.events.refusal import Refusal, of_excess
 from streams.events.refusal import explain as explain_fully
 from streams.events.types import Envelope, wire_union
 
@@ -65,7 +65,8 @@ def read_batch(
     refusals: list[Refusal] = []
     mended: dict[int, Mended] = {}
     longest = max(map(len, filter(None, values)), default=0)
-    records = iter(_readable(_without_excess(values, limits) if longest > limits.harmless else values))
+    beyond = _beyond(values, limits) if longest > limits.harmless else {}
+    records = iter(_readable(_without(values, beyond) if beyond else values))
     while True:
         try:
             # A failure leaves the events before it in the list: the list's length is the failing record's index.
@@ -75,10 +76,12 @@ def read_batch(
             if isinstance(error, TypeError) and values[index] is not None:
                 raise
             value = values[index]
-            better = mend(value) if value and _keeps(value, limits) else None
+            better = mend(value) if value and index not in beyond else None
             event = _decoded(better.value) if better else None
             if better and event is not None:
                 mended[index] = better
+            elif index in beyond and not explain:
+                refusals.append(of_excess(index, beyond[index]))
             else:
                 # What could be mended is not why it was refused.
                 refused = better.value if better else value
@@ -129,14 +132,15 @@ def _decoded(value: bytes) -> Envelope | None:
     return event
 
 
-def _keeps(value: bytes, limits: RecordLimits) -> bool:
-    return len(value) <= limits.harmless or excess(value, limits) is None
+def _beyond(values: Sequence[bytes | None], limits: RecordLimits) -> dict[int, Excess]:
+    found = ((index, excess(value, limits)) for index, value in enumerate(values) if value)
+    return {index: exceeded for index, exceeded in found if exceeded is not None}
 
 
-def _without_excess(values: Sequence[bytes | None], limits: RecordLimits) -> list[bytes | None]:
+def _without(values: Sequence[bytes | None], beyond: Mapping[int, Excess]) -> list[bytes | None]:
     """
     Empty the records that are beyond a limit, so that decoding refuses them.
 
     The decoder's own limit of depth depends on how deep its caller stands; what is refused must not.
     """
-    return [b"" if value and not _keeps(value, limits) else value for value in values]
+    return [b"" if index in beyond else value for index, value in enumerate(values)]

@@ -7,7 +7,7 @@ limits under which it was frozen.
 """
 
 import re
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
@@ -51,7 +51,7 @@ _CLOSING: Final = frozenset(b"]}")
 _QUOTE: Final = ord('"')
 # Brackets, commas, names and texts of a value at most; more is no JSON.
 _TOKENS_OF_A_VALUE: Final = 6
-_DIGIT: Final = re.compile(rb"[0-9]")
+_DIGITS: Final = b"0123456789"
 
 
 class Excess(NamedTuple):
@@ -81,9 +81,10 @@ def excess(value: bytes, limits: RecordLimits = CONTRACT) -> Excess | None:
         containers > limits.depth or (size > 2 * limits.values and containers + value.count(b",") > limits.values)
     ) and (found := _excess_of_structure(value, limits)):
         return found
-    # So many digits cover one of these places.
-    if size > limits.digits and _DIGIT.search(value[limits.digits :: limits.digits + 1]):
-        return _excess_of_digits(value, limits.digits)
+    if _has_run_of_digits(value, limits.digits) and _has_run_of_digits(_STRINGS.sub(b" ", value), limits.digits):
+        got = f"a number of more than {limits.digits} digits"
+        expected = f"at most {limits.digits} digits"
+        return Excess("number_too_long", got, expected, f"the record holds {got}")
     return None
 
 
@@ -111,14 +112,12 @@ def _excess_of_structure(value: bytes, limits: RecordLimits) -> Excess | None:
     return None
 
 
-def _excess_of_digits(value: bytes, digits: int) -> Excess | None:
-    too_many = _more_digits_than(digits)
-    if not too_many.search(value) or not too_many.search(_STRINGS.sub(b" ", value)):
-        return None
-    got = f"a number of more than {digits} digits"
-    return Excess("number_too_long", got, f"at most {digits} digits", f"the record holds {got}")
-
-
-@cache
-def _more_digits_than(digits: int) -> re.Pattern[bytes]:
-    return re.compile(rb"[0-9]{%d}" % (digits + 1))
+def _has_run_of_digits(value: bytes, most: int) -> bool:
+    """Tell whether more digits than these stand in a row; such a row covers one of the places that are looked at."""
+    for place in range(most, len(value), most + 1):
+        if value[place] in _DIGITS:
+            before, after = value[place - most : place], value[place + 1 : place + 1 + most]
+            run = len(before) - len(before.rstrip(_DIGITS)) + 1 + len(after) - len(after.lstrip(_DIGITS))
+            if run > most:
+                return True
+    return False

@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias, get_args
+from functools import cache, lru_cache
+from itertools import islice
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
 from streams.events.foreign import looks_like
-from streams.events.limits import CONTRACT, RecordLimits, excess
+from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 from streams.events.visible import spelled_out
 
@@ -55,9 +56,15 @@ REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 _SHOWN: Final = 80
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_HUGE: Final = 400
+_HUGE: Final = 10**400
+"""Numbers from here on are said to be beyond all limits: as a float they are none."""
+
+_SIMILAR: Final = 16
+"""Names that are compared with the one that is missing; each costs as much as to read some ten fields."""
+
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _SCHEMA: Final = ENVELOPE_FIELDS["dataschema"]
+_NOT_READ: Final = object()
 _TYPES_BY_PART: Final[dict[str, list[str]]] = {}
 for _name in EVENT_TYPES:
     for _part in _name.split(".")[1:]:
@@ -80,6 +87,15 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
+class _Field(NamedTuple):
+    """A field that is looked at by itself, in an object that holds nothing else."""
+
+    name: str
+    required: bool
+    info: FieldInfo
+    holder: type[msgspec.Struct]
+
+
 class _Pairs(dict[str, Any]):
     """An object that remembers which of its keys came twice."""
 
@@ -98,6 +114,11 @@ def explain(index: int, value: bytes | None, limits: RecordLimits = CONTRACT) ->
         return _too_deep(index, "nesting beyond the stack", limits)
 
 
+def of_excess(index: int, beyond: Excess) -> Refusal:
+    """Say which limit a record exceeds."""
+    return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
+
+
 def _findings(index: int, value: bytes | None, limits: RecordLimits) -> Iterator[Refusal]:
     if value is None:
         yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
@@ -105,7 +126,7 @@ def _findings(index: int, value: bytes | None, limits: RecordLimits) -> Iterator
     if not value:
         yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
     if (beyond := excess(value, limits)) is not None:
-        yield Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
+        yield of_excess(index, beyond)
     yield from _of_json(index, value)
 
 
@@ -117,38 +138,41 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
         yield _refuse(index, "not_utf8", "", got, "UTF-8 text", f"the record is not UTF-8: {got}{_foreign(value)}")
         return
     try:
-        msgspec.json.decode(value)
+        record = msgspec.json.decode(value)
     except msgspec.ValidationError:
         # A number beyond a float: which field it is in, the walk below finds out. What follows it was not read yet.
-        read = False
+        record = _NOT_READ
     except msgspec.DecodeError as error:
         yield _not_json(index, value, _plain(error), error)
         return
-    else:
-        read = True
-    try:
-        record = json.loads(text, parse_int=_number, object_pairs_hook=_pairs)
-        if not read:
+    if record is _NOT_READ:
+        try:
+            record = json.loads(text)
             # This reader takes halves of surrogate pairs, which neither the walk nor a dead letter can carry.
             json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        yield _not_json(index, value, "JSON is malformed: half a surrogate pair", error)
-        return
-    except json.JSONDecodeError as error:
-        yield _not_json(index, value, f"JSON is malformed: {error}", error)
-        return
+        except UnicodeEncodeError as error:
+            yield _not_json(index, value, "JSON is malformed: half a surrogate pair", error)
+            return
+        except json.JSONDecodeError as error:
+            yield _not_json(index, value, f"JSON is malformed: {error}", error)
+            return
     if not isinstance(record, dict):
         got = _show(record)
         yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
         return
     yield from _of_event(index, record)
+    yield from _of_names(index, text)
+    yield in_the_decoders_words(index, value)
+
+
+def _of_names(index: int, text: str) -> Iterator[Refusal]:
+    record = json.loads(text, object_pairs_hook=_pairs)
     for path, part in (("", record), ("data.", record.get("data"))):
         if isinstance(part, _Pairs) and part.repeated is not None:
             key = _cut(part.repeated)
             yield _refuse(
                 index, "duplicate_key", path + key, "the key twice", "the key once", f"{path}{key} came twice"
             )
-    yield in_the_decoders_words(index, value)
 
 
 def _not_json(index: int, value: bytes, got: str, error: Exception) -> Refusal:
@@ -164,7 +188,7 @@ def _foreign(value: bytes) -> str:
 def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
     name = record.get("type")
     if "type" not in record:
-        yield _missing(index, "type", "an event type", record)
+        yield _missing(index, "type", "an event type", record, ENVELOPE_FIELDS)
         return
     if not isinstance(name, str):
         yield _refuse(index, "wrong_type", "type", _show(name), "text", f"type is {_show(name)}, not text")
@@ -177,36 +201,52 @@ def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
             index, "unknown_type", "type", got, near or "a known event type", f"there is no event type {got}{hint}"
         )
         return
-    schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(name, versions_of(name)))
-    yield from _of_fields(index, "", record, EVENT_TYPES[name], {**ENVELOPE_FIELDS, "dataschema": schema})
+    yield from _of_fields(index, "", record, _envelope_of(name))
     data = record.get("data")
     if "data" not in record:
-        yield _missing(index, "data", "an object", record)
+        yield _missing(index, "data", "an object", record, ENVELOPE_FIELDS)
     elif not isinstance(data, dict):
         yield _refuse(index, "wrong_type", "data", _show(data), "an object", f"data is {_show(data)}, not an object")
     else:
-        fields = data_fields(name)
-        yield from _of_fields(index, "data.", data, DATA_TYPES[name], fields)
-        if "score" in fields and fields["score"].rating:
+        fields = _data_of(name)
+        yield from _of_fields(index, "data.", data, fields)
+        if "score" in fields and fields["score"].info.rating:
             yield from _of_rating(index, data)
 
 
-def _of_fields(
-    index: int,
-    prefix: str,
-    part: Mapping[str, Any],
-    struct: type[msgspec.Struct],
-    fields: Mapping[str, FieldInfo],
-) -> Iterator[Refusal]:
-    for field in msgspec.structs.fields(struct):
-        name = field.encode_name
-        if name not in fields:
-            continue
-        info = fields[name]
+@cache
+def _envelope_of(event_type: str) -> Mapping[str, _Field]:
+    schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(event_type, versions_of(event_type)))
+    return _fields_of(EVENT_TYPES[event_type], {**ENVELOPE_FIELDS, "dataschema": schema})
+
+
+@cache
+def _data_of(event_type: str) -> Mapping[str, _Field]:
+    return _fields_of(DATA_TYPES[event_type], data_fields(event_type))
+
+
+def _fields_of(struct: type[msgspec.Struct], fields: Mapping[str, FieldInfo]) -> dict[str, _Field]:
+    return {
+        field.encode_name: _Field(
+            field.encode_name, field.required, fields[field.encode_name], _holder(field.encode_name, field.type)
+        )
+        for field in msgspec.structs.fields(struct)
+        if field.encode_name in fields
+    }
+
+
+@cache
+def _holder(name: str, type_: Any) -> type[msgspec.Struct]:
+    """Return what holds one field: read in one, a value costs a fraction of what it does by its bare type."""
+    return msgspec.defstruct("Holder", [(name, type_)])
+
+
+def _of_fields(index: int, prefix: str, part: Mapping[str, Any], fields: Mapping[str, _Field]) -> Iterator[Refusal]:
+    for name, required, info, holder in fields.values():
         path = prefix + name
         if name not in part:
-            if field.required:
-                yield _missing(index, path, expectation(info), part)
+            if required:
+                yield _missing(index, path, expectation(info), part, fields)
             continue
         if info.rating:
             if whole_number(part[name]) is None:
@@ -214,7 +254,7 @@ def _of_fields(
                 yield _refuse(index, "bad_rating", path, got, expectation(info), f"{path} is {got}: not a whole number")
             continue
         try:
-            msgspec.convert(part[name], field.type)
+            msgspec.convert({name: part[name]}, holder)
         except msgspec.ValidationError:
             yield _of_value(index, path, part[name], info)
 
@@ -268,7 +308,7 @@ def bad_time(at: datetime, earliest: datetime, latest: datetime) -> Refusal:
 
 def whole_number(value: Any) -> int | None:
     """Read a rating off any JSON value; None if it holds none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or value in (float("inf"), -float("inf")):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or _is_huge(value):
         return None
     return whole_rating(value)
 
@@ -303,10 +343,12 @@ def _too_deep(index: int, got: str, limits: RecordLimits) -> Refusal:
     return _refuse(index, "too_deep", "", got, expected, f"the record is nested too deep: {got}")
 
 
-def _missing(index: int, path: str, expected: str, part: Mapping[str, Any]) -> Refusal:
+def _missing(
+    index: int, path: str, expected: str, part: Mapping[str, Any], known: Mapping[str, _Field | FieldInfo]
+) -> Refusal:
     name = path.rpartition(".")[2]
-    keys = [key for key in list(part)[:64] if len(key) <= _SHOWN]
-    near = get_close_matches(name, keys, n=1, cutoff=0.7)
+    keys = (key for key in part if key not in known and len(key) <= 2 * len(name))
+    near = get_close_matches(name, islice(keys, _SIMILAR), n=1, cutoff=0.7)
     hint = f" (there is {near[0]})" if near else ""
     return _refuse(index, "missing_field", path, "nothing", expected, f"{path} is missing{hint}")
 
@@ -349,10 +391,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
     return found
 
 
-def _number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _HUGE else float(digits)
-
-
 def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
@@ -366,6 +404,10 @@ def _show(value: Any) -> str:
         return f"an object with {len(value)} members"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    if isinstance(value, float) and abs(value) == float("inf"):
+    if _is_huge(value):
         return "a number beyond all limits"
     return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) >= _HUGE

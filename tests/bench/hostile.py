@@ -243,17 +243,14 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help=f"fail where it is more than {MOST:g} times a good record")
     chosen = parser.parse_args()
     catalogue = Catalogue.load()
-    measures: dict[int, Cost] = {}
     failed = False
     print(f"| shape | bytes | {' | '.join(STAGES)} | of it |\n|---|---:|{'---:|' * len(STAGES)}---|")
     for name, make in SHAPES.items():
         if chosen.only not in name:
             continue
         found = cost(catalogue, make, chosen.ranges)
-        scale = max(400, 1 << max(1, round(found.size).bit_length()) - 1)
-        if scale not in measures:
-            measures[scale] = cost(catalogue, lambda n, chance, scale=scale: padded(n, chance, scale), chosen.ranges)
-        measure = measures[scale]
+        scale = max(400, round(found.size))
+        measure = cost(catalogue, lambda n, chance, scale=scale: padded(n, chance, scale), chosen.ranges)
         times = {stage: found.by_stage[stage] / measure.by_stage[stage] for stage in STAGES}
         whole = sum(found.by_stage.values()) / sum(measure.by_stage.values())
         failed |= whole > MOST
