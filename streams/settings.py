@@ -131,7 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_s: Seconds = 10.0
     """A source partition that was silent for so long no longer holds back the watermark of the others."""
     breaker_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """Share of bad records above which a source partition is stopped instead of dead-lettered; 1 never stops it."""
+    """Share of bad records above which a source partition is stopped if good ones are missing; 1 never stops it."""
     breaker_min: Annotated[int, Meta(ge=1)] = 20
     """Fewer bad records within `breaker_window_s` stop nothing."""
     breaker_at_once: Annotated[int, Meta(ge=1)] = 2_000

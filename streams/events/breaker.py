@@ -2,11 +2,14 @@
 Tell when the bad records of a source partition are no longer single ones but what it sends: then it must be stopped.
 
 Counted over time, so that any rate of traffic trips it, and over every stretch of the window that ends now, so that
-hours of good records do not have to be outweighed first. A function of what was taken in; nothing here reads a clock.
+hours of good records do not have to be outweighed first. Bad records that come beside as many good ones as ever, and
+not in their place, stop nothing: else one sender could stop all others. A function of what was taken in; nothing here
+reads a clock.
 """
 
 from collections import deque
 from collections.abc import Iterable
+from math import exp
 from typing import Final, NamedTuple
 
 from streams.events.frozen import FrozenRange
@@ -14,10 +17,25 @@ from streams.events.frozen import FrozenRange
 SHORTEST_S: Final = 5.0
 """A burst of bad records that is over sooner stops nothing, unless it is a large one."""
 
+_FIRST_S: Final = 0.5
+"""Seconds in which the first range is taken to have come."""
+
+_PAUSE_S: Final = 10.0
+"""Of a longer silence no more is counted: a quiet night says nothing of how many are usual by day."""
+
 
 class Stretch(NamedTuple):
     """Records of the last `seconds`, and how many of them were bad."""
 
+    seconds: float
+    read: int
+    bad: int
+
+
+class _Taken(NamedTuple):
+    """A range: when it was taken in, in how many seconds it came, its records, and the bad ones of them."""
+
+    at: float
     seconds: float
     read: int
     bad: int
@@ -34,6 +52,9 @@ class Breaker:
     | more, at least `least` | under 5 s | no |
     | more, at least `least` | 5 s to `window_s` | yes |
     | more, at least `at_once` | up to `window_s` | yes |
+
+    Once there were good records, it must also be that they are missing: of those that are usual in the time of the
+    stretch at least as many as `ratio` of the bad ones did not come.
     """
 
     def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
@@ -48,8 +69,10 @@ class Breaker:
         self._least = least
         self._at_once = at_once
         self._window_s = window_s
-        self._taken: deque[tuple[float, int, int]] = deque()
+        self._taken: deque[_Taken] = deque()
         self._bad = 0
+        self._good = self._watched_s = 0.0
+        """Good records, and the seconds in which they came; both fade within `window_s`."""
 
     def restore(self, ranges: Iterable[FrozenRange]) -> None:
         """Take over what the frozen ranges of a changelog tell, the newest of them left out: it is repeated."""
@@ -60,23 +83,30 @@ class Breaker:
 
     def take(self, at: float, read: int, bad: int) -> Stretch | None:
         """Take note of a range that was taken in at `at` (Unix s); return the stretch that trips, if there is one."""
-        if self._taken and not self._taken[-1][0] - self._window_s <= at:
+        if self._taken and not self._taken[-1].at - self._window_s <= at:
             self._taken.clear()  # the clock was turned back: nothing is known of how long ago that was
-            self._bad = 0
-        if self._taken:
-            at = max(at, self._taken[-1][0])
-        self._taken.append((at, read, bad))
+            self._bad, self._good, self._watched_s = 0, 0.0, 0.0
+        before = self._taken[-1].at if self._taken else at - _FIRST_S
+        at = max(at, before)
+        seconds = min(at - before, _PAUSE_S)
+        faded = exp(-seconds / self._window_s)
+        self._good = self._good * faded + read - bad
+        self._watched_s = self._watched_s * faded + seconds
+        self._taken.append(_Taken(at, seconds, read, bad))
         self._bad += bad
-        while self._taken[0][0] <= at - self._window_s:
-            self._bad -= self._taken.popleft()[2]
+        while self._taken[0].at <= at - self._window_s:
+            self._bad -= self._taken.popleft().bad
         return self._tripping(at) if bad and self._bad >= min(self._least, self._at_once) else None
 
     def _tripping(self, now: float) -> Stretch | None:
-        read = bad = 0
-        for at, more_read, more_bad in reversed(self._taken):
-            read, bad = read + more_read, bad + more_bad
+        good_per_s = self._good / self._watched_s if self._good else 0.0
+        seconds, read, bad = 0.0, 0, 0
+        for one in reversed(self._taken):
+            seconds, read, bad = seconds + one.seconds, read + one.read, bad + one.bad
             if bad <= self._ratio * read:
                 continue
-            if bad >= self._at_once or (bad >= self._least and now - at >= SHORTEST_S):
-                return Stretch(now - at, read, bad)
+            if good_per_s and good_per_s * seconds - (read - bad) < self._ratio * bad:
+                continue
+            if bad >= self._at_once or (bad >= self._least and now - one.at >= SHORTEST_S):
+                return Stretch(now - one.at, read, bad)
         return None

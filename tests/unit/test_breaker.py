@@ -1,5 +1,7 @@
 """When a source partition is stopped: at any rate of traffic, within a bounded time, and not for single records."""
 
+import random
+
 import pytest
 
 from streams.events.breaker import Breaker, Stretch
@@ -70,6 +72,41 @@ def test_two_thirds_are_enough(rate: float, within_s: float) -> None:
     assert traffic.at - began <= within_s
 
 
+@pytest.mark.parametrize("honest", [0.5, 30, 1_000])
+@pytest.mark.parametrize("before_s", [0, 10, 3_600])
+@pytest.mark.parametrize("times", [2, 20, 1_000])
+def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: float, times: float) -> None:
+    """However many a sender adds to those of others, and for however long, the others go on."""
+    one, chance, at = breaker(), random.Random(1), 1_000.0
+    flood_from = at + before_s
+    while at < flood_from + 900:
+        at += FLUSH_S
+        good = int(honest * FLUSH_S + chance.random())
+        bad = int(times * honest * FLUSH_S + chance.random()) if at > flood_from + 1 / honest else 0
+        assert not good + bad or one.take(at, good + bad, bad) is None
+
+
+def test_a_flood_at_once_stops_nothing() -> None:
+    """Of which a range holds few records of others, or none."""
+    one = breaker()
+    for half_second in range(40):
+        one.take(100.0 + half_second / 2, 15, 0)
+    for burst in range(4):
+        assert one.take(120.0 + burst + 0.1, 5_000, 5_000) is None
+        assert one.take(120.0 + burst + 0.5, 15, 0) is None
+
+
+def test_who_turns_bad_after_a_flood_of_another_is_stopped() -> None:
+    one, at = breaker(), 100.0
+    for half_second in range(400):
+        at += FLUSH_S
+        flood = 2_000 if 100 < half_second < 120 else 0
+        assert one.take(at, 15 + flood, flood) is None
+    began = at
+    while one.take(at := at + FLUSH_S, 15, 15) is None:
+        assert at < began + 10
+
+
 @pytest.mark.parametrize("rate", [0.1, 10, 10_000])
 def test_a_third_is_no_reason(rate: float) -> None:
     assert Traffic(rate).send(3_600, 1 / 3) is None
@@ -83,7 +120,7 @@ def test_single_bad_records_of_a_trickle_stop_nothing() -> None:
 def test_a_short_burst_stops_nothing_unless_it_is_a_large_one() -> None:
     for burst, trips in ((1_999, False), (2_000, True)):
         one = breaker()
-        one.take(100.0, 1_000, 0)
+        one.take(100.0, 3_000, 0)
         assert (one.take(101.0, burst, burst) is not None) is trips
 
 
