@@ -137,22 +137,26 @@ async def test_a_hostile_sender_of_future_times_stops_nobody() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_bad_records_stop_their_partition_alone(known: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bad_records_stop_their_partition_alone(
+    known: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Topic, partition, offset, why, and the ways out are said."""
     run = await Run().start()
     if known:
         run.say(0)
-    await run.read(WEB, *(event(number) for number in range(10)))
+    await run.read(WEB, *(event(number) for number in range(2_000)))
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + 1)
     await run.read(WEB, *[b"{}"] * 2_500)
-    await run.read(APP, event(99))
-    assert run.tally(WEB) == (10, 0)
+    await run.read(APP, event(2_099))
+    assert run.tally(WEB) == (2_000, 0)
     assert run.tally(APP) == (1, 0)
     said = caplog.text
-    assert "web/0 stopped at offset 10 of topic cx.touchpoints.web, partition 0: 2500 of the 25" in said
+    assert "web/0 stopped at offset 2000 of topic cx.touchpoints.web, partition 0: 2500 of the 2500" in said
     assert "0 of them are in the dead letters" in said
     assert "CX_BREAKER_RATIO=1" in said
     assert metrics.BREAKER.labels("web", "0")._value.get() == 1
-    assert metrics.BREAKER_OFFSET.labels("web", "0")._value.get() == 10
+    assert metrics.BREAKER_OFFSET.labels("web", "0")._value.get() == 2_000
 
 
 async def test_ten_bad_events_a_second_stop_it_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
