@@ -60,12 +60,12 @@ generate: $(PYTHON) ## Write everything that is made from code: schemas, docs/KP
 bench: $(PYTHON) ## Measure the whole job beside bare readers (ARGS="--broker kafka"; see docs/BENCHMARKS.md)
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11' 'py-spy>=0.4'
-	$(PYTHON) -m tests.bench $(ARGS)
+	$(PYTHON) -m bench $(ARGS)
 
 bench-peers: $(PYTHON) ## Measure other stream engines on the same events (needs Java and Maven; see docs/BENCHMARKS.md)
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
 	$(PYTHON) -m pip install --quiet 'confluent-kafka>=2.11'
-	$(PYTHON) -m tests.bench.peers $(ARGS)
+	$(PYTHON) -m bench.peers $(ARGS)
 
 fault: $(PYTHON) ## Kill, stop and cut everything for half an hour, and compare (ARGS="--minutes 5 --only pauses --seed 3")
 	$(PYTHON) -m tests.fault --report docs/RELIABILITY.md $(ARGS)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.steps import WEEKDAYS, Steps
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.steps import WEEKDAYS, Steps
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
 
 

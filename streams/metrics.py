@@ -14,7 +14,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.kpis.publish import PublishedValue
+from streams.kpis.rolling.publish import PublishedValue
 
 # Time series of when a counter was made tell nobody anything here.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
-from streams.kpis.steps import known_zones
+from streams.kpis.language.steps import known_zones
 from streams.shipped import RULES
 
 PREFIX = "CX_"

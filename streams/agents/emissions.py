@@ -7,10 +7,10 @@ from streams.agents import records
 from streams.agents.sources import Closed
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Deltas
-from streams.kpis.partials import Partial, encode_partial
-from streams.kpis.series import SEPARATOR
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Deltas
+from streams.kpis.folding.partials import Partial, encode_partial
+from streams.kpis.language.series import SEPARATOR
 
 
 class Emissions:

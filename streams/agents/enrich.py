@@ -14,15 +14,15 @@ from urllib.parse import urlencode
 from clickhouse_connect.driver.client import Client
 
 from streams import metrics
-from streams.alerts.compare import compare
+from streams.alerts.explaining.compare import compare
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.types import Movement, Transition
 from streams.events.text import label_sql
 from streams.events.types import VERBATIM_TYPES
 from streams.events.visible import visible
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import ADDITIVE, measure
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import FAILURES, Address, StorageError, connect
 
 log = logging.getLogger(__name__)

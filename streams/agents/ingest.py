@@ -25,9 +25,9 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.events.clock import Clock
 from streams.events.intake import FrozenRange
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import CREDIT, Folder
-from streams.kpis.watermarks import HISTORY_S
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import CREDIT, Folder
+from streams.kpis.rolling.watermarks import HISTORY_S
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -20,18 +20,18 @@ from streams import metrics
 from streams.agents import records
 from streams.agents.enrich import Enricher
 from streams.agents.seasonal import SeasonalBaselines
-from streams.alerts.judge import Active, Judge
-from streams.alerts.minutes import MinuteView
-from streams.alerts.rules import SEVERITIES, RuleBook
+from streams.alerts.judging.judge import Active, Judge
+from streams.alerts.judging.watch import bytes_of_series
+from streams.alerts.offline.minutes import MinuteView
+from streams.alerts.rules.rules import SEVERITIES, RuleBook
 from streams.alerts.types import Transition
-from streams.alerts.watch import bytes_of_series
 from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.kpis.closed import ClosedMinute
-from streams.kpis.journal import Record
+from streams.kpis.rolling.closed import ClosedMinute
+from streams.kpis.rolling.journal import Record
 from streams.settings import Settings, window_names
 
 log = logging.getLogger(__name__)

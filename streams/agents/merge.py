@@ -2,7 +2,7 @@
 Merge: KPI partials in; minute totals and rolling values with their uncertainty out, and closed minutes to the judges.
 
 The order of a flush is the guarantee: pages, what was judged, transitions, outputs, marker, acknowledge. See
-streams/kpis/merge.py and streams/agents/judge.py.
+streams/kpis/rolling/merge.py and streams/agents/judge.py.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from itertools import chain, islice
 from streams import metrics
 from streams.agents import records
 from streams.agents.judge import Judges
-from streams.alerts.state import is_ours
+from streams.alerts.judging.state import is_ours
 from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
@@ -26,15 +26,15 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
-from streams.kpis.admission import SeriesLimits
 from streams.kpis.aggregators import LASTING
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.derive import Derivations
-from streams.kpis.merge import MergeState
-from streams.kpis.outputs import Outputs
-from streams.kpis.partials import decode_partial
-from streams.kpis.publish import PublishedMinute, PublishedValue, Publisher
-from streams.kpis.series import SEPARATOR
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import decode_partial
+from streams.kpis.language.series import SEPARATOR
+from streams.kpis.rolling.admission import SeriesLimits
+from streams.kpis.rolling.derive import Derivations
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.outputs import Outputs
+from streams.kpis.rolling.publish import PublishedMinute, PublishedValue, Publisher
 from streams.settings import ConfigError, Settings, window_names
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import msgspec
 from streams import __version__
 from streams.alerts.types import Transition
 from streams.events.intake import Outcome, Tally
-from streams.kpis.publish import PublishedMinute, PublishedValue
-from streams.kpis.ranges import RangeTimes, times_of
+from streams.kpis.folding.ranges import RangeTimes, times_of
+from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
 from streams.storage.rows import Events, pack_events
 from streams.storage.setaside import EXPECTED, REASON, SetAside
 

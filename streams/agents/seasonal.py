@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from streams.alerts.facts import Expected
-from streams.alerts.rules import Rule, RuleBook
+from streams.alerts.rules.rules import Rule, RuleBook
 from streams.aside import Aside
 from streams.storage.baselines import LearntBaselines
 from streams.storage.connection import Address

@@ -15,9 +15,9 @@ from streams.engine.batch import RecordBatch
 from streams.events.breaker import Breaker, Stretch
 from streams.events.clock import Clock
 from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
-from streams.kpis.fold import Deltas, Folder
-from streams.kpis.partials import MINUTES
-from streams.kpis.ranges import events_of
+from streams.kpis.folding.fold import Deltas, Folder
+from streams.kpis.folding.partials import MINUTES
+from streams.kpis.folding.ranges import events_of
 from streams.settings import Settings, record_limits
 from streams.steady import steady
 

@@ -23,8 +23,8 @@ from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
 from streams.engine.stage import BlockingCall, Done, Emit, Permit, Saved, Stage, Steps
-from streams.kpis.publish import PublishedMinute, PublishedValue
-from streams.kpis.series import series_key
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
 from streams.settings import Settings
 from streams.storage.alerts import alert_row
 from streams.storage.connection import StorageError

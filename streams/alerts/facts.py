@@ -9,10 +9,10 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from streams.alerts.types import SourceHealth
-from streams.kpis.accumulators import Acc, copy_acc, is_empty, subtract_acc
-from streams.kpis.definition import Direction, Kpi
-from streams.kpis.intervals import PERCENT_UNITS, Range
-from streams.kpis.windows import window_minutes
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, is_empty, subtract_acc
+from streams.kpis.arithmetic.intervals import PERCENT_UNITS, Range
+from streams.kpis.language.definition import Direction, Kpi
+from streams.kpis.language.lengths import window_minutes
 
 length_of = lru_cache(maxsize=256)(window_minutes)
 """Length of a window in minutes, by name."""

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from streams.kpis.accumulators import Acc
+from streams.kpis.arithmetic.accumulators import Acc
 
 State: TypeAlias = Literal["inactive", "pending", "firing", "resolved"]
 """States of one rule on one series."""
@@ -45,7 +45,7 @@ class ClosedView(Protocol):
         ...
 
     def series(self, kpi: str) -> Sequence[str]:
-        """Return the series keys (`streams.kpis.series`) known of a KPI, all groupings; what is known stays known."""
+        """Return the series keys (`kpis.language.series`) known of a KPI, all groupings; what is known stays known."""
         ...
 
     def in_minute(self, key: str) -> Acc | None:

@@ -13,7 +13,7 @@ from math import hypot
 from typing import Final, Literal, TypeAlias
 
 from streams.board.readings import KpiInfo, PublishedReading
-from streams.kpis.intervals import Z95
+from streams.kpis.arithmetic.intervals import Z95
 
 BaselineKind: TypeAlias = Literal["week", "day", "24h"]
 """What a value is held against: the same window a week or a day earlier, or the 24 hours before the window."""

@@ -22,7 +22,7 @@ from streams.board.tiles import GROUPS, HEADLINE, TileFacts, span_text, state_of
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
-from streams.kpis.windows import TOTAL
+from streams.kpis.language.lengths import TOTAL
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240

@@ -20,7 +20,7 @@ from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Va
 from streams.board.store import BoardStore
 from streams.board.tiles import HEADLINE, trend_span, trend_step
 from streams.board.workers import WorkerTrouble
-from streams.kpis.windows import TOTAL, window_minutes
+from streams.kpis.language.lengths import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError, UnreachableError
 
 log = logging.getLogger(__name__)

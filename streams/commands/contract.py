@@ -10,8 +10,8 @@ import click
 
 from streams.commands.output import aligned, as_json_option, clone, fitted, plain_errors, print_json
 from streams.commands.printing import echo
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
 from streams.settings import kpi_paths, load
 from streams.shipped import SCHEMAS
 
@@ -71,7 +71,7 @@ def kpis_list(*, as_json: bool) -> None:
 @click.argument("kpi_id")
 def kpis_show(kpi_id: str) -> None:
     """Show one definition."""
-    from streams.kpis.docs import alert_text  # noqa: PLC0415
+    from streams.kpis.catalogue.docs import alert_text  # noqa: PLC0415
 
     try:
         kpi = _catalogue()[kpi_id]
@@ -114,7 +114,7 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what would be written.")
 def kpis_docs(*, check: bool) -> None:
     """Write docs/KPIS.md from the built-in definitions, and the view kpi_steps from the aggregators."""
-    from streams.kpis.docs import page  # noqa: PLC0415
+    from streams.kpis.catalogue.docs import page  # noqa: PLC0415
     from streams.storage.steps_view import steps_view  # noqa: PLC0415
 
     stale = []

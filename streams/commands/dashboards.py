@@ -8,7 +8,7 @@ import click
 from streams.commands.output import plain_errors
 from streams.commands.printing import echo
 from streams.dashboards import files
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.settings import kpi_paths, load
 from streams.shipped import DASHBOARDS
 

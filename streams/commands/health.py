@@ -22,8 +22,8 @@ from streams.engine.topics import TopicsError, check_topics, topic_plan
 from streams.events.text import MAX_LABEL
 from streams.events.touchpoints import TouchpointError
 from streams.events.visible import visible_line
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
 from streams.local.observe import WorkerState, worker_state
 from streams.secured.kafka import kafka_client_options
 from streams.secured.web import ReceiverAccess

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from streams.commands.printing import echo, room
 from streams.engine.topics import TopicsError
 from streams.events.visible import visible_line
-from streams.kpis.blocks import CatalogueError
+from streams.kpis.language.blocks import CatalogueError
 from streams.shipped import CLONE, INSTALLED
 from streams.storage.connection import StorageError
 

@@ -8,15 +8,15 @@ from typing import Any
 import click
 import msgspec
 
-from streams.alerts.defaults import GROUP
-from streams.alerts.parsing import load_rules
-from streams.alerts.rules import Rule, RuleBook
+from streams.alerts.rules.defaults import GROUP
+from streams.alerts.rules.parsing import load_rules
+from streams.alerts.rules.rules import Rule, RuleBook
 from streams.commands.output import table
 from streams.commands.printing import echo
 from streams.commands.rules_history import rules_backtest, rules_test
 from streams.commands.rules_tune import rules_tune
 from streams.definitions import catalogue_of
-from streams.kpis.blocks import CatalogueError
+from streams.kpis.language.blocks import CatalogueError
 from streams.settings import load, rule_paths, window_names
 
 _PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "RULES.md"
@@ -120,7 +120,7 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/RULES.md is not what would be written.")
 def rules_docs(*, check: bool) -> None:
     """Write the tables of docs/RULES.md from what rules are read by."""
-    from streams.alerts.reference import filled  # noqa: PLC0415
+    from streams.alerts.rules.reference import filled  # noqa: PLC0415
 
     text = _PAGE.read_text(encoding="utf-8")
     if not check:

@@ -11,20 +11,20 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from streams.alerts import detectors
-from streams.alerts.backtest import Backtest, Firing, RealIncident, name_of
 from streams.alerts.facts import length_of
-from streams.alerts.parsing import load_rules
-from streams.alerts.rules import RuleBook
-from streams.alerts.ruletest import Result, RuleTest, run
-from streams.alerts.testfiles import load_file, read_tests
+from streams.alerts.offline.backtest import Backtest, Firing, RealIncident, name_of
+from streams.alerts.offline.ruletest import Result, RuleTest, run
+from streams.alerts.offline.testfiles import load_file, read_tests
+from streams.alerts.rules.parsing import load_rules
+from streams.alerts.rules.rules import RuleBook
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.printing import echo
 from streams.commands.rules_picture import PictureError, draw, unfit
 from streams.definitions import catalogue_of
 from streams.engine.names import Topics
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.expressions import suggest
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
+from streams.kpis.language.expressions import suggest
 from streams.settings import Settings, load, rule_paths, window_names
 from streams.shipped import RULE_TESTS
 from streams.storage.connection import StorageError, address_of, connect

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from streams.alerts.backtest import Backtest, Track, name_of
+from streams.alerts.offline.backtest import Backtest, Track, name_of
 
 SUFFIXES: Final = (".png", ".html", ".svg")
 MOST: Final = 8

@@ -10,17 +10,17 @@ from typing import Final
 import click
 from clickhouse_connect.driver.client import Client
 
+from streams.alerts.detectors.params import Cusum, Floor, ParamError, Params, ZTest
 from streams.alerts.facts import Facts
-from streams.alerts.fit import misfits
-from streams.alerts.params import Cusum, Floor, ParamError, Params, ZTest
-from streams.alerts.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
+from streams.alerts.offline.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
+from streams.alerts.rules.fit import misfits
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.commands.rules_history import TIMES, incident_of, minute_of
 from streams.definitions import catalogue_of
-from streams.kpis.definition import Kpi
-from streams.kpis.expressions import suggest
-from streams.kpis.series import parse_series
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.expressions import suggest
+from streams.kpis.language.series import parse_series
 from streams.settings import load, window_names
 from streams.storage.connection import address_of, connect
 from streams.storage.minutes import stored_minutes, stored_span

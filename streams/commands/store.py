@@ -13,10 +13,10 @@ import click
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, steps_of, touchpoints_of
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.steps import CALENDARS, WEEKDAYS, Steps
-from streams.kpis.windows import window_minutes
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import window_minutes
+from streams.kpis.language.steps import CALENDARS, WEEKDAYS, Steps
 from streams.settings import Settings, load, window_names
 from streams.storage import doubled, retention
 from streams.storage.connection import Address, address_of, connect

@@ -15,7 +15,7 @@ from rich.live import Live
 
 from streams.commands.printing import echo
 from streams.commands.traffic import speed_option
-from streams.kpis.blocks import CatalogueError
+from streams.kpis.language.blocks import CatalogueError
 from streams.local.broker import BrokerError
 from streams.local.clickhouse import ClickHouseProcessError
 from streams.local.run import EmbeddedRun, Load

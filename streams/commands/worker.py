@@ -17,7 +17,7 @@ from streams.definitions import catalogue_of
 from streams.delivery.endpoint import AddressError
 from streams.engine.rights import Right, rights_of
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
-from streams.kpis.blocks import CatalogueError
+from streams.kpis.language.blocks import CatalogueError
 from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen

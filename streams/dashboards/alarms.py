@@ -23,7 +23,7 @@ from streams.dashboards.grafana import (
 from streams.dashboards.look import BLUE, GREEN, GREY, SEVERITIES, STATES, Json, tint
 from streams.dashboards.scores import explorer_url, linked, rows_to_fields, stacked
 from streams.dashboards.variables import query, standard
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 _NAME = "concat(toString(rule), if(empty(labels), '', concat(' · ', arrayStringConcat(mapValues(labels), ' · '))))"
 _OF_KPIS = "$__conditionalAll(kpi IN (${alerted:singlequote}), $alerted)"

@@ -5,8 +5,8 @@ from streams.dashboards.grafana import DashboardSpec, Panel, PanelRow, link, ove
 from streams.dashboards.look import Json
 from streams.dashboards.scores import HIDDEN, breakdown, event_types, linked, scoreboard, tile, trend
 from streams.dashboards.variables import standard
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
 
 OTHER_SERVICE_LEVELS = (
     "service_level_answered_only",

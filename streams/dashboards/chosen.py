@@ -20,7 +20,7 @@ from streams.dashboards.grafana import (
 )
 from streams.dashboards.look import CHANNEL_COLOURS, THIN, Json
 from streams.dashboards.scores import BAND, STILL_COUNTING, explorer_url, linked, rows_to_fields, score_columns
-from streams.kpis.definition import Kpi
+from streams.kpis.language.definition import Kpi
 
 KPI = "${kpi:singlequote}"
 

@@ -33,8 +33,8 @@ from streams.dashboards.scores import (
 )
 from streams.dashboards.variables import standard
 from streams.kpis.aggregators import ADDITIVE
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
 
 HEADLINES = {
     "csat": "voice",

@@ -25,7 +25,7 @@ from streams.dashboards.grafana import (
 from streams.dashboards.look import THIN
 from streams.dashboards.scores import BAND, HIDDEN, explorer_url, ranked_colours, score_columns
 from streams.dashboards.variables import query, standard
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 _BY = "if(${by:singlequote} = 'whole', '', ${by:singlequote})"
 _CHOSEN_LABELS = "\n    AND ".join(

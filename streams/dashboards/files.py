@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from streams import dashboards
 from streams.dashboards import alarms
 from streams.dashboards.grafana import REGISTERED, DashboardSpec, dashboard
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 
 def boards(catalogue: Catalogue) -> Iterator[DashboardSpec]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from streams.dashboards.look import BLUE, NO_DATA, Json
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 Kind: TypeAlias = Literal["timeseries", "table"]
 

@@ -22,7 +22,7 @@ from streams.dashboards.grafana import (
 from streams.dashboards.look import BLUE, CHANNEL_COLOURS, ORANGE, OUTCOMES, SERIES, VERMILION
 from streams.dashboards.scores import breakdown, rows_to_fields, scoreboard, stacked
 from streams.dashboards.variables import standard
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 _CHANNEL = "splitByChar('.', toString(topic))[-1]"
 _OF_CHANNEL = sql.chosen(_CHANNEL, "channel")

@@ -31,7 +31,7 @@ from streams.dashboards.look import (
     unit_of,
 )
 from streams.kpis.aggregators import ADDITIVE
-from streams.kpis.definition import Kpi
+from streams.kpis.language.definition import Kpi
 
 _DIRECTIONS: Final = {"up": "More is better.", "down": "Less is better.", "none": ""}
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from streams.dashboards.look import MEETS, MISSES, NO_DATA, NO_TARGET, READINGS, THIN, UNSURE, label_name, unit_sql
 from streams.kpis.aggregators import ADDITIVE
-from streams.kpis.definition import Kpi
+from streams.kpis.language.definition import Kpi
 
 VARIABLE_OF: Final = {"channel": "channel", "segment": "segment", "touchpoint": "touchpoint", "unitid": "unit"}
 """The labels that have a variable of their own."""

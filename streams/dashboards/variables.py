@@ -8,7 +8,7 @@ from streams.dashboards.grafana import DATASOURCE, PLUGIN, PLUGIN_VERSION
 from streams.dashboards.look import Json
 from streams.dashboards.sql import TOTAL, WINDOW_SECONDS, choice, listed, quoted
 from streams.events.touchpoints import CHANNELS
-from streams.kpis.definition import Kpi
+from streams.kpis.language.definition import Kpi
 
 _ALL: Json = {"selected": True, "text": ["All"], "value": ["$__all"]}
 

@@ -24,7 +24,7 @@ from streams.dashboards.grafana import (
 )
 from streams.dashboards.scores import HIDDEN, breakdown, stacked, trend
 from streams.dashboards.variables import standard
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 _ISOLATED = "concat(char(0xE2, 0x81, 0xA8), words, char(0xE2, 0x81, 0xA9))"
 

@@ -1,7 +1,7 @@
 """
 What the pipeline itself meets, in the form of events, so that KPIs can be made of it like of all else.
 
-No channel can send these types: they are made of ranges once these are closed, in `streams.kpis.ranges`.
+No channel can send these types: they are made of ranges once these are closed, in `streams.kpis.folding.ranges`.
 """
 
 from typing import ClassVar, Final

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.events.scalars import CHANNELS
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
 from streams.local.observe import WorkerState
 
 SHOWN = (

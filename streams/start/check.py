@@ -7,8 +7,8 @@ from contextlib import closing, nullcontext
 from typing import Final
 
 from streams import metrics
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import LABEL_FORM
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
 from streams.start.decision import StartVerdict, decide

@@ -11,7 +11,7 @@ from faust.types import TP
 from streams.agents import records
 from streams.engine.names import Topics
 from streams.engine.topics import topic_plan
-from streams.kpis.series import LABEL_FORM
+from streams.kpis.language.series import LABEL_FORM
 from streams.settings import Settings
 from streams.start.broker import StartBroker
 from streams.start.facts import Held, Log, StartFacts, StoredSource, Topic

@@ -25,12 +25,12 @@ from streams.engine.topics import TopicsError
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, SourceHead, Tally
 from streams.events.scalars import CHANNELS
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.inheritance import inherited_records
-from streams.kpis.journal import Marker, marker_record
-from streams.kpis.retention import Retention
-from streams.kpis.series import parse_series
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import parse_series
+from streams.kpis.rolling.inheritance import inherited_records
+from streams.kpis.rolling.journal import Marker, marker_record
+from streams.kpis.rolling.retention import Retention
 from streams.producers.wire import connection_options, open_client
 from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, window_names

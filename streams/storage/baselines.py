@@ -14,15 +14,15 @@ from typing import Any, Final, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
-from streams.alerts.baseline import Baseline, Week, learn
-from streams.alerts.calendars import Calendar
+from streams.alerts.detectors.params import Absence, Seasonal
 from streams.alerts.facts import Expected, Facts, length_of
-from streams.alerts.params import Absence, Seasonal
-from streams.alerts.rules import Rule, RuleBook
-from streams.kpis.accumulators import Acc
+from streams.alerts.judging.baseline import Baseline, Week, learn
+from streams.alerts.rules.calendars import Calendar
+from streams.alerts.rules.rules import Rule, RuleBook
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.definition import Kpi
-from streams.kpis.series import Labels, series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import Labels, series_key
 from streams.storage.connection import FAILURES, Address, connect, explain
 
 SERIES: Final = 5_000

@@ -6,14 +6,14 @@ from typing import NamedTuple, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.derive import Derivations
-from streams.kpis.intervals import NOTHING, Measure
-from streams.kpis.series import SEPARATOR, parse_series, series_key
-from streams.kpis.windows import TOTAL
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import TOTAL
+from streams.kpis.language.series import SEPARATOR, parse_series, series_key
+from streams.kpis.rolling.derive import Derivations
 from streams.storage.connection import FAILURES, explain
 from streams.storage.queries import Answer
 from streams.storage.recompute import latest_rows, sums_at

@@ -7,12 +7,12 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.definition import Kpi
-from streams.kpis.retention import Retention
-from streams.kpis.series import series_key
-from streams.kpis.windows import TOTAL, WINDOWS
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import TOTAL, WINDOWS
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.retention import Retention
 
 DEFAULT_RETENTION: Final = Retention.of(WINDOWS, 60)
 

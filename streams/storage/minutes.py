@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Expected, length_of
-from streams.alerts.rules import Rule, RuleBook
-from streams.kpis.accumulators import Acc
+from streams.alerts.rules.calendars import Calendar
+from streams.alerts.rules.rules import Rule, RuleBook
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.definition import Kpi
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import series_key
 from streams.storage.baselines import BaselineQuery, Learnt, baseline_query, learn_kpi
 from streams.storage.connection import FAILURES, explain
 

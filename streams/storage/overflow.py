@@ -12,9 +12,9 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from streams.events.types import ENVELOPE_FIELDS
-from streams.kpis.definition import Kpi
-from streams.kpis.series import OTHER, SEPARATOR
-from streams.kpis.writing import sql_literal
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import OTHER, SEPARATOR
+from streams.kpis.language.writing import sql_literal
 
 KEY: Final = (
     "arrayStringConcat(arrayFlatten(arrayMap((name, text) -> [name, text], mapKeys(labels), mapValues(labels))),"

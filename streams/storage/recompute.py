@@ -18,12 +18,12 @@ from streams.events import types
 from streams.events.ranges import RangeEvent, RefusedEvent
 from streams.kpis.aggregators import AGGREGATORS, LASTING
 from streams.kpis.aggregators.base import within_sql
-from streams.kpis.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
-from streams.kpis.expressions import Expression
-from streams.kpis.fields import OWN, Field, Kind, all_fields, fields_of
-from streams.kpis.series import OTHER, SEPARATOR, UNKNOWN, sent_label_sql
-from streams.kpis.windows import TOTAL, window_start_sql
-from streams.kpis.writing import sql_literal
+from streams.kpis.language.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
+from streams.kpis.language.expressions import Expression
+from streams.kpis.language.fields import OWN, Field, Kind, all_fields, fields_of
+from streams.kpis.language.lengths import TOTAL, window_start_sql
+from streams.kpis.language.series import OTHER, SEPARATOR, UNKNOWN, sent_label_sql
+from streams.kpis.language.writing import sql_literal
 from streams.storage.overflow import KEPT, KEY
 
 # What the pipeline tells of itself, from where it is stored; what was stored before it was counted has no time.

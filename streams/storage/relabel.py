@@ -14,8 +14,8 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from streams.events.text import MAX_LABEL, label_sql
-from streams.kpis.series import SEPARATOR, parse_series, series_key
-from streams.kpis.writing import sql_literal
+from streams.kpis.language.series import SEPARATOR, parse_series, series_key
+from streams.kpis.language.writing import sql_literal
 from streams.storage.overflow import KEY
 from streams.storage.rollups import newest_again
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.definition import Kpi
-from streams.kpis.writing import sql_literal
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.writing import sql_literal
 from streams.storage.connection import FAILURES, explain
 from streams.storage.overflow import COLLAPSED, KEY, collapsed, counted_events, has_set_aside, names, overflowing
 from streams.storage.recompute import recomputed, tables_of, whole_since

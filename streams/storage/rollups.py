@@ -11,7 +11,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.writing import sql_literal
+from streams.kpis.language.writing import sql_literal
 
 _SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
 

@@ -10,10 +10,10 @@ import cramjam
 import msgspec
 import numpy as np
 
-from streams.kpis.accumulators import Acc
-from streams.kpis.definition import Kpi
-from streams.kpis.ranges import RangeTimes
-from streams.kpis.series import parse_series
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.folding.ranges import RangeTimes
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import parse_series
 from streams.storage.native import (
     Column,
     ends,

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from streams.kpis.steps import Steps
+from streams.kpis.language.steps import Steps
 from streams.storage.connection import Address, PermanentStorageError
 from streams.storage.queries import Answer, run_query
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any
 
 from streams.events.touchpoints import Touchpoint, load_touchpoints
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage import retention
 from streams.storage.connection import Address, connect
 from streams.storage.migrations import migrate

@@ -7,7 +7,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.series import LABEL_FORM
+from streams.kpis.language.series import LABEL_FORM
 from streams.storage.connection import FAILURES, Address, connect, explain
 
 _TABLES: Final = ("outcomes", "events", "dead_letters", "kpi_minutes", "kpi_values", "starts")

@@ -6,8 +6,8 @@ from typing import Final
 
 from streams.kpis.aggregators import AGGREGATORS, LASTING, Aggregator
 from streams.kpis.aggregators.base import ViewColumns
-from streams.kpis.intervals import PERCENT_UNITS, SHARE_UNITS, Z95, student_factor
-from streams.kpis.writing import sql_literal
+from streams.kpis.arithmetic.intervals import PERCENT_UNITS, SHARE_UNITS, Z95, student_factor
+from streams.kpis.language.writing import sql_literal
 
 _EXACT: Final = 100
 _FIELD: Final = re.compile(r"\b(field|whole)\((\d)\)")

@@ -19,12 +19,12 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.aggregators import AGGREGATORS, measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.intervals import Measure
-from streams.kpis.series import OTHER, SEPARATOR, parse_series
-from streams.kpis.windows import TOTAL, WINDOWS
-from streams.kpis.writing import sql_literal
+from streams.kpis.arithmetic.intervals import Measure
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import TOTAL, WINDOWS
+from streams.kpis.language.series import OTHER, SEPARATOR, parse_series
+from streams.kpis.language.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.coupons import estimates
-from streams.kpis.definition import Kpi
-from streams.kpis.sketch import ESTIMATES
+from streams.kpis.arithmetic.coupons import estimates
+from streams.kpis.arithmetic.sketch import ESTIMATES
+from streams.kpis.language.definition import Kpi
 from streams.steady import steady
 from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (

@@ -128,6 +128,17 @@ def test_every_test_file_tests() -> None:
     assert not silent
 
 
+def test_no_test_imports_a_benchmark() -> None:
+    """What both need is in the harness."""
+    found = [
+        name(path)
+        for path in files(".py")
+        if path.is_relative_to(ROOT / "tests")
+        and re.search(r"^\s*(from|import) bench\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert not found
+
+
 def test_one_version_everywhere() -> None:
     """Package, project file and changelog name the same version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

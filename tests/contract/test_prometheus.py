@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from streams import metrics
-from streams.kpis.publish import PublishedValue
+from streams.kpis.rolling.publish import PublishedValue
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.intervals import wilson
-from streams.kpis.windows import TOTAL, WINDOWS
+from streams.kpis.arithmetic.intervals import wilson
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.lengths import TOTAL, WINDOWS
 from streams.local.ports import free_port
 from streams.storage.setup import prepare
 from streams.storage.writer import Writer

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.alerts.types import SourceHealth
-from streams.kpis.accumulators import Acc, is_empty, merge_acc, subtract_acc
-from streams.kpis.series import parse_series
-from streams.kpis.windows import WINDOWS, window_minutes
+from streams.kpis.arithmetic.accumulators import Acc, is_empty, merge_acc, subtract_acc
+from streams.kpis.language.lengths import WINDOWS, window_minutes
+from streams.kpis.language.series import parse_series
 
 
 class Closed:

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.alerts.judge import Judge
-from streams.alerts.parsing import load_rules, parse_rules
-from streams.alerts.rules import RuleBook
+from streams.alerts.judging.judge import Judge
+from streams.alerts.rules.parsing import load_rules, parse_rules
+from streams.alerts.rules.rules import RuleBook
 from streams.alerts.types import Transition
 from streams.events.types import Event
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.fold import Folder
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
+from streams.kpis.language.definition import Kpi
 from streams.producers.simulator import Plan, simulate
 from streams.shipped import RULES as SHIPPED_RULES
 from tests.harness.closed import Closed

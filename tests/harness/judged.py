@@ -1,10 +1,10 @@
 """A judge on closed minutes made by hand, for tests of what it says."""
 
-from streams.alerts.judge import Judge
-from streams.alerts.parsing import parse_rules
+from streams.alerts.judging.judge import Judge
+from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import SourceHealth
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from tests.harness.closed import Closed
 
 CATALOGUE = Catalogue.load()

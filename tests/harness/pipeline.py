@@ -8,17 +8,17 @@ import msgspec
 from streams.agents import records
 from streams.events.decode import decode_batch
 from streams.events.intake import Intake
-from streams.kpis.admission import SeriesLimits
 from streams.kpis.aggregators import LASTING
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.derive import Derivations
-from streams.kpis.fold import Folder
-from streams.kpis.merge import MergeState
-from streams.kpis.outputs import MinuteRow, Outputs
-from streams.kpis.partials import Partial
-from streams.kpis.publish import Publisher
-from streams.kpis.ranges import events_of
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
+from streams.kpis.folding.partials import Partial
+from streams.kpis.folding.ranges import events_of
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.admission import SeriesLimits
+from streams.kpis.rolling.derive import Derivations
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.outputs import MinuteRow, Outputs
+from streams.kpis.rolling.publish import Publisher
 from streams.storage import rows as stored
 from streams.storage.writer import Writer
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from streams.alerts.detectors import Memory, detect
+from streams.alerts.detectors.params import Params
 from streams.alerts.facts import Expected, Facts, length_of
-from streams.alerts.params import Params
 from streams.alerts.types import SourceHealth, Verdict
-from streams.kpis.accumulators import Acc, cleared, copy_acc, is_empty, merge_acc, subtract_acc
-from streams.kpis.sketch import add_value
+from streams.kpis.arithmetic.accumulators import Acc, cleared, copy_acc, is_empty, merge_acc, subtract_acc
+from streams.kpis.arithmetic.sketch import add_value
 
 SHARE = Facts("ratio", "up", "percent")
 LOSS = Facts("ratio", "down", "percent")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from streams.board.readings import KpiInfo, PublishedReading
 from streams.events.touchpoints import load_touchpoints
-from streams.kpis.intervals import wilson
+from streams.kpis.arithmetic.intervals import wilson
 
 NOW = 1_800_000_000
 CSAT = KpiInfo(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from streams.alerts.types import Evidence, Transition
 from streams.events.decode import encode
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.readers import DATA_SETS, DataSetError, read
 from streams.producers.simulator.scenario import Plan, simulate
 from streams.shipped import DASHBOARDS

@@ -7,10 +7,10 @@ from itertools import count
 from streams.alerts.types import SourceHealth
 from streams.events.intake import Intake
 from streams.events.types import Event
-from streams.kpis.definition import Kpi
-from streams.kpis.fold import Folder
-from streams.kpis.ranges import events_of
-from streams.kpis.windows import WINDOWS
+from streams.kpis.folding.fold import Folder
+from streams.kpis.folding.ranges import events_of
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import WINDOWS
 from streams.producers.simulator import Plan, emissions
 from tests.harness.closed import Closed
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.observe import worker_state
 from streams.local.ports import free_port
 from streams.local.values import records_stored, totals

@@ -13,7 +13,7 @@ import yaml
 
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from tests.harness.alertmanager import SHIPPED, Alertmanager, binary, config_for
 from tests.harness.kafka import require_or_skip
 from tests.harness.receiver import Receiver

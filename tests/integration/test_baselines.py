@@ -10,12 +10,12 @@ import pytest
 
 from streams.agents import seasonal as seasonal_agent
 from streams.agents.seasonal import SeasonalBaselines
-from streams.alerts.baseline import Week, learn
 from streams.alerts.facts import Facts
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RuleBook
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.alerts.judging.baseline import Week, learn
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RuleBook
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from streams.storage.baselines import BaselineQuery, LearntBaselines, baseline_query, learn_kpi
 from streams.storage.connection import Address, UnreachableError, connect
 from streams.storage.rows import ValueRow

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from streams.kpis.windows import WINDOWS
+from streams.kpis.language.lengths import WINDOWS
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.run import EmbeddedRun, Load
 from streams.settings import load

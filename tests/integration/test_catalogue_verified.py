@@ -10,7 +10,7 @@ from typing import Any
 
 from streams.events.decode import encode
 from streams.events.types import DATA_TYPES, EVENT_TYPES, FieldInfo, data_fields, new_event
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import connect
 from streams.storage.verify import verify
 from streams.storage.writer import Writer

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.shipped import DASHBOARDS
 from streams.storage.writer import Writer
 from tests.harness import grafana

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import main
 from streams.engine.topics import ensure_topics, topic_plan
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage import doubled
 from streams.storage.connection import Address

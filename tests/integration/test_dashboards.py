@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from streams.dashboards import look
 from streams.events.text import label_of
-from streams.kpis.series import series_key
+from streams.kpis.language.series import series_key
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage.rows import ValueRow
 from streams.storage.setup import prepare

@@ -1,7 +1,7 @@
 """
 What an answer costs, in rows that the server reads: the same on every machine, however busy it is.
 
-A store is filled by the generator of `tests.bench.queries`, at a small scale. Of long windows sums of hours and days are
+A store is filled by the generator of `bench.queries`, at a small scale. Of long windows sums of hours and days are
 read, and minutes only at both ends: so what is read hardly grows with the days that are asked for.
 """
 
@@ -13,9 +13,9 @@ from clickhouse_connect.driver.client import Client
 
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage.setup import prepare
-from tests.bench.queries import FIRST_DAY, fill_minutes, fill_values, questions, sum_up
 from tests.harness import grafana
 from tests.harness.clickhouse import fresh_database
+from tests.harness.filled import FIRST_DAY, fill_minutes, fill_values, questions, sum_up
 from tests.harness.grafana import Period
 from tests.harness.seeded import BOARDS, CATALOGUE, Store
 

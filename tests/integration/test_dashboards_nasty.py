@@ -17,9 +17,9 @@ import pytest
 from streams.alerts.types import Evidence, Transition
 from streams.dashboards import files
 from streams.events.text import label_of
-from streams.kpis.accumulators import Acc
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.storage.alerts import alert_row
 from streams.storage.rows import DeadLetter, ValueRow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.shipped import CLONE
 from tests.conftest import Broker
 from tests.harness.clickhouse import Database

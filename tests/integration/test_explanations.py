@@ -1,7 +1,7 @@
 """
 Alerts on a simulated company: a dead collector is one alert, and the first-named cause of an incident is the right one.
 
-The short form of `python -m tests.bench.explaining`.
+The short form of `python -m bench.explaining`.
 """
 
 from functools import cache

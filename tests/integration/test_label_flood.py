@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from streams.kpis.admission import SeriesLimits
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.rolling.admission import SeriesLimits
 from streams.storage.connection import connect
 from streams.storage.verify import VerifyReport, verify
 from streams.storage.writer import Writer

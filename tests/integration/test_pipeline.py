@@ -156,7 +156,7 @@ class TestRealData:
 
 def test_a_kpi_of_ones_own_needs_no_code(pipelines, tmp_path):
     """One YAML block, and the KPI is in the store, exact."""
-    from streams.kpis.catalogue import Catalogue
+    from streams.kpis.catalogue.catalogue import Catalogue
 
     own = tmp_path / "own.yaml"
     own.write_text(

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.ranges import RangeTimes
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.ranges import RangeTimes
 from streams.local.values import totals
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Flaws, Plan, emissions

@@ -15,11 +15,11 @@ import pytest
 
 from streams.events.decode import decode_batch
 from streams.events.touchpoints import CHANNELS, load_touchpoints
-from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
-from streams.kpis.sketch import quantile
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.arithmetic.sketch import quantile
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
 from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
 
 ROOT = Path(os.environ.get("CX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")

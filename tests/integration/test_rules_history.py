@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, MinuteView
-from streams.alerts.parsing import parse_rules
+from streams.alerts.judging.judge import Judge
+from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.rules.parsing import parse_rules
 from streams.cli import main
 from streams.commands.rules_history import replayed
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from streams.settings import load
 from streams.storage.baselines import baseline_query, learn_kpi
 from streams.storage.connection import connect

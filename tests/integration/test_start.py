@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 
 from streams.engine.topics import ensure_topics, topic_plan
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Plan, emissions
 from streams.settings import Settings, load

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
 from streams.storage.cluster import SHARD_KEYS, for_cluster

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.setup import prepare
 from streams.storage.writer import Writer

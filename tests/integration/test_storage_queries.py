@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from streams.commands.output import table
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.definition import Kpi
-from streams.kpis.series import series_key
-from streams.kpis.steps import Steps
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import series_key
+from streams.kpis.language.steps import Steps
 from streams.settings import Settings
 from streams.storage.connection import PermanentStorageError, connect
 from streams.storage.derived import over_span

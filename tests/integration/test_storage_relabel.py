@@ -5,10 +5,10 @@ import unicodedata
 import pytest
 
 from streams.events.decode import decode_batch
-from streams.kpis import series
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
-from streams.kpis.series import LABEL_FORM
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
+from streams.kpis.language import series
+from streams.kpis.language.series import LABEL_FORM
 from streams.storage.relabel import name_anew, named_otherwise
 from streams.storage.repair import repair
 from streams.storage.rows import ValueRow
@@ -42,7 +42,7 @@ def filled(database: Database, catalogue: Catalogue, monkeypatch: pytest.MonkeyP
     assert refusals == []
     with monkeypatch.context() as before:
         before.setattr(series, "label_of", label_of_before)
-        before.setattr("streams.kpis.lookups.is_cut", lambda _: False)
+        before.setattr("streams.kpis.folding.lookups.is_cut", lambda _: False)
         series.series_key.cache_clear()
         deltas = Folder(catalogue).fold([one for one in events if one is not None])
     series.series_key.cache_clear()

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from streams.events.decode import decode_batch
-from streams.kpis.accumulators import Acc
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
 from streams.storage.history import closed_minutes, kpi_history, newest_position, source_histories
 from streams.storage.repair import redefined, repair
 from streams.storage.rows import MinuteRow, ValueRow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.kpis.series import series_key
+from streams.kpis.language.series import series_key
 from streams.storage.rollups import changed, newest_again
 from streams.storage.rows import ValueRow
 from streams.storage.writer import MinuteRow, Writer

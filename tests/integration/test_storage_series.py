@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.steps import Steps
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.steps import Steps
 from streams.storage.connection import PermanentStorageError
 from streams.storage.series import MOST_STEPS, run_series, runs_of
 from streams.storage.writer import MinuteRow, Writer

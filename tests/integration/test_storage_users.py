@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.clickhouse_config import _USERS_XML
 from streams.storage.connection import FAILURES, Address, connect

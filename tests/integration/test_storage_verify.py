@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 
 from streams.events.decode import encode
-from streams.kpis.admission import SeriesLimits
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.windows import WINDOWS
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.lengths import WINDOWS
+from streams.kpis.rolling.admission import SeriesLimits
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.simulator import Plan, simulated
 from streams.storage import retention

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.simulator import Plan, emissions
 
 START = datetime(2026, 3, 21, 6, 0, 29, tzinfo=UTC)

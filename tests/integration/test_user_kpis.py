@@ -7,7 +7,7 @@ from streams.events.decode import encode
 from streams.events.families import contact, digital, feedback
 from streams.events.types import new_event
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.readers.base import Touch
 
 FILE = """

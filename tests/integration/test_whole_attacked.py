@@ -12,9 +12,9 @@ from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Poller
 from streams.board.store import BoardStore
 from streams.producers.readers.base import Touch
-from tests.bench.hostile import SHAPES
 from tests.conftest import Broker
 from tests.harness.clickhouse import Database, event
+from tests.harness.hostile import SHAPES
 from tests.harness.wholejob import Pipeline, Worker
 
 MEMORY_MB = 32

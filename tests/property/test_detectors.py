@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.alerts.decompose import decompose
 from streams.alerts.detectors import detect, restore, without_evidence
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
+from streams.alerts.explaining.decompose import decompose
 from streams.alerts.facts import Facts, moments
-from streams.alerts.machine import Instance, Policy, advance, ended_unjudged
-from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
-from streams.alerts.vectorised import SeriesBatch, judged
-from streams.kpis.accumulators import Acc, copy_acc, merge_acc
+from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
+from streams.alerts.offline.vectorised import SeriesBatch, judged
 from streams.kpis.aggregators import empty, measure
-from tests.bench.nullsim import Rule, firings
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, merge_acc
+from tests.harness.nullsim import Rule, firings
 from tests.harness.reading import Played
 
 SHARE = Facts("ratio", "up", "percent")

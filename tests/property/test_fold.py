@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from streams.events.families import agent, awareness, contact, digital, feedback, fulfilment, inferred, loop, store
 from streams.events.types import Event, new_event
-from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.coupons import coupon_of
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.fold import Deltas, Folder
-from streams.kpis.series import series_key
-from streams.kpis.sketch import bin_of
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.arithmetic.coupons import coupon_of
+from streams.kpis.arithmetic.sketch import bin_of
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Deltas, Folder
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.series import series_key
 from tests.unit.test_kpi_expressions import evaluate
 
 # Beside the built-in KPIs, such as exercise what those do not.

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from streams.events.dedup import UNKNOWN, digest
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, Intake, Tally
-from streams.kpis.accumulators import Acc, merge_acc
-from streams.kpis.inheritance import inherited_records
-from streams.kpis.merge import MergeState
-from streams.kpis.packing import pack, unpack
-from streams.kpis.partials import Partial
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.folding.partials import Partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.inheritance import inherited_records
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.packing import pack, unpack
 from tests.property.test_merge import SERIES, SOURCES, World, check, short_days  # noqa: F401 - a fixture
 
 NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)

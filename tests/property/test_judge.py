@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from streams.alerts.judge import Judge
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RuleBook
-from streams.alerts.state import COMMIT_KEY, is_ours, read_back
+from streams.alerts.judging.judge import Judge
+from streams.alerts.judging.state import COMMIT_KEY, is_ours, read_back
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RuleBook
 from streams.alerts.types import SourceHealth
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from tests.harness.closed import Closed
 
 WINDOWS = ("1m", "5m", "1h")

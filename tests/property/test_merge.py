@@ -17,13 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.kpis import retention, throttle, windows
-from streams.kpis.accumulators import Acc, cleared, is_empty, merge_acc
-from streams.kpis.admission import NEW_BYTES, SeriesLimits
-from streams.kpis.merge import MergeState
-from streams.kpis.outputs import MinuteRow, RollingSum
-from streams.kpis.partials import Partial, decode_partial, encode_partial
-from streams.kpis.series import OTHER, parse_series, rest_key, series_key
+from streams.kpis.arithmetic.accumulators import Acc, cleared, is_empty, merge_acc
+from streams.kpis.folding.partials import Partial, decode_partial, encode_partial
+from streams.kpis.language import lengths
+from streams.kpis.language.series import OTHER, parse_series, rest_key, series_key
+from streams.kpis.rolling import retention, throttle
+from streams.kpis.rolling.admission import NEW_BYTES, SeriesLimits
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.outputs import MinuteRow, RollingSum
 
 WINDOWS = ("1m", "3m", "10m", "2h", "5h")
 LENGTHS = {"1m": 1, "3m": 3, "10m": 10, "2h": 120, "5h": 300, "total": None}
@@ -51,7 +52,7 @@ SERIES: list[tuple[str, Acc]] = [
 def short_days() -> Iterator[None]:
     """Have minutes become hours after ten of them, so that a run of hours sees it often."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (windows, retention):
+        for module in (lengths, retention):
             patch.setattr(module, "FINE_MINUTES", FINE)
         yield
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kpis.accumulators import Acc, merge_acc
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
-from streams.kpis.ranges import events_of
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
+from streams.kpis.folding.ranges import events_of
 from tests.property.test_intake import NOON, NOW, close, make, record
 
 FOLDER = Folder(Catalogue.load())

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from persiantools.jdatetime import JalaliDate
 
-from streams.kpis.steps import Steps, clock_of
+from streams.kpis.language.steps import Steps, clock_of
 
 ZONES = [
     "UTC", "Asia/Tehran", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin", "America/Havana",

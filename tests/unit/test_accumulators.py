@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kpis.accumulators import (
+from streams.kpis.aggregators import AGGREGATORS, empty
+from streams.kpis.arithmetic.accumulators import (
     Acc,
     add_all,
     cleared,
@@ -18,8 +19,7 @@ from streams.kpis.accumulators import (
     quantise,
     subtract_acc,
 )
-from streams.kpis.aggregators import AGGREGATORS, empty
-from streams.kpis.series import parse_series, partition_of, series_key
+from streams.kpis.language.series import parse_series, partition_of, series_key
 
 FIELD = st.integers(0, 1 << 90)
 WIDTHS = {name: len(kind.fields) for name, kind in AGGREGATORS.items() if kind.fields}

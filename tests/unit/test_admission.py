@@ -7,12 +7,15 @@ import tracemalloc
 
 import pytest
 
-from streams.alerts.judge import Judge
-from streams.alerts.machine import Instance
-from streams.alerts.parsing import parse_rules
-from streams.alerts.watch import bytes_of_series
-from streams.kpis.accumulators import Acc
-from streams.kpis.admission import (
+from streams.alerts.judging.judge import Judge
+from streams.alerts.judging.machine import Instance
+from streams.alerts.judging.watch import bytes_of_series
+from streams.alerts.rules.parsing import parse_rules
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import Partial, decode_partial, encode_partial
+from streams.kpis.language.series import OTHER, series_key
+from streams.kpis.rolling.admission import (
     CANDIDATES,
     LEFT_BYTES,
     NEW_BYTES,
@@ -23,10 +26,7 @@ from streams.kpis.admission import (
     SeriesLimits,
     Weighed,
 )
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.merge import MergeState
-from streams.kpis.partials import Partial, decode_partial, encode_partial
-from streams.kpis.series import OTHER, series_key
+from streams.kpis.rolling.merge import MergeState
 
 ALL = 1 << 40
 NONE = Changes([], [])

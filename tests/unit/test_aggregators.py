@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kpis import aggregators
-from streams.kpis.accumulators import Acc, add_all, cleared, is_empty, merge_acc, negated
 from streams.kpis.aggregators import AGGREGATORS, LASTING, measure
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.pages import Pages
-from streams.kpis.windows import TOTAL, Windows
+from streams.kpis.arithmetic.accumulators import Acc, add_all, cleared, is_empty, merge_acc, negated
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
+from streams.kpis.language.lengths import TOTAL
+from streams.kpis.rolling.pages import Pages
+from streams.kpis.rolling.windows import Windows
 from streams.storage.steps_view import steps_view
 
 ROOT = Path(__file__).parents[2]

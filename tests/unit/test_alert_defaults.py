@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from streams.alerts.defaults import catalogue_rules
-from streams.alerts.params import Absence, BurnRate, Cusum, Floor, Seasonal
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RulesError
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Floor, Seasonal
+from streams.alerts.rules.defaults import catalogue_rules
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RulesError
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
 from streams.shipped import CLONE
 
 ROOT = CLONE

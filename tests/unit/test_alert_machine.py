@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.alerts.machine import (
+from streams.alerts.judging.machine import (
     RESOLVED_MINUTES,
     Instance,
     Policy,

@@ -6,13 +6,13 @@ import re
 import msgspec
 import pytest
 
-from streams.alerts.keys import duration_minutes
-from streams.alerts.params import METHODS, PARAMS, Absence, Floor, ParamError
-from streams.alerts.parsing import load_rules, parse_rules
-from streams.alerts.rules import NoData, Recover, RulesError
+from streams.alerts.detectors.params import METHODS, PARAMS, Absence, Floor, ParamError
+from streams.alerts.rules.keys import duration_minutes
+from streams.alerts.rules.parsing import load_rules, parse_rules
+from streams.alerts.rules.rules import NoData, Recover, RulesError
 from streams.alerts.types import Evidence
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.blocks import CatalogueError
 from streams.shipped import CLONE
 
 ROOT = CLONE

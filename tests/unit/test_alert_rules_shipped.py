@@ -9,16 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from streams.alerts.detectors.cusum import CusumState, advance, false_alarms_per_day, level_of
+from streams.alerts.detectors.params import PARAMS, Cusum, Floor
 from streams.alerts.facts import Facts
-from streams.alerts.params import PARAMS, Cusum, Floor
-from streams.alerts.parsing import GROUP_ALLOWED, RULE_ALLOWED, RULE_REQUIRED, load_rules, parse_rules
-from streams.alerts.reference import CALENDAR_KEYS, GROUP_KEYS, KEYS, filled
-from streams.alerts.rules import RulesError
-from streams.alerts.testfiles import read_file, read_tests
+from streams.alerts.offline.testfiles import read_file, read_tests
+from streams.alerts.rules.parsing import GROUP_ALLOWED, RULE_ALLOWED, RULE_REQUIRED, load_rules, parse_rules
+from streams.alerts.rules.reference import CALENDAR_KEYS, GROUP_KEYS, KEYS, filled
+from streams.alerts.rules.rules import RulesError
 from streams.alerts.types import Evidence
 from streams.cli import main
 from streams.commands import rules as commands
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.shipped import CLONE, RULES
 
 ROOT = CLONE

@@ -2,7 +2,17 @@
 
 import pytest
 
-from streams.alerts.texts import FILTERS, LONGEST, STEPS, VARIABLES, TextError, compile_text, moment, series_text, show
+from streams.alerts.rules.texts import (
+    FILTERS,
+    LONGEST,
+    STEPS,
+    VARIABLES,
+    TextError,
+    compile_text,
+    moment,
+    series_text,
+    show,
+)
 
 VALUES = {"value": 61.25, "n": 12345, "unit": "percent", "labels": {"channel": "web"}, "name": "CSAT", "baseline": None}
 

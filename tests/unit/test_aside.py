@@ -19,8 +19,8 @@ from streams.agents.merge import Merge
 from streams.agents.notify import Notify
 from streams.agents.seasonal import SeasonalBaselines
 from streams.agents.store import StoreStage
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RuleBook
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RuleBook
 from streams.alerts.types import Transition
 from streams.aside import Aside
 from streams.commands import worker
@@ -31,7 +31,7 @@ from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.events.intake import Tally
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.settings import Settings
 from streams.storage import baselines
 from streams.storage.baselines import BaselineQuery, Learnt, learn_kpi

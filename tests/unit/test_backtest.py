@@ -2,16 +2,16 @@
 
 import pytest
 
-from streams.alerts.backtest import Backtest, RealIncident, rate_interval
-from streams.alerts.judge import Judge
-from streams.alerts.minutes import Minutes, MinuteView
-from streams.alerts.parsing import parse_rules
+from streams.alerts.judging.judge import Judge
+from streams.alerts.offline.backtest import Backtest, RealIncident, rate_interval
+from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.rules.parsing import parse_rules
 from streams.commands.rules_picture import PictureError, draw
 from streams.events.intake import Tally
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.merge import MergeState
-from streams.kpis.partials import Partial
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import Partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.merge import MergeState
 
 CATALOGUE = Catalogue.load()
 START = 29_000_000

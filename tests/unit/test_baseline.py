@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from streams.alerts.baseline import Week, learn
-from streams.alerts.calendars import Calendar
 from streams.alerts.facts import Facts
-from streams.kpis.accumulators import Acc
-from streams.kpis.sketch import add_value
+from streams.alerts.judging.baseline import Week, learn
+from streams.alerts.rules.calendars import Calendar
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.sketch import add_value
 
 SHARE = Facts("ratio", "up", "percent")
 COUNT = Facts("count", "none", "count")

@@ -25,7 +25,7 @@ from streams.board.tiles import GROUPS, HEADLINE, TileFacts, tile, trend_span, t
 from streams.events.refusal import REASONS
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import STAGES
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from tests.harness.readings import CSAT, NOW, VOLUME, share
 
 

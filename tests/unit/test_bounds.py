@@ -11,13 +11,13 @@ import yaml
 from faust.types import TP
 
 from streams.agents.sources import Source
-from streams.alerts.parsing import load_rules, parse_rules
-from streams.alerts.rules import RulesError
+from streams.alerts.rules.parsing import load_rules, parse_rules
+from streams.alerts.rules.rules import RulesError
 from streams.events.clock import Clock
 from streams.events.limits import RecordLimits
-from streams.kpis import blocks
-from streams.kpis.blocks import MOST_BYTES, CatalogueError
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language import blocks
+from streams.kpis.language.blocks import MOST_BYTES, CatalogueError
 from streams.settings import ConfigError, load, record_limits
 from tests.harness.clickhouse import event
 

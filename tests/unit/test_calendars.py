@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from streams.alerts.calendars import Calendar, hour_of_week, muted
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RulesError
-from streams.kpis.catalogue import Catalogue
+from streams.alerts.rules.calendars import Calendar, hour_of_week, muted
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RulesError
+from streams.kpis.catalogue.catalogue import Catalogue
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 NOTHING = Catalogue({})

@@ -14,7 +14,7 @@ from streams.cli import main
 from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.events.touchpoints import load_touchpoints
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.observe import LABEL_FATES, NotStored, WorkerState, worker_state
 from streams.start.decision import StartVerdict
 from streams.storage.connection import UnreachableError

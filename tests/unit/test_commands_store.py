@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import main
 from streams.commands import store
-from streams.kpis.steps import Steps
+from streams.kpis.language.steps import Steps
 from streams.storage.connection import PermanentStorageError, UnreachableError
 from streams.storage.queries import Answer
 from streams.storage.verify import Difference, VerifyReport

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.compare import compare, student_as_normal
+from streams.alerts.detectors.params import ZTest
+from streams.alerts.explaining.compare import compare, student_as_normal
+from streams.alerts.explaining.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.facts import Facts, moments
-from streams.alerts.likelihood import BeforeAfter, likelihood_z
-from streams.alerts.params import ZTest
-from streams.kpis.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
+from streams.kpis.arithmetic.distributions import chi_square_tail, negative_binomial_cdf, normal_quantile, poisson_cdf
 from tests.harness.reading import COUNT, NPS, P95, SCORE, SHARE, bins_of, judge, mean_of, standing
 
 # -- distributions -----------------------------------------------------------------------------------------------

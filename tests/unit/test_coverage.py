@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.coverage import AMOUNTS, SCALES, SHAPES, SIZES, Shape, coverage
+from tests.harness.coverage import AMOUNTS, SCALES, SHAPES, SIZES, Shape, coverage
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "INTERVALS.md"
 RUNS = 300

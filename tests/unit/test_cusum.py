@@ -19,8 +19,8 @@ from streams.alerts.detectors.cusum import (
     threshold_of,
 )
 from streams.alerts.detectors.learning import Normal, learn
+from streams.alerts.detectors.params import Cusum
 from streams.alerts.facts import Facts, Moments
-from streams.alerts.params import Cusum
 from tests.harness.reading import Played, verdicts
 
 SHARE = Facts("ratio", "up", "percent")

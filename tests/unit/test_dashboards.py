@@ -18,9 +18,9 @@ from streams.dashboards.grafana import DashboardSpec, Panel, PanelRow, dashboard
 from streams.dashboards.scores import breakdown
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.aggregators import AGGREGATORS, MEASURES
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.derivation import DERIVED_UNITS
-from streams.kpis.windows import WINDOWS, window_minutes
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.derivation import DERIVED_UNITS
+from streams.kpis.language.lengths import WINDOWS, window_minutes
 from streams.shipped import DASHBOARDS
 from tests.harness import grafana
 

@@ -7,16 +7,16 @@ from itertools import pairwise
 
 import pytest
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.coupons import coupon_of
-from streams.kpis.derive import Derivations
-from streams.kpis.intervals import NOTHING, Measure, wilson
-from streams.kpis.merge import MergeState
-from streams.kpis.partials import Partial
-from streams.kpis.publish import Publisher
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.coupons import coupon_of
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, wilson
+from streams.kpis.catalogue.catalogue import Catalogue, CatalogueError
+from streams.kpis.folding.partials import Partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.derive import Derivations
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.publish import Publisher
 
 CATALOGUE = Catalogue.load()
 DERIVATIONS = Derivations(CATALOGUE)

@@ -10,10 +10,10 @@ from scipy import stats
 from streams.alerts.detectors import detect, largest_burn, restore, windows_needed, without_evidence
 from streams.alerts.detectors.cusum import CusumState
 from streams.alerts.detectors.ewma import limits, smooth
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.detectors.usual import AbsenceState, silence_of
 from streams.alerts.detectors.windows import ZState
 from streams.alerts.facts import Expected, Facts
-from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.types import SourceHealth
 from tests.harness.reading import (
     COUNT,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kpis.accumulators import merge_acc, subtract_acc
 from streams.kpis.aggregators import measure
-from streams.kpis.coupons import (
+from streams.kpis.arithmetic.accumulators import merge_acc, subtract_acc
+from streams.kpis.arithmetic.coupons import (
     KNOWN_COUPONS,
     RANK_BITS,
     REGISTERS,
@@ -21,7 +21,7 @@ from streams.kpis.coupons import (
     estimate,
     estimates,
 )
-from streams.kpis.intervals import Z95
+from streams.kpis.arithmetic.intervals import Z95
 
 
 def bins_of(names: list[str]) -> dict[int, int]:

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from streams.alerts.explain import AT_MOST, baseline_of, change_of, explain
+from streams.alerts.explaining.explain import AT_MOST, baseline_of, change_of, explain
+from streams.alerts.explaining.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.facts import Facts
-from streams.alerts.likelihood import BeforeAfter, likelihood_z
-from streams.kpis.series import series_key
+from streams.kpis.language.series import series_key
 
 RATIO = Facts("ratio", "up", "percent")
 KPI = "k"

@@ -9,7 +9,7 @@ import pytest
 
 from streams.agents import notify
 from streams.agents.notify import Notify
-from streams.alerts.sources import ChannelHealth, observe
+from streams.alerts.judging.sources import ChannelHealth, observe
 from streams.alerts.types import SourceHealth
 from streams.collector.access import BURST_S, Bucket, RejectedError
 from streams.engine.batch import RecordBatch
@@ -17,9 +17,9 @@ from streams.engine.ledger import Ledger
 from streams.engine.names import Topics
 from streams.engine.watchdog import Limits
 from streams.events.dedup import SeenIds, Segment
-from streams.kpis import admission
-from streams.kpis.admission import Registry
-from streams.kpis.series import series_key
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling import admission
+from streams.kpis.rolling.admission import Registry
 from streams.settings import Settings
 from tests.harness.onelane import OneApp
 

@@ -1,7 +1,7 @@
 """
 No record costs more than ten good ones of its size, counted in calls: what seconds would say depends on the machine.
 
-`python -m tests.bench.hostile` measures the same shapes in CPU time.
+`python -m bench.hostile` measures the same shapes in CPU time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue
-from tests.bench.hostile import SHAPES, Make, Worker, padded, warm
+from streams.kpis.catalogue.catalogue import Catalogue
+from tests.harness.hostile import SHAPES, Make, Worker, padded, warm
 
 COUNT = 200
 MOST = 10

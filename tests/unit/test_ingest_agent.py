@@ -11,7 +11,7 @@ from faust.types import TP
 from streams.agents.ingest import Ingest
 from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.settings import load
 from tests.harness import twin
 from tests.harness.clickhouse import event

@@ -13,7 +13,7 @@ from streams.agents.ingest import Ingest
 from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
 from streams.events.clock import Clock
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.settings import Settings
 from tests.harness import twin
 

@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
-from streams.alerts.inhibition import Trust, parent_of
-from streams.alerts.sources import ChannelHealth, observe
+from streams.alerts.judging.inhibition import Trust, parent_of
+from streams.alerts.judging.sources import ChannelHealth, observe
+from streams.alerts.judging.watch import Index, Subject, Watch
 from streams.alerts.types import SourceHealth
-from streams.alerts.watch import Index, Subject, Watch
-from streams.kpis.series import parse_series
+from streams.kpis.language.series import parse_series
 from tests.harness.closed import Closed
 from tests.harness.judged import WINDOWS, key, rules
 

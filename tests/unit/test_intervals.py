@@ -9,16 +9,16 @@ import pytest
 from scipy import stats
 
 from streams.kpis.aggregators import measure
-from streams.kpis.distributions import binomial_cdf, normal_quantile, normal_tail, student_quantile
-from streams.kpis.intervals import Measure, nps_interval, rank_bounds, student_factor, wilson
-from streams.kpis.significance import (
+from streams.kpis.arithmetic.distributions import binomial_cdf, normal_quantile, normal_tail, student_quantile
+from streams.kpis.arithmetic.intervals import Measure, nps_interval, rank_bounds, student_factor, wilson
+from streams.kpis.arithmetic.significance import (
     answers_for_drop,
     answers_for_nps,
     answers_for_share,
     ztest_nps,
     ztest_shares,
 )
-from streams.kpis.sketch import add_value
+from streams.kpis.arithmetic.sketch import add_value
 
 CES_ANSWERS = {7: 40, 6: 25, 5: 15, 4: 8, 3: 5, 2: 4, 1: 3}
 

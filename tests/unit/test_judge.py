@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from streams.alerts.judge import Judge
+from streams.alerts.judging.judge import Judge
 from tests.harness.judged import BAD, CATALOGUE, CUSUM, GOOD, LOW, WEB, Run, key, level, rules, told, well
 
 

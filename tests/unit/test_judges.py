@@ -14,19 +14,19 @@ from streams.agents import enrich, records
 from streams.agents.enrich import Enricher
 from streams.agents.judge import Judges, concerns_receivers, notice_of
 from streams.agents.seasonal import SeasonalBaselines
-from streams.alerts.judge import Active
-from streams.alerts.minutes import MinuteView
-from streams.alerts.parsing import parse_rules
+from streams.alerts.judging.judge import Active
+from streams.alerts.offline.minutes import MinuteView
+from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
 from streams.board.pages import PageView as BoardView
 from streams.dashboards.sql import VARIABLE_OF
 from streams.delivery.alertmanager import Alertmanagers
 from streams.engine.names import Topics
 from streams.events.intake import Tally
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.merge import MergeState
-from streams.kpis.partials import Partial
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import Partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.merge import MergeState
 from streams.local.ports import free_port
 from streams.settings import Settings
 from streams.storage.alerts import ALERT_COLUMNS, alert_row

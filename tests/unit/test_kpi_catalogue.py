@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.definition import Alert
-from streams.kpis.docs import alert_text, page
+from streams.kpis.catalogue.catalogue import Catalogue, CatalogueError
+from streams.kpis.catalogue.docs import alert_text, page
+from streams.kpis.language.definition import Alert
 
 PAGE = Path(__file__).parents[2] / "docs" / "KPIS.md"
 

@@ -35,8 +35,8 @@ from streams.events.families.loop import CaseClosed, CaseOpened, CaseReopened
 from streams.events.families.store import StorePosTransaction, StoreVisitorEntered
 from streams.events.types import Data, Event
 from streams.kpis.aggregators import measure
-from streams.kpis.fold import Folder
-from streams.kpis.series import series_key
+from streams.kpis.folding.fold import Folder
+from streams.kpis.language.series import series_key
 from tests.unit.test_kpi_golden import CATALOGUE, DISMISSED, MINUTE, NOON, NPS, answers, events, shown
 
 AgentState = Literal["busy", "wrapup", "idle", "break"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from streams.kpis.expressions import DEEPEST, ExpressionError, parse
-from streams.kpis.fields import Field, Kind, all_fields, fields_of
-from streams.kpis.tree import TOP_BOX
-from streams.kpis.writing import PYTHON_NAMES
+from streams.kpis.language.expressions import DEEPEST, ExpressionError, parse
+from streams.kpis.language.fields import Field, Kind, all_fields, fields_of
+from streams.kpis.language.tree import TOP_BOX
+from streams.kpis.language.writing import PYTHON_NAMES
 
 ANSWERED = fields_of("cx.survey.answered")
 LEFT = fields_of("cx.contact.queue_left")

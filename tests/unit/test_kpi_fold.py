@@ -12,11 +12,11 @@ from streams.events.families.feedback import SurveyAnswered
 from streams.events.families.store import StoreQueueServed
 from streams.events.types import Data, Event, new_event
 from streams.kpis.aggregators import measure
-from streams.kpis.blocks import CatalogueError
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import SENDERS, Deltas, Folder
-from streams.kpis.series import OTHER, parse_series, series_key
-from streams.kpis.sketch import ZERO_BIN, bin_of
+from streams.kpis.arithmetic.sketch import ZERO_BIN, bin_of
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import SENDERS, Deltas, Folder
+from streams.kpis.language.blocks import CatalogueError
+from streams.kpis.language.series import OTHER, parse_series, series_key
 
 CATALOGUE = Catalogue.load()
 MINUTE = 29_000_000

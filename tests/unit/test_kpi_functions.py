@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from streams.kpis.catalogue import Catalogue, CatalogueError
-from streams.kpis.expressions import ExpressionError, parse
-from streams.kpis.fields import Kind, all_fields
-from streams.kpis.steps import WEEKDAYS, clock_of
-from streams.kpis.writing import PYTHON_NAMES
+from streams.kpis.catalogue.catalogue import Catalogue, CatalogueError
+from streams.kpis.language.expressions import ExpressionError, parse
+from streams.kpis.language.fields import Kind, all_fields
+from streams.kpis.language.steps import WEEKDAYS, clock_of
+from streams.kpis.language.writing import PYTHON_NAMES
 
 FIELDS = all_fields(["cx.survey.answered"])
 ZONES = ["UTC", "Asia/Tehran", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin", "America/St_Johns"]

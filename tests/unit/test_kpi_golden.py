@@ -20,10 +20,10 @@ from streams.events.families.feedback import Metric, SurveyAnswered, SurveyDismi
 from streams.events.families.loop import CaseClosed, CaseOpened
 from streams.events.types import Data, Event, new_event
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
-from streams.kpis.intervals import Measure
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.intervals import Measure
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
+from streams.kpis.language.series import series_key
 
 CATALOGUE = Catalogue.load()
 MINUTE = 28_333_334

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from streams.kpis.accumulators import Acc
-from streams.kpis.admission import Registry, SeriesLimits
-from streams.kpis.merge import MergeState
-from streams.kpis.packing import add_up, decode, pack, unpack
-from streams.kpis.partials import Partial, decode_partial, encode_partial
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.folding.partials import Partial, decode_partial, encode_partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.admission import Registry, SeriesLimits
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.packing import add_up, decode, pack, unpack
 
 CSAT = series_key("csat")
 WEB = series_key("csat", (("channel", "web"),))

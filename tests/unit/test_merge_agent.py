@@ -14,9 +14,9 @@ from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
 from streams.engine.stage import Emit, Steps
 from streams.events.intake import Tally
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.partials import Partial, encode_partial
-from streams.kpis.series import series_key
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import Partial, encode_partial
+from streams.kpis.language.series import series_key
 from streams.settings import load
 from tests.harness import twin
 

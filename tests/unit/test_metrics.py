@@ -4,7 +4,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams import metrics
-from streams.kpis.publish import PublishedValue
+from streams.kpis.rolling.publish import PublishedValue
 
 
 def published(kpi="csat", value=80.0, n=10, window="15m", maturity="closed", **labels) -> PublishedValue:

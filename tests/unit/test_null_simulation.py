@@ -1,5 +1,5 @@
 """
-The promise of the shipped pages, in short: few false alarms, and falls seen soon. `python -m tests.bench.nullsim` is the
+The promise of the shipped pages, in short: few false alarms, and falls seen soon. `python -m bench.nullsim` is the
 long form of the same code.
 
 Seeds are fixed. Bounds are four standard errors off what is expected, so that another version of the generator changes
@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from streams.alerts.detectors.cusum import false_alarms_per_day, level_of
+from streams.alerts.detectors.params import Cusum, Floor
 from streams.alerts.facts import Facts
-from streams.alerts.judge import Judge
-from streams.alerts.machine import Policy
-from streams.alerts.params import Cusum, Floor
-from streams.alerts.parsing import load_rules, parse_rules
+from streams.alerts.judging.judge import Judge
+from streams.alerts.judging.machine import Policy
+from streams.alerts.rules.parsing import load_rules, parse_rules
 from streams.alerts.types import SourceHealth
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.series import series_key
-from tests.bench.nullsim import DAY, Rule, delays, drawn, false_rate, firings, null_rate, shipped
-from tests.bench.nullsim import RULES as RULES_FOLDER
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.series import series_key
 from tests.harness.closed import Closed
+from tests.harness.nullsim import DAY, Rule, delays, drawn, false_rate, firings, null_rate, shipped
+from tests.harness.nullsim import RULES as RULES_FOLDER
 
 PER_DAY = 0.05
 """False episodes per day and series that pages may have."""

@@ -1,7 +1,7 @@
 """How often what is still open is published, and how many minutes of a stall are made up for."""
 
-from streams.kpis.outputs import MinuteRow, Outputs, RollingSum
-from streams.kpis.throttle import Due, PublishingThrottle, steps_to
+from streams.kpis.rolling.outputs import MinuteRow, Outputs, RollingSum
+from streams.kpis.rolling.throttle import Due, PublishingThrottle, steps_to
 
 SHORT = frozenset({"5m"})
 CLOSED = 7

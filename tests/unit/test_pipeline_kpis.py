@@ -10,12 +10,12 @@ from streams.agents import records
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, Intake, Outcome, Tally
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Deltas, Folder
-from streams.kpis.ranges import RangeTimes, events_of, times_of
-from streams.kpis.series import series_key
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Deltas, Folder
+from streams.kpis.folding.ranges import RangeTimes, events_of, times_of
+from streams.kpis.language.series import series_key
 from tests.property.test_intake import NOON, NOW, close, make, record
 
 CATALOGUE = Catalogue.load()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streams.alerts.parsing import parse_rules
-from streams.alerts.rules import RulesError
-from streams.alerts.ruletest import run
-from streams.alerts.shorthand import minutes_of, sources_of
-from streams.alerts.testfiles import load_file, read_file, read_tests
+from streams.alerts.offline.ruletest import run
+from streams.alerts.offline.shorthand import minutes_of, sources_of
+from streams.alerts.offline.testfiles import load_file, read_file, read_tests
+from streams.alerts.rules.parsing import parse_rules
+from streams.alerts.rules.rules import RulesError
 from streams.cli import main
 from streams.kpis.aggregators import measure
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 
 CATALOGUE = Catalogue.load()
 RULES = """
@@ -195,7 +195,7 @@ def test_a_test_that_cannot_be_right_is_refused(old, new, expected):
 
 def test_a_restart_that_forgets_is_found(monkeypatch):
     """The clock of `for` starts anew when nothing is saved: the transitions are others."""
-    monkeypatch.setattr("streams.alerts.judge.Judge.restore", lambda self, records: None)
+    monkeypatch.setattr("streams.alerts.judging.judge.Judge.restore", lambda self, records: None)
     found = played(TEST)
     assert any("with restarts at 2m, 4m transition 3 is another one" in problem for problem in found), found
 

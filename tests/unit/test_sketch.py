@@ -9,8 +9,8 @@ from fractions import Fraction
 import pytest
 from ddsketch import DDSketch
 
-from streams.kpis.accumulators import merge_acc
-from streams.kpis.sketch import (
+from streams.kpis.arithmetic.accumulators import merge_acc
+from streams.kpis.arithmetic.sketch import (
     BINS,
     EDGES,
     ESTIMATE_STEPS,

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from streams.events.intake import Tally
-from streams.kpis.health import Lately, SourceHealths, SourceMinutes
-from streams.kpis.merge import MergeState
-from streams.kpis.partials import Partial, decode_partial, encode_partial
-from streams.kpis.series import series_key
+from streams.kpis.folding.partials import Partial, decode_partial, encode_partial
+from streams.kpis.language.series import series_key
+from streams.kpis.rolling.health import Lately, SourceHealths, SourceMinutes
+from streams.kpis.rolling.merge import MergeState
 
 CSAT = series_key("csat")
 WEB = series_key("csat", (("channel", "web"),))

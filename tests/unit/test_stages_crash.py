@@ -20,11 +20,11 @@ from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
 from streams.agents.store import StoreStage
-from streams.alerts.parsing import parse_rules
+from streams.alerts.rules.parsing import parse_rules
 from streams.engine.names import Topics
 from streams.engine.stage import Stage
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.partials import decode_partial
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import decode_partial
 from streams.settings import Settings, load
 from tests.harness import twin
 from tests.harness.clickhouse import event

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from streams.kpis.steps import Steps, clock_of
+from streams.kpis.language.steps import Steps, clock_of
 
 
 def steps(length: str, zone: str, since: str, until: str, **more: object) -> list[str]:

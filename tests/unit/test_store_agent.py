@@ -19,7 +19,7 @@ from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import StaleGenerationError
 from streams.events.intake import Tally
-from streams.kpis.publish import PublishedMinute
+from streams.kpis.rolling.publish import PublishedMinute
 from streams.settings import Settings
 from streams.storage import salvage
 from streams.storage.connection import Address, RefusedRowsError, UnreachableError

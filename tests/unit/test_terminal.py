@@ -11,7 +11,7 @@ from streams.cli import main
 from streams.commands.dlq import _listed
 from streams.commands.output import cut, fitted
 from streams.events.scalars import CHANNELS
-from streams.kpis.catalogue import Catalogue
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.observe import WorkerState
 from streams.local.view import SHOWN, LiveView, ShownValue, short
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from streams.events.decode import decode_batch
-from streams.kpis.accumulators import Acc, merge_acc
 from streams.kpis.aggregators import AGGREGATORS, measure
-from streams.kpis.catalogue import Catalogue
-from streams.kpis.fold import Folder
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
 from streams.producers.readers import read
 from streams.producers.simulator import Plan, emissions
 from tests.harness.plain import PLAIN, lines_of

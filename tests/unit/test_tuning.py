@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 
+from streams.alerts.detectors.params import Cusum, Floor, ZTest
 from streams.alerts.facts import Facts
-from streams.alerts.params import Cusum, Floor, ZTest
-from streams.alerts.tuning import Past, Tried, TuningError, drawn, proposed, thresholds, tune, with_threshold, worsened
+from streams.alerts.offline.tuning import (
+    Past,
+    Tried,
+    TuningError,
+    drawn,
+    proposed,
+    thresholds,
+    tune,
+    with_threshold,
+    worsened,
+)
 
 UP = Facts("ratio", "up", "percent")
 DOWN = Facts("ratio", "down", "percent")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.alerts.texts import compile_text
+from streams.alerts.rules.texts import compile_text
 from streams.board.pages import PageRenderer
 from streams.cli import main
 from streams.commands.output import table

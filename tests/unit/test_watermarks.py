@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.kpis.watermarks import HISTORY_S, Watermarks
+from streams.kpis.rolling.watermarks import HISTORY_S, Watermarks
 
 
 def watermarks(**expected) -> Watermarks:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streams.kpis.accumulators import Acc
-from streams.kpis.pages import Page, Pages
-from streams.kpis.retention import Retention
-from streams.kpis.windows import Windows, first_minute, window_end, window_minutes
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.language.lengths import first_minute, window_end, window_minutes
+from streams.kpis.rolling.pages import Page, Pages
+from streams.kpis.rolling.retention import Retention
+from streams.kpis.rolling.windows import Windows
 
 YEAR = 525_600
 

@@ -15,10 +15,10 @@ import msgspec
 from streams.alerts.detectors.cusum import CusumState, cusum, learnt_before
 from streams.alerts.detectors.ewma import EwmaState, ewma
 from streams.alerts.detectors.mix import mix_shift
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.detectors.usual import AbsenceState, absence, seasonal
 from streams.alerts.detectors.windows import ZState, burn_rate, floor, largest_burn, ztest
 from streams.alerts.facts import Expected, Facts, SeriesReading
-from streams.alerts.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
 from streams.alerts.types import Verdict
 
 __all__ = [

@@ -36,12 +36,12 @@ from typing import Final
 import msgspec
 
 from streams.alerts.detectors.learning import Normal, learn
+from streams.alerts.detectors.params import Cusum
 from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
-from streams.alerts.params import Cusum
 from streams.alerts.types import Verdict
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
-from streams.kpis.intervals import PERCENT_UNITS
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import PERCENT_UNITS
 
 KNOWN: Final = 5.0
 """The change looked for must be so many standard errors of the normal value before anything is judged."""

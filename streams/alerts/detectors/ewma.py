@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.alerts.detectors.learning import Normal, learn
+from streams.alerts.detectors.params import Ewma
 from streams.alerts.facts import (
     Facts,
     Kept,
@@ -31,10 +32,9 @@ from streams.alerts.facts import (
     side_word,
     sums_of,
 )
-from streams.alerts.params import Ewma
 from streams.alerts.types import Verdict
-from streams.kpis.accumulators import Acc, copy_acc, merge_acc
 from streams.kpis.aggregators import measure
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, merge_acc
 
 LEAST_EXPECTED: Final = 5.0
 """Hits and misses that a block of a ratio must be expected to have; of means and NPS, half the answers."""

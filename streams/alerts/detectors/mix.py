@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streams.alerts.decompose import Change, decompose
+from streams.alerts.detectors.params import MixShift
+from streams.alerts.explaining.decompose import Change, decompose
 from streams.alerts.facts import Facts, SeriesReading, badness, without
-from streams.alerts.params import MixShift
 from streams.alerts.types import Verdict
-from streams.kpis.accumulators import Acc, count_of
 from streams.kpis.aggregators import measure
-from streams.kpis.distributions import chi_square_tail
-from streams.kpis.intervals import Measure
+from streams.kpis.arithmetic.accumulators import Acc, count_of
+from streams.kpis.arithmetic.distributions import chi_square_tail
+from streams.kpis.arithmetic.intervals import Measure
 
 
 def mix_shift(params: MixShift, facts: Facts, window: str, reading: SeriesReading) -> Verdict:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from streams.alerts.detectors.params import Absence, Seasonal
 from streams.alerts.facts import (
     Expected,
     Facts,
@@ -20,12 +21,11 @@ from streams.alerts.facts import (
     show,
     side_word,
 )
-from streams.alerts.params import Absence, Seasonal
 from streams.alerts.types import SourceHealth, Verdict
-from streams.kpis.accumulators import Acc, count_of
 from streams.kpis.aggregators import ADDITIVE, measure
-from streams.kpis.distributions import negative_binomial_cdf
-from streams.kpis.intervals import Measure
+from streams.kpis.arithmetic.accumulators import Acc, count_of
+from streams.kpis.arithmetic.distributions import negative_binomial_cdf
+from streams.kpis.arithmetic.intervals import Measure
 
 _NOTHING = Measure(None, 0, None, None)
 _MOST_BAD: Final = 0.5

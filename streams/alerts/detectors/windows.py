@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.alerts.compare import compare
+from streams.alerts.detectors.params import BurnRate, Floor, ZTest
+from streams.alerts.explaining.compare import compare
 from streams.alerts.facts import (
     Facts,
     Kept,
@@ -20,11 +21,10 @@ from streams.alerts.facts import (
     side_word,
     sums_of,
 )
-from streams.alerts.params import BurnRate, Floor, ZTest
 from streams.alerts.types import Verdict
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators import measure
-from streams.kpis.intervals import Z95, Measure, wilson
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import Z95, Measure, wilson
 
 _NOTHING = Measure(None, 0, None, None)
 

@@ -12,9 +12,9 @@ from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Final
 
-from streams.kpis.accumulators import SCALE, Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator
-from streams.kpis.intervals import Z95, Measure, Range, range_of
+from streams.kpis.arithmetic.accumulators import SCALE, Acc
+from streams.kpis.arithmetic.intervals import Z95, Measure, Range, range_of
 
 __all__ = ["ADDITIVE", "AGGREGATORS", "LASTING", "MEASURES", "Aggregator", "empty", "measure"]
 

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from streams.kpis.accumulators import Acc, is_empty
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.effects import Compiler, Effect, EffectOf
-from streams.kpis.expressions import Expression
-from streams.kpis.intervals import WIDEST, Measure, Range
+from streams.kpis.arithmetic.accumulators import Acc, is_empty
+from streams.kpis.arithmetic.intervals import WIDEST, Measure, Range
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.effects import Compiler, Effect, EffectOf
+from streams.kpis.language.expressions import Expression
 
 MEASURES: Final = ("seconds", "milliseconds", "hours", "days", "currency", "score", "count", "fraction")
 """The units of measured values."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, added, fields_sql
-from streams.kpis.definition import Kpi
-from streams.kpis.effects import Compiler, EffectOf
-from streams.kpis.intervals import NOTHING, Measure, Range
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.effects import Compiler, EffectOf
 
 
 class Count(Aggregator):

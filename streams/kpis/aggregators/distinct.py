@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, bins_sql
-from streams.kpis.coupons import coupon_of, coupon_sql, estimate
-from streams.kpis.definition import Kpi
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure, Range
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.coupons import coupon_of, coupon_sql, estimate
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
 
 _GATHERED = Gathering(bin=coupon_of, in_steps=False)
 

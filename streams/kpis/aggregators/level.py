@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import (
     MEASURES,
     WHOLE,
@@ -16,10 +15,11 @@ from streams.kpis.aggregators.base import (
     fields_sql,
     measured_sql,
 )
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure, Range
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
 
 _LIMIT = 1 << 53
 

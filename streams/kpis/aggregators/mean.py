@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import mul
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import (
     MEASURES,
     Aggregator,
@@ -16,9 +15,10 @@ from streams.kpis.aggregators.base import (
     fields_sql,
     measured_sql,
 )
-from streams.kpis.definition import Kpi
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import FEWEST, NOTHING, Measure, Range, mean_interval
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import FEWEST, NOTHING, Measure, Range, mean_interval
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
 
 _LIMIT = 1 << 31  # squares fit 64 bits, which is what is quick to work with
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import Aggregator, Recomputation, Rows, ViewColumns, fields_sql
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.effects import Compiler, Effect, EffectOf, Facts
-from streams.kpis.intervals import NOTHING, Measure, Range, nps_interval
-from streams.kpis.tree import names_in
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range, nps_interval
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.effects import Compiler, Effect, EffectOf, Facts
+from streams.kpis.language.tree import names_in
 
 PROMOTER: Final = 9
 DETRACTOR: Final = 6

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import MEASURES, Aggregator, Recomputation, Rows, ViewColumns, bins_sql, measured_sql
-from streams.kpis.definition import Kpi
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure, Range, rank_bounds
-from streams.kpis.sketch import PROBABILITY_STEPS, bin_of, index_sql, probability_steps, rank_of, value_at
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range, rank_bounds
+from streams.kpis.arithmetic.sketch import PROBABILITY_STEPS, bin_of, index_sql, probability_steps, rank_of, value_at
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
 
 _LIMIT = 1 << 53
 _GATHERED = Gathering(_LIMIT, bin=bin_of)

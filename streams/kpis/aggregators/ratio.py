@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, sqrt
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import (
     WHOLE,
     Aggregator,
@@ -17,10 +16,11 @@ from streams.kpis.aggregators.base import (
     measured_sql,
     within_sql,
 )
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.effects import Compiler, Effect, EffectOf, Gathering
-from streams.kpis.intervals import FEWEST, NOTHING, PERCENT_UNITS, Measure, Range, wilson
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import FEWEST, NOTHING, PERCENT_UNITS, Measure, Range, wilson
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.effects import Compiler, Effect, EffectOf, Gathering
 
 _LIMIT = 1 << 31
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import sqrt
 from operator import mul
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import (
     MEASURES,
     WHOLE,
@@ -19,11 +18,8 @@ from streams.kpis.aggregators.base import (
     measured_sql,
     within_sql,
 )
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.definition import Kpi, Selector
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.expressions import TRUE
-from streams.kpis.intervals import (
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import (
     FEWEST,
     NOTHING,
     PERCENT_UNITS,
@@ -33,6 +29,10 @@ from streams.kpis.intervals import (
     above_zero,
     student_factor,
 )
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.definition import Kpi, Selector
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
+from streams.kpis.language.expressions import TRUE
 
 _LIMIT = 1 << 40  # squares may be as long as they like, up to the 128 bits of storage for the sum of many
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from streams.kpis.accumulators import Acc
 from streams.kpis.aggregators.base import (
     MEASURES,
     Aggregator,
@@ -12,9 +11,10 @@ from streams.kpis.aggregators.base import (
     fields_sql,
     measured_sql,
 )
-from streams.kpis.definition import Kpi
-from streams.kpis.effects import Compiler, EffectOf, Gathering
-from streams.kpis.intervals import NOTHING, Measure, Range
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.intervals import NOTHING, Measure, Range
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.effects import Compiler, EffectOf, Gathering
 
 _LIMIT = 1 << 53
 _GATHERED = Gathering(_LIMIT, lambda values: (len(values), sum(values)))

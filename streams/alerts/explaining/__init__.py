@@ -1,0 +1,1 @@
+"""Why a value changed: comparing, decomposing, and searching the labels that explain it."""

@@ -1,0 +1,172 @@
+"""The evidence of a transition: what the verdict rests on, what explains it, which other alerts it speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from streams.alerts.explaining.explain import AT_MOST, baseline_of, change_of, explain
+from streams.alerts.explaining.likelihood import BeforeAfter, likelihood_z
+from streams.alerts.facts import badness, length_of
+from streams.alerts.judging.watch import Index, Subject, by_rank
+from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
+from streams.kpis.aggregators import ADDITIVE, measure
+from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.language.series import series_key
+
+CHILDREN: Final = 10
+"""Alerts on parts of a series that an alert lists."""
+
+LEAST_BEFORE: Final = 30
+"""Answers that it takes to speak of a time before."""
+
+SHORTEST: Final = 5
+"""Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
+
+
+def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
+    """Return what a verdict says, and where to look."""
+    rule = subject.watch.rule
+    links = {"dashboard": rule.dashboard, "runbook": rule.runbook}
+    return Evidence(
+        method=rule.method,
+        value=verdict.value,
+        n=verdict.n,
+        lo=verdict.lo,
+        hi=verdict.hi,
+        unit=rule.kpi.unit,
+        window=rule.window,
+        baseline=verdict.baseline,
+        baseline_n=verdict.baseline_n,
+        statistic=verdict.statistic,
+        threshold=verdict.threshold,
+        target=rule.target,
+        definition=subject.watch.definition,
+        maturity=rule.maturity,
+        links={name: link for name, link in links.items() if link},
+    )
+
+
+def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject]) -> None:
+    """Add the alerts that fire on parts of the series."""
+    found = [
+        other
+        for other in firing
+        if other.watch.rule.kpi.id == subject.watch.rule.kpi.id
+        and len(other.labels) > len(subject.labels)
+        and subject.labels.items() <= other.labels.items()
+    ]
+    for other in sorted(found, key=by_rank)[:CHILDREN]:
+        verdict = other.verdict or Verdict(None)
+        evidence.movements.append(
+            Movement(
+                kpi=other.watch.rule.kpi.id,
+                labels=dict(other.labels),
+                value=verdict.value,
+                baseline=verdict.baseline,
+                statistic=verdict.statistic,
+                unit=other.watch.rule.kpi.unit,
+                note=f"{other.watch.rule.alert} fires too",
+            )
+        )
+
+
+class Wider:
+    """What explains the changes of whole KPIs as of one minute, each worked out once."""
+
+    def __init__(self, view: ClosedView, indexes: Mapping[str, Index]) -> None:
+        self._view = view
+        self._indexes = indexes
+        self._known: dict[tuple[str, str, str], Contribution | None] = {}
+
+    def cause(self, subject: Subject, window: str, longer: str) -> Contribution | None:
+        """
+        Return the likeliest cause of the change of a KPI as a whole if it runs across what a part of it can say.
+
+        One segment that turns bad shows in every channel, and alarms in the largest. That alert's own parts hold no
+        segments; among the parts of the whole, the segment is surer than any channel.
+        """
+        kpi = subject.watch.rule.kpi.id
+        place = kpi, window, longer
+        if place not in self._known:
+            found = explain(
+                subject.watch.facts,
+                series_key(kpi, ()),
+                self._indexes[kpi].keys,
+                lambda key: change_of(self._view.window(key, longer), self._view.window(key, window)),
+                minutes=_minutes(window, longer),
+            )
+            self._known[place] = found[0] if found and found[0].labels else None
+        cause = self._known[place]
+        return cause if cause is not None and cause.labels.keys().isdisjoint(subject.labels) else None
+
+
+def explain_change(
+    evidence: Evidence,
+    subject: Subject,
+    below: Sequence[str],
+    view: ClosedView,
+    windows: Sequence[str],
+    wider: Wider,
+) -> None:
+    """
+    Add what explains the change of a series, and what it is a change from if the verdict does not say.
+
+    Args:
+        evidence: Gets it.
+        subject: The rule and the series.
+        below: The series that are part of it.
+        view: Where their sums are.
+        windows: The windows that it keeps.
+        wider: What explains the whole that it is part of.
+    """
+    facts = subject.watch.facts
+    best: tuple[float, str, str, BeforeAfter] | None = None
+    for window, longer in _spans(subject, sorted(windows, key=length_of)):
+        whole = change_of(view.window(subject.key, longer), view.window(subject.key, window))
+        if whole.earlier is None or count_of(whole.earlier) < LEAST_BEFORE:
+            continue
+        sure = badness(facts, likelihood_z(facts, whole, _minutes(window, longer)) or 0.0)
+        if best is None or sure > best[0]:
+            best = sure, window, longer, whole
+    if best is None:
+        return
+    _, window, longer, whole = best
+    evidence.contributors = explain(
+        facts,
+        subject.key,
+        below,
+        lambda key: change_of(view.window(key, longer), view.window(key, window)),
+        minutes=_minutes(window, longer),
+    )
+    across = wider.cause(subject, window, longer) if subject.labels else None
+    if across is not None:
+        evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
+    if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in ADDITIVE:
+        was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
+        evidence.baseline, evidence.baseline_n = was.value, was.n
+
+
+def _minutes(window: str, longer: str) -> tuple[int, int]:
+    return length_of(longer) - length_of(window), length_of(window)
+
+
+def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """
+    Give the windows between which the change may be explained: what is looked at, and a longer one around it.
+
+    The rule's own window can dilute trouble that is fresh with what was before, a short one has few answers: whoever
+    asks takes the one in which the change shows best.
+    """
+    rule = subject.watch.rule
+    given: str | None = getattr(rule.params, "baseline", None)
+    for window in kept:
+        if not min(SHORTEST, length_of(rule.window)) <= length_of(window) <= length_of(rule.window):
+            continue
+        longer = given
+        if longer is None or length_of(longer) <= length_of(window):
+            longer = baseline_of(window, kept, aggregator=subject.watch.facts.aggregator)
+        if longer is not None:
+            yield window, longer
+        if length_of(window) < length_of(rule.window):  # where nothing is known from before the rule's own window
+            yield window, rule.window

@@ -1,0 +1,324 @@
+"""
+The judge of one merge partition: all rules on all series, one closed minute after the other.
+
+Pure: closed minutes come in, transitions come out, and records in which all that is remembered can be saved. The agent
+around it goes round like this, and may die between any two steps:
+
+1. `step` for each minute that has closed, in order;
+2. write `dirty_records()` and then `commit_record()`, and wait;
+3. send `outbox`, and wait; receivers drop what has a number they know;
+4. write down, in the marker of its flush, the number of the last transition sent, and call `confirm` with it.
+
+A new owner calls `restore` with the records and `confirm` with the number in the marker, and sends what the outbox
+holds. A minute that was judged already is not judged again, so a transition is never lost and never told twice.
+
+What a minute yields depends on the minutes before it and on nothing else: no clock, no order in which series were
+found, no late event, as that changes the windows of later minutes but no verdict that was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from streams.alerts import detectors
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, Seasonal
+from streams.alerts.judging.inhibition import Mutes, Trust
+from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged
+from streams.alerts.judging.sources import observe
+from streams.alerts.judging.state import InstanceStore, Record, chunk_of
+from streams.alerts.judging.telling import Teller
+from streams.alerts.judging.watch import Baselines, Fault, Index, Subject, SubjectReading, Watch
+from streams.alerts.rules.rules import Rule, RuleBook
+from streams.alerts.types import ClosedView, Transition, Verdict
+from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.language.lengths import WINDOWS
+
+MAX_SERIES: Final = 10_000
+"""Series that one rule watches, unless told otherwise."""
+
+_FAULTS: Final = 1_000  # of which nobody took note yet
+_SEEING_SILENCE: Final = (Absence, Seasonal)  # nothing may be just what they look for
+_FED_BY_MINUTES: Final = (Cusum, Ewma)
+_OWN_REFERENCE: Final = (Floor, Absence)  # compared with no other sample, or gated by themselves
+
+
+class Active(msgspec.Struct, frozen=True):
+    """An alert that was passed on, as long as receivers should hear of it."""
+
+    transition: Transition
+    """Its firing: labels, texts, evidence."""
+    ended: int | None
+    """The minute in which it ended; None while it fires."""
+
+
+class Judge:
+    """Rules, what is remembered of their series, and transitions on their way."""
+
+    def __init__(
+        self,
+        rules: RuleBook,
+        *,
+        windows: Sequence[str] = WINDOWS,
+        max_series: int = MAX_SERIES,
+    ) -> None:
+        """
+        Start with nothing remembered.
+
+        Args:
+            rules: All rules; of KPIs that live in other partitions there are simply no series.
+            windows: The rolling windows that views keep.
+            max_series: Series that one rule may watch; more are left out, and that is a fault.
+
+        Raises:
+            ValueError: Rules read a window that is not kept.
+        """
+        self._faults: list[Fault] = []
+        self._calendars = rules.calendars
+        self._windows = tuple(windows)
+        self._max_series = max_series
+        self._watches = [Watch(rule, order) for order, rule in enumerate(rules)]
+        for watch in self._watches:
+            if lacking := detectors.windows_needed(watch.rule.params, watch.rule.window) - set(windows):
+                raise ValueError(
+                    f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
+                )
+        self._indexes = {watch.rule.kpi.id: Index(watch.rule.kpi.id) for watch in self._watches}
+        self._store = InstanceStore()
+        self._unclaimed: set[tuple[str, str]] | None = None
+        """Restored instances that no rule has claimed yet; None once that was seen to."""
+        self._teller = Teller(self._store, self._windows, self._indexes, self._fault)
+
+    @property
+    def judged(self) -> int | None:
+        """The newest judged minute."""
+        return self._store.commit.judged
+
+    @property
+    def outbox(self) -> Sequence[Transition]:
+        """Transitions whose delivery is not confirmed, in order; evidence may be added before a commit."""
+        return self._store.commit.outbox
+
+    @property
+    def is_dirty(self) -> bool:
+        """Tell whether there is anything to commit."""
+        return self._store.is_dirty
+
+    @property
+    def instances(self) -> int:
+        """How many rule × series are watched."""
+        return sum(len(watch.subjects) for watch in self._watches)
+
+    def step(self, view: ClosedView, *, baselines: Baselines | None = None) -> list[Transition]:
+        """
+        Judge a closed minute; return its transitions, parents before children, absence first.
+
+        A minute at or before the newest judged one yields nothing: it was judged before a crash. Minutes may be left
+        out: clocks go on in event time, detectors get nothing for what was left out.
+        """
+        minute = view.minute
+        if self.judged is not None and minute <= self.judged:
+            return []
+        observe(self._store.commit.channels, minute, view.sources())
+        self._grow(view)
+        trust = Trust(view, self._store.commit.channels, self._indexes, self._windows)
+        reading = SubjectReading(view, self._indexes, baselines)
+        changes: dict[Subject, Step] = {}
+        for watch in self._watches:
+            self._judge_rule(watch, view, reading, trust, changes)
+        transitions = self._abandon_unclaimed(minute)
+        transitions += self._teller.tell(view, changes, trust, Mutes(self._calendars, minute))
+        self._store.judged(minute, transitions)
+        return transitions
+
+    def active(self, minute: int) -> list[Active]:
+        """Return the alerts that receivers should hear of as of a minute: those that fire, and those ended lately."""
+        found = [
+            Active(instance.last, instance.ended)
+            for instance in self._teller.reported.values()
+            if instance.last is not None and (instance.ended is None or minute - instance.ended < RESOLVED_MINUTES)
+        ]
+        return sorted(found, key=lambda active: active.transition.seq)
+
+    def take_faults(self) -> list[Fault]:
+        """Return what went wrong since the last call."""
+        found, self._faults = self._faults, []
+        return found
+
+    def dirty_records(self) -> list[Record]:
+        """
+        Return what changed since the last call, to be written before the commit record.
+
+        A caller that cannot write them must throw the judge away and restore it.
+        """
+        return self._store.dirty_records()
+
+    def commit_record(self) -> Record:
+        """Return the record that makes all written before it valid; it holds the outbox."""
+        for watch in self._watches:
+            self._store.commit.detectors[watch.rule.alert] = watch.fingerprint
+        return self._store.commit_record()
+
+    def confirm(self, seq: int) -> None:
+        """Take note that all transitions up to a number have been sent for good."""
+        commit = self._store.commit
+        commit.outbox = [transition for transition in commit.outbox if transition.seq > seq]
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """
+        Take over what was saved, from records in the order they were written; only on a new judge.
+
+        Other records than ours are passed over. Of a rule that judges otherwise than before, the states of its alerts
+        are taken over, but not what its detectors remember.
+
+        Raises:
+            ValueError: The records are not whole, or of a later version.
+        """
+        self._store.restore(records)
+        known = self._store.commit.detectors
+        same = {watch.rule.alert for watch in self._watches if known.get(watch.rule.alert) == watch.fingerprint}
+        self._store.commit.detectors = {}
+        self._unclaimed = set()
+        for rule, series, instance in self._store:
+            if rule not in same and instance.detector is not None:
+                instance.detector = None
+                self._store.touch(chunk_of(series))
+            self._unclaimed.add((rule, series))
+            if instance.last is not None:
+                self._teller.reported[rule, series] = instance
+
+    def _grow(self, view: ClosedView) -> None:
+        """Watch series that are new."""
+        for kpi, index in self._indexes.items():
+            fresh = index.update(view.series(kpi))
+            if not fresh:
+                continue
+            for watch in self._watches:
+                if watch.rule.kpi.id == kpi:
+                    self._watch(watch, fresh, view.minute)
+
+    def _watch(self, watch: Watch, fresh: Iterable[tuple[str, Any]], minute: int) -> None:
+        before = watch.too_many
+        for key, labels in fresh:
+            subject = watch.take(key, labels, self._max_series)
+            if subject is None:
+                continue
+            instance = self._store.get(watch.rule.alert, key)
+            if instance is None:
+                continue
+            try:
+                instance.detector = detectors.restore(watch.rule.params, instance.detector)
+            except msgspec.ValidationError as error:
+                instance.detector = None
+                self._fault(
+                    watch.rule, f"what its detector remembered of {subject.name} cannot be read: {error}", minute
+                )
+            subject.instance = instance
+            self._teller.attach(subject)
+            if self._unclaimed is not None:
+                self._unclaimed.discard((watch.rule.alert, key))
+        if watch.too_many > before:
+            self._fault(
+                watch.rule,
+                f"it watches {self._max_series} series, which is the limit; {watch.too_many} are left out",
+                minute,
+            )
+
+    def _judge_rule(
+        self, watch: Watch, view: ClosedView, reading: SubjectReading, trust: Trust, changes: dict[Subject, Step]
+    ) -> None:
+        """Judge all series of one rule; a fault in one of them is no reason to leave out the others."""
+        rule = watch.rule
+        needs_data = rule.no_data.action != "alert" and not isinstance(rule.params, _SEEING_SILENCE)
+        by_minutes = isinstance(rule.params, _FED_BY_MINUTES)
+        failed = 0
+        for subject in watch.subjects.values():
+            if needs_data and subject.instance is None and view.window(subject.key, rule.window) is None:
+                continue
+            reading.turn_to(subject)
+            if by_minutes and trust.trouble_of(subject) is not None:
+                reading.trusted = False
+            try:
+                step = self._judge(subject, reading, view.minute)
+            except Exception as error:  # noqa: BLE001 - whatever one rule stumbles over, the others must go on
+                failed += 1
+                if failed == 1:
+                    self._fault(rule, f"{subject.name}: {type(error).__name__}: {error}", view.minute)
+                continue
+            if step is not None:
+                changes[subject] = step
+
+    def _judge(self, subject: Subject, reading: SubjectReading, minute: int) -> Step | None:
+        """Judge one series by one rule."""
+        watch, instance = subject.watch, subject.instance
+        rule = watch.rule
+        memory = None if instance is None else instance.detector
+        found, after = detectors.detect(rule.params, watch.facts, rule.window, reading, memory)
+        verdict = subject.verdict = gated(rule, found, reading)
+        if instance is None:
+            if after is None and not verdict.breach and not (verdict.breach is None and rule.no_data.action == "alert"):
+                return None
+            instance = Instance()
+        if after is not memory and after != memory:
+            instance.detector = after
+            self._store.touch(subject.chunk)
+        step = advance(instance, watch.policy, minute, verdict)
+        if step is not None and ended_unjudged(step, verdict):
+            instance.detector = detectors.without_evidence(instance.detector)
+        if step is not None or instance.state != "inactive" or instance.fired:
+            self._store.touch(subject.chunk)
+        if subject.instance is None:
+            if instance.is_fresh:
+                return None
+            subject.instance = instance
+            self._store.put(rule.alert, subject.key, subject.chunk, instance)
+        elif instance.is_fresh and step is None:
+            subject.instance = None
+            self._store.drop(rule.alert, subject.key, subject.chunk)
+        return step
+
+    def _abandon_unclaimed(self, minute: int) -> list[Transition]:
+        """End what was restored of rules that are no more, or watch other series now."""
+        if self._unclaimed is None:
+            return []
+        unclaimed, self._unclaimed = sorted(self._unclaimed), None
+        return [t for rule, series in unclaimed if (t := self._teller.abandon(rule, series, minute)) is not None]
+
+    def _fault(self, rule: Rule, reason: str, minute: int) -> None:
+        if len(self._faults) < _FAULTS:
+            self._faults.append(Fault(rule.alert, reason, minute))
+
+
+def gated(rule: Rule, verdict: Verdict, reading: SubjectReading) -> Verdict:
+    """Return a verdict as a rule lets it pass: none on thin samples, and recovery by the rule's own threshold."""
+    if verdict.breach is None:
+        return verdict
+    thin = ""
+    if verdict.n < rule.min_n:
+        thin = f"n = {verdict.n}, {rule.min_n} needed"
+    elif isinstance(rule.params, BurnRate):
+        short = reading.window(rule.params.short)
+        n = 0 if short is None else count_of(short)
+        if n < rule.min_denominator:
+            thin = f"n = {n} in {rule.params.short}, {rule.min_denominator} needed"
+    elif (
+        verdict.baseline_n < rule.min_denominator
+        and verdict.baseline is not None
+        and not isinstance(rule.params, _OWN_REFERENCE)
+        and getattr(rule.params, "p0", None) is None
+    ):
+        thin = f"n = {verdict.baseline_n} to compare with, {rule.min_denominator} needed"
+    if thin:
+        return msgspec.structs.replace(verdict, breach=None, recovered=None, reason=thin)
+    recover = rule.recover
+    if recover.above is None and recover.below is None:
+        return verdict
+    value = verdict.value
+    recovered = (
+        value is not None
+        and (recover.above is None or value > recover.above)
+        and (recover.below is None or value < recover.below)
+    )
+    return msgspec.structs.replace(verdict, recovered=recovered)

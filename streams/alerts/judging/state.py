@@ -1,0 +1,208 @@
+"""
+How the state of a judge is written down, so that no transition is lost or given twice, whenever its worker dies.
+
+| record | key | value |
+|---|---|---|
+| chunk | `j/<chunk>/<slot>` | the instances of a part of all series |
+| commit | `j` | the judged minute, the outbox, the state of sources, and which version of each chunk belongs to it |
+
+A chunk has two slots and is written to them in turn. The commit record comes last and names the slot and version of
+every chunk, so whatever prefix of a flush survives a crash, there is one whole state: the one before, while the commit
+record is missing, as no slot it names was touched; the new one, once it is there.
+
+Transitions leave only after the commit record that holds them. Until their delivery is confirmed they stay in the
+outbox, and whoever takes over sends them again under the same numbers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+import cramjam
+import msgspec
+
+from streams.alerts.judging.machine import Instance
+from streams.alerts.judging.sources import ChannelHealth
+from streams.alerts.types import Transition
+
+Record: TypeAlias = tuple[bytes, bytes | None]
+"""Key and value, as in the journal of KPIs."""
+
+Instances: TypeAlias = dict[str, dict[str, Instance]]
+"""By rule and series key."""
+
+COMMIT_KEY: Final = b"j"
+CHUNKS: Final = 16
+"""Into how many chunks series are dealt; a change would need all of them written anew."""
+
+_LEVEL: Final = 1
+_FORMAT: Final = 1
+
+
+class Chunk(msgspec.Struct, array_like=True):
+    """The instances of the series of one chunk."""
+
+    version: int
+    instances: Instances
+
+
+class Commit(msgspec.Struct, kw_only=True):
+    """What one flush makes valid."""
+
+    format: int = _FORMAT
+    version: int = 0
+    chunks: dict[int, tuple[int, int]] = {}
+    """Slot and version of every chunk there is."""
+    judged: int | None = None
+    """The newest judged minute."""
+    seq: int = 0
+    """Number of the last transition."""
+    outbox: list[Transition] = []
+    """Transitions whose delivery is not confirmed."""
+    channels: dict[str, ChannelHealth] = {}
+    detectors: dict[str, str] = {}
+    """Fingerprint by rule of what its detectors' memory depends on."""
+
+
+class SavedJudge(msgspec.Struct):
+    """A state as read back from its records."""
+
+    commit: Commit
+    instances: Instances
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_COMMIT: Final = msgspec.msgpack.Decoder(Commit)
+_CHUNK: Final = msgspec.msgpack.Decoder(Chunk)
+
+
+def chunk_of(series: str) -> int:
+    """Return the chunk of a series: the same for ever."""
+    return zlib.crc32(series.encode()) % CHUNKS
+
+
+def is_ours(key: bytes) -> bool:
+    """Tell whether a record of a shared changelog belongs to a judge."""
+    return key == COMMIT_KEY or key.startswith(b"j/")
+
+
+def chunk_records(commit: Commit, chunks: Mapping[int, Instances]) -> list[Record]:
+    """
+    Return the records of changed chunks for the version of the commit that will follow, and note them in it.
+
+    Empty chunks are written too: their slot must not keep what was there.
+    """
+    records: list[Record] = []
+    for chunk, instances in sorted(chunks.items()):
+        slot = 1 - commit.chunks[chunk][0] if chunk in commit.chunks else 0
+        commit.chunks[chunk] = slot, commit.version
+        records.append((b"j/%d/%d" % (chunk, slot), _pack(Chunk(commit.version, instances))))
+    return records
+
+
+def commit_record(commit: Commit) -> Record:
+    """Return the record that makes a flush valid."""
+    return COMMIT_KEY, _pack(commit)
+
+
+def read_back(records: Iterable[Record]) -> SavedJudge:
+    """
+    Return the newest whole state among records in the order they were written; a new one when there is no commit.
+
+    Raises ValueError when a chunk that the commit names is missing, or the records are of a format we do not know.
+    """
+    latest = {key: value for key, value in records if is_ours(key)}
+    raw = latest.get(COMMIT_KEY)
+    if raw is None:
+        return SavedJudge(Commit(), {})
+    commit = _COMMIT.decode(_unpack(raw))
+    if commit.format != _FORMAT:
+        raise ValueError(f"the alerts' state is of format {commit.format}; this version reads {_FORMAT}")
+    saved = SavedJudge(commit, {})
+    for chunk, (slot, version) in commit.chunks.items():
+        record = latest.get(b"j/%d/%d" % (chunk, slot))
+        found = None if record is None else _CHUNK.decode(_unpack(record))
+        if found is None or found.version != version:
+            got = "nothing" if found is None else f"version {found.version}"
+            raise ValueError(f"alerts, chunk {chunk}: expected version {version} in slot {slot}, found {got}")
+        for rule, instances in found.instances.items():
+            saved.instances.setdefault(rule, {}).update(instances)
+    return saved
+
+
+class InstanceStore:
+    """All instances there are, and what of them is not written down yet."""
+
+    def __init__(self) -> None:
+        self.commit = Commit()
+        self._chunks: dict[int, Instances] = {}
+        self._dirty: set[int] = set()
+        self._uncommitted = False
+
+    @property
+    def is_dirty(self) -> bool:
+        """Tell whether there is anything to write."""
+        return self._uncommitted
+
+    def __iter__(self) -> Iterator[tuple[str, str, Instance]]:
+        for instances in self._chunks.values():
+            for rule, by_series in instances.items():
+                for series, instance in by_series.items():
+                    yield rule, series, instance
+
+    def get(self, rule: str, series: str) -> Instance | None:
+        """Return what is remembered of a rule on a series."""
+        return self._chunks.get(chunk_of(series), {}).get(rule, {}).get(series)
+
+    def put(self, rule: str, series: str, chunk: int, instance: Instance) -> None:
+        """Remember an instance."""
+        self._chunks.setdefault(chunk, {}).setdefault(rule, {})[series] = instance
+        self._dirty.add(chunk)
+
+    def drop(self, rule: str, series: str, chunk: int) -> None:
+        """Forget an instance."""
+        by_series = self._chunks.get(chunk, {}).get(rule, {})
+        if by_series.pop(series, None) is not None:
+            self._dirty.add(chunk)
+            if not by_series:
+                del self._chunks[chunk][rule]
+
+    def touch(self, chunk: int) -> None:
+        """Note that an instance of a chunk has changed."""
+        self._dirty.add(chunk)
+
+    def judged(self, minute: int, transitions: Iterable[Transition]) -> None:
+        """Note that a minute is judged, and what came of it."""
+        self.commit.judged = minute
+        self.commit.outbox += transitions
+        self._uncommitted = True
+
+    def dirty_records(self) -> list[Record]:
+        """Return the chunks that have changed since the last call; a commit record must follow."""
+        self.commit.version += 1
+        changed = {chunk: self._chunks.get(chunk, {}) for chunk in self._dirty}
+        self._dirty = set()
+        return chunk_records(self.commit, changed)
+
+    def commit_record(self) -> Record:
+        """Return the record that makes the chunks valid."""
+        self._uncommitted = False
+        return commit_record(self.commit)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved; raises ValueError when it is not whole."""
+        saved = read_back(records)
+        self.commit = saved.commit
+        for rule, by_series in saved.instances.items():
+            for series, instance in by_series.items():
+                self._chunks.setdefault(chunk_of(series), {}).setdefault(rule, {})[series] = instance
+
+
+def _pack(content: Chunk | Commit) -> bytes:
+    return bytes(cramjam.zstd.compress(_ENCODER.encode(content), _LEVEL))
+
+
+def _unpack(record: bytes) -> bytes:
+    return bytes(cramjam.zstd.decompress(record))

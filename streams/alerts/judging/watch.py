@@ -1,0 +1,241 @@
+"""
+Rules made ready for many series: which series each rule watches, and how a detector reads one of them.
+
+Series keys are taken apart once, when they are first seen. A KPI's list of series only grows, so a minute without new
+ones costs a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple, Protocol
+
+from streams.alerts.detectors.params import Absence
+from streams.alerts.facts import Expected, Facts
+from streams.alerts.judging.machine import Instance, Policy
+from streams.alerts.judging.state import chunk_of
+from streams.alerts.rules.rules import SEVERITIES, Rule
+from streams.alerts.types import ClosedView, SourceHealth, Verdict
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.language.series import Labels, parse_series
+
+CHANNEL: Final = "channel"
+
+
+INDEXED_BYTES: Final = 800
+"""Memory of a series of a KPI that has rules: its labels, and where it stands among the others."""
+
+WATCHED_BYTES: Final = 1_500
+"""Memory of a series that a rule watches, with what its detector remembers."""
+
+
+def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ...]]], int]:
+    """Return the function that says how many bytes judging needs of each series of a grouping: KPI id, label names."""
+    by_kpi: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_kpi.setdefault(rule.kpi.id, []).append(rule)
+
+    @cache
+    def of(grouping: tuple[str, tuple[str, ...]]) -> int:
+        kpi, names = grouping
+        watched = sum(rule.by == names for rule in by_kpi.get(kpi, ()))
+        return watched * WATCHED_BYTES + INDEXED_BYTES if kpi in by_kpi else 0
+
+    return of
+
+
+class Fault(NamedTuple):
+    """Something that went wrong with one rule; the others went on."""
+
+    rule: str
+    reason: str
+    minute: int
+
+
+class Baselines(Protocol):
+    """What is usual at a time of the week, learnt elsewhere."""
+
+    def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
+        """Return what a window of a series that ends with a minute usually has; None while too little is known."""
+        ...
+
+
+class Subject:
+    """A rule on a series."""
+
+    __slots__ = ("chunk", "instance", "key", "labels", "rank", "verdict", "watch")
+
+    def __init__(self, watch: Watch, key: str, labels: Mapping[str, str]) -> None:
+        self.watch = watch
+        self.key = key
+        self.labels = labels
+        self.chunk = chunk_of(key)
+        rule = watch.rule
+        self.rank = (
+            not isinstance(rule.params, Absence),
+            len(labels),
+            SEVERITIES.index(rule.severity_of(labels)),
+            watch.order,
+            key,
+        )
+        """The order in which alerts of a minute are told: absence, then the whole before its parts, then by worth."""
+        self.instance: Instance | None = None
+        """None as long as there is nothing to remember."""
+        self.verdict: Verdict | None = None
+        """Of the last judged minute in which there was one to look at."""
+
+    @property
+    def worth(self) -> int:
+        """How much an alert is worth: 0 is a page, the more the less."""
+        return self.rank[2]
+
+    @property
+    def name(self) -> str:
+        """Name the alert for people: `ServiceLevelLow{channel=web}`."""
+        return f"{self.watch.rule.alert}{{{', '.join(f'{name}={value}' for name, value in self.labels.items())}}}"
+
+
+def by_rank(subject: Subject) -> tuple[bool, int, int, int, str]:
+    """Return the key to sort alerts of a minute by."""
+    return subject.rank
+
+
+class Watch:
+    """A rule with the series it watches."""
+
+    __slots__ = ("definition", "facts", "fingerprint", "order", "policy", "rule", "subjects", "too_many")
+
+    def __init__(self, rule: Rule, order: int) -> None:
+        self.rule = rule
+        self.order = order
+        self.facts = Facts.of(rule.kpi)
+        self.definition = rule.kpi.definition_id
+        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
+        """What the memory of its detectors depends on: of another one nothing can be taken over."""
+        self.policy = Policy(
+            for_=rule.for_minutes,
+            keep_firing_for=rule.keep_firing_minutes,
+            recover_for=rule.recover.for_minutes,
+            no_data=rule.no_data.action,
+            no_data_for=rule.no_data.for_minutes,
+        )
+        self.subjects: dict[str, Subject] = {}
+        self.too_many = 0
+        """Series that are not watched because the rule has too many."""
+
+    def take(self, key: str, labels: Labels, at_most: int) -> Subject | None:
+        """Watch a series if the rule is about such, and has not too many yet."""
+        if tuple(name for name, _ in labels) != self.rule.by:
+            return None
+        by_name = dict(labels)
+        if not self.rule.judges(by_name):
+            return None
+        if len(self.subjects) >= at_most:
+            self.too_many += 1
+            return None
+        subject = self.subjects[key] = Subject(self, key, by_name)
+        return subject
+
+
+class Index:
+    """The series of one KPI as they are known by now."""
+
+    def __init__(self, kpi: str) -> None:
+        self.kpi = kpi
+        self.keys: list[str] = []
+        self._by_names: dict[tuple[str, ...], list[tuple[Labels, str]]] = {}
+        self._parts: dict[tuple[str, str], list[tuple[str, str]]] = {}
+
+    def update(self, keys: Sequence[str]) -> list[tuple[str, Labels]]:
+        """Take note of series that are new; return them with their labels."""
+        seen = len(self.keys)
+        if len(keys) == seen:
+            return []
+        fresh = []
+        for key in keys[seen:]:
+            labels = parse_series(key)[1]
+            self.keys.append(key)
+            self._by_names.setdefault(tuple(name for name, _ in labels), []).append((labels, key))
+            fresh.append((key, labels))
+        self._parts.clear()
+        return fresh
+
+    def parts(self, key: str, label: str) -> list[tuple[str, str]]:
+        """Return value and key of the series that lie below one by one more label."""
+        found = self._parts.get((key, label))
+        if found is None:
+            labels = parse_series(key)[1]
+            names = tuple(sorted([label, *(name for name, _ in labels)]))
+            own = set(labels)
+            found = self._parts[key, label] = [
+                (dict(theirs)[label], series)
+                for theirs, series in self._by_names.get(names, ())
+                if own.issubset(theirs)
+            ]
+        return found
+
+    def below(self, key: str) -> list[str]:
+        """Return the series that are part of one; the groupings that cannot hold any are not looked through."""
+        labels = parse_series(key)[1]
+        own, names = set(labels), {name for name, _ in labels}
+        return [
+            series
+            for grouping, members in self._by_names.items()
+            if names < set(grouping)
+            for theirs, series in members
+            if own.issubset(theirs)
+        ]
+
+    def with_label(self, label: str, within: Iterable[str]) -> list[tuple[Labels, str]]:
+        """Return the series of the coarsest grouping that has a label and all of some others."""
+        needed = {label, *within}
+        fitting = [names for names in self._by_names if needed.issubset(names)]
+        return self._by_names[min(fitting, key=lambda names: (len(names), names))] if fitting else []
+
+
+class SubjectReading:
+    """How a detector reads a series; one object is turned from subject to subject."""
+
+    def __init__(self, view: ClosedView, indexes: Mapping[str, Index], baselines: Baselines | None) -> None:
+        self.minute = view.minute
+        self.trusted = True
+        """Whether what this minute holds can be taken for what happened."""
+        self._view = view
+        self._indexes = indexes
+        self._baselines = baselines
+        self._subject: Subject | Any = None
+        self._key = ""
+
+    def turn_to(self, subject: Subject) -> None:
+        """Read another series from now on."""
+        self._subject, self._key, self.trusted = subject, subject.key, True
+
+    def in_minute(self) -> Acc | None:
+        """Return what exactly this minute holds; nothing, when its sources are in trouble."""
+        return self._view.in_minute(self._key) if self.trusted else None
+
+    def window(self, name: str) -> Acc | None:
+        """Return the sum over a kept window that ends with this minute."""
+        return self._view.window(self._key, name)
+
+    def parts(self, label: str, window: str) -> Mapping[str, Acc]:
+        """Return the sums over a window of the series below this one, by the value of one more label."""
+        found = {}
+        for value, key in self._indexes[self._subject.watch.rule.kpi.id].parts(self._key, label):
+            acc = self._view.window(key, window)
+            if acc is not None:
+                found[value] = acc
+        return found
+
+    def expected(self, window: str) -> Expected | None:
+        """Return what the window usually has; None while too little was learnt."""
+        if self._baselines is None:
+            return None
+        return self._baselines.expected(self._subject.watch.rule, self._key, window, self.minute)
+
+    def sources(self) -> Mapping[str, SourceHealth]:
+        """Return the health of the sources that feed the series, by name."""
+        channel = self._subject.labels.get(CHANNEL)
+        sources = self._view.sources()
+        return {name: health for name, health in sources.items() if channel is None or health.channel == channel}

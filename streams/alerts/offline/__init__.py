@@ -1,0 +1,1 @@
+"""Rules without a running pipeline: tests, backtests and tuning."""

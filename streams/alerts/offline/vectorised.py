@@ -1,0 +1,257 @@
+"""
+Many series of a ratio judged at once, with the same formulas as the detectors, array by array.
+
+A month of hundreds of series is tens of millions of verdicts. Here one minute of all series is a handful of array
+operations; that the verdicts are those of the detectors themselves is tested minute by minute.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, learnt_before
+from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
+from streams.alerts.detectors.params import BurnRate, Cusum, Floor, Params, ZTest
+from streams.alerts.detectors.windows import budget_of
+from streams.alerts.facts import Facts, length_of
+from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
+from streams.alerts.types import Verdict
+from streams.kpis.arithmetic.intervals import Z95
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+class SeriesBatch(NamedTuple):
+    """Answers and hits of many series by minute, as running sums: row m is everything before minute m."""
+
+    n: Ints
+    hits: Ints
+
+    @classmethod
+    def of(cls, n: Ints, hits: Ints) -> "SeriesBatch":
+        """Make it of what each minute (row) of each series (column) holds."""
+        nothing = np.zeros((1, n.shape[1]), np.int64)
+        return cls(np.vstack([nothing, n.cumsum(0)]), np.vstack([nothing, hits.cumsum(0)]))
+
+    @property
+    def minutes(self) -> int:
+        """How many minutes there are."""
+        return len(self.n) - 1
+
+    @property
+    def series(self) -> int:
+        """How many series there are."""
+        return int(self.n.shape[1])
+
+    def sums(self, minute: int, length: int) -> tuple[Ints, Ints]:
+        """Return answers and hits of the window that ends with a minute."""
+        since = max(0, minute + 1 - length)
+        return self.n[minute + 1] - self.n[since], self.hits[minute + 1] - self.hits[since]
+
+    def before(self, minute: int, longer: int, shorter: int) -> tuple[Ints, Ints]:
+        """Return answers and hits of the longer window without the shorter."""
+        (n, hits), (late_n, late_hits) = self.sums(minute, longer), self.sums(minute, shorter)
+        return n - late_n, hits - late_hits
+
+
+class RulePlan(NamedTuple):
+    """What of a rule decides when it fires."""
+
+    params: Params
+    facts: Facts
+    window: str
+    policy: Policy = Policy()
+    min_n: int = 1
+    min_denominator: int = 0
+
+
+class Verdicts(NamedTuple):
+    """Of all series as of one minute."""
+
+    breach: Bools
+    known: Bools
+    """Where there is a verdict at all."""
+    recovered: Bools
+    n: Ints
+    """Answers of the window."""
+    baseline_n: Ints | Floats
+
+
+def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
+    """Return the minutes in which each series begins to fire."""
+    instances = [Instance() for _ in range(batch.series)]
+    active = np.zeros(batch.series, bool)
+    ended = np.zeros(batch.series, bool)
+    found: list[list[int]] = [[] for _ in range(batch.series)]
+    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, batch, ended)):
+        ended[:] = False
+        gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
+        breach = verdicts.breach & gate
+        # One that is inactive stays so until trouble comes: nothing else need be told to it.
+        for at in np.flatnonzero(breach | active):
+            known = bool(gate[at])
+            verdict = Verdict(
+                bool(breach[at]) if known else None,
+                bool(verdicts.recovered[at]) if known else None,
+                n=int(verdicts.n[at]),
+            )
+            step = advance(instances[at], plan.policy, minute, verdict)
+            if step is not None:
+                ended[at] = ended_unjudged(step, verdict)
+                if step.new == "firing":
+                    found[at].append(minute)
+            active[at] = instances[at].state != "inactive"
+    return found
+
+
+def judged(
+    params: Params, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None = None
+) -> Iterator[Verdicts]:
+    """Judge all series minute by minute; between two of them `ended` may say of which the evidence is forgotten."""
+    assert facts.aggregator == "ratio"
+    match params:
+        case Floor():
+            return _floor(params, facts, length_of(window), batch)
+        case ZTest():
+            return _ztest(params, facts, length_of(window), batch)
+        case BurnRate():
+            return _burn_rate(params, facts, batch)
+        case Cusum():
+            return _cusum(params, facts, window, batch, ended)
+        case _:
+            raise TypeError(f"{type(params).__name__} is not simulated")
+
+
+def _wilson(hits: Ints, n: Ints, z: float) -> tuple[Floats, Floats]:
+    count = np.maximum(n, 1)
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return np.where(hits > 0, centre - half, 0.0), np.where(hits < n, centre + half, 1.0)
+
+
+def _floor(params: Floor, facts: Facts, window: int, batch: SeriesBatch) -> Iterator[Verdicts]:
+    target = params.target / facts.factor
+    up = facts.direction == "up"
+    for minute in range(batch.minutes):
+        n, hits = batch.sums(minute, window)
+        low, high = _wilson(hits, n, params.critical)
+        share = hits / np.maximum(n, 1)
+        known = n > 0
+        breach = known & (high < target if up else low > target)
+        yield Verdicts(breach, known, share >= target if up else share <= target, n, n)
+
+
+def _burn_rate(params: BurnRate, facts: Facts, batch: SeriesBatch) -> Iterator[Verdicts]:
+    budget = budget_of(facts, params.target)
+    for minute in range(batch.minutes):
+        sides = [batch.sums(minute, length_of(name)) for name in (params.long, params.short)]
+        missed = [n - hits if facts.direction == "up" else hits for n, hits in sides]
+        (n, _), (short_n, _) = sides
+        burns = [miss / (np.maximum(side[0], 1) * budget) for miss, side in zip(missed, sides, strict=True)]
+        known = (n > 0) & (short_n > 0)
+        sure = _wilson(missed[0], n, Z95)[0] > budget
+        breach = known & sure & (np.minimum(*burns) >= params.factor * (1 - 1e-12))
+        yield Verdicts(breach, known, burns[1] <= 1, n, short_n)
+
+
+def _ztest(params: ZTest, facts: Facts, window: int, batch: SeriesBatch) -> Iterator[Verdicts]:
+    longer = length_of(params.baseline)
+    frozen = np.zeros(batch.series, bool)
+    since, old_n, old_hits = (np.zeros(batch.series, np.int64) for _ in range(3))
+    for minute in range(batch.minutes):
+        frozen &= minute - since < longer
+        n, hits = batch.sums(minute, window)
+        now_n, now_hits = batch.before(minute, longer, window)
+        base_n, base_hits = np.where(frozen, old_n, now_n), np.where(frozen, old_hits, now_hits)
+        both = np.maximum(n + base_n, 1)
+        pooled = (hits + base_hits) / both
+        least = np.minimum(n, base_n) * np.minimum(pooled, 1 - pooled)
+        known = (least >= params.min_expected) & (n > 0) & (base_n > 0)
+        safe_n, safe_base = np.maximum(n, 1), np.maximum(base_n, 1)
+        variance = pooled * (1 - pooled) * (1 / safe_n + 1 / safe_base)
+        change = hits / safe_n - base_hits / safe_base
+        z = change / np.sqrt(np.where(variance > 0, variance, 1.0))
+        bad = -z if facts.direction == "up" else z if facts.direction == "down" else np.abs(z)
+        breach = known & (bad > params.z) & (np.abs(change) * facts.factor >= params.min_change)
+        recovered = bad <= params.z / 2
+        start = breach & ~frozen
+        since, old_n = np.where(start, minute, since), np.where(start, base_n, old_n)
+        old_hits = np.where(start, base_hits, old_hits)
+        frozen = np.where(known, (frozen & ~(recovered & ~start)) | start, frozen)
+        yield Verdicts(breach, known, recovered, n, base_n)
+
+
+def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None) -> Iterator[Verdicts]:
+    size = batch.series
+    sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
+    total = np.full(size, params.head_start * params.h)
+    back, mean, variance, stands, weight = (np.zeros(size) for _ in range(5))
+    run_n, run_minutes, run_bad, taught = (np.zeros(size, np.int64) for _ in range(4))
+    fired, learnt = np.zeros(size, bool), np.zeros(size, bool)
+    for minute in range(batch.minutes):
+        if ended is not None and ended.any():
+            for evidence in (total, back, run_n, run_minutes, run_bad, fired):
+                evidence[ended] = 0
+        if params.baseline is not None:
+            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
+            anew = learnt & (apart > 0) & (apart < KNOWN * error)
+            due = ~learnt | anew | ((run_minutes == 0) & ~fired & (minute - taught >= LEARNING_INTERVAL_MIN))
+            if due.any():
+                longer, young = length_of(params.baseline), length_of(learnt_before(window))
+                seen_n, seen_hits = batch.before(minute, longer, young)
+                due &= seen_n >= SPREAD_N
+                share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
+                seen_mean, seen_variance = factor * share, factor**2 * share * (1 - share)
+                length = longer - young
+                most = seen_n * max(1.0, LEARNING_WINDOWS * length / LEARNING_INTERVAL_MIN)
+                first = due & (anew | ~learnt)
+                weight = np.where(first, 0.0, weight)
+                weight = np.where(due, np.minimum(weight + seen_n, most), weight)
+                part = seen_n / np.maximum(weight, 1)
+                mean = np.where(due, mean + part * (seen_mean - mean), mean)
+                variance = np.where(due, variance + part * (seen_variance - variance), variance)
+                windows = np.maximum(1.0, LEARNING_INTERVAL_MIN / np.maximum(part * length, 1e-9))
+                stands = np.where(due, seen_n * np.where(first, 1.0, windows), stands)
+                taught, learnt = np.where(due, minute, taught), learnt | due
+            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
+            good = mean + sign * np.where(apart > 0, params.h * error**2 / np.where(apart > 0, apart, 1.0), 0.0)
+        else:
+            assert params.p0 is not None
+            good, error, apart = np.full(size, params.p0), np.zeros(size), np.ones(size)
+            learnt = np.ones(size, bool)
+        bad = np.full(size, params.p1) if params.p1 is not None else good + sign * (params.delta or 0.0)
+        change = sign * (bad - good)
+        known = learnt & (change > 0) & (error * KNOWN <= apart)
+        p0 = np.clip(good / factor, 1e-6, 1 - 1e-6)
+        p1 = bad / factor
+        p1 = np.where(p1 < p0, np.maximum(p1, p0 / 10), np.minimum(p1, 1 - (1 - p0) / 10))
+        n, hits = batch.sums(minute, 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.where(known, hits * np.log(p1 / p0) + (n - hits) * np.log((1 - p1) / (1 - p0)), 0.0)
+        missed = n - hits if facts.direction == "up" else hits
+        moved = np.maximum(0.0, back - step)
+        well = known & fired & (moved >= _threshold(params.h, run_n, run_minutes) / 2)
+        raw = total + step
+        clear = well | (known & ~fired & (raw <= 0))
+        go = known & ~clear
+        total = np.where(clear, 0.0, np.where(go, np.maximum(0.0, raw), total))
+        run_n = np.where(clear, 0, np.where(go, run_n + n, run_n))
+        run_minutes = np.where(clear, 0, np.where(go, run_minutes + 1, run_minutes))
+        run_bad = np.where(clear, 0, np.where(go, run_bad + missed, run_bad))
+        back = np.where(clear, 0.0, np.where(go & fired, moved, back))
+        enough = (total > _threshold(params.h, run_n, run_minutes)) & (run_bad >= params.min_failures)
+        fired = (fired & ~clear) | (go & ~fired & enough)
+        yield Verdicts(fired & known, known, ~fired, batch.sums(minute, length_of(window))[0], np.round(stands))
+
+
+def _apart(params: Cusum, sign: float, mean: Floats) -> Floats:
+    return np.full(len(mean), params.delta) if params.p1 is None else sign * (params.p1 - mean)
+
+
+def _threshold(h: float, n: Ints, minutes: Ints) -> Floats:
+    return h + np.log(np.maximum(1.0, n / np.maximum(minutes, 1)))

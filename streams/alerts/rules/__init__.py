@@ -1,0 +1,1 @@
+"""Alert rules: read from YAML, checked, completed by defaults."""

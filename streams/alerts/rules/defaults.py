@@ -1,0 +1,148 @@
+"""What a rule says unless told otherwise, and the rules that KPIs bring along."""
+
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, ParamError, Params, Seasonal, ZTest
+from streams.alerts.rules.fit import budget, misfits
+from streams.alerts.rules.rules import Method, NoData, Recover, Rule, RulesError
+from streams.alerts.rules.texts import Text, compile_text
+from streams.kpis.aggregators import ADDITIVE
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Alert, Kpi
+from streams.kpis.language.lengths import WINDOWS, window_minutes
+
+GROUP: Final = "catalogue"
+COMPARED_WITH: Final = 20
+"""Answers that each sample needs which a window is compared with, unless told otherwise."""
+LIMIT: Final = 100
+"""Alerts of one rule that may fire at once, unless told otherwise."""
+
+_DAY: Final = 1440
+_BURN: Final = 0.6  # of what can be reached: 3 times the budget of an 80 % promise
+_SUMMARY: Final = "{{ name }}, {{ series }}: {{ value | show }}"
+_AGAINST: Final[dict[Method, str]] = {
+    "floor": " against {{ target | show }}",
+    "burn_rate": ": the promise of {{ target | show }} is broken too often",
+    "absence": " where {{ baseline | show }} were expected",
+}
+_BASELINE: Final = ", usually {{ baseline | show }}"
+_DESCRIPTION: Final = (
+    "{{ value | show }} ({{ lo | show }} to {{ hi | show }}) of n = {{ n | number }} in the {{ window }} up to {{ at }}"
+    " UTC; {{ method }}: {{ statistic | number }} against {{ threshold | number }}."
+)
+
+
+def default_annotations(method: Method) -> dict[str, Text]:
+    """Give the texts of a rule that brings none along."""
+    return {
+        "summary": compile_text(_SUMMARY + _AGAINST.get(method, _BASELINE)),
+        "description": compile_text(_DESCRIPTION),
+    }
+
+
+def default_min_n(kpi: Kpi, method: Method) -> int:
+    """
+    Give how much a window must hold: as many as the KPI wants to be alerted on.
+
+    A CUSUM counts bad answers instead, whatever the window; of counts and sums, and for absence, few is the finding.
+    """
+    if method == "cusum":
+        return 1
+    return 0 if method == "absence" or kpi.aggregator in ADDITIVE else kpi.min_n.alert
+
+
+def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: Sequence[str] = WINDOWS) -> list[Rule]:
+    """
+    Make rules of the alerts that KPIs carry in their definitions.
+
+    A KPI that any of `rules` judges is left out: whoever writes a rule for it has thought about more than its
+    definition can say. They are tickets, for the whole: to wake somebody takes a runbook.
+
+    Raises:
+        RulesError: An alert cannot be judged with the windows that are kept; names file and line of each.
+    """
+    taken = list(rules)
+    judged = {rule.kpi.id for rule in taken}
+    names = {rule.alert for rule in taken}
+    found, problems = [], []
+    for kpi in catalogue:
+        if kpi.alert is None or kpi.id in judged:
+            continue
+        try:
+            rule = _rule(kpi, kpi.alert, windows)
+        except ParamError as error:
+            problems.append(f"{kpi.alert.place}: KPI {kpi.id}, alert: {error}")
+            continue
+        problems += [
+            f"{kpi.alert.place}: KPI {kpi.id}, alert: {rule.method}: {message}"
+            for _, message in misfits(kpi, rule.by, rule.window, rule.params)
+        ]
+        if rule.alert not in names:
+            found.append(rule)
+    if problems:
+        raise RulesError(problems)
+    return found
+
+
+def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
+    method, params = _params(kpi, alert, windows)
+    return Rule(
+        alert="".join(part.capitalize() for part in kpi.id.split("_")),
+        group=GROUP,
+        kpi=kpi,
+        by=() if () in kpi.groupings else kpi.groupings[0],
+        where=MappingProxyType({}),
+        window=getattr(params, "long", alert.window),
+        method=method,
+        params=params,
+        min_n=default_min_n(kpi, method),
+        min_denominator=COMPARED_WITH,
+        for_minutes=alert.for_minutes,
+        keep_firing_minutes=0,
+        recover=Recover(),
+        no_data=NoData(),
+        maturity=kpi.maturity,
+        inhibit_by=() if method == "absence" else ("parent", "pipeline"),
+        mute=(),
+        severity="ticket",
+        severity_by=MappingProxyType({}),
+        owner=kpi.owner,
+        runbook="",
+        dashboard="",
+        labels=MappingProxyType({}),
+        annotations=MappingProxyType(default_annotations(method)),
+        limit=LIMIT,
+        place=GROUP,
+    )
+
+
+def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Params]:
+    """Read the few words of a definition as a method with all its parameters."""
+    longer = sorted(
+        (name for name in windows if window_minutes(name) > window_minutes(alert.window)), key=window_minutes
+    )
+    nearest = longer[0] if longer else alert.window
+    baseline = next((name for name in longer if window_minutes(name) >= _DAY), nearest)
+    target = alert.target if alert.target is not None else 0.0
+    match alert.method:
+        case "cusum" if longer:
+            # A target is a promise: who is worse than that has eroded, whatever was normal before.
+            return "cusum", Cusum(baseline=baseline, p1=target)
+        case "floor" | "cusum":
+            return "floor", Floor(target=target)
+        case "ztest":
+            return "ztest", ZTest(baseline=baseline)
+        case "ewma":
+            return "ewma", Ewma(baseline=baseline)
+        case "seasonal":
+            return "seasonal", Seasonal()
+        case "burn_rate":
+            room = budget(kpi, target)
+            if not 0 < room < 1:
+                raise ParamError("target", f"target {target:g} {kpi.unit} leaves no budget that could burn")
+            factor = _BURN / room
+            return "burn_rate", BurnRate(target=target, factor=factor, long=nearest, short=alert.window)
+        case "absence":
+            return "absence", Absence(baseline="1h" if "1h" in longer else nearest)

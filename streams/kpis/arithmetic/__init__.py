@@ -1,0 +1,1 @@
+"""Numbers alone: accumulators, sketches, intervals and the distributions behind them."""

@@ -1,0 +1,1 @@
+"""The catalogue: definitions read, checked and shown."""

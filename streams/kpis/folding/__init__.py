@@ -1,0 +1,1 @@
+"""From events to what they add to each series: deltas and partials."""

@@ -1,0 +1,409 @@
+"""
+Which series exist, under which number, and who gives way when the memory for them is full.
+
+A series costs memory in every window it is in. Each merge partition has a budget of it, of which series that one
+channel or one sender brought may take a share only, and each grouping of a KPI a number of series. Whatever has no room
+is counted under `OTHER`, and remembered as a candidate by how much it was: between two batches the heaviest candidates
+take the places of series that weigh less than half as much. So the largest are kept, not those that came first.
+
+Numbers are given in the order of arrival and never taken back, so pages can name series by number. What was decided in
+a batch is saved before the pages of the batch: who applies it again after a crash finds every key where it was then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping
+from heapq import nlargest
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from streams.kpis.arithmetic.accumulators import Acc, count_of
+from streams.kpis.language.series import OTHER, parse_series, rest_key
+
+SHARD_BITS: Final = 10
+SHARD_SERIES: Final = 1 << SHARD_BITS
+"""Series of one shard: neighbours in number share pages and records."""
+
+SERIES_BYTES: Final = 300
+"""Memory of a series besides what windows hold of it: its name, its number, its place in pages and indexes."""
+
+NEW_BYTES: Final = 2_000
+"""Memory of a series that has just come, in all windows; measured by tests/unit/test_admission.py."""
+
+LEFT_BYTES: Final = 500
+"""Memory of what is remembered of a series that gave way."""
+
+BUDGET_BYTES: Final = 1 << 26
+"""Memory for the series of a merge partition, unless told otherwise."""
+
+CANDIDATES: Final = 1_024
+"""Keys without room that are remembered from one batch to the next; four times as many within one."""
+
+_BETTER = 2  # times the weight of whoever gives way, so that equals do not change places for ever
+_FADING = 0.75
+_FAINT = 0.25
+
+Group: TypeAlias = tuple[str, tuple[str, ...]]
+"""KPI id and names of labels."""
+
+
+class SeriesLimits(NamedTuple):
+    """How much there is room for in one merge partition."""
+
+    cap: Callable[[str], int]
+    """Series of each grouping of a KPI, by KPI id; those of the rest and the whole not counted."""
+    budget: int = BUDGET_BYTES
+    """Bytes for all series."""
+    share: float = 1.0
+    """Share of the budget that series brought by one channel may take."""
+    sender_share: float = 1.0
+    """Part of that share that series brought by one sender may take."""
+    beside: Callable[[Group], int] = lambda _group: 0
+    """Bytes that others remember of each series of a grouping, for as long as it is known: those who judge alerts."""
+
+
+class Admitted(msgspec.Struct, array_like=True):
+    """What was decided up to an offset, as it is saved; series beyond the `series` first ones are not valid."""
+
+    decided: int = -1
+    series: int = 0
+    channels: dict[str, list[int]] = {}
+    """Numbers by the channel that brought the series."""
+    left: list[int] = []
+    """Series that gave way."""
+    leaving: list[int] = []
+    """Those of them of which it was not published yet that nothing is held."""
+    returning: list[int] = []
+    """Series that came back, and were not published since."""
+    senders: dict[str, list[int]] = {}
+    """Numbers by the sender who brought the series."""
+
+
+class Bringer(NamedTuple):
+    """Who brought a series first; empty: not known. Without a sender it stands for all of a channel."""
+
+    channel: str
+    sender: str = ""
+
+
+class Changes(NamedTuple):
+    """Who gives way and who comes back, by number."""
+
+    leaving: list[int]
+    returning: list[int]
+
+
+NOBODY: Final = Bringer("")
+
+
+class Weighed(NamedTuple):
+    """What a series costs in bytes, and how much was counted in it lately."""
+
+    cost: int
+    weight: float
+
+
+class Registry:
+    """Numbers of series, within limits."""
+
+    def __init__(self, limits: SeriesLimits, lasting: Container[str] = frozenset()) -> None:
+        """`lasting` are the ids of KPIs whose accumulators last."""
+        self.numbers: dict[str, int] = {}
+        """Of the series that have room."""
+        self.names: list[str] = []
+        """Of all that ever had."""
+        self.left: set[int] = set()
+        self.lasting: set[int] = set()
+        """Numbers of series whose accumulators last."""
+        self.refused: Counter[str] = Counter()
+        """Contributions counted under `OTHER` since they were last taken, by KPI id."""
+        self.used = 0
+        """Bytes that series take, as estimated."""
+        self.decided = -1
+        """Until this offset everything was decided before: nobody is admitted."""
+        self._limits = limits
+        self._lasting_kpis = lasting
+        self._beside: dict[int, int] = {}
+        self._left_bytes = 0
+        self._left_numbers: dict[str, int] = {}
+        self._sizes: Counter[Group] = Counter()
+        self._brought_by: dict[int, Bringer] = {}
+        self._bringers: dict[Bringer, Bringer] = {}
+        """Each once, however many series they brought."""
+        self._used_by: Counter[Bringer] = Counter()
+        """By channel, and by channel and sender."""
+        self._candidates: dict[str, tuple[float, Bringer]] = {}
+        self._grown: set[int] = set()
+        self._changed = False
+
+    @property
+    def capacity(self) -> int:
+        """Bytes there are."""
+        return self._limits.budget
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that series take and that those need which gave way."""
+        return self.used + self._left_bytes
+
+    def admit(
+        self, key: str, acc: Acc | None = None, channel: str = "", offset: int | None = None, sender: str = ""
+    ) -> int:
+        """Return the number of a series for a contribution; without room that of the series with all labels `OTHER`."""
+        number = self.numbers.get(key)
+        if number is not None:
+            return number
+        kpi, labels = parse_series(key)
+        names = tuple(name for name, _ in labels)
+        rest = rest_key(kpi, names)
+        if key == rest:
+            return self._append(key, NOBODY)
+        again = offset is not None and offset <= self.decided
+        by = Bringer(channel, sender)
+        if not again and key not in self._left_numbers and self._has_room((kpi, names), by):
+            return self._append(key, by)
+        self.refused[kpi] += 1
+        self._changed = True
+        weight, first = self._candidates.get(key, (0.0, by))
+        self._candidates[key] = weight + (count_of(acc) if acc else 1), first
+        if len(self._candidates) > 4 * CANDIDATES:
+            self._keep_heaviest()
+        number = self.numbers.get(rest)
+        return self._append(rest, NOBODY) if number is None else number
+
+    def take_refused(self) -> Counter[str]:
+        """Return what was counted under `OTHER` since the last call, by KPI id."""
+        refused, self.refused = self.refused, Counter()
+        return refused
+
+    def rebalance(self, weighed: Mapping[int, Weighed], windows: int) -> Changes:
+        """
+        Have the heaviest candidates take the places of light series, and make room if there is too little.
+
+        Args:
+            weighed: All series that hold anything.
+            windows: In how many windows what was counted is part of a weight.
+        """
+        self.used, self._used_by = 0, Counter()
+        for number in self.numbers.values():
+            self._add_cost(number, self.cost(number, weighed))
+        leaving: list[int] = []
+        returning: list[int] = []
+        victims = _Victims(self, weighed)
+        while self.reserved > self._limits.budget and (victim := victims.lightest(None)) is not None:
+            self._leave(victim, self.cost(victim, weighed))
+            leaving.append(victim)
+        heaviest = nlargest(CANDIDATES, self._candidates.items(), key=lambda item: (item[1][0], item[0]))
+        for key, (count, by) in heaviest:
+            kpi, labels = parse_series(key)
+            group = kpi, tuple(name for name, _ in labels)
+            if not self._evict_for(group, by, count * windows, victims, leaving):
+                continue
+            del self._candidates[key]
+            if key in self._left_numbers:
+                returning.append(self._return(key))
+            else:
+                self._append(key, by)
+        self._candidates = {
+            key: (weight * _FADING, by) for key, (weight, by) in self._candidates.items() if weight * _FADING >= _FAINT
+        }
+        self._keep_heaviest()
+        self._changed = self._changed or bool(leaving or returning)
+        return Changes(leaving, returning)
+
+    def grown(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the shards that got new series since the last call, in order, with all their series."""
+        for shard in sorted(self._grown):
+            yield shard, self.names[shard << SHARD_BITS : (shard + 1) << SHARD_BITS]
+        self._changed = self._changed or bool(self._grown)
+        self._grown.clear()
+
+    def decide(self, offset: int, unpublished: Changes) -> Admitted | None:
+        """Return what makes the decisions since the last call valid, up to an offset; None if there were none."""
+        if not self._changed:
+            return None
+        self._changed = False
+        self.decided = max(self.decided, offset)
+        channels: dict[str, list[int]] = {}
+        senders: dict[str, list[int]] = {}
+        for number, by in self._brought_by.items():
+            channels.setdefault(by.channel, []).append(number)
+            if by.sender:
+                senders.setdefault(by.sender, []).append(number)
+        return Admitted(self.decided, len(self.names), channels, sorted(self.left), *unpublished, senders)
+
+    def restore(self, shards: dict[int, list[str]], admitted: Admitted | None = None) -> None:
+        """
+        Take over saved shards, and what was decided of their series; None: all have room.
+
+        Raises ValueError when a shard is missing in between: the numbers of all later ones would be wrong.
+        """
+        if admitted is not None:  # of a batch that was cut off
+            shards = {shard: keys for shard, keys in shards.items() if shard << SHARD_BITS < admitted.series}
+        for expected, shard in enumerate(sorted(shards)):
+            if shard != expected or len(self.names) != shard << SHARD_BITS:
+                raise ValueError(f"series shard {shard} found after {len(self.names)} series")
+            self.names += shards[shard]
+        admitted = Admitted(series=len(self.names)) if admitted is None else admitted
+        if admitted.series > len(self.names):
+            raise ValueError(f"{len(self.names)} series found of {admitted.series}")
+        del self.names[admitted.series :]
+        self.decided = admitted.decided
+        self.left.update(admitted.left)
+        senders = {number: sender for sender, numbers in admitted.senders.items() for number in numbers}
+        for channel, numbers in admitted.channels.items():
+            for number in numbers:
+                by = Bringer(channel, senders.get(number, ""))
+                self._brought_by[number] = self._bringers.setdefault(by, by)
+        for number, key in enumerate(self.names):
+            self._note_lasting(number, key)
+            self._note_beside(number, self._group(key))
+            if number in self.left:
+                self._left_numbers[key] = number
+                self._left_bytes += self._cost_once_left(number)
+                continue
+            self.numbers[key] = number
+            self._sizes[self._group(key)] += self.is_bound(key)
+            self._add_cost(number, self.cost(number, {}))
+
+    def cost(self, number: int, weighed: Mapping[int, Weighed]) -> int:
+        """Return the memory that a series takes."""
+        known = weighed.get(number)
+        return (NEW_BYTES if known is None else known.cost) + self._beside.get(number, 0)
+
+    @staticmethod
+    def is_bound(key: str) -> bool:
+        """Tell whether a series counts against limits: it has labels, and is not that of the rest."""
+        _, labels = parse_series(key)
+        return any(value != OTHER for _, value in labels)
+
+    @staticmethod
+    def _group(key: str) -> Group:
+        kpi, labels = parse_series(key)
+        return kpi, tuple(name for name, _ in labels)
+
+    def _has_room(self, group: Group, by: Bringer) -> bool:
+        if not group[1]:
+            return True
+        limits = self._limits
+        return (
+            self._sizes[group] < limits.cap(group[0])
+            and self.reserved + NEW_BYTES + limits.beside(group) <= limits.budget
+            and self._over_its_share(group, by) is None
+        )
+
+    def _over_its_share(self, group: Group, by: Bringer) -> Bringer | None:
+        """Return who would take more than allowed by a series more: the sender, its channel, or None."""
+        cost, most = NEW_BYTES + self._limits.beside(group), self._limits.share * self._limits.budget
+        if by.sender and self._used_by[by] + cost > self._limits.sender_share * most:
+            return by
+        channel = Bringer(by.channel)
+        return channel if self._used_by[channel] + cost > most else None
+
+    def _evict_for(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
+        """Have lighter series give way until there is room; tell whether there is."""
+        limits = self._limits
+        while not self._has_room(group, by):
+            if self._left_bytes + LEFT_BYTES + limits.beside(group) > limits.budget / 2:
+                return False
+            scope: Group | Bringer | None = self._over_its_share(group, by)
+            if self._sizes[group] >= limits.cap(group[0]):
+                scope = group
+            victim = victims.lightest(scope)
+            if victim is None or victims.weight(victim) * _BETTER >= weight:
+                return False
+            self._leave(victim, self.cost(victim, victims.weighed))
+            leaving.append(victim)
+        return True
+
+    def _append(self, key: str, by: Bringer) -> int:
+        number = self.numbers[key] = len(self.names)
+        self.names.append(key)
+        self._note_lasting(number, key)
+        self._grown.add(number >> SHARD_BITS)
+        if by.channel:
+            self._brought_by[number] = self._bringers.setdefault(by, by)
+        group = self._group(key)
+        self._sizes[group] += self.is_bound(key)
+        self._note_beside(number, group)
+        self._add_cost(number, self.cost(number, {}))
+        return number
+
+    def _note_lasting(self, number: int, key: str) -> None:
+        if parse_series(key)[0] in self._lasting_kpis:
+            self.lasting.add(number)
+
+    def _note_beside(self, number: int, group: Group) -> None:
+        if beside := self._limits.beside(group):
+            self._beside[number] = beside
+
+    def _cost_once_left(self, number: int) -> int:
+        return LEFT_BYTES + self._beside.get(number, 0)
+
+    def _leave(self, number: int, cost: int) -> None:
+        key = self.names[number]
+        self.left.add(number)
+        self._left_numbers[key] = self.numbers.pop(key)
+        self._sizes[self._group(key)] -= 1
+        self._add_cost(number, -cost)
+        self._left_bytes += self._cost_once_left(number)
+
+    def _return(self, key: str) -> int:
+        number = self.numbers[key] = self._left_numbers.pop(key)
+        self.left.discard(number)
+        self._sizes[self._group(key)] += 1
+        self._left_bytes -= self._cost_once_left(number)
+        self._add_cost(number, self.cost(number, {}))
+        return number
+
+    def _add_cost(self, number: int, cost: int) -> None:
+        self.used += cost
+        by = self.brought_by(number)
+        self._used_by[Bringer(by.channel)] += cost
+        if by.sender:
+            self._used_by[by] += cost
+
+    def brought_by(self, number: int) -> Bringer:
+        """Return who brought a series."""
+        return self._brought_by.get(number, NOBODY)
+
+    def _keep_heaviest(self) -> None:
+        if len(self._candidates) > CANDIDATES:
+            self._candidates = dict(nlargest(CANDIDATES, self._candidates.items(), key=lambda item: item[1][0]))
+
+
+class _Victims:
+    """Series that may give way, those of the least weight for their memory first."""
+
+    def __init__(self, registry: Registry, weighed: Mapping[int, Weighed]) -> None:
+        self._registry = registry
+        self.weighed = weighed
+        self._order: list[int] | None = None
+        self._scopes: dict[Group | Bringer | None, Iterator[int]] = {}
+
+    def lightest(self, scope: Group | Bringer | None) -> int | None:
+        """Return the next to give way: of a grouping, of what somebody brought, or of all; None if there is none."""
+        names, left = self._registry.names, self._registry.left
+        if self._order is None:
+            bound = [n for key, n in self._registry.numbers.items() if self._registry.is_bound(key)]
+            self._order = sorted(bound, key=lambda n: (self.weight(n) / self._registry.cost(n, self.weighed), n))
+        if scope not in self._scopes:
+            order = self._order
+            if isinstance(scope, Bringer):
+                brought = ((n, self._registry.brought_by(n)) for n in order)
+                self._scopes[scope] = iter([n for n, by in brought if scope in {by, Bringer(by.channel)}])
+            elif scope is not None:
+                kpi, labels = scope
+                self._scopes[scope] = iter(
+                    [n for n in order if (parsed := parse_series(names[n]))[0] == kpi
+                     and tuple(name for name, _ in parsed[1]) == labels]
+                )  # fmt: skip
+            else:
+                self._scopes[scope] = iter(order)
+        return next((number for number in self._scopes[scope] if number not in left), None)
+
+    def weight(self, number: int) -> float:
+        """Return how much was counted in it lately."""
+        return self.weighed[number].weight if number in self.weighed else 0.0

@@ -1,0 +1,84 @@
+"""What a merge partition knows as of its newest closed minute, to be looked at only: the judge of alerts reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.language.series import SEPARATOR
+from streams.kpis.rolling.admission import Registry
+from streams.kpis.rolling.health import Lately, SourceHealths
+from streams.kpis.rolling.packing import Totals
+from streams.kpis.rolling.pages import Pages
+from streams.kpis.rolling.windows import Windows
+
+
+class SeriesIndex:
+    """Series keys by KPI, in the order in which they were met."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._seen = 0
+        self._by_kpi: dict[str, list[str]] = {}
+
+    def of(self, kpi: str) -> Sequence[str]:
+        """Return all series keys of a KPI."""
+        names = self._registry.names
+        for key in names[self._seen :]:
+            self._by_kpi.setdefault(key.partition(SEPARATOR)[0], []).append(key)
+        self._seen = len(names)
+        return self._by_kpi.get(kpi, ())
+
+
+class ClosedMinute:
+    """One closed minute with all windows that end with it; valid until the next one is closed."""
+
+    def __init__(
+        self, minute: int, index: SeriesIndex, registry: Registry, windows: Windows, pages: Pages, health: SourceHealths
+    ) -> None:
+        self.minute = minute
+        self._index = index
+        self._numbers = registry.numbers
+        self._windows = windows
+        self._pages = pages
+        self._health = health
+        self._totals: Totals | None = None
+        self._sums: dict[str, Totals] = {}
+
+    def series(self, kpi: str) -> Sequence[str]:
+        """Return the series keys known of a KPI, all groupings."""
+        return self._index.of(kpi)
+
+    def in_minute(self, key: str) -> Acc | None:
+        """Return what exactly this minute holds of a series; None when it holds nothing."""
+        if self._totals is None:
+            self._totals = self._read()
+        number = self._numbers.get(key)
+        return None if number is None else self._totals.get(number)
+
+    def window(self, key: str, name: str) -> Acc | None:
+        """
+        Return the sum of a series over a kept window that ends with this minute; None when it holds nothing.
+
+        Raises KeyError for a window that is not kept.
+        """
+        sums = self._sums.get(name)
+        if sums is None:
+            sums = self._sums[name] = self._windows.sums(name)
+        number = self._numbers.get(key)
+        return None if number is None else sums.get(number)
+
+    def lately(self) -> Mapping[str, Lately]:
+        """Return how each source has done, by name."""
+        return self._health.as_of(self.minute)
+
+    def _read(self) -> Totals:
+        totals: Totals = {}
+        for page in self._pages.between(self.minute - 1, self.minute):
+            for number, acc in page.read().items():
+                known = totals.get(number)
+                if known is None:
+                    totals[number] = acc.copy()
+                else:
+                    merge_acc(known, acc)
+        return totals

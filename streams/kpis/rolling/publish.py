@@ -1,0 +1,112 @@
+"""What is published of a KPI: a value never stands alone, it carries n, interval, definition and maturity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from streams.kpis.aggregators import empty, measure
+from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.arithmetic.intervals import Measure
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import parse_series
+from streams.kpis.rolling.derive import Derivations
+from streams.kpis.rolling.outputs import Maturity, MinuteRow, RollingSum
+
+
+class PublishedMinute(msgspec.Struct, frozen=True):
+    """The accumulator of a series in one minute; the minute is the sum over its parts, newest revision of each."""
+
+    kpi: str
+    labels: dict[str, str]
+    minute: int
+    """Start of the minute, Unix seconds."""
+    part: int
+    revision: int
+    n: int
+    fields: list[int]
+    bins: dict[int, int]
+
+
+class PublishedValue(msgspec.Struct, frozen=True):
+    """A KPI over a window that ends at `at`; the newest revision of the same key counts."""
+
+    kpi: str
+    labels: dict[str, str]
+    window: str
+    stat: str
+    """Which quantile, e.g. `p90`; empty for a KPI with one value."""
+    at: int
+    """End of the window, Unix seconds."""
+    value: float | None
+    """In the KPI's unit; None when n is 0."""
+    n: int
+    lo: float | None
+    hi: float | None
+    """95 % interval; None where none exists."""
+    definition: str
+    maturity: Maturity
+    revision: int
+
+
+def quantile_name(q: float) -> str:
+    """Return the name of a quantile: 0.5 is `p50`, 0.999 is `p99.9`."""
+    return f"p{q * 100:g}"
+
+
+class Publisher:
+    """Turns rows of the merge state into what is published, by the definitions of a catalogue."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._derivations = Derivations(catalogue)
+        self._definitions = {kpi.id: kpi.definition_id for kpi in catalogue}
+
+    def minute(self, row: MinuteRow) -> PublishedMinute:
+        """Return the published form of a minute row."""
+        kpi, labels = parse_series(row.series)
+        flat = isinstance(row.acc, list)
+        return PublishedMinute(
+            kpi,
+            dict(labels),
+            row.minute * 60,
+            row.part,
+            row.revision,
+            count_of(row.acc),
+            row.acc if flat else [],  # type: ignore[arg-type]
+            {} if flat else row.acc,  # type: ignore[arg-type]
+        )
+
+    def values(self, row: RollingSum) -> Iterator[PublishedValue]:
+        """Yield the published values of a window: one, or one per quantile of the KPI."""
+        kpi, labels = parse_series(row.series)
+        if kpi not in self._catalogue:
+            # Its definition was removed from the catalogue; what is stored of it stays as it is.
+            return
+        definition = self._catalogue[kpi]
+        for stat, (value, n, lo, hi) in self._measures(definition, row):
+            yield PublishedValue(
+                kpi,
+                dict(labels),
+                row.window,
+                stat,
+                row.at,
+                value,
+                n,
+                lo,
+                hi,
+                self._definitions[kpi],
+                row.maturity,
+                row.revision,
+            )
+
+    def _measures(self, kpi: Kpi, row: RollingSum) -> Iterator[tuple[str, Measure]]:
+        if kpi.derive is not None:
+            yield from self._derivations.measures(kpi, row.inputs)
+            return
+        for q in kpi.quantiles or (0.5,):
+            stat = quantile_name(q) if kpi.quantiles else ""
+            acc = row.acc or empty(kpi.aggregator)
+            yield stat, measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
