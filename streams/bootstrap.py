@@ -41,6 +41,19 @@ BIG_MB = 5.0
 """Downloads of this size or more are worth a line of their own."""
 QUIET_S = 15.0
 """After so long without a line, one says that it goes on."""
+TEST_HELP = """\
+Usage: cx test [ARGUMENTS OF PYTEST]
+
+  Run the tests of this clone; what they need is installed before, except for this help.
+
+  Without arguments: all that this machine can run, about 40 minutes on two cores. Tests against Apache Kafka need java
+  and mvn; CX_REQUIRE_KAFKA=1 and CX_REQUIRE_CHROMIUM=1 make their lack an error.
+
+  Examples:
+    cx test
+    cx test tests/unit -x
+    cx test --co -q tests/integration
+"""
 _STARTED = time.monotonic()
 
 
@@ -245,6 +258,9 @@ def main(argv: list[str]) -> int:
     """Run a command of `cx` in the project's environment, which is made or brought up to date first."""
     if not (ROOT / LOCAL_LOCK).is_file():
         return run(argv)  # an installed package: whoever installed it chose the packages
+    if argv in (["test", "--help"], ["test", "-h"]):
+        sys.stdout.write(TEST_HELP)
+        return 0
     environment = Environment()
     lock = DEV_LOCK if argv[:1] == ["test"] else LOCAL_LOCK
     try:

@@ -1,14 +1,17 @@
 """The command `cx`: one door to everything, thin over the packages. Exit codes: 0 done, 1 not right, 2 wrong usage."""
 
 import importlib
+import logging
+import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from streams import __version__
 from streams.commands.printing import echo, write_what_encodings_lack
-from streams.settings import ConfigError
+from streams.settings import ConfigError, load_with_origins
 
 # Command → module that defines it, and its help: modules are imported when used, so that `cx --help` is instant.
 _COMMANDS = {
@@ -32,6 +35,8 @@ _COMMANDS = {
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
 }
+_ALONE: Final = frozenset({"up", "worker", "test", "dashboards"})
+"""Commands that need no run beside them, or must not join one."""
 
 
 class _Lazy(click.Group):
@@ -53,6 +58,9 @@ class _Lazy(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         write_what_encodings_lack()
+        if isinstance(logging.lastResort, logging.Handler):
+            # What a driver finds wrong becomes an error that a command tells in its own words.
+            logging.lastResort.addFilter(logging.Filter("streams"))
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -75,8 +83,26 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="cx")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Live customer-experience KPIs from touchpoint events.
 
-    Settings come from cx.toml and from CX_* in the environment; see README.md.
+    Settings come from cx.toml and from CX_* in the environment; see README.md. Beside a running `cx up`, in the same
+    folder, commands work on that run unless Kafka or ClickHouse are set.
     """
+    context.obj = frozenset() if context.invoked_subcommand in _ALONE else _join_run()
+
+
+def _join_run() -> frozenset[str]:
+    """Take over the settings of a run of `cx up` in this folder; return the variables that came from it."""
+    from streams.local.beside import settings_of_run  # noqa: PLC0415 - `cx up` and its parts have no use for it
+
+    try:
+        settings, origins = load_with_origins()
+    except ConfigError:
+        return frozenset()  # the command says what is wrong with them
+    if {"kafka", "clickhouse"} & origins.keys():
+        return frozenset()
+    found = {name: value for name, value in settings_of_run(Path(settings.data_dir)).items() if name not in os.environ}
+    os.environ.update(found)
+    return frozenset(found)

@@ -27,7 +27,7 @@ HANDOVER_S = 0.001
 @click.option("--processes", type=click.IntRange(1, 64), help="On this port; default: 1 (CX_COLLECT_PROCESSES).")
 @click.option("--new-key", metavar="NAME", help="Make a key, print it and what to add to the file of keys; then end.")
 def collect(host: str | None, port: int | None, processes: int | None, new_key: str | None) -> None:
-    r"""Take events over HTTP, check them, and put them into Kafka.
+    """Take events over HTTP, check them, and put them into Kafka.
 
     POST /v1/events takes CloudEvents (structured, batched, binary) and plain JSON, one event or an array.
     The answer comes when Kafka has confirmed them, and names the field of each event that is wrong.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from streams.commands.arguments import KpiIdType
 from streams.commands.output import aligned, as_json_option, clone, fitted, plain_errors, print_json
 from streams.commands.printing import echo
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -68,7 +69,7 @@ def kpis_list(*, as_json: bool) -> None:
 
 
 @kpis.command("show")
-@click.argument("kpi_id")
+@click.argument("kpi_id", type=KpiIdType())
 def kpis_show(kpi_id: str) -> None:
     """Show one definition."""
     from streams.kpis.catalogue.docs import alert_text  # noqa: PLC0415

@@ -38,7 +38,7 @@ def _of(folder: Path | None) -> tuple[Catalogue, Path]:
 @_folder
 @plain_errors
 def generate(folder: Path | None) -> None:
-    r"""Write the dashboards that have changed.
+    """Write the dashboards that have changed.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from streams.commands.arguments import MomentType, When
 from streams.commands.output import aligned, as_json_option, cut, fitted, plain_errors, print_json, table
 from streams.commands.printing import echo, room
 from streams.commands.traffic import producer_of
@@ -26,7 +27,6 @@ from streams.storage.salvage import Source
 from streams.storage.setaside import REASON
 from streams.storage.writer import Writer
 
-_TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 _PAGE: Final = 1_000
 _WHERE: Final = """
     ({reason:String} = '' OR reason = {reason:String}) AND ({topic:String} = '' OR topic = {topic:String}
@@ -38,8 +38,8 @@ _FIELDS: Final = ("topic", "partition", "offset", "reason", "path", "got", "expe
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--until", type=click.DateTime(_TIMES), help="Refused before; UTC unless it says otherwise."),
-        click.option("--since", type=click.DateTime(_TIMES), help="Refused at or after."),
+        click.option("--until", type=MomentType(), help="Refused before: 2026-03-01T09:30 (UTC), -2h, …"),
+        click.option("--since", type=MomentType(), help="Refused at or after."),
         click.option("--topic", default="", help="Topic, or its channel, e.g. web."),
         click.option("--reason", default="", help="Reason code, e.g. missing_field."),
     ):
@@ -47,11 +47,9 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _selection(reason: str, topic: str, since: datetime | None, until: datetime | None) -> dict[str, Any]:
-    def utc(at: datetime | None, default: str) -> str:
-        if at is None:
-            return default
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def _selection(reason: str, topic: str, since: When | None, until: When | None) -> dict[str, Any]:
+    def utc(when: When | None, default: str) -> str:
+        return default if when is None else when.moment().strftime("%Y-%m-%d %H:%M:%S")
 
     return {
         "reason": reason,
@@ -63,7 +61,7 @@ def _selection(reason: str, topic: str, since: datetime | None, until: datetime 
 
 @click.group()
 def dlq() -> None:
-    r"""List, explain and replay dead letters: records that were refused, kept as they came.
+    """List, explain and replay dead letters: records that were refused, kept as they came.
 
     \b
     Examples:
@@ -77,7 +75,7 @@ def dlq() -> None:
 @_filters
 @as_json_option
 @plain_errors
-def dlq_list(reason: str, topic: str, since: datetime | None, until: datetime | None, *, as_json: bool) -> None:
+def dlq_list(reason: str, topic: str, since: When | None, until: When | None, *, as_json: bool) -> None:
     """List reasons and fields with their number and an example."""
     answer = run_query(
         f"""
@@ -117,7 +115,7 @@ def _listed(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
 @as_json_option
 @plain_errors
 def dlq_show(which: str, *, as_json: bool) -> None:
-    r"""Explain one dead letter: the field, what stood there, what was expected, the original bytes.
+    """Explain one dead letter: the field, what stood there, what was expected, the original bytes.
 
     WHICH is topic/partition/offset as `cx dlq list` shows it, or a reason: then its newest one.
 
@@ -173,14 +171,14 @@ def _readable(payload: bytes) -> str:
 def dlq_replay(
     reason: str,
     topic: str,
-    since: datetime | None,
-    until: datetime | None,
+    since: When | None,
+    until: When | None,
     *,
     everything: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Send dead letters that are valid by now into their topic again.
+    """Send dead letters that are valid by now into their topic again.
 
     Each is checked by the contract of this version; what is still refused stays where it is, and so does what was
     accepted meanwhile. Events are known by source and id, so that nothing counts twice however often this is done.

@@ -27,7 +27,7 @@ from streams.kpis.language.blocks import CatalogueError
 from streams.local.observe import WorkerState, worker_state
 from streams.secured.kafka import kafka_client_options
 from streams.secured.web import ReceiverAccess
-from streams.settings import ConfigError, Settings, load, load_with_origins
+from streams.settings import PREFIX, ConfigError, Settings, load, load_with_origins
 from streams.start.check import examine
 from streams.storage.connection import FAILURES, StorageError, address_of, connect, explain
 from streams.storage.migrations import pending
@@ -46,7 +46,7 @@ _OUTCOMES = ("read", "counted", "duplicate", "late", "bad", "conflict")
 @as_json_option
 @plain_errors
 def status(places: tuple[str, ...], *, as_json: bool) -> None:
-    r"""Show what workers have done since they started: records by outcome, lag by topic, watermarks.
+    """Show what workers have done since they started: records by outcome, lag by topic, watermarks.
 
     Asks their /metrics, at CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
     Exit code 1 if a worker does not answer, has stopped a partition because most of its records are bad, has a clock
@@ -352,7 +352,7 @@ class _WrongError(Exception):
 @click.command()
 @as_json_option
 def doctor(*, as_json: bool) -> None:
-    r"""Explain the settings in force, and check everything a worker needs.
+    """Explain the settings in force, and check everything a worker needs.
 
     Changes nothing. Exit code 1 if something is wrong; each such line says what to do.
 
@@ -362,6 +362,8 @@ def doctor(*, as_json: bool) -> None:
       CX_KAFKA=broker:9092 cx doctor --json
     """
     settings, origins = load_with_origins()
+    joined = {name.removeprefix(PREFIX).lower() for name in click.get_current_context().find_root().obj or ()}
+    origins = {name: "the run of cx up here" if name in joined else origin for name, origin in origins.items()}
     findings = _Doctor(settings).examine()
     fine = not any(finding.verdict == "wrong" for finding in findings)
     values = {name: shown(name, value) for name, value in msgspec.structs.asdict(settings).items()}

@@ -11,6 +11,7 @@ import msgspec
 from streams.alerts.rules.defaults import GROUP
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import Rule, RuleBook
+from streams.commands.arguments import AlertType, KpiIdType
 from streams.commands.output import table
 from streams.commands.printing import echo
 from streams.commands.rules_history import rules_backtest, rules_test
@@ -54,7 +55,7 @@ def _loaded(paths: tuple[Path, ...]) -> RuleBook:
 @rules.command("list")
 @_JSON
 @click.option("--severity", type=click.Choice(["page", "ticket", "info"]), help="Only rules that can be worth this.")
-@click.option("--kpi", help="Only rules that judge this KPI.")
+@click.option("--kpi", type=KpiIdType(), help="Only rules that judge this KPI.")
 def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
     """List all rules."""
     found = [rule for rule in load_book() if severity in {None, *_severities(rule)} and kpi in {None, rule.kpi.id}]
@@ -70,7 +71,7 @@ def rules_list(*, as_json: bool, severity: str | None, kpi: str | None) -> None:
 
 
 @rules.command("show")
-@click.argument("alert")
+@click.argument("alert", type=AlertType())
 @_JSON
 def rules_show(alert: str, *, as_json: bool) -> None:
     """Show one rule with all that it says and all that it leaves to defaults."""

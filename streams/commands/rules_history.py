@@ -17,6 +17,7 @@ from streams.alerts.offline.ruletest import Result, RuleTest, run
 from streams.alerts.offline.testfiles import load_file, read_tests
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
+from streams.commands.arguments import AlertType, MomentType, When
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.printing import echo
 from streams.commands.rules_picture import PictureError, draw, unfit
@@ -29,8 +30,6 @@ from streams.settings import Settings, load, rule_paths, window_names
 from streams.shipped import RULE_TESTS
 from streams.storage.connection import StorageError, address_of, connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
-
-TIMES: Final = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 
 WRONG_INPUT: Final = 2
 """Exit code when rules, tests or options cannot be right."""
@@ -59,7 +58,7 @@ def book_of(settings: Settings, paths: Iterable[Path], catalogue: Catalogue) -> 
 @click.option("--only", help="Only tests whose name contains this.")
 @as_json_option
 def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> None:
-    r"""Play the tests of rules in PATHS (files, or folders with *.yaml), else those of the shipped rules.
+    """Play the tests of rules in PATHS (files, or folders with *.yaml), else those of the shipped rules.
 
     A test has minutes of some series, written in one line each, and says which alerts there are when; docs/RULES.md
     tells how.
@@ -102,12 +101,14 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
 
 
 @click.command("backtest")
-@click.option("--from", "start", required=True, type=click.DateTime(TIMES), help="Start, included; UTC.")
-@click.option("--to", "end", required=True, type=click.DateTime(TIMES), help="End, not included.")
+@click.option(
+    "--from", "start", required=True, type=MomentType(), help="Start, included: 2026-03-01 (UTC), yesterday, -7d, …"
+)
+@click.option("--to", "end", required=True, type=MomentType(), help="End, not included.")
 @click.option(
     "--rules", "paths", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules to try; repeatable."
 )
-@click.option("--only", multiple=True, metavar="ALERT", help="Only this rule; repeatable.")
+@click.option("--only", multiple=True, type=AlertType(), help="Only this rule; repeatable.")
 @click.option(
     "--incident",
     "incidents",
@@ -118,8 +119,8 @@ def rules_test(paths: tuple[Path, ...], *, only: str | None, as_json: bool) -> N
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw into FILE.png, .svg or .html.")
 @as_json_option
 def rules_backtest(
-    start: datetime,
-    end: datetime,
+    start: When,
+    end: When,
     paths: tuple[Path, ...],
     only: tuple[str, ...],
     incidents: tuple[str, ...],
@@ -127,7 +128,7 @@ def rules_backtest(
     *,
     as_json: bool,
 ) -> None:
-    r"""Replay the minutes in ClickHouse through the rules: what would have fired, when, and was it right?
+    """Replay the minutes in ClickHouse through the rules: what would have fired, when, and was it right?
 
     Judged by the code that judges live, with what was usual at the time. Minutes before --from, as many as the longest
     window has, teach the detectors and count for nothing else.
@@ -138,13 +139,13 @@ def rules_backtest(
     \b
     Examples:
       cx rules backtest --from 2026-03-01 --to 2026-03-08
-      cx rules backtest --from 2026-03-01 --to 2026-03-08 --only CsatCollapseByChannel \
+      cx rules backtest --from 2026-03-01 --to 2026-03-08 --only CsatCollapseByChannel \\
         --incident 2026-03-03T09:00/2026-03-03T11:00/channel=web,kpi=csat --picture march.png
     """
     settings = load()
-    first, last = minute_of(start), minute_of(end) - 1
+    first, last = minute_of(start.moment()), minute_of(end.moment()) - 1
     if first > last:
-        raise click.UsageError(f"--from {start:%Y-%m-%dT%H:%M} is not before --to {end:%Y-%m-%dT%H:%M}")
+        raise click.UsageError(f"--from {_iso(first)} is not before --to {_iso(last + 1)}")
     wrong = None if picture is None else unfit(picture)
     if wrong is not None:
         raise click.UsageError(f"--picture {wrong}")
@@ -162,7 +163,7 @@ def rules_backtest(
         echo(str(error), err=True)
         sys.exit(1)
     if test is None:
-        echo(f"no minute of any of these KPIs from {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}", err=True)
+        echo(f"no minute of any of these KPIs from {_iso(first)} to {_iso(last + 1)}", err=True)
         sys.exit(1)
     if as_json:
         print_json(plain(test))

@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from datetime import datetime
 from typing import Final
 
 import click
@@ -14,9 +13,10 @@ from streams.alerts.detectors.params import Cusum, Floor, ParamError, Params, ZT
 from streams.alerts.facts import Facts
 from streams.alerts.offline.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
 from streams.alerts.rules.fit import misfits
+from streams.commands.arguments import KpiIdType, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
-from streams.commands.rules_history import TIMES, incident_of, minute_of
+from streams.commands.rules_history import incident_of, minute_of
 from streams.definitions import catalogue_of
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.expressions import suggest
@@ -32,7 +32,7 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 
 
 @click.command("tune")
-@click.option("--kpi", "kpi_id", required=True, help="The KPI; a ratio.")
+@click.option("--kpi", "kpi_id", type=KpiIdType(), required=True, help="The KPI; a ratio.")
 @click.option("--by", default="", help="Labels, e.g. channel; without: the whole.")
 @click.option("--method", type=click.Choice(["cusum", "ztest", "floor"]), default="cusum", show_default=True)
 @click.option("--window", default="1h", show_default=True, help="The rule's window.")
@@ -42,8 +42,8 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--min-n", type=click.IntRange(1), help="Answers that the window must hold.  [default: the KPI's own]")
 @click.option("--false-alarms-per-day", "wanted", type=click.FloatRange(1e-4, 24), default=0.02, show_default=True,
               help="Per series.")  # fmt: skip
-@click.option("--from", "start", type=click.DateTime(TIMES), help="History to learn from.  [default: 28 days]")
-@click.option("--to", "end", type=click.DateTime(TIMES), help="Its end.  [default: the newest minute]")
+@click.option("--from", "start", type=MomentType(), help="History to learn from.  [default: 28 days]")
+@click.option("--to", "end", type=MomentType(), help="Its end.  [default: the newest minute]")
 @click.option("--incident", "incidents", multiple=True, metavar="FROM/TO", help="Left out of history; repeatable.")
 @click.option("--null", type=click.Choice(["blocks", "steady"]), default="blocks", show_default=True,
               help="blocks: hours of the past put together anew; steady: its volumes, one mean.")  # fmt: skip
@@ -63,8 +63,8 @@ def rules_tune(
     drop: float,
     min_n: int | None,
     wanted: float,
-    start: datetime | None,
-    end: datetime | None,
+    start: When | None,
+    end: When | None,
     incidents: tuple[str, ...],
     null: Null,
     tried: tuple[float, ...],
@@ -74,7 +74,7 @@ def rules_tune(
     *,
     as_json: bool,
 ) -> None:
-    r"""Propose a threshold: what each would bring in false alarms, and how long a drop would go unseen.
+    """Propose a threshold: what each would bring in false alarms, and how long a drop would go unseen.
 
     Tried on series simulated from the KPI's own minutes in ClickHouse. Nothing is changed.
 
@@ -163,8 +163,8 @@ def _past(
     client: Client,
     kpi: Kpi,
     names: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
+    start: When | None,
+    end: When | None,
     left_out: Iterable[tuple[int, int]],
 ) -> Past:
     """
@@ -173,8 +173,8 @@ def _past(
     Raises:
         TuningError: There is nothing.
     """
-    first = 0 if start is None else minute_of(start)
-    last = _NEWEST if end is None else minute_of(end) - 1
+    first = 0 if start is None else minute_of(start.moment())
+    last = _NEWEST if end is None else minute_of(end.moment()) - 1
     span = stored_span(client, [kpi], first, last)
     if span is None:
         raise TuningError(f"no minute of {kpi.id} in this time")

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from streams.commands.arguments import KpiIdType, MomentType, When, WindowType
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, steps_of, touchpoints_of
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
-from streams.kpis.language.lengths import window_minutes
 from streams.kpis.language.steps import CALENDARS, WEEKDAYS, Steps
 from streams.settings import Settings, load, window_names
 from streams.storage import doubled, retention
@@ -29,9 +29,6 @@ from streams.storage.verify import verify as recompute
 ALL: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 """From when and until when is asked where nothing else is said."""
 _EVER: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-_TIMES: Final = [
-    "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
-]  # fmt: skip
 
 
 @click.command()
@@ -39,7 +36,7 @@ _TIMES: Final = [
 @as_json_option
 @plain_errors
 def migrate(*, cluster: str | None, as_json: bool) -> None:
-    r"""Bring the ClickHouse schema up to date, and store the KPI catalogue and the touchpoints.
+    """Bring the ClickHouse schema up to date, and store the KPI catalogue and the touchpoints.
 
     Harmless when repeated. The user of CX_CLICKHOUSE_USER must be allowed to create tables. How long rows are kept is
     set to CX_KEEP_*_DAYS.
@@ -70,15 +67,12 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("question")
-@click.argument("kpi_id", metavar="[KPI]", required=False)
-@click.option("--window", help="The last so many minutes, hours or days, e.g. 15m, 24h, 7d.")
+@click.argument("kpi_id", metavar="[KPI]", type=KpiIdType(), required=False)
+@click.option("--window", type=WindowType(), help="The last so many minutes, hours or days, e.g. 15m, 24h, 7d.")
 @click.option(
-    "--from",
-    "start",
-    type=click.DateTime(_TIMES),
-    help="Start, included; by the clocks of --zone unless it says otherwise.",
+    "--from", "start", type=MomentType(), help="Start, included, by the clocks of --zone: 2026-03-01, yesterday, -2h, …"
 )
-@click.option("--to", "end", type=click.DateTime(_TIMES), help="End, not included.  [default: now]")
+@click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]")
 @click.option("--by", default="", help="Labels to split by, e.g. channel, or channel,stage.")
 @click.option("--step", help="Of `series`: length of a step: 5m, 1h, 1d, 1w, 1mo, 1y.  [default: 1m]")
 @click.option("--zone", help="Whose clocks steps and times follow, e.g. Asia/Tehran.  [default: CX_ZONE]")
@@ -92,9 +86,9 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 def query(
     question: str,
     kpi_id: str | None,
-    window: str | None,
-    start: datetime | None,
-    end: datetime | None,
+    window: int | None,
+    start: When | None,
+    end: When | None,
     by: str,
     step: str | None,
     zone: str | None,
@@ -105,7 +99,7 @@ def query(
     as_json: bool,
     timeout_s: float,
 ) -> None:
-    r"""Ask ClickHouse: any SQL that only reads, or a ready-made QUESTION.
+    """Ask ClickHouse: any SQL that only reads, or a ready-made QUESTION.
 
     It asks as CX_CLICKHOUSE_READER_USER where that user's password is known, and never changes anything.
 
@@ -122,9 +116,9 @@ def query(
     \b
     Examples:
       cx query kpi csat --window 1h --by channel
-      cx query series service_level --window 24h --step 1h --format csv
+      cx query series service_level_all_offered --window 24h --step 1h --format csv
       cx query series orders --from 2026-11-21 --to 2026-11-28 --step 1d --zone Asia/Tehran
-      cx query kpi csat --from 2026-03-01 --to 2026-03-08 --json
+      cx query kpi csat --from yesterday --to today --json
       cx query "SELECT count() FROM events WHERE channel = {c:String}" --param c=web
     """
     settings = load(zone=zone, calendar=calendar, week_starts=week_starts)
@@ -194,26 +188,19 @@ def _steps(settings: Settings, length: str) -> Steps:
         raise click.UsageError(f"--step: {error}") from None
 
 
-def _times(window: str | None, start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Mapping[str, datetime]:
+def _times(minutes: int | None, start: When | None, end: When | None, zone: ZoneInfo) -> Mapping[str, datetime]:
     """Work out a span of whole minutes; without any hint all there is."""
-    if window and start:
+    if minutes and start:
         raise click.UsageError("give --window or --from, not both")
-    if not window:
-        found = {"from": start, "to": end}
-        return {name: _utc(at, zone) for name, at in found.items() if at is not None}
-    until = _utc(end, zone) if end else datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return {"from": until - timedelta(minutes=_minutes("--window", window)), "to": until}
-
-
-def _utc(at: datetime, zone: ZoneInfo) -> datetime:
-    return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
-
-
-def _minutes(option: str, text: str) -> int:
-    try:
-        return window_minutes(text)
-    except ValueError as error:
-        raise click.UsageError(f"{option}: {error}") from None
+    times = {name: when.moment(zone) for name, when in (("from", start), ("to", end)) if when is not None}
+    if minutes:
+        until = times.get("to") or datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return {"from": until - timedelta(minutes=minutes), "to": until}
+    span = [times[name] for name in ("from", "to") if name in times]
+    if span != sorted(set(span)):
+        shown = [f"{at.astimezone(zone):%Y-%m-%dT%H:%M}" for at in span]
+        raise click.UsageError(f"--from {shown[0]} is not before --to {shown[1]}")
+    return times
 
 
 def _why_nothing(kpi: Kpi, question: str, address: Address) -> str:
@@ -236,7 +223,7 @@ def _why_nothing(kpi: Kpi, question: str, address: Address) -> str:
 @as_json_option
 @plain_errors
 def verify(limit: int, *, as_json: bool) -> None:
-    r"""Recompute every KPI from the stored events, and compare with what was streamed.
+    """Recompute every KPI from the stored events, and compare with what was streamed.
 
     Compares balances, minutes and the newest closed values, all with `=`. What is still on its way shows as a
     difference: verify while nothing comes in. Exit code 1 if anything differs.
@@ -280,7 +267,7 @@ def verify(limit: int, *, as_json: bool) -> None:
 @as_json_option
 @plain_errors
 def repair(*, apply: bool, as_json: bool) -> None:
-    r"""Find events, dead letters and balances that are stored twice, and leave one of each.
+    """Find events, dead letters and balances that are stored twice, and leave one of each.
 
     Earlier versions could store a range twice when a worker was paused and replaced; `cx verify` shows it. The user
     of CX_CLICKHOUSE_USER must be allowed to create tables, as for `cx migrate`. Stopped in the middle, it goes on when

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from streams.commands.arguments import IncidentType, MomentType, When
 from streams.commands.printing import echo
 from streams.producers.client import BufferFullError, NotDeliveredError, TouchpointProducer
 from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
@@ -139,7 +140,7 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
 @click.command()
 @click.option("--rate", default=100.0, show_default=True, help="Mean events per second of event time.")
 @click.option("--seed", default=1, show_default=True, help="The same seed and start give the same events.")
-@click.option("--start", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Start of event time; default: now.")
+@click.option("--start", type=MomentType(), help="Start of event time: 2026-03-01T09:00+03:30, -7d, …  [default: now]")
 @click.option(
     "--speed", default="1", callback=speed_option, show_default=True, help="Event seconds per second, or max."
 )
@@ -150,6 +151,7 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
     "--incident",
     "incidents",
     multiple=True,
+    type=IncidentType(),
     help="kind[:channel]@when+length, e.g. payment-outage@12:00+20m; may be given several times.",
 )
 @click.option("--bad-rate", default=0.0, help="Share of records that break the contract.")
@@ -160,7 +162,7 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
 def simulate(
     rate: float,
     seed: int,
-    start: datetime | None,
+    start: When | None,
     speed: Any,
     count: int | None,
     duration_s: float | None,
@@ -186,7 +188,12 @@ def simulate(
 
     try:
         plan = Plan(
-            start=start or datetime.now(UTC), seed=seed, rate=rate, population=customers, incidents=incidents, flat=flat
+            start=start.moment() if start else datetime.now(UTC),
+            seed=seed,
+            rate=rate,
+            population=customers,
+            incidents=incidents,
+            flat=flat,
         )
         flaws = Flaws(bad=bad_rate, duplicate=duplicate_rate, late=late_rate)
         with producer_of(load()) as producer:

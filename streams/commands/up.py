@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from streams.commands.arguments import IncidentType
 from streams.commands.printing import echo
 from streams.commands.traffic import speed_option
 from streams.kpis.language.blocks import CatalogueError
@@ -24,7 +25,7 @@ from streams.local.until_done import result_of, wait_until_done
 from streams.local.values import cells
 from streams.local.view import LiveView
 from streams.producers.readers import DATA_SETS
-from streams.settings import load
+from streams.settings import load, window_names
 from streams.storage.connection import StorageError
 
 EVERY_S = 1.0
@@ -47,7 +48,9 @@ class _Stopped(BaseException):
 @click.option("--rate", default=100.0, show_default=True, help="Events per second of the simulator.")
 @click.option("--rhythm", is_flag=True, help="Simulate days and weeks as they are, not a steady flow.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulator.")
-@click.option("--incident", multiple=True, help="Incident of the simulator, e.g. payment-outage@+5m+10m.")
+@click.option(
+    "--incident", multiple=True, type=IncidentType(), help="Incident of the simulator, e.g. payment-outage@+5m+10m."
+)
 @click.option(
     "--data",
     "data_dir",
@@ -77,7 +80,7 @@ def up(
     until_done: bool,
     as_json: bool,
 ) -> None:
-    r"""Run broker, ClickHouse, a worker and traffic here, and watch the KPIs.
+    """Run broker, ClickHouse, a worker and traffic here, and watch the KPIs.
 
     Nothing needs to be installed by hand, everything is on loopback, Ctrl-C stops all of it.
     The embedded broker forgets at the end; the store in --data stays.
@@ -112,6 +115,8 @@ def up(
         steady = [] if rhythm else ["--flat"]
         load_ = Load(("simulate", "--rate", str(rate), "--seed", str(seed), *steady, *incidents))
     settings = load(data_dir=str(data_dir) if data_dir else None)
+    if window not in (kept := window_names(settings)):
+        raise click.UsageError(f"--window {window!r} is not kept; kept: {', '.join(kept)}")
 
     def say(text: str) -> None:
         if not as_json:

@@ -41,6 +41,9 @@ DRAIN_TIMEOUT_S = 60.0
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
+LOOK_S = 1.0
+"""Longest wait for a command that only looks whether a run uses the folder."""
+
 ENDING_S = 40.0
 """Longest wait for the store of a run that was killed: it ends by itself within half a minute."""
 
@@ -164,16 +167,25 @@ class EmbeddedRun:
     def _take_folder(self) -> None:
         """Make sure that no other run uses the folder; empty it unless it is to be kept."""
         self._lock = (self.data_dir / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise ChildError(f"another run uses {self.data_dir}; give this one a folder of its own by --data") from exc
+        deadline = time.monotonic() + LOOK_S
+        while not self._locked(self._lock):
+            if time.monotonic() > deadline:
+                raise ChildError(f"another run uses {self.data_dir}; give this one a folder of its own by --data")
+            time.sleep(LOOK_S / 20)
         if not self._keep:
             for name in _OURS:
                 shutil.rmtree(self.data_dir / name, ignore_errors=True)
             for name in ("environment", "epoch", "partitions", "unfinished"):
                 (self.data_dir / name).unlink(missing_ok=True)
         self._check_partitions()
+
+    @staticmethod
+    def _locked(lock: IO[str]) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _check_partitions(self) -> None:
         """Refuse a folder filled with another number of partitions: each customer's ids would be elsewhere."""

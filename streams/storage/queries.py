@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ NAMED: Final[Mapping[str, str]] = {
 """Ready-made questions, with their parameters."""
 
 _DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
+_DIGITS: Final = 6
+_MOST_DECIMALS: Final = 12
 # Of the server for what changes something, or is beyond the rights of who asks.
 _FORBIDDEN: Final = frozenset({164, 392, 452, 497})
 _READING: Final = ("SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN")
@@ -53,8 +56,8 @@ class Answer:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as people read them; a missing value is empty, and never 0."""
-        return [[_cell(value) for value in row] for row in self.rows]
+        """The rows as people read them: numbers are rounded; a missing value is empty, and never 0."""
+        return [[_rounded(value) if isinstance(value, float) else _cell(value) for value in row] for row in self.rows]
 
     def render(self, form: Format) -> str:
         """Write it out; a missing value is empty in CSV, null in JSON, and never 0."""
@@ -62,7 +65,8 @@ class Answer:
             rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
             return json.dumps(rows, ensure_ascii=False, indent=1)
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([self.columns, *self.cells])
+        cells = [[_cell(value) for value in row] for row in self.rows]
+        csv.writer(out, lineterminator="\n").writerows([self.columns, *cells])
         return out.getvalue().rstrip("\n")
 
 
@@ -125,6 +129,15 @@ def _text(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     return value if isinstance(value, list) else str(value)
+
+
+def _rounded(value: float) -> str:
+    """Write a number with six digits that count at most; whole parts stay whole, and nothing has an exponent."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    decimals = max(0, min(_MOST_DECIMALS, _DIGITS - 1 - math.floor(math.log10(abs(value)))))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def _cell(value: Any) -> str:

@@ -138,7 +138,7 @@ def test_all_there_is_when_no_time_is_given(cx, asked) -> None:
         (("kpi", "csatt"), "did you mean 'csat'?"),
         (("kpi", "csat", "--by", "weather"), "not kept by weather; it is kept by: channel"),
         (("kpi", "csat", "--window", "1h", "--from", "2026-03-01"), "not both"),
-        (("kpi", "csat", "--window", "1 hour"), "--window: window '1 hour'"),
+        (("kpi", "csat", "--window", "1 hour"), "Invalid value for '--window': window '1 hour'"),
         (("latest", "csat", "--window", "1h"), "belong to `kpi` and `series`"),
         (("kpi", "csat", "--step", "1h"), "--step belongs to `series`"),
         (("series", "csat", "--step", "1M"), "--step: step '1M': expected a number of m, h, d, w, mo or y"),

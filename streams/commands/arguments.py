@@ -1,0 +1,131 @@
+"""What commands take: moments, lengths of time, KPIs and incidents, each read and completed in one way."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+
+from streams.kpis.language.lengths import window_minutes
+from streams.producers.incidents import KINDS, IncidentError, parse_incident
+from streams.settings import kpi_paths, load
+
+_AGO: Final = re.compile(r"-(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAYS: Final = {"today": 0, "yesterday": 1}
+_EXPECTED: Final = "2026-03-01, 2026-03-01T09:30, 2026-03-01T09:30+03:30, now, today, yesterday, -15m, -2h or -7d"
+
+
+class When(NamedTuple):
+    """A moment as it was asked for: one of the calendar, or so long before now."""
+
+    at: datetime | None = None
+    ago: timedelta | None = None
+    days_back: int = 0
+
+    def moment(self, zone: tzinfo = UTC) -> datetime:
+        """Return the moment in UTC; days, and times without an offset, are those of `zone`."""
+        now = datetime.now(UTC)
+        if self.ago is not None:
+            return now - self.ago
+        if self.at is None:
+            day = now.astimezone(zone).date() - timedelta(days=self.days_back)
+            return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        return (self.at.replace(tzinfo=zone) if self.at.tzinfo is None else self.at).astimezone(UTC)
+
+
+class MomentType(click.ParamType):
+    """A moment: of the calendar, or before now."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> When:
+        """Read a moment in ASCII, Persian or Arabic digits; refuse what is none, with what is expected."""
+        if isinstance(value, When):
+            return value
+        text = _with_ascii_digits(str(value)).strip()
+        if text in _DAYS:
+            return When(days_back=_DAYS[text])
+        if text == "now":
+            return When(ago=timedelta())
+        if found := _AGO.fullmatch(text):
+            return When(ago=timedelta(**{_UNITS[found[2]]: int(found[1])}))
+        try:
+            return When(at=datetime.fromisoformat(text))
+        except ValueError:
+            self.fail(f"{value!r} is no moment; expected e.g. {_EXPECTED}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Offer the words."""
+        return _beginning(incomplete, ("now", "today", "yesterday", "-1h", "-24h", "-7d"))
+
+
+class WindowType(click.ParamType):
+    """A length of time in whole minutes."""
+
+    name = "length"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the minutes of `15m`, `24h`, `7d`."""
+        if isinstance(value, int):
+            return value
+        try:
+            return window_minutes(_with_ascii_digits(str(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class IncidentType(click.ParamType):
+    """An incident of the simulator; refused before anything starts if it is none."""
+
+    name = "incident"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, in which the simulator finds no fault."""
+        try:
+            parse_incident(str(value), datetime.now(UTC))
+        except IncidentError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Offer the kinds."""
+        return [CompletionItem(f"{kind}@", help=text) for kind, text in KINDS.items() if kind.startswith(incomplete)]
+
+
+class KpiIdType(click.ParamType):
+    """The id of a KPI; whether there is one is for the command to say."""
+
+    name = "kpi"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Offer those that are defined."""
+        from streams.kpis.catalogue.catalogue import Catalogue  # noqa: PLC0415 - only completion needs it
+
+        kpis = Catalogue.load(kpi_paths(load()))
+        return [CompletionItem(kpi.id, help=kpi.name) for kpi in kpis if kpi.id.startswith(incomplete)]
+
+
+class AlertType(click.ParamType):
+    """The name of an alert rule; whether there is one is for the command to say."""
+
+    name = "alert"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Offer those that are defined."""
+        from streams.commands.rules import load_book  # noqa: PLC0415 - only completion needs it
+
+        return [
+            CompletionItem(rule.alert, help=rule.kpi.name) for rule in load_book() if rule.alert.startswith(incomplete)
+        ]
+
+
+def _beginning(incomplete: str, words: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _with_ascii_digits(text: str) -> str:
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
