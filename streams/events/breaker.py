@@ -9,7 +9,7 @@ reads a clock.
 
 from collections import deque
 from collections.abc import Iterable
-from math import exp
+from math import exp, sqrt
 from typing import Final, NamedTuple
 
 from streams.events.frozen import FrozenRange
@@ -19,6 +19,12 @@ SHORTEST_S: Final = 5.0
 
 _FIRST_S: Final = 0.5
 """Seconds in which the first range is taken to have come."""
+
+_MISSING_S: Final = 30.0
+"""So long the usual good records must be missing beside a flood of bad ones."""
+
+_MISSING_SIGMA: Final = 4.0
+"""By so many standard deviations of a Poisson count they must be fewer."""
 
 _PAUSE_S: Final = 10.0
 """Of a longer silence no more is counted: a quiet night says nothing of how many are usual by day."""
@@ -54,7 +60,9 @@ class Breaker:
     | more, at least `at_once` | up to `window_s` | yes |
 
     Once there were good records, it must also be that they are missing: of those that are usual in the time of the
-    stretch at least as many as `ratio` of the bad ones did not come.
+    stretch at least as many as `ratio` of the bad ones did not come. Or, where a source sends many times more bad
+    records than it ever sent good ones: for half a minute fewer than half of the usual good ones came, and that is
+    no chance.
     """
 
     def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
@@ -105,8 +113,14 @@ class Breaker:
             seconds, read, bad = seconds + one.seconds, read + one.read, bad + one.bad
             if bad <= self._ratio * read:
                 continue
-            if good_per_s and good_per_s * seconds - (read - bad) < self._ratio * bad:
+            if good_per_s and not self._good_are_missing(good_per_s * seconds, read - bad, bad, seconds):
                 continue
             if bad >= self._at_once or (bad >= self._least and now - one.at >= SHORTEST_S):
                 return Stretch(now - one.at, read, bad)
         return None
+
+    def _good_are_missing(self, usual: float, good: int, bad: int, seconds: float) -> bool:
+        missing = usual - good
+        if missing >= self._ratio * bad:
+            return True
+        return seconds >= _MISSING_S and good < usual / 2 and missing > _MISSING_SIGMA * sqrt(usual)

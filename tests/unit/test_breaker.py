@@ -96,6 +96,19 @@ def test_a_flood_at_once_stops_nothing() -> None:
         assert one.take(120.0 + burst + 0.5, 15, 0) is None
 
 
+@pytest.mark.parametrize("rate", [2, 10, 1_000])
+@pytest.mark.parametrize("times", [1, 3, 50])
+def test_who_sends_many_times_more_bad_ones_instead_of_good_ones_is_stopped(rate: float, times: float) -> None:
+    """A loop that sends a broken record again and again, where good ones were."""
+    one, at, sent = breaker(), 100.0, 0.0
+    while at < 1_000:
+        at, sent, before = at + FLUSH_S, sent + rate * FLUSH_S, int(sent)
+        assert int(sent) == before or one.take(at, int(sent) - before, 0) is None
+    began, flood = at, max(1, int(rate * times * FLUSH_S))
+    while one.take(at := at + FLUSH_S, flood, flood) is None:
+        assert at < began + 60
+
+
 def test_who_turns_bad_after_a_flood_of_another_is_stopped() -> None:
     one, at = breaker(), 100.0
     for half_second in range(400):
