@@ -26,6 +26,7 @@ _COMMANDS = {
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
     "repair": ("streams.commands.store", "Take away rows that are stored twice."),
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
+    "sources": ("streams.commands.sources", "Show stopped source partitions, and let them go on."),
     "board": ("streams.commands.board", "Serve the live page: KPIs, alerts, verbatims, pipeline."),
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),

@@ -70,10 +70,16 @@ BREAKER_OFFSET = Gauge(
     ["channel", "partition"],
     registry=REGISTRY,
 )
+BREAKER_SINCE = Gauge(
+    "cx_breaker_since_seconds",
+    "When a source was stopped (Unix s)",
+    ["channel", "partition"],
+    registry=REGISTRY,
+)
 BREAKER_WHY = Gauge(
     "cx_breaker_reason_info",
-    "1 for a stopped source, with the reason code and the explanation of the first record that is bad",
-    ["channel", "partition", "reason", "message"],
+    "1 for a stopped source, with the reason code, the explanation and the first bytes of the first record that is bad",
+    ["channel", "partition", "reason", "message", "begins"],
     registry=REGISTRY,
 )
 CLOCK_HELD = Gauge(

@@ -7,7 +7,7 @@ The order of a flush is the guarantee: freeze, emit, acknowledge. See docs/ARCHI
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -23,8 +23,10 @@ from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
+from streams.events import orders
 from streams.events.clock import Clock
 from streams.events.intake import FrozenRange
+from streams.events.orders import SourceOrder
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import CREDIT, Folder
 from streams.kpis.rolling.watermarks import HISTORY_S
@@ -52,37 +54,48 @@ class Ingest(Stage):
         self._folder = Folder(catalogue, credit=CREDIT, sender_share=settings.series_sender_share)
         self._emissions = Emissions(topics, catalogue, partitions=settings.partitions, epoch=settings.epoch)
         self._sources: dict[TP, Source] = {}
+        self._ordered: list[RecordBatch] = []
         self._taking = asyncio.Lock()
         self._minute: int | None = None
-        super().__init__(app, topics.sources, flush_s=settings.ingest_flush_s)
+        super().__init__(app, (*topics.sources, topics.control), flush_s=settings.ingest_flush_s)
 
     async def restore(self, assignment: Assignment, saved: Saved) -> None:
         """Restore every owned source from its frozen ranges."""
         frozen: dict[str, list[FrozenRange]] = {}
+        ordered: dict[str, SourceOrder] = {}
         for entries in saved.values():
-            for value in entries.values():
+            for key, value in entries.items():
+                if orders.is_order(key):
+                    order = orders.decode(value)
+                    ordered[order.source] = order
+                    continue
                 entry = _decode_frozen(value)
                 frozen.setdefault(entry.source, []).append(entry)
         for gauge in (
             metrics.BREAKER,
             metrics.BREAKER_OFFSET,
+            metrics.BREAKER_SINCE,
             metrics.BREAKER_WHY,
             metrics.CLOCK_HELD,
             metrics.WATERMARK,
         ):
             gauge.clear()  # partitions may be another worker's now
-        self._sources = {}
+        self._sources, self._ordered = {}, []
         for tp in assignment.tps:
+            if tp.topic == self._topics.control:
+                continue
             channel = self._topics.channel_of(tp.topic)
-            ranges = frozen.get(source_name(channel, tp.partition), [])
-            self._sources[tp] = Source.restored(tp, channel, ranges, self._settings, self._clock)
+            name = source_name(channel, tp.partition)
+            known = self._of_these_topics(ordered.get(name))
+            self._sources[tp] = Source.restored(tp, channel, frozen.get(name, []), known, self._settings, self._clock)
         log.info("ingest: %d source partitions taken over, generation %d", len(self._sources), assignment.generation)
 
     async def take(self, batch: RecordBatch) -> None:
         """Classify and fold a batch; one of a source that has stopped is neither released nor acknowledged."""
-        source = self._sources[batch.tp]
-        if source.tripped:
+        if batch.topic == self._topics.control:
+            self._ordered.append(batch)
             return
+        source = self._sources[batch.tp]
         source.waiting.append(batch)
         source.held.append((batch, 0))
         async with self._taking:
@@ -93,7 +106,7 @@ class Ingest(Stage):
         if runs_ahead(self._clock):
             self._hold(source)
             return
-        while source.held and not source.tripped:
+        while source.held and source.stopped is None:
             batch, start = source.held[0]
             while start < len(batch):
                 start, full = source.add(batch, start, self._settings, self._folder)
@@ -101,8 +114,12 @@ class Ingest(Stage):
                     source.held[0] = batch, start
                     self._hold(source)
                     return
-                if (full or self._closes()) and (not await self.flush_live() or source.tripped):
-                    break
+                if full or self._closes():
+                    if not await self.flush_live():
+                        break
+                    if source.tripped and start < len(batch):
+                        source.held[0] = batch, start
+                        return
             del source.held[:1]
             batch.release()
 
@@ -142,6 +159,13 @@ class Ingest(Stage):
 
     async def steps(self) -> Steps:
         """Close the current range of every source, freeze, emit, acknowledge; then tell watermarks."""
+        ordered, self._ordered = self._ordered, []
+        if ordered:
+            obeyed = list(self._read_orders(ordered))
+            yield Save([(source.tp.partition, orders.key_of(order), orders.encode(order)) for source, order in obeyed])
+            for source, order in obeyed:
+                source.obey(order)
+            yield Done(ordered)
         closed = list(self._close_all())
         if closed:
             with metrics.STAGE_SECONDS.labels("ingest", "freeze").time():
@@ -154,16 +178,40 @@ class Ingest(Stage):
         yield Emit(list(self._news({one.source.tp for one in closed})))
         self._let_go()
 
+    def _read_orders(self, batches: Iterable[RecordBatch]) -> Iterator[tuple[Source, SourceOrder]]:
+        """Yield what is ordered of sources that are read here; what is no order is said and passed over."""
+        sources = {source.intake.source: source for source in self._sources.values()}
+        for batch in batches:
+            for offset, value in zip(batch.offsets, batch.values, strict=True):
+                try:
+                    order = self._of_these_topics(orders.decode(value or b""))
+                except ValueError as error:
+                    log.warning("%s, partition %d, offset %d is no order: %s", *batch.tp, offset, error)
+                    continue
+                source = sources.get(order.source) if order else None
+                if order is None or source is None or source.tp.partition != batch.partition:
+                    log.warning("%s, partition %d, offset %d is of no source here: %s", *batch.tp, offset, order)
+                    continue
+                log.warning(
+                    "%s: records from %d up to %d are let through by order", *msgspec.structs.astuple(order)[:3]
+                )
+                yield source, order
+
+    def _of_these_topics(self, order: SourceOrder | None) -> SourceOrder | None:
+        return order if order and order.epoch == self._settings.epoch else None
+
     def _close_all(self) -> Iterator[Closed]:
         for source in self._sources.values():
+            stopped = source.stopped
             match source.close(self._folder, self._clock):
                 case Closed() as closed:
+                    if stopped:
+                        stopped.hide()
+                        log.warning("%s goes on at offset %d", source.intake.source, closed.outcome.frozen.first)
                     yield closed
                 case Tripped() as tripped:
                     self.lane.hold(source.tp)
-                    metrics.BREAKER_OFFSET.labels(*source.labels).set(tripped.outcome.frozen.first)
-                    first = tripped.outcome.bad[0].refusal
-                    metrics.BREAKER_WHY.labels(*source.labels, first.reason, first.message[:300]).set(1)
+                    tripped.show()
                     tripped.say()
 
     def _emitted(self, closed: Closed) -> Iterator[Outgoing]:
@@ -198,7 +246,7 @@ class Ingest(Stage):
         """Let those go on that waited for the clock."""
         for tp in self.lane.held & self._sources.keys():
             source = self._sources[tp]
-            if not (source.tripped or source.held or source.waiting):
+            if not (source.stopped or source.held or source.waiting):
                 self.lane.resume(tp)
                 log.info("%s goes on", source.intake.source)
 

@@ -14,7 +14,9 @@ from streams.agents import clocks
 from streams.engine.batch import RecordBatch
 from streams.events.breaker import Breaker, Stretch
 from streams.events.clock import Clock
+from streams.events.foreign import beginning
 from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
+from streams.events.orders import SourceOrder
 from streams.kpis.folding.fold import Deltas, Folder
 from streams.kpis.folding.partials import MINUTES
 from streams.kpis.folding.ranges import events_of
@@ -38,17 +40,25 @@ class Source:
     brought: dict[str, str] = field(default_factory=dict)
     """Series that came up in the range under construction, by key, and which sender brought them."""
     open_bytes: int = 0
-    tripped: bool = False
+    order: SourceOrder | None = None
+    """The newest order: what it lets through is not held against the source."""
+    stopped: "Tripped | None" = None
     held: list[tuple[RecordBatch, int]] = field(default_factory=list)
-    """Batches, and from which record on, that wait until it is certain what time it is."""
+    """Batches, and from which record on, that wait until the source goes on, or until it is certain what time it is."""
     last_sent: tuple[float | None, bool] | None = None
     last_sent_at: float = 0.0
 
     @classmethod
     def restored(
-        cls, tp: TP, channel: str, frozen: Sequence[FrozenRange], settings: Settings, clock: Clock
+        cls,
+        tp: TP,
+        channel: str,
+        frozen: Sequence[FrozenRange],
+        order: SourceOrder | None,
+        settings: Settings,
+        clock: Clock,
     ) -> "Source":
-        """Return a source partition as its frozen ranges tell of it."""
+        """Return a source partition as its frozen ranges, and the newest order, tell of it."""
         name = source_name(channel, tp.partition)
         intake = Intake(
             name,
@@ -64,8 +74,21 @@ class Source:
             at_once=settings.breaker_at_once,
             window_s=settings.breaker_window_s,
         )
-        breaker.restore(frozen)
-        return cls(tp, channel, intake, breaker)
+        breaker.restore(one for one in frozen if order is None or one.first >= order.until)
+        return cls(tp, channel, intake, breaker, order=order)
+
+    @property
+    def tripped(self) -> bool:
+        """Whether it has stopped, and no order lets it go on."""
+        return self.stopped is not None and not self._is_let_through(self.stopped.outcome.frozen.first)
+
+    def obey(self, order: SourceOrder) -> None:
+        """Take over an order: what was bad before its end is no longer held against the source."""
+        self.order = order
+        self.breaker.forget()
+
+    def _is_let_through(self, offset: int) -> bool:
+        return self.order is not None and self.order.covers(offset)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -113,17 +136,19 @@ class Source:
         """Close the range under construction; None when there is nothing that may be closed."""
         if self.tripped:
             return None
-        repeated = self.intake.pending is not None
-        outcome = self.intake.close()
+        stopped, self.stopped = self.stopped, None
+        repeated = stopped is not None or self.intake.pending is not None
+        outcome = stopped.outcome if stopped else self.intake.close()
         self.open_bytes = 0
         if outcome is None:
             return None
         deltas, self.deltas = self.deltas, {}
         brought, self.brought = self.brought, {}
-        stretch = None if repeated else self._tripping(outcome, clock)
+        stretch = None if repeated or self._is_let_through(outcome.frozen.first) else self._tripping(outcome, clock)
         if stretch is not None:
-            self.tripped = True
-            return Tripped(self, outcome, stretch)
+            self.deltas, self.brought = deltas, brought
+            self.stopped = Tripped(self, outcome, stretch, time.time())
+            return self.stopped
         # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
         reached = outcome.frozen.after.newest // 60
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
@@ -162,6 +187,26 @@ class Tripped(NamedTuple):
     source: Source
     outcome: Outcome
     stretch: Stretch
+    since: float
+    """Unix s."""
+
+    def show(self) -> None:
+        """Set the metrics that tell of it."""
+        labels = self.source.labels
+        metrics.BREAKER_OFFSET.labels(*labels).set(self.outcome.frozen.first)
+        metrics.BREAKER_SINCE.labels(*labels).set(self.since)
+        metrics.BREAKER_WHY.labels(*labels, *self._why()).set(1)
+
+    def hide(self) -> None:
+        """Take them back."""
+        labels = self.source.labels
+        metrics.BREAKER_OFFSET.remove(*labels)
+        metrics.BREAKER_SINCE.remove(*labels)
+        metrics.BREAKER_WHY.remove(*labels, *self._why())
+
+    def _why(self) -> tuple[str, str, str]:
+        first = self.outcome.bad[0]
+        return first.refusal.reason, first.refusal.message[:300], beginning(first.payload)
 
     def say(self) -> None:
         """Log what stopped, where, why, and the ways out."""
@@ -169,8 +214,8 @@ class Tripped(NamedTuple):
         log.error(
             "%s stopped at offset %d of topic %s, partition %d: %d of the %d records of %.0f s are bad, the newest of"
             " them from %d on: %s. %d of them are in the dead letters, nothing from here on is stored or committed."
-            " Mend the producer, then restart the workers with CX_BREAKER_RATIO=1 once, which makes dead letters of the"
-            " rest; or release what accepts them, and restart",
+            " Mend the producer, then `cx sources skip %s`: what is bad becomes dead letters, the rest is counted. Or"
+            " release what accepts them, and restart",
             self.source.intake.source,
             outcome.frozen.first,
             *self.source.tp,
@@ -180,6 +225,7 @@ class Tripped(NamedTuple):
             outcome.bad[0].offset,
             outcome.bad[0].refusal.message,
             max(0, stretch.bad - outcome.tally.bad),
+            self.source.intake.source,
         )
 
 

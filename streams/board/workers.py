@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from streams.local.observe import WorkerState, worker_state
-from streams.settings import ConfigError, Settings
+from streams.local.observe import UNCOUNTED_WAY_OUT, WorkerState, worker_places, worker_state
+from streams.settings import Settings
 
 Kind: TypeAlias = Literal["stopped", "waiting", "uncounted", "not_stored"]
 
@@ -42,15 +42,7 @@ class Workers:
         Raises:
             ConfigError: One is no host and port.
         """
-        own = [f"{settings.metrics_host}:{settings.metrics_port}"] if settings.metrics_port else []
-        named = [part.strip() for part in settings.workers.split(",") if part.strip()] or own
-        places = []
-        for place in named:
-            host, _, port = place.rpartition(":")
-            if not host or not port.isdecimal():
-                raise ConfigError(f"workers: {place!r} is not host:port")
-            places.append((host, int(port)))
-        return cls(places)
+        return cls(worker_places(settings))
 
     def troubles(self) -> list[WorkerTrouble]:
         """Return what does not go on; of a worker that does not answer nothing is known."""
@@ -60,8 +52,11 @@ class Workers:
 
 def _troubles(state: WorkerState) -> list[WorkerTrouble]:
     return [
-        *(WorkerTrouble("stopped", source) for source in state.stopped),
+        *(
+            WorkerTrouble("stopped", one.source, one.since, f"{one.reason}: {one.message}; {one.ways_out}")
+            for one in state.stopped
+        ),
         *(WorkerTrouble("waiting", source) for source in state.waiting),
-        *(WorkerTrouble("uncounted", source) for source in state.uncounted),
+        *(WorkerTrouble("uncounted", source, why=UNCOUNTED_WAY_OUT) for source in state.uncounted),
         *(WorkerTrouble("not_stored", one.what, one.since, one.why) for one in state.not_stored),
     ]

@@ -24,7 +24,7 @@ from streams.events.touchpoints import TouchpointError
 from streams.events.visible import visible_line
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.blocks import CatalogueError
-from streams.local.observe import WorkerState, worker_state
+from streams.local.observe import UNCOUNTED_WAY_OUT, WorkerState, worker_places, worker_state
 from streams.secured.kafka import kafka_client_options
 from streams.secured.web import ReceiverAccess
 from streams.settings import PREFIX, ConfigError, Settings, load, load_with_origins
@@ -48,7 +48,7 @@ _OUTCOMES = ("read", "counted", "duplicate", "late", "bad", "conflict")
 def status(places: tuple[str, ...], *, as_json: bool) -> None:
     """Show what workers have done since they started: records by outcome, lag by topic, watermarks.
 
-    Asks their /metrics, at CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
+    Asks their /metrics, at CX_WORKERS or CX_METRICS_HOST and CX_METRICS_PORT unless --at says otherwise.
     Exit code 1 if a worker does not answer, has stopped a partition because most of its records are bad, has a clock
     that is wrong, or does not get something stored.
 
@@ -58,7 +58,7 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
       cx status --at worker-1:9464 --at worker-2:9464 --json
     """
     settings = load()
-    asked = [_place(place) for place in places] or [(settings.metrics_host, settings.metrics_port)]
+    asked = worker_places(settings, places)
     now = datetime.now(UTC).timestamp()
     states = {f"{host}:{port}": worker_state(port, host) for host, port in asked}
     fine = all(state is not None and not _problems(state) for state in states.values())
@@ -75,13 +75,6 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
             continue
         _print_state(place, state, now)
     sys.exit(0 if fine else 1)
-
-
-def _place(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal():
-        raise click.UsageError(f"--at {text!r}: expected host:port")
-    return host, int(port)
 
 
 def _print_state(place: str, state: WorkerState, now: float) -> None:
@@ -110,12 +103,7 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
 
 def _problems(state: WorkerState) -> list[str]:
     """Return what is wrong with a worker, and where to go from there."""
-    found = [
-        f"{source} is stopped at offset {state.stopped_at.get(source, 0)}: most of its records are bad, the first:"
-        f" {state.stopped_why.get(source, 'see the log')}. Nothing from there on is stored or lost. Mend the producer,"
-        " and restart workers with CX_BREAKER_RATIO=1 once: the bad records become dead letters, the others count"
-        for source in state.stopped
-    ]
+    found = [f"{one.source} {one.text}; {one.ways_out}" for one in state.stopped]
     if state.clock_wrong:
         found.append(
             f"the worker's clock is in doubt ({_clock(state)}): set it; see CxClockWrong in docs/OPERATIONS.md"
@@ -124,8 +112,8 @@ def _problems(state: WorkerState) -> list[str]:
         found.append(f"{', '.join(state.waiting)} wait for a right clock; nothing is lost")
     if state.uncounted:
         found.append(
-            f"nothing more is counted of {', '.join(state.uncounted)}, whose ranges contradict each other: see"
-            " CxMergeSourceStopped in docs/OPERATIONS.md"
+            f"nothing more is counted of {', '.join(state.uncounted)}, whose ranges contradict each other:"
+            f" {UNCOUNTED_WAY_OUT}"
         )
     found += [
         f"{one.what} is not stored since {datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M:%S} UTC,"

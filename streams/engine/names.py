@@ -45,6 +45,11 @@ class Topics:
         return f"{self.prefix}.notifications"
 
     @property
+    def control(self) -> str:
+        """What operators order of sources that have stopped, each in the partition of its source."""
+        return f"{self.prefix}.control"
+
+    @property
     def dead_letters(self) -> str:
         """Refused records with the reason."""
         return f"{self.prefix}.dead_letters"

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.engine.names import TABLES, Topics
 
-Role: TypeAlias = Literal["worker", "door", "producer", "topics"]
+Role: TypeAlias = Literal["worker", "door", "producer", "operator", "topics"]
 
 _READ, _WRITE, _CREATE = "READ", "WRITE", "CREATE"
 _SEE, _SEE_SETTINGS = "DESCRIBE", "DESCRIBE_CONFIGS"
@@ -27,7 +27,15 @@ def rights_of(role: Role, prefix: str, app_id: str) -> list[Right]:
 
 
 def _worker(topics: Topics, app_id: str) -> list[Right]:
-    read = (*topics.sources, topics.partials, topics.blocks, topics.kpis, topics.alerts, topics.notifications)
+    read = (
+        *topics.sources,
+        topics.control,
+        topics.partials,
+        topics.blocks,
+        topics.kpis,
+        topics.alerts,
+        topics.notifications,
+    )
     written = (topics.partials, topics.blocks, topics.kpis, topics.alerts, topics.notifications, topics.dead_letters)
     logs = _changelogs(app_id)
     operations = {
@@ -44,6 +52,10 @@ def _sender(topics: Topics, _app_id: str) -> list[Right]:
     return [Right("TOPIC", name, (_WRITE,)) for name in topics.sources]
 
 
+def _operator(topics: Topics, _app_id: str) -> list[Right]:
+    return [*(Right("TOPIC", name, (_READ,)) for name in topics.sources), Right("TOPIC", topics.control, (_WRITE,))]
+
+
 def _maker(topics: Topics, app_id: str) -> list[Right]:
     return [Right("TOPIC", name, (_CREATE, _SEE, _SEE_SETTINGS)) for name in _all(topics, app_id)]
 
@@ -52,6 +64,7 @@ _RIGHTS: Final[Mapping[Role, Callable[[Topics, str], list[Right]]]] = {
     "worker": _worker,
     "door": _sender,
     "producer": _sender,
+    "operator": _operator,
     "topics": _maker,
 }
 
@@ -62,4 +75,4 @@ def _changelogs(app_id: str) -> tuple[str, ...]:
 
 def _all(topics: Topics, app_id: str) -> tuple[str, ...]:
     named = (topics.partials, topics.blocks, topics.kpis, topics.alerts, topics.notifications, topics.dead_letters)
-    return (*topics.sources, *named, *_changelogs(app_id))
+    return (*topics.sources, topics.control, *named, *_changelogs(app_id))

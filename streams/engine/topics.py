@@ -101,6 +101,7 @@ def topic_plan(
         names.kpis: _INTERNAL,
         names.alerts: _LONGER,
         names.notifications: _INTERNAL,
+        names.control: _INTERNAL,
         names.dead_letters: _LONGER,
         **{f"{app_id}-{table}-changelog": _CHANGELOG for table in tables},
     }

@@ -89,11 +89,15 @@ class Breaker:
             ahead = frozen.ahead
             self.take(frozen.now, after.read - before.read - ahead, after.bad - before.bad - ahead)
 
+    def forget(self) -> None:
+        """Hold nothing against the source any more, and nothing in its favour."""
+        self._taken.clear()
+        self._bad, self._good, self._watched_s = 0, 0.0, 0.0
+
     def take(self, at: float, read: int, bad: int) -> Stretch | None:
         """Take note of a range that was taken in at `at` (Unix s); return the stretch that trips, if there is one."""
         if self._taken and not self._taken[-1].at - self._window_s <= at:
-            self._taken.clear()  # the clock was turned back: nothing is known of how long ago that was
-            self._bad, self._good, self._watched_s = 0, 0.0, 0.0
+            self.forget()  # the clock was turned back: nothing is known of how long ago that was
         before = self._taken[-1].at if self._taken else at - _FIRST_S
         at = max(at, before)
         seconds = min(at - before, _PAUSE_S)

@@ -17,6 +17,14 @@ _FRAME: Final = 5
 """A zero and four bytes of a schema's id, before each value."""
 
 
+_SHOWN: Final = 12
+
+
+def beginning(value: bytes) -> str:
+    """Return the first bytes of a value, each by two hexadecimal digits."""
+    return value[:_SHOWN].hex(" ")
+
+
 def looks_like(value: bytes) -> str:
     """Return what a value is by its beginning, and what to do about it; empty when nothing is recognised."""
     for beginning, words in _BEGINNINGS:

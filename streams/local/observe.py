@@ -2,11 +2,15 @@
 
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from streams.settings import ConfigError, Settings
 
 TIMEOUT_S = 2.0
 
@@ -18,6 +22,53 @@ class NotStored(NamedTuple):
     since: float
     why: str
     held: bool
+
+
+UNCOUNTED_WAY_OUT: Final = (
+    "stop all workers, raise CX_EPOCH by one, start them: KPIs are brought back from the stored events, and `cx verify`"
+    " finds no difference then. See CxMergeSourceStopped in docs/OPERATIONS.md"
+)
+"""For a source whose ranges contradict each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedSource:
+    """
+    A source partition that is stopped because most of its records are bad.
+
+    Attributes:
+        source: Channel and partition.
+        offset: The first one that is neither stored nor a dead letter.
+        since: When it stopped (Unix s).
+        reason: Code of the first bad record's refusal.
+        message: What is said of that record.
+        begins: Its first bytes, each as two hexadecimal digits.
+    """
+
+    source: str
+    offset: int = 0
+    since: float = 0.0
+    reason: str = "unknown"
+    message: str = "see the worker's log"
+    begins: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is to be said of it, behind its name."""
+        since = f" since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        begins = f" (it begins with the bytes {self.begins})" if self.begins else ""
+        return (
+            f"is stopped at offset {self.offset}{since}: most of its records are bad, the first is {self.reason}:"
+            f" {self.message}{begins}. Nothing from there on is stored or lost"
+        )
+
+    @property
+    def ways_out(self) -> str:
+        """What to do about it."""
+        return (
+            f"mend the producer, then `cx sources skip {self.source}`: bad records become dead letters, the others"
+            f" count. `cx sources resume {self.source}` goes on, too, and stops again if the next are bad"
+        )
 
 
 LABEL_FATES: Final = {
@@ -41,13 +92,11 @@ class WorkerState:
     """Unfinished records by topic."""
     pending: int = 0
     """Open minutes not yet published."""
-    stopped: tuple[str, ...] = ()
+    stopped: tuple[StoppedSource, ...] = ()
     """Source partitions whose breaker is open."""
     cpu_s: float = 0.0
     watermarks: dict[str, float] = field(default_factory=dict)
     """Event time before which a channel expects no more events (Unix s): that of its partition furthest behind."""
-    stopped_at: dict[str, int] = field(default_factory=dict)
-    """Of each stopped partition the first offset that is neither stored nor a dead letter."""
     waiting: tuple[str, ...] = ()
     """Source partitions that wait because the worker's clock is in doubt."""
     clocks: dict[str, float] = field(default_factory=dict)
@@ -64,8 +113,6 @@ class WorkerState:
     """Minutes that were judged, and inserts that were finished."""
     labels: dict[str, int] = field(default_factory=dict)
     """How often labels did not stand as they came, by what became of them."""
-    stopped_why: dict[str, str] = field(default_factory=dict)
-    """Of each stopped partition the reason code and what is said of the first bad record."""
     uncounted: tuple[str, ...] = ()
     """Source partitions of which a merge counts nothing any more: their ranges contradict each other."""
 
@@ -73,6 +120,24 @@ class WorkerState:
     def idle(self) -> bool:
         """Whether all it was given is finished."""
         return bool(self.lag) and not any(self.lag.values()) and not self.pending
+
+
+def worker_places(settings: Settings, named: Sequence[str] = ()) -> list[tuple[str, int]]:
+    """
+    Return host and port of the workers' metrics: those that are `named`, else those that settings name.
+
+    Raises:
+        ConfigError: One is no host and port.
+    """
+    own = [f"{settings.metrics_host}:{settings.metrics_port}"] if settings.metrics_port else []
+    texts = list(named) or [part.strip() for part in settings.workers.split(",") if part.strip()] or own
+    places = []
+    for text in texts:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigError(f"{'--at' if named else 'workers'}: {text!r} is not host:port")
+        places.append((host, int(port)))
+    return places
 
 
 def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
@@ -87,10 +152,10 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
     label_fates: Counter[str] = Counter()
     channels: Counter[str] = Counter()
     lag: Counter[str] = Counter()
-    pending, cpu_s, stopped = 0, 0.0, []
+    pending, cpu_s = 0, 0.0
     watermarks: dict[str, float] = {}
-    stopped_at: dict[str, int] = {}
-    stopped_why: dict[str, str] = {}
+    stopped: set[str] = set()
+    stops: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     waiting: list[str] = []
     clocks: dict[str, float] = {}
     clock_wrong = False
@@ -114,12 +179,14 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
                     channel = labels["channel"]
                     watermarks[channel] = min(value, watermarks.get(channel, value))
                 case "cx_breaker_open" if value:
-                    stopped.append(f"{labels['channel']}/{labels['partition']}")
+                    stopped.add(f"{labels['channel']}/{labels['partition']}")
                 case "cx_breaker_offset":
-                    stopped_at[f"{labels['channel']}/{labels['partition']}"] = int(value)
+                    stops[f"{labels['channel']}/{labels['partition']}"]["offset"] = int(value)
+                case "cx_breaker_since_seconds":
+                    stops[f"{labels['channel']}/{labels['partition']}"]["since"] = value
                 case "cx_breaker_reason_info":
-                    source = f"{labels['channel']}/{labels['partition']}"
-                    stopped_why[source] = f"{labels['reason']}: {labels['message']}"
+                    why = {name: labels[name] for name in ("reason", "message", "begins")}
+                    stops[f"{labels['channel']}/{labels['partition']}"] |= why
                 case "cx_clock_held" if value:
                     waiting.append(f"{labels['channel']}/{labels['partition']}")
                 case "cx_clock_difference_seconds":
@@ -145,10 +212,9 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         dict(channels),
         dict(lag),
         pending,
-        tuple(stopped),
+        tuple(StoppedSource(source, **stops[source]) for source in sorted(stopped)),
         cpu_s,
         watermarks,
-        stopped_at,
         tuple(waiting),
         clocks,
         clock_wrong,
@@ -157,6 +223,5 @@ def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
         dict(mended),
         steps,
         dict(label_fates),
-        stopped_why,
         tuple(sorted(uncounted)),
     )

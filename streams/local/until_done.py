@@ -49,8 +49,7 @@ def wait_until_done(run: EmbeddedRun, say: Callable[[str], None]) -> dict[str, A
             assert report is not None
             return report
         if state is not None and state.stopped:
-            why = "; ".join(f"{source}, {state.stopped_why.get(source, 'see the log')}" for source in state.stopped)
-            raise ChildError(f"stopped, most records are bad: {why}")
+            raise ChildError("; ".join(f"{one.source} {one.text}" for one in state.stopped))
         if still_s > STALL_S:
             lag = sum(state.lag.values()) if state else 0
             raise ChildError(

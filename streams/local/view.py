@@ -101,7 +101,8 @@ class LiveView:
         outcomes = ", ".join(
             f"{name} {self.state.outcomes.get(name, 0):,}" for name in ("read", "counted", "duplicate", "late", "bad")
         )
-        stopped = f"; stopped, most records are bad: {', '.join(self.state.stopped)}" if self.state.stopped else ""
+        names = ", ".join(one.source for one in self.state.stopped)
+        stopped = f"; stopped, most records are bad: {names}; see `cx sources show`" if names else ""
         return f"{self.rate:,.0f} events/s, {outcomes}, lag {sum(self.state.lag.values()):,}{stopped}"
 
     def _rows(self, *, narrow: bool) -> list[tuple[str, RenderableType]]:
@@ -122,8 +123,8 @@ class LiveView:
         if conflicts := state.outcomes.get("conflict"):
             rows.append(("conflicts", f"{short(conflicts)}, of the duplicates: the same event with other content"))
         if state.stopped:
-            stopped = ", ".join(state.stopped)
-            rows.append(("stopped", Text(f"most are bad: {stopped}; see the worker's log", style="bold red")))
+            stopped = ", ".join(one.source for one in state.stopped)
+            rows.append(("stopped", Text(f"most are bad: {stopped}; see `cx sources show`", style="bold red")))
         return rows + [(name, at) for name, at in self.addresses if not narrow or name in ALWAYS]
 
     @staticmethod

@@ -103,6 +103,11 @@ class StartBroker:
             found[tp.topic] = (*found.get(tp.topic, ()), Log(starts[tp], ends[tp], committed.get(tp)))
         return found
 
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset behind the last record of a partition."""
+        tp = TP(topic, partition)
+        return self._read(lambda consumer: _edges(consumer, [tp]))[1][tp]
+
     def records(self, wanted: Mapping[TP, int]) -> dict[TP, bytes]:
         """Return the values of single records by the offset wanted; what is not there any more is left out."""
         return self._read(lambda consumer: _single(consumer, wanted)) if wanted else {}

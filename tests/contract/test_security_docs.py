@@ -36,7 +36,7 @@ def test_every_setting_of_a_secured_connection_is_told() -> None:
 
 def rights_table() -> str:
     lines = ["| part | topic or group | operations |", "|---|---|---|"]
-    for role in ("worker", "door", "producer", "topics"):
+    for role in ("worker", "door", "producer", "operator", "topics"):
         for right in rights_of(role, "cx", "cx"):
             name = f"group `{right.name}`" if right.resource == "GROUP" else f"`{right.name}`"
             lines.append(f"| {role} | {name} | {', '.join(right.operations)} |")

@@ -1,7 +1,12 @@
 """Kill things in the middle: afterwards nothing is lost, nothing counts twice, and every KPI is exact."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -73,12 +78,13 @@ def _away(pipeline: Pipeline, server: EmbeddedClickHouse, database: Database) ->
     assert database.value("SELECT count() - uniqExact(topic, partition, offset) FROM events") == 0
 
 
-def test_breaker_stops_a_partition_of_nothing_but_bad_records(embedded_broker, database, tmp_path):
-    """A producer gone wrong stops its partition instead of filling the dead-letter topic; restart after mending."""
-    pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path, partitions=1, breaker_at_once=100)
+def test_breaker_stops_a_partition_of_nothing_but_bad_records(broker, database, tmp_path):
+    """A producer gone wrong stops its partition instead of filling the dead letters, until an operator lets it go on."""
+    pipeline = Pipeline(broker.bootstrap, database, tmp_path, partitions=1, breaker_at_once=100)
     try:
         good = [touch for touch in simulated(2_000) if touch.channel == "web"]
-        pipeline.send([Touch(0.0, "app", "c1", b'{"type": "cx.unknown"}')] * 1_500)
+        framed = b"\0\0\0\0*" + b'{"type": "cx.unknown"}'
+        pipeline.send([Touch(0.0, "app", "c1", framed)] * 1_500)
         sent = pipeline.send(good)
         # Only now, so that the bad ones come together: few of them are no reason to stop.
         worker = pipeline.start()
@@ -87,15 +93,48 @@ def test_breaker_stops_a_partition_of_nothing_but_bad_records(embedded_broker, d
         assert pipeline.records()["bad"] == 0
         values = "SELECT count() FROM kpi_values"
         pipeline.wait(lambda: database.value(values) > 0, "values of the other channels")
-        assert worker.stop() == 0, worker.tail()
+        code, told = _sources(pipeline, "show", "--json")
+        (standing,) = told["sources"]
+        assert (code, standing["source"], standing["topic"]) == (
+            1,
+            "app/0",
+            f"{pipeline.topics.prefix}.touchpoints.app",
+        )
+        details = standing["details"]
+        assert (details["offset"], details["reason"]) == (0, "not_json")
+        assert details["begins"].startswith("00 00 00 00 2a")
+        assert "schema-registry framing (schema 42)" in details["message"]
+        assert time.time() - 300 < details["since"] <= time.time()
 
-        pipeline.environment["CX_BREAKER_RATIO"] = "1"
-        pipeline.start()
+        # Killed as soon as the order is there, whether it was obeyed or not.
+        with ThreadPoolExecutor(1) as pool:
+            skipping = pool.submit(_sources, pipeline, "skip", "app/0", "--json")
+            pipeline.wait(lambda: pipeline.consume(pipeline.topics.control) or skipping.done(), "the order")
+            worker.kill()
+            worker = pipeline.start(port=worker.port)
+            code, told = skipping.result()
+        assert (code, told["ok"], told["until"]) == (0, True, 1_500), told
         records = pipeline.wait_stored(sent + 1_500)
         assert records["bad"] == 1_500
+        assert records["counted"] == sent
+        assert len(pipeline.consume(pipeline.topics.dead_letters)) == 1_500
         assert pipeline.verify().differences == []
+        assert _sources(pipeline, "show", "--json") == (0, {"ok": True, "sources": [], "no_answer": []})
+        code, told = _sources(pipeline, "skip", "app/0", "--json")
+        assert (code, told["ok"]) == (1, False)
+        assert "app/0 is not stopped" in told["error"]
     finally:
         pipeline.close()
+
+
+def _sources(pipeline, *arguments):
+    environment = {**os.environ, **pipeline.environment, "CX_METRICS_PORT": str(pipeline.workers[-1].port)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "streams", "sources", *arguments], env=environment, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert ended.stdout, ended.stderr
+    return ended.returncode, json.loads(ended.stdout)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

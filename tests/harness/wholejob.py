@@ -39,9 +39,10 @@ class Worker:
         name: str,
         command: Sequence[str] = ("-m", "streams", "worker"),
         root: Path = ROOT,
+        port: int = 0,
     ) -> None:
         self.name = name
-        self.port = free_port()
+        self.port = port or free_port()
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(

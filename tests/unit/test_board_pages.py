@@ -365,6 +365,10 @@ def test_workers_are_asked_though_the_store_is_away() -> None:
 def test_what_workers_say_is_read_from_their_metrics() -> None:
     registry = CollectorRegistry()
     Gauge("cx_breaker_open", "-", ["channel", "partition"], registry=registry).labels("web", "0").set(1)
+    why = Gauge(
+        "cx_breaker_reason_info", "-", ["channel", "partition", "reason", "message", "begins"], registry=registry
+    )
+    why.labels("web", "0", "not_json", "why", "00").set(1)
     Gauge("cx_clock_held", "-", ["channel", "partition"], registry=registry).labels("app", "1").set(0)
     Gauge("cx_merge_source_stopped", "-", ["partition", "source"], registry=registry).labels("3", "store/2").set(1)
     since = Gauge("cx_store_trouble_since_seconds", "-", ["what", "state", "why"], registry=registry)
@@ -372,11 +376,13 @@ def test_what_workers_say_is_read_from_their_metrics() -> None:
     server, thread = start_http_server(0, "127.0.0.1", registry)
     try:
         workers = Workers.of(load(environ={}, workers=f"127.0.0.1:{server.server_port}, 127.0.0.1:{free_port()}"))
-        assert workers.troubles() == [
-            WorkerTrouble("stopped", "web/0"),
-            WorkerTrouble("uncounted", "store/2"),
-            WorkerTrouble("not_stored", "alerts", 12.0, "no such column"),
-        ]
+        stopped, uncounted, not_stored = workers.troubles()
+        assert stopped[:2] == ("stopped", "web/0")
+        assert "not_json: why; " in stopped.why
+        assert "`cx sources skip web/0`" in stopped.why
+        assert uncounted[:2] == ("uncounted", "store/2")
+        assert "CX_EPOCH" in uncounted.why
+        assert not_stored == WorkerTrouble("not_stored", "alerts", 12.0, "no such column")
     finally:
         server.shutdown()
         server.server_close()

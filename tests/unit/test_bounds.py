@@ -175,7 +175,7 @@ def test_an_installation_may_allow_a_record_less_than_the_contract_and_not_more(
 
 def test_sources_are_read_under_the_limits_that_are_set() -> None:
     settings = load(environ={}, record_values=64)
-    source = Source.restored(TP("cx.touchpoints.web", 0), "web", [], settings, Clock())
+    source = Source.restored(TP("cx.touchpoints.web", 0), "web", [], None, settings, Clock())
     source.intake.add([event(0, note=[1] * 64), event(1)], [0, 1], datetime.now(UTC).timestamp())
     outcome = source.intake.close()
     assert outcome is not None

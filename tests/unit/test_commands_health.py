@@ -15,7 +15,7 @@ from streams.commands import health
 from streams.engine.topics import TopicsError
 from streams.events.touchpoints import load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.local.observe import LABEL_FATES, NotStored, WorkerState, worker_state
+from streams.local.observe import LABEL_FATES, NotStored, StoppedSource, WorkerState, worker_state
 from streams.start.decision import StartVerdict
 from streams.storage.connection import UnreachableError
 from streams.storage.migrations import MigrationError
@@ -68,14 +68,14 @@ def test_a_stopped_partition_is_not_right(cx, monkeypatch: pytest.MonkeyPatch) -
         health,
         "worker_state",
         lambda *_: WorkerState(
-            stopped=("web/1",), stopped_at={"web/1": 17}, stopped_why={"web/1": "not_json: it looks like gzip"}
+            stopped=(StoppedSource("web/1", 17, 1_767_225_600.0, "not_json", "it looks like gzip", "1f 8b"),)
         ),
     )
     result = cx("status")
     assert result.exit_code == 1
-    assert "web/1 is stopped at offset 17" in result.stderr
-    assert "the first: not_json: it looks like gzip. Nothing" in result.stderr
-    assert "CX_BREAKER_RATIO=1" in result.stderr
+    assert "web/1 is stopped at offset 17 since 2026-01-01 00:00:00 UTC" in result.stderr
+    assert "not_json: it looks like gzip (it begins with the bytes 1f 8b). Nothing" in result.stderr
+    assert "cx sources skip web/1" in result.stderr
 
 
 def test_what_is_not_stored_is_told_with_since_when_and_why(cx, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cx, installation, monkeypatch,
         case "catalogue":
             monkeypatch.setenv("CX_KPIS_PATH", "nowhere")
         case "stopped":
-            state = WorkerState(stopped=("web/1",), stopped_at={"web/1": 17})
+            state = WorkerState(stopped=(StoppedSource("web/1", 17),))
             monkeypatch.setattr(health, "worker_state", lambda *_: state)
         case "slow":
             state = WorkerState(clock_wrong=True, clocks={"clickhouse": 1_200.0})
@@ -290,6 +290,8 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
     """By the very metrics that it serves."""
     metrics.BREAKER.labels("store", "7").set(1)
     metrics.BREAKER_OFFSET.labels("store", "7").set(4_711)
+    metrics.BREAKER_SINCE.labels("store", "7").set(12.0)
+    metrics.BREAKER_WHY.labels("store", "7", "not_json", "why", "00 01").set(1)
     metrics.CLOCK_HELD.labels("store", "8").set(1)
     metrics.CLOCK_DIFFERENCE.labels("kafka").set(-61.0)
     metrics.CLOCK_WRONG.set(1)
@@ -297,14 +299,16 @@ def test_what_a_worker_tells_of_guards_is_read(monkeypatch: pytest.MonkeyPatch) 
     metrics.STORE_TROUBLES.watch(lambda: told)
     text = generate_latest(metrics.REGISTRY)
     metrics.STORE_TROUBLES.watch(tuple)
-    for gauge in (metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.CLOCK_HELD, metrics.CLOCK_DIFFERENCE):
+    for gauge in (
+        metrics.BREAKER, metrics.BREAKER_OFFSET, metrics.BREAKER_SINCE, metrics.BREAKER_WHY, metrics.CLOCK_HELD,
+        metrics.CLOCK_DIFFERENCE,
+    ):  # fmt: skip
         gauge.clear()
     metrics.CLOCK_WRONG.set(0)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(text))
     state = worker_state(1)
     assert state is not None
-    assert "store/7" in state.stopped
-    assert state.stopped_at["store/7"] == 4_711
+    assert StoppedSource("store/7", 4_711, 12.0, "not_json", "why", "00 01") in state.stopped
     assert "store/8" in state.waiting
     assert state.clocks["kafka"] == -61
     assert state.clock_wrong

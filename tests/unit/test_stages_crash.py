@@ -23,6 +23,8 @@ from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import parse_rules
 from streams.engine.names import Topics
 from streams.engine.stage import Stage
+from streams.events import orders
+from streams.events.orders import SourceOrder
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import decode_partial
 from streams.settings import Settings, load
@@ -202,6 +204,32 @@ def stored(broker: twin.Broker, database: twin.Database) -> Any:
     return blocks, database.minutes, database.values, database.alerts, dict(broker.committed)
 
 
+def stopping(broker: twin.Broker) -> None:
+    """A source that stops, and behind some nonsense the order that lets it go on."""
+    touchpoints(broker)
+    for _ in range(12):
+        broker.send("cx.touchpoints.web", 0, b"not JSON either")
+        broker.send(TOPICS.control, 0, b"no order")
+    broker.send(TOPICS.control, 0, orders.encode(SourceOrder("web/0", 0, 30, 0)))
+    for number in range(100, 108):
+        at = datetime.fromtimestamp(NOW - 30, UTC).isoformat()
+        broker.send("cx.touchpoints.web", 0, event(number, channel="web", time=at, id=f"after-{number}"))
+
+
+def watchful_ingest(app: Any, _broker: object, _database: object) -> Stage:
+    return Ingest(app, load(environ={}, partitions=PARTITIONS, breaker_at_once=4), TOPICS, CATALOGUE)
+
+
+def all_ranges(broker: twin.Broker, database: object) -> Any:
+    """The same, of a source that went on to its end."""
+    found = ranges(broker, database)
+    for channel in ("web", "call_center"):
+        for partition in range(PARTITIONS):
+            topic = f"cx.touchpoints.{channel}"
+            assert found[1][topic, partition][0] == len(broker.topics[TP(topic, partition)])
+    return found
+
+
 OF_INGEST = upstream(ingest, touchpoints, TOPICS.partials, TOPICS.blocks)
 OF_MERGE = upstream(merge, OF_INGEST, TOPICS.kpis, TOPICS.alerts)
 
@@ -215,6 +243,7 @@ def of_both(broker: twin.Broker) -> None:
 
 STAGES = {
     "ingest": Case(ingest, touchpoints, ranges),
+    "ingest with an order": Case(watchful_ingest, stopping, all_ranges),
     "merge": Case(merge, OF_INGEST, published),
     "store": Case(store, of_both, stored),
 }

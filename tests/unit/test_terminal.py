@@ -12,7 +12,7 @@ from streams.commands.dlq import _listed
 from streams.commands.output import cut, fitted
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.local.observe import WorkerState
+from streams.local.observe import StoppedSource, WorkerState
 from streams.local.view import SHOWN, LiveView, ShownValue, short
 
 PLACES = [
@@ -24,7 +24,7 @@ BUSY = WorkerState(
     outcomes={"read": 123_456_789, "counted": 98_765_432, "duplicate": 12_345, "late": 4_321, "bad": 999_999},
     channels=dict.fromkeys(CHANNELS, 30_864_197),
     lag={"cx.blocks": 1_234_567},
-    stopped=("web/2", "call_center/11"),
+    stopped=(StoppedSource("web/2"), StoppedSource("call_center/11")),
 )
 
 
