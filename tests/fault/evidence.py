@@ -82,7 +82,7 @@ class Evidence:
             "SELECT id, labels['channel'], old, new, toUnixTimestamp(at) FROM alerts FINAL"
             f" WHERE rule = '{oracle.RULE}' AND old != new"
         )
-        balances = rows("SELECT topic, partition, first, last, read, counted, duplicate, late, bad FROM outcomes")
+        balances = rows(f"SELECT topic, partition, first, last, read, {', '.join(oracle.OUTCOMES)} FROM outcomes")
         return oracle.Found(
             ranges=[
                 (
@@ -93,12 +93,15 @@ class Evidence:
                 for topic, partition, first, last, *balance in balances
             ],
             events=[
-                (*place(topic, partition, offset), name, outcome)
-                for topic, partition, offset, name, outcome in rows(
-                    "SELECT topic, partition, offset, id, outcome FROM events"
+                (*place(topic, partition, offset), oracle.Name(source, event_id), outcome)
+                for topic, partition, offset, source, event_id, outcome in rows(
+                    "SELECT topic, partition, offset, source, id, outcome FROM events"
                 )
             ],
-            letters=[place(*row) for row in rows("SELECT topic, partition, offset FROM dead_letters")],
+            letters=[
+                (place(*where), outcome)
+                for *where, outcome in rows("SELECT topic, partition, offset, outcome FROM dead_letters")
+            ],
             sums={
                 (kpi, channel, minute // 60): Counter(dict(bins))
                 if kpi in oracle.BINNED

@@ -21,7 +21,7 @@ import xxhash
 RETENTION_S = 86_400
 LATENESS_S = 60
 FUTURE_S = 600
-OUTCOMES = ("counted", "duplicate", "late", "bad")
+OUTCOMES = ("counted", "duplicate", "late", "bad", "conflict")
 FLAT_WIDTH = {"orders": 1, "revenue": 2, "csat": 2, "csat_mean": 3, "nps": 3, "order_value": 6, "volume": 1}
 BINNED = ("queue_wait", "buying_customers")
 CHECKED_KPIS = (*FLAT_WIDTH, *BINNED)
@@ -65,6 +65,13 @@ class Record(NamedTuple):
     value: bytes
 
 
+class Name(NamedTuple):
+    """What names an event, as CloudEvents says."""
+
+    source: str
+    id: str
+
+
 class Change(NamedTuple):
     """A transition of the alert."""
 
@@ -86,9 +93,10 @@ class Expected:
     """By topic and partition."""
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
     """One more than the last offset."""
-    stored: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    """Where each stored event is, by its id."""
-    refused: set[tuple[str, int, int]] = field(default_factory=set)
+    stored: dict[Name, tuple[str, int, int]] = field(default_factory=dict)
+    """Where each stored event is, by its name."""
+    refused: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    """The dead letters: `bad`, or `conflict`, by where the record is."""
     sums: Sums = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
 
@@ -101,7 +109,7 @@ class Expected:
 def expect(records: Iterable[Record], now: float) -> Expected:
     """Decide about every record, in the order of its partition. `now`: no event may lie further ahead (Unix s)."""
     found = Expected()
-    seen: dict[tuple[str, int], set[str]] = defaultdict(set)
+    seen: dict[tuple[str, int], dict[Name, bytes]] = defaultdict(dict)
     newest: dict[tuple[str, int], float] = {}
     counted: list[tuple[dict[str, Any], float]] = []
     for record in records:
@@ -113,16 +121,21 @@ def expect(records: Iterable[Record], now: float) -> Expected:
         event = _valid(record.value)
         if event is None:
             counts["bad"] += 1
-            found.refused.add((*place, record.offset))
+            found.refused[*place, record.offset] = "bad"
             continue
         at = datetime.fromisoformat(event["time"]).timestamp()
         assert at < now + FUTURE_S, "the traffic of this suite holds no event from the future"
-        if event["id"] in seen[source]:
-            counts["duplicate"] += 1
+        name = Name(event["source"], event["id"])
+        if (first := seen[source].get(name)) is not None:
+            if first == record.value:
+                counts["duplicate"] += 1
+            else:
+                counts["conflict"] += 1
+                found.refused[*place, record.offset] = "conflict"
             continue
-        seen[source].add(event["id"])
-        assert event["id"] not in found.stored, "one customer's events lie in one partition"
-        found.stored[event["id"]] = (*place, record.offset)
+        seen[source][name] = record.value
+        assert name not in found.stored, "one customer's events lie in one partition"
+        found.stored[name] = (*place, record.offset)
         known = newest.get(source, -math.inf)
         if at < known - RETENTION_S:
             counts["late"] += 1
@@ -292,9 +305,10 @@ class Found:
 
     ranges: list[tuple[str, int, int, int, Counter[str]]]
     """Topic, partition, first and last offset, and the balance with `read`."""
-    events: list[tuple[str, int, int, str, str]]
-    """Topic, partition, offset, id and outcome of every stored event."""
-    letters: list[tuple[str, int, int]]
+    events: list[tuple[str, int, int, Name, str]]
+    """Topic, partition, offset, name and outcome of every stored event."""
+    letters: list[tuple[tuple[str, int, int], str]]
+    """Where each dead letter is of, and its outcome."""
     sums: Sums
     alerts: list[tuple[str, Change]]
     """Of the topic, with their ids, in the order in which they lie there."""
@@ -336,7 +350,7 @@ def _compare_events(expected: Expected, found: Found, wrong: dict[str, list[str]
     places = Counter((topic, partition, offset) for topic, partition, offset, _, _ in found.events)
     names = Counter(name for _, _, _, name, _ in found.events)
     wrong["doubled"] += [f"event {place} stored {n} times" for place, n in places.items() if n > 1]
-    wrong["doubled"] += [f"event with id {name} stored {n} times" for name, n in names.items() if n > 1]
+    wrong["doubled"] += [f"event {name} stored {n} times" for name, n in names.items() if n > 1]
     held = {name: (topic, partition, offset) for topic, partition, offset, name, _ in found.events}
     wrong["lost"] += [f"event {name} of {place}" for name, place in expected.stored.items() if name not in held]
     wrong["wrong"] += [
@@ -344,10 +358,14 @@ def _compare_events(expected: Expected, found: Found, wrong: dict[str, list[str]
         for name, place in held.items()
         if expected.stored.get(name) != place
     ]
-    letters = Counter(found.letters)
+    letters = Counter(place for place, _ in found.letters)
     wrong["doubled"] += [f"dead letter {place} stored {n} times" for place, n in letters.items() if n > 1]
-    wrong["lost"] += [f"dead letter {place}" for place in sorted(expected.refused - letters.keys())]
-    wrong["wrong"] += [f"dead letter of a good record {place}" for place in sorted(letters.keys() - expected.refused)]
+    wrong["lost"] += [f"dead letter {place}" for place in sorted(expected.refused.keys() - letters.keys())]
+    wrong["wrong"] += [
+        f"dead letter {place} stored as {outcome}, expected: {expected.refused.get(place, 'none')}"
+        for place, outcome in sorted(found.letters)
+        if expected.refused.get(place) != outcome
+    ]
 
 
 def _compare_sums(expected: Expected, found: Found, wrong: list[str]) -> None:

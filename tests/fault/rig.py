@@ -46,10 +46,9 @@ class Rig:
         self,
         outcome: Outcome,
         pipeline: Pipeline,
+        traffic: Traffic,
         chance: random.Random,
         *,
-        rate: float,
-        speed: float,
         broker: KafkaBroker | KafkaCluster,
         server: EmbeddedClickHouse,
         proxies: Mapping[str, Proxy] | None = None,
@@ -61,7 +60,7 @@ class Rig:
         self.server = server
         self.proxies = proxies
         """In front of `kafka` and `clickhouse`, if the scenario wants them."""
-        self.traffic = Traffic(pipeline.producer, outcome.seed, rate=rate, speed=speed)
+        self.traffic = traffic
         self.away: set[Worker] = set()
         """Workers that the scenario has ended on purpose, or took over: not the supervisor's business."""
         self.start_options: Callable[[], dict[str, Any]] = dict

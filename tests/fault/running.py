@@ -15,6 +15,7 @@ from tests.fault.evidence import Outcome
 from tests.fault.oracle import RULES
 from tests.fault.rig import BrickedError, Rig
 from tests.fault.scenarios import Scenario
+from tests.fault.traffic import Traffic
 from tests.harness.clickhouse import fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 from tests.harness.proxy import Proxy
@@ -86,8 +87,9 @@ class Stage:
                 pipeline.environment["CX_CLICKHOUSE"] = f"http://127.0.0.1:{proxies['clickhouse'].port}"
             chance = random.Random(f"{scenario.name}-{seed}")
             speed = scenario.speed or chance.choice((1.0, 8.0))
+            traffic = Traffic(pipeline.producer, seed, rate=rate, speed=speed, plain=scenario.plain)
             rig = stack.enter_context(
-                Rig(outcome, pipeline, chance, rate=rate, speed=speed, broker=broker, server=server, proxies=proxies)
+                Rig(outcome, pipeline, traffic, chance, broker=broker, server=server, proxies=proxies)
             )
             rig.tell(f"event time goes {speed:.0f} times as fast as the clock")
             try:

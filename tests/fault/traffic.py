@@ -24,17 +24,20 @@ class Traffic(threading.Thread):
 
     Event time goes `speed` times as fast as the clock, so that minutes end often: at one it is now, else it begins
     half a day ago. Answers come at most `DISORDER_S` late, so that no closed minute of the alert's KPI is revised;
-    some orders come much later. Some records come twice, some are late, some are bad.
+    some orders come much later. Some records come twice, some are late, some are bad. Some have an id of before, but
+    come of another source, or say something else: not if it is to be `plain`, for older versions that know ids alone.
     """
 
-    def __init__(self, producer: TouchpointProducer, seed: int, *, rate: float, speed: float) -> None:
+    def __init__(
+        self, producer: TouchpointProducer, seed: int, *, rate: float, speed: float, plain: bool = False
+    ) -> None:
         super().__init__(name="traffic", daemon=True)
         self.sent = 0
         self.error: BaseException | None = None
         self.start_time = time.time() - (0 if speed == 1 else 43_200)
         self._producer = producer
         self._chance = random.Random(seed)
-        self._rate, self._speed = rate, speed
+        self._rate, self._speed, self._plain = rate, speed, plain
         self._ending = threading.Event()
         self._flowing = threading.Event()
         self._flowing.set()
@@ -98,6 +101,8 @@ class Traffic(threading.Thread):
         lot = chance.random()
         if lot < 0.02 and self._again:
             value, channel, subject = self._again[chance.randrange(len(self._again))]
+            if lot < 0.008 and not self._plain:
+                value = self._other(value, number)
         else:
             channel, subject = chance.choice(CHANNELS), f"c{chance.randrange(CUSTOMERS)}"
             value = self._event(number, channel, subject, lot)
@@ -114,11 +119,25 @@ class Traffic(threading.Thread):
             behind = chance.uniform(0, REVISING_S)
         event = {
             "specversion": "1.0", "id": f"f{number}", "source": "/fault", "type": kind, "subject": subject,
-            "time": datetime.fromtimestamp(round(self.event_time - behind, 3), UTC).isoformat(), "channel": channel,
-            "data": data,
+            "time": self._time(behind), "channel": channel, "data": data,
         }  # fmt: skip
         if 0.03 <= lot < 0.04:
             return self._broken(event)
+        return json.dumps(event).encode()
+
+    def _time(self, behind_s: float) -> str:
+        return datetime.fromtimestamp(round(self.event_time - behind_s, 3), UTC).isoformat()
+
+    def _other(self, value: bytes, number: int) -> bytes:
+        """Return an event with the id of another: of another source, or of the same, and then it is a conflict."""
+        try:
+            event = json.loads(value)
+        except ValueError:
+            return value
+        if self._chance.random() < 0.5:
+            event |= {"source": "/fault/other", "time": self._time(self._chance.uniform(0, DISORDER_S))}
+        else:
+            event["region"] = f"r{number}"
         return json.dumps(event).encode()
 
     def _content(self, channel: str) -> tuple[str, dict[str, object]]:

@@ -16,7 +16,14 @@ START = 1_774_000_020.0
 def record(offset, **changes):
     data = {"survey_id": "s", "metric": "csat", "scale": 5, "score": 5, **changes.pop("data", {})}
     at = datetime.fromtimestamp(START + changes.pop("at", offset), UTC).isoformat()
-    event = {"id": f"e{offset}", "type": "cx.survey.answered", "subject": "c", "channel": "web", "time": at}
+    event = {
+        "id": f"e{offset}",
+        "source": "/a",
+        "type": "cx.survey.answered",
+        "subject": "c",
+        "channel": "web",
+        "time": at,
+    }
     return oracle.Record(TOPIC, 0, offset, json.dumps({**event, "data": data, **changes}).encode())
 
 
@@ -26,20 +33,27 @@ def order(offset, **changes):
 
 RECORDS = [
     record(0),
-    record(1, id="e0"),
+    record(1, id="e0", at=0),
     record(2, at=-2 * 86_400),
     oracle.Record(TOPIC, 0, 3, b"{"),
     record(4, subject=""),
     record(5, data={"score": 2}),
+    record(6, id="e0", source="/b", data={"score": 1}),
+    record(7, id="e0", at=0, data={"score": 4}),
 ]
+
+
+def name(event_id, source="/a"):
+    return oracle.Name(source, event_id)
 
 
 def test_every_record_gets_its_outcome():
     expected = oracle.expect(RECORDS, START + 100)
-    assert expected.outcomes == {(TOPIC, 0): Counter(read=6, counted=2, duplicate=1, late=1, bad=2)}
-    assert expected.sums["csat", "web", int(START // 60)] == [2, 1]
-    assert expected.sums["csat_mean", "", int(START // 60)] == [2, 7, 29]
-    assert set(expected.stored) == {"e0", "e2", "e5"}
+    assert expected.outcomes == {(TOPIC, 0): Counter(read=8, counted=3, duplicate=1, late=1, bad=2, conflict=1)}
+    assert expected.sums["csat", "web", int(START // 60)] == [3, 1]
+    assert expected.sums["csat_mean", "", int(START // 60)] == [3, 8, 30]
+    assert set(expected.stored) == {name("e0"), name("e2"), name("e5"), name("e0", "/b")}
+    assert expected.refused == {(TOPIC, 0, 3): "bad", (TOPIC, 0, 4): "bad", (TOPIC, 0, 7): "conflict"}
 
 
 def test_an_event_that_comes_first_is_never_late():
@@ -66,12 +80,16 @@ def test_an_alert_lives_from_pending_to_inactive():
 def right():
     """What a store holds after the records above."""
     expected = oracle.expect(RECORDS, START + 100)
-    events = [(TOPIC, 0, 0, "e0", "counted"), (TOPIC, 0, 2, "e2", "late"), (TOPIC, 0, 5, "e5", "counted")]
-    balance = Counter(read=6, counted=2, duplicate=1, late=1, bad=2)
+    events = [
+        (TOPIC, 0, 0, name("e0"), "counted"), (TOPIC, 0, 2, name("e2"), "late"), (TOPIC, 0, 5, name("e5"), "counted"),
+        (TOPIC, 0, 6, name("e0", "/b"), "counted"),
+    ]  # fmt: skip
+    letters = [((TOPIC, 0, 3), "bad"), ((TOPIC, 0, 4), "bad"), ((TOPIC, 0, 7), "conflict")]
+    balance = Counter(read=8, counted=3, duplicate=1, late=1, bad=2, conflict=1)
     change = oracle.Change("web", "inactive", "pending", 7)
     expected.changes.append(change)
     return expected, oracle.Found(
-        ranges=[(TOPIC, 0, 0, 5, balance)], events=events, letters=[(TOPIC, 0, 3), (TOPIC, 0, 4)],
+        ranges=[(TOPIC, 0, 0, 7, balance)], events=events, letters=letters,
         sums=deepcopy(expected.sums), alerts=[("0/0/1", change)] * 2, stored_alerts=[("0/0/1", change)],
     )  # fmt: skip
 
@@ -89,7 +107,20 @@ def double_event(found):
 
 
 def double_identity(found):
-    found.events.append((TOPIC, 0, 1, "e0", "counted"))
+    found.events.append((TOPIC, 0, 1, name("e0"), "counted"))
+
+
+def store_conflict(found):
+    found.letters.pop()
+    found.events.append((TOPIC, 0, 7, name("e0"), "counted"))
+
+
+def confuse_sources(found):
+    found.events[3] = (TOPIC, 0, 6, name("e0"), "counted")
+
+
+def change_letter(found):
+    found.letters[2] = (found.letters[2][0], "bad")
 
 
 def double_range(found):
@@ -97,7 +128,7 @@ def double_range(found):
 
 
 def overlap_range(found):
-    found.ranges.append((TOPIC, 0, 5, 5, Counter(read=1, counted=1)))
+    found.ranges.append((TOPIC, 0, 7, 7, Counter(read=1, conflict=1)))
 
 
 def drop_range(found):
@@ -117,7 +148,7 @@ def drop_letter(found):
 
 
 def refuse_good(found):
-    found.letters.append((TOPIC, 0, 0))
+    found.letters.append(((TOPIC, 0, 0), "bad"))
 
 
 def change_sum(found):
@@ -148,7 +179,7 @@ def drop_stored_transition(found):
     ("damage", "kind"),
     [
         (drop_event, "lost"), (double_event, "doubled"), (double_identity, "doubled"), (double_range, "doubled"),
-        (overlap_range, "doubled"), (drop_range, "lost"), (change_balance, "wrong"), (double_letter, "doubled"),
+        (store_conflict, "doubled"), (confuse_sources, "lost"), (change_letter, "wrong"), (overlap_range, "doubled"), (drop_range, "lost"), (change_balance, "wrong"), (double_letter, "doubled"),
         (drop_letter, "lost"), (refuse_good, "wrong"), (change_sum, "wrong"), (drop_sum, "wrong"),
         (drop_transition, "lost"), (double_transition, "doubled"), (change_transition, "wrong"),
         (drop_stored_transition, "lost"),
