@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -31,6 +32,20 @@ _OF_SERVER: Final = frozenset({
     202, 203, 209, 210, 218, 225, 234, 236, 242, 243, 244, 252, 279, 285, 286, 297, 319, 335, 364, 382, 394, 410,
     415, 425, 439, 473, 499, 545, 574, 588, 603, 626, 643, 667, 692, 706, 719, 722, 733, 745, 746, 999,
 })  # fmt: skip
+
+
+DELETED_AT_ONCE: Final = {"lightweight_deletes_sync": 2}
+"""Settings of a DELETE that has taken effect, on all replicas, when it returns."""
+
+
+def never_a_repeat() -> dict[str, Any]:
+    """
+    Return the settings of an insert that is not taken for an earlier one, though it may hold the same rows.
+
+    `insert_deduplicate = 0` has no effect on newer servers, and the setting that has is unknown to older ones. Several
+    threads would give blocks of one insert the same token.
+    """
+    return {"async_insert": 0, "insert_deduplication_token": uuid4().hex, "max_insert_threads": 1}
 
 
 class StorageError(Exception):

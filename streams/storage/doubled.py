@@ -12,6 +12,8 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
+from streams.storage.connection import never_a_repeat
+
 KEYS: Final = {
     "events": ("topic", "partition", "offset"),
     "dead_letters": ("topic", "partition", "offset", "reason"),
@@ -55,13 +57,17 @@ def _take_away(client: Client, table: str) -> None:
         client.command(f"CREATE TABLE IF NOT EXISTS {beside} AS {table}")
         client.command(
             f"INSERT INTO {beside} ({columns}) SELECT {columns} FROM {table} WHERE ({keys}) IN"  # noqa: S608
-            f" (SELECT {keys} FROM {table} GROUP BY {keys} HAVING count() > 1) LIMIT 1 BY {keys}"
+            f" (SELECT {keys} FROM {table} GROUP BY {keys} HAVING count() > 1) LIMIT 1 BY {keys}",
+            settings=never_a_repeat(),
         )
     client.command(
         f"ALTER TABLE {table} DELETE WHERE ({keys}) IN (SELECT {keys} FROM {beside})"  # noqa: S608
         " SETTINGS mutations_sync = 2"
     )
-    client.command(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {beside}")  # noqa: S608
+    client.command(
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {beside}",  # noqa: S608
+        settings=never_a_repeat(),
+    )
     client.command(f"DROP TABLE {beside} SYNC")
 
 

@@ -16,10 +16,11 @@ from clickhouse_connect.driver.client import Client
 from streams.events.text import MAX_LABEL, label_sql
 from streams.kpis.language.series import SEPARATOR, parse_series, series_key
 from streams.kpis.language.writing import sql_literal
+from streams.storage.connection import DELETED_AT_ONCE, never_a_repeat
 from streams.storage.overflow import KEY
-from streams.storage.rollups import newest_again
+from streams.storage.retention import sql_time
+from streams.storage.rollups import newest_again, whole_days_since
 
-_SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
 # Earlier versions cut labels at the same length: what stands there may be the beginning of several.
 _OTHERWISE: Final = (
     f"arrayExists(value -> lengthUTF8(value) >= {MAX_LABEL} OR ifNull({label_sql('value')}, '') != value,"
@@ -29,7 +30,8 @@ _OTHERWISE: Final = (
 
 def named_otherwise(client: Client) -> dict[str, int]:
     """Return how many series are, or may be, named in another form than now, by KPI. Raises FAILURES."""
-    series = "SELECT DISTINCT kpi, labels FROM kpi_minutes UNION DISTINCT SELECT DISTINCT kpi, labels FROM kpi_newest"
+    kept = f"SELECT DISTINCT kpi, labels FROM kpi_minutes WHERE minute >= {sql_time(whole_days_since(client))}"
+    series = f"{kept} UNION DISTINCT SELECT DISTINCT kpi, labels FROM kpi_newest"
     rows = client.query(f"SELECT kpi, count() FROM ({series}) WHERE {_OTHERWISE} GROUP BY kpi").result_rows
     return {row[0]: row[1] for row in rows}
 
@@ -38,7 +40,8 @@ def name_anew(client: Client, kpi: str, before: str, part: int) -> datetime | No
     """
     Name the series of a KPI in the form of now; return the first minute of those that had another, None if none had.
 
-    Done again after it was interrupted, it ends the same. Raises FAILURES.
+    Days of which minutes have left the store by their age stay as they are. Done again after it was interrupted, it
+    ends the same. Raises FAILURES.
 
     Args:
         client: May insert and delete.
@@ -46,27 +49,32 @@ def name_anew(client: Client, kpi: str, before: str, part: int) -> datetime | No
         before: SQL of a time: only older minutes are added up; later ones are recomputed by the caller.
         part: Of the minutes written; above every part and revision in the store.
     """
-    own = sql_literal(kpi)
-    asked = f"SELECT {KEY} AS key, min(minute) FROM kpi_minutes WHERE kpi = {own} AND by != '' GROUP BY key"
+    own, since = sql_literal(kpi), sql_time(whole_days_since(client))
+    asked = f"""
+        SELECT {KEY} AS key, min(minute) FROM kpi_minutes
+        WHERE kpi = {own} AND by != '' AND minute >= {since} GROUP BY key"""
     rows = client.query(asked).result_rows
     names = {key: _named(kpi, key) for key, _ in rows}
     other = {key for key, name in names.items() if name != key}
     shown = client.query(f"SELECT DISTINCT {KEY} FROM kpi_values WHERE kpi = {own} AND by != ''").result_rows
     gone = [key for (key,) in shown if _named(kpi, key) != key]
     if gone:
-        client.command(f"DELETE FROM kpi_values WHERE kpi = {own} AND {KEY} IN ({_list(gone)})", settings=_SETTINGS)
+        client.command(
+            f"DELETE FROM kpi_values WHERE kpi = {own} AND {KEY} IN ({_list(gone)})", settings=DELETED_AT_ONCE
+        )
         newest_again(client, kpi)
     if not other:
         return None
     wanted = {names[key] for key in other}
-    _add_up(client, own, {key: name for key, name in names.items() if name in wanted}, before, part)
+    within = f"minute >= {since} AND minute < {before}"
+    _add_up(client, own, {key: name for key, name in names.items() if name in wanted}, within, part)
     first: datetime = min(minute for key, minute in rows if key in other)
     return first
 
 
-def _add_up(client: Client, own: str, names: Mapping[str, str], before: str, part: int) -> None:
+def _add_up(client: Client, own: str, names: Mapping[str, str], within: str, part: int) -> None:
     """Write the sums of all series that have one name now, and delete what was added up."""
-    old = f"kpi = {own} AND minute < {before} AND part != {part} AND {KEY} IN ({_list(names)})"
+    old = f"kpi = {own} AND {within} AND part != {part} AND {KEY} IN ({_list(names)})"
     name = f"transform({KEY}, [{_list(names)}], [{_list(names.values())}], '')"
     client.command(
         f"""
@@ -74,9 +82,9 @@ def _add_up(client: Client, own: str, names: Mapping[str, str], before: str, par
         SELECT {own}, {LABELS}, minute, {part}, {part}, sumForEach(fields), mapSort(sumMap(bins))
         FROM (SELECT {name} AS key, minute, fields, bins FROM kpi_minutes FINAL WHERE {old})
         WHERE key != '' GROUP BY key, minute""",
-        settings=_SETTINGS,
+        settings=never_a_repeat(),
     )
-    client.command(f"DELETE FROM kpi_minutes WHERE {old}", settings=_SETTINGS)
+    client.command(f"DELETE FROM kpi_minutes WHERE {old}", settings=DELETED_AT_ONCE)
 
 
 LABELS: Final = (

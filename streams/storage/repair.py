@@ -17,14 +17,12 @@ from clickhouse_connect.driver.client import Client
 
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.writing import sql_literal
-from streams.storage.connection import FAILURES, explain
+from streams.storage.connection import DELETED_AT_ONCE, FAILURES, explain, never_a_repeat
 from streams.storage.overflow import COLLAPSED, KEY, collapsed, counted_events, has_set_aside, names, overflowing
 from streams.storage.recompute import recomputed, tables_of, whole_since
 from streams.storage.relabel import LABELS, name_anew, named_otherwise
-from streams.storage.retention import horizon
-from streams.storage.rollups import changed, newest_again
-
-_SETTINGS: Final = {"insert_deduplicate": 0, "async_insert": 0, "lightweight_deletes_sync": 2}
+from streams.storage.retention import horizon, sql_time
+from streams.storage.rollups import changed, newest_again, whole_days_since
 
 
 def redefined(client: Client, kpis: Iterable[Kpi]) -> list[Kpi]:
@@ -134,9 +132,9 @@ def _in_doubt(client: Client, kpis: Iterable[_Given]) -> Iterator[_Given]:
 
 
 def _since(client: Client, tables: tuple[str, ...]) -> str:
-    """Write the time before which something may have left these tables."""
-    gone = horizon(client, *tables, "kpi_minutes")
-    return f"toDateTime({int(gone.timestamp()) if gone else 0}, 'UTC')"
+    """Write the time before which something may have left these tables, or their sums per day."""
+    whole, gone = whole_days_since(client), horizon(client, *tables)
+    return sql_time(max(whole, gone) if gone else whole)
 
 
 def _replaced(client: Client, one: _Given, part: int, renamed: datetime | None) -> bool:
@@ -167,14 +165,14 @@ def _replaced(client: Client, one: _Given, part: int, renamed: datetime | None) 
         INSERT INTO kpi_minutes (kpi, labels, minute, part, revision, fields, bins)
         {one.names}
         SELECT {own}, {LABELS}, minute, {part}, {part}, fields, bins FROM ({recomputed(kpi)})""",
-        settings=_SETTINGS,
+        settings=never_a_repeat(),
     )
     client.command(
         f"DELETE FROM kpi_minutes WHERE kpi = {own} AND part != {part} AND minute >= {whole_since(kpi, one.since)}",
-        settings=_SETTINGS,
+        settings=DELETED_AT_ONCE,
     )
     changed(client, [kpi.id])
-    reached = f"at > toDateTime({int(_seconds(first))}, 'UTC')"
+    reached = f"at > {sql_time(first.replace(tzinfo=UTC))}"
     _delete_values(client, kpi, f"(definition != {sql_literal(kpi.definition_id)} OR {reached})")
     return True
 
@@ -184,7 +182,7 @@ def _delete_values(client: Client, kpi: Kpi, which: str) -> bool:
     chosen = f"kpi = {sql_literal(kpi.id)} AND {which}"
     [(there,)] = client.query(f"SELECT count() FROM kpi_values WHERE {chosen}").result_rows
     if there:
-        client.command(f"DELETE FROM kpi_values WHERE {chosen}", settings=_SETTINGS)
+        client.command(f"DELETE FROM kpi_values WHERE {chosen}", settings=DELETED_AT_ONCE)
         newest_again(client, kpi.id)
     return bool(there)
 
@@ -194,7 +192,3 @@ def _drop(client: Client, kpi: Kpi, repaired: set[str]) -> bool:
     assert kpi.derive is not None
     wrong = any(part.kpi in repaired for part in kpi.derive.parts)
     return _delete_values(client, kpi, "true" if wrong else f"definition != {sql_literal(kpi.definition_id)}")
-
-
-def _seconds(at: datetime) -> float:
-    return at.replace(tzinfo=UTC).timestamp()

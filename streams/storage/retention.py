@@ -66,6 +66,11 @@ def horizon(client: Client, *tables: str) -> datetime | None:
     return since.replace(tzinfo=UTC, second=0, microsecond=0) if oldest < since else None
 
 
+def sql_time(at: datetime) -> str:
+    """Write a time in SQL, in whole seconds."""
+    return f"toDateTime({int(at.timestamp())}, 'UTC')"
+
+
 def keep(client: Client, days: Mapping[str, int], cluster: str = "") -> list[str]:
     """
     Bring the retention of tables to so many days; return what was changed, e.g. `kpi_values: 400 => 90 days`.

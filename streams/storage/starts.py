@@ -8,7 +8,7 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from streams.kpis.language.series import LABEL_FORM
-from streams.storage.connection import FAILURES, Address, connect, explain
+from streams.storage.connection import FAILURES, Address, connect, explain, never_a_repeat
 
 _TABLES: Final = ("outcomes", "events", "dead_letters", "kpi_minutes", "kpi_values", "starts")
 
@@ -98,7 +98,7 @@ def settle(client: Client, rows: Iterable[Beyond]) -> None:
     ]
     if balances:
         names = ["topic", "partition", "first", "last", "read", "counted", "duplicate", "late", "bad", "conflict"]
-        client.insert("outcomes", balances, column_names=names, settings={"async_insert": 0, "insert_deduplicate": 0})
+        client.insert("outcomes", balances, column_names=names, settings=never_a_repeat())
 
 
 def starts(client: Client) -> list[Start]:
@@ -115,7 +115,7 @@ def record_starts(client: Client, rows: Sequence[Start]) -> None:
         "starts",
         [[row.epoch, row.topic, row.topic_id, row.partitions, list(row.begins), row.labels] for row in rows],
         column_names=["epoch", "topic", "topic_id", "partitions", "begins", "labels"],
-        settings={"async_insert": 0, "insert_deduplicate": 0},
+        settings=never_a_repeat(),
     )
 
 

@@ -13,7 +13,7 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
@@ -30,7 +30,7 @@ from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
 from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, has_set_aside, names
 from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
-from streams.storage.retention import horizon
+from streams.storage.retention import horizon, sql_time
 
 _EVENTS: Final = ("events",)
 
@@ -303,7 +303,7 @@ def _of_balance(found: Imbalance) -> Difference:
 
 
 def _when(since: datetime | None) -> str:
-    return f"toDateTime({int(since.timestamp()) if since else 0}, 'UTC')"
+    return sql_time(since or datetime.fromtimestamp(0, UTC))
 
 
 def _note_unknown(client: Client, catalogue: Catalogue, windows: Collection[str], report: VerifyReport) -> None:

@@ -9,7 +9,6 @@ by hand is found, and made anew by the next migration.
 import dataclasses
 import hashlib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
+from streams.storage.connection import never_a_repeat
 from streams.storage.statements import split_statements
 
 __all__ = ["APPLIED_VIEWS", "ViewFile", "ViewFileError", "load_views", "stale_views", "view_applied"]
@@ -114,5 +114,5 @@ def view_applied(client: Client, view: ViewFile) -> None:
         [[view.name, view.checksum, created]],
         column_names=["name", "checksum", "created"],
         # An earlier text may come back: the same row once more is no repetition.
-        settings={"async_insert": 0, "insert_deduplication_token": f"view-{view.name}-{time.time_ns()}"},
+        settings=never_a_repeat(),
     )

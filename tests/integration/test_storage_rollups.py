@@ -1,19 +1,27 @@
 """Sums per hour and day give what the minutes give, at any time, whatever was revised, repeated, deleted or cut off."""
 
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from streams.kpis.language.series import series_key
+from streams.storage.connection import never_a_repeat
+from streams.storage.relabel import name_anew, named_otherwise
+from streams.storage.retention import keep
 from streams.storage.rollups import changed, newest_again
 from streams.storage.rows import ValueRow
+from streams.storage.starts import Beyond, settle
 from streams.storage.writer import MinuteRow, Writer
 from tests.harness.clickhouse import Database
 
 START = datetime(2025, 12, 30, tzinfo=UTC)
 DAYS = 4
+PART = (7 << 40) - 1
+OTHERWISE = "csat\x1fregion\x1fكتاب"
+"""A series as versions before the rule for labels named it."""
 SERIES = ["", "a", "b", "c"]
 SPANS = [
     (timedelta(0), timedelta(days=DAYS)),
@@ -189,3 +197,72 @@ def test_the_newest_value_is_that_of_all_history(database: Database, writer: Wri
     database.client.command("DELETE FROM kpi_values WHERE value = 4")
     newest_again(database.client, "csat")
     assert database.rows(newest) == [(at, 2.0, 5, 0.5, 1.5, "csat@1")]
+
+
+def age(database: Database, days: int) -> None:
+    """Make the store `days` old, in which minutes are kept for 30, and let those leave that are older."""
+    keep(database.client, {"kpi_minutes": 30})
+    names = ["topic", "partition", "first", "last", "read", "ingested_at"]
+    row = ["t", 0, 0, 0, 0, datetime.now(UTC) - timedelta(days=days)]
+    database.client.insert("outcomes", [row], column_names=names, settings=never_a_repeat())
+    database.client.command("DELETE FROM kpi_minutes WHERE minute < now() - INTERVAL 30 DAY")
+
+
+def first_whole_day(now: int) -> int:
+    """The first minute (Unix seconds // 60) of the first day whose minutes are all there."""
+    return -(-(now - 30 * 1440 + 60) // 1440) * 1440
+
+
+def test_sums_stay_when_the_minutes_they_hold_have_left(database: Database, writer: Writer) -> None:
+    """Hours and days are kept for longer; those whose minutes are still there follow these as ever."""
+    now = int(time.time()) // 60
+    old, new = now - 45 * 1440, now - 1440
+    border = first_whole_day(now)
+    minutes = [old, old + 1, border - 1, border + 60, new, new + 1]
+    writer.insert_kpi_minutes([("csat", minute, 0, [2, 1], 1) for minute in minutes], "csat-1")
+    sum_up(database)
+    age(database, 60)
+    database.client.command(f"DELETE FROM kpi_minutes WHERE minute = toDateTime({60 * new}, 'UTC')")
+
+    changed(database.client, ["csat"])
+
+    total = (
+        f"SELECT sum(n) FROM kpi_sums(kpi = 'csat', from = toDateTime({60 * (old // 1440 * 1440)}, 'UTC'),"
+        f" to = toDateTime({60 * (now // 60 * 60 + 60)}, 'UTC'), grain = 0, bounds = [])"
+    )
+    assert database.value(total) == 2 * (len(minutes) - 1)
+    sum_up(database)
+    assert database.value(total) == 2 * (len(minutes) - 1)
+
+
+def test_days_of_which_minutes_have_left_are_not_named_anew(database: Database, writer: Writer) -> None:
+    """They would be summed up again, of what is left of them."""
+    now = int(time.time()) // 60
+    border = first_whole_day(now)
+    writer.insert_kpi_minutes([(OTHERWISE, minute, 0, [2, 1], 1) for minute in (border - 1, border + 1)], "csat-1")
+    age(database, 60)
+    assert named_otherwise(database.client) == {"csat": 1}
+    assert name_anew(database.client, "csat", "now()", PART) is not None
+    assert named_otherwise(database.client) == {}
+    named = database.rows("SELECT intDiv(toUnixTimestamp(minute), 60), labels['region'] FROM kpi_minutes ORDER BY 1")
+    assert named == [(border - 1, "كتاب"), (border + 1, "کتاب")]
+
+
+def test_what_is_written_again_is_no_repetition(database: Database, writer: Writer) -> None:
+    """Also where the server compares all that is inserted with what was before."""
+    client, minute = database.client, int(START.timestamp()) // 60
+    client.set_client_setting("deduplicate_insert_select", "enable_even_for_bad_queries")
+    value = ValueRow("csat", "1h", "", 60 * minute, 1.0, 5, 0.5, 1.5, "csat@1", closed=True, revision=3)
+    writer.insert_kpi_values([value], "csat")
+    for number in range(1, 4):
+        client.command("TRUNCATE TABLE kpi_minutes")
+        writer.insert_kpi_minutes([(OTHERWISE, minute, 0, [2, 1], 1)], f"csat-{number}")
+        changed(client, ["csat"])
+        newest_again(client, "csat")
+        assert name_anew(client, "csat", "now()", PART) is not None
+        settle(client, [Beyond("t", 0, 0, 5, 5, 1, 0, 0)])
+        assert database.value("SELECT count() FROM kpi_latest") == 1
+        assert database.rows("SELECT labels['region'], n FROM kpi_minutes") == [("کتاب", 2)]
+        assert database.value("SELECT sum(counted) FROM outcomes") == 5 * number
+        # The row, twice by being told of, and the one that it became.
+        assert database.value("SELECT sum(changes) FROM kpi_spans WHERE span = 'day'") == 4 * number
