@@ -85,14 +85,14 @@ class EmbeddedBroker:
                 raise BrokerError(f"the broker did not answer within {timeout_s:.0f} s\n{self._tail()}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """End the broker; everything it held is gone."""
+    def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+        """End the broker, and kill it when it does not; everything it held is gone."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
         process.terminate()
         try:
-            process.wait(_STOP_TIMEOUT_S)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -36,8 +36,12 @@ from streams.storage.setup import prepare
 Role: TypeAlias = Literal["admin", "writer", "reader"]
 
 START_TIMEOUT_S = 120.0
-DRAIN_TIMEOUT_S = 60.0
-"""Longest wait at the end for what was taken in to be stored."""
+STOP_S = 10.0
+"""In so long everything has ended: what is not stored by then is named, and killed is what has not ended by itself."""
+_DRAINED_S = 5.0
+"""Of it, what the ends of the worker, the broker and the store may take."""
+_PRODUCER_S = 1.5
+_WORKER_S = 2.5
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
@@ -307,26 +311,30 @@ class EmbeddedRun:
             self.board = None
 
     def stop(self) -> None:
-        """Stop everything, in the direction of the flow, so that what was produced is still worked off."""
-        if self.producer is not None:
-            self.producer.stop()
-        if self.board is not None:
-            self.board.stop()
-        if self._keep and self._drained():
+        """
+        Stop everything within `STOP_S`, in the direction of the flow, so that what was produced is still worked off.
+
+        Whatever is not stored by then is named: the broker takes it with it.
+        """
+        deadline = time.monotonic() + STOP_S
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda child: child.stop(_PRODUCER_S), filter(None, (self.producer, self.board))))
+        if self._keep and self._drained(deadline - _DRAINED_S):
             (self.data_dir / "unfinished").unlink(missing_ok=True)
         if self.worker is not None:
-            self.worker.stop()
-        for part in self._parts:
-            part.stop()
+            self.worker.stop(_WORKER_S)
+        left_s = max(1.0, deadline - time.monotonic())
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda part: part.stop(left_s), self._parts))
         if self._lock is not None:
             self._lock.close()
 
-    def _drained(self) -> bool:
-        """Wait until all that was taken in is stored: the broker takes the rest with it."""
+    def _drained(self, deadline: float) -> bool:
+        """Wait until all that was taken in is stored; say what is not by then."""
         if self.worker is None or self.worker.pid is None:
             return False
         self._say("storing what is on its way")
-        deadline, quiet_since = time.monotonic() + DRAIN_TIMEOUT_S, None
+        quiet_since, state = None, None
         while (now := time.monotonic()) < deadline and self.worker.pid is not None:
             state = self.state()
             if state is None or not state.idle:
@@ -336,5 +344,17 @@ class EmbeddedRun:
             elif now - quiet_since >= QUIET_S:
                 return True
             time.sleep(0.1)
-        self._say("not everything could be stored: the next run recomputes its KPIs from what is")
+        self._say("not everything is stored, and goes with the broker; the next run makes its KPIs of what is:")
+        for line in unstored(state):
+            self._say(f"  {line}")
         return False
+
+
+def unstored(state: WorkerState | None) -> list[str]:
+    """Return in sentences what a worker has not stored, as far as it says."""
+    if state is None:
+        return ["the worker does not answer: its log tells how far it came"]
+    lines = [f"{one.source} {one.text}; {one.ways_out}" for one in state.stopped]
+    lines += [f"{source} waits for a right clock" for source in state.waiting]
+    lines += [f"{one.what}: {one.why}" for one in state.not_stored]
+    return lines + [f"{records:,} records of {topic}" for topic, records in sorted(state.lag.items()) if records]

@@ -2,13 +2,18 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from streams.commands.up import _signals, _Stopped
-from streams.local.observe import WorkerState
+from streams.local import run as running
+from streams.local.observe import NotStored, StoppedSource, WorkerState
+from streams.local.run import EmbeddedRun, Load
 from streams.local.until_done import ProgressRate
+from streams.settings import load
 
 
 def asked_meanwhile(number: signal.Signals) -> None:
@@ -31,6 +36,51 @@ def test_nobody_on_the_way_swallows_a_request_to_stop(number: signal.Signals) ->
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def test_the_end_waits_for_nothing_that_does_not_come_and_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A source that is stopped would be waited for in vain; what is left is told, and every part gets its time."""
+    monkeypatch.setattr(running, "STOP_S", 2.0)
+    monkeypatch.setattr(running, "_DRAINED_S", 1.0)
+    said: list[str] = []
+    ends: list[tuple[str, float]] = []
+
+    class Part:
+        pid = 1
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def stop(self, timeout_s: float) -> None:
+            ends.append((self.name, timeout_s))
+
+    run = EmbeddedRun(load(environ={}, data_dir=str(tmp_path)), Load(), said.append, keep=True)
+    run.producer, run.board, run.worker, run._parts = Part("producer"), None, Part("worker"), [Part("broker")]  # type: ignore[assignment,list-item]
+    stopped = StoppedSource("store/3", 17, 0.0, "not_json", "it looks like gzip")
+    not_stored = (NotStored("events", 0.0, "disk full", held=True),)
+    state = WorkerState(stopped=(stopped,), lag={"cx.touchpoints.store": 3_100, "cx.blocks": 0}, not_stored=not_stored)
+    monkeypatch.setattr(run, "state", lambda: state)
+    (tmp_path / "unfinished").touch()
+    began = time.monotonic()
+    run.stop()
+    assert time.monotonic() - began < running.STOP_S
+    assert [name for name, _ in ends] == ["producer", "worker", "broker"]
+    assert all(0 < timeout_s <= 2.5 for _, timeout_s in ends)
+    text = "\n".join(said)
+    assert (
+        "store/3 is stopped at offset 17: most of its records are bad, the first is not_json: it looks like gzip"
+        in text
+    )
+    assert "3,100 records of cx.touchpoints.store" in text
+    assert "events: disk full" in text
+    assert "cx.blocks" not in text
+    assert (tmp_path / "unfinished").exists()
+    state = WorkerState(lag={"cx.touchpoints.store": 0})
+    monkeypatch.setattr(running, "QUIET_S", 0.1)
+    run.stop()
+    assert not (tmp_path / "unfinished").exists(), "all is stored"
 
 
 def test_work_anywhere_is_progress() -> None:
