@@ -123,8 +123,8 @@ class Breaker:
                 return Stretch(now - one.at, read, bad)
         return None
 
-    def _good_are_missing(self, usual: float, good: int, bad: int, seconds: float) -> bool:
-        missing = usual - good
+    def _good_are_missing(self, expected: float, good: int, bad: int, seconds: float) -> bool:
+        missing = expected - good
         if missing >= self._ratio * bad:
             return True
-        return seconds >= _MISSING_S and good < usual / 2 and missing > _MISSING_SIGMA * sqrt(usual)
+        return seconds >= _MISSING_S and good < expected / 2 and missing > _MISSING_SIGMA * sqrt(expected)

@@ -10,9 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from difflib import get_close_matches
-from functools import cache, lru_cache
-from itertools import islice
+from functools import cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
@@ -20,6 +18,8 @@ import msgspec
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
 from streams.events.foreign import looks_like
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
+from streams.events.scalars import LABEL_LENGTH, LABEL_NAME, MOST_LABELS, LabelName, LabelText
+from streams.events.shown import cut, expectation, is_huge, nearest_name, nearest_type, show
 from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
 from streams.events.visible import spelled_out
 
@@ -54,21 +54,13 @@ Reason: TypeAlias = Literal[
 ]
 REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
-_SHOWN: Final = 80
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_HUGE: Final = 10**400
-"""Numbers from here on are said to be beyond all limits: as a float they are none."""
-
-_SIMILAR: Final = 16
-"""Names that are compared with the one that is missing; each costs as much as to read some ten fields."""
-
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _SCHEMA: Final = ENVELOPE_FIELDS["dataschema"]
+_LABEL: Final = FieldInfo(
+    name="labels", part="envelope", kind="text", required=False, nullable=False, low=1, high=LABEL_LENGTH
+)
 _NOT_READ: Final = object()
-_TYPES_BY_PART: Final[dict[str, list[str]]] = {}
-for _name in EVENT_TYPES:
-    for _part in _name.split(".")[1:]:
-        _TYPES_BY_PART.setdefault(_part, []).append(_name)
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -157,7 +149,7 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
             yield _not_json(index, value, f"JSON is malformed: {error}", error)
             return
     if not isinstance(record, dict):
-        got = _show(record)
+        got = show(record)
         yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
         return
     yield from _of_event(index, record)
@@ -169,7 +161,7 @@ def _of_names(index: int, text: str) -> Iterator[Refusal]:
     record = json.loads(text, object_pairs_hook=_pairs)
     for path, part in (("", record), ("data.", record.get("data"))):
         if isinstance(part, _Pairs) and part.repeated is not None:
-            key = _cut(part.repeated)
+            key = cut(part.repeated)
             yield _refuse(
                 index, "duplicate_key", path + key, "the key twice", "the key once", f"{path}{key} came twice"
             )
@@ -191,22 +183,23 @@ def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
         yield _missing(index, "type", "an event type", record, ENVELOPE_FIELDS)
         return
     if not isinstance(name, str):
-        yield _refuse(index, "wrong_type", "type", _show(name), "text", f"type is {_show(name)}, not text")
+        yield _refuse(index, "wrong_type", "type", show(name), "text", f"type is {show(name)}, not text")
         return
     if name not in EVENT_TYPES:
-        near = _nearest_type(name[:128])
+        near = nearest_type(name[:128])
         hint = f" (did you mean {near}?)" if near else ""
-        got = _cut(name)
+        got = cut(name)
         yield _refuse(
             index, "unknown_type", "type", got, near or "a known event type", f"there is no event type {got}{hint}"
         )
         return
     yield from _of_fields(index, "", record, _envelope_of(name))
+    yield from _of_labels(index, record.get("labels"))
     data = record.get("data")
     if "data" not in record:
         yield _missing(index, "data", "an object", record, ENVELOPE_FIELDS)
     elif not isinstance(data, dict):
-        yield _refuse(index, "wrong_type", "data", _show(data), "an object", f"data is {_show(data)}, not an object")
+        yield _refuse(index, "wrong_type", "data", show(data), "an object", f"data is {show(data)}, not an object")
     else:
         fields = _data_of(name)
         yield from _of_fields(index, "data.", data, fields)
@@ -250,7 +243,7 @@ def _of_fields(index: int, prefix: str, part: Mapping[str, Any], fields: Mapping
             continue
         if info.rating:
             if whole_number(part[name]) is None:
-                got = _show(part[name])
+                got = show(part[name])
                 yield _refuse(index, "bad_rating", path, got, expectation(info), f"{path} is {got}: not a whole number")
             continue
         try:
@@ -259,9 +252,38 @@ def _of_fields(index: int, prefix: str, part: Mapping[str, Any], fields: Mapping
             yield _of_value(index, path, part[name], info)
 
 
+def _of_labels(index: int, labels: Any) -> Iterator[Refusal]:
+    if labels is None:
+        return
+    got = show(labels)
+    if not isinstance(labels, dict):
+        yield _refuse(index, "wrong_type", "labels", got, "an object", f"labels is {got}, not an object")
+        return
+    if len(labels) > MOST_LABELS:
+        expected = f"at most {MOST_LABELS} names"
+        yield _refuse(index, "bad_length", "labels", got, expected, f"labels is {got}, expected {expected}")
+        return
+    for name, value in labels.items():
+        if not _reads(LabelName, name):
+            got, expected = show(name), f"names like {LABEL_NAME}"
+            yield _refuse(
+                index, "bad_format", "labels", got, expected, f"labels has the name {got}, expected {expected}"
+            )
+        elif not _reads(LabelText, value):
+            yield _of_value(index, f"labels.{name}", value, _LABEL)
+
+
+def _reads(type_: Any, value: Any) -> bool:
+    try:
+        msgspec.convert({"value": value}, _holder("value", type_))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def _of_value(index: int, path: str, value: Any, info: FieldInfo) -> Refusal:
     expected = expectation(info)
-    got = _show(value)
+    got = show(value)
     reason: Reason = "wrong_type"
     if info.kind == "time":
         reason = "bad_time"
@@ -291,7 +313,7 @@ def _of_rating(index: int, data: Mapping[str, Any]) -> Iterator[Refusal]:
     lowest = 0 if zero_based else 1
     if score is not None and not lowest <= score <= scale:
         expected = f"{lowest} to {scale}"
-        got = _show(score)
+        got = show(score)
         yield _refuse(
             index, "out_of_range", "data.score", got, expected, f"data.score is {got}, its scale goes from {expected}"
         )
@@ -308,30 +330,9 @@ def bad_time(at: datetime, earliest: datetime, latest: datetime) -> Refusal:
 
 def whole_number(value: Any) -> int | None:
     """Read a rating off any JSON value; None if it holds none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or _is_huge(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or is_huge(value):
         return None
     return whole_rating(value)
-
-
-def expectation(info: FieldInfo) -> str:
-    """Say in words what a field may hold."""
-    if info.rating:
-        said = "a whole number, as number or text"
-    elif info.kind in ("enum", "numeric") and info.values:
-        said = "one of " + ", ".join(map(str, info.values))
-    elif info.kind == "numeric":
-        said = "a whole number" if info.integer else "a number"
-        if info.low is not None and info.high is not None:
-            said += f" from {info.low:g} to {info.high:g}"
-    elif info.kind == "text":
-        said = "text"
-        if info.high is not None:
-            said += f" of {info.low or 0:g} to {info.high:g} characters"
-        if info.pattern:
-            said += f" like {info.pattern}"
-    else:
-        said = {"bool": "true or false", "time": "an RFC 3339 time with offset"}.get(info.kind, info.kind)
-    return said + (" or null" if info.nullable else "")
 
 
 def _refuse(index: int, reason: Reason, path: str, got: str, expected: str, message: str) -> Refusal:
@@ -347,9 +348,8 @@ def _missing(
     index: int, path: str, expected: str, part: Mapping[str, Any], known: Mapping[str, _Field | FieldInfo]
 ) -> Refusal:
     name = path.rpartition(".")[2]
-    keys = (key for key in part if key not in known and len(key) <= 2 * len(name))
-    near = get_close_matches(name, islice(keys, _SIMILAR), n=1, cutoff=0.7)
-    hint = f" (there is {near[0]})" if near else ""
+    near = nearest_name(name, (key for key in part if key not in known))
+    hint = f" (there is {near})" if near else ""
     return _refuse(index, "missing_field", path, "nothing", expected, f"{path} is missing{hint}")
 
 
@@ -359,9 +359,9 @@ def conflicting(source: str, event_id: str) -> Refusal:
         index=0,
         reason="conflict",
         path="id",
-        got=_show(event_id),
+        got=show(event_id),
         expected="an id that its source gives to one event alone",
-        message=f"source {_show(source)} has sent something else with the id {_show(event_id)} before, and that counts",
+        message=f"source {show(source)} has sent something else with the id {show(event_id)} before, and that counts",
     )
 
 
@@ -376,14 +376,6 @@ def in_the_decoders_words(index: int, value: bytes) -> Refusal:
     return _refuse(index, "invalid", "", "", "", "decoding refused the record once, and accepts it now")
 
 
-@lru_cache(maxsize=512)
-def _nearest_type(name: str) -> str:
-    # Compared only with types that share a part: a flood of invented names must stay cheap to refuse.
-    candidates = sorted({known for part in name.split(".")[1:] for known in _TYPES_BY_PART.get(part, ())})
-    near = get_close_matches(name, candidates, n=1, cutoff=0.7)
-    return near[0] if near else ""
-
-
 def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
     found = _Pairs(pairs)
     if len(found) < len(pairs):
@@ -391,23 +383,5 @@ def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
     return found
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
 def _plain(error: Exception) -> str:
     return str(error)[:200]
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"an object with {len(value)} members"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if _is_huge(value):
-        return "a number beyond all limits"
-    return _cut(json.dumps(value, ensure_ascii=False))
-
-
-def _is_huge(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) >= _HUGE

@@ -38,11 +38,17 @@ else:
     # On the wire a rating may be a number or text in three digit alphabets; once decoded it is an int.
     Rating = int | float | Annotated[str, Meta(min_length=1, max_length=3)]
 
-LabelName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]
-LabelText = Annotated[str, Meta(min_length=1, max_length=128)]
+LABEL_NAME: Final = "^[a-z][a-z0-9_]{0,31}$"
+LABEL_LENGTH: Final = 128
+MOST_LABELS: Final = 8
+LabelName = Annotated[str, Meta(pattern=LABEL_NAME)]
+LabelText = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH)]
 OwnLabels = Annotated[
     dict[LabelName, LabelText],
-    Meta(max_length=8, description="dimensions of your own, such as plan; KPIs group and filter by it as own_plan"),
+    Meta(
+        max_length=MOST_LABELS,
+        description="dimensions of your own, such as plan; KPIs group and filter by it as own_plan",
+    ),
 ]
 
 Channel = Literal["web", "app", "store", "call_center"]

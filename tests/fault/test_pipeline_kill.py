@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
 
-import pytest
-
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Flaws, Plan, emissions
@@ -137,15 +135,14 @@ def _sources(pipeline, *arguments):
     return ended.returncode, json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_thousand_fuzzed_records(pipelines, seed):
+def test_a_thousand_fuzzed_records(pipelines):
     """Whatever bytes come: one dead letter each with its reason, no crash, and good ones beside them are counted."""
     pipeline = pipelines()
     worker = pipeline.start()
-    good = simulated(2_000, seed=seed)
-    broken = list(fuzzed(good, random.Random(seed), 1_000))
+    good = simulated(2_000, seed=1)
+    broken = list(fuzzed(good, random.Random(1), 1_000))
     mixed = good + [Touch(0.0, "web", f"c{number}", value) for number, (value, _) in enumerate(broken)]
-    random.Random(seed).shuffle(mixed)
+    random.Random(1).shuffle(mixed)
 
     records = pipeline.wait_stored(pipeline.send(mixed))
 
