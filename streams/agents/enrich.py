@@ -61,7 +61,7 @@ _MOVED: Final = """
     FROM kpi_minutes FINAL
     WHERE by = {by:String} AND mapValues(labels) = {values:Array(String)} AND kpi != {kpi:String}
         AND minute >= toDateTime({from:Int64}, 'UTC') AND minute < toDateTime({until:Int64}, 'UTC')
-    GROUP BY kpi"""
+    GROUP BY kpi HAVING min(minute) < toDateTime({full:Int64}, 'UTC')"""
 
 
 class Enricher:
@@ -193,7 +193,9 @@ class Enricher:
         reference = min(1_440, max(SHORTEST_REFERENCE, 4 * length))
         labels = dict(sorted(transition.labels.items()))
         parameters = {
-            "from": since - 60 * reference, "since": since, "until": until, "kpi": transition.kpi,
+            # No comparison with a reference that was not there for most of its length.
+            "from": since - 60 * reference, "full": since - 45 * reference,
+            "since": since, "until": until, "kpi": transition.kpi,
             "by": ",".join(labels), "values": list(labels.values()),
         }  # fmt: skip
         found = []
@@ -224,7 +226,7 @@ class Enricher:
             before *= minutes[1] / minutes[0]
         return Movement(
             kpi=kpi, labels={}, value=now, baseline=before, statistic=z, unit=facts.unit,
-            note=f"against the {minutes[0]} min before",
+            note=f"against the {minutes[0]} min before", name=self._catalogue[kpi].name,
         )  # fmt: skip
 
     def close(self) -> None:

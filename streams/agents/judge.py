@@ -21,10 +21,12 @@ from streams.agents import records
 from streams.agents.enrich import Enricher
 from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judging.judge import Active, Judge
+from streams.alerts.judging.outcome import begun
 from streams.alerts.judging.watch import bytes_of_series
 from streams.alerts.offline.minutes import MinuteView
 from streams.alerts.rules.rules import SEVERITIES, RuleBook
-from streams.alerts.types import Transition
+from streams.alerts.rules.texts import moment, series_text, show
+from streams.alerts.types import Movement, Transition
 from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.notice import Notice
@@ -172,24 +174,26 @@ def concerns_receivers(transition: Transition) -> bool:
 
 
 def notice_of(active: Active) -> Notice:
-    """Return an alert as Alertmanager takes it."""
+    """Return an alert as Alertmanager takes it; of one that has ended, how it ended."""
     transition = active.transition
     evidence = transition.evidence
     starts_at = (transition.minute + 1) * 60
-    annotations = {
-        **transition.annotations,
-        "why": transition.why,
+    since = begun(transition.episode)
+    found = {
+        "since": f"{moment(since)} UTC" if since >= 0 else "",
         "explained_by": "; ".join(
             f"{', '.join(f'{name} {value}' for name, value in part.labels.items()) or 'all alike'}"
             f" ({100 * part.explained:.0f} %)"
             for part in evidence.contributors[:_EXPLAINED]
         ),
         "also_moved": "; ".join(
-            f"{moved.kpi} {_number(moved.baseline)} to {_number(moved.value)}" for moved in evidence.movements
+            f"{moved.name or moved.kpi}{_of_series(moved, transition)}"
+            f" {show(moved.baseline, moved.unit)} to {show(moved.value, moved.unit)}"
+            for moved in evidence.movements
         ),
         "verbatims": "\n".join(f"«{text}»" for text in evidence.verbatims),
-        **evidence.links,
     }
+    annotations = {**transition.annotations, **(found if active.ended is None else {}), **evidence.links}
     return Notice(
         labels={
             **transition.labels,
@@ -207,5 +211,6 @@ def notice_of(active: Active) -> Notice:
     )
 
 
-def _number(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.4g}"
+def _of_series(moved: Movement, transition: Transition) -> str:
+    """Name the series of a movement where it is another one than the alert's."""
+    return f", {series_text(moved.labels)}:" if moved.labels != transition.labels else ""

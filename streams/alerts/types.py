@@ -116,6 +116,8 @@ class Movement(msgspec.Struct, kw_only=True):
     statistic: float | None
     unit: str
     note: str = ""
+    name: str = ""
+    """What people call the KPI."""
 
 
 class Evidence(msgspec.Struct, kw_only=True):

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -134,6 +135,80 @@ def test_templates_render(template, tmp_path):
     else:
         assert "CSAT of web fell" in made
         assert ("<b>دیر</b>" in made) == (kind == "text"), "what customers write is text, never markup"
+
+
+FIRING = {
+    "summary": "Payments fail, channel web: 31.0 % of 400 attempts in 15m, usually 2.1 %",
+    "since": "2026-03-21 10:04 UTC",
+    "explained_by": "code timeout (93 %)",
+    "also_moved": "Checkout completed 61.0 % to 38.0 %",
+    "check": "Is the gateway up?",
+    "verbatims": "«پرداخت <b>نشد</b>»",
+    "page": "http://127.0.0.1:8080/?kpi=payment_failed",
+    "runbook": "https://wiki.example/payments",
+}
+ENDED = {
+    "summary": "Resolved: Failed payments, channel web: 2.0 % of 390 now",
+    "description": "Lasted 48 min, from 2026-03-21 10:04 to 2026-03-21 10:52 UTC.",
+    "check": "Is the gateway up?",
+    "page": "http://127.0.0.1:8080/?kpi=payment_failed",
+}
+SHOWN = {
+    "firing": """\
+Payments fail, channel web: 31.0 % of 400 attempts in 15m, usually 2.1 %
+Since 2026-03-21 10:04 UTC
+Where the change comes from: code timeout (93 %)
+Changed at the same time: Checkout completed 61.0 % to 38.0 %
+Check first: Is the gateway up?
+Customers say:
+«پرداخت <b>نشد</b>»
+Owner: digital
+Live page: http://127.0.0.1:8080/?kpi=payment_failed
+Runbook: https://wiki.example/payments
+
+Silence: http://am.example/#/silences/new?filter=%7Balertname%3D%22PaymentsFail%22%2Cchannel%3D%22web%22%7D""",
+    "resolved": """\
+Resolved: Failed payments, channel web: 2.0 % of 390 now
+Lasted 48 min, from 2026-03-21 10:04 to 2026-03-21 10:52 UTC.
+Owner: digital
+Live page: http://127.0.0.1:8080/?kpi=payment_failed""",
+}
+TITLES = {"firing": f"[FIRING 1] {FIRING['summary']}", "resolved": ENDED["summary"]}
+
+
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+@pytest.mark.parametrize("template", ["cx.text", "cx.title", "cx.html"])
+def test_templates_say_what_a_person_needs(status: str, template: str, tmp_path: Path) -> None:
+    """In this order, and nothing of z values, states or ids."""
+    annotations = FIRING if status == "firing" else ENDED
+    data = {
+        "status": status,
+        "externalURL": "http://am.example",
+        "groupLabels": {},
+        "commonLabels": {"alertname": "PaymentsFail", "channel": "web"},
+        "commonAnnotations": annotations,
+        "alerts": [
+            {
+                "status": status,
+                "labels": {"alertname": "PaymentsFail", "owner": "digital"},
+                "annotations": annotations,
+                "startsAt": "2026-03-21T10:00:00Z",
+                "generatorURL": "",
+            }
+        ],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    command = [
+        "amtool", "template", "render", f"--template.glob={TEMPLATES}", f"--template.data={tmp_path}/data.json",
+        f"--template.type={'html' if template == 'cx.html' else 'text'}", f'--template.text={{{{ template "{template}" . }}}}',
+    ]  # fmt: skip
+    made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    if template == "cx.html":
+        assert "<b>نشد</b>" not in made
+        assert ("Check first:" in made) == (status == "firing")
+        assert made.count("silences/new") == (status == "firing")
+    else:
+        assert made == (SHOWN if template == "cx.text" else TITLES)[status]
 
 
 # -- with the real server ----------------------------------------------------------------------------------------

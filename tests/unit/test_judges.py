@@ -97,8 +97,8 @@ def test_a_notice_carries_the_explanation():
     assert notice.starts_at == 1001 * 60
     assert notice.ends_at is None
     assert notice.annotations == {
-        "summary": "CSAT fell", "why": "PENDING => FIRING: low", "explained_by": "touchpoint checkout (83 %)",
-        "also_moved": "volume nothing to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d", "runbook": "http://r",
+        "summary": "CSAT fell", "since": "1970-01-01 00:02 UTC", "explained_by": "touchpoint checkout (83 %)",
+        "also_moved": "volume, overall: no data to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d", "runbook": "http://r",
     }  # fmt: skip
     assert notice_of(Active(transition(labels={}), 1010)).labels["scope"] == "whole"
     assert notice_of(Active(transition(), 1010)).ends_at == 1011 * 60

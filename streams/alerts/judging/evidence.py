@@ -67,6 +67,7 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
                 statistic=verdict.statistic,
                 unit=other.watch.rule.kpi.unit,
                 note=f"{other.watch.rule.alert} fires too",
+                name=other.watch.rule.kpi.name,
             )
         )
 

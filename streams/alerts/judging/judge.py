@@ -27,6 +27,7 @@ from streams.alerts import detectors
 from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, Seasonal
 from streams.alerts.judging.inhibition import Mutes, Trust
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged
+from streams.alerts.judging.outcome import count_during
 from streams.alerts.judging.sources import observe
 from streams.alerts.judging.state import InstanceStore, Record, chunk_of
 from streams.alerts.judging.telling import Teller
@@ -267,6 +268,7 @@ class Judge:
         step = advance(instance, watch.policy, minute, verdict)
         if step is not None and ended_unjudged(step, verdict):
             instance.detector = detectors.without_evidence(instance.detector)
+        count_during(instance, step, rule, reading.in_minute())
         if step is not None or instance.state != "inactive" or instance.fired:
             self._store.touch(subject.chunk)
         if subject.instance is None:

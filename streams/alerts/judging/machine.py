@@ -85,6 +85,8 @@ class Instance(msgspec.Struct, array_like=True, omit_defaults=True):
     """How it was last passed on that it fires; kept until everybody can know that it ended."""
     ended: int | None = None
     """The minute in which what was passed on ended; None while it goes on."""
+    during: list[int] = []
+    """Of a ratio: trials and hits since the trouble began, while it lasts."""
 
     @property
     def is_fresh(self) -> bool:

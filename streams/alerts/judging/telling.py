@@ -7,9 +7,12 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+import msgspec
+
 from streams.alerts.judging.evidence import Wider, evidence_of, explain_change, list_children
 from streams.alerts.judging.inhibition import Mutes, Trust, parent_of
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
+from streams.alerts.judging.outcome import tell_end
 from streams.alerts.judging.state import InstanceStore, chunk_of
 from streams.alerts.judging.watch import Index, Subject, by_rank
 from streams.alerts.rules.rules import Rule
@@ -114,6 +117,7 @@ class Teller:
                     instance.ended = minute
                 instance.delivered, instance.held_by = False, None
                 self._fill(subject, transition)
+                self._say_end(subject, instance, transition)
             return transition
         if step is not None:
             instance.delivered, instance.held_by = False, None
@@ -170,6 +174,15 @@ class Teller:
         transition.alert_labels, transition.annotations = subject.watch.rule.say(
             subject.labels, transition.minute, transition.evidence
         )
+
+    def _say_end(self, subject: Subject, instance: Instance, transition: Transition) -> None:
+        """Replace the texts of an alert that has ended, also in what receivers are told again of it."""
+        fired = instance.last.evidence if instance.last is not None else transition.evidence
+        transition.annotations |= tell_end(
+            subject.watch.rule, subject.labels, instance, fired, transition.evidence, transition.minute
+        )
+        if instance.last is not None:
+            instance.last = msgspec.structs.replace(instance.last, annotations=transition.annotations)
 
     def _explain(self, subject: Subject, transition: Transition, view: ClosedView, wider: Wider) -> None:
         rule = subject.watch.rule

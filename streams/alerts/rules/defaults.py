@@ -30,7 +30,7 @@ _AGAINST: Final[dict[Method, str]] = {
 _BASELINE: Final = ", usually {{ baseline | show }}"
 _DESCRIPTION: Final = (
     "{{ value | show }} ({{ lo | show }} to {{ hi | show }}) of n = {{ n | number }} in the {{ window }} up to {{ at }}"
-    " UTC; {{ method }}: {{ statistic | number }} against {{ threshold | number }}."
+    " UTC."
 )
 
 
