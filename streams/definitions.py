@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
+from streams.events.types import EVENT_TYPES
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
 
@@ -29,10 +32,22 @@ def catalogue_of(settings: Settings) -> Catalogue:
     Return the KPIs, of which only known touchpoints have series of their own.
 
     Raises:
-        ConfigError: the dictionary of touchpoints cannot be used.
+        ConfigError: the dictionary of touchpoints cannot be used, or CX_SENDS names what nobody can send.
         CatalogueError: a definition cannot be right.
     """
-    return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings))
+    return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings)).declaring(_sent(settings))
+
+
+def _sent(settings: Settings) -> Mapping[str, frozenset[str]]:
+    """Read who declares to send which event type: `type` or `channel/type`, with commas between."""
+    found: dict[str, frozenset[str]] = {}
+    for word in filter(None, map(str.strip, settings.sends.split(","))):
+        channel, slash, event = word.rpartition("/")
+        if event not in EVENT_TYPES or (slash and channel not in CHANNELS):
+            expected = f"an event type or channel/type, where a channel is one of {', '.join(CHANNELS)}"
+            raise ConfigError(f"sends: {word!r}: expected {expected}{suggest(event, EVENT_TYPES)}")
+        found[event] = found.get(event, frozenset()) | {channel}
+    return found
 
 
 def steps_of(settings: Settings, length: str) -> Steps:

@@ -98,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Days that rolling values are kept as published; every minute adds one per series and window."""
     keep_alerts_days: Annotated[int, Meta(ge=1)] = 1_100
 
+    sends: str = ""
+    """Event types that are sent though none came yet, `type` or `channel/type`: their absence is 0 %, not unknown."""
     kpis_path: str = ""
     """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""
     rules_path: str = ""

@@ -42,6 +42,9 @@ WITH
     (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
         AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
+    -- Channels of which hits are known to be sent; an empty name stands for the whole.
+    (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
+        WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
     -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
     (SELECT any(aggregator) IN ('level') FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
     pieces AS
@@ -80,7 +83,7 @@ WITH
     (
         SELECT
             sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
-            quantiles, q,
+            quantiles, q, void, groupings,
             toFloat64(n) AS total,
             if(aggregator IN ('quantile'), concat('p', toString(round(100 * q, 2))), '') AS stat,
             if(unit IN ('%', 'percent'), 100, 1) AS factor,
@@ -124,11 +127,29 @@ WITH
             multiIf(share_bare, (NULL, NULL), scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)), total < 5, (NULL, NULL), of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)), part > 0, multiIf(part_share <= 0, (0, NULL), ((share_half / part_share) * (1 + (share_half / part_share) / z)) > log(10), (NULL, NULL), (part_share * exp(-(share_half / part_share)), part_share * exp(((share_half / part_share) * (1 + (share_half / part_share) / z))))), (part_share - share_half, part_share + share_half)) AS share_ends
         FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
         ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
+    ),
+    judged AS
+    (
+        SELECT
+            *,
+            toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
+            uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
+                AS currencies_beside,
+            uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
+            -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
+            multiIf(
+                void = '' OR total = 0, false,
+                startsWith(void, 'nothing'), if(aggregator = 'share', fields[3], fields[2]) = 0
+                    AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+                labels['currency'] != '', false,
+                has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))), currencies_beside > 1,
+                currencies > 1) AS is_void
+        FROM parts
     )
 SELECT
     kpi, by, labels, time, stat,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
         aggregator = 'count', total,
         aggregator = 'distinct', different,
         aggregator = 'level', if(toFloat64(fields[3]) = 0, NULL, toFloat64(fields[2]) / scale),
@@ -141,7 +162,7 @@ SELECT
         NULL) AS value,
     n,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
         aggregator = 'distinct', greatest(toFloat64(coupons), different - z * different_error),
         aggregator = 'mean', mean_ends.1,
         aggregator = 'nps', 100 * greatest(-1, happy - unhappy - nps_half),
@@ -150,7 +171,7 @@ SELECT
         aggregator = 'share', share_ends.1,
         NULL) AS lo,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
         aggregator = 'distinct', least(total, different + z * different_error),
         aggregator = 'mean', mean_ends.2,
         aggregator = 'nps', 100 * least(1, happy - unhappy + nps_half),
@@ -164,5 +185,5 @@ SELECT
             time + {step:UInt32})) <= closed_to,
         'closed', 'open') AS maturity,
     unit, definition
-FROM parts
+FROM judged
 COMMENT 'kpi_steps(kpi=, from=, to=, step=, bounds=): a KPI per series and step, with its interval; steps of so many seconds, or between bounds (Unix seconds)';

@@ -30,6 +30,7 @@ from streams.kpis.aggregators import LASTING
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import decode_partial
 from streams.kpis.language.series import SEPARATOR
+from streams.kpis.language.void import rules_of
 from streams.kpis.rolling.admission import SeriesLimits
 from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.merge import MergeState
@@ -73,6 +74,7 @@ class Merge(Stage):
         self._catalogue = catalogue
         self._publisher = Publisher(catalogue)
         self._derivations = Derivations(catalogue)
+        self._voids = rules_of(catalogue)
         for kpi in catalogue:
             metrics.SERIES_CAPPED.labels(kpi.id)  # so that the first one is an increase
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
@@ -123,6 +125,7 @@ class Merge(Stage):
             delayed=self._delayed,
             lasting={kpi.id for kpi in self._catalogue if kpi.aggregator in LASTING},
             derivations=self._derivations,
+            voids=self._voids,
             idle_s=settings.idle_s,
             grace_s=settings.idle_s,
             expected=[f"{channel}/{p}" for channel in CHANNELS for p in range(settings.partitions)],

@@ -41,7 +41,7 @@ WINDOWS: Final = """
 
 CATALOGUE: Final = """
     SELECT id, name, question, unit, direction, aggregator, formula, source, owner, groupings, min_n_show, min_n_colour,
-        quantiles, definition, maturity
+        quantiles, definition, maturity, void
     FROM kpis FINAL
 """
 

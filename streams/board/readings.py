@@ -52,6 +52,8 @@ class KpiInfo:
     quantiles: tuple[float, ...] = ()
     definition: str = ""
     maturity: str = "immediate"
+    void: str = ""
+    """Why something was counted and there is no value; empty: there is one."""
 
     @property
     def stat(self) -> str:

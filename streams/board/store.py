@@ -216,7 +216,7 @@ def _counts(became: Sequence[Any], stored_at: Any) -> Counts:
 def _info(row: Row) -> KpiInfo:
     (
         key, name, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour, quantiles,
-        definition, maturity,
+        definition, maturity, void,
     ) = row  # fmt: skip
     return KpiInfo(
         id=key,
@@ -234,6 +234,7 @@ def _info(row: Row) -> KpiInfo:
         quantiles=tuple(quantiles),
         definition=definition,
         maturity=maturity,
+        void=void,
     )
 
 

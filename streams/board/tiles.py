@@ -142,8 +142,12 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         interval = interval_text(reading.lo, reading.hi, info.unit, lang)
         if state == "thin":
             note = texts["thin"]
+        elif not interval and not info.counts and info.aggregator != "derived":
+            note = texts["too_few"]
         # What is compared is closed on both sides.
         found = change(info, facts.latest[key].closed, facts.baselines.get(key, ()))
+    elif kept and reading is not None and reading.n and info.void:
+        note = texts["several_currencies" if info.void.startswith("several") else "never_sent"]
     mark = mark_of(found)
     short, whole = change_texts(info, found, lang) if value else ("", "")
     name = texts.kpi(info.id, info.name)

@@ -15,14 +15,21 @@ from streams.storage.connection import FAILURES, Address, PermanentStorageError,
 
 Format: TypeAlias = Literal["json", "csv"]
 
+# Why there is no value although something was counted, or no interval beside a value.
+_NOTE: Final = """multiIf(
+            n = 0, '',
+            value IS NULL, concat('no data: ', (SELECT any(void) FROM kpis FINAL WHERE id = {kpi:String})),
+            lo IS NULL AND hi IS NULL AND (SELECT any(aggregator) FROM kpis FINAL WHERE id = {kpi:String})
+                IN ('mean', 'share', 'ratio', 'quantile'), 'too few for an interval', '') AS note"""
+
 NAMED: Final[Mapping[str, str]] = {
     "kpi": """
-        SELECT labels, stat, value, lo, hi, n, maturity, unit, definition
+        SELECT labels, stat, value, lo, hi, n, maturity, unit, definition, @note
         FROM kpi(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')})
         WHERE by = {by:String} ORDER BY n DESC, labels, stat
     """,
     "latest": """
-        SELECT labels, window, stat, as_of, value, lo, hi, n, maturity, definition
+        SELECT labels, window, stat, as_of, value, lo, hi, n, maturity, definition, @note
         FROM kpi_latest WHERE kpi = {kpi:String} AND by = {by:String} ORDER BY labels, window, stat
     """,
     "kpis": "SELECT id, name, unit, direction, aggregator, owner, question FROM kpis FINAL ORDER BY id",
@@ -36,7 +43,7 @@ NAMED: Final[Mapping[str, str]] = {
         FROM dead_letters GROUP BY reason, path ORDER BY records DESC
     """,
 }
-"""Ready-made questions, with their parameters."""
+"""Ready-made questions, with their parameters; `@note` stands for why a value or its interval is missing."""
 
 _DEFAULTS: Final[Mapping[str, Any]] = {"by": "", "from": "1990-01-01 00:00:00", "to": "2100-01-01 00:00:00"}
 _DIGITS: Final = 6
@@ -90,7 +97,7 @@ def run_query(question: str, parameters: Mapping[str, Any], address: Address, *,
         PermanentStorageError: The question cannot be answered: syntax, names, rights, a missing parameter.
         UnreachableError: No answer, or not within `timeout_s`.
     """
-    sql = NAMED.get(question)
+    sql = NAMED.get(question, "").replace("@note", _NOTE) or None
     given = dict(parameters) if sql is None else {**_DEFAULTS, **parameters}
     # What is read-only to the server may still end others' queries and make backups.
     word = next(_FIRST_WORD.finditer(sql or question))[1]

@@ -39,6 +39,9 @@ WITH
     (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
         AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
+    -- Channels of which hits are known to be sent; an empty name stands for the whole.
+    (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
+        WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
     -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
     (SELECT any(aggregator) IN (@lasting) FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
     pieces AS
@@ -71,7 +74,7 @@ WITH
     (
         SELECT
             sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
-            quantiles, q,
+            quantiles, q, void, groupings,
             toFloat64(n) AS total,
             if(aggregator IN (@quantiles), concat('p', toString(round(100 * q, 2))), '') AS stat,
             if(unit IN (@percent), 100, 1) AS factor,
@@ -79,20 +82,38 @@ WITH
 @names
         FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
         ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
+    ),
+    judged AS
+    (
+        SELECT
+            *,
+            toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
+            uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
+                AS currencies_beside,
+            uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
+            -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
+            multiIf(
+                void = '' OR total = 0, false,
+                startsWith(void, 'nothing'), if(aggregator = 'share', fields[3], fields[2]) = 0
+                    AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+                labels['currency'] != '', false,
+                has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))), currencies_beside > 1,
+                currencies > 1) AS is_void
+        FROM parts
     )
 SELECT
     kpi, by, labels, time, stat,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
 @value
         NULL) AS value,
     n,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
 @lo
         NULL) AS lo,
     multiIf(
-        total = 0 AND NOT lasts, NULL,
+        (total = 0 AND NOT lasts) OR is_void, NULL,
 @hi
         NULL) AS hi,
     if(least({to:DateTime('UTC')}, multiIf(
@@ -101,7 +122,7 @@ SELECT
             time + {step:UInt32})) <= closed_to,
         'closed', 'open') AS maturity,
     unit, definition
-FROM parts
+FROM judged
 COMMENT '@comment';
 """
 

@@ -11,9 +11,10 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
@@ -23,7 +24,8 @@ from streams.kpis.arithmetic.intervals import Measure
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.lengths import TOTAL, WINDOWS
-from streams.kpis.language.series import OTHER, SEPARATOR, parse_series
+from streams.kpis.language.series import OTHER, SEPARATOR, Labels, parse_series
+from streams.kpis.language.void import CURRENCY, rules_of
 from streams.kpis.language.writing import sql_literal
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
@@ -33,6 +35,8 @@ from streams.storage.recompute import latest_sums, missing_totals, recomputed, t
 from streams.storage.retention import horizon, sql_time
 
 _EVENTS: Final = ("events",)
+
+_WIDEST: Final = 6  # fields of an accumulator
 
 LISTED: Final = 10_000
 """Differences listed per KPI and check, at most."""
@@ -243,6 +247,7 @@ class _Comparison:
         ).result_rows
         gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
         self._left |= gone
+        void = _void(by_id, rows)
         for row in rows:
             if row[:2] in gone:
                 continue
@@ -253,6 +258,8 @@ class _Comparison:
                 continue
             q = next((q for q in kpi.quantiles if f"p{100 * q:g}" == stat), 0.5)
             wanted = _measure(kpi, sums, q)
+            if (id_, key, window) in void:
+                wanted = Measure(None, wanted.n, None, None)
             self._report.checked["values"] += 1
             when = " ".join(filter(None, (window, stat, _time(at))))
             if wanted != (value, n, lo, hi):
@@ -288,6 +295,43 @@ def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
     kind = AGGREGATORS[kpi.aggregator]
     return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
+
+
+def _void(kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]]) -> set[tuple[str, str, str]]:
+    """Return KPI, key and window of sums that have no value, as `language.void` has it."""
+    rules = rules_of(kpis.values())
+    totals: dict[tuple[str, Labels], Sequence[int]] = {}
+    currencies: dict[tuple[str, str, Labels], set[str]] = {}
+    judged: list[tuple[str, str, str, Labels, Sequence[int], bool]] = []
+    for id_, key, window, _, row, _, (fields, _), _ in rows:
+        if id_ not in rules or not fields:
+            continue
+        _, labels = parse_series(f"{id_}{SEPARATOR}{key}" if key else id_)
+        judged.append((id_, key, window, labels, fields, row[1] is None))
+        if window == TOTAL:
+            totals[id_, labels] = fields
+        if fields[0] and (currency := dict(labels).get(CURRENCY)):
+            beside = tuple(pair for pair in labels if pair[0] != CURRENCY)
+            currencies.setdefault((id_, window, beside), set()).add(currency)
+
+    def total_of(id_: str, scope: Labels, *, void: bool) -> Sequence[int]:
+        """Return what is known since the beginning; where that has expired, what was published is believed."""
+        return totals.get((id_, scope), () if void else (1,) * _WIDEST)
+
+    def currencies_of(id_: str, window: str, beside: Labels) -> int:
+        """Return how many currencies a window holds beside these labels."""
+        return len(currencies.get((id_, window, beside), ()))
+
+    return {
+        (id_, key, window)
+        for id_, key, window, labels, fields, void in judged
+        if rules[id_].is_void(
+            labels,
+            fields,
+            partial(total_of, id_, void=void),
+            partial(currencies_of, id_, window),
+        )
+    }
 
 
 def _held(rows: Sequence[tuple[list[int], dict[int, int]]]) -> str:

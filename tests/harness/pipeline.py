@@ -14,6 +14,7 @@ from streams.kpis.folding.fold import Folder
 from streams.kpis.folding.partials import Partial
 from streams.kpis.folding.ranges import events_of
 from streams.kpis.language.series import series_key
+from streams.kpis.language.void import rules_of
 from streams.kpis.rolling.admission import SeriesLimits
 from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.merge import MergeState
@@ -49,6 +50,7 @@ class Pipeline:
             delayed={kpi.id for kpi in catalogue if kpi.delayed},
             lasting={kpi.id for kpi in catalogue if kpi.aggregator in LASTING},
             derivations=Derivations(catalogue),
+            voids=rules_of(catalogue),
         )
         self._intakes: dict[str, Intake] = {}
         self._now = now

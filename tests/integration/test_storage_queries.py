@@ -118,7 +118,7 @@ def test_windows_are_cut_at_their_minutes(database: Database, writer: Writer) ->
     writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
     writer.insert_kpi_minutes([(kpi.id, START + 3, 0, [5, 0], 2)], "cx.kpis-0-1-1")
     window = {"from": "2026-03-01 10:02:00", "to": "2026-03-01 10:05:00"}
-    [[labels, _, value, *_, n, maturity, _, definition]] = run_query(
+    [[labels, _, value, *_, n, maturity, _, definition, _]] = run_query(
         "kpi", {"kpi": kpi.id, **window}, database.reader
     ).rows
     assert (labels, n, maturity, definition) == ({}, 10, "open", kpi.definition_id)
@@ -190,14 +190,27 @@ def test_answers_are_written_in_three_forms(database: Database, writer: Writer) 
     assert json.loads(answer.render("json"))[0] == {
         "labels": {"channel": "web"}, "window": "1m", "stat": "", "as_of": "2026-03-01 10:00:00", "value": None, "lo": None,
         "hi": None, "n": 0, "maturity": "closed", "definition": "csat@1",
+        "note": "",
     }  # fmt: skip
     assert answer.render("csv").splitlines() == [
-        "labels,window,stat,as_of,value,lo,hi,n,maturity,definition",
-        "channel=web,1m,,2026-03-01 10:00:00,,,,0,closed,csat@1",
-        "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,closed,csat@1",
+        "labels,window,stat,as_of,value,lo,hi,n,maturity,definition,note",
+        "channel=web,1m,,2026-03-01 10:00:00,,,,0,closed,csat@1,",
+        "channel=web,5m,,2026-03-01 10:00:00,80.5,1,99,3,closed,csat@1,",
     ]
     shown = table(answer.columns, answer.cells).splitlines()
-    assert shown[0].split() == ["labels", "window", "stat", "as_of", "value", "lo", "hi", "n", "maturity", "definition"]
+    assert shown[0].split() == [
+        "labels",
+        "window",
+        "stat",
+        "as_of",
+        "value",
+        "lo",
+        "hi",
+        "n",
+        "maturity",
+        "definition",
+        "note",
+    ]
     assert shown[0].index("definition") == shown[1].index("csat@1")
 
 

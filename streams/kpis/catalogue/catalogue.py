@@ -9,7 +9,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, get_args
@@ -36,6 +36,7 @@ from streams.kpis.language.expressions import TRUE, Expression, ExpressionError,
 from streams.kpis.language.fields import IDENTITIES, Kind, all_fields, lacking
 from streams.kpis.language.series import partition_of
 from streams.kpis.language.tree import Param
+from streams.kpis.language.void import with_declared
 
 __all__ = ["Catalogue", "CatalogueError", "Kpi"]
 
@@ -111,6 +112,11 @@ class Catalogue:
                 kpis[kpi.id] = resolve(kpi, blocks[kpi.id], kpis)
         problems.raise_any()
         return cls(MappingProxyType(kpis), MappingProxyType(colocation(kpis.values())))
+
+    def declaring(self, sent: Mapping[str, frozenset[str]]) -> "Catalogue":
+        """Return the catalogue given which channels declare to send which event type; an empty name stands for all."""
+        kpis = {kpi.id: replace(kpi, declared=with_declared(kpi, sent)) for kpi in self}
+        return replace(self, kpis=MappingProxyType(kpis))
 
     def partition_of(self, kpi: str, partitions: int) -> int:
         """Return the merge partition of a KPI."""

@@ -6,6 +6,7 @@ from streams.kpis.aggregators import AGGREGATORS, Aggregator
 from streams.kpis.language.definition import Kpi, Selector
 from streams.kpis.language.derivation import Derivation
 from streams.kpis.language.expressions import TRUE
+from streams.kpis.language.void import reason_of
 
 _CLASSES = {
     "A": "one event decides",
@@ -77,6 +78,11 @@ def page(kpis: Iterable[Kpi]) -> str:
         "in `age_s` how long after the trial they came. There is a second KPI then, `…_provisional`, that does not",
         "wait.",
         "",
+        "Nothing counted is no data, never 0. Two kinds of sums have no value either, though n says that something was",
+        "counted; `cx query` gives the reason as a note. A share of events of their own is unknown until the first of",
+        "them came (by channel, where the KPI is kept by channel), or until `CX_SENDS` declares that they are sent,",
+        "such as `call_center/cx.contact.transferred`. An amount over several currencies has values by currency only.",
+        "",
         "A `derived` KPI has `derive` instead of `of`: a `gap` between label values, the `coverage` of places, the",
         "`difference` or `quotient` of two, the test `srm` of an even assignment, an `index`. It is computed whenever",
         "one of its inputs is published, and stands among the rolling values only.",
@@ -118,6 +124,8 @@ def _section(kpi: Kpi) -> Iterator[str]:
 
 
 def _ending(kpi: Kpi) -> Iterator[str]:
+    if reason := reason_of(kpi):
+        yield f"- No data while {reason}" if reason.startswith("nothing") else f"- No data with {reason}"
     yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
     yield f"- Shown from n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"
     if kpi.alert:

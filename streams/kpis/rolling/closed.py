@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streams.kpis.arithmetic.accumulators import Acc, merge_acc
 from streams.kpis.language.series import SEPARATOR
@@ -34,7 +34,14 @@ class ClosedMinute:
     """One closed minute with all windows that end with it; valid until the next one is closed."""
 
     def __init__(
-        self, minute: int, index: SeriesIndex, registry: Registry, windows: Windows, pages: Pages, health: SourceHealths
+        self,
+        minute: int,
+        index: SeriesIndex,
+        registry: Registry,
+        windows: Windows,
+        pages: Pages,
+        health: SourceHealths,
+        is_void: Callable[[int, Acc, Windows, Totals], bool] = lambda *_: False,
     ) -> None:
         self.minute = minute
         self._index = index
@@ -42,6 +49,7 @@ class ClosedMinute:
         self._windows = windows
         self._pages = pages
         self._health = health
+        self._is_void = is_void
         self._totals: Totals | None = None
         self._sums: dict[str, Totals] = {}
 
@@ -54,7 +62,7 @@ class ClosedMinute:
         if self._totals is None:
             self._totals = self._read()
         number = self._numbers.get(key)
-        return None if number is None else self._totals.get(number)
+        return None if number is None else self._unless_void(number, self._totals)
 
     def window(self, key: str, name: str) -> Acc | None:
         """
@@ -66,7 +74,12 @@ class ClosedMinute:
         if sums is None:
             sums = self._sums[name] = self._windows.sums(name)
         number = self._numbers.get(key)
-        return None if number is None else sums.get(number)
+        return None if number is None else self._unless_void(number, sums)
+
+    def _unless_void(self, number: int, sums: Totals) -> Acc | None:
+        """Return what is held of a series, unless it has no value."""
+        acc = sums.get(number)
+        return None if acc is None or self._is_void(number, acc, self._windows, sums) else acc
 
     def lately(self) -> Mapping[str, Lately]:
         """Return how each source has done, by name."""

@@ -34,6 +34,7 @@ from streams.kpis.rolling.packing import Totals
 from streams.kpis.rolling.pages import Page
 from streams.kpis.rolling.retention import SLACK_MINUTES, Archive, Retention
 from streams.kpis.rolling.throttle import PublishingThrottle, steps_to
+from streams.kpis.rolling.void_series import Rules, VoidSeries
 from streams.kpis.rolling.watermarks import HISTORY_S, Watermarks
 from streams.kpis.rolling.windows import Settled, Windows
 
@@ -56,6 +57,7 @@ class MergeState:
         delayed: Container[str] = frozenset(),
         lasting: Container[str] = frozenset(),
         derivations: Derivations | None = None,
+        voids: Rules | None = None,
     ) -> None:
         """
         Start with nothing.
@@ -71,6 +73,7 @@ class MergeState:
             delayed: ids of KPIs that count events later than they happen: of no minute do they say that it has begun.
             lasting: ids of KPIs whose accumulators last (`Aggregator.lasting`).
             derivations: which series are made of others, all of them of this partition.
+            voids: of which KPIs sums may have no value, and when.
 
         Raises ValueError for an unknown window.
         """
@@ -96,6 +99,7 @@ class MergeState:
         self._marked = Marker()
         self._published: int | None = None
         self._series = SeriesIndex(self.registry)
+        self._voids = VoidSeries(voids or {}, self.registry, self._series)
         self._begun: int | None = None
         self._collected: dict[Page, Totals] = {}
         self._unseen: dict[int, Totals] = {}
@@ -223,7 +227,8 @@ class MergeState:
             if minute in steps:
                 self._publish_closed(outputs)
             if shown and judge is not None:
-                view = ClosedMinute(minute, self._series, self.registry, self._closed, self.pages, self.health)
+                known = self._series, self.registry, self._closed, self.pages, self.health
+                view = ClosedMinute(minute, *known, self._voids.is_unseen)
                 if not judge(view):
                     break
         if shown and self.closed is not None:
@@ -282,7 +287,9 @@ class MergeState:
         self.registry.restore(saved.series, saved.admitted)
         self._archive.restore(saved.pages, saved.hours, saved.bases, saved.absorbed)
         self._replay_until = max([self.registry.decided, *(page.fence for page in saved.pages)])
-        known = [minute for minute in (marker.newest, marker.closed, self._newest_begun()) if minute is not None]
+        names = self.registry.names
+        begun = self.pages.newest_where(marker.newest, lambda page: self._has_begun(names[n] for n in page.read()))
+        known = [minute for minute in (marker.newest, marker.closed, begun) if minute is not None]
         if known:
             self._start_windows(max(known), marker.closed)
         for page in self.pages.between(marker.closed, max(self.pages.newest or 0, 0)):
@@ -291,14 +298,6 @@ class MergeState:
             else:
                 self._touch(page, page.open())
         self._balance.restore(saved.admitted)
-
-    def _newest_begun(self) -> int | None:
-        """Return the newest minute with a page of which more is known than that it will come."""
-        names = self.registry.names
-        for page in reversed(self.pages.between(self._marked.newest, self.pages.newest or 0)):
-            if self._has_begun(names[number] for number in page.read()):
-                return page.minute
-        return None
 
     def _has_begun(self, keys: Iterable[str]) -> bool:
         """Tell whether a minute with these series has begun, or only will hold what was counted ahead."""
@@ -409,10 +408,11 @@ class MergeState:
             return
         names, at = self.registry.names, window_end(windows.as_of)
         revision = 2 * self._offset + (maturity == "closed")
+        windows.touch_all(self._voids.changed(windows))
         for window, settled in sums:
-            outputs.values.extend(
-                [RollingSum(names[number], window, at, acc.copy(), maturity, revision) for number, acc in settled]
-            )
+            void = self._voids.among(settled, windows, window)
+            for n, acc in settled:
+                outputs.values.append(RollingSum(names[n], window, at, acc.copy(), maturity, revision, (), n in void))
             if self._derived is not None:
                 derived = self._derived.touched_by(settled, windows.sums(window))
                 outputs.values.extend(

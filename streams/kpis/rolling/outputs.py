@@ -33,6 +33,8 @@ class RollingSum(NamedTuple):
     revision: int
     inputs: tuple[tuple[str, Acc], ...] = ()
     """Of a derived series, which has no accumulator: what the windows of its inputs hold."""
+    void: bool = False
+    """Whether it has no value although it holds something, see `void`."""
 
 
 class Outputs(NamedTuple):

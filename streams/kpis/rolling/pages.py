@@ -7,7 +7,7 @@ The packed form is what is kept in memory, what is written to the changelog, and
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from streams.kpis.rolling.packing import Name, Totals, decode, pack, unpack
@@ -136,6 +136,10 @@ class Pages:
             self._by_minute[page.minute] = {}
             insort(self._minutes, page.minute)
         self._by_minute[page.minute][page.shard] = page
+
+    def newest_where(self, after: int | None, wanted: Callable[[Page], bool]) -> int | None:
+        """Return the newest minute after another with a page that is wanted."""
+        return next((page.minute for page in reversed(self.between(after, self.newest or 0)) if wanted(page)), None)
 
     def between(self, after: int | None, last: int) -> list[Page]:
         """Return the pages later than the minute `after` (None: all), up to and including the minute `last`."""

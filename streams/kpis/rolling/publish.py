@@ -109,4 +109,7 @@ class Publisher:
         for q in kpi.quantiles or (0.5,):
             stat = quantile_name(q) if kpi.quantiles else ""
             acc = row.acc or empty(kpi.aggregator)
+            if row.void:
+                yield stat, Measure(None, count_of(acc), None, None)
+                continue
             yield stat, measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)

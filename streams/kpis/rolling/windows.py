@@ -251,6 +251,11 @@ class Windows:
         for window in self._all:
             window.touched.update(number for number in numbers if number in window.sums)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all windows, the total among them."""
+        return [window.name for window in self._all]
+
     def sums(self, name: str) -> Totals:
         """
         Return the sums of a window by series number, to be looked at only.

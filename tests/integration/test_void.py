@@ -1,0 +1,70 @@
+"""Numbers that mean nothing are no numbers: streamed, stored, asked and verified alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from streams.events.decode import encode
+from streams.events.envelope import Data, new_event
+from streams.events.families.contact import ContactHandled, ContactTransferred
+from streams.events.families.digital import OrderPlaced
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.storage.connection import connect
+from streams.storage.queries import run_query
+from streams.storage.verify import verify
+from streams.storage.writer import Writer
+from tests.harness.clickhouse import Database
+from tests.harness.pipeline import Pipeline
+
+START = datetime(2026, 3, 20, 10, tzinfo=UTC)
+SPAN = {"from": START, "to": START + timedelta(hours=1)}
+
+
+def payload(data: Data, n: int, channel: str = "call_center") -> bytes:
+    at = START + timedelta(seconds=7 * n)
+    return encode(
+        new_event(data, id=f"{type(data).__name__}/{n}", source="/test", subject=f"c{n}", time=at, channel=channel)
+    )
+
+
+def test_they_are_no_data_wherever_one_asks(database: Database) -> None:
+    """A centre that sends no transfers, orders in rial and dollar; then the first transfer comes."""
+    catalogue = Catalogue.load()
+    writer = Writer(database.writer)
+    writer.store_catalogue(catalogue.kpis.values())
+    pipeline = Pipeline(writer, catalogue)
+    calls = [payload(ContactHandled(talk_s=60, hold_s=0, wrapup_s=5, queue="q1"), n) for n in range(30)]
+    orders = [
+        payload(OrderPlaced(amount=amount, currency=currency), n, "app")
+        for n, (amount, currency) in enumerate([(85_000_000, "IRR"), (120.5, "USD")])
+    ]
+    pipeline.feed([*calls, *orders])
+    pipeline.finish()
+
+    def asked(kpi: str, by: str = "") -> list[tuple[object, object, object, object]]:
+        answer = run_query("kpi", {"kpi": kpi, "by": by, **SPAN}, database.reader)
+        place = {name: i for i, name in enumerate(answer.columns)}
+        return [tuple(row[place[name]] for name in ("labels", "value", "lo", "note")) for row in answer.rows]
+
+    never = "no data: nothing of cx.contact.transferred where kind == 'queue' was ever received"
+    several = "no data: several currencies: see the values by currency"
+    assert asked("transfers_to_queue") == [({}, None, None, never)]
+    assert asked("transfers_to_queue", "queue") == [({"queue": "q1"}, None, None, never)]
+    assert asked("revenue") == [({}, None, None, several)]
+    assert asked("revenue", "channel") == [({"channel": "app"}, None, None, several)]
+    assert asked("order_value") == [({}, None, None, several)]
+    by_currency = {row[0]["currency"]: row[1] for row in asked("revenue", "currency")}  # type: ignore[index]
+    assert by_currency == {"IRR": 85_000_000, "USD": 120.5}
+    latest = run_query("latest", {"kpi": "transfers_to_queue"}, database.reader)
+    assert {(row[latest.columns.index("value")], row[-1]) for row in latest.rows} == {(None, never)}
+    with connect(database.reader) as client:
+        report = verify(client, catalogue)
+        assert report.differences == []
+
+        pipeline.feed([payload(ContactTransferred(kind="queue", queue="q2"), 31)])
+        pipeline.finish()
+        assert asked("transfers_to_queue")[0][1] == 100 / 30
+        assert asked("transfers_to_queue", "queue")[0][1:] == (0, 0, ""), "q1 is known to have none"
+        report = verify(client, catalogue)
+        assert report.differences == []
+    writer.close()

@@ -1,0 +1,141 @@
+"""Sums that have no value: hits that nobody sends, totals over several currencies."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.definitions import catalogue_of
+from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.partials import Partial
+from streams.kpis.language.series import series_key
+from streams.kpis.language.void import reason_of, rule_of, rules_of
+from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.publish import Publisher
+from streams.settings import ConfigError, Settings
+
+CATALOGUE = Catalogue.load()
+BY = series_key("transfers_to_queue", (("queue", "q7"),))
+WHOLE = "transfers_to_queue"
+
+
+class Stream:
+    """A merge state that takes sums by minute and tells the newest closed values."""
+
+    def __init__(self, catalogue: Catalogue = CATALOGUE) -> None:
+        self.state = MergeState(windows=("1m", "5m"), idle_s=1e9, grace_s=0, voids=rules_of(catalogue))
+        self.publisher = Publisher(catalogue)
+        self.values: dict[tuple[str, str], tuple[float | None, int]] = {}
+        self.changelog: dict[bytes, bytes] = {}
+        self._next = 0
+
+    def take(self, minute: int, series: dict[str, Acc], closing: bool = True) -> None:
+        watermark = (minute + 1) * 60.0 if closing else 0.0
+        first, self._next = self._next, self._next + 1
+        partial = Partial(source="call_center/0", first=first, last=first, watermark=watermark, caught_up=True,
+                          deltas={minute: series})  # fmt: skip
+        self.state.apply(partial, first)
+        self.flush(minute)
+
+    def flush(self, minute: int) -> None:
+        for key, value in self.state.dirty_records():
+            if value is None:
+                self.changelog.pop(key, None)
+            else:
+                self.changelog[key] = value
+        for row in self.state.drain_outputs(1e9 + 100 * self._next).values:
+            for told in self.publisher.values(row):
+                if row.maturity == "closed":
+                    self.values[row.series, row.window] = told.value, told.n
+        self.changelog.update([self.state.marker()])
+
+
+def test_a_ratio_whose_hits_never_came_has_no_value() -> None:
+    """Neither the whole nor a part; the trials are still counted."""
+    stream = Stream()
+    stream.take(100, {WHOLE: [40, 0], BY: [9, 0]})
+    assert {stream.values[key, window] for key in (WHOLE,) for window in ("1m", "5m", "total")} == {(None, 40)}
+    assert stream.values[BY, "total"] == (None, 9)
+
+
+def test_the_first_hit_makes_it_known_everywhere() -> None:
+    """What was said of parts without a hit is said again, though nothing came for them."""
+    stream = Stream()
+    stream.take(100, {WHOLE: [40, 0], BY: [9, 0]})
+    stream.take(100, {WHOLE: [0, 1]})
+    assert stream.values[WHOLE, "total"] == (2.5, 40)
+    assert stream.values[BY, "total"] == (0.0, 9), "known to be none"
+
+
+def test_a_restart_says_again_what_has_no_value() -> None:
+    """Whatever was published before: what is restored knows from its sums whether hits ever came."""
+    stream = Stream()
+    stream.take(100, {WHOLE: [40, 3], BY: [9, 0]})
+    after = Stream()
+    after.state.restore(stream.changelog.items())
+    after.changelog = dict(stream.changelog)
+    after.flush(101)
+    assert after.values[BY, "total"] == (0.0, 9)
+
+
+def test_a_channel_is_known_by_its_own_hits() -> None:
+    """Crashes of the app say nothing of other channels that a KPI is kept by."""
+    web, app = (series_key("payment_failure", (("channel", name),)) for name in ("web", "app"))
+    stream = Stream()
+    stream.take(100, {"payment_failure": [50, 2], web: [30, 2], app: [20, 0]})
+    assert stream.values["payment_failure", "5m"] == (4.0, 50)
+    assert stream.values[app, "5m"] == (None, 20)
+
+
+def test_who_declares_to_send_has_none() -> None:
+    """By setting, of one channel or of all."""
+    declared = catalogue_of(Settings(sends="app/cx.payment.failed, cx.contact.transferred"))
+    web, app = (series_key("payment_failure", (("channel", name),)) for name in ("web", "app"))
+    stream = Stream(declared)
+    stream.take(100, {WHOLE: [40, 0], web: [30, 0], app: [20, 0]})
+    assert stream.values[WHOLE, "1m"] == (0.0, 40)
+    assert stream.values[app, "1m"] == (0.0, 20)
+    assert stream.values[web, "1m"] == (None, 30)
+
+
+@pytest.mark.parametrize("sends", ["cx.contact.transfered", "phone/cx.contact.transferred", "app/"])
+def test_what_nobody_can_send_is_refused_at_start(sends: str) -> None:
+    with pytest.raises(ConfigError, match=r"sends: .*expected an event type or channel/type"):
+        catalogue_of(Settings(sends=sends))
+
+
+def test_a_total_over_several_currencies_has_no_value() -> None:
+    """By currency there is one, and of a channel with one currency alone."""
+    irr, usd = (series_key("revenue", (("currency", name),)) for name in ("IRR", "USD"))
+    app, web = (series_key("revenue", (("channel", name),)) for name in ("app", "web"))
+    both = [
+        series_key("revenue", (("channel", channel), ("currency", name)))
+        for channel, name in (("app", "IRR"), ("app", "USD"), ("web", "IRR"))
+    ]
+    region = series_key("revenue", (("region", "r"),))
+    first: dict[str, Acc] = {key: [1, 8_500_000_000] for key in ("revenue", irr, app, both[0])}
+    stream = Stream()
+    stream.take(100, {**first, web: [1, 5], both[2]: [1, 5], region: [1, 5]})
+    assert stream.values["revenue", "5m"] == (85_000_000.0, 1)
+    stream.take(101, {key: [1, 12_050] for key in ("revenue", usd, app, both[1])})
+    assert stream.values["revenue", "5m"] == (None, 2)
+    assert stream.values[app, "5m"] == (None, 2)
+    assert stream.values[web, "5m"] == (0.05, 1)
+    assert stream.values[region, "total"] == (None, 1), "of no region it is known which currencies it has"
+    assert (stream.values[irr, "5m"], stream.values[usd, "5m"]) == ((85_000_000.0, 1), (120.5, 1))
+    assert stream.values["revenue", "1m"] == (120.5, 1), "one minute has one currency"
+    for minute in range(102, 108):
+        stream.take(minute, {"revenue": [1, 100], usd: [1, 100]})
+    assert stream.values["revenue", "5m"] == (5.0, 5), "the other one has left the window"
+
+
+def test_every_definition_with_hits_of_its_own_has_a_reason() -> None:
+    """So has every amount that is kept by currency; nothing else."""
+    assert reason_of(CATALOGUE["transfers_to_queue"]) == (
+        "nothing of cx.contact.transferred where kind == 'queue' was ever received"
+    )
+    assert reason_of(CATALOGUE["revenue"]).startswith("several currencies")
+    assert reason_of(CATALOGUE["survey_dismissal"]).startswith("nothing of")
+    assert rule_of(CATALOGUE["csat"]) is None
+    paired = {kpi.id for kpi in CATALOGUE if kpi.aggregator in {"ratio", "share"} and kpi.hits and not kpi.nested}
+    assert paired <= {kpi.id for kpi in CATALOGUE if reason_of(kpi)}
