@@ -7,7 +7,7 @@ Within a flush of the merge agent, in this order; after a crash between any two,
 2. `enrich` what begins to fire;
 3. write `entries`, and wait: from now on the transitions are facts;
 4. send `emissions`, and wait; then `confirm`;
-5. write the marker, which knows by `sent_seq` what was sent.
+5. write `sent_entries`, which say what was sent, with the markers.
 """
 
 import logging
@@ -72,13 +72,12 @@ class Judges:
         self._fresh: list[Transition] = []
         self._stretch_ends = 0.0
 
-    async def take_over(self, saved: Mapping[int, Iterable[Record]], sent_seqs: Mapping[int, int]) -> None:
+    async def take_over(self, saved: Mapping[int, Iterable[Record]]) -> None:
         """
         Restore the judges of the partitions that are owned now.
 
         Args:
             saved: By partition, the records of its changelog.
-            sent_seqs: By partition, the number of the last transition that its marker says was sent.
 
         Raises:
             ValueError: The records are not whole, or a rule reads a window that is not kept.
@@ -88,7 +87,6 @@ class Judges:
         for partition, entries in saved.items():
             judge = self._judges[partition] = Judge(self._rules, windows=self._windows)
             judge.restore(entries)
-            judge.confirm(sent_seqs[partition])
             self._tell_alertmanagers(partition)
         self._alertmanagers.keep_only(self._judges)
 
@@ -145,21 +143,21 @@ class Judges:
                 if self._webhooks and concerns_receivers(transition):
                     yield Outgoing(self._topics.notifications, partition, key, value)
 
-    def sent_seq(self, partition: int, before: int) -> int:
-        """Return the number of the last transition that will have been sent when this flush is done."""
-        outbox = self._judges[partition].outbox
-        return outbox[-1].seq if outbox else before
-
-    def confirm(self, sent_seqs: Mapping[int, int]) -> None:
-        """Take note that all transitions up to these numbers were sent, and tell Alertmanagers what fires."""
+    def confirm(self) -> None:
+        """Take note that all emissions were sent, and tell Alertmanagers what fires."""
         firing = Counter[str]()
         for partition, judge in self._judges.items():
-            judge.confirm(sent_seqs[partition])
+            if judge.outbox:
+                judge.confirm(judge.outbox[-1].seq)
             self._tell_alertmanagers(partition)
             for active in judge.active(judge.judged or 0):
                 firing[active.transition.severity] += active.ended is None
         for severity in SEVERITIES:
             metrics.FIRING.labels(severity).set(firing[severity])
+
+    def sent_entries(self) -> list[tuple[int, bytes, bytes | None]]:
+        """Return what has to be saved of what was sent."""
+        return [(p, key, value) for p, judge in self._judges.items() for key, value in judge.sent_records()]
 
     def _tell_alertmanagers(self, partition: int) -> None:
         judge = self._judges[partition]

@@ -105,7 +105,7 @@ class Merge(Stage):
             self._tell_stopped(self._shards[partition])
         if self._judges is not None:
             judged = {p: ((k, v) for k, v in saved[p].items() if is_ours(k)) for p in self._shards}
-            await self._judges.take_over(judged, {p: shard.state.sent_seq for p, shard in self._shards.items()})
+            await self._judges.take_over(judged)
         log.info("merge: partitions %s taken over", sorted(self._shards))
 
     def _require_partitions(self, partition: int, state: MergeState) -> None:
@@ -237,7 +237,8 @@ class Merge(Stage):
             yield Save(entries)
             yield Emit(self._judges.emissions())
             if entries:
-                self._judges.confirm({partition: shard.state.sent_seq for partition, shard in self._shards.items()})
+                self._judges.confirm()
+            markers += self._judges.sent_entries()
         at = time.time()
         for shard, outputs in drained:  # a minute is looked at long before the windows that end with it
             for record in self._published(shard, at, minutes=map(self._publisher.minute, outputs.minutes)):
@@ -251,12 +252,9 @@ class Merge(Stage):
 
     def _drain(self, shard: Shard, now: float) -> Outputs:
         """Close what is due and have it judged."""
-        state, judges = shard.state, self._judges
-        if judges is None:
-            return state.drain_outputs(now)
-        outputs = state.drain_outputs(now, bound(judges.step, shard.partition), judges.horizon_s)
-        state.sent_seq = judges.sent_seq(shard.partition, state.sent_seq)
-        return outputs
+        if self._judges is None:
+            return shard.state.drain_outputs(now)
+        return shard.state.drain_outputs(now, bound(self._judges.step, shard.partition), self._judges.horizon_s)
 
     def _published(
         self, shard: Shard, at: float, minutes: Iterable[PublishedMinute] = (), values: Iterable[PublishedValue] = ()

@@ -126,7 +126,6 @@ class Agent:
     def __init__(self, day: list[Minute]) -> None:
         self.day = day
         self.changelog: list[tuple[bytes, bytes | None]] = [(b"s/0", b"another's"), (b"m", b"marker")]
-        self.confirmed = 0
         self.closed = 0
         """How many minutes of the day the last marker covers."""
         self.received: dict[int, object] = {}
@@ -135,7 +134,6 @@ class Agent:
         """Live until the day is over, or for some writes; tell whether the day is over."""
         judge = Judge(RULES, windows=WINDOWS)
         judge.restore(self.changelog)
-        judge.confirm(self.confirmed)
         writes = 0
 
         def dies() -> bool:
@@ -160,12 +158,15 @@ class Agent:
                     return False
                 known = self.received.setdefault(transition.seq, msgspec.msgpack.encode(transition))
                 assert known == msgspec.msgpack.encode(transition), "the same number is the same transition"
+            if judge.outbox:
+                judge.confirm(judge.outbox[-1].seq)
+            for record in judge.sent_records():
+                if dies():
+                    return False
+                self.changelog.append(record)
             if dies():
                 return False
             self.closed = position
-            if judge.outbox:
-                self.confirmed = judge.outbox[-1].seq
-            judge.confirm(self.confirmed)
         self.judge = judge
         return True
 

@@ -278,7 +278,7 @@ def test_series_take_the_memory_that_is_reckoned_with(acc) -> None:
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    found, _ = state._open.weighed()
+    found, _ = state._windows.open.weighed()
     reckoned = sum(one.cost for one in found.values())
     assert len(found) == count
     assert 0.66 < taken / reckoned < 1.33, (taken / count, reckoned / count)

@@ -7,10 +7,10 @@ around it goes round like this, and may die between any two steps:
 1. `step` for each minute that has closed, in order;
 2. write `dirty_records()` and then `commit_record()`, and wait;
 3. send `outbox`, and wait; receivers drop what has a number they know;
-4. write down, in the marker of its flush, the number of the last transition sent, and call `confirm` with it.
+4. call `confirm` with the number of the last transition sent, write `sent_records()`, and wait.
 
-A new owner calls `restore` with the records and `confirm` with the number in the marker, and sends what the outbox
-holds. A minute that was judged already is not judged again, so a transition is never lost and never told twice.
+A new owner calls `restore` with the records, and sends what the outbox holds. A minute that was judged already is not
+judged again, so a transition is never lost and never told twice.
 
 What a minute yields depends on the minutes before it and on nothing else: no clock, no order in which series were
 found, no late event, as that changes the windows of later minutes but no verdict that was given.
@@ -164,8 +164,11 @@ class Judge:
 
     def confirm(self, seq: int) -> None:
         """Take note that all transitions up to a number have been sent for good."""
-        commit = self._store.commit
-        commit.outbox = [transition for transition in commit.outbox if transition.seq > seq]
+        self._store.sent(seq)
+
+    def sent_records(self) -> list[Record]:
+        """Return the record of what was confirmed, if that has changed since the last call."""
+        return self._store.sent_records()
 
     def restore(self, records: Iterable[Record]) -> None:
         """

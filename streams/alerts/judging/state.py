@@ -5,13 +5,14 @@ How the state of a judge is written down, so that no transition is lost or given
 |---|---|---|
 | chunk | `j/<chunk>/<slot>` | the instances of a part of all series |
 | commit | `j` | the judged minute, the outbox, the state of sources, and which version of each chunk belongs to it |
+| sent | `j/sent` | the number of the last transition that was sent for good |
 
 A chunk has two slots and is written to them in turn. The commit record comes last and names the slot and version of
 every chunk, so whatever prefix of a flush survives a crash, there is one whole state: the one before, while the commit
 record is missing, as no slot it names was touched; the new one, once it is there.
 
 Transitions leave only after the commit record that holds them. Until their delivery is confirmed they stay in the
-outbox, and whoever takes over sends them again under the same numbers.
+outbox, and whoever takes over sends them again under the same numbers: those behind the sent record.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ Instances: TypeAlias = dict[str, dict[str, Instance]]
 """By rule and series key."""
 
 COMMIT_KEY: Final = b"j"
+SENT_KEY: Final = b"j/sent"
 CHUNKS: Final = 16
 """Into how many chunks series are dealt; a change would need all of them written anew."""
 
@@ -71,11 +73,14 @@ class SavedJudge(msgspec.Struct):
 
     commit: Commit
     instances: Instances
+    sent: int = 0
+    """Number of the last transition that was sent for good."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _COMMIT: Final = msgspec.msgpack.Decoder(Commit)
 _CHUNK: Final = msgspec.msgpack.Decoder(Chunk)
+_SENT: Final = msgspec.msgpack.Decoder(int)
 
 
 def chunk_of(series: str) -> int:
@@ -120,7 +125,8 @@ def read_back(records: Iterable[Record]) -> SavedJudge:
     commit = _COMMIT.decode(_unpack(raw))
     if commit.format != _FORMAT:
         raise ValueError(f"the alerts' state is of format {commit.format}; this version reads {_FORMAT}")
-    saved = SavedJudge(commit, {})
+    sent = latest.get(SENT_KEY)
+    saved = SavedJudge(commit, {}, 0 if sent is None else _SENT.decode(sent))
     for chunk, (slot, version) in commit.chunks.items():
         record = latest.get(b"j/%d/%d" % (chunk, slot))
         found = None if record is None else _CHUNK.decode(_unpack(record))
@@ -138,6 +144,7 @@ class InstanceStore:
     def __init__(self) -> None:
         self.commit = Commit()
         self._chunks: dict[int, Instances] = {}
+        self._sent = self._sent_saved = 0
         self._dirty: set[int] = set()
         self._uncommitted = False
 
@@ -191,10 +198,24 @@ class InstanceStore:
         self._uncommitted = False
         return commit_record(self.commit)
 
+    def sent(self, seq: int) -> None:
+        """Note that all transitions up to a number have been sent for good."""
+        self._sent = max(self._sent, seq)
+        self.commit.outbox = [transition for transition in self.commit.outbox if transition.seq > self._sent]
+
+    def sent_records(self) -> list[Record]:
+        """Return the record of what was sent, if that has changed since the last call."""
+        if self._sent == self._sent_saved:
+            return []
+        self._sent_saved = self._sent
+        return [(SENT_KEY, _ENCODER.encode(self._sent))]
+
     def restore(self, records: Iterable[Record]) -> None:
         """Take over what was saved; raises ValueError when it is not whole."""
         saved = read_back(records)
         self.commit = saved.commit
+        self._sent_saved = saved.sent
+        self.sent(saved.sent)
         for rule, by_series in saved.instances.items():
             for series, instance in by_series.items():
                 self._chunks.setdefault(chunk_of(series), {}).setdefault(rule, {})[series] = instance

@@ -3,7 +3,7 @@ Alert rules: what is judged, how, how patiently, and whom it concerns.
 
 Rules are read from YAML files (`deploy/rules`, or the setting `rules_path`) and checked against the catalogue of KPIs
 before the first minute is judged; all problems are reported together. A KPI that no rule judges but whose definition
-carries an `alert` gets a rule made of that (`streams.alerts.rules.rules.defaults`).
+carries an `alert` gets a rule made of that (`streams.alerts.rules.defaults`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping

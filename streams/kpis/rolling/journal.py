@@ -56,8 +56,8 @@ class Marker(msgspec.Struct, array_like=True):
     """The newest minute seen."""
     health: dict[str, SourceMinutes] = {}
     """What was read of each source lately."""
-    sent_seq: int = msgspec.field(default=0, name="told")
-    """Number of the last transition of an alert that was sent for good."""
+    unused: int = 0
+    """Holds the place of what the judge saves by itself now."""
     stopped: dict[str, str] = {}
     """Sources of which nothing is counted any more, and why."""
 
