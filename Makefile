@@ -50,10 +50,11 @@ audit: $(PYTHON) ## Ask the package index for known vulnerabilities of what is i
 	$(PYTHON) -m pip install --quiet 'pip-audit>=2.9'
 	$(PYTHON) -m pip_audit --strict --disable-pip --no-deps -r requirements.lock
 
-generate: $(PYTHON) ## Write everything that is made from code: schemas, docs/KPIS.md, dashboards, SBOM
+generate: $(PYTHON) ## Write everything that is made from code: schemas, docs, dashboards, SBOM
 	$(PYTHON) -m streams schemas generate
 	$(PYTHON) -m streams schemas check
 	$(PYTHON) -m streams kpis docs
+	$(PYTHON) -m streams rules docs
 	$(PYTHON) -m streams dashboards generate
 	$(PYTHON) deploy/sbom.py
 

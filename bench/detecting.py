@@ -9,8 +9,15 @@ import random
 import sys
 import time
 
-from streams.alerts.detectors import detect
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.burn_rate import BurnRate
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.ewma import Ewma
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.mix_shift import MixShift
+from streams.alerts.detectors.seasonal import Seasonal
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Expected, Facts
 from streams.kpis.arithmetic.accumulators import Acc, merge_acc
 from streams.kpis.arithmetic.sketch import add_value
@@ -36,7 +43,7 @@ def answers(n: int, mean: float, sd: float) -> list[int]:
     return [n, round(1000 * n * mean), round(1e6 * n * (mean * mean + sd * sd))]
 
 
-def cases() -> list[tuple[str, Params, Facts, str, Played]]:
+def cases() -> list[tuple[str, Detector, Facts, str, Played]]:
     """Every method, on the kinds of KPI that it judges."""
     share = standing(
         usual=Expected(85.0, 2.0, 60, 0.1, 5, "hour of the week"),
@@ -81,10 +88,10 @@ def main() -> None:
     print("| method | KPI | CPU µs per verdict | a second holds |")
     print("|---|---|---:|---:|")
     for name, params, facts, window, reading in cases():
-        _, memory = detect(params, facts, window, reading, None)
+        _, memory = params.judge(facts, window, reading, None)
         began = time.process_time()
         for _ in range(rounds):
-            _, kept = detect(params, facts, window, reading, memory)
+            _, kept = params.judge(facts, window, reading, memory)
         took = (time.process_time() - began) / rounds
         assert type(kept) is type(memory)
         print(f"| {name} | {facts.aggregator} | {1e6 * took:.1f} | {1 / took:,.0f} |")

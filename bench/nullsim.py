@@ -15,7 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from streams.alerts.detectors.params import Cusum, ZTest
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.ztest import ZTest
 from tests.harness.nullsim import Rule, delays, null_rate, shipped
 
 

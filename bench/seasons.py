@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from streams.alerts.detectors import detect
-from streams.alerts.detectors.params import Absence, Params, Seasonal
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.seasonal import Seasonal
 from streams.alerts.facts import Facts
 from streams.alerts.judging.baseline import Baseline, Week, learn
 from streams.alerts.judging.machine import Instance, Policy, advance
@@ -28,7 +29,7 @@ LEARNT_WEEKS, JUDGED_DAYS = 6, 14
 SHARE = Facts("ratio", "up", "percent")
 COUNT = Facts("count", "none", "count")
 
-CASES: list[tuple[str, Params, Facts, str, Policy]] = [
+CASES: list[tuple[str, Detector, Facts, str, Policy]] = [
     ("share, z = 4, 1 h", Seasonal(z=4.0), SHARE, "1h", Policy()),
     ("share, z = 4, 1 h, for 15 min", Seasonal(z=4.0), SHARE, "1h", Policy(for_=15)),
     ("share, z = 4, 15 min", Seasonal(z=4.0), SHARE, "15m", Policy()),
@@ -70,7 +71,7 @@ def learnt(facts: Facts, n: np.ndarray, hits: np.ndarray) -> Baseline:
     return found
 
 
-def episodes(params: Params, facts: Facts, window: str, policy: Policy, n: np.ndarray, hits: np.ndarray) -> int:
+def episodes(params: Detector, facts: Facts, window: str, policy: Policy, n: np.ndarray, hits: np.ndarray) -> int:
     """Judge the other weeks; return how often it fires."""
     begin = LEARNT_WEEKS * 7 * DAY
     baseline = learnt(facts, n, hits)
@@ -82,7 +83,7 @@ def episodes(params: Params, facts: Facts, window: str, policy: Policy, n: np.nd
         if at < begin:
             continue
         reading.usual = baseline.expected(reading.minute, length)
-        verdict, memory = detect(params, facts, window, reading, memory)
+        verdict, memory = params.judge(facts, window, reading, memory)
         step = advance(instance, policy, at, verdict)
         fired += step is not None and step.new == "firing"
     return fired

@@ -22,8 +22,8 @@ from streams.agents.enrich import Enricher
 from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judging.judge import Active, Judge
 from streams.alerts.judging.outcome import begun
+from streams.alerts.judging.view import MinuteView
 from streams.alerts.judging.watch import bytes_of_series
-from streams.alerts.offline.minutes import MinuteView
 from streams.alerts.rules.rules import SEVERITIES, RuleBook
 from streams.alerts.rules.texts import moment, series_text, show
 from streams.alerts.types import Movement, Transition

@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 import click
 from clickhouse_connect.driver.client import Client
 
-from streams.alerts import detectors
 from streams.alerts.facts import length_of
 from streams.alerts.offline.backtest import Backtest, Firing, RealIncident, name_of
 from streams.alerts.offline.ruletest import Result, RuleTest, run
@@ -151,7 +150,7 @@ def rules_backtest(
         raise click.UsageError(f"--picture {wrong}")
     try:
         catalogue = catalogue_of(settings)
-        book = _narrowed(book_of(settings, paths, catalogue), only)
+        book = replayable(_narrowed(book_of(settings, paths, catalogue), only))
         known = [incident_of(text) for text in incidents]
     except (CatalogueError, ValueError) as error:
         refused(error)
@@ -190,7 +189,7 @@ def replayed(
         StorageError: ClickHouse cannot answer.
     """
     kpis = list({rule.kpi.id: rule.kpi for rule in book}.values())
-    needed = {name for rule in book for name in detectors.windows_needed(rule.params, rule.window)}
+    needed = {name for rule in book for name in rule.params.windows(rule.window)}
     since = first - max(map(length_of, needed), default=0)
     span = stored_span(client, kpis, since, last)
     if span is None or span[1] < first:
@@ -315,6 +314,15 @@ def _narrowed(book: RuleBook, only: Iterable[str]) -> RuleBook:
     if not wanted:
         return book
     return RuleBook.of((rule for rule in book if rule.alert in wanted), book.calendars.values())
+
+
+def replayable(book: RuleBook) -> RuleBook:
+    """Return the rules that history can be judged by, and say which cannot."""
+    levels = [rule.alert for rule in book if rule.kpi.id in book.lasting]
+    if not levels:
+        return book
+    echo(f"not replayed, as a level counts from before the first stored minute: {', '.join(levels)}", err=True)
+    return RuleBook.of((rule for rule in book if rule.alert not in levels), book.calendars.values())
 
 
 def incident_of(text: str) -> RealIncident:

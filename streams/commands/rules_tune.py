@@ -9,10 +9,12 @@ from typing import Final
 import click
 from clickhouse_connect.driver.client import Client
 
-from streams.alerts.detectors.params import Cusum, Floor, ParamError, Params, ZTest
+from streams.alerts.detectors import Detector, ParamError
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts
 from streams.alerts.offline.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
-from streams.alerts.rules.fit import misfits
 from streams.commands.arguments import KpiIdType, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
@@ -130,7 +132,7 @@ def _params(
     target: float | None,
     drop: float,
     kept: Sequence[str],
-) -> Params:
+) -> Detector:
     """Give the parameters of the method; what does not go together is wrong usage."""
     if kpi.aggregator != "ratio":
         raise click.UsageError(f"{kpi.id} is a {kpi.aggregator}; only ratios can be tuned")
@@ -145,7 +147,7 @@ def _params(
     try:
         match method:
             case "cusum":
-                params: Params = Cusum(baseline=baseline, delta=drop)
+                params: Detector = Cusum(baseline=baseline, delta=drop)
             case "ztest":
                 params = ZTest(baseline=baseline)
             case "floor":
@@ -154,7 +156,7 @@ def _params(
                 params = Floor(target=target)
     except ParamError as error:
         raise click.UsageError(str(error)) from None
-    for key, message in misfits(kpi, by, window, params):
+    for key, message in params.misfits(kpi, by, window):
         raise click.UsageError(f"{method}, {key}: {message}")
     return params
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from clickhouse_connect.driver.client import Client
 
-from streams.alerts.detectors.params import Absence, Seasonal
 from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.judging.baseline import Baseline, Week, learn
 from streams.alerts.rules.calendars import Calendar
@@ -95,13 +94,10 @@ _Place: TypeAlias = tuple[str, int, int, str]
 
 def baseline_query(rule: Rule, calendars: Mapping[str, Calendar]) -> BaselineQuery | None:
     """Return what a rule needs to know, None if it asks for nothing usual."""
-    params = rule.params
-    if isinstance(params, Seasonal):
-        return BaselineQuery(rule.kpi, params.weeks, params.min_weeks, calendars.get(params.calendar))
-    if isinstance(params, Absence):
-        seasonal = Seasonal()
-        return BaselineQuery(rule.kpi, seasonal.weeks, seasonal.min_weeks, None)
-    return None
+    season = rule.params.season()
+    if season is None:
+        return None
+    return BaselineQuery(rule.kpi, season.weeks, season.min_weeks, calendars.get(season.calendar))
 
 
 def learn_kpi(

@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.alerts.detectors.params import BurnRate, Cusum, Floor, Params, ZTest
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.burn_rate import BurnRate
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.machine import Policy
 from streams.alerts.offline.vectorised import RulePlan, SeriesBatch
@@ -32,7 +36,7 @@ class Rule(NamedTuple):
 
     name: str
     window: str
-    params: Params
+    params: Detector
     policy: Policy = Policy()
     min_n: int = 1
     min_denominator: int = 0

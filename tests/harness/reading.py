@@ -1,9 +1,9 @@
 """One series played to a detector, minute by minute; kinds of KPIs, and samples of them."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from streams.alerts.detectors import Memory, detect
-from streams.alerts.detectors.params import Params
+from streams.alerts.detectors import Detector
 from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.types import SourceHealth, Verdict
 from streams.kpis.arithmetic.accumulators import Acc, cleared, copy_acc, is_empty, merge_acc, subtract_acc
@@ -73,12 +73,12 @@ class Played:
         return self.health
 
 
-def verdicts(params: Params, facts: Facts, window: str, reading: Played, accs: Iterable[Acc | None]) -> list[Verdict]:
+def verdicts(params: Detector, facts: Facts, window: str, reading: Played, accs: Iterable[Acc | None]) -> list[Verdict]:
     """Judge every minute of a series."""
     memory, found = None, []
     for acc in accs:
         reading.play(acc)
-        verdict, memory = detect(params, facts, window, reading, memory)
+        verdict, memory = params.judge(facts, window, reading, memory)
         found.append(verdict)
     return found
 
@@ -92,9 +92,9 @@ def standing(minute: int = 100_000, usual: Expected | None = None, **windows: Ac
     return reading
 
 
-def judge(params: Params, facts: Facts, window: str, reading: Played, memory: Memory = None) -> Verdict:
+def judge(params: Detector, facts: Facts, window: str, reading: Played, memory: Any = None) -> Verdict:
     """Judge one minute."""
-    return detect(params, facts, window, reading, memory)[0]
+    return params.judge(facts, window, reading, memory)[0]
 
 
 def mean_of(values: Iterable[float]) -> list[int]:

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from streams.alerts.judging.judge import Judge
-from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.judging.view import MinuteView
+from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.parsing import parse_rules
 from streams.cli import main
 from streams.commands.rules_history import replayed

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.alerts.detectors import detect, restore, without_evidence
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, Params, ZTest
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.burn_rate import BurnRate
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.ewma import Ewma
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.explaining.decompose import decompose
 from streams.alerts.facts import Facts, moments
 from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
@@ -141,7 +146,7 @@ def test_moments_are_those_of_the_interval(kind: str, data) -> None:
 
 # -- many minutes ------------------------------------------------------------------------------------------------
 
-METHODS: list[tuple[Params, str]] = [
+METHODS: list[tuple[Detector, str]] = [
     (Cusum(baseline="1h", delta=20.0, h=4.0), "5m"),
     (Cusum(p0=85.0, p1=75.0, h=3.0, min_failures=2, head_start=0.5), "5m"),
     (Ewma(baseline="1h", lambda_=0.3, limit=2.0), "5m"),
@@ -153,7 +158,7 @@ MINUTES = st.lists(st.none() | ratios(), min_size=1, max_size=200)
 @pytest.mark.parametrize(("params", "window"), METHODS)
 @given(minutes=MINUTES, at=st.integers(0, 200))
 @settings(max_examples=25, deadline=None)
-def test_a_memory_that_went_through_bytes_judges_on_alike(params: Params, window: str, minutes, at: int) -> None:
+def test_a_memory_that_went_through_bytes_judges_on_alike(params: Detector, window: str, minutes, at: int) -> None:
     """Saved and restored at any minute, verdicts are the same to the last digit."""
     one, two = Played([window, "1h"]), Played([window, "1h"])
     kept = went = None
@@ -161,9 +166,9 @@ def test_a_memory_that_went_through_bytes_judges_on_alike(params: Params, window
         for reading in (one, two):
             reading.play(acc)
         if number == at:
-            went = restore(params, msgspec.msgpack.decode(msgspec.msgpack.encode(went)))
+            went = params.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(went)))
         (verdict, kept), (other, went) = (
-            detect(params, SHARE, window, reading, memory) for reading, memory in ((one, kept), (two, went))
+            params.judge(SHARE, window, reading, memory) for reading, memory in ((one, kept), (two, went))
         )
         assert verdict == other
         assert kept == went
@@ -171,16 +176,16 @@ def test_a_memory_that_went_through_bytes_judges_on_alike(params: Params, window
 
 @pytest.mark.parametrize("params", [ZTest(baseline="1h", z=2.0, min_expected=1.0), Ewma(baseline="1h", limit=2.0)])
 @pytest.mark.parametrize("size", [10**4, 10**12])
-def test_a_memory_of_amounts_beyond_64_bits_is_saved(params: Params, size: int) -> None:
+def test_a_memory_of_amounts_beyond_64_bits_is_saved(params: Detector, size: int) -> None:
     """Squares of prices in thousandths of a rial; a memory that cannot be written stops its worker."""
     reading, kept, saved = Played(["5m", "1h"]), None, 0
     for minute in range(90):
         x = (size if minute < 70 else size // 3) + size // 50 * (minute % 3)
         reading.play([1, x, x * x])
-        _, kept = detect(params, FACTS["mean"], "5m", reading, kept)
-        went = restore(params, msgspec.msgpack.decode(msgspec.msgpack.encode(kept)))
+        _, kept = params.judge(FACTS["mean"], "5m", reading, kept)
+        went = params.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(kept)))
         assert went == kept
-        assert detect(params, FACTS["mean"], "5m", reading, went) == detect(params, FACTS["mean"], "5m", reading, kept)
+        assert params.judge(FACTS["mean"], "5m", reading, went) == params.judge(FACTS["mean"], "5m", reading, kept)
         saved += bool(getattr(kept, "before", None) or getattr(kept, "waiting", None))
     assert saved
 
@@ -204,8 +209,8 @@ def test_what_is_good_for_one_side_is_bad_for_the_other(minutes) -> None:
         for acc in minutes:
             one.play(acc)
             two.play(None if acc is None else [acc[0], acc[0] - acc[1]])
-            seen, memory = detect(params, SHARE, "5m", one, memory)
-            mirror, other = detect(mirrored, low, "5m", two, other)
+            seen, memory = params.judge(SHARE, "5m", one, memory)
+            mirror, other = mirrored.judge(low, "5m", two, other)
             assert (seen.breach, seen.recovered, seen.n) == (mirror.breach, mirror.recovered, mirror.n)
 
 
@@ -216,7 +221,7 @@ def test_absence_never_speaks_where_enough_came(counts) -> None:
     params = Absence(baseline="1h", min_expected=10.0, p_value=0.01)
     for count in counts:
         reading.play(None if count is None else [count])
-        verdict, memory = detect(params, FACTS["count"], "5m", reading, memory)
+        verdict, memory = params.judge(FACTS["count"], "5m", reading, memory)
         if verdict.breach:
             assert verdict.n <= 0.2 * verdict.baseline
             assert verdict.statistic < 0.01
@@ -225,7 +230,7 @@ def test_absence_never_speaks_where_enough_came(counts) -> None:
 
 # -- the arrays of the simulation --------------------------------------------------------------------------------
 
-SIMULATED: list[tuple[Params, str]] = [
+SIMULATED: list[tuple[Detector, str]] = [
     (Cusum(baseline="24h", delta=20.0, h=4.0), "5m"),
     (Cusum(baseline="24h", p1=70.0, h=5.0, min_failures=4, head_start=0.3), "15m"),
     (Cusum(p0=85.0, p1=75.0, h=4.0), "5m"),
@@ -238,7 +243,7 @@ SIMULATED: list[tuple[Params, str]] = [
 @pytest.mark.parametrize("direction", ["up", "down"])
 @pytest.mark.parametrize(("params", "window"), SIMULATED)
 @pytest.mark.parametrize("rate", [0.3, 4.0])
-def test_arrays_judge_as_the_detector_does(params: Params, window: str, rate: float, direction) -> None:
+def test_arrays_judge_as_the_detector_does(params: Detector, window: str, rate: float, direction) -> None:
     """Minute by minute, through a fall and back, of five series."""
     if direction == "down":
         params = _mirrored(params)
@@ -254,7 +259,7 @@ def test_arrays_judge_as_the_detector_does(params: Params, window: str, rate: fl
         for minute in range(2000):
             answers = int(n[minute, series])
             reading.play([answers, int(hits[minute, series])] if answers else None)
-            verdict, memory = detect(params, facts, window, reading, memory)
+            verdict, memory = params.judge(facts, window, reading, memory)
             array = seen[minute]
             assert bool(array.known[series]) == (verdict.breach is not None), (minute, series, verdict)
             if verdict.breach is not None:
@@ -265,7 +270,7 @@ def test_arrays_judge_as_the_detector_does(params: Params, window: str, rate: fl
     assert breaches > 0
 
 
-def _mirrored(params: Params) -> Params:
+def _mirrored(params: Detector) -> Detector:
     changed = {
         name: 100 - value for name in ("p0", "p1", "target") if (value := getattr(params, name, None)) is not None
     }
@@ -291,7 +296,7 @@ def test_firings_of_arrays_are_those_of_the_state_machine(rule: Rule) -> None:
         reading, memory, instance, fired = Played(["15m", "1h"]), None, Instance(), []
         for minute in range(3000):
             reading.play([int(n[minute, series]), int(hits[minute, series])] if n[minute, series] else None)
-            verdict, memory = detect(rule.params, SHARE, "15m", reading, memory)
+            verdict, memory = rule.params.judge(SHARE, "15m", reading, memory)
             thin = verdict.n < rule.min_n or verdict.baseline_n < rule.min_denominator
             if verdict.breach is not None and thin:
                 verdict = msgspec.structs.replace(verdict, breach=None, recovered=None)
@@ -299,7 +304,7 @@ def test_firings_of_arrays_are_those_of_the_state_machine(rule: Rule) -> None:
             if step is not None and step.new == "firing":
                 fired.append(minute)
             if step is not None and ended_unjudged(step, verdict):
-                memory, ends = without_evidence(memory), ends + 1
+                memory, ends = rule.params.without_evidence(memory), ends + 1
         assert fired == found[series]
     assert sum(map(len, found)) > 4
     assert ends > 4

@@ -4,7 +4,11 @@ import re
 
 import pytest
 
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Floor, Seasonal
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.burn_rate import BurnRate
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.seasonal import Seasonal
 from streams.alerts.rules.defaults import catalogue_rules
 from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.rules.rules import RulesError

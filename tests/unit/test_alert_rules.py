@@ -6,7 +6,9 @@ import re
 import msgspec
 import pytest
 
-from streams.alerts.detectors.params import METHODS, PARAMS, Absence, Floor, ParamError
+from streams.alerts.detectors import DETECTORS, ParamError
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.floor import Floor
 from streams.alerts.rules.keys import duration_minutes
 from streams.alerts.rules.parsing import load_rules, parse_rules
 from streams.alerts.rules.rules import NoData, Recover, RulesError
@@ -325,9 +327,9 @@ def test_what_is_no_duration_is_refused(text):
         duration_minutes(text)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DETECTORS)
 def test_parameters_check_themselves_wherever_they_are_made(method):
-    kind = PARAMS[method]
+    kind = DETECTORS[method]
     for field in msgspec.structs.fields(kind):
         assert kind(**_least(method)) == kind(**_least(method))
         with pytest.raises(ParamError) as caught:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from streams.alerts.detectors.cusum import CusumState, advance, false_alarms_per_day, level_of
-from streams.alerts.detectors.params import PARAMS, Cusum, Floor
+from streams.alerts.detectors import DETECTORS
+from streams.alerts.detectors.cusum import Cusum, CusumState, advance, false_alarms_per_day, level_of
+from streams.alerts.detectors.floor import Floor
 from streams.alerts.facts import Facts
 from streams.alerts.offline.testfiles import read_file, read_tests
 from streams.alerts.rules.parsing import GROUP_ALLOWED, RULE_ALLOWED, RULE_REQUIRED, load_rules, parse_rules
@@ -122,7 +123,7 @@ def test_the_reference_tells_of_every_key_and_of_no_other():
     assert set(GROUP_KEYS) == {"name", "rules", *GROUP_ALLOWED}
     page = (ROOT / "docs/RULES.md").read_text(encoding="utf-8")
     assert filled(page) == page
-    for kind in PARAMS.values():
+    for kind in DETECTORS.values():
         for described in msgspec.structs.fields(kind):
             row = next(line for line in page.splitlines() if line.startswith(f"| `{described.encode_name}` |"))
             assert not row.endswith("|  |"), row

@@ -3,8 +3,9 @@
 import pytest
 
 from streams.alerts.judging.judge import Judge
+from streams.alerts.judging.view import MinuteView
 from streams.alerts.offline.backtest import Backtest, RealIncident, rate_interval
-from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.parsing import parse_rules
 from streams.commands.rules_picture import PictureError, draw
 from streams.events.intake import Tally

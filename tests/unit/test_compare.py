@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.detectors.params import ZTest
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.explaining.compare import compare, student_as_normal
 from streams.alerts.explaining.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.facts import Facts, moments

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.detectors import detect
 from streams.alerts.detectors.cusum import (
     KNOWN,
+    Cusum,
     CusumLevel,
     CusumState,
     advance,
-    cusum,
     false_alarms_per_day,
     level_of,
     threshold_for,
     threshold_of,
 )
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.detectors.params import Cusum
 from streams.alerts.facts import Facts, Moments
 from tests.harness.reading import Played, verdicts
 
@@ -312,7 +310,7 @@ def test_a_new_series_is_judged_as_soon_as_enough_is_known_of_it() -> None:
     told = []
     for minute in range(120):
         reading.play([20, 0 if minute % 5 else 1])
-        verdict, memory = detect(params, LOSS, "1h", reading, memory)
+        verdict, memory = params.judge(LOSS, "1h", reading, memory)
         told.append(verdict)
     first = next(minute for minute, verdict in enumerate(told) if verdict.breach is not None)
     assert 10 < first < 30
@@ -388,7 +386,7 @@ def test_states_do_not_share_what_changes() -> None:
     state = None
     for _ in range(70):
         reading.play([5, 3])
-        _, state = cusum(GOLDEN, SHARE, "1h", reading, state)
-    once, again = cusum(GOLDEN, SHARE, "1h", reading, state), cusum(GOLDEN, SHARE, "1h", reading, state)
+        _, state = GOLDEN.judge(SHARE, "1h", reading, state)
+    once, again = GOLDEN.judge(SHARE, "1h", reading, state), GOLDEN.judge(SHARE, "1h", reading, state)
     assert once == again
     assert advance(level(), GOLDEN, SHARE, None, CusumState(), None) == CusumState()

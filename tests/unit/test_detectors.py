@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.detectors import detect, largest_burn, restore, windows_needed, without_evidence
-from streams.alerts.detectors.cusum import CusumState
-from streams.alerts.detectors.ewma import limits, smooth
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, MixShift, Params, Seasonal, ZTest
-from streams.alerts.detectors.usual import AbsenceState, silence_of
-from streams.alerts.detectors.windows import ZState
+from streams.alerts.detectors import DETECTORS, Detector
+from streams.alerts.detectors.absence import Absence, AbsenceState, silence_of
+from streams.alerts.detectors.burn_rate import BurnRate, budget_of
+from streams.alerts.detectors.cusum import Cusum, CusumState
+from streams.alerts.detectors.ewma import Ewma, limits, smooth
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.mix_shift import MixShift
+from streams.alerts.detectors.seasonal import Seasonal
+from streams.alerts.detectors.ztest import ZState, ZTest
 from streams.alerts.facts import Expected, Facts
 from streams.alerts.types import SourceHealth
 from tests.harness.reading import (
@@ -184,11 +187,11 @@ def test_the_burn_of_few_answers_is_not_sure() -> None:
     assert judge(slow, SHARE, "1h", standing(w1h=[200, 120], w5m=[5, 3])).breach is True
 
 
-def test_golden_largest_burn() -> None:
-    assert largest_burn(SHARE, 80.0) == pytest.approx(5)
-    assert largest_burn(SHARE, 95.0) == pytest.approx(20)
-    assert largest_burn(LOSS, 5.0) == pytest.approx(20)
-    assert largest_burn(SHARE, 100.0) == math.inf
+def test_golden_budget() -> None:
+    """The largest burn is 5 for 80 %, 20 for 95 %."""
+    assert budget_of(SHARE, 80.0) == pytest.approx(0.2)
+    assert budget_of(LOSS, 5.0) == pytest.approx(0.05)
+    assert budget_of(SHARE, 100.0) == 0
     assert (
         judge(
             BurnRate(target=100.0, factor=2.0, long="1h", short="5m"), SHARE, "1h", standing(w1h=[9, 9], w5m=[1, 1])
@@ -282,9 +285,9 @@ def test_a_shop_that_closes_is_not_absent() -> None:
     closed = usual(0.2, n=0.2)
     assert judge(params, COUNT, "15m", standing(usual=closed, w15m=None, w1h=[900])).breach is None
     reading = standing(w15m=None, w1h=[900])
-    verdict, memory = detect(params, COUNT, "15m", reading, None)
+    verdict, memory = params.judge(COUNT, "15m", reading, None)
     reading.usual = closed
-    after, memory = detect(params, COUNT, "15m", reading, memory)
+    after, memory = params.judge(COUNT, "15m", reading, memory)
     assert (verdict.breach, after.breach, after.recovered, memory) == (True, False, True, None)
 
 
@@ -358,20 +361,20 @@ def test_memories_come_back_the_same_from_bytes() -> None:
         reading, memory = Played(["5m", "1h"]), None
         for acc in accs:
             reading.play(acc)
-            _, memory = detect(params, facts, "5m", reading, memory)
+            _, memory = params.judge(facts, "5m", reading, memory)
         assert memory is not None, params
         for codec in (msgspec.msgpack, msgspec.json):
-            back = restore(params, codec.decode(codec.encode(memory)))
+            back = params.restore(codec.decode(codec.encode(memory)))
             assert (back, type(back)) == (memory, type(memory))
-        assert restore(params, memory) is memory
-    assert restore(Floor(target=1.0), None) is None
+        assert params.restore(memory) is memory
+    assert Floor(target=1.0).restore(None) is None
 
 
 def test_the_memory_of_another_method_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
-        restore(Cusum(baseline="1h", delta=1.0), {"surely": "not"})
-    with pytest.raises(TypeError, match="no detector"):
-        detect(Params(), SHARE, "1h", standing(), None)
+        Cusum(baseline="1h", delta=1.0).restore({"surely": "not"})
+    with pytest.raises(TypeError, match="does not judge"):
+        Detector().judge(SHARE, "1h", standing(), None)
 
 
 def test_without_evidence_only_what_is_normal_is_remembered() -> None:
@@ -379,20 +382,21 @@ def test_without_evidence_only_what_is_normal_is_remembered() -> None:
     reading, memory = Played(["5m", "24h"]), None
     for acc in [[10, 9]] * 1440 + [[10, 3]] * 60:
         reading.play(acc)
-        verdict, memory = detect(Ewma(baseline="24h"), SHARE, "5m", reading, memory)
+        verdict, memory = Ewma(baseline="24h").judge(SHARE, "5m", reading, memory)
     assert verdict.breach
-    anew = without_evidence(memory)
+    anew = Ewma(baseline="24h").without_evidence(memory)
     assert (anew.smoothed, anew.spread, anew.waiting, anew.normal) == (None, 0.0, [], memory.normal)
     cusum = CusumState(9.0, 50, 20, 30, True, 1.0, memory.normal)
-    assert without_evidence(cusum) == CusumState(normal=memory.normal)
-    for other in (ZState([100, 90], 7), AbsenceState(3.0, 7), None):
-        assert without_evidence(other) is other
+    assert Cusum(p0=80.0, p1=70.0).without_evidence(cusum) == CusumState(normal=memory.normal)
+    for params, other in ((ZTest(baseline="1h"), ZState([100, 90], 7)), (SILENCE, AbsenceState(3.0, 7))):
+        assert params.without_evidence(other) is other
+    assert all(kind.without_evidence(Floor(target=1.0), None) is None for kind in DETECTORS.values())
 
 
 def test_each_method_says_which_windows_it_reads() -> None:
-    assert windows_needed(PROMISE, "1h") == {"1h", "5m"}
-    assert windows_needed(Cusum(p0=80.0, p1=70.0), "1h") == {"1h"}
-    assert windows_needed(Cusum(baseline="24h", p1=70.0), "1h") == {"5m", "1h", "24h"}
-    assert windows_needed(SILENCE, "15m") == {"15m", "1h"}
-    assert windows_needed(Seasonal(), "1h") == {"1h", "24h"}
-    assert windows_needed(Floor(target=1.0), "1h") == {"1h"}
+    assert PROMISE.windows("1h") == {"1h", "5m"}
+    assert Cusum(p0=80.0, p1=70.0).windows("1h") == {"1h"}
+    assert Cusum(baseline="24h", p1=70.0).windows("1h") == {"5m", "1h", "24h"}
+    assert SILENCE.windows("15m") == {"15m", "1h"}
+    assert Seasonal().windows("1h") == {"1h", "24h"}
+    assert Floor(target=1.0).windows("1h") == {"1h"}

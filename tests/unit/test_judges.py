@@ -15,7 +15,7 @@ from streams.agents.enrich import Enricher
 from streams.agents.judge import Judges, concerns_receivers, notice_of
 from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judging.judge import Active
-from streams.alerts.offline.minutes import MinuteView
+from streams.alerts.judging.view import MinuteView
 from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
 from streams.board.pages import PageView as BoardView

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from streams.alerts.detectors.params import Cusum, Floor, ZTest
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts
 from streams.alerts.offline.tuning import (
     Past,

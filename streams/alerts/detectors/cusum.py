@@ -30,18 +30,20 @@ What fired is over when the same evidence for normal, added up from its best mom
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import exp, log, sqrt
-from typing import Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
+from msgspec import Meta
 
+from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, Window, bounds_of, measured
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.detectors.params import Cusum
 from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
 from streams.alerts.types import Verdict
-from streams.kpis.aggregators import measure
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.arithmetic.intervals import PERCENT_UNITS
+from streams.kpis.language.definition import Kpi
 
 KNOWN: Final = 5.0
 """The change looked for must be so many standard errors of the normal value before anything is judged."""
@@ -51,6 +53,9 @@ GAP: Final = "5m"
 
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
+
+PAGE_FAILURES: Final = 10
+"""Bad answers that a page must stand on."""
 
 AMOUNTS: Final = frozenset({"seconds", "milliseconds", "hours", "days", "currency"})
 """Units of what cannot be negative and is often skewed."""
@@ -100,43 +105,131 @@ class CusumLevel(msgspec.Struct, frozen=True):
         return self.slope * total + self.offset * acc[0]
 
 
-def cusum(
-    params: Cusum, facts: Facts, window: str, reading: SeriesReading, state: CusumState | None
-) -> tuple[Verdict, CusumState]:
-    """Judge a series with the minute that has just closed."""
-    state = state or CusumState(total=params.head_start * params.h)
-    normal = state.normal
-    if normal is None or knows_too_little(params, facts, normal):
-        # Nothing was judged by it yet. The whole of what there is now says more than both lessons, which overlap.
-        normal = _learnt_normal(params, facts, window, reading, None) or normal
-    elif not state.minutes and not state.fired and normal.is_due(reading.minute):
-        normal = _learnt_normal(params, facts, window, reading, normal)
-    acc = reading.in_minute()
-    seen = reading.window(window)
-    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit, within=facts.within) if seen else None
-    value, n, lo, hi = found or (None, 0, None, None)
-    level = level_of(params, facts, normal)
-    if isinstance(level, str):
-        return Verdict(None, None, value, n, lo, hi, reason=level), msgspec.structs.replace(state, normal=normal)
-    state = advance(level, params, facts, acc, state, normal)
-    threshold = threshold_of(params.h, state)
-    reason = (
-        f"evidence {state.total:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
-        f" became {show(level.bad, facts.unit)}, from {state.n} answers in {state.minutes} min, {state.bad} of them bad"
-    )
-    return Verdict(
-        breach=state.fired,
-        recovered=not state.fired,
-        value=value,
-        n=n,
-        lo=lo,
-        hi=hi,
-        baseline=level.good,
-        baseline_n=0 if normal is None else round(normal.n),
-        statistic=state.total,
-        reason=reason,
-        threshold=threshold,
-    ), state
+class Cusum(Detector, frozen=True, kw_only=True):
+    """
+    Evidence of a lasting worse level, added up minute by minute: for erosion.
+
+    Each answer adds the log-likelihood of `p1` against `p0`, whatever the KPI, and `h` counts natural-log units; of a
+    mean score that is the classical sum with slack k = δ/2, and where δ is one deviation, `h` counts deviations.
+    `h` is meant for one answer a minute; with more, the threshold rises by the logarithm of their number.
+    A learnt normal value that is not better than `p1` cannot be judged: no verdict.
+    """
+
+    method: ClassVar = "cusum"
+    memory: ClassVar = CusumState
+    by_minutes: ClassVar = True
+    aggregators: ClassVar = ("ratio", "mean", "nps")
+
+    p0: Annotated[float | None, Meta(description="The normal value; or give `baseline`.")] = None
+    baseline: Annotated[
+        Window | None, Meta(description="Window from which the normal value is learnt; or give `p0`.")
+    ] = None
+    p1: Annotated[float | None, Meta(description="The value that is worth an alert; or give `delta`.")] = None
+    delta: Annotated[
+        Positive | None, Meta(description="How far from normal is worth an alert, in the KPI's unit; or give `p1`.")
+    ] = None
+    h: Annotated[Positive, Meta(description="Evidence at which it fires; 7 to 9; docs/DETECTION.md.")] = 8.0
+    min_failures: Annotated[
+        int, Meta(ge=1, le=10**6, description="Bad answers that the run must hold, so that one person cannot page.")
+    ] = 10
+    head_start: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Part of `h` that a fresh series begins with: sees soon what is bad already."),
+    ] = 0.0
+    sd: Annotated[
+        Positive | None, Meta(description="Standard deviation of one answer; learnt from `baseline` if left out.")
+    ] = None
+
+    def check(self) -> None:
+        """Demand one normal value and one worse value."""
+        if (self.p0 is None) == (self.baseline is None):
+            raise ParamError("p0", "give either 'p0', the normal value, or 'baseline', the window to learn it from")
+        if (self.p1 is None) == (self.delta is None):
+            raise ParamError("p1", "give either 'p1', the value worth an alert, or 'delta', how far from normal it is")
+        if self.p0 is not None and self.p0 == self.p1:
+            raise ParamError("p1", "'p1' equals 'p0': nothing would ever be worse")
+
+    def judge(
+        self, facts: Facts, window: str, reading: SeriesReading, memory: CusumState | None
+    ) -> tuple[Verdict, CusumState]:
+        """Judge a series with the minute that has just closed."""
+        state = memory or CusumState(total=self.head_start * self.h)
+        normal = state.normal
+        if normal is None or knows_too_little(self, facts, normal):
+            # Nothing was judged by it yet. The whole of what there is now says more than both lessons, which overlap.
+            normal = _learnt_normal(self, facts, window, reading, None) or normal
+        elif not state.minutes and not state.fired and normal.is_due(reading.minute):
+            normal = _learnt_normal(self, facts, window, reading, normal)
+        acc = reading.in_minute()
+        seen = reading.window(window)
+        value, n, lo, hi = measured(facts, seen or None)
+        level = level_of(self, facts, normal)
+        if isinstance(level, str):
+            return Verdict(None, None, value, n, lo, hi, reason=level), msgspec.structs.replace(state, normal=normal)
+        state = advance(level, self, facts, acc, state, normal)
+        threshold = threshold_of(self.h, state)
+        reason = (
+            f"evidence {state.total:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
+            f" became {show(level.bad, facts.unit)}, from {state.n} answers in {state.minutes} min,"
+            f" {state.bad} of them bad"
+        )
+        return Verdict(
+            breach=state.fired,
+            recovered=not state.fired,
+            value=value,
+            n=n,
+            lo=lo,
+            hi=hi,
+            baseline=level.good,
+            baseline_n=0 if normal is None else round(normal.n),
+            statistic=state.total,
+            reason=reason,
+            threshold=threshold,
+        ), state
+
+    def windows(self, window: str) -> frozenset[str]:
+        """Return the rule's window, and of a learnt normal value its baseline without what is young."""
+        return super().windows(window) | ({learnt_before(window)} if self.baseline else frozenset())
+
+    def without_evidence(self, memory: CusumState | None) -> CusumState | None:
+        """Return a memory of the normal value alone."""
+        return None if memory is None else CusumState(normal=memory.normal)
+
+    def compared_with(self, verdict: Verdict, reading: SeriesReading) -> tuple[int, str] | None:
+        """Return what the normal value stands on; None if it is given."""
+        return super().compared_with(verdict, reading) if self.p0 is None else None
+
+    @classmethod
+    def default_min_n(cls, kpi: Kpi) -> int:
+        """Return one: it counts bad answers instead, whatever the window."""
+        return 1
+
+    def own_misfits(self, kpi: Kpi, by: tuple[str, ...]) -> Iterable[Problem]:
+        """Refuse levels that no answer could tell apart."""
+        low, high = bounds_of(kpi)
+        worse = -1 if kpi.direction == "up" else 1
+        p1 = self.p1
+        if p1 is None and self.p0 is not None and self.delta is not None:
+            p1 = self.p0 + worse * self.delta
+        for key, value in (("p0", self.p0), ("p1" if self.p1 is not None else "delta", p1)):
+            # At the ends a single answer would be infinite evidence.
+            if value is not None and not low < value < high:
+                yield key, f"{key} puts it at {value:g}, which must lie between {low:g} and {high:g} {kpi.unit}"
+        if self.p0 is not None and p1 is not None and (p1 - self.p0) * worse <= 0:
+            side = "below" if worse < 0 else "above"
+            yield "p1", f"{p1:g} is not worse than normal, {self.p0:g}: {kpi.id} is worse {side} it"
+        if kpi.aggregator != "ratio" and self.p0 is not None and self.sd is None:
+            yield (
+                "sd",
+                f"'sd' is missing: with 'p0' given, nothing tells the spread of one answer of a {kpi.aggregator}",
+            )
+        if kpi.aggregator == "ratio" and self.sd is not None:
+            yield "sd", "'sd' means nothing for a ratio: its spread follows from its value"
+
+    def page_misfits(self) -> Iterable[Problem]:
+        """Refuse to wake somebody for a handful of answers."""
+        if self.min_failures < PAGE_FAILURES:
+            yield "min_failures", f"a page needs {PAGE_FAILURES} bad answers, not {self.min_failures}"
 
 
 def threshold_of(h: float, state: CusumState) -> float:

@@ -12,12 +12,13 @@ end from the beginning of the day, UTC; one with too few answers for a normal ap
 from __future__ import annotations
 
 from math import sqrt
-from typing import Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
+from streams.alerts.detectors.base import Detector, Window, Z, measured
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.detectors.params import Ewma
 from streams.alerts.facts import (
     Facts,
     Kept,
@@ -33,7 +34,6 @@ from streams.alerts.facts import (
     sums_of,
 )
 from streams.alerts.types import Verdict
-from streams.kpis.aggregators import measure
 from streams.kpis.arithmetic.accumulators import Acc, copy_acc, merge_acc
 
 LEAST_EXPECTED: Final = 5.0
@@ -71,40 +71,62 @@ def limits(normal: float, deviation: float, spread: float, limit: float) -> tupl
     return normal - half, normal + half
 
 
-def ewma(
-    params: Ewma, facts: Facts, window: str, reading: SeriesReading, state: EwmaState | None
-) -> tuple[Verdict, EwmaState]:
-    """Judge a series; between the ends of blocks the last verdict stands."""
-    state = state or EwmaState()
-    length = length_of(window)
-    seen = reading.window(window)
-    if (reading.minute + 1) % length == 0:
-        state = _block(params, facts, window, reading, state, seen)
-    found = measure(facts.aggregator, seen, facts.scale, unit=facts.unit, within=facts.within) if seen else None
-    value, n, lo, hi = found or (None, 0, None, None)
-    normal = state.normal
-    if normal is None or state.smoothed is None:
-        why = "no normal value is known yet" if normal is None else "no block with enough answers yet"
-        return Verdict(None, None, value, n, lo, hi, reason=why), state
-    deviation = distance(state, normal)
-    bad = badness(facts, deviation)
-    reason = (
-        f"smoothed {show(state.smoothed, facts.unit)} is {abs(deviation):.2f} standard errors"
-        f" {side_word(deviation)} than the normal {show(normal.mean, facts.unit)}, limit {params.limit:g}"
+class Ewma(Detector, frozen=True, kw_only=True):
+    """
+    A smoothed value leaves the band around normal: for drifts smaller than one window shows.
+
+    Each closed block of the rule's `window` that has answers is one observation; blocks do not overlap.
+    """
+
+    method: ClassVar = "ewma"
+    memory: ClassVar = EwmaState
+    by_minutes: ClassVar = True
+    aggregators: ClassVar = ("ratio", "mean", "nps")
+    sided: ClassVar = False
+
+    lambda_: Annotated[float, Meta(gt=0, le=1, description="Weight of the newest block; 0.2 to 0.3 is usual.")] = (
+        msgspec.field(default=0.2, name="lambda")
     )
-    return Verdict(
-        breach=bad > params.limit,
-        recovered=bad <= params.limit / 2,
-        value=value,
-        n=n,
-        lo=lo,
-        hi=hi,
-        baseline=normal.mean,
-        baseline_n=round(normal.n),
-        statistic=deviation,
-        reason=reason,
-        threshold=params.limit,
-    ), state
+    limit: Annotated[Z, Meta(description="Half-width of the band in standard errors of the smoothed value (L).")] = 3.0
+    baseline: Annotated[Window, Meta(description="Window from which level and spread are learnt.")]
+
+    def judge(
+        self, facts: Facts, window: str, reading: SeriesReading, memory: EwmaState | None
+    ) -> tuple[Verdict, EwmaState]:
+        """Judge a series; between the ends of blocks the last verdict stands."""
+        state = memory or EwmaState()
+        length = length_of(window)
+        seen = reading.window(window)
+        if (reading.minute + 1) % length == 0:
+            state = _block(self, facts, window, reading, state, seen)
+        value, n, lo, hi = measured(facts, seen or None)
+        normal = state.normal
+        if normal is None or state.smoothed is None:
+            why = "no normal value is known yet" if normal is None else "no block with enough answers yet"
+            return Verdict(None, None, value, n, lo, hi, reason=why), state
+        deviation = distance(state, normal)
+        bad = badness(facts, deviation)
+        reason = (
+            f"smoothed {show(state.smoothed, facts.unit)} is {abs(deviation):.2f} standard errors"
+            f" {side_word(deviation)} than the normal {show(normal.mean, facts.unit)}, limit {self.limit:g}"
+        )
+        return Verdict(
+            breach=bad > self.limit,
+            recovered=bad <= self.limit / 2,
+            value=value,
+            n=n,
+            lo=lo,
+            hi=hi,
+            baseline=normal.mean,
+            baseline_n=round(normal.n),
+            statistic=deviation,
+            reason=reason,
+            threshold=self.limit,
+        ), state
+
+    def without_evidence(self, memory: EwmaState | None) -> EwmaState | None:
+        """Return a memory of the normal value alone."""
+        return None if memory is None else EwmaState(normal=memory.normal)
 
 
 def distance(state: EwmaState, normal: Normal) -> float:

@@ -23,8 +23,6 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.alerts import detectors
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, Seasonal
 from streams.alerts.judging.inhibition import Mutes, Trust
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged
 from streams.alerts.judging.outcome import count_during
@@ -34,16 +32,12 @@ from streams.alerts.judging.telling import Teller
 from streams.alerts.judging.watch import Baselines, Fault, Index, Subject, SubjectReading, Watch
 from streams.alerts.rules.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition, Verdict
-from streams.kpis.arithmetic.accumulators import count_of
 from streams.kpis.language.lengths import WINDOWS
 
 MAX_SERIES: Final = 10_000
 """Series that one rule watches, unless told otherwise."""
 
 _FAULTS: Final = 1_000  # of which nobody took note yet
-_SEEING_SILENCE: Final = (Absence, Seasonal)  # nothing may be just what they look for
-_FED_BY_MINUTES: Final = (Cusum, Ewma)
-_OWN_REFERENCE: Final = (Floor, Absence)  # compared with no other sample, or gated by themselves
 
 
 class Active(msgspec.Struct, frozen=True):
@@ -82,7 +76,7 @@ class Judge:
         self._max_series = max_series
         self._watches = [Watch(rule, order) for order, rule in enumerate(rules)]
         for watch in self._watches:
-            if lacking := detectors.windows_needed(watch.rule.params, watch.rule.window) - set(windows):
+            if lacking := watch.rule.params.windows(watch.rule.window) - set(windows):
                 raise ValueError(
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
@@ -213,7 +207,7 @@ class Judge:
             if instance is None:
                 continue
             try:
-                instance.detector = detectors.restore(watch.rule.params, instance.detector)
+                instance.detector = watch.rule.params.restore(instance.detector)
             except msgspec.ValidationError as error:
                 instance.detector = None
                 self._fault(
@@ -235,14 +229,13 @@ class Judge:
     ) -> None:
         """Judge all series of one rule; a fault in one of them is no reason to leave out the others."""
         rule = watch.rule
-        needs_data = rule.no_data.action != "alert" and not isinstance(rule.params, _SEEING_SILENCE)
-        by_minutes = isinstance(rule.params, _FED_BY_MINUTES)
+        needs_data = rule.no_data.action != "alert" and not rule.params.sees_silence
         failed = 0
         for subject in watch.subjects.values():
             if needs_data and subject.instance is None and view.window(subject.key, rule.window) is None:
                 continue
             reading.turn_to(subject)
-            if by_minutes and trust.trouble_of(subject) is not None:
+            if rule.params.by_minutes and trust.trouble_of(subject) is not None:
                 reading.trusted = False
             try:
                 step = self._judge(subject, reading, view.minute)
@@ -259,7 +252,7 @@ class Judge:
         watch, instance = subject.watch, subject.instance
         rule = watch.rule
         memory = None if instance is None else instance.detector
-        found, after = detectors.detect(rule.params, watch.facts, rule.window, reading, memory)
+        found, after = rule.params.judge(watch.facts, rule.window, reading, memory)
         verdict = subject.verdict = gated(rule, found, reading)
         if instance is None:
             if after is None and not verdict.breach and not (verdict.breach is None and rule.no_data.action == "alert"):
@@ -270,7 +263,7 @@ class Judge:
             self._store.touch(subject.chunk)
         step = advance(instance, watch.policy, minute, verdict)
         if step is not None and ended_unjudged(step, verdict):
-            instance.detector = detectors.without_evidence(instance.detector)
+            instance.detector = rule.params.without_evidence(instance.detector)
         count_during(instance, step, rule, reading.in_minute())
         if step is not None or instance.state != "inactive" or instance.fired:
             self._store.touch(subject.chunk)
@@ -303,18 +296,10 @@ def gated(rule: Rule, verdict: Verdict, reading: SubjectReading) -> Verdict:
     thin = ""
     if verdict.n < rule.min_n:
         thin = f"n = {verdict.n}, {rule.min_n} needed"
-    elif isinstance(rule.params, BurnRate):
-        short = reading.window(rule.params.short)
-        n = 0 if short is None else count_of(short)
+    elif compared := rule.params.compared_with(verdict, reading):
+        n, which = compared
         if n < rule.min_denominator:
-            thin = f"n = {n} in {rule.params.short}, {rule.min_denominator} needed"
-    elif (
-        verdict.baseline_n < rule.min_denominator
-        and verdict.baseline is not None
-        and not isinstance(rule.params, _OWN_REFERENCE)
-        and getattr(rule.params, "p0", None) is None
-    ):
-        thin = f"n = {verdict.baseline_n} to compare with, {rule.min_denominator} needed"
+            thin = f"n = {n} {which}, {rule.min_denominator} needed"
     if thin:
         return msgspec.structs.replace(verdict, breach=None, recovered=None, reason=thin)
     recover = rule.recover

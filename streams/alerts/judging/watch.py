@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from streams.alerts.detectors.params import Absence
 from streams.alerts.facts import Expected, Facts
 from streams.alerts.judging.machine import Instance, Policy
 from streams.alerts.judging.state import chunk_of
@@ -73,7 +72,7 @@ class Subject:
         self.chunk = chunk_of(key)
         rule = watch.rule
         self.rank = (
-            not isinstance(rule.params, Absence),
+            not rule.params.is_absence,
             len(labels),
             SEVERITIES.index(rule.severity_of(labels)),
             watch.order,

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 
 from streams.alerts.facts import Facts, length_of, without
 from streams.alerts.judging.judge import Judge
+from streams.alerts.judging.view import MinuteView
 from streams.alerts.judging.watch import Baselines, Fault
-from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition
 from streams.kpis.aggregators import ADDITIVE, measure

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
-from streams.alerts.types import SourceHealth
 from streams.kpis.arithmetic.accumulators import Acc, add_all, is_empty
 from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.rolling.admission import SHARD_BITS, Registry, SeriesLimits
@@ -19,33 +18,23 @@ _SETTLED_EVERY: Final = 60
 _NOBODY: Final[Mapping[str, tuple[int, int]]] = {}
 
 
-class MinuteView:
-    """A closed minute as the judge wants it."""
-
-    def __init__(self, closed: ClosedMinute) -> None:
-        self.minute = closed.minute
-        self.series = closed.series
-        self.in_minute = closed.in_minute
-        self.window = closed.window
-        self._lately = closed.lately
-
-    def sources(self) -> Mapping[str, SourceHealth]:
-        """Return the health of every source that was ever heard of, by name."""
-        return {
-            name: SourceHealth(name.partition("/")[0], lately.silent_minutes, lately.read, lately.bad)
-            for name, lately in self._lately().items()
-        }
-
-
 class Minutes:
     """Closes minutes one after the other; pages, rolling windows and health of sources are those of the merge."""
 
-    def __init__(self, windows: Sequence[str] = WINDOWS) -> None:
-        """Start with nothing; raises ValueError for a name that is no window."""
+    def __init__(self, windows: Sequence[str] = WINDOWS, lasting: Container[str] = ()) -> None:
+        """
+        Start with nothing.
+
+        Args:
+            windows: Rolling windows to keep.
+            lasting: Ids of KPIs whose accumulators last (`Aggregator.lasting`).
+
+        Raises ValueError for a name that is no window.
+        """
         # What is stored was admitted when it came: the cap has done its work.
-        self._registry = Registry(SeriesLimits(lambda _kpi: 1 << 62, 1 << 62))
+        self._registry = Registry(SeriesLimits(lambda _kpi: 1 << 62, 1 << 62), lasting)
         self._archive = Archive(Retention.of(windows))
-        self._windows = Windows(windows)
+        self._windows = Windows(windows, self._registry.left, self._registry.lasting)
         self._index = SeriesIndex(self._registry)
         self._health = SourceHealths()
         self._warm: list[Page] = []

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.state import Record
-from streams.alerts.offline.minutes import Minutes, MinuteView
+from streams.alerts.judging.view import MinuteView
+from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.rules import RuleBook
 from streams.alerts.types import State, Transition
 from streams.kpis.arithmetic.accumulators import Acc
@@ -82,7 +83,7 @@ def run(test: RuleTest, rules: RuleBook, windows: Sequence[str] = WINDOWS) -> Re
 def _play(
     test: RuleTest, rules: RuleBook, windows: Sequence[str], restarts: frozenset[int]
 ) -> tuple[list[Transition], list[str]]:
-    judge, minutes = Judge(rules, windows=windows), Minutes(windows)
+    judge, minutes = Judge(rules, windows=windows), Minutes(windows, rules.lasting)
     saved: dict[bytes, bytes | None] = {}
     seen: list[Transition] = []
     newest: dict[tuple[str, Labels], Transition] = {}

@@ -13,8 +13,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from streams.alerts.detectors.cusum import level_of, threshold_for
-from streams.alerts.detectors.params import Cusum, Floor, Params, ZTest
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.cusum import Cusum, level_of, threshold_for
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.machine import Policy
 from streams.alerts.offline.backtest import rate_interval
@@ -130,7 +132,7 @@ def worsened(
     return n, after
 
 
-def thresholds(params: Params, facts: Facts, past: Past, per_day: float) -> list[float]:
+def thresholds(params: Detector, facts: Facts, past: Past, per_day: float) -> list[float]:
     """Return thresholds to try: of a CUSUM around what theory gives, else usual values of z."""
     if not isinstance(params, Cusum):
         return list(_Z)
@@ -143,7 +145,7 @@ def thresholds(params: Params, facts: Facts, past: Past, per_day: float) -> list
     return [round(max(1.0, middle + 0.8 * step), 1) for step in _STEPS]
 
 
-def with_threshold(params: Params, threshold: float) -> Params:
+def with_threshold(params: Detector, threshold: float) -> Detector:
     """Return the parameters of a method with another threshold."""
     match params:
         case Cusum():
@@ -157,7 +159,7 @@ def with_threshold(params: Params, threshold: float) -> Params:
 
 
 def tune(
-    params: Params,
+    params: Detector,
     facts: Facts,
     window: str,
     past: Past,

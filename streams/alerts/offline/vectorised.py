@@ -11,10 +11,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, learnt_before
+from streams.alerts.detectors import Detector
+from streams.alerts.detectors.burn_rate import BurnRate, budget_of
+from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, Cusum, learnt_before
+from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
-from streams.alerts.detectors.params import BurnRate, Cusum, Floor, Params, ZTest
-from streams.alerts.detectors.windows import budget_of
+from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.types import Verdict
@@ -61,7 +63,7 @@ class SeriesBatch(NamedTuple):
 class RulePlan(NamedTuple):
     """What of a rule decides when it fires."""
 
-    params: Params
+    params: Detector
     facts: Facts
     window: str
     policy: Policy = Policy()
@@ -109,7 +111,7 @@ def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
 
 
 def judged(
-    params: Params, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None = None
+    params: Detector, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None = None
 ) -> Iterator[Verdicts]:
     """Judge all series minute by minute; between two of them `ended` may say of which the evidence is forgotten."""
     assert facts.aggregator == "ratio"

@@ -4,11 +4,17 @@ from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from streams.alerts.detectors.params import Absence, BurnRate, Cusum, Ewma, Floor, ParamError, Params, Seasonal, ZTest
-from streams.alerts.rules.fit import budget, misfits
-from streams.alerts.rules.rules import Method, NoData, Recover, Rule, RulesError
+from streams.alerts.detectors import DETECTORS, Detector, ParamError
+from streams.alerts.detectors.absence import Absence
+from streams.alerts.detectors.burn_rate import BurnRate, budget_of
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.ewma import Ewma
+from streams.alerts.detectors.floor import Floor
+from streams.alerts.detectors.seasonal import Seasonal
+from streams.alerts.detectors.ztest import ZTest
+from streams.alerts.facts import Facts
+from streams.alerts.rules.rules import NoData, Recover, Rule, RulesError
 from streams.alerts.rules.texts import Text, compile_text
-from streams.kpis.aggregators import ADDITIVE
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Alert, Kpi
 from streams.kpis.language.lengths import WINDOWS, window_minutes
@@ -22,35 +28,18 @@ LIMIT: Final = 100
 _DAY: Final = 1440
 _BURN: Final = 0.6  # of what can be reached: 3 times the budget of an 80 % promise
 _SUMMARY: Final = "{{ name }}, {{ series }}: {{ value | show }}"
-_AGAINST: Final[dict[Method, str]] = {
-    "floor": " against {{ target | show }}",
-    "burn_rate": ": the promise of {{ target | show }} is broken too often",
-    "absence": " where {{ baseline | show }} were expected",
-}
-_BASELINE: Final = ", usually {{ baseline | show }}"
 _DESCRIPTION: Final = (
     "{{ value | show }} ({{ lo | show }} to {{ hi | show }}) of n = {{ n | number }} in the {{ window }} up to {{ at }}"
     " UTC."
 )
 
 
-def default_annotations(method: Method) -> dict[str, Text]:
+def default_annotations(method: str) -> dict[str, Text]:
     """Give the texts of a rule that brings none along."""
     return {
-        "summary": compile_text(_SUMMARY + _AGAINST.get(method, _BASELINE)),
+        "summary": compile_text(_SUMMARY + DETECTORS[method].summary),
         "description": compile_text(_DESCRIPTION),
     }
-
-
-def default_min_n(kpi: Kpi, method: Method) -> int:
-    """
-    Give how much a window must hold: as many as the KPI wants to be alerted on.
-
-    A CUSUM counts bad answers instead, whatever the window; of counts and sums, and for absence, few is the finding.
-    """
-    if method == "cusum":
-        return 1
-    return 0 if method == "absence" or kpi.aggregator in ADDITIVE else kpi.min_n.alert
 
 
 def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: Sequence[str] = WINDOWS) -> list[Rule]:
@@ -77,7 +66,7 @@ def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: S
             continue
         problems += [
             f"{kpi.alert.place}: KPI {kpi.id}, alert: {rule.method}: {message}"
-            for _, message in misfits(kpi, rule.by, rule.window, rule.params)
+            for _, message in rule.params.misfits(kpi, rule.by, rule.window)
         ]
         if rule.alert not in names:
             found.append(rule)
@@ -87,7 +76,7 @@ def catalogue_rules(catalogue: Catalogue, rules: Iterable[Rule] = (), windows: S
 
 
 def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
-    method, params = _params(kpi, alert, windows)
+    params = _params(kpi, alert, windows)
     return Rule(
         alert="".join(part.capitalize() for part in kpi.id.split("_")),
         group=GROUP,
@@ -95,16 +84,16 @@ def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
         by=() if () in kpi.groupings else kpi.groupings[0],
         where=MappingProxyType({}),
         window=getattr(params, "long", alert.window),
-        method=method,
+        method=params.method,
         params=params,
-        min_n=default_min_n(kpi, method),
+        min_n=params.default_min_n(kpi),
         min_denominator=COMPARED_WITH,
         for_minutes=alert.for_minutes,
         keep_firing_minutes=0,
         recover=Recover(),
         no_data=NoData(),
         maturity=kpi.maturity,
-        inhibit_by=() if method == "absence" else ("parent", "pipeline"),
+        inhibit_by=() if params.is_absence else ("parent", "pipeline"),
         mute=(),
         severity="ticket",
         severity_by=MappingProxyType({}),
@@ -112,13 +101,13 @@ def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
         runbook="",
         dashboard="",
         labels=MappingProxyType({}),
-        annotations=MappingProxyType(default_annotations(method)),
+        annotations=MappingProxyType(default_annotations(params.method)),
         limit=LIMIT,
         place=GROUP,
     )
 
 
-def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Params]:
+def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Detector:
     """Read the few words of a definition as a method with all its parameters."""
     longer = sorted(
         (name for name in windows if window_minutes(name) > window_minutes(alert.window)), key=window_minutes
@@ -129,20 +118,20 @@ def _params(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> tuple[Method, Par
     match alert.method:
         case "cusum" if longer:
             # A target is a promise: who is worse than that has eroded, whatever was normal before.
-            return "cusum", Cusum(baseline=baseline, p1=target)
+            return Cusum(baseline=baseline, p1=target)
         case "floor" | "cusum":
-            return "floor", Floor(target=target)
+            return Floor(target=target)
         case "ztest":
-            return "ztest", ZTest(baseline=baseline)
+            return ZTest(baseline=baseline)
         case "ewma":
-            return "ewma", Ewma(baseline=baseline)
+            return Ewma(baseline=baseline)
         case "seasonal":
-            return "seasonal", Seasonal()
+            return Seasonal()
         case "burn_rate":
-            room = budget(kpi, target)
+            room = budget_of(Facts.of(kpi), target)
             if not 0 < room < 1:
                 raise ParamError("target", f"target {target:g} {kpi.unit} leaves no budget that could burn")
             factor = _BURN / room
-            return "burn_rate", BurnRate(target=target, factor=factor, long=nearest, short=alert.window)
+            return BurnRate(target=target, factor=factor, long=nearest, short=alert.window)
         case "absence":
-            return "absence", Absence(baseline="1h" if "1h" in longer else nearest)
+            return Absence(baseline="1h" if "1h" in longer else nearest)

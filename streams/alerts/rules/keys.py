@@ -1,14 +1,13 @@
 """Reading the keys of a rule one by one; what cannot be right becomes a problem with its line."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, get_args
 
-from streams.alerts.detectors.params import Cusum, Params
-from streams.alerts.rules.defaults import default_min_n
-from streams.alerts.rules.fit import wrong_recovery
-from streams.alerts.rules.rules import SEVERITIES, Inhibitor, Method, NoData, NoDataAction, Recover
+from streams.alerts.detectors import DETECTORS, Detector
+from streams.alerts.detectors.base import bounds_of
+from streams.alerts.rules.rules import SEVERITIES, Inhibitor, NoData, NoDataAction, Recover
 from streams.alerts.rules.texts import Text, TextError, compile_text
 from streams.alerts.types import Severity
 from streams.events.text import label_of
@@ -18,8 +17,6 @@ from streams.kpis.language.expressions import suggest
 from streams.kpis.language.fields import all_fields
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PAGE_FAILURES: Final = 10
-"""Bad answers that a CUSUM needs before it may wake somebody."""
 
 LONGEST: Final = 366 * 1440
 """Minutes that a duration can have: nobody waits for more than a year."""
@@ -115,14 +112,13 @@ def fit_to_page(block: YamlBlock, owner: str, runbook: str) -> None:
         block.problem("runbook", "'runbook' is missing: a page needs a text that says what to do")
 
 
-def read_min_n(block: YamlBlock, kpi: Kpi, method: Method, params: Params | None, pages: bool) -> int:
+def read_min_n(block: YamlBlock, kpi: Kpi, method: str, params: Detector | None, pages: bool) -> int:
     """Read how much a window must hold."""
-    least = default_min_n(kpi, method)
-    if method == "absence" and "min_n" in block:
+    least = DETECTORS[method].default_min_n(kpi)
+    if DETECTORS[method].is_absence and "min_n" in block:
         block.problem("min_n", "absence is about next to nothing: gate it by 'min_expected' below 'params'")
-    if pages and isinstance(params, Cusum) and params.min_failures < PAGE_FAILURES:
-        inner = block.block("params") or block
-        inner.problem("min_failures", f"a page needs {PAGE_FAILURES} bad answers, not {params.min_failures}")
+    for key, message in params.page_misfits() if pages and params else ():
+        (block.block("params") or block).problem(key, message)
     if "min_n" not in block:
         return least
     given = block.whole("min_n", max(1, least), 10**9)
@@ -142,18 +138,40 @@ def read_duration(block: YamlBlock, key: str, default: int) -> int:
         return default
 
 
-def read_recover(block: YamlBlock, kpi: Kpi, params: Params | None) -> Recover:
+def read_recover(block: YamlBlock, kpi: Kpi, params: Detector | None) -> Recover:
     """Read when an alert is over."""
     given = block.block("recover")
     if given is None:
         return Recover()
     given.expect((), ("above", "below", "for"))
     recover = Recover(given.number("above"), given.number("below"), read_duration(given, "for", 0))
-    for key, message in wrong_recovery(kpi, params, recover):
+    for key, message in _wrong_recovery(kpi, params, recover):
         given.problem(key, message)
     if recover.above is not None and recover.below is not None and recover.above >= recover.below:
         given.problem("above", "nothing is above 'above' and below 'below'")
     return recover
+
+
+def _wrong_recovery(kpi: Kpi, params: Detector | None, recover: Recover) -> Iterable[tuple[str, str]]:
+    """List what of a recovery lies on the wrong side."""
+    if recover.above is not None and kpi.direction == "down":
+        yield "above", f"{kpi.id} is better when low: recovery is 'below'"
+    if recover.below is not None and kpi.direction == "up":
+        yield "below", f"{kpi.id} is better when high: recovery is 'above'"
+    low, high = bounds_of(kpi)
+    if recover.above is not None and recover.above >= high:
+        yield "above", f"nothing is above {recover.above:g} {kpi.unit}: it would never recover"
+    if recover.below is not None and recover.below <= low:
+        yield "below", f"nothing is below {recover.below:g} {kpi.unit}: it would never recover"
+    target = getattr(params, "target", None)
+    if target is None:
+        target = getattr(params, "p1", None)
+    if target is None:
+        return
+    if recover.above is not None and recover.above < target:
+        yield "above", f"{recover.above:g} is below the target {target:g}: it would recover while in trouble"
+    if recover.below is not None and recover.below > target:
+        yield "below", f"{recover.below:g} is above the target {target:g}: it would recover while in trouble"
 
 
 def read_no_data(block: YamlBlock) -> NoData:
@@ -174,10 +192,10 @@ def read_maturity(block: YamlBlock, kpi: Kpi) -> Maturity:
     return maturity
 
 
-def read_inhibit_by(block: YamlBlock, method: Method) -> tuple[Inhibitor, ...]:
+def read_inhibit_by(block: YamlBlock, method: str) -> tuple[Inhibitor, ...]:
     """Read what keeps alerts from being delivered."""
     # What tells of a silent channel must not be silenced by it.
-    default: tuple[Inhibitor, ...] = () if method == "absence" else ("parent", "pipeline")
+    default: tuple[Inhibitor, ...] = () if DETECTORS[method].is_absence else ("parent", "pipeline")
     if "inhibit_by" not in block:
         return default
     given = block.list("inhibit_by")

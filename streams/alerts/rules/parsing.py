@@ -4,18 +4,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
-from streams.alerts.detectors.params import PARAMS, WINDOWS_IN, Absence, ParamError, Params, Seasonal
+from streams.alerts.detectors import DETECTORS, WINDOW_KEYS, Detector, ParamError
+from streams.alerts.detectors.absence import Absence
 from streams.alerts.rules import keys
 from streams.alerts.rules.calendars import Calendar, read_calendar
 from streams.alerts.rules.defaults import COMPARED_WITH, LIMIT, catalogue_rules, default_annotations
-from streams.alerts.rules.fit import misfits
 from streams.alerts.rules.rules import (
     SEVERITIES,
-    Method,
     Rule,
     RuleBook,
     RulesError,
@@ -143,7 +142,7 @@ class _RuleReader:
             block.problem("replace", f"there is no {alert!r} to replace{known}")
         self._places[alert] = f"{block.file}:{block.line}"
         kpi = self._kpi(block)
-        method: Method | None = block.choice("method", get_args(Method), None)
+        method: str | None = block.choice("method", tuple(DETECTORS), None)
         params = self._params(block, method) if method else None
         if kpi is None or method is None:
             return
@@ -161,9 +160,9 @@ class _RuleReader:
             return None
         return self.catalogue[name]
 
-    def _params(self, block: YamlBlock, method: Method) -> Params | None:
+    def _params(self, block: YamlBlock, method: str) -> Detector | None:
         """Read the parameters of a method; None if problems were noted."""
-        kind = PARAMS[method]
+        kind = DETECTORS[method]
         fields = msgspec.structs.fields(kind)
         given = block.block("params")
         if given is None:
@@ -185,7 +184,7 @@ class _RuleReader:
             value = given.plain(key)
             if value is None:
                 continue
-            if key in WINDOWS_IN:
+            if key in WINDOW_KEYS:
                 self._check_window(given, key, value)
             try:
                 values[field.name] = msgspec.convert(value, field.type)
@@ -195,7 +194,7 @@ class _RuleReader:
             return None
         return self._made(given, kind, values)
 
-    def _made(self, block: YamlBlock, kind: type[Params], values: Mapping[str, Any]) -> Params | None:
+    def _made(self, block: YamlBlock, kind: type[Detector], values: Mapping[str, Any]) -> Detector | None:
         try:
             return kind(**values)
         except ParamError as error:
@@ -207,15 +206,15 @@ class _RuleReader:
             kept = ", ".join(self.windows)
             block.problem(key, f"window {value!r} is not kept; kept: {kept}{suggest(str(value), self.windows)}")
 
-    def _rule(self, block: YamlBlock, group: YamlBlock, kpi: Kpi, method: Method, params: Params | None) -> Rule:
+    def _rule(self, block: YamlBlock, group: YamlBlock, kpi: Kpi, method: str, params: Detector | None) -> Rule:
         """Read the rest of a rule; if problems were noted on the way, what it returns means nothing."""
         window = self._window(block, method, params)
         by = keys.read_by(block, kpi)
-        for key, message in misfits(kpi, by, window, params) if params else ():
+        for key, message in params.misfits(kpi, by, window) if params else ():
             inner = block.block("params") if key not in {"kpi", "method"} else None
             (inner or block).problem(key, f"{method}: {message}")
-        if isinstance(params, Seasonal) and params.calendar:
-            self._known_calendar(block.block("params") or block, "calendar", params.calendar)
+        if params and (season := params.season()) and season.calendar:
+            self._known_calendar(block.block("params") or block, "calendar", season.calendar)
         severity: Severity = block.choice("severity", SEVERITIES, "info")
         severity_by = keys.read_severity_by(block, kpi, by)
         pages = "page" in {severity, *(s for found in severity_by.values() for s in found.values())}
@@ -254,7 +253,7 @@ class _RuleReader:
             place=f"{block.file}:{block.line}",
         )
 
-    def _window(self, block: YamlBlock, method: Method, params: Params | None) -> str:
+    def _window(self, block: YamlBlock, method: str, params: Detector | None) -> str:
         """Read the window; that of a burn rate is its long one."""
         long: str | None = getattr(params, "long", None)
         window = block.text("window")

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from streams.alerts.detectors.params import PARAMS
+from streams.alerts.detectors import DETECTORS
 from streams.alerts.rules.defaults import COMPARED_WITH, LIMIT
 from streams.alerts.rules.parsing import GROUP_ALLOWED, RULE_ALLOWED, RULE_REQUIRED
 from streams.alerts.rules.rules import NoData
@@ -107,7 +107,7 @@ def tables() -> dict[str, str]:
         "condition": _table(("key", "what it is for"), _rows(CONDITION_KEYS, CONDITION_KEYS)),
         "variables": _table(("name", "what it is"), _rows(VARIABLES, VARIABLES)),
         "filters": _table(("filter", "what it writes"), _rows(FILTERS, FILTERS)),
-        "methods": "\n\n".join(_method(name) for name in PARAMS),
+        "methods": "\n\n".join(_method(name) for name in DETECTORS),
     }
 
 
@@ -131,7 +131,7 @@ def filled(page: str) -> str:
 
 
 def _method(name: str) -> str:
-    kind = PARAMS[name]
+    kind = DETECTORS[name]
     text = " ".join((kind.__doc__ or "").split())
     rows = []
     for field in msgspec.structs.fields(kind):

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from streams.alerts.detectors.params import Params
+from streams.alerts.detectors import Detector
 from streams.alerts.rules.calendars import Calendar
 from streams.alerts.rules.texts import Text, moment, series_text
 from streams.alerts.types import Evidence, Severity
+from streams.kpis.aggregators import LASTING
 from streams.kpis.language.blocks import CatalogueError
 from streams.kpis.language.definition import Kpi, Maturity
 from streams.kpis.language.expressions import suggest
 
-Method: TypeAlias = Literal["floor", "ztest", "cusum", "ewma", "seasonal", "burn_rate", "absence", "mix_shift"]
 NoDataAction: TypeAlias = Literal["ok", "alert", "keep"]
 Inhibitor: TypeAlias = Literal["parent", "pipeline", "refused"]
 
@@ -92,8 +92,8 @@ class Rule:
     by: tuple[str, ...]
     where: Mapping[str, tuple[str, ...]]
     window: str
-    method: Method
-    params: Params
+    method: str
+    params: Detector
     min_n: int
     min_denominator: int
     for_minutes: int
@@ -187,6 +187,11 @@ class RuleBook:
     def of_kpi(self, kpi: str) -> tuple[Rule, ...]:
         """Give the rules that judge a KPI."""
         return tuple(rule for rule in self.rules.values() if rule.kpi.id == kpi)
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The ids of judged KPIs whose accumulators last."""
+        return frozenset(rule.kpi.id for rule in self if rule.kpi.aggregator in LASTING)
 
     def __getitem__(self, alert: str) -> Rule:
         if alert not in self.rules:
