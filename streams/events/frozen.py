@@ -66,6 +66,10 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     """What a record might hold."""
     marks: bytes | None = None
     """Sources and contents of the events in `ids`; None of those frozen when an id alone named an event."""
+    retention_s: float | None = None
+    """How late an event might be; this and the next are None of ranges frozen before they were written down."""
+    dedup_ids: int | None = None
+    """How many ids were remembered."""
 
     @property
     def inherited(self) -> bool:

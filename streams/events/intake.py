@@ -85,7 +85,8 @@ class Intake:
         self._pending = ordered[-1] if ordered else None
         self._complete = False
         self._head = self._pending.before if self._pending else SourceHead()
-        self._seen = SeenIds(self._dedup_ids, self._head.horizon)
+        memory = self._pending.dedup_ids if self._pending else None
+        self._seen = SeenIds(self._dedup_ids if memory is None else memory, self._head.horizon)
         self._forgotten = []
         for frozen in ordered[:-1]:
             self._remember(frozen)
@@ -146,7 +147,8 @@ class Intake:
         if self._open is None:
             repeated = self._pending
             now, limits = (repeated.now, repeated.limits) if repeated else (now, self._limits)
-            self._open = OpenRange(now, self._head, limits)
+            retention_s = repeated.retention_s if repeated and repeated.retention_s is not None else self._retention_s
+            self._open = OpenRange(now, self._head, limits, retention_s)
         current = self._open
         if self._pending is not None:
             steady = None
@@ -257,7 +259,9 @@ class Intake:
             exceptional |= {place for place, event_id in enumerate(ids) if event_id in seen.ids}
         newest, latest = _unix(max(times)), current.now + FUTURE_TOLERANCE.total_seconds()
         # What is late when the newest of all came first; fewer may be when it is their turn.
-        floor = max(self._seen.horizon, max(current.newest, min(newest, current.now)) - self._retention_s, _EARLIEST_S)
+        floor = max(
+            self._seen.horizon, max(current.newest, min(newest, current.now)) - current.retention_s, _EARLIEST_S
+        )
         if newest > latest or _unix(min(times)) <= floor:
             exceptional |= {place for place, at in enumerate(times) if not floor < _unix(at) <= latest}
         return sorted(exceptional), seen
@@ -286,7 +290,7 @@ class Intake:
         current.payloads.append(record.payload)
         current.offsets.append(record.offset)
         # Nothing is remembered of what is at or before the horizon, so such an event cannot be proven new.
-        if at <= self._seen.horizon or at < current.newest - self._retention_s:
+        if at <= self._seen.horizon or at < current.newest - current.retention_s:
             current.late_offsets.append(record.offset)
         else:
             current.counted.append(event)
@@ -318,6 +322,7 @@ class Intake:
         before = current.before
         moved = current.now if current.newest > before.newest else before.moved
         after = self._head = SourceHead(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
+        memory, self._seen.limit = self._seen.limit, self._dedup_ids
         time = pending.time if pending else _time_of(after, current.now)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
@@ -334,6 +339,8 @@ class Intake:
                 sum(1 for bad in current.bad if bad.refusal.reason == "time_in_future"),
                 current.limits,
                 written,
+                current.retention_s,
+                memory,
             ),
             tally,
             current.counted,
@@ -369,7 +376,7 @@ class Intake:
 
     def _finish_pending(self, pending: FrozenRange) -> None:
         self._remember(pending)
-        self._seen.horizon = pending.after.horizon
+        self._seen.horizon, self._seen.limit = pending.after.horizon, self._dedup_ids
         self._head = pending.after
         self._pending = self._by_id = None
 

@@ -43,9 +43,10 @@ class Outcome(msgspec.Struct, frozen=True):
 class OpenRange:
     """A range under construction."""
 
-    def __init__(self, now: float, head: SourceHead, limits: RecordLimits) -> None:
+    def __init__(self, now: float, head: SourceHead, limits: RecordLimits, retention_s: float) -> None:
         self.now = now
         self.limits = limits
+        self.retention_s = retention_s
         self.before = head
         self.first = -1
         self.last = -1

@@ -55,7 +55,7 @@ class Pipeline:
         self._intakes: dict[str, Intake] = {}
         self._now = now
         self._retention_s = retention_s
-        self._watermarks: dict[str, float] = {}
+        self._watermarks: dict[str, float | None] = {}
         self._store_events = store_events
         self._offset = 0
         self._flushes = 0
@@ -81,7 +81,8 @@ class Pipeline:
         assert outcome is not None
         if self._store_events:
             self._writer.insert_block(_stored(records.block_of(outcome, f"cx.touchpoints.{channel}", 0, 0)))
-        self._watermarks[channel] = intake.watermark(LATENESS_S)
+        watermark = intake.watermark(LATENESS_S)
+        self._watermarks[channel] = None if watermark == float("-inf") else watermark
         deltas = self._folder.fold([*outcome.counted, *events_of(outcome, channel)], source=channel)
         self._apply(Partial(source=source, first=outcome.frozen.first, last=outcome.frozen.last,
                             watermark=self._watermarks[channel], caught_up=True, deltas=deltas,
@@ -89,7 +90,7 @@ class Pipeline:
 
     def finish(self) -> None:
         """Say of every source that nothing more comes for these minutes."""
-        newest = max(self._watermarks.values()) + 2 * LATENESS_S
+        newest = max((known for known in self._watermarks.values() if known is not None), default=0.0) + 2 * LATENESS_S
         for channel in self._watermarks:
             self._apply(Partial(source=f"{channel}/0", first=1, last=0, watermark=newest, caught_up=True))
         self.flush()

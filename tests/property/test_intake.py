@@ -252,10 +252,14 @@ def test_outcomes_do_not_depend_on_how_fetches_are_cut(values, one, other):
     ]
 
 
-@given(records, st.sampled_from([3, 10, 1000]), st.data())
-def test_a_restored_intake_repeats_its_last_range_exactly(values, dedup_ids, data):
-    """Killed after freezing: the successor repeats the frozen range and goes on as if nothing had happened."""
-    undisturbed = make(dedup_ids=dedup_ids)
+memories = st.sampled_from([3, 10, 1000])
+delays = st.sampled_from([60.0, 3600.0, 86_400.0])
+
+
+@given(records, memories, memories, delays, delays, st.data())
+def test_a_restored_intake_repeats_its_last_range_exactly(values, dedup_ids, others, retention_s, another_s, data):
+    """Killed after freezing: the successor repeats the frozen range, whatever its settings, and counts nothing twice."""
+    undisturbed = make(retention_s, dedup_ids)
     changelog: dict[bytes, FrozenRange] = {}
     outcomes = []
     position = 0
@@ -271,7 +275,7 @@ def test_a_restored_intake_repeats_its_last_range_exactly(values, dedup_ids, dat
         changelog[outcome.frozen.key()] = outcome.frozen
 
     decoder = msgspec.msgpack.Decoder(FrozenRange)
-    successor = make(dedup_ids=dedup_ids)
+    successor = Intake("web/0", retention_s=another_s, dedup_ids=others, limits=RecordLimits(10_000, 10, 10, 20))
     successor.restore([decoder.decode(msgspec.msgpack.encode(frozen)) for frozen in changelog.values()])
     last = outcomes[-1].frozen
     resume = data.draw(st.integers(0, last.first))
@@ -283,7 +287,12 @@ def test_a_restored_intake_repeats_its_last_range_exactly(values, dedup_ids, dat
 
     assert last == repeated.frozen
     assert outcomes[-1].payloads == repeated.payloads
+    assert outcomes[-1].late_offsets == repeated.late_offsets
     assert undisturbed.head == successor.head
+    successor.add(values, range(len(values), 2 * len(values)), NOW)
+    after = close(successor)
+    assert after.counted == []
+    assert (after.frozen.retention_s, after.frozen.dedup_ids) == (another_s, others)
 
 
 def test_a_restored_range_is_cut_at_its_edge():
