@@ -21,7 +21,7 @@ MEMORY_MB = 32
 SHOPS = 10
 FLOOD = 20_000
 OF_EACH_KIND = 20
-LABELS = ("unitid", "agentid", "segment", "region", "experiment", "variant")
+LABELS = ("touchpoint", "unitid", "agentid", "segment", "region", "experiment", "variant")
 
 
 def honest(first: int, count: int, now: datetime) -> list[bytes]:
@@ -36,7 +36,10 @@ def flood(now: datetime) -> Iterator[bytes]:
     for n in range(FLOOD):
         labels = {name: f"{name}-{n}" for name in LABELS}
         at = (now - timedelta(seconds=n % 90)).isoformat()
-        yield event(n, id=f"evil-{n}", source="/evil", subject=f"made-up-{n}", channel="web", time=at, **labels)
+        # Every second one under a name of its own.
+        source = f"/evil/{n}" if n % 2 else "/evil"
+        own = {"plan": f"plan-{n}"}
+        yield event(n, id=f"evil-{n}", source=source, subject=f"c-{n}", channel="web", time=at, labels=own, **labels)
 
 
 def poison() -> Iterator[bytes]:
