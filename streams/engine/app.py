@@ -22,7 +22,7 @@ from streams.engine.lane import Assignment, Lane
 from streams.engine.lease import Lease
 from streams.engine.outgoing import LeaseLostError, Outgoing, StaleGenerationError
 from streams.engine.producer import LeasedProducer
-from streams.engine.state import FencedTable
+from streams.engine.state import FencedTable, PromptTables
 from streams.engine.watchdog import Limits, Watchdog
 
 #: Bytes of one record, at most: a packed block of raw events has to fit.
@@ -39,7 +39,8 @@ SAFE_DEFAULTS: dict[str, Any] = {
     "agent_supervisor": CrashingSupervisor,
     "autodiscover": False,
     "broker_commit_interval": 1.0,
-    "broker_heartbeat_interval": 2.0,
+    # What tells a worker that partitions move, and confirms its membership, comes as often.
+    "broker_heartbeat_interval": 1.0,
     "broker_rebalance_timeout": 30.0,
     "broker_session_timeout": 12.0,
     "broker_request_timeout": 60.0,
@@ -54,6 +55,7 @@ SAFE_DEFAULTS: dict[str, Any] = {
     "producer_max_request_size": 2 * MAX_RECORD_BYTES,
     "producer_request_timeout": 60.0,
     "store": "memory://",
+    "TableManager": PromptTables,
     "stream_wait_empty": True,
     "table_standby_replicas": 0,
     "topic_allow_declare": False,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faust.stores import base
+from faust.tables.manager import TableManager
 from faust.types import TP
 
 from streams import metrics
@@ -153,6 +154,15 @@ class FencedTable:
 
     async def _read(self, partition: int, start: int, end: int) -> list[LogRecord]:
         return [_log_record(record) for record in await self._app.read_back(TP(self.changelog, partition), start, end)]
+
+
+class PromptTables(TableManager):
+    """Faust's tables, which are all there before it starts: it waits a second for those that are made meanwhile."""
+
+    async def on_start(self) -> None:
+        """Begin at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class _Elsewhere(base.Store[bytes, bytes]):

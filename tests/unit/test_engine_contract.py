@@ -18,6 +18,7 @@ from aiokafka.producer.sender import Sender
 from aiokafka.record._crecords import DefaultRecordBatch
 from faust.agents import Agent
 from faust.app.base import App
+from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
@@ -26,6 +27,7 @@ from streams.engine.app import SAFE_DEFAULTS, BatchApp
 from streams.engine.consumer import BatchConsumer
 from streams.engine.drain import BatchConsumerThread
 from streams.engine.producer import LeasedProducer
+from streams.engine.state import PromptTables
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_the_compiled_iterator_is_used() -> None:
 OVERRIDDEN: list[tuple[type, type, list[str]]] = [
     (App, BatchApp, ["_new_transport", "_new_producer_transport", "on_rebalance_end", "on_start"]),
     (driver.Producer, LeasedProducer, ["_new_producer"]),
+    (TableManager, PromptTables, ["on_start"]),
     (
         driver.Consumer,
         BatchConsumer,
@@ -98,6 +101,7 @@ USED: list[tuple[Any, list[str]]] = [
     (Sender, ["close"]),
     (DefaultRecordBatch, ["validate_crc", "next_offset", "base_offset", "is_control_batch", "max_timestamp"]),
     (Recovery, ["_slurp_changelogs"]),
+    (TableManager, ["_update_channels", "recovery"]),
 ]
 
 
