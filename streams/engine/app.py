@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -20,7 +20,7 @@ from streams.engine.batch import BatchSchema
 from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.lane import Assignment, Lane
 from streams.engine.lease import Lease
-from streams.engine.outgoing import LeaseLostError, Outgoing, StaleGenerationError
+from streams.engine.outgoing import LeaseLostError, Outgoing, StaleGenerationError, StateLostError
 from streams.engine.producer import LeasedProducer
 from streams.engine.state import FencedTable, PromptTables
 from streams.engine.watchdog import Limits, Watchdog
@@ -138,9 +138,9 @@ class BatchApp(faust.App):
         self.lanes.append(lane)
         return lane
 
-    def fenced_table(self, name: str) -> FencedTable:
-        """State that is written to, and recovered from, an explicit partition of a changelog."""
-        table = FencedTable(self, name)
+    def fenced_table(self, name: str, sources: Sequence[str] = ()) -> FencedTable:
+        """State of the records of `sources`, written to and recovered from an explicit partition of a changelog."""
+        table = FencedTable(self, name, sources)
         self.fenced_tables.append(table)
         return table
 
@@ -312,12 +312,24 @@ class BatchApp(faust.App):
                 await producer.renew()
             for table in self.fenced_tables:
                 await table.claim(generation, sorted(owned.get(table.changelog, ())))
+                self._require_whole(table, owned.get(table.changelog, ()))
         except StaleGenerationError as exc:
             self.log.info("Partitions moved on before they were taken over: %s", exc)
+            return
+        except StateLostError as exc:
+            await self.fail(exc)
             return
         for lane in self.lanes:
             partitions = {topic: tuple(sorted(owned.get(topic, ()))) for topic in lane.topics}
             self.add_future(lane.begin(Assignment(generation, partitions)))
+
+    def _require_whole(self, table: FencedTable, partitions: Iterable[int]) -> None:
+        """Look whether the changelog has all that it had when sources were read; see `FencedTable.require_whole`."""
+        thread = self.batch_consumer.thread
+        for partition in partitions:
+            tp = TP(table.changelog, partition)
+            if any(thread.committed.get(TP(topic, partition)) is not None for topic in table.sources):
+                table.require_whole(partition, thread.begun[tp], thread.beginnings[tp], thread.committed[tp] or 0)
 
     async def finish_generation(self) -> None:
         """Let every lane finish what it holds, side by side and within bounds, and commit."""

@@ -48,6 +48,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._interrupted = False
         self._waiter: asyncio.Future[None] | None = None
         self.started_at: dict[TP, int] = {}
+        self.committed: dict[TP, int | None] = {}
+        self.beginnings: dict[TP, int] = {}
+        """Of everything assigned, changelogs too, as found when it was taken over."""
+        self.begun: dict[TP, int] = {}
+        """Of all changelogs, when the first partitions were taken over: the start check had just found them right."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -198,15 +203,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _seek_to_committed(self) -> dict[TP, int | None]:
         consumer = self._ensure_consumer()
         changelogs = self.consumer.app.tables.changelog_topics
-        sources = [tp for tp in consumer.assignment() if tp.topic not in changelogs]
-        offsets = await consumer._coordinator.fetch_committed_offsets(sources)  # noqa: SLF001
-        beginnings = await consumer.beginning_offsets(sources)
+        assigned = list(consumer.assignment())
+        offsets = await consumer._coordinator.fetch_committed_offsets(assigned)  # noqa: SLF001
+        beginnings = await consumer.beginning_offsets(assigned)
+        if not self.begun:
+            partitions = range(self.consumer.app.conf.topic_partitions)
+            logs = [TopicPartition(topic, partition) for topic in changelogs for partition in partitions]
+            self.begun = {ensure_TP(tp): first for tp, first in (await consumer.beginning_offsets(logs)).items()}
+        sources = [tp for tp in assigned if tp.topic not in changelogs]
         committed: dict[TP, int | None] = {}
-        for tp in sources:
+        for tp in assigned:
             found = offsets.get(tp)
-            offset = found.offset if found is not None and found.offset >= 0 else None
-            committed[ensure_TP(tp)] = offset
-            if offset is not None:
+            committed[ensure_TP(tp)] = found.offset if found is not None and found.offset >= 0 else None
+        for tp in sources:
+            if (offset := committed[ensure_TP(tp)]) is not None:
                 consumer._fetcher.seek_to(tp, offset)  # noqa: SLF001
         fresh = [tp for tp in sources if committed[ensure_TP(tp)] is None]
         if fresh:
@@ -214,7 +224,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # Where reading starts is known for certain before anything is fetched, and only then.
         self._bare = {}
         self.started_at = {ensure_TP(tp): max(committed[ensure_TP(tp)] or 0, beginnings[tp]) for tp in sources}
-        return committed
+        self.committed, self.beginnings = committed, {ensure_TP(tp): first for tp, first in beginnings.items()}
+        return {ensure_TP(tp): committed[ensure_TP(tp)] for tp in sources}
 
     def known_end(self, tp: TP) -> int | None:
         """Offset behind the last record of `tp` that counts, as the last fetch response told; `None` if unknown.

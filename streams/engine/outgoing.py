@@ -12,6 +12,10 @@ class StaleGenerationError(Exception):
     """The partitions were given away: what was computed from them must not be written any more."""
 
 
+class StateLostError(Exception):
+    """A changelog lacks what it held: whoever went on would count again, or from nothing."""
+
+
 class LeaseLostError(KafkaError):  # type: ignore[misc]
     """A record was still on its way when the membership ended: it was not sent, and must not be."""
 

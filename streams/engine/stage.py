@@ -91,7 +91,7 @@ class Stage(ABC):
             flush_s: Seconds between two flushes.
         """
         self.app = app
-        self._table: FencedTable | None = app.fenced_table(self.name) if self.has_table else None
+        self._table: FencedTable | None = app.fenced_table(self.name, topics) if self.has_table else None
         self._flushing = asyncio.Lock()
         self.lane = app.lane(*topics, stall_limit_s=self.stall_limit_s)
         self.lane.on_assigned(self._take_over)

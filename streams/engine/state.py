@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams import metrics
 from streams.engine.fence import CLAIM, NO_FENCE, Fence, LogRecord, PartitionLog, fence_of
-from streams.engine.outgoing import Outgoing, StaleGenerationError
+from streams.engine.outgoing import Outgoing, StaleGenerationError, StateLostError
 
 if TYPE_CHECKING:
     from streams.engine.app import BatchApp
@@ -29,11 +29,13 @@ class FencedTable:
 
     Attributes:
         name: Name of the table.
+        sources: Topics whose records the state is made of.
         changelog: Name of the changelog topic.
     """
 
-    def __init__(self, app: BatchApp, name: str) -> None:
+    def __init__(self, app: BatchApp, name: str, sources: Sequence[str] = ()) -> None:
         self.name = name
+        self.sources = sources
         self._app = app
         table: Any = app.Table(
             name,
@@ -97,6 +99,25 @@ class FencedTable:
             if log.fence > ours:
                 raise StaleGenerationError(f"{self.changelog}/{partition} belongs to {log.fence}, and we are {ours}")
             log.fence, log.next = ours, end + 1
+
+    def require_whole(self, partition: int, begun: int, beginning: int, committed: int) -> None:
+        """Refuse to go on with a changelog that lacks what it held, when records have been read that it knows of.
+
+        Args:
+            partition: A claimed one.
+            begun: Offset of the first record that the broker had when this worker started.
+            beginning: Offset of the first record that it has now: compaction leaves it where it is.
+            committed: Where the changelog ended when offsets of the sources were committed last.
+
+        Raises:
+            StateLostError: It was emptied, cut, or made anew, while workers were running.
+        """
+        end = self._logs[partition].next
+        if beginning > begun or committed > end:
+            raise StateLostError(
+                f"{self.changelog}/{partition} has offsets {beginning} to {end - 1}, and had {begun} to"
+                f" {max(committed, end) - 1}: this worker ends, and the check at its next start restores what can be"
+            )
 
     # Writing
 

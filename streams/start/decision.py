@@ -233,7 +233,7 @@ def _source_anew(facts: StartFacts, source: Topic) -> bool:
     cut = any(mark is not None and mark >= log.end for mark, log in zip(marks, source.logs, strict=True))
     # Without a committed offset and without state everything would be read again as new.
     forgotten = any(
-        mark is not None and log.committed is None and not facts.ingest.logs[p].whole
+        mark is not None and log.committed is None and not facts.ingest.whole(p)
         for p, (mark, log) in enumerate(zip(marks, source.logs, strict=True))
     )
     used = source.committed or any(mark is not None for mark in marks)

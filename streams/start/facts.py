@@ -29,11 +29,6 @@ class Log(NamedTuple):
         """Whether it lost its end."""
         return self.committed is not None and self.end < self.committed < RESTORING
 
-    @property
-    def whole(self) -> bool:
-        """Of a changelog: whether it holds something, and nothing was taken away but what newer records replace."""
-        return self.start == 0 < self.end and not self.cut
-
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -43,7 +38,7 @@ class Topic:
     Attributes:
         id: What the broker calls it, another one whenever it is made anew; empty: not told.
         known_id: What it was called when this epoch began; empty: not recorded.
-        begins: Offset by partition at which this epoch began; empty: at zero.
+        begins: Offset by partition at which this epoch began, or a changelog was restored; empty: at zero.
     """
 
     name: str
@@ -71,6 +66,11 @@ class Topic:
     def interrupted(self) -> bool:
         """Whether a restoration of what hangs on it did not come to its end."""
         return any(log.committed == RESTORING for log in self.logs)
+
+    def whole(self, partition: int) -> bool:
+        """Of a changelog: whether it holds something, and nothing was taken away but what newer records replace."""
+        log = self.logs[partition]
+        return log.start <= self.begun(partition) < log.end and not log.cut
 
     def begin(self, partition: int) -> int:
         """Return the first offset of this epoch that is retained."""
@@ -179,12 +179,12 @@ class StartFacts:
     def lost_ingest(self) -> list[int]:
         """Return the partitions whose sources were read, and whose state is not there."""
         read = {p for source in self.sources for p, log in enumerate(source.logs) if log.committed is not None}
-        return sorted(p for p in read if self.ingest.renamed or not self.ingest.logs[p].whole)
+        return sorted(p for p in read if self.ingest.renamed or not self.ingest.whole(p))
 
     def lost_merge(self) -> list[int]:
         """Return the partitions whose partials were read, and whose sums are not there."""
         read = [p for p, log in enumerate(self.partials.logs) if log.committed is not None]
-        return [p for p in read if self.merge.renamed or not self.merge.logs[p].whole]
+        return [p for p in read if self.merge.renamed or not self.merge.whole(p)]
 
     def unstored(self) -> bool:
         """Tell whether sources have finished records that the store does not have."""

@@ -6,7 +6,7 @@ Everything here may be done again after it was interrupted. It begins by committ
 real ones, which also proves that no worker is alive, and ends by committing the right ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -145,6 +145,8 @@ class Restoration:
                 read = {TP(name, p): end for name in ends for p, end in enumerate(ends[name])}
                 self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge))
                 begins = {name: tuple(offsets) for name, offsets in ends.items()}
+                for changelog in (facts.ingest, facts.merge):
+                    begins[changelog.name] = tuple(log.start for log in changelog.logs)
                 for source in facts.sources:
                     begins[source.name] = tuple(resumed.get(TP(source.name, p), 0) for p in self._partitions)
                 record_starts(client, starts_of(facts, begins))
@@ -166,7 +168,7 @@ class Restoration:
             try:
                 self._replace(facts.ingest, partitions, self._ids(client, facts, partitions, now, done), now)
                 self._broker.commit(read_on | _refilled(facts.ingest))
-                record_starts(client, starts_of(facts))
+                record_starts(client, starts_of(facts, _begins_with(facts, partitions)))
             except FAILURES as error:
                 raise explain(error, "restoring event ids from the store") from error
         return done
@@ -266,10 +268,21 @@ class Restoration:
 def starts_of(facts: StartFacts, begins: Mapping[str, tuple[int, ...]] | None = None) -> list[Start]:
     """Return what is recorded of the topics of this epoch, which begins where it did, and in new topics at zero."""
     if begins is None:
-        begins = {topic.name: topic.begins for topic in facts.topics if topic.known_id == topic.id}
+        begins = _begins(facts)
     return [
         Start(facts.epoch, topic.name, topic.id, facts.partitions, begins.get(topic.name, ())) for topic in facts.topics
     ]
+
+
+def _begins(facts: StartFacts) -> dict[str, tuple[int, ...]]:
+    return {topic.name: topic.begins for topic in facts.topics if topic.known_id == topic.id}
+
+
+def _begins_with(facts: StartFacts, restored: Collection[int]) -> dict[str, tuple[int, ...]]:
+    """Give where topics begin when some partitions of the changelog of ids have just been restored."""
+    ids = facts.ingest
+    starts = tuple(log.start if p in restored else ids.begun(p) for p, log in enumerate(ids.logs))
+    return _begins(facts) | {ids.name: starts}
 
 
 def _resumed(

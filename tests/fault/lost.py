@@ -34,9 +34,31 @@ def lost(rig: Rig, lose: Callable[[Rig], None]) -> None:
     rig.tell((lose.__doc__ or "").strip())
     lose(rig)
     rig.outcome.faults += 1
+    began = start_as_advised(rig, rig.traffic.go_on)
+    rig.recover((lose.__doc__ or "").strip(), began)
+
+
+def truncation(rig: Rig, count: int) -> None:
+    """Lose a changelog, or half of it, while workers run, and kill one: who takes its partitions over must see it."""
+    rig.begin(2)
+    for _ in range(count):
+        rig.sleep(rig.chance.uniform(8, 15))
+        lose = rig.chance.choice((ids_cut, ids_half, sums_cut))
+        rig.away.update(rig.workers)
+        rig.tell((lose.__doc__ or "").strip())
+        lose(rig)
+        rig.outcome.faults += 1
+        rig.kill(rig.victim())
+        rig.wait(lambda: not rig.workers, "the other workers to see that state is lost")
+        began = start_as_advised(rig)
+        rig.recover(f"{(lose.__doc__ or '').strip()} Workers run.", began)
+
+
+def start_as_advised(rig: Rig, started: Callable[[], None] = lambda: None) -> float:
+    """Start two workers, under a higher epoch if a first one is told so; return when they ran."""
     worker = rig.join()
     rig.away.add(worker)
-    rig.traffic.go_on()
+    started()
     rig.wait(lambda: worker.process.poll() is not None or bool(rig.owned(worker)), "a start or a refusal")
     if worker.process.poll() is not None:
         said = worker.tail()
@@ -49,7 +71,7 @@ def lost(rig: Rig, lose: Callable[[Rig], None]) -> None:
     rig.wait(lambda: bool(rig.owned(worker)), "a start as advised")
     rig.away.discard(worker)
     rig.join()
-    rig.recover((lose.__doc__ or "").strip(), rig.now())
+    return rig.now()
 
 
 def ids_cut(rig: Rig) -> None:

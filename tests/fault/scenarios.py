@@ -46,6 +46,7 @@ SCENARIOS = {
         Scenario("held", network.held, faults=6, proxied=True),
         Scenario("compaction", state.compaction, faults=6),
         Scenario("losses", lost.losses, faults=2),
+        Scenario("truncation", lost.truncation, faults=2),
         Scenario("upgrade", state.upgrade, faults=2, plain=True),
     )
 }

@@ -55,7 +55,12 @@ async def test_partition_without_a_commit_is_not_rewound_in_stock(consumer: AIOK
 
     thread = SimpleNamespace(
         _ensure_consumer=lambda: consumer,
-        consumer=SimpleNamespace(app=SimpleNamespace(tables=SimpleNamespace(changelog_topics=set()))),
+        consumer=SimpleNamespace(
+            app=SimpleNamespace(
+                tables=SimpleNamespace(changelog_topics=set()), conf=SimpleNamespace(topic_partitions=1)
+            )
+        ),
+        begun={},
     )
     assert await BatchConsumerThread._seek_to_committed(thread) == {tp: None}
     assert await consumer.position(tp) == 0

@@ -131,7 +131,7 @@ class Application:
     def lane(self, *topics: str, stall_limit_s: float | None = 120.0) -> Lane:
         return Lane(self, topics, stall_limit_s)
 
-    def fenced_table(self, name: str) -> Table:
+    def fenced_table(self, name: str, _sources: Sequence[str]) -> Table:
         return Table(self, name)
 
     def agent(self, _topic: Any, name: str) -> Callable[[Any], Any]:

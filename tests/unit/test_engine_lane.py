@@ -10,6 +10,7 @@ from faust.types import TP
 
 from streams import metrics
 from streams.engine import Assignment, BatchApp, RecordBatch, StaleGenerationError
+from streams.engine.outgoing import StateLostError
 
 
 @pytest.fixture
@@ -262,6 +263,44 @@ async def test_where_changelogs_end_is_committed_with_the_sources(
     await table.write(1, 1, [(b"k", b"one")])
     await app.batch_consumer._commit_offsets({TP("t", 1): 5})
     assert committed == [{TP("t", 1): 5, TP(table.changelog, 1): 2}]
+
+
+@pytest.mark.parametrize(
+    ("read", "begun", "beginning", "ended", "lost"),
+    [
+        (None, 0, 0, None, False),  # a first start
+        (5, 0, 0, None, False),  # of a version that did not tell
+        (5, 0, 0, 1, False),
+        (5, 0, 0, 2, True),  # the leader lacks its newest records
+        (5, 0, 1, 1, True),  # it was emptied
+        (5, 1, 1, 1, False),  # it was restored since
+        (None, 0, 1, 2, False),  # nothing was read that it would know of
+    ],
+)
+async def test_who_takes_over_a_changelog_that_lost_something_ends(
+    app: BatchApp,
+    monkeypatch: pytest.MonkeyPatch,
+    read: int | None,
+    begun: int,
+    beginning: int,
+    ended: int | None,
+    lost: bool,
+) -> None:
+    """Whoever went on would count again what it does not remember."""
+    table, _sent, source = app.fenced_table("state", ["t"]), Sent(app), TP("t", 1)
+    log, failed = TP(table.changelog, 1), []
+    monkeypatch.setattr(type(app.consumer), "assignment", lambda _self: {source, log})
+
+    async def fail(exc: BaseException) -> None:
+        failed.append(exc)
+
+    monkeypatch.setattr(app, "fail", fail)
+    app.batch_consumer._thread = SimpleNamespace(
+        committed={source: read, log: ended}, beginnings={source: 0, log: beginning}, begun={log: begun}
+    )
+    live(app, 1)
+    await app._begin_generation(1)
+    assert [type(one) for one in failed] == ([StateLostError] if lost else [])
 
 
 async def test_a_table_keeps_partitions_apart_and_forgets_foreign_ones(app: BatchApp) -> None:

@@ -199,6 +199,9 @@ TABLE: list[tuple[str, StartFacts, str]] = [
     ("records expired, offsets too", with_log(running(), "sources", start=120, end=130, committed=None), "expired"),
     ("alerts expired before they were stored", with_log(running(), "alerts", start=3, end=4), "expired"),
     # Changelogs.
+    ("ids restored behind a cut",
+        with_topic(with_log(running(), "ingest", start=4), "ingest", begins=(4, 0)), "right"),
+    ("ids cut again", with_topic(with_log(running(), "ingest", start=5), "ingest", begins=(4, 0)), "ids lost"),
     ("ids emptied", with_log(running(), "ingest", start=10), "ids lost"),
     ("ids cut", with_log(running(), "ingest", start=4), "ids lost"),
     ("ids cut at their end", with_log(running(), "ingest", end=9), "ids lost"),
