@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.fault.evidence import Outcome
 
 BEGIN, END = "<!-- figures of the fault suite: written by it -->", "<!-- end of the figures -->"
+_CELLS = 11
 KINDS = ("bricked", "lost", "doubled", "wrong", "verify")
 
 
@@ -88,17 +89,22 @@ def remember(lines: Sequence[Line], file: Path) -> list[Line]:
 
 
 def write_report(document: Path, lines: Sequence[Line]) -> None:
-    """Put the figures between the marks of a document."""
+    """Put the figures between the marks of a document; rows of scenarios that were not run stay as they are."""
     before, rest = document.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    document.write_text(f"{before}{BEGIN}\n\n{figures(lines)}\n{END}{after}", encoding="utf-8")
+    earlier, after = rest.split(END)
+    run = {line.scenario for line in lines}
+    kept = [row for row in earlier.splitlines() if row.startswith("| ") and row.split(" | ")[0][2:] not in run]
+    document.write_text(f"{before}{BEGIN}\n\n{figures(lines, kept)}\n{END}{after}", encoding="utf-8")
 
 
-def figures(lines: Sequence[Line]) -> str:
-    """Return the figures as Markdown: a row per scenario, and the batches that failed."""
+def figures(lines: Sequence[Line], kept: Sequence[str] = ()) -> str:
+    """Return the figures as Markdown: a row per scenario, and the batches that failed; with the rows of earlier runs."""
+    batches = [row for row in kept if row.count("|") == _CELLS + 1 and not row.startswith("| scenario ")]
+    recoveries = [row for row in kept if row.count("|") < _CELLS and not row.startswith("| scenario ")]
     rows = [
         "| scenario | day, commit | seeds | faults | records | transitions | lost | doubled | wrong | bricked | restarts |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *batches,
     ]
     waits: dict[tuple[str, str], list[float]] = {}
     for name in dict.fromkeys(line.scenario for line in lines):
@@ -114,9 +120,10 @@ def figures(lines: Sequence[Line]) -> str:
             f"{sums['doubled']} | {sums['wrong'] + sums['verify']} | {sums['bricked']} | {sum(line.ended for line in of)} |"
         )
     failed = [f"{line.scenario} with seed {line.seed} at {line.commit}" for line in lines if any(line.found.values())]
-    rows += ["", f"{len(lines)} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.", ""]
-    if waits:
-        rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|"]
+    count = len(lines) + sum(len(row.split(" | ")[2].split()) for row in batches)
+    rows += ["", f"{count} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.", ""]
+    if waits or recoveries:
+        rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|", *recoveries]
     rows += [
         f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
         for (name, kind), took in waits.items()
