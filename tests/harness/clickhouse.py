@@ -26,7 +26,7 @@ TOPIC = "cx.touchpoints.web"
 _WIDE = """
 <clickhouse><users>
   <cx_admin><grants replace="replace"><query>GRANT ALL ON *.*</query></grants></cx_admin>
-  <cx_writer><grants replace="replace"><query>GRANT SELECT, INSERT, dictGet ON cx*.*</query>
+  <cx_writer><grants replace="replace"><query>GRANT SELECT, INSERT, ALTER DELETE, dictGet ON cx*.*</query>
     <query>GRANT SELECT ON system.processes</query></grants></cx_writer>
   <cx_reader><grants replace="replace"><query>GRANT SELECT, SHOW, dictGet ON cx*.*</query>
     <query>GRANT SELECT ON system.parts</query><query>GRANT SELECT ON system.merges</query>
