@@ -89,43 +89,53 @@ def remember(lines: Sequence[Line], file: Path) -> list[Line]:
 
 
 def write_report(document: Path, lines: Sequence[Line]) -> None:
-    """Put the figures between the marks of a document; rows of scenarios that were not run stay as they are."""
+    """Put the figures between the marks of a document; rows of other commits and kinds of faults stay."""
     before, rest = document.read_text(encoding="utf-8").split(BEGIN)
     earlier, after = rest.split(END)
-    run = {line.scenario for line in lines}
-    kept = [row for row in earlier.splitlines() if row.startswith("| ") and row.split(" | ")[0][2:] not in run]
+    kept = [row for row in earlier.splitlines() if row.startswith("| ") and not row.startswith("| scenario ")]
     document.write_text(f"{before}{BEGIN}\n\n{figures(lines, kept)}\n{END}{after}", encoding="utf-8")
 
 
 def figures(lines: Sequence[Line], kept: Sequence[str] = ()) -> str:
     """Return the figures as Markdown: a row per scenario, and the batches that failed; with the rows of earlier runs."""
-    batches = [row for row in kept if row.count("|") == _CELLS + 1 and not row.startswith("| scenario ")]
-    recoveries = [row for row in kept if row.count("|") < _CELLS and not row.startswith("| scenario ")]
-    rows = [
-        "| scenario | day, commit | seeds | faults | records | transitions | lost | doubled | wrong | bricked | restarts |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-        *batches,
-    ]
-    waits: dict[tuple[str, str], list[float]] = {}
+    batches = {_key(row): row for row in kept if row.count("|") == _CELLS + 1}
+    recoveries = {_key(row): row for row in kept if row.count("|") <= _CELLS}
     for name in dict.fromkeys(line.scenario for line in lines):
         of = [line for line in lines if line.scenario == name]
-        for line in of:
-            for kind, took in line.recoveries.items():
-                waits.setdefault((name, kind), []).extend(took)
         sums = {kind: sum(line.found[kind] for line in of) for kind in KINDS}
-        rows.append(
+        row = (
             f"| {name} | {'; '.join(dict.fromkeys(f'{line.day}, {line.commit}' for line in of))} | "
             f"{' '.join(str(line.seed) for line in of)} | {sum(line.faults for line in of)} | "
             f"{sum(line.records for line in of):,} | {sum(line.transitions for line in of)} | {sums['lost']} | "
             f"{sums['doubled']} | {sums['wrong'] + sums['verify']} | {sums['bricked']} | {sum(line.ended for line in of)} |"
         )
+        batches[_key(row)] = row
+        waits: dict[str, list[float]] = {}
+        for line in of:
+            for kind, took in line.recoveries.items():
+                waits.setdefault(kind, []).extend(took)
+        for kind, took in waits.items():
+            row = f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
+            recoveries[_key(row)] = row
     failed = [f"{line.scenario} with seed {line.seed} at {line.commit}" for line in lines if any(line.found.values())]
-    count = len(lines) + sum(len(row.split(" | ")[2].split()) for row in batches)
-    rows += ["", f"{count} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.", ""]
-    if waits or recoveries:
-        rows += ["| scenario | recovery from | times | median | longest |", "|---|---|--:|--:|--:|", *recoveries]
-    rows += [
-        f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
-        for (name, kind), took in waits.items()
+    count = sum(len(row.split(" | ")[2].split()) for row in batches.values())
+    rows = [
+        "| scenario | day, commit | seeds | faults | records | transitions | lost | doubled | wrong | bricked | restarts |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *batches.values(),
+        "",
+        f"{count} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.",
+        "",
     ]
+    if recoveries:
+        rows += [
+            "| scenario | recovery from | times | median | longest |",
+            "|---|---|--:|--:|--:|",
+            *recoveries.values(),
+        ]
     return "\n".join([*rows, ""])
+
+
+def _key(row: str) -> str:
+    """Return what a row is about: scenario and commits, or scenario and kind of fault."""
+    return " | ".join(row.split(" | ")[:2])
