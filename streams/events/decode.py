@@ -6,6 +6,7 @@ its neighbours are neither decoded again nor affected, whatever bytes it holds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,10 +17,12 @@ from streams.events.refusal import Refusal, of_excess
 from streams.events.refusal import explain as explain_fully
 from streams.events.types import Envelope, wire_union
 
-__all__ = ["Batch", "Refusal", "decode_batch", "decode_one", "encode", "read_batch"]
+__all__ = ["Batch", "Refusal", "canonical", "decode_batch", "decode_one", "encode", "read_batch"]
 
 _decode: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
+_in_order: Final = msgspec.json.Encoder(order="deterministic").encode
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Batch(NamedTuple):
@@ -100,6 +103,16 @@ def decode_one(value: bytes | None) -> Envelope | Refusal:
 def encode(event: Envelope) -> bytes:
     """Write an event as it goes over the wire: JSON, with attributes that hold nothing left out."""
     return _encode(event)
+
+
+def canonical(event: Envelope) -> bytes:
+    """
+    Write what an event says: the same for every order of its members, white space and way to write a number or letter.
+
+    A time that was filled in on its way is left out, for sent again it has another one; so is what the contract does
+    not know.
+    """
+    return _in_order(msgspec.structs.replace(event, time=_NO_TIME) if event.timeimputed else event)
 
 
 def _readable(values: Sequence[bytes | None]) -> Sequence[bytes | None]:

@@ -74,14 +74,19 @@ class Identities(NamedTuple):
     contents: list[int]
 
 
-def identify(events: Sequence[Named], payloads: Iterable[bytes], *, by_id: bool = False) -> Identities:
-    """Name events; `by_id`: as was done once, when nothing but an id named an event."""
+def identify(events: Sequence[Named], said: Iterable[bytes], *, by_id: bool = False) -> Identities:
+    """Name events that say this; `by_id`: as was done once, when nothing but an id named an event."""
     if by_id:
         nothing = [UNKNOWN] * len(events)
         return Identities([_hash(event.id.encode()) for event in events], nothing, nothing)
     bits = [SOURCE_BITS[event.source] for event in events]
     keys = [_hash(event.id.encode()) ^ of_source for event, of_source in zip(events, bits, strict=True)]
-    return Identities(keys, bits, list(map(_hash, payloads)))
+    return Identities(keys, bits, list(map(_hash, said)))
+
+
+def content_of(said: bytes) -> int:
+    """Return the content of an event that says this."""
+    return _hash(said)
 
 
 def differ(content: int, other: int) -> bool:

@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 from streams.events.clock import Clock
-from streams.events.decode import encode, read_batch
-from streams.events.dedup import UNKNOWN, SeenIds, Segment, differ, identify, write_keys
+from streams.events.decode import canonical, read_batch
+from streams.events.dedup import UNKNOWN, SeenIds, Segment, content_of, differ, identify, write_keys
 from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.events.limits import CONTRACT, RecordLimits
 from streams.events.outcome import BadRecord, OpenRange, Outcome, Record, Seen
@@ -223,9 +221,7 @@ class Intake:
         offsets: Sequence[int],
     ) -> None:
         """Count runs of plain records at once, and decide about those in between one by one."""
-        untimed = [event.timeimputed for event in events]
-        said = list(map(_said, events, values)) if True in untimed else values
-        keys, bits, contents = identify(events, said, by_id=self._by_id is not None)
+        keys, bits, contents = identify(events, map(canonical, events), by_id=self._by_id is not None)
         start = 0
         exceptional, seen = self._exceptional(current, keys, bits, times)
         for place in [*exceptional, len(events)]:
@@ -275,7 +271,8 @@ class Intake:
             return
         first = current.own.get(key, seen.keys.get(key))
         if first is not None:
-            if differ(first, record.content):
+            # Written down once, and restored from the store, is the content of the bytes as they came.
+            if differ(first, record.content) and differ(first, content_of(record.payload)):
                 sent = current.sent.get(record.offset, record.payload)
                 current.conflicts.append(BadRecord(record.offset, conflicting(event.source, event.id), sent))
             else:
@@ -389,11 +386,6 @@ class Intake:
 
     def _forget_by(self, segment: Segment, now: float) -> None:
         self._forgotten += [f"{self.source}|{old.first:020d}".encode() for old in self._seen.add(segment, now)]
-
-
-def _said(event: Envelope, payload: bytes) -> bytes:
-    """Give what an event says, without a time that was filled in on its way: sent again, it has another one."""
-    return encode(msgspec.structs.replace(event, time=_EPOCH)) if event.timeimputed else payload
 
 
 def _unix(at: datetime) -> float:

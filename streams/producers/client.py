@@ -138,8 +138,10 @@ class TouchpointProducer:
         """
         Check an event and queue it; returns its id.
 
-        A dict may leave out `specversion`, `id`, `time`, and `source` and `channel` if the producer knows them. An id
-        made here is new at each call: set your own if your code may send the same event twice.
+        A dict may leave out `specversion`, `id`, `time`, and `source` and `channel` if the producer knows them. A time
+        filled in here says so in `timeimputed`, and is no part of what is compared when the same event comes again. An
+        id made here is new at each call: send again what `BufferFullError.event` or `undelivered` hands back, which has
+        both, or set your own.
 
         Raises:
             InvalidEventError: it breaks the contract; the error names field, value and expectation.
@@ -150,14 +152,19 @@ class TouchpointProducer:
         if isinstance(event, bytes):
             payload = event
         elif isinstance(event, Mapping):
-            payload = self._encode(event)
+            event = self._filled(event)
+            payload = _encoded(event)
         else:
             payload = msgspec.json.encode(event)
         decoded, refusals = decode_batch([payload])
         checked = decoded[0]
         if checked is None:
             raise InvalidEventError(refusals[0])
-        self._put(payload, checked.channel, checked.subject, event)
+        try:
+            self._put(payload, checked.channel, checked.subject, event)
+        except BufferFullError as error:
+            error.event = event
+            raise
         return checked.id
 
     def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
@@ -207,18 +214,13 @@ class TouchpointProducer:
             # The block's own error leaves; what was not delivered travels along with it.
             error.add_note(str(undelivered))
 
-    def _encode(self, event: Mapping[str, Any]) -> bytes:
+    def _filled(self, event: Mapping[str, Any]) -> dict[str, Any]:
         filled: dict[str, Any] = {"specversion": "1.0", **self._defaults, **event}
         if "id" not in filled:
             filled["id"] = str(uuid.uuid4())
         if "time" not in filled:
-            filled["time"] = self._clock()
-        try:
-            return msgspec.json.encode(filled)
-        except TypeError as error:
-            raise InvalidEventError(
-                Refusal(0, "not_json", "", str(error), "values JSON can hold", str(error))
-            ) from error
+            filled |= {"time": self._clock(), "timeimputed": True}
+        return filled
 
     def _put(self, payload: bytes, channel: str, subject: str, event: object) -> None:
         if len(payload) > MAX_EVENT_BYTES:
@@ -227,3 +229,10 @@ class TouchpointProducer:
         if topic is None:
             topic = self._topics[channel] = topic_of(channel, self._prefix)
         self._outbox.put(topic, subject.encode(), payload, event)
+
+
+def _encoded(event: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except TypeError as error:
+        raise InvalidEventError(Refusal(0, "not_json", "", str(error), "values JSON can hold", str(error))) from error

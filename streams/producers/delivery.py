@@ -71,7 +71,13 @@ class FlushReport(NamedTuple):
 
 
 class BufferFullError(Exception):
-    """No room came free in time: the broker is away, too slow, or undelivered events were not taken by `flush`."""
+    """
+    No room came free in time: the broker is away, too slow, or undelivered events were not taken by `flush`.
+
+    `event` is what was to be sent, with the id and the time that a dict was given: sent again, it is the same event.
+    """
+
+    event: object = None
 
 
 class ProducerClosedError(Exception):

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events.dedup import digest
+from streams.events.dedup import SOURCE_BITS, content_of, digest, key_of, write_keys
 from streams.events.inheritance import inherited_ranges
-from streams.events.intake import FrozenRange, Intake, Outcome
+from streams.events.intake import FrozenRange, Intake, Outcome, Tally
 
 NOON = datetime(2026, 3, 21, 12, tzinfo=UTC)
 NOW = NOON.timestamp() + 600
@@ -73,6 +73,27 @@ def test_a_repeat_that_says_something_else_is_a_conflict_and_kept():
         'source "/a" has sent something else with the id "1" before, and that counts'
     )
     assert not first.bad, "it breaks no contract"
+
+
+def test_other_words_for_the_same_are_a_plain_repeat():
+    """Another order of members, white space, escapes, and a number written otherwise; what was restored as bytes too."""
+    value = event("/a", "1")
+    members = msgspec.json.decode(value)
+    turned = msgspec.json.encode(dict(reversed(members.items())))
+    spaced = b" " + value.replace(b'", "', b'" ,\n\t"')
+    escaped = value.replace(b'"id": "1"', rb'"id":"\u0031"')
+    assert len({value, turned, spaced, escaped}) == 4
+    intake = make()
+    assert took(intake, [value, turned]).tally.duplicate == 1
+    assert took(intake, [spaced, escaped, event("/a", "1", said="b")], 2).tally == Tally(3, 0, 2, 0, 0, 1)
+
+    older = make()
+    frozen = took(older, [value]).frozen
+    bytes_of = write_keys([key_of("/a", "1")], [SOURCE_BITS["/a"]], [content_of(value)]).marks
+    heir = make()
+    heir.restore([msgspec.structs.replace(frozen, marks=bytes_of)])
+    heir.settle()
+    assert took(heir, [value, event("/a", "1", said="b")], 1).tally == Tally(2, 0, 1, 0, 0, 1)
 
 
 def test_a_time_that_was_filled_in_on_the_way_is_no_difference():
