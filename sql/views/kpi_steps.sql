@@ -36,34 +36,33 @@ WITH
             + (3 * pow(z, 7) + 19 * pow(z, 5) + 17 * pow(z, 3) - 15 * z) / (384 * pow(degrees, 3))
             + (79 * pow(z, 9) + 776 * pow(z, 7) + 1482 * pow(z, 5) - 1920 * pow(z, 3) - 945 * z)
                 / (92160 * pow(degrees, 4)))) AS student,
+    (SELECT any((aggregator, unit, scale, low, high, quantiles, definition, void, groupings)) FROM kpis FINAL
+        WHERE id = {kpi:String}) AS known,
+    assumeNotNull(known.1) AS aggregator,
+    -- What is asked for one aggregator alone is constant for a KPI: only its own part is planned and computed.
     -- The bin of everything at or below zero is -1.
-    (SELECT arrayConcat([0], groupArray(estimate)) FROM (SELECT estimate FROM sketch_bins FINAL ORDER BY bin))
-        AS estimates,
-    (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
-        AS coupon_estimates,
+    (SELECT arrayConcat([0], groupArray(estimate)) FROM (SELECT estimate FROM sketch_bins FINAL
+        WHERE aggregator IN ('quantile') ORDER BY bin)) AS estimates,
+    (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL
+        WHERE aggregator IN ('distinct') ORDER BY coupons)) AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
     -- Channels of which hits are known to be sent; an empty name stands for the whole.
     (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
         WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
-    -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
-    (SELECT any(aggregator) IN ('level') FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
+    -- Whether all but n is counted from the beginning.
+    aggregator IN ('level') AS lasts,
     pieces AS
     (
-        SELECT kpi, by, labels, toDateTime(multiIf(
-                notEmpty({bounds:Array(UInt32)}), roundDown(toUInt32(start), edges),
+        -- What was before the first step belongs to it.
+        SELECT
+            kpi, by, labels, fields, bins, n,
+            toUInt32(greatest(start, {from:DateTime('UTC')})) AS at,
+            toDateTime(multiIf(
+                notEmpty({bounds:Array(UInt32)}), roundDown(at, edges),
                 {step:UInt32} = 0, toUInt32({from:DateTime('UTC')}),
-                intDiv(toUInt32(start), greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time, fields, bins, n
+                intDiv(at, greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time
         FROM {db}.kpi_sums(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
             grain = {step:UInt32}, bounds = {bounds:Array(UInt32)})
-        UNION ALL
-        SELECT kpi, by, labels, toDateTime(multiIf(
-                notEmpty({bounds:Array(UInt32)}), roundDown(toUInt32({from:DateTime('UTC')}), edges),
-                {step:UInt32} = 0, toUInt32({from:DateTime('UTC')}),
-                intDiv(toUInt32({from:DateTime('UTC')}), greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time, fields, bins, 0 AS n
-        FROM {db}.kpi_sums(kpi = {kpi:String}, from = toDateTime(0, 'UTC'),
-            to = (SELECT if(any(aggregator) IN ('level'), {from:DateTime('UTC')}, toDateTime(0, 'UTC'))
-                FROM kpis FINAL WHERE id = {kpi:String}),
-            grain = 86400, bounds = [])
     ),
     steps AS
     (
@@ -79,111 +78,97 @@ WITH
             bins, n
         FROM steps
     ),
-    parts AS
-    (
-        SELECT
-            sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
-            quantiles, q, void, groupings,
-            toFloat64(n) AS total,
-            if(aggregator IN ('quantile'), concat('p', toString(round(100 * q, 2))), '') AS stat,
-            if(unit IN ('%', 'percent'), 100, 1) AS factor,
-            unit IN ('%', 'fraction', 'percent') AS of_one,
-            toUInt64(length(bins)) AS coupons,
-            if(coupons >= 16384, intDiv(coupons - 16384, 2048) + 1, 0) AS doubled,
-            coupon_estimates[coupons - 2048 * doubled + 1] AS estimated,
-            least(toFloat64(estimated.1 * bitShiftLeft(toUInt64(1), doubled)), total) AS different,
-            estimated.2 * exp2(doubled) AS different_error,
-            toFloat64(fields[2]) / (total * scale) AS mean,
-            toInt256(round(assumeNotNull(coalesce(low, 0)) * scale)) AS mean_low,
-            toInt256(round(assumeNotNull(coalesce(high, 0)) * scale)) AS mean_high,
-            isNotNull(low) AND isNotNull(high) AND total > 1 AND (mean_low + mean_high) * toInt256(fields[2]) - toInt256(fields[3]) - n * mean_low * mean_high >= 0 AS mean_scaled,
-            if(mean_scaled, n + 2, n) AS mean_n,
-            if(mean_scaled, toInt256(fields[2]) + mean_low + mean_high, toInt256(fields[2])) AS mean_sum,
-            if(mean_scaled, toInt256(fields[3]) + mean_low * mean_low + mean_high * mean_high, toInt256(fields[3])) AS mean_squares,
-            toFloat64(mean_sum) / (mean_n * scale) AS mean_middle,
-            ifNull(low = 0, false) AND toInt256(fields[2]) >= 0 AND toInt256(fields[3]) <= toInt256(fields[2]) * toInt256(fields[2]) AS mean_positive,
-            mean_n * mean_squares - mean_sum * mean_sum AS mean_spread,
-            student(mean_n - 1) * sqrt(toFloat64(mean_spread) / (toFloat64(mean_n) * (mean_n - 1)) / mean_n) / scale AS mean_half,
-            multiIf(mean_scaled, (greatest(assumeNotNull(low), least(mean, mean_middle - mean_half)), least(assumeNotNull(high), greatest(mean, mean_middle + mean_half))), total < 5, (NULL, NULL), mean_positive, multiIf(mean <= 0, (0, NULL), ((mean_half / mean) * (1 + (mean_half / mean) / z)) > log(10), (NULL, NULL), (mean * exp(-(mean_half / mean)), mean * exp(((mean_half / mean) * (1 + (mean_half / mean) / z))))), (mean - mean_half, mean + mean_half)) AS mean_ends,
-            (toFloat64(fields[2]) + 0.75) / (total + 3) AS happy,
-            (toFloat64(fields[3]) + 0.75) / (total + 3) AS unhappy,
-            z * sqrt(greatest(happy + unhappy - pow(happy - unhappy, 2), 0) / (total + 3)) AS nps_half,
-            arrayCumSum(mapValues(bins)) AS seen,
-            mapKeys(bins) AS keys,
-            z * sqrt(total * q * (1 - q)) AS rank_spread,
-            [greatest(1, ceil(round(q * 10000) * total / 10000)), floor(total * q - rank_spread), ceil(total * q + rank_spread) + 1] AS ranks,
-            arrayMap(rank -> if(rank < 1 OR rank > total, NULL, estimates[keys[arrayFirstIndex(up_to -> up_to >= rank, seen)] + 2] / (1000 * scale)), ranks) AS ranked,
-            toFloat64(fields[2]) / total AS rate,
-            pow(z, 2) / total AS rate_spread,
-            (rate + rate_spread / 2) / (1 + rate_spread) AS rate_centre,
-            if(toFloat64(fields[2]) <= total, z * sqrt(rate * (1 - rate) / total + rate_spread / (4 * total)) / (1 + rate_spread), z * sqrt(1 / toFloat64(fields[2]) + 1 / total)) AS rate_half,
-            toInt256(fields[2]) AS whole,
-            toInt256(fields[3]) AS part,
-            toFloat64(factor * part) / toFloat64(whole) AS part_share,
-            toInt256(fields[6]) * whole * whole - 2 * part * whole * toInt256(fields[5]) + part * part * toInt256(fields[4]) AS scatter,
-            whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one) AS share_bare,
-            pow(z, 2) / (toFloat64(whole * whole) / toFloat64(toInt256(fields[4])) + pow(z, 2)) AS slack,
-            factor * student(total - 1) * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)) AS share_half,
-            multiIf(share_bare, (NULL, NULL), scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)), total < 5, (NULL, NULL), of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)), part > 0, multiIf(part_share <= 0, (0, NULL), ((share_half / part_share) * (1 + (share_half / part_share) / z)) > log(10), (NULL, NULL), (part_share * exp(-(share_half / part_share)), part_share * exp(((share_half / part_share) * (1 + (share_half / part_share) / z))))), (part_share - share_half, part_share + share_half)) AS share_ends
-        FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
-        ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
-    ),
-    judged AS
-    (
-        SELECT
-            *,
-            toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
-            uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
-                AS currencies_beside,
-            uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
-            -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
-            multiIf(
-                void = '' OR total = 0, false,
-                startsWith(void, 'nothing'), if(aggregator = 'share', fields[3], fields[2]) = 0
-                    AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
-                labels['currency'] != '', false,
-                has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))), currencies_beside > 1,
-                currencies > 1) AS is_void
-        FROM parts
-    )
+    toLowCardinality(assumeNotNull(known.2)) AS unit,
+    assumeNotNull(known.3) AS scale,
+    known.4 AS low,
+    known.5 AS high,
+    toFloat64(n) AS total,
+    if(unit IN ('%', 'percent'), 100, 1) AS factor,
+    unit IN ('%', 'fraction', 'percent') AS of_one,
+    toUInt64(length(bins)) AS coupons,
+    if(coupons >= 16384, intDiv(coupons - 16384, 2048) + 1, 0) AS doubled,
+    coupon_estimates[coupons - 2048 * doubled + 1] AS estimated,
+    least(toFloat64(estimated.1 * bitShiftLeft(toUInt64(1), doubled)), total) AS different,
+    estimated.2 * exp2(doubled) AS different_error,
+    toFloat64(fields[2]) / (total * scale) AS mean,
+    toInt256(round(assumeNotNull(coalesce(low, 0)) * scale)) AS mean_low,
+    toInt256(round(assumeNotNull(coalesce(high, 0)) * scale)) AS mean_high,
+    isNotNull(low) AND isNotNull(high) AND total > 1 AND (mean_low + mean_high) * toInt256(fields[2]) - toInt256(fields[3]) - n * mean_low * mean_high >= 0 AS mean_scaled,
+    if(mean_scaled, n + 2, n) AS mean_n,
+    if(mean_scaled, toInt256(fields[2]) + mean_low + mean_high, toInt256(fields[2])) AS mean_sum,
+    if(mean_scaled, toInt256(fields[3]) + mean_low * mean_low + mean_high * mean_high, toInt256(fields[3])) AS mean_squares,
+    toFloat64(mean_sum) / (mean_n * scale) AS mean_middle,
+    ifNull(low = 0, false) AND toInt256(fields[2]) >= 0 AND toInt256(fields[3]) <= toInt256(fields[2]) * toInt256(fields[2]) AS mean_positive,
+    mean_n * mean_squares - mean_sum * mean_sum AS mean_spread,
+    student(mean_n - 1) * sqrt(toFloat64(mean_spread) / (toFloat64(mean_n) * (mean_n - 1)) / mean_n) / scale AS mean_half,
+    multiIf(mean_scaled, (greatest(assumeNotNull(low), least(mean, mean_middle - mean_half)), least(assumeNotNull(high), greatest(mean, mean_middle + mean_half))), total < 5, (NULL, NULL), mean_positive, multiIf(mean <= 0, (0, NULL), ((mean_half / mean) * (1 + (mean_half / mean) / z)) > log(10), (NULL, NULL), (mean * exp(-(mean_half / mean)), mean * exp(((mean_half / mean) * (1 + (mean_half / mean) / z))))), (mean - mean_half, mean + mean_half)) AS mean_ends,
+    (toFloat64(fields[2]) + 0.75) / (total + 3) AS happy,
+    (toFloat64(fields[3]) + 0.75) / (total + 3) AS unhappy,
+    z * sqrt(greatest(happy + unhappy - pow(happy - unhappy, 2), 0) / (total + 3)) AS nps_half,
+    arrayCumSum(mapValues(bins)) AS seen,
+    mapKeys(bins) AS keys,
+    z * sqrt(total * q * (1 - q)) AS rank_spread,
+    [greatest(1, ceil(round(q * 10000) * total / 10000)), floor(total * q - rank_spread), ceil(total * q + rank_spread) + 1] AS ranks,
+    arrayMap(rank -> if(rank < 1 OR rank > total, NULL, estimates[keys[arrayFirstIndex(up_to -> up_to >= rank, seen)] + 2] / (1000 * scale)), ranks) AS ranked,
+    toFloat64(fields[2]) / total AS rate,
+    pow(z, 2) / total AS rate_spread,
+    (rate + rate_spread / 2) / (1 + rate_spread) AS rate_centre,
+    if(toFloat64(fields[2]) <= total, z * sqrt(rate * (1 - rate) / total + rate_spread / (4 * total)) / (1 + rate_spread), z * sqrt(1 / toFloat64(fields[2]) + 1 / total)) AS rate_half,
+    toInt256(fields[2]) AS whole,
+    toInt256(fields[3]) AS part,
+    toFloat64(factor * part) / toFloat64(whole) AS part_share,
+    toInt256(fields[6]) * whole * whole - 2 * part * whole * toInt256(fields[5]) + part * part * toInt256(fields[4]) AS scatter,
+    whole <= 0 OR total < 2 OR (scatter = 0 AND NOT of_one) AS share_bare,
+    pow(z, 2) / (toFloat64(whole * whole) / toFloat64(toInt256(fields[4])) + pow(z, 2)) AS slack,
+    factor * student(total - 1) * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)) AS share_half,
+    multiIf(share_bare, (NULL, NULL), scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)), total < 5, (NULL, NULL), of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)), part > 0, multiIf(part_share <= 0, (0, NULL), ((share_half / part_share) * (1 + (share_half / part_share) / z)) > log(10), (NULL, NULL), (part_share * exp(-(share_half / part_share)), part_share * exp(((share_half / part_share) * (1 + (share_half / part_share) / z))))), (part_share - share_half, part_share + share_half)) AS share_ends,
+    assumeNotNull(known.8) AS void,
+    assumeNotNull(known.9) AS groupings,
+    toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
+    uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
+        AS currencies_beside,
+    uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
+    -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
+    if(void = '', false, total > 0 AND if(startsWith(void, 'nothing'),
+        if(aggregator = 'share', fields[3], fields[2]) = 0
+            AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+        labels['currency'] = '' AND if(has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))),
+            currencies_beside, currencies) > 1)) AS is_void
 SELECT
-    kpi, by, labels, time, stat,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-        aggregator = 'count', total,
-        aggregator = 'distinct', different,
-        aggregator = 'level', if(toFloat64(fields[3]) = 0, NULL, toFloat64(fields[2]) / scale),
-        aggregator = 'mean', mean,
-        aggregator = 'nps', 100 * (toFloat64(fields[2]) - toFloat64(fields[3])) / total,
-        aggregator = 'quantile', ranked[1],
-        aggregator = 'ratio', factor * toFloat64(fields[2]) / total,
-        aggregator = 'share', if(whole <= 0, NULL, toFloat64(factor * part) / toFloat64(whole)),
-        aggregator = 'sum', toFloat64(fields[2]) / scale,
-        NULL) AS value,
+    kpi, by, labels, time,
+    if(aggregator IN ('quantile'), concat('p', toString(round(100 * q, 2))), '') AS stat,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+        if(aggregator = 'count', total,
+        if(aggregator = 'distinct', different,
+        if(aggregator = 'level', if(toFloat64(fields[3]) = 0, NULL, toFloat64(fields[2]) / scale),
+        if(aggregator = 'mean', mean,
+        if(aggregator = 'nps', 100 * (toFloat64(fields[2]) - toFloat64(fields[3])) / total,
+        if(aggregator = 'quantile', ranked[1],
+        if(aggregator = 'ratio', factor * toFloat64(fields[2]) / total,
+        if(aggregator = 'share', if(whole <= 0, NULL, toFloat64(factor * part) / toFloat64(whole)),
+        if(aggregator = 'sum', toFloat64(fields[2]) / scale, NULL)))))))))), 'Nullable(Float64)') AS value,
     n,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-        aggregator = 'distinct', greatest(toFloat64(coupons), different - z * different_error),
-        aggregator = 'mean', mean_ends.1,
-        aggregator = 'nps', 100 * greatest(-1, happy - unhappy - nps_half),
-        aggregator = 'quantile', ranked[2],
-        aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate / exp(rate_half)), toFloat64(fields[2]) = 0, 0, factor * (rate_centre - rate_half)),
-        aggregator = 'share', share_ends.1,
-        NULL) AS lo,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-        aggregator = 'distinct', least(total, different + z * different_error),
-        aggregator = 'mean', mean_ends.2,
-        aggregator = 'nps', 100 * least(1, happy - unhappy + nps_half),
-        aggregator = 'quantile', ranked[3],
-        aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate * exp(rate_half)), toFloat64(fields[2]) = total, factor, factor * (rate_centre + rate_half)),
-        aggregator = 'share', share_ends.2,
-        NULL) AS hi,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+        if(aggregator = 'distinct', greatest(toFloat64(coupons), different - z * different_error),
+        if(aggregator = 'mean', mean_ends.1,
+        if(aggregator = 'nps', 100 * greatest(-1, happy - unhappy - nps_half),
+        if(aggregator = 'quantile', ranked[2],
+        if(aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate / exp(rate_half)), toFloat64(fields[2]) = 0, 0, factor * (rate_centre - rate_half)),
+        if(aggregator = 'share', share_ends.1, NULL))))))), 'Nullable(Float64)') AS lo,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+        if(aggregator = 'distinct', least(total, different + z * different_error),
+        if(aggregator = 'mean', mean_ends.2,
+        if(aggregator = 'nps', 100 * least(1, happy - unhappy + nps_half),
+        if(aggregator = 'quantile', ranked[3],
+        if(aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate * exp(rate_half)), toFloat64(fields[2]) = total, factor, factor * (rate_centre + rate_half)),
+        if(aggregator = 'share', share_ends.2, NULL))))))), 'Nullable(Float64)') AS hi,
     if(least({to:DateTime('UTC')}, multiIf(
             notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
             {step:UInt32} = 0, {to:DateTime('UTC')},
             time + {step:UInt32})) <= closed_to,
         'closed', 'open') AS maturity,
-    unit, definition
-FROM judged
+    unit, toLowCardinality(assumeNotNull(known.7)) AS definition
+FROM sums
+ARRAY JOIN if(empty(assumeNotNull(known.6)), [toFloat64(0)], assumeNotNull(known.6)) AS q
+WHERE aggregator != ''
 COMMENT 'kpi_steps(kpi=, from=, to=, step=, bounds=): a KPI per series and step, with its interval; steps of so many seconds, or between bounds (Unix seconds)';

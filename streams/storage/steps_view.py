@@ -33,28 +33,33 @@ WITH
             + (3 * pow(z, 7) + 19 * pow(z, 5) + 17 * pow(z, 3) - 15 * z) / (384 * pow(degrees, 3))
             + (79 * pow(z, 9) + 776 * pow(z, 7) + 1482 * pow(z, 5) - 1920 * pow(z, 3) - 945 * z)
                 / (92160 * pow(degrees, 4)))) AS student,
+    (SELECT any((aggregator, unit, scale, low, high, quantiles, definition, void, groupings)) FROM kpis FINAL
+        WHERE id = {kpi:String}) AS known,
+    assumeNotNull(known.1) AS aggregator,
+    -- What is asked for one aggregator alone is constant for a KPI: only its own part is planned and computed.
     -- The bin of everything at or below zero is -1.
-    (SELECT arrayConcat([0], groupArray(estimate)) FROM (SELECT estimate FROM sketch_bins FINAL ORDER BY bin))
-        AS estimates,
-    (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL ORDER BY coupons))
-        AS coupon_estimates,
+    (SELECT arrayConcat([0], groupArray(estimate)) FROM (SELECT estimate FROM sketch_bins FINAL
+        WHERE aggregator IN (@quantiles) ORDER BY bin)) AS estimates,
+    (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL
+        WHERE aggregator IN (@different) ORDER BY coupons)) AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
     -- Channels of which hits are known to be sent; an empty name stands for the whole.
     (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
         WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
-    -- Whether all but n is counted from the beginning; then what was before belongs to the first step.
-    (SELECT any(aggregator) IN (@lasting) FROM kpis FINAL WHERE id = {kpi:String}) AS lasts,
+    -- Whether all but n is counted from the beginning.
+    aggregator IN (@lasting) AS lasts,
     pieces AS
     (
-        SELECT kpi, by, labels, @own_step AS time, fields, bins, n
+        -- What was before the first step belongs to it.
+        SELECT
+            kpi, by, labels, fields, bins, n,
+            toUInt32(greatest(start, {from:DateTime('UTC')})) AS at,
+            toDateTime(multiIf(
+                notEmpty({bounds:Array(UInt32)}), roundDown(at, edges),
+                {step:UInt32} = 0, toUInt32({from:DateTime('UTC')}),
+                intDiv(at, greatest({step:UInt32}, 1)) * {step:UInt32}), 'UTC') AS time
         FROM {db}.kpi_sums(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')},
             grain = {step:UInt32}, bounds = {bounds:Array(UInt32)})
-        UNION ALL
-        SELECT kpi, by, labels, @first_step AS time, fields, bins, 0 AS n
-        FROM {db}.kpi_sums(kpi = {kpi:String}, from = toDateTime(0, 'UTC'),
-            to = (SELECT if(any(aggregator) IN (@lasting), {from:DateTime('UTC')}, toDateTime(0, 'UTC'))
-                FROM kpis FINAL WHERE id = {kpi:String}),
-            grain = 86400, bounds = [])
     ),
     steps AS
     (
@@ -70,68 +75,47 @@ WITH
             bins, n
         FROM steps
     ),
-    parts AS
-    (
-        SELECT
-            sums.kpi AS kpi, by, labels, time, n, fields, bins, unit, aggregator, scale, low, high, definition,
-            quantiles, q, void, groupings,
-            toFloat64(n) AS total,
-            if(aggregator IN (@quantiles), concat('p', toString(round(100 * q, 2))), '') AS stat,
-            if(unit IN (@percent), 100, 1) AS factor,
-            unit IN (@shares) AS of_one,
-@names
-        FROM sums INNER JOIN (SELECT * FROM kpis FINAL WHERE id = {kpi:String}) AS kpis ON sums.kpi = kpis.id
-        ARRAY JOIN if(empty(quantiles), [toFloat64(0)], quantiles) AS q
-    ),
-    judged AS
-    (
-        SELECT
-            *,
-            toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
-            uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
-                AS currencies_beside,
-            uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
-            -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
-            multiIf(
-                void = '' OR total = 0, false,
-                startsWith(void, 'nothing'), if(aggregator = 'share', fields[3], fields[2]) = 0
-                    AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
-                labels['currency'] != '', false,
-                has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))), currencies_beside > 1,
-                currencies > 1) AS is_void
-        FROM parts
-    )
+    toLowCardinality(assumeNotNull(known.2)) AS unit,
+    assumeNotNull(known.3) AS scale,
+    known.4 AS low,
+    known.5 AS high,
+    toFloat64(n) AS total,
+    if(unit IN (@percent), 100, 1) AS factor,
+    unit IN (@shares) AS of_one,
+@names,
+    assumeNotNull(known.8) AS void,
+    assumeNotNull(known.9) AS groupings,
+    toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
+    uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
+        AS currencies_beside,
+    uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
+    -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
+    if(void = '', false, total > 0 AND if(startsWith(void, 'nothing'),
+        if(aggregator = 'share', fields[3], fields[2]) = 0
+            AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+        labels['currency'] = '' AND if(has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))),
+            currencies_beside, currencies) > 1)) AS is_void
 SELECT
-    kpi, by, labels, time, stat,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-@value
-        NULL) AS value,
+    kpi, by, labels, time,
+    if(aggregator IN (@quantiles), concat('p', toString(round(100 * q, 2))), '') AS stat,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+@value), 'Nullable(Float64)') AS value,
     n,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-@lo
-        NULL) AS lo,
-    multiIf(
-        (total = 0 AND NOT lasts) OR is_void, NULL,
-@hi
-        NULL) AS hi,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+@lo), 'Nullable(Float64)') AS lo,
+    CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
+@hi), 'Nullable(Float64)') AS hi,
     if(least({to:DateTime('UTC')}, multiIf(
             notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
             {step:UInt32} = 0, {to:DateTime('UTC')},
             time + {step:UInt32})) <= closed_to,
         'closed', 'open') AS maturity,
-    unit, definition
-FROM judged
+    unit, toLowCardinality(assumeNotNull(known.7)) AS definition
+FROM sums
+ARRAY JOIN if(empty(assumeNotNull(known.6)), [toFloat64(0)], assumeNotNull(known.6)) AS q
+WHERE aggregator != ''
 COMMENT '@comment';
 """
-
-
-_STEP: Final = """\
-toDateTime(multiIf(
-                notEmpty({{bounds:Array(UInt32)}}), roundDown(toUInt32({at}), edges),
-                {{step:UInt32}} = 0, toUInt32({{from:DateTime('UTC')}}),
-                intDiv(toUInt32({at}), greatest({{step:UInt32}}, 1)) * {{step:UInt32}}), 'UTC')"""
 
 
 def steps_view() -> str:
@@ -152,14 +136,13 @@ def steps_view() -> str:
         "exact": str(_EXACT),
         "comment": "kpi_steps(kpi=, from=, to=, step=, bounds=): a KPI per series and step, with its interval;"
         " steps of so many seconds, or between bounds (Unix seconds)",
-        "own_step": _STEP.format(at="start"),
-        "first_step": _STEP.format(at="{from:DateTime('UTC')}"),
         "student": _student(),
         "lasting": _listed(LASTING),
+        "different": _listed(kind.name for kind in kinds if not kind.fields and not kind.has_quantiles),
         "quantiles": _listed(kind.name for kind in kinds if kind.has_quantiles),
         "percent": _listed(PERCENT_UNITS),
         "shares": _listed(SHARE_UNITS),
-        "names": ",\n".join(f"            {_read(sql)} AS {name}" for name, sql in names.items()),
+        "names": ",\n".join(f"    {_read(sql)} AS {name}" for name, sql in names.items()),
         "value": _cases(kinds, lambda view: view.value),
         "lo": _cases(kinds, lambda view: view.lo),
         "hi": _cases(kinds, lambda view: view.hi),
@@ -168,9 +151,10 @@ def steps_view() -> str:
 
 
 def _cases(kinds: Iterable[Aggregator], part: Callable[[ViewColumns], str]) -> str:
-    """Write the cases of a multiIf, one for each aggregator that has anything to say."""
-    cases = ((kind.name, part(kind.view)) for kind in kinds)
-    return "\n".join(f"        aggregator = {sql_literal(name)}, {_read(sql)}," for name, sql in cases if sql != "NULL")
+    """Write a case for each aggregator that has anything to say, and end the one that all stand in."""
+    cases = [(sql_literal(kind.name), part(kind.view)) for kind in kinds]
+    asked = [f"        if(aggregator = {name}, {_read(sql)}," for name, sql in cases if sql != "NULL"]
+    return "\n".join(asked) + " NULL" + ")" * len(asked)
 
 
 def _read(sql: str) -> str:

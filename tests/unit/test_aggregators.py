@@ -166,6 +166,7 @@ def test_a_late_change_publishes_the_level_of_windows_that_have_passed_it() -> N
 
 
 def test_levels_are_known_to_last() -> None:
-    """Only those with fields can."""
+    """By the store too; only those with fields can."""
     assert frozenset({"level"}) == LASTING
     assert all(AGGREGATORS[name].fields for name in LASTING)
+    assert "any(aggregator) IN ('level')" in (ROOT / "sql/views/kpi_sums.sql").read_text(encoding="utf-8")
