@@ -72,6 +72,7 @@ def kpis_list(*, as_json: bool) -> None:
 @click.argument("kpi_id", type=KpiIdType())
 def kpis_show(kpi_id: str) -> None:
     """Show one definition."""
+    from streams.kpis.catalogue.counting import counted  # noqa: PLC0415
     from streams.kpis.catalogue.docs import alert_text  # noqa: PLC0415
 
     try:
@@ -87,6 +88,7 @@ def kpis_show(kpi_id: str) -> None:
         ("unit", f"{kpi.unit}, {kpi.direction} is better" if kpi.direction != "none" else kpi.unit),
         ("class", f"{kpi.class_}, {kpi.maturity}"),
         ("aggregator", kpi.aggregator),
+        ("counts", counted(kpi) or "nothing itself: it is made of other KPIs"),
         ("events", ", ".join(sorted(kpi.event_types))),
         ("groupings", "; ".join(" × ".join(group) or "overall" for group in kpi.groupings)),
         ("shown from", f"n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"),

@@ -14,7 +14,7 @@ from referencing.jsonschema import DRAFT202012
 from streams.events import compatibility, examples, schemas
 from streams.events.compatibility import VersionStep, breaking_changes, changes
 from streams.events.decode import decode_one
-from streams.events.envelope import version_of
+from streams.events.envelope import schema_file, version_of, versions_of
 from streams.events.refusal import Refusal
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES
@@ -276,6 +276,12 @@ def test_what_is_written_passes_the_check_and_damage_does_not(tmp_path):
     written = schemas.write(tmp_path)
     assert set(written) == set(schemas.generated())
     assert schemas.write(tmp_path) == []
+    earlier = [schema_file(name, version) for name in EVENT_TYPES for version in versions_of(name)[:-1]]
+    assert schemas.check(tmp_path) == [
+        f"{path}: an earlier version of its type, but not there" for path in sorted(earlier)
+    ]
+    for path in earlier:
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes())
     assert schemas.check(tmp_path) == []
 
     handwritten = tmp_path / "examples/page/viewed/1-0-0"

@@ -47,8 +47,9 @@ def _revenue(lines: list[Line]) -> Figure:
 
 def _hold_rate(lines: list[Line]) -> Figure:
     holds = [d.get("hold_s") for d in _data(lines, "cx.contact.handled")]
-    hits = sum(1 for hold in holds if hold is not None and hold > 0)
-    return Figure(100 * hits / len(holds) if holds else None, len(holds))
+    known = [hold for hold in holds if hold is not None]
+    hits = sum(1 for hold in known if hold > 0)
+    return Figure(100 * hits / len(known) if known else None, len(known))
 
 
 def _hold_time(lines: list[Line]) -> Figure:
@@ -72,7 +73,7 @@ def _occupancy(lines: list[Line]) -> Figure:
 
 
 def _store_wait(lines: list[Line]) -> Figure:
-    waits = sorted(d["wait_s"] for d in _data(lines, "cx.store.queue_served"))
+    waits = sorted(d["wait_s"] for d in _data(lines, "cx.store.queue_served") if d.get("wait_s") is not None)
     return Figure(waits[max(0, math.ceil(len(waits) / 2) - 1)] if waits else None, len(waits), 0.011)
 
 

@@ -105,10 +105,12 @@ def some_event(r: random.Random, number: int) -> Event:
         lambda: feedback.SurveySent(survey_id="s", metric=maybe("csat")),
         lambda: awareness.ReviewPublished(scale=r.choice([5, 10]), score=r.randint(1, 5), product=maybe("a", "b")),
         lambda: contact.ContactQueueLeft(
-            queue=r.choice(["q1", "q\x1f\n2", "ق" * 90]), wait_s=wait, topic=maybe("t"),
+            queue=maybe("q1", "q\x1f\n2", "ق" * 90), wait_s=maybe(wait), topic=maybe("t"),
             reason=r.choice(["answered", "abandoned", "callback", "flow_out", "transfer"]),
         ),
-        lambda: contact.ContactHandled(talk_s=wait, hold_s=0.1, wrapup_s=0.2, queue=maybe("q1")),
+        lambda: contact.ContactHandled(
+            talk_s=maybe(wait), hold_s=maybe(0, 0.1), wrapup_s=maybe(0.2), queue=maybe("q1"),
+        ),
         lambda: contact.ContactOpened(direction=maybe("inbound", "outbound")),
         lambda: digital.SessionStarted(device="phone"),
         lambda: digital.OrderPlaced(
@@ -116,9 +118,9 @@ def some_event(r: random.Random, number: int) -> Event:
             currency=maybe("IRR", "EUR"),
         ),
         lambda: digital.PerfSampled(duration_ms=r.choice([1.0, 100.0, 101.0, 400.0, 500.0]), failed=r.random() < 0.2),
-        lambda: fulfilment.OrderDelivered(late=r.random() < 0.3, condition=maybe("intact", "damaged")),
+        lambda: fulfilment.OrderDelivered(late=maybe(True, False), condition=maybe("intact", "damaged")),
         lambda: digital.SessionEnded(
-            duration_s=wait, views=maybe(0, 1, 2), engaged=maybe(True, False), bounced=maybe(True, False),
+            duration_s=maybe(wait), views=maybe(0, 1, 2), engaged=maybe(True, False), bounced=maybe(True, False),
             converted=maybe(True, False), errors=maybe(0, 2), device=maybe("phone"),
         ),
         lambda: digital.ClickFrustrated(kind=r.choice(["rage", "dead", "error"]), page=maybe("p")),
@@ -137,7 +139,7 @@ def some_event(r: random.Random, number: int) -> Event:
         lambda: loop.CaseOpened(case_id="k", reason=maybe("late")),
         lambda: loop.CaseClosed(case_id="k", duration_s=maybe(wait), outcome=maybe("lost")),
         lambda: store.StoreVisitorEntered(people=maybe(0, 1, 4)),
-        lambda: store.StoreQueueServed(wait_s=wait, queue=maybe("till")),
+        lambda: store.StoreQueueServed(wait_s=maybe(wait), queue=maybe("till")),
         lambda: store.StoreQueueObserved(wait_s=wait),
         lambda: store.StoreQueueLeft(wait_s=maybe(1.0, 3.0), reason=maybe("abandoned", "closed")),
     ])()  # fmt: skip

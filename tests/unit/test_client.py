@@ -72,7 +72,7 @@ def an_event() -> Event:
     ("change", "field", "said"),
     [
         ({"data": {"wait_s": "long"}}, "data.wait_s", "long"),
-        ({"data": {}}, "data.wait_s", "missing"),
+        ({"type": "cx.store.queue_observed", "data": {}}, "data.wait_s", "missing"),
         ({"channel": "fax"}, "channel", "call_center"),
         ({"type": "cx.store.queue_servd"}, "type", "cx.store.queue_served"),
         ({"time": "yesterday"}, "time", "yesterday"),

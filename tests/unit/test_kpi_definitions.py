@@ -123,7 +123,7 @@ def test_hold_and_transfers() -> None:
 
 def test_a_critical_failure_makes_the_quality_nil() -> None:
     assessed: list[Data] = [
-        AgentEvaluationScored(quality=90.0),
+        AgentEvaluationScored(quality=90.0, critical_failed=False),
         AgentEvaluationScored(quality=80.0, critical_failed=True),
     ]
     assert shown("qa_score", assessed).value == 45.0

@@ -306,6 +306,6 @@ def test_divisions_below_divisions_do_not_double_the_source() -> None:
 def test_a_field_some_types_lack_is_optional() -> None:
     """Over several types a field keeps only what all of them promise."""
     fields = all_fields(["cx.contact.queue_left", "cx.contact.handled"])
-    assert fields["wait_s"].optional
-    assert not LEFT["wait_s"].optional
+    assert fields["reason"].optional
+    assert not LEFT["reason"].optional
     assert fields["type"].values == ("cx.contact.queue_left", "cx.contact.handled")

@@ -33,6 +33,27 @@ def test_rees46_acts_become_view_cart_and_order(tmp_path):
     assert not report.dropped
 
 
+def test_rees46_purchases_of_a_session_are_one_order(tmp_path):
+    """A row is a product: orders are counted, not products, also where sessions overlap or are not named."""
+    made, _ = events(
+        "rees46",
+        tmp_path / "s.csv",
+        """event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session
+2019-10-01 00:00:03 UTC,purchase,1,9,,,41.1,77,s1
+2019-10-01 00:00:04 UTC,purchase,1,9,,,5,78,s2
+2019-10-01 00:00:09 UTC,purchase,2,9,,,0.2,77,s1
+2019-10-01 00:00:10 UTC,purchase,2,9,,,1,79,
+2019-10-01 00:00:11 UTC,purchase,2,9,,,2,79,
+""",
+    )
+    assert [(event["time"][-3:], event["data"]) for event in made] == [
+        ("04Z", {"amount": 5, "items": 1}),
+        ("09Z", {"amount": 41.3, "items": 2}),
+        ("10Z", {"amount": 1, "items": 1}),
+        ("11Z", {"amount": 2, "items": 1}),
+    ]
+
+
 def test_breadbasket_counts_what_was_bought_and_not_what_the_till_made(tmp_path):
     made, report = events(
         "breadbasket",

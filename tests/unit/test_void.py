@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from streams.definitions import catalogue_of
+from streams.events.families.digital import OrderPlaced
+from streams.events.types import new_event
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
 from streams.kpis.folding.partials import Partial
 from streams.kpis.language.series import series_key
 from streams.kpis.language.void import reason_of, rule_of, rules_of
@@ -15,6 +20,7 @@ from streams.kpis.rolling.publish import Publisher
 from streams.settings import ConfigError, Settings
 
 CATALOGUE = Catalogue.load()
+NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 BY = series_key("transfers_to_queue", (("queue", "q7"),))
 WHOLE = "transfers_to_queue"
 
@@ -127,6 +133,43 @@ def test_a_total_over_several_currencies_has_no_value() -> None:
     for minute in range(102, 108):
         stream.take(minute, {"revenue": [1, 100], usd: [1, 100]})
     assert stream.values["revenue", "5m"] == (5.0, 5), "the other one has left the window"
+
+
+def test_a_kpi_that_names_its_rates_has_a_total_over_several_currencies() -> None:
+    """As the page of KPIs tells; what it has no rate for is not counted as if it were of another currency."""
+    own = Catalogue.parse("""
+- id: revenue_in_rial
+  name: Revenue in rial
+  question: What are the orders worth, at our rates?
+  unit: currency
+  direction: up
+  class: A
+  aggregator: sum
+  scale: 1
+  formula: Amounts of orders, dollars at 420,000 rial.
+  source: Own
+  owner: sales
+  groupings: [[], [channel]]
+  params: {dollar: 420000}
+  of:
+    events: cx.order.placed
+    where: currency in ['IRR', 'USD']
+    value: amount * (dollar if currency == 'USD' else 1)
+""")["revenue_in_rial"]
+    orders = [
+        new_event(
+            OrderPlaced(amount=amount, currency=currency),
+            id=f"o{n}",
+            source="/t",
+            time=NOON,
+            subject="c",
+            channel="web",
+        )
+        for n, (amount, currency) in enumerate([(85_000_000, "IRR"), (2, "USD"), (7, "EUR"), (9, None)])
+    ]
+    [minute] = Folder([own]).fold(orders).values()
+    assert minute["revenue_in_rial"] == [2, 85_840_000]
+    assert reason_of(own) == ""
 
 
 def test_every_definition_with_hits_of_its_own_has_a_reason() -> None:

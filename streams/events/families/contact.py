@@ -32,11 +32,11 @@ class ContactIvrStep(Data, frozen=True, kw_only=True):
     understood: bool | None = None
 
 
-@event("cx.contact.ivr_exited")
+@event("cx.contact.ivr_exited", "1-1-0", earlier=("1-0-0",))
 class ContactIvrExited(Data, frozen=True, kw_only=True):
     """A caller left the voice menu: on to a queue, by hanging up, or served by it."""
 
-    duration_s: Seconds
+    duration_s: Seconds | None = None
     outcome: Literal["queue", "hangup", "contained"]
     menu: Label | None = None
 
@@ -49,22 +49,22 @@ class ContactCallBlocked(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.contact.queue_entered")
+@event("cx.contact.queue_entered", "1-1-0", earlier=("1-0-0",))
 class ContactQueueEntered(Data, frozen=True, kw_only=True):
     """A contact started to wait for an agent."""
 
-    queue: Label
+    queue: Label | None = None
     topic: Label | None = None
     position: Position | None = None
 
 
-@event("cx.contact.queue_left")
+@event("cx.contact.queue_left", "1-1-0", earlier=("1-0-0",))
 class ContactQueueLeft(Data, frozen=True, kw_only=True):
-    """A contact stopped waiting after `wait_s`; a callback is no abandonment."""
+    """A contact stopped waiting after `wait_s`, if that is known; a callback is no abandonment."""
 
-    queue: Label
+    queue: Label | None = None
     reason: Literal["answered", "abandoned", "callback", "flow_out", "transfer"]
-    wait_s: Seconds
+    wait_s: Seconds | None = None
     topic: Label | None = None
     first: bool | None = None
 
@@ -85,11 +85,11 @@ class ContactRingMissed(Data, frozen=True, kw_only=True):
     reason: Literal["no_answer", "rejected", "failed"] | None = None
 
 
-@event("cx.contact.answered")
+@event("cx.contact.answered", "1-1-0", earlier=("1-0-0",))
 class ContactAnswered(Data, frozen=True, kw_only=True):
     """An agent answered; `wait_s` is the time in the queue, without the voice menu."""
 
-    wait_s: Seconds
+    wait_s: Seconds | None = None
     queue: Label | None = None
     topic: Label | None = None
 
@@ -101,11 +101,11 @@ class ContactHoldStarted(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.contact.hold_ended")
+@event("cx.contact.hold_ended", "1-1-0", earlier=("1-0-0",))
 class ContactHoldEnded(Data, frozen=True, kw_only=True):
     """The hold ended, or the customer gave up during it."""
 
-    hold_s: Seconds
+    hold_s: Seconds | None = None
     abandoned: bool | None = None
 
 
@@ -144,29 +144,33 @@ class ContactCallbackMade(Data, frozen=True, kw_only=True):
     queue: Label | None = None
 
 
-@event("cx.contact.disconnected")
+@event("cx.contact.disconnected", "1-1-0", earlier=("1-0-0",))
 class ContactDisconnected(Data, frozen=True, kw_only=True):
     """The conversation ended."""
 
-    by: Literal["customer", "agent", "system"]
+    by: Literal["customer", "agent", "system"] | None = None
     talk_s: Seconds | None = None
 
 
-@event("cx.contact.wrapup_ended")
+@event("cx.contact.wrapup_ended", "1-1-0", earlier=("1-0-0",))
 class ContactWrapupEnded(Data, frozen=True, kw_only=True):
     """The agent finished the work after the conversation."""
 
-    wrapup_s: Seconds
+    wrapup_s: Seconds | None = None
     disposition: Label | None = None
 
 
-@event("cx.contact.handled")
+@event("cx.contact.handled", "1-1-0", earlier=("1-0-0",))
 class ContactHandled(Data, frozen=True, kw_only=True):
-    """One per handled contact, when the agent is done with it, with all its durations."""
+    """
+    One per handled contact, when the last agent is done with it, with the durations that are known, of all agents.
 
-    talk_s: Seconds
-    hold_s: Seconds
-    wrapup_s: Seconds
+    A time that nobody measured is left out: 0 says that there was none.
+    """
+
+    talk_s: Seconds | None = None
+    hold_s: Seconds | None = None
+    wrapup_s: Seconds | None = None
     queue: Label | None = None
     topic: Label | None = None
     disposition: Label | None = None
@@ -193,11 +197,11 @@ class ContactMessageSent(Data, frozen=True, kw_only=True):
     response_s: Seconds | None = None
 
 
-@event("cx.contact.first_human_reply")
+@event("cx.contact.first_human_reply", "1-1-0", earlier=("1-0-0",))
 class ContactFirstHumanReply(Data, frozen=True, kw_only=True):
     """A person answered for the first time since the contact was opened, reopened or handed over by a bot."""
 
-    response_s: Seconds
+    response_s: Seconds | None = None
     subchannel: Subchannel | None = None
     queue: Label | None = None
     topic: Label | None = None

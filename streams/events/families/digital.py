@@ -18,11 +18,11 @@ class SessionStarted(Data, frozen=True, kw_only=True):
     returning: bool | None = None
 
 
-@event("cx.session.ended")
+@event("cx.session.ended", "1-1-0", earlier=("1-0-0",))
 class SessionEnded(Data, frozen=True, kw_only=True):
     """A visit ended; `engaged` is the channel's own judgement of engagement, `errors` its failed requests."""
 
-    duration_s: Seconds
+    duration_s: Seconds | None = None
     device: Label | None = None
     views: Count | None = None
     engaged: bool | None = None
@@ -129,11 +129,11 @@ class PaymentSucceeded(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.payment.failed")
+@event("cx.payment.failed", "1-1-0", earlier=("1-0-0",))
 class PaymentFailed(Data, frozen=True, kw_only=True):
     """A payment was refused or broke; `code` is the bank's or gateway's reason."""
 
-    code: Label
+    code: Label | None = None
     amount: Money | None = None
     currency: Currency | None = None
     method: Label | None = None

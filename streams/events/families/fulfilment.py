@@ -40,11 +40,11 @@ class OrderDispatched(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.order.delivered")
+@event("cx.order.delivered", "1-1-0", earlier=("1-0-0",))
 class OrderDelivered(Data, frozen=True, kw_only=True):
-    """The goods arrived; `late` and `delay_h` are measured against the original promise."""
+    """The goods arrived; `late` and `delay_h` are measured against the original promise, if there was one."""
 
-    late: bool
+    late: bool | None = None
     condition: Literal["intact", "damaged"] | None = None
     complete: bool | None = None
     delay_h: Hours | None = None

@@ -32,11 +32,11 @@ class StoreQueueJoined(Data, frozen=True, kw_only=True):
     waiting: Count | None = None
 
 
-@event("cx.store.queue_served")
+@event("cx.store.queue_served", "1-1-0", earlier=("1-0-0",))
 class StoreQueueServed(Data, frozen=True, kw_only=True):
     """A queueing customer's turn came, after `wait_s`."""
 
-    wait_s: Seconds
+    wait_s: Seconds | None = None
     queue: Label | None = None
     service: Label | None = None
 
@@ -90,11 +90,11 @@ class StoreStockOutHit(Data, frozen=True, kw_only=True):
     substituted: bool | None = None
 
 
-@event("cx.store.service_completed")
+@event("cx.store.service_completed", "1-1-0", earlier=("1-0-0",))
 class StoreServiceCompleted(Data, frozen=True, kw_only=True):
     """A service at a counter ended."""
 
-    duration_s: Seconds
+    duration_s: Seconds | None = None
     service: Label | None = None
     queue: Label | None = None
     resolved: bool | None = None

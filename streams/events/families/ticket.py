@@ -6,11 +6,11 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Label, Seconds, Subchannel, Time
 
 
-@event("cx.ticket.opened")
+@event("cx.ticket.opened", "1-1-0", earlier=("1-0-0",))
 class TicketOpened(Data, frozen=True, kw_only=True):
     """A request was filed."""
 
-    topic: Label
+    topic: Label | None = None
     area: Label | None = None
     department: Label | None = None
     due: Time | None = None
@@ -36,11 +36,11 @@ class TicketSlaBreached(Data, frozen=True, kw_only=True):
     due: Time | None = None
 
 
-@event("cx.ticket.resolved")
+@event("cx.ticket.resolved", "1-1-0", earlier=("1-0-0",))
 class TicketResolved(Data, frozen=True, kw_only=True):
     """A request was settled, `duration_s` after it was filed."""
 
-    duration_s: Seconds
+    duration_s: Seconds | None = None
     topic: Label | None = None
     area: Label | None = None
     department: Label | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from streams.kpis.aggregators import AGGREGATORS, Aggregator
+from streams.kpis.catalogue.counting import counted
 from streams.kpis.language.definition import Kpi, Selector
 from streams.kpis.language.derivation import Derivation
 from streams.kpis.language.expressions import TRUE
@@ -81,7 +82,9 @@ def page(kpis: Iterable[Kpi]) -> str:
         "Nothing counted is no data, never 0. Two kinds of sums have no value either, though n says that something was",
         "counted; `cx query` gives the reason as a note. A share of events of their own is unknown until the first of",
         "them came (by channel, where the KPI is kept by channel), or until `CX_SENDS` declares that they are sent,",
-        "such as `call_center/cx.contact.transferred`. An amount over several currencies has values by currency only.",
+        "such as `call_center/cx.contact.transferred`. An amount over several currencies has values by currency only;",
+        "a KPI of your own adds them up at the rates that it names, not kept by currency, and without what it has no",
+        "rate for: `{where: currency in ['IRR', 'USD'], value: amount * (420000 if currency == 'USD' else 1)}`.",
         "",
         "A `derived` KPI has `derive` instead of `of`: a `gap` between label values, the `coverage` of places, the",
         "`difference` or `quotient` of two, the test `srm` of an even assignment, an `index`. It is computed whenever",
@@ -112,6 +115,7 @@ def _section(kpi: Kpi) -> Iterator[str]:
         yield f"- Made of: {_derivation(kpi.derive)}"
         yield from _ending(kpi)
         return
+    yield f"- Counts: {counted(kpi)}"
     first, second = AGGREGATORS[kpi.aggregator].sides
     yield f"- {first}: {_selector(kpi.of)}"
     if kpi.hits:

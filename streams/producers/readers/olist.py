@@ -210,8 +210,10 @@ def _ending(order: _Order, end: datetime, report: ReadReport, made: Callable[...
         )
         yield made(arrival, delivered, "delivery")
     elif order.status == "delivered":
-        report.note(f"{_ORDERS}: delivered at an unknown time, placed at the estimate as on time", order.row)
-        yield made(OrderDelivered(late=False, items=order.items or None), estimate, "delivery", timeimputed=True)
+        report.note(
+            f"{_ORDERS}: delivered at an unknown time: placed at the estimate, neither late nor in time", order.row
+        )
+        yield made(OrderDelivered(items=order.items or None), estimate, "delivery", timeimputed=True)
     if order.status in ("canceled", "unavailable"):
         known = (at for at in (order.placed, order.approved, order.dispatched, delivered) if at)
         at = max(min(estimate, end), *known)

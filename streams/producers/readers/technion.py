@@ -153,7 +153,7 @@ def _service(
         report.note("service without times: answered at the end of the wait, not counted as handled", number)
         return
     talk_s = at["ser_exit"] - at["ser_start"]
-    handled = ContactHandled(talk_s=talk_s, hold_s=0, wrapup_s=0, queue=topic, topic=topic)
+    handled = ContactHandled(talk_s=talk_s, queue=topic, topic=topic)
     yield made(handled, at["ser_exit"], "phone_agent", agentid=agent)
 
 
