@@ -27,6 +27,8 @@ class EventAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     got: str | None = None
     expected: str | None = None
     message: str | None = None
+    warning: str | None = None
+    """What will become of an event that was taken, where that is not what its sender wants."""
 
 
 class RejectedError(Exception):
@@ -65,7 +67,10 @@ class RejectedError(Exception):
 
 
 def answer(
-    ids: Sequence[str | None], refusals: Mapping[int, Refusal], unconfirmed: frozenset[int]
+    ids: Sequence[str | None],
+    refusals: Mapping[int, Refusal],
+    unconfirmed: frozenset[int],
+    warnings: Mapping[int, str],
 ) -> tuple[Verdict, Response]:
     """
     Tell of each event what became of it, in the order of the request.
@@ -73,7 +78,10 @@ def answer(
     202: all are in Kafka. 207: some are, the others were refused. 400: all were refused.
     503: some are not confirmed; they, and only they, should come again, under the same ids.
     """
-    answers = [_answer(index, event_id, refusals.get(index), unconfirmed) for index, event_id in enumerate(ids)]
+    answers = [
+        _answer(index, event_id, refusals.get(index), unconfirmed, warnings.get(index))
+        for index, event_id in enumerate(ids)
+    ]
     accepted = len(ids) - len(refusals) - len(unconfirmed)
     content = {"accepted": accepted, "refused": len(refusals), "unconfirmed": len(unconfirmed), "events": answers}
     if unconfirmed:
@@ -83,9 +91,11 @@ def answer(
     return ("partly", _json(content, 207)) if accepted else ("refused", _json(content, 400))
 
 
-def _answer(index: int, event_id: str | None, refusal: Refusal | None, unconfirmed: frozenset[int]) -> EventAnswer:
+def _answer(
+    index: int, event_id: str | None, refusal: Refusal | None, unconfirmed: frozenset[int], warning: str | None
+) -> EventAnswer:
     if refusal is None:
-        return EventAnswer(index, event_id, "unconfirmed" if index in unconfirmed else "accepted")
+        return EventAnswer(index, event_id, "unconfirmed" if index in unconfirmed else "accepted", warning=warning)
     return EventAnswer(
         index, event_id, "refused", refusal.reason, refusal.path, refusal.got, refusal.expected, refusal.message
     )

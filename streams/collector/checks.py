@@ -1,6 +1,6 @@
 """Which records of a request may go to Kafka: by the code that judges them behind it, for the same reasons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
 from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.refusal import explain, in_the_decoders_words, of_excess
 from streams.events.types import Envelope
+from streams.kpis.language.series import sent_label
 from streams.producers.client import MAX_EVENT_BYTES
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,6 +124,30 @@ class Checking:
             self._explanations -= 1
             return explain(index, value, self._limits)
         return _brief(index, value)
+
+
+def warnings_of(
+    events: Sequence[Envelope | None], now: float, retention_s: float, touchpoints: Container[str]
+) -> dict[int, str]:
+    """
+    Say of right events what their senders will miss: by their place, those that are counted nowhere, or as unknown.
+
+    `now` (Unix s) stands for the newest event of the partition, which is not known here.
+    """
+    earliest = _EPOCH + timedelta(seconds=now - retention_s)
+    found: dict[int, str] = {}
+    for index, event in enumerate(events):
+        if event is None:
+            continue
+        texts = []
+        if event.time < earliest:
+            texts.append(f"late: time is more than {retention_s:,.0f} s ago, so it is stored but in no KPI")
+        sent = event.touchpoint
+        if sent is not None and sent not in touchpoints and sent_label(sent) not in touchpoints:
+            texts.append("unknown_touchpoint: touchpoint is in no dictionary, so it is counted as `unknown`")
+        if texts:
+            found[index] = "; ".join(texts)
+    return found
 
 
 def slices(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

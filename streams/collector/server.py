@@ -24,8 +24,9 @@ from streams import metrics
 from streams.collector.access import KeyAccess
 from streams.collector.answers import RejectedError, Verdict, answer
 from streams.collector.bodies import BATCH, Unpacking, media_of, records_of, too_large
-from streams.collector.checks import Checked, Checking, slices
+from streams.collector.checks import Checked, Checking, slices, warnings_of
 from streams.collector.sending import Delivers, MemoryBudget, Reservation, client_budget, largest, sender_of
+from streams.definitions import touchpoints_of
 from streams.engine.names import Topics
 from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
@@ -73,6 +74,7 @@ class Door:
         records_of(BATCH, [], b"[]", settings.collect_events)
         self._settings = settings
         self._limits = record_limits(settings)
+        self._touchpoints = frozenset(touchpoints_of(settings))
         self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
         self._budget = MemoryBudget(settings.collect_in_flight_bytes, client_budget(settings))
         self._readiness = Readiness(functools.partial(ask or ask_kafka, settings))
@@ -141,7 +143,9 @@ class Door:
                 unconfirmed = await self._sender.deliver(checked.payloads, checked.events, work)
             async with work:
                 _count(checked, unconfirmed)
-                return answer(checked.ids(), checked.refusals, unconfirmed)
+                retention_s = self._settings.retention_s
+                warnings = warnings_of(checked.events, time.time(), retention_s, self._touchpoints)
+                return answer(checked.ids(), checked.refusals, unconfirmed, warnings)
         except RejectedError as rejection:
             return rejection.verdict, rejection.response()
         except ClientDisconnect:

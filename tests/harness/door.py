@@ -135,7 +135,10 @@ async def door_in_process(
     settings: Settings | None = None, lost: frozenset[int] = frozenset()
 ) -> AsyncIterator[InProcess]:
     taken = Taken(lost)
-    app = Door(settings or Settings(), sender=lambda _settings, _budget: taken, ask=lambda _settings: []).app()
+    # The times of events in tests stand still: they are not to be late one day.
+    app = Door(
+        settings or Settings(retention_s=1e9), sender=lambda _settings, _budget: taken, ask=lambda _settings: []
+    ).app()
     async with app.router.lifespan_context(app):
         yield InProcess(app, taken)
 

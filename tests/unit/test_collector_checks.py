@@ -1,7 +1,7 @@
 """Which records may go on: the verdict of the code behind the door, plus what only the door can know."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,8 +17,9 @@ from streams.collector.checks import (
     Checked,
     Checking,
     slices,
+    warnings_of,
 )
-from streams.events.decode import decode_batch
+from streams.events.decode import decode_batch, decode_one
 from streams.events.intake import Intake
 from streams.events.limits import RecordLimits
 from streams.producers.client import MAX_EVENT_BYTES
@@ -187,3 +188,16 @@ def test_a_long_event_is_refused_in_a_few_words(filling: bytes, reason: str) -> 
     (refusal,) = check([record], ANYTHING, NOW).refusals.values()
     assert refusal.reason == reason
     assert refusal.message
+
+
+def test_what_the_sender_of_a_right_event_will_miss_is_said() -> None:
+    """Of one that is too old for any KPI, and of a touchpoint that nobody knows; of refused and usual ones nothing."""
+    at = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    events = [
+        None,
+        decode_one(json.dumps(event(1, time=at.isoformat(), touchpoint="checkout")).encode()),
+        decode_one(json.dumps(event(2, time=(at - timedelta(seconds=86_401)).isoformat())).encode()),
+        decode_one(json.dumps(event(3, time=at.isoformat(), touchpoint="nowhere")).encode()),
+    ]
+    found = warnings_of(events, at.timestamp(), 86_400, {"checkout"})  # type: ignore[arg-type]
+    assert {place: text.partition(":")[0] for place, text in found.items()} == {2: "late", 3: "unknown_touchpoint"}

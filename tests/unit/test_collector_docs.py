@@ -10,6 +10,7 @@ import msgspec
 
 from streams.collector import access, bodies, checks, sending, server
 from streams.collector.access import Key
+from streams.events.intake import FUTURE_TOLERANCE
 from streams.events.refusal import REASONS
 from streams.listener import clients, framing, protocol
 from streams.settings import Settings
@@ -76,3 +77,13 @@ def test_the_limits_are_those_of_settings_and_code() -> None:
     assert checks.EXPLAINED_LONGEST == 8 * 1_024
     named = set(re.findall(r"`CX_(\w+)`", DOOR))
     assert {name.lower() for name in named} <= set(Settings.__struct_fields__)
+
+
+def test_the_limits_of_time_and_memory_are_those_of_the_settings() -> None:
+    """Whoever plans by the document loses nothing."""
+    settings = Settings()
+    ahead_s = FUTURE_TOLERANCE.total_seconds()
+    assert f"more than {settings.retention_s:,.0f} s ago (`CX_RETENTION_S`)" in TEXT
+    assert f"for {settings.lateness_s:.0f} s (`CX_LATENESS_S`)" in TEXT
+    assert f"may be {ahead_s:.0f} s ahead" in TEXT
+    assert f"last {settings.dedup_ids:,} events of a partition (`CX_DEDUP_IDS`)" in TEXT
