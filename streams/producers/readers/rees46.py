@@ -27,7 +27,7 @@ _NEEDED = ("event_time", "event_type", "product_id", "category_code", "price", "
 
 def _events(path: Path, report: ReadReport) -> Iterator[Made]:
     alike: Counter[tuple[str, ...]] = Counter()
-    orders: dict[tuple[str, ...], _Order] = {}
+    orders: dict[tuple[str, ...], _Purchases] = {}
     for number, row in rows_of(path, _NEEDED, report):
         if not row["user_id"] or not row["product_id"]:
             report.drop("no user or product", number)
@@ -45,7 +45,7 @@ def _events(path: Path, report: ReadReport) -> Iterator[Made]:
             session: tuple[str, ...] = (
                 (row["user_id"], row["user_session"]) if row["user_session"] else (*key, str(alike[key]))
             )
-            orders.setdefault(session, _Order(row, number, at)).take(number, at, price)
+            orders.setdefault(session, _Purchases(row, number, at)).take(number, at, price)
             continue
         done = _act(row, price)
         if done is None:
@@ -59,7 +59,7 @@ def _events(path: Path, report: ReadReport) -> Iterator[Made]:
 
 
 @dataclass(slots=True)
-class _Order:
+class _Purchases:
     """The purchases of one session: one row a product, and one order, placed with the last of them."""
 
     of: dict[str, str]
