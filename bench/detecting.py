@@ -20,8 +20,7 @@ from streams.alerts.detectors.seasonal import Seasonal
 from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Expected, Facts
 from streams.kpis.arithmetic.accumulators import Acc, merge_acc
-from streams.kpis.arithmetic.sketch import add_value
-from tests.harness.reading import Played, standing
+from tests.harness.reading import Played, add_value, standing
 
 SHARE = Facts("ratio", "up", "percent")
 SCORE = Facts("mean", "up", "score")

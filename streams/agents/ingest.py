@@ -228,7 +228,7 @@ class Ingest(Stage):
                 continue
             status = self._status(source)
             if status[1] and not source.tripped:
-                source.intake.settle()
+                source.intake.finish_restored()
                 status = self._status(source)
             if status != source.last_sent or now - source.last_sent_at >= HEARTBEAT_S:
                 source.last_sent, source.last_sent_at = status, now

@@ -26,11 +26,6 @@ class PublishedReading:
     stat: str = ""
     """Of a quantile: which one, e.g. `p50`."""
 
-    @property
-    def has_interval(self) -> bool:
-        """Whether both ends of the interval are known."""
-        return self.lo is not None and self.hi is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KpiInfo:

@@ -117,7 +117,7 @@ class Shipment:
         self._left = len(places)
         self._lock = threading.Lock()
 
-    def settle(self, place: int, outcome: Receipt | str) -> bool:
+    def record_end(self, place: int, outcome: Receipt | str) -> bool:
         """Take note of one event's end, from any thread; True with the last one."""
         with self._lock:
             if isinstance(outcome, Receipt):
@@ -176,7 +176,7 @@ class DoorSender:
             max_block_s=0.0,
             delivery_timeout_s=timeout_s,
             options={"linger_ms": LINGER_MS, "client_id": "cx-collector", **security},
-            on_delivery=self._settled,
+            on_delivery=self._record_delivery,
         )
 
     async def deliver(self, payloads: Sequence[bytes], events: Sequence[Envelope | None], work: Work) -> frozenset[int]:
@@ -210,7 +210,7 @@ class DoorSender:
                 try:
                     self._outbox.put(topic, key, payloads[place], (shipment, place))
                 except BufferFullError as error:
-                    self._settled((shipment, place), str(error))
+                    self._record_delivery((shipment, place), str(error))
                 await work.pause()
         with contextlib.suppress(TimeoutError):
             # Beyond it, the memory stays taken until the outbox lets go of it.
@@ -225,10 +225,10 @@ class DoorSender:
         """Send what is left and stop; blocks."""
         self._outbox.close(CLOSE_S)
 
-    def _settled(self, event: object, outcome: Receipt | str) -> None:
+    def _record_delivery(self, event: object, outcome: Receipt | str) -> None:
         assert isinstance(event, tuple)
         shipment, place = event
-        if shipment.settle(place, outcome):
+        if shipment.record_end(place, outcome):
             self._loop.call_soon_threadsafe(self._finish, shipment)
 
     def _finish(self, shipment: Shipment) -> None:

@@ -195,12 +195,6 @@ def table(
     )
 
 
-def text_panel(key: str, title: str, markdown: str, width: int, height: int) -> Panel:
-    """Return a panel that explains."""
-    code = {"language": "plaintext", "showLineNumbers": False, "showMiniMap": False}
-    return Panel(key, title, "text", width, height, options={"code": code, "content": markdown, "mode": "markdown"})
-
-
 @dataclass(frozen=True, slots=True)
 class PanelRow:
     """A heading and the panels below it."""

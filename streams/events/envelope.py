@@ -185,14 +185,14 @@ class Rated(Data, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         """
-        Settle the rating as an int from 1 to the scale's points.
+        Make the rating an int from 1 to the scale's points.
 
         Raises:
             ValueError: It is no whole number, or outside the scale; decoding turns this into a refusal.
         """
-        self.settle(1)
+        self.check_score(1)
 
-    def settle(self, lowest: int) -> None:
+    def check_score(self, lowest: int) -> None:
         """
         Make the rating an int, and hold it against its scale.
 

@@ -350,7 +350,7 @@ class Intake:
             deletable,
         )
 
-    def settle(self) -> None:
+    def finish_restored(self) -> None:
         """
         Wait no longer for a restored range: the source is read to its end.
 

@@ -20,10 +20,10 @@ Kind: TypeAlias = Literal["byte_order_mark", "invisible", "blank_field", "leap_s
 
 # Overrides of direction (U+202D, U+202E) are not among them: under one, people see other digits than are written.
 _MEANINGLESS: Final = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202c\u2060-\u2064\u2066-\u206f\ufeff"
-_ODD_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_UNSEEN: Final = re.compile(f"[{_MEANINGLESS}]|^[{_ODD_BLANKS}]+|[{_ODD_BLANKS}]+$")
-_BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_ODD_BLANKS}]+', re.DOTALL)
-_UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_ODD_BLANKS}\x00]")
+_UNICODE_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_UNSEEN: Final = re.compile(f"[{_MEANINGLESS}]|^[{_UNICODE_BLANKS}]+|[{_UNICODE_BLANKS}]+$")
+_BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_UNICODE_BLANKS}]+', re.DOTALL)
+_UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_UNICODE_BLANKS}\x00]")
 # What none of this could help has none of it: a quick look spares most records that are simply wrong.
 _WORTH_A_TRY: Final = re.compile(
     rb'"\s*"|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xd8\x9c|\xe1(?:\x9a\x80|\xa0\x8e)|\xe2(?:\x80|\x81)|\xe3\x80\x80|\xef\xbb\xbf'

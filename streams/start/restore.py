@@ -39,7 +39,7 @@ from streams.start.facts import RESTORING, StartFacts, Topic
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, left_series, newest_position, source_histories
 from streams.storage.repair import redefined, repair
-from streams.storage.starts import Start, beyond, marks, record_starts, settle, starts
+from streams.storage.starts import Start, add_balances, beyond, marks, record_starts, starts
 
 _SEND_TIMEOUT_S: Final = 60.0
 _NEVER: Final = float("-inf")
@@ -128,7 +128,7 @@ class Restoration:
         with closing(connect(self._store, timeout_s=600.0)) as client:
             try:
                 resumed = _resumed(facts, marks(client), starts(client), done)
-                settle(client, beyond(client))
+                add_balances(client, beyond(client))
                 closed = _closed_by_partition(client, self._catalogue, settings.partitions)
                 clean = clean and not (facts.store and facts.store.named_otherwise)
                 suspect = redefined(client, self._catalogue) if clean else list(self._catalogue)

@@ -79,7 +79,7 @@ def beyond(client: Client) -> list[Beyond]:
     return [Beyond(*row) for row in client.query(_BEYOND).result_rows]
 
 
-def settle(client: Client, rows: Iterable[Beyond]) -> None:
+def add_balances(client: Client, rows: Iterable[Beyond]) -> None:
     """Give records without a balance one: of the rest of their range nothing is known. Raises FAILURES."""
     balances = [
         [

@@ -7,7 +7,7 @@ from streams.alerts.detectors import Detector
 from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.types import SourceHealth, Verdict
 from streams.kpis.arithmetic.accumulators import Acc, cleared, copy_acc, is_empty, merge_acc, subtract_acc
-from streams.kpis.arithmetic.sketch import add_value
+from streams.kpis.arithmetic.sketch import bin_of, rank_of, value_at
 
 SHARE = Facts("ratio", "up", "percent")
 LOSS = Facts("ratio", "down", "percent")
@@ -109,3 +109,15 @@ def bins_of(values: Iterable[float]) -> dict[int, int]:
     for value in values:
         add_value(bins, round(1000 * value))
     return bins
+
+
+def add_value(bins: dict[int, int], steps: int) -> None:
+    """Count one quantised value."""
+    index = bin_of(steps)
+    bins[index] = bins.get(index, 0) + 1
+
+
+def quantile(bins: Mapping[int, int], q: float, scale: int = 1) -> float | None:
+    """Return the quantile `q` in units of `scale` steps, None when there is no value."""
+    n = sum(bins.values())
+    return value_at(bins, rank_of(q, n), scale) if n else None

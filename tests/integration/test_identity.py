@@ -76,7 +76,7 @@ def test_verifying_finds_a_conflict_that_is_not_kept(stored: Database) -> None:
 def test_a_balance_that_was_cut_off_knows_its_conflicts(stored: Database) -> None:
     """Rows that came behind the newest balance get one, conflicts among them."""
     stored.client.command("DELETE FROM outcomes WHERE first >= 40")
-    starts.settle(stored.client, starts.beyond(stored.client))
+    starts.add_balances(stored.client, starts.beyond(stored.client))
     assert stored.rows("SELECT sum(read), sum(counted), sum(conflict) FROM outcomes") == [(43, 41, 2)]
 
 

@@ -17,10 +17,10 @@ from streams.events.decode import decode_batch
 from streams.events.touchpoints import CHANNELS, load_touchpoints
 from streams.kpis.aggregators import measure
 from streams.kpis.arithmetic.accumulators import Acc, merge_acc
-from streams.kpis.arithmetic.sketch import quantile
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import Folder
 from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
+from tests.harness.reading import quantile
 
 ROOT = Path(os.environ.get("CX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 

@@ -13,7 +13,7 @@ from streams.storage.relabel import name_anew, named_otherwise
 from streams.storage.retention import keep
 from streams.storage.rollups import changed, newest_again
 from streams.storage.rows import ValueRow
-from streams.storage.starts import Beyond, settle
+from streams.storage.starts import Beyond, add_balances
 from streams.storage.writer import MinuteRow, Writer
 from tests.harness.clickhouse import Database
 
@@ -260,7 +260,7 @@ def test_what_is_written_again_is_no_repetition(database: Database, writer: Writ
         changed(client, ["csat"])
         newest_again(client, "csat")
         assert name_anew(client, "csat", "now()", PART) is not None
-        settle(client, [Beyond("t", 0, 0, 5, 5, 1, 0, 0)])
+        add_balances(client, [Beyond("t", 0, 0, 5, 5, 1, 0, 0)])
         assert database.value("SELECT count() FROM kpi_latest") == 1
         assert database.rows("SELECT labels['region'], n FROM kpi_minutes") == [("کتاب", 2)]
         assert database.value("SELECT sum(counted) FROM outcomes") == 5 * number

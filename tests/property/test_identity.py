@@ -92,7 +92,7 @@ def test_other_words_for_the_same_are_a_plain_repeat():
     bytes_of = write_keys([key_of("/a", "1")], [SOURCE_BITS["/a"]], [content_of(value)]).marks
     heir = make()
     heir.restore([msgspec.structs.replace(frozen, marks=bytes_of)])
-    heir.settle()
+    heir.finish_restored()
     assert took(heir, [value, event("/a", "1", said="b")], 1).tally == Tally(2, 0, 1, 0, 0, 1)
 
 
@@ -108,7 +108,7 @@ def test_content_is_remembered_over_a_restart():
     frozen = [took(intake, [event("/a", str(number))], number).frozen for number in range(3)]
     restored = make()
     restored.restore([msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=FrozenRange) for one in frozen])
-    restored.settle()
+    restored.finish_restored()
 
     tally = took(restored, [event("/a", "0"), event("/a", "1", said="b"), event("/b", "2")], 3).tally
 
@@ -150,7 +150,7 @@ def test_what_was_written_down_by_id_alone_is_still_found(old, new, size: int):
             frozen.append(as_before(took(before, [event(source, str(number), place)], place).frozen))
     upgraded = make()
     upgraded.restore(frozen)
-    upgraded.settle()
+    upgraded.finish_restored()
 
     repeats = [event(source, str(number), old.index(next(o for o in old if o[:2] == (source, number))))
                for number, source in accepted.items()]  # fmt: skip
@@ -212,7 +212,7 @@ def test_forgotten_identities_leave_the_memory_of_both_kinds():
     frozen = [as_before(took(older, [event("/a", str(n), n)], n).frozen) for n in range(3)]
     intake = make(dedup_ids=3)
     intake.restore(frozen)
-    intake.settle()
+    intake.finish_restored()
     for n in range(3, 6):
         took(intake, [event("/a", str(n), n)], n)
 

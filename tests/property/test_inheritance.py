@@ -198,7 +198,7 @@ def test_the_first_records_of_a_new_topic_start_at_zero_even_if_inherited_ones_a
             )
         )
     )
-    reborn.settle()
+    reborn.finish_restored()
     assert reborn.cut([0, 1]) == 2
     reborn.add([event(1, 0), event(2, 0)], [0, 1], NOON.timestamp())
     outcome = reborn.close()

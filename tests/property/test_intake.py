@@ -215,7 +215,7 @@ def test_settling_takes_over_a_range_whose_records_never_come_again():
     second = make()
     second.restore([frozen])
 
-    second.settle()
+    second.finish_restored()
 
     assert first.head == second.head
     assert second.pending is None
@@ -332,7 +332,7 @@ def test_a_restored_range_whose_tail_is_gone_ends_with_the_log():
     second = make()
     second.restore([frozen])
     second.add([record(1)], [0], NOW)
-    second.settle()
+    second.finish_restored()
 
     outcome = close(second)
 

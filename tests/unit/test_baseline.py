@@ -10,7 +10,7 @@ from streams.alerts.facts import Facts
 from streams.alerts.judging.baseline import Week, learn
 from streams.alerts.rules.calendars import Calendar
 from streams.kpis.arithmetic.accumulators import Acc
-from streams.kpis.arithmetic.sketch import add_value
+from tests.harness.reading import add_value
 
 SHARE = Facts("ratio", "up", "percent")
 COUNT = Facts("count", "none", "count")

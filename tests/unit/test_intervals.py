@@ -12,13 +12,10 @@ from streams.kpis.aggregators import measure
 from streams.kpis.arithmetic.distributions import binomial_cdf, normal_quantile, normal_tail, student_quantile
 from streams.kpis.arithmetic.intervals import Measure, nps_interval, rank_bounds, student_factor, wilson
 from streams.kpis.arithmetic.significance import (
-    answers_for_drop,
-    answers_for_nps,
-    answers_for_share,
     ztest_nps,
     ztest_shares,
 )
-from streams.kpis.arithmetic.sketch import add_value
+from tests.harness.reading import add_value
 
 CES_ANSWERS = {7: 40, 6: 25, 5: 15, 4: 8, 3: 5, 2: 4, 1: 3}
 
@@ -191,35 +188,6 @@ def test_z_of_shares_and_of_nps() -> None:
     assert ztest_shares(5, 5, 7, 7) is None
     assert ztest_nps([0, 0, 0], [5, 1, 1]) is None
     assert ztest_nps([3, 3, 0], [5, 5, 0]) is None
-
-
-@pytest.mark.parametrize(
-    ("margin", "mixed", "worst", "half", "eighty"),
-    [
-        (3, 2601, 4266, 1068, 683),
-        (5, 935, 1534, 385, 246),
-        (10, 232, 382, 97, 62),
-        (15, 102, 168, None, None),
-        (20, 56, 94, None, None),
-    ],
-)
-def test_how_many_answers_for_a_margin(margin, mixed, worst, half, eighty) -> None:
-    assert (answers_for_nps(margin, 0.61), answers_for_nps(margin)) == (mixed, worst)
-    if half is not None:
-        assert (answers_for_share(margin / 100), answers_for_share(margin / 100, 0.8)) == (half, eighty)
-
-
-@pytest.mark.parametrize(
-    ("share", "dropped", "sizes"),
-    [
-        (0.85, 0.8, (714, 1158, 1784)),
-        (0.85, 0.75, (197, 320, 494)),
-        (0.85, 0.7, (95, 155, 238)),
-        (0.9, 0.85, (540, 877, 1352)),
-    ],
-)
-def test_how_many_answers_to_see_a_drop(share: float, dropped: float, sizes: tuple[int, ...]) -> None:
-    assert tuple(answers_for_drop(share, dropped, alpha) for alpha in (0.05, 0.01, 0.001)) == sizes
 
 
 def share_of(pairs: list[tuple[float, float]], scale: int = 10) -> list[int]:

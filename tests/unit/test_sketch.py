@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
 from fractions import Fraction
 
 import pytest
@@ -17,15 +16,13 @@ from streams.kpis.arithmetic.sketch import (
     ESTIMATES,
     LARGEST,
     ZERO_BIN,
-    add_value,
     bin_of,
     index_sql,
     probability_steps,
-    quantile,
-    quantile_sql,
     rank_of,
     value_at,
 )
+from tests.harness.reading import add_value, quantile
 
 PROBABILITIES = (0.01, 0.5, 0.9, 0.95, 0.99, 0.999)
 
@@ -112,21 +109,3 @@ def test_sql_finds_the_same_bin_for_every_edge(clickhouse) -> None:
     rows = clickhouse(f"SELECT v, {index_sql('v')} FROM ({table})")
     assert len(rows) == len(values)
     assert [(int(v), int(i)) for v, i in rows if int(i) != bin_of(int(v))] == []
-
-
-@pytest.mark.parametrize("scale", [1, 1000])
-def test_sql_gives_the_same_quantile_to_the_last_bit(clickhouse, scale: int) -> None:
-    parts = [sketch_of(sample(300, seed)) for seed in range(3)] + [{ZERO_BIN: 50, BINS - 1: 20, BINS - 2: 4}]
-    whole: dict[int, int] = {}
-    for part in parts:
-        merge_acc(whole, part)
-    maps = ",".join(f"CAST(({list(p)}, {list(p.values())}) AS Map(Int32, UInt64))" for p in parts)
-    columns = ", ".join(
-        f"hex(reinterpretAsFixedString(assumeNotNull({quantile_sql('sumMap(m)', q, scale)})))" for q in PROBABILITIES
-    )
-    (row,) = clickhouse(f"SELECT {columns} FROM (SELECT arrayJoin([{maps}]) AS m)")
-    assert row == [struct.pack("<d", quantile(whole, q, scale)).hex().upper() for q in PROBABILITIES]
-
-
-def test_sql_has_no_quantile_of_nothing(clickhouse) -> None:
-    assert clickhouse(f"SELECT {quantile_sql('CAST(map() AS Map(Int32, UInt64))', 0.5)}") == [["\\N"]]

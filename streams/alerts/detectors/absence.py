@@ -59,11 +59,11 @@ class Absence(Detector, frozen=True, kw_only=True):
         n = 0 if acc is None else count_of(acc)
         if memory is None:
             earlier = before(reading, self.baseline, window)
-            pace = 0.0 if earlier is None else count_of(earlier) / (length_of(self.baseline) - minutes)
+            per_minute = 0.0 if earlier is None else count_of(earlier) / (length_of(self.baseline) - minutes)
         else:
-            pace = memory.per_minute
+            per_minute = memory.per_minute
         baseline = reading.expected(window)
-        mean, dispersion, text = pace * minutes, 0.0, f"after the pace of {self.baseline}"
+        mean, dispersion, text = per_minute * minutes, 0.0, f"after the rate of {self.baseline}"
         if baseline is not None and baseline.n < mean:
             mean, dispersion, text = baseline.n, baseline.dispersion, f"at this {baseline.level}"
         if mean < self.min_expected:
@@ -78,7 +78,7 @@ class Absence(Detector, frozen=True, kw_only=True):
         reason = f"{n} came in {window}, {mean:.0f} were to be expected {text}"
         if breach:
             reason += f" (p = {chance:.1g}); {silence_of(reading.sources())}"
-            memory = memory or AbsenceState(pace, reading.minute)
+            memory = memory or AbsenceState(per_minute, reading.minute)
         elif not few:
             memory = None
         return Verdict(

@@ -11,7 +11,6 @@ since Δshare sums to nothing; the mean makes a part that is better than the res
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import sqrt
 from typing import Literal, NamedTuple, TypeAlias
 
 from streams.alerts.explaining.compare import at_or_below, compare, joint_edge
@@ -35,8 +34,6 @@ class Change(NamedTuple):
     """What of it comes from parts that changed."""
     share: float
     """What comes from there being more of one part and less of another; the two are the total."""
-    share_z: float
-    """How sure the share effect is, as a z value."""
     parts: list[Contribution]
     """The best explanation first."""
 
@@ -90,7 +87,6 @@ def decompose(
     whole = (sum(part[0] * part[1] for part in before.values()) / n
              + sum(part[0] * part[1] for part in after.values()) / later_n) / 2  # fmt: skip
     effects: dict[str, tuple[float, float]] = {}
-    pulls: list[tuple[float, float, float]] = []
     for value in before.keys() | after.keys():
         one, two = before.get(value), after.get(value)
         old = (one or two or (0, 0.0))[1]
@@ -98,8 +94,7 @@ def decompose(
         share, later_share = (one[0] / n if one else 0.0), (two[0] / later_n if two else 0.0)
         pull = scale * ((old + new) / 2 - whole)
         effects[value] = (scale * (share + later_share) / 2 * (new - old), (later_share - share) * pull)
-        pulls.append((share, later_share, pull))
-    return _change(facts, label, earlier, later, effects, (n, later_n), pulls, minutes)
+    return _change(facts, label, earlier, later, effects, minutes)
 
 
 def _change(
@@ -108,8 +103,6 @@ def _change(
     earlier: Mapping[str, Acc],
     later: Mapping[str, Acc],
     effects: Mapping[str, tuple[float, float]],
-    sizes: tuple[float, float],
-    pulls: list[tuple[float, float, float]],
     minutes: tuple[int, int],
 ) -> Change:
     rate, share = sum(effect[0] for effect in effects.values()), sum(effect[1] for effect in effects.values())
@@ -131,16 +124,7 @@ def _change(
             )
         )
     parts.sort(key=lambda part: (-part.explained, part.labels[label]))
-    return Change(total, rate, share, _share_z(share, sizes, pulls), parts)
-
-
-def _share_z(share: float, sizes: tuple[float, float], pulls: list[tuple[float, float, float]]) -> float:
-    """Return how many standard errors a share effect is, shares being those of multinomial samples."""
-    variance = 0.0
-    for side, n in enumerate(sizes):
-        mean = sum(pull[side] * pull[2] for pull in pulls)
-        variance += (sum(pull[side] * pull[2] ** 2 for pull in pulls) - mean * mean) / n
-    return share / sqrt(variance) if variance > 0 else 0.0
+    return Change(total, rate, share, parts)
 
 
 def _additive(
@@ -153,7 +137,7 @@ def _additive(
     for value in earlier.keys() | later.keys():
         old, new = _value(facts, earlier.get(value), minutes[0]), _value(facts, later.get(value), minutes[1])
         effects[value] = ((new or 0.0) - (old or 0.0), 0.0)
-    return _change(facts, label, earlier, later, effects, (1, 1), [], minutes)
+    return _change(facts, label, earlier, later, effects, minutes)
 
 
 def _as_shares(

@@ -37,7 +37,7 @@ STEEP_LEAST: Final = 60.0
 """The same for a single minute: fewer come and go by chance."""
 
 MEAN_MINUTES: Final = 60
-"""Over how long the usual pace is the mean."""
+"""Over how long the usual rate is the mean."""
 
 FORGET_MINUTES: Final = 240
 """The same while next to nothing comes: what goes on for half a day is usual."""
@@ -65,10 +65,10 @@ class ChannelHealth(msgspec.Struct, array_like=True, omit_defaults=True):
     """Share of the last five minutes' records that never arrived or cannot be read."""
     kind: Kind = ""
     """Of the trouble."""
-    pace: float = 0.0
+    mean_per_minute: float = 0.0
     """Records per minute over the last hour in which all was well."""
     looks: int = 0
-    """Minutes that the pace is the mean of, as far as they count."""
+    """Minutes that the rate is the mean of, as far as they count."""
     seen: int = -1
     """The last minute."""
     read: int = 0
@@ -80,12 +80,14 @@ class ChannelHealth(msgspec.Struct, array_like=True, omit_defaults=True):
 
         Known is only their sum: it is next to nothing, or on the way there, losing a usual minute each minute.
         """
-        least = SCARCE * self.pace
-        if self.pace >= SCARCE_LEAST and read < least * HEALTH_MINUTES:
+        least = SCARCE * self.mean_per_minute
+        if self.mean_per_minute >= SCARCE_LEAST and read < least * HEALTH_MINUTES:
             return True
         lost = self.read - read if minute == self.seen + 1 else 0
         return (
-            self.pace >= STEEP_LEAST and lost > self.pace - least and read < HEALTH_MINUTES * self.pace - lost + least
+            self.mean_per_minute >= STEEP_LEAST
+            and lost > self.mean_per_minute - least
+            and read < HEALTH_MINUTES * self.mean_per_minute - lost + least
         )
 
     def missing(self, minute: int, length: int) -> float:
@@ -120,14 +122,14 @@ def observe(channels: dict[str, ChannelHealth], minute: int, sources: Mapping[st
             _mark(channel, minute, minute, joined=bool(before))
         elif scarce:
             channel.trouble, channel.kind = (
-                f"{read} records where {channel.pace * HEALTH_MINUTES:.0f} are usual",
+                f"{read} records where {channel.mean_per_minute * HEALTH_MINUTES:.0f} are usual",
                 "scarce",
             )
-            channel.lost = max(0.0, 1 - read / (channel.pace * HEALTH_MINUTES))
-            channel.pace += (now - channel.pace) / FORGET_MINUTES
+            channel.lost = max(0.0, 1 - read / (channel.mean_per_minute * HEALTH_MINUTES))
+            channel.mean_per_minute += (now - channel.mean_per_minute) / FORGET_MINUTES
         else:
             channel.looks = min(MEAN_MINUTES, channel.looks + 1)
-            channel.pace += (now - channel.pace) / channel.looks
+            channel.mean_per_minute += (now - channel.mean_per_minute) / channel.looks
 
 
 def _mark(channel: ChannelHealth, first: int, last: int, *, joined: bool) -> None:

@@ -14,7 +14,7 @@ from streams.kpis.rolling.pages import Page
 from streams.kpis.rolling.retention import Archive, Retention
 from streams.kpis.rolling.windows import Windows
 
-_SETTLED_EVERY: Final = 60
+_EVICTED_EVERY: Final = 60
 _NOBODY: Final[Mapping[str, tuple[int, int]]] = {}
 
 
@@ -69,6 +69,6 @@ class Minutes:
         self._health.prune(minute)
         self._windows.advance(minute, self._archive.pages, self._archive.hours)
         self._windows.forget_touched()
-        if minute % _SETTLED_EVERY == 0:
-            self._archive.settle(minute, len(self._registry.names))
+        if minute % _EVICTED_EVERY == 0:
+            self._archive.evict(minute, len(self._registry.names))
         return ClosedMinute(minute, self._index, self._registry, self._windows, self._archive.pages, self._health)

@@ -112,9 +112,9 @@ def _restarted(judge: Judge, rules: RuleBook, windows: Sequence[str], saved: dic
     for key, value in records:
         saved.pop(key, None)
         saved[key] = value
-    heir = Judge(rules, windows=windows)
-    heir.restore([(key, value) for key, value in saved.items() if value is not None])
-    return heir
+    successor = Judge(rules, windows=windows)
+    successor.restore([(key, value) for key, value in saved.items() if value is not None])
+    return successor
 
 
 def _mismatches(test: RuleTest, check: Check, newest: Mapping[tuple[str, Labels], Transition]) -> Iterator[str]:

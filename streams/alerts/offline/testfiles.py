@@ -76,20 +76,17 @@ def load_file(path: Path) -> TestFile:
         RulesError: It cannot be read, is not YAML, or has unknown keys.
     """
     problems = Problems()
-    return _read_file(text_of(path, problems), str(path), problems)
+    return read_file(text_of(path, problems), str(path), problems)
 
 
-def read_file(text: str, file: str) -> TestFile:
+def read_file(text: str, file: str, problems: Problems | None = None) -> TestFile:
     """
-    Read the text of a file as `load_file` does.
+    Read the text of a file as `load_file` does; add to `problems` what others found.
 
     Raises:
         RulesError: As for `load_file`.
     """
-    return _read_file(text, file, Problems())
-
-
-def _read_file(text: str, file: str, problems: Problems) -> TestFile:
+    problems = Problems() if problems is None else problems
     root = block_of(text, file, "'tests', a list", problems)
     problems.raise_any(RulesError)
     if root is None:

@@ -18,8 +18,6 @@ from streams.kpis.language.blocks import YamlBlock
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, known_zones
 
-HOURS_OF_WEEK: Final = 168
-
 _MINUTES: Final = 24 * 60
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
 

@@ -94,9 +94,9 @@ class SurveyAnswered(Rated, frozen=True, kw_only=True):
         if metric == "nps" or metric == "enps":  # noqa: PLR1714 - twice as fast as a set, and on the hot path
             if self.scale != 10:
                 raise ValueError("NPS is asked on the scale of 10")
-            self.settle(0)
+            self.check_score(0)
         else:
-            self.settle(1)
+            self.check_score(1)
 
 
 @event("cx.survey.dismissed")

@@ -75,12 +75,6 @@ def bin_of(steps: int) -> int:
     return bisect_left(EDGES, steps) if steps < LARGEST else BINS - 1
 
 
-def add_value(bins: dict[int, int], steps: int) -> None:
-    """Count one quantised value."""
-    index = bin_of(steps)
-    bins[index] = bins.get(index, 0) + 1
-
-
 def probability_steps(q: float) -> int:
     """
     Return a quantile's probability as a whole number of PROBABILITY_STEPS.
@@ -112,12 +106,6 @@ def value_at(bins: Mapping[int, int], rank: int, scale: int = 1) -> float:
     raise ValueError(f"rank {rank} of {seen} values")
 
 
-def quantile(bins: Mapping[int, int], q: float, scale: int = 1) -> float | None:
-    """Return the quantile `q` in units of `scale` steps, None when there is no value."""
-    n = sum(bins.values())
-    return value_at(bins, rank_of(q, n), scale) if n else None
-
-
 def index_sql(steps: str) -> str:
     """Return the ClickHouse expression (Int32) for the bin of an expression of quantised values (Int64)."""
     logarithm = f"log({_NUMERATOR} / {_DENOMINATOR})"
@@ -126,17 +114,6 @@ def index_sql(steps: str) -> str:
     nearest = f"toInt32(floor(log(greatest(x, 1)) / {logarithm} + 0.5))"
     exact = f"arrayMap(near -> toInt32(near + (x > [{_list(EDGES)}][near + 1])), [{nearest}])[1]"
     return f"arrayMap(x -> if(x < 1, toInt32({ZERO_BIN}), {exact}), [{value}])[1]"
-
-
-def quantile_sql(bins: str, q: float, scale: int = 1) -> str:
-    """Return the ClickHouse expression (Nullable(Float64)) for `quantile` of a Map(Int32, UInt64) expression."""
-    rank = f"greatest(1, intDiv({probability_steps(q)} * n + {PROBABILITY_STEPS - 1}, {PROBABILITY_STEPS}))"
-    return (
-        f"arrayMap(pairs -> arrayMap(n -> if(n = 0, NULL, [0,{_list(ESTIMATES)}]"
-        f"[pairs.1[arrayFirstIndex(seen -> seen >= {rank}, arrayCumSum(pairs.2))] + 2] / {ESTIMATE_STEPS * scale}),"
-        " [arraySum(pairs.2)])[1],"
-        f" [arrayMap(m -> (mapKeys(m), mapValues(m)), [mapSort({bins})])[1]])[1]"
-    )
 
 
 def _list(numbers: list[int]) -> str:

@@ -205,35 +205,35 @@ class FoldPlan:
             found = ((part.kpi, part.effect(facts)) for part in self._parts)
             effects = [(kpi, effect) for kpi, effect in found if effect]
 
-        def settled(grouping: tuple[str, ...]) -> tuple[tuple[str, LabelValue], ...]:
+        def fixed(grouping: tuple[str, ...]) -> tuple[tuple[str, LabelValue], ...]:
             names = (name for name in grouping if self._fields[name].bounded)
             return tuple((n, self.event_type if n == "type" else facts[self._facts[n]]) for n in names)
 
         entries: list[tuple[str, Effect]] = []
         for grouping in self._closed:
-            entries += _entries([e for kpi, e in effects if grouping in kpi.groupings], settled(grouping))
+            entries += _entries([e for kpi, e in effects if grouping in kpi.groupings], fixed(grouping))
         base = self._bases[tuple(entries)]
         if not self._open:
             return base
         maps = [
-            classes[settled(grouping), tuple(e for kpi, e in effects if grouping in kpi.groupings)]
+            classes[fixed(grouping), tuple(e for kpi, e in effects if grouping in kpi.groupings)]
             for grouping, classes in zip(self._open, self._classes, strict=True)
         ]
         return (base, *maps)
 
     def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], LabelLookup]:
-        """Make tables from open labels to rows, one for each set of effects and settled labels."""
+        """Make tables from open labels to rows, one for each set of effects and fixed labels."""
         names = [f.name for f in self._open_labels(grouping)]
         touchpoints = next((kpi.touchpoints for kpi in self.kpis if kpi.touchpoints is not None), None)
         dictionaries = [touchpoints if name == "touchpoint" else None for name in names]
 
         def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> LabelLookup:
-            settled, effects = key
+            fixed, effects = key
 
             def row_of(values: Sequence[LabelValue] | None) -> int:
                 if values is None:
                     return self.table.add([(rest_key(effect.kpi, grouping), effect) for effect in effects])
-                return self.table.add(_entries(effects, (*settled, *zip(names, values, strict=True))))
+                return self.table.add(_entries(effects, (*fixed, *zip(names, values, strict=True))))
 
             return LabelLookup(self.table, row_of, dictionaries)
 

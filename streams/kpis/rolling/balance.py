@@ -42,7 +42,7 @@ class MemoryBalance:
         if closed is not None and self._aim is not None and closed >= self._aim:
             self.is_due, self._as_of = closed != self._as_of, closed
 
-    def settle(self) -> None:
+    def rebalance(self) -> None:
         """Have series give way to heavier ones, and take back those that are heavier again."""
         self.is_due = False
         if self._open.as_of is None:

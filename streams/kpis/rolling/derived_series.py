@@ -21,12 +21,12 @@ class DerivedSeries:
         self._feeds: dict[int, list[str]] = {}
 
     def touched_by(
-        self, settled: Sequence[tuple[int, Acc]], sums: Totals
+        self, published: Sequence[tuple[int, Acc]], sums: Totals
     ) -> Iterator[tuple[str, tuple[tuple[str, Acc], ...]]]:
-        """Yield the derived series of which an input is among those settled, with all inputs as a window holds them."""
+        """Yield the derived series of which an input is published, with all inputs as a window holds them."""
         self._look()
         feeds = self._feeds
-        touched = dict.fromkeys(key for number, _ in settled if number in feeds for key in feeds[number])
+        touched = dict.fromkeys(key for number, _ in published if number in feeds for key in feeds[number])
         for key in touched:
             yield key, self.inputs(key, sums)
 

@@ -144,7 +144,7 @@ class MergeState:
         store = self._store
         if self._balance.is_due and offset > store.offset:
             self._windows.catch_up()
-            self._balance.settle()
+            self._balance.rebalance()
         store.offset = max(store.offset, offset)
         if store.is_stopped(partial, offset):
             self.watermarks.report(partial.source, None, caught_up=True)
@@ -168,7 +168,7 @@ class MergeState:
         """
         if self.replaying:
             return []
-        self._store.settle()
+        self._store.add_collected()
         records = [*self._balance.records(self._store.offset), *self._store.page_records()]
         if self._marked.closed is not None:
             records += self._store.evict(self._marked.closed)
@@ -188,7 +188,7 @@ class MergeState:
         self.behind = 0
         if self.replaying:
             return outputs
-        self._store.settle()
+        self._store.add_collected()
         watermark = self.watermarks.advance(now)
         self._rows.revised(outputs)
         catching_up = self.watermarks.catching_up

@@ -96,7 +96,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
     largest: dict[int, int] = {}
     binned: list[tuple[_Ints, _Ints]] = []
 
-    def settle(width: int) -> None:
+    def add_width(width: int) -> None:
         present = np.flatnonzero(seen[width])
         add_all(totals, zip(present.tolist(), sums[width][present].tolist(), strict=True))
         sums[width][:], largest[width] = 0, 0
@@ -111,7 +111,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
                 seen[width] = np.zeros(series, dtype=np.bool_)
             bound = max(int(fields.max()), -int(fields.min()))
             if largest[width] + bound >= _SAFE:
-                settle(width)  # one record on top of nothing always fits
+                add_width(width)  # one record on top of nothing always fits
             largest[width] += bound
             sums[width][numbers] += fields
             seen[width][numbers] = True
@@ -121,7 +121,7 @@ def add_up(records: Iterable[bytes], series: int) -> Totals:
                 binned = [_sum_bins(binned)]
         add_all(totals, ((number, [int(value) for value in wide]) for number, wide in packed.wide.items()))
     for width in sums:
-        settle(width)
+        add_width(width)
     if binned:
         for key, count in zip(*(column.tolist() for column in _sum_bins(binned)), strict=True):
             number, index = divmod(key, _BIN_KEYS)

@@ -55,7 +55,7 @@ class Page:
         return self.minute, self.shard, self.part
 
     @property
-    def settled(self) -> bool:
+    def is_published(self) -> bool:
         """Whether all it holds was published before the last marker."""
         return not (self.hot or self.dirty or self.pending)
 

@@ -76,7 +76,7 @@ class Archive:
         """Return the totals of what is no longer in any page."""
         return base_totals(self._bases)
 
-    def settle(self, closed: int, series: int) -> tuple[list[Page], list[Record]]:
+    def evict(self, closed: int, series: int) -> tuple[list[Page], list[Record]]:
         """
         Move what became old; return the minutes that are gone, and the records that say so.
 
@@ -86,7 +86,7 @@ class Archive:
         """
         gone_to = self._retention.last_gone(closed)
         hourly_to = self._retention.last_hour(closed) if self._retention.hourly else gone_to
-        leaving = [page for page in self.pages.between(None, max(gone_to, hourly_to)) if page.settled]
+        leaving = [page for page in self.pages.between(None, max(gone_to, hourly_to)) if page.is_published]
         expired = self.hours.between(None, gone_to - 59)
         if not (leaving or expired or self._tombstones):
             return [], []

@@ -12,7 +12,7 @@ from streams.kpis.rolling.store import PageStore
 from streams.kpis.rolling.throttle import Due, PublishingThrottle
 from streams.kpis.rolling.void_series import VoidSeries
 from streams.kpis.rolling.window_pair import WindowPair
-from streams.kpis.rolling.windows import Settled
+from streams.kpis.rolling.windows import WindowSums
 
 
 class RowPublisher:
@@ -91,7 +91,7 @@ class RowPublisher:
         total = long or bool(outputs.values)
         self._sums(self._windows.open.touched(short=short, long=long, total=total), outputs, "open")
 
-    def _sums(self, sums: Iterable[Settled], outputs: Outputs, maturity: Maturity) -> None:
+    def _sums(self, sums: Iterable[WindowSums], outputs: Outputs, maturity: Maturity) -> None:
         """Add rows of rolling sums; with the same content, closed ones have the higher revision."""
         windows = self._windows.closed if maturity == "closed" else self._windows.open
         if windows.as_of is None:
@@ -99,13 +99,16 @@ class RowPublisher:
         names, at = self._names, window_end(windows.as_of)
         revision = 2 * self._store.offset + (maturity == "closed")
         windows.touch_all(self._voids.changed(windows))
-        for window, settled in sums:
-            void = self._voids.among(settled, windows, window)
+        for window, published in sums:
+            void = self._voids.among(published, windows, window)
             outputs.values.extend(
-                [RollingSum(names[n], window, at, acc.copy(), maturity, revision, (), n in void) for n, acc in settled]
+                [
+                    RollingSum(names[n], window, at, acc.copy(), maturity, revision, (), n in void)
+                    for n, acc in published
+                ]
             )
             if self._derived is not None:
-                derived = self._derived.touched_by(settled, windows.sums(window))
+                derived = self._derived.touched_by(published, windows.sums(window))
                 outputs.values.extend(
                     RollingSum(key, window, at, {}, maturity, revision, given) for key, given in derived
                 )

@@ -43,7 +43,7 @@ class PageStore:
 
     @property
     def collected(self) -> int:
-        """Totals of series and minutes that came since they were last settled."""
+        """Totals of series and minutes that came since they were last added to pages."""
         return sum(map(len, self._collected.values()))
 
     def is_stopped(self, partial: Partial, offset: int) -> bool:
@@ -88,7 +88,7 @@ class PageStore:
             page.fence = offset
             add_all(self._collected.setdefault(page, {}), contributions)
 
-    def settle(self) -> None:
+    def add_collected(self) -> None:
         """Add what was collected to pages and windows: once a flush, since all sources bring the same series."""
         collected, self._collected = self._collected, {}
         for page, totals in collected.items():
@@ -121,7 +121,7 @@ class PageStore:
 
     def evict(self, closed: int) -> list[Record]:
         """Move what became old, as of the closed minute that the last marker knows; return the records that say so."""
-        gone, records = self._archive.settle(closed, len(self._registry.names))
+        gone, records = self._archive.evict(closed, len(self._registry.names))
         for page in gone:
             self._unpacked.pop(page, None)
         return records

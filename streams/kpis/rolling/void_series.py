@@ -33,14 +33,14 @@ class VoidSeries:
         """Series by currency with their other labels, by KPI."""
         self._said: dict[tuple[Windows, str], object] = {}
 
-    def among(self, settled: Contributions, windows: Windows, window: str) -> frozenset[int]:
+    def among(self, published: Contributions, windows: Windows, window: str) -> frozenset[int]:
         """Return which of the series have no value in a window."""
         if not self._rules:
             return frozenset()
         self._meet()
         sums = windows.sums(window)
         return frozenset(
-            number for number, acc in settled if self._known[number] and self.is_void(number, acc, windows, sums)
+            number for number, acc in published if self._known[number] and self.is_void(number, acc, windows, sums)
         )
 
     def is_void(self, number: int, acc: Acc, windows: Windows, sums: Totals) -> bool:

@@ -34,7 +34,7 @@ _BINS_BYTES: Final = 500
 Contributions: TypeAlias = Sequence[tuple[int, Acc]]
 """Series numbers with accumulators."""
 
-Settled: TypeAlias = tuple[str, Contributions]
+WindowSums: TypeAlias = tuple[str, Contributions]
 """A window and its sums to publish."""
 
 
@@ -299,7 +299,7 @@ class Windows:
             for number in window.gone.keys() & window.sums.keys():
                 del window.gone[number]
 
-    def advanced(self) -> Iterator[Settled]:
+    def advanced(self) -> Iterator[WindowSums]:
         """Yield all sums after an advance, series that fell out with nothing, and of the total only what changed."""
         for window in self._windows:
             window.touched.clear()
@@ -308,7 +308,7 @@ class Windows:
             yield window.name, [*sums.items(), *((number, acc) for number, acc in gone.items() if number not in sums)]
         yield _take_touched(self._total)
 
-    def touched(self, *, short: bool = True, long: bool = True, total: bool = True) -> Iterator[Settled]:
+    def touched(self, *, short: bool = True, long: bool = True, total: bool = True) -> Iterator[WindowSums]:
         """Yield the sums to which something was added since they were last taken: of windows of these kinds."""
         for window in self._windows:
             if short if window.is_short else long:
@@ -335,7 +335,7 @@ def _length(window: Window) -> int:
     return window.minutes
 
 
-def _take_touched(window: Window) -> Settled:
+def _take_touched(window: Window) -> WindowSums:
     touched, window.touched = window.touched, set()
     ended, window.ended = window.ended, {}
     held = [(number, window.sums[number]) for number in touched if number in window.sums]

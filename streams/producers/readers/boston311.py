@@ -105,8 +105,8 @@ def _lifecycle(
         return
     # The city calls requests without a due time in time: there was nothing that they could have missed.
     on_time = {"ONTIME": True, "OVERDUE": False}.get(verdict) if due is not None else None
-    settled = TicketResolved(**about, duration_s=(closed - opened).total_seconds(), on_time=on_time)
-    yield made(settled, closed)
+    resolved = TicketResolved(**about, duration_s=(closed - opened).total_seconds(), on_time=on_time)
+    yield made(resolved, closed)
 
 
 BOSTON311 = DataSet(
