@@ -10,7 +10,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from streams.kpis.language.lengths import window_minutes
-from streams.producers.incidents import KINDS, IncidentError, parse_incident
 from streams.settings import kpi_paths, load
 
 _AGO: Final = re.compile(r"-(\d{1,6})([smhdw])")
@@ -85,6 +84,8 @@ class IncidentType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text, in which the simulator finds no fault."""
+        from streams.producers.incidents import IncidentError, parse_incident  # noqa: PLC0415 - brings Kafka's client
+
         try:
             parse_incident(str(value), datetime.now(UTC))
         except IncidentError as error:
@@ -93,6 +94,8 @@ class IncidentType(click.ParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Offer the kinds."""
+        from streams.producers.incidents import KINDS  # noqa: PLC0415 - brings Kafka's client
+
         return [CompletionItem(f"{kind}@", help=text) for kind, text in KINDS.items() if kind.startswith(incomplete)]
 
 

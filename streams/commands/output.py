@@ -12,11 +12,8 @@ import click
 from rich.cells import cell_len
 
 from streams.commands.printing import echo, room
-from streams.engine.topics import TopicsError
 from streams.events.visible import visible_line
-from streams.kpis.language.blocks import CatalogueError
 from streams.shipped import CLONE, INSTALLED
-from streams.storage.connection import StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,11 +32,20 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (StorageError, TopicsError, CatalogueError) as error:
+        except _plain() as error:
             echo(str(error), err=True)
             sys.exit(1)
 
     return wrapper
+
+
+def _plain() -> tuple[type[Exception], ...]:
+    """Return errors whose text says all; what defines them is imported only once something went wrong."""
+    from streams.engine.topics import TopicsError  # noqa: PLC0415 - brings Faust and Kafka's client
+    from streams.kpis.language.blocks import CatalogueError  # noqa: PLC0415
+    from streams.storage.connection import StorageError  # noqa: PLC0415 - brings ClickHouse's client
+
+    return StorageError, TopicsError, CatalogueError
 
 
 def clone() -> Path:

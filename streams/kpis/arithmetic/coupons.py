@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numpy as np
 from xxhash import xxh64_intdigest
 
 REGISTER_BITS: Final = 11
@@ -69,6 +68,8 @@ def estimates() -> Estimates:
     its inverse is found by Newton's method. The variance of the number of coupons, Σ q (1 − q) − n (Σ p q)² with
     q = exp(−n p), through the slope of that sum gives the standard error of n.
     """
+    import numpy as np  # noqa: PLC0415 - commands that only read definitions start without it
+
     ranks = np.arange(1, _LAST_RANK + 1, dtype=float)
     shares = 0.5 ** np.minimum(ranks, _LAST_RANK - 1) / REGISTERS  # the last two ranks share what is left
     values: list[int] = []

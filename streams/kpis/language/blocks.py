@@ -35,6 +35,9 @@ class CatalogueError(ValueError):
         self.problems = tuple(problems)
 
 
+_LIBYAML: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
 class Problems:
     """The problems found so far, in one file or many."""
 
@@ -211,9 +214,9 @@ def _construct(node: yaml.Node) -> Any:
         loader.dispose()
 
 
-def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[YamlBlock]:
-    """Read a YAML text that is a list of mappings."""
-    root = _root(text, file, problems)
+def blocks_of(text: str, file: str, what: str, problems: Problems, *, ours: bool = False) -> list[YamlBlock]:
+    """Read a YAML text that is a list of mappings; what is `ours` by libyaml, faster and with shorter messages."""
+    root = _root(text, file, problems, _LIBYAML if ours else yaml.SafeLoader)
     return [] if root is None else _listed(root, file, what, "id", problems)
 
 
@@ -246,9 +249,9 @@ def text_of(path: Path, problems: Problems) -> str:
     return ""
 
 
-def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
+def _root(text: str, file: str, problems: Problems, loader: Any = yaml.SafeLoader) -> yaml.Node | None:
     try:
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problems.add(file, line, f"not YAML: the character U+{error.character:04X} cannot stand in it")
