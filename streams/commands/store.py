@@ -218,6 +218,10 @@ def _why_nothing(kpi: Kpi, question: str, address: Address) -> str:
     return f"nothing of {kpi_id} there; it is stored from {first} to {last} UTC"
 
 
+NOTHING_STORED: Final = 3
+"""Exit code of `cx verify` on an empty store."""
+
+
 @click.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Differences shown.")
 @as_json_option
@@ -226,7 +230,7 @@ def verify(limit: int, *, as_json: bool) -> None:
     """Recompute every KPI from the stored events, and compare with what was streamed.
 
     Compares balances, minutes and the newest closed values, all with `=`. What is still on its way shows as a
-    difference: verify while nothing comes in. Exit code 1 if anything differs.
+    difference: verify while nothing comes in. Exit code 1 if anything differs, 3 if nothing is stored.
 
     \b
     Examples:
@@ -239,7 +243,8 @@ def verify(limit: int, *, as_json: bool) -> None:
         report = recompute(client, catalogue, window_names(settings))
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
-    notes = [*report.notes, *["nothing is stored, so nothing was compared"] * (report.checked.get("records") == 0)]
+    empty = report.ok and report.checked.get("records") == 0
+    notes = [*report.notes, *["nothing to verify: no records are stored"] * empty]
     if as_json:
         print_json({
             "ok": report.ok,
@@ -259,7 +264,7 @@ def verify(limit: int, *, as_json: bool) -> None:
             echo(f"note: {note}")
         checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
         echo(f"{checked} recomputed: {len(rows):,} differences")
-    sys.exit(0 if report.ok else 1)
+    sys.exit(NOTHING_STORED if empty else 0 if report.ok else 1)
 
 
 @click.command()

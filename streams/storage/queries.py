@@ -14,6 +14,8 @@ from streams.settings import Settings
 from streams.storage.connection import FAILURES, Address, PermanentStorageError, UnreachableError, connect, explain
 
 Format: TypeAlias = Literal["json", "csv"]
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER: Final = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 
 # Why there is no value although something was counted, or no interval beside a value.
 _NOTE: Final = """multiIf(
@@ -72,9 +74,14 @@ class Answer:
             rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
             return json.dumps(rows, ensure_ascii=False, indent=1)
         out = io.StringIO()
-        cells = [[_cell(value) for value in row] for row in self.rows]
-        csv.writer(out, lineterminator="\n").writerows([self.columns, *cells])
+        cells = [[_harmless(value) if isinstance(value, str) else _cell(value) for value in row] for row in self.rows]
+        csv.writer(out, lineterminator="\n").writerows([map(_harmless, self.columns), *cells])
         return out.getvalue().rstrip("\n")
+
+
+def _harmless(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: senders decide what labels hold."""
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
 def as_reader(address: Address, settings: Settings) -> Address:

@@ -165,6 +165,17 @@ def test_sql_with_parameters_and_formats(cx, asked) -> None:
     assert asked[2][3] == 3.0
 
 
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    """Whatever a sender calls a region; numbers stay numbers."""
+    answer = Answer(
+        ("region", "n", "=x"), [("=cmd|' /C calc'!A0", -5, "-5.25"), ("+98 21", -0.5, "@a"), ("a-b", 1, "")]
+    )
+    assert answer.render("csv").splitlines() == [
+        "region,n,'=x", "'=cmd|' /C calc'!A0,-5,-5.25", "'+98 21,-0.5,'@a", "a-b,1,",
+    ]  # fmt: skip
+    assert json.loads(answer.render("json"))[0]["region"].startswith("=")
+
+
 def test_a_refused_query_is_exit_code_one(cx, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args, **_kwargs):
         raise PermanentStorageError("the query: Syntax error")
@@ -211,8 +222,10 @@ def test_verify_without_differences(cx, report: VerifyReport) -> None:
 def test_nothing_compared_is_said(cx, report: VerifyReport) -> None:
     """An empty store has no differences, and proves nothing."""
     report.checked["records"] = 0
-    said = "nothing is stored, so nothing was compared"
-    assert f"note: {said}" in cx("verify").output
+    said = "nothing to verify: no records are stored"
+    result = cx("verify")
+    assert f"note: {said}" in result.output
+    assert result.exit_code == 3
     assert json.loads(cx("verify", "--json").output)["notes"] == [said]
 
 
