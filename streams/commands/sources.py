@@ -33,7 +33,7 @@ _at_option = click.option(
 
 @click.group()
 def sources() -> None:
-    r"""Show source partitions that do not go on, and let stopped ones go on.
+    """Show source partitions that do not go on, and let stopped ones go on.
 
     \b
     Examples:

@@ -59,10 +59,10 @@ class Breaker:
     | more, at least `least` | 5 s to `window_s` | yes |
     | more, at least `at_once` | up to `window_s` | yes |
 
-    Once there were good records, it must also be that they are missing: of those that are usual in the time of the
-    stretch at least as many as `ratio` of the bad ones did not come. Or, where a source sends many times more bad
-    records than it ever sent good ones: for half a minute fewer than half of the usual good ones came, and that is
-    no chance.
+    Once `least` good records came before the newest range, it must also be that they are missing: of those that are
+    usual in the time of the stretch at least as many as `ratio` of the bad ones did not come. Or, where a source sends
+    many times more bad records than it ever sent good ones: for half a minute fewer than half of the usual good ones
+    came, and that is no chance.
     """
 
     def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
@@ -111,13 +111,15 @@ class Breaker:
         return self._tripping(at) if bad and self._bad >= min(self._least, self._at_once) else None
 
     def _tripping(self, now: float) -> Stretch | None:
-        good_per_s = self._good / self._watched_s if self._good else 0.0
+        newest = self._taken[-1]
+        known = self._good - (newest.read - newest.bad) >= self._least
         seconds, read, bad = 0.0, 0, 0
         for one in reversed(self._taken):
             seconds, read, bad = seconds + one.seconds, read + one.read, bad + one.bad
             if bad <= self._ratio * read:
                 continue
-            if good_per_s and not self._good_are_missing(good_per_s * seconds, read - bad, bad, seconds):
+            expected = self._good / self._watched_s * seconds
+            if known and not self._good_are_missing(expected, read - bad, bad, seconds):
                 continue
             if bad >= self._at_once or (bad >= self._least and now - one.at >= SHORTEST_S):
                 return Stretch(now - one.at, read, bad)

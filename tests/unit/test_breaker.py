@@ -73,8 +73,8 @@ def test_two_thirds_are_enough(rate: float, within_s: float) -> None:
 
 
 @pytest.mark.parametrize("honest", [0.5, 30, 1_000])
-@pytest.mark.parametrize("before_s", [0, 10, 3_600])
-@pytest.mark.parametrize("times", [2, 20, 1_000])
+@pytest.mark.parametrize("before_s", [60, 3_600])
+@pytest.mark.parametrize("times", [2, 1_000])
 def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: float, times: float) -> None:
     """However many a sender adds to those of others, and for however long, the others go on."""
     one, chance, at = breaker(), random.Random(1), 1_000.0
@@ -84,6 +84,14 @@ def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: floa
         good = int(honest * FLUSH_S + chance.random())
         bad = int(times * honest * FLUSH_S + chance.random()) if at > flood_from + 1 / honest else 0
         assert not good + bad or one.take(at, good + bad, bad) is None
+
+
+def test_who_begins_with_bad_records_is_stopped_whatever_comes_in_the_same_range() -> None:
+    """A topic that is new, or was silent for long: nothing says that others would go on beside it."""
+    assert breaker().take(100.0, 3_100, 3_000) is not None
+    one = breaker()
+    assert one.take(100.0, 10, 0) is None
+    assert one.take(100.5, 3_100, 3_000) is not None
 
 
 def test_a_flood_at_once_stops_nothing() -> None:
