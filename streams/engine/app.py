@@ -293,8 +293,9 @@ class BatchApp(faust.App):
 
     def on_rebalance_end(self) -> None:
         """Tables are recovered and sources sought: tell the lanes, and let batches come."""
-        if self._assigned_in_rebalance != self.rebalancing_count:
-            # The next rebalance began while this recovery was finishing: it will end by itself.
+        # Sources are sought last, and partitions may be dealt out anew meanwhile: that recovery will end by itself.
+        sought = not self.consumer.assignment() or self.batch_consumer.thread.sought_for == self.generation
+        if self._assigned_in_rebalance != self.rebalancing_count or not sought:
             self.log.info("Recovery ended for an assignment that is already being revoked")
             return
         super().on_rebalance_end()

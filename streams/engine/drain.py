@@ -51,6 +51,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self.committed: dict[TP, int | None] = {}
         self.beginnings: dict[TP, int] = {}
         """Of everything assigned, changelogs too, as found when it was taken over."""
+        self.sought_for = 0
+        """Generation of the application that sources were sought for last."""
         self.begun: dict[TP, int] = {}
         """Of all changelogs, when the first partitions were taken over: the start check had just found them right."""
 
@@ -197,6 +199,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         Stock Faust leaves a partition without a commit wherever the fetcher has run to, which loses
         what was fetched and dropped in the meantime.
         """
+        self.sought_for = self.consumer.app.generation
         committed: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return committed
 

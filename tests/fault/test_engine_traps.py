@@ -390,6 +390,22 @@ async def test_redelivered_records_are_trimmed(app: BatchApp) -> None:
     assert consumer.ledger.position(SOURCE) == 15
 
 
+async def test_partitions_dealt_out_while_sources_are_sought_begin_once_with_their_own_recovery(app: BatchApp) -> None:
+    """Begun twice, what was read between is forgotten, and its offsets are passed over."""
+    app.consumer.assignment = lambda: {SOURCE}
+    app.generation, app.live_generation, thread = 0, None, app.batch_consumer.thread
+    app.on_rebalance_start()
+    app.begin_recovery({SOURCE})
+    thread.sought_for = app.generation
+    app.on_rebalance_start()
+    app.begin_recovery({SOURCE})  # while the sources of the assignment above are still being sought
+    app.on_rebalance_end()
+    assert app.live_generation is None
+    thread.sought_for = app.generation
+    app.on_rebalance_end()
+    assert app.live_generation == 2
+
+
 async def test_recovery_of_an_older_assignment_does_not_end_the_rebalance(app: BatchApp) -> None:
     app.on_rebalance_start()
     app.begin_recovery({SOURCE})

@@ -135,6 +135,7 @@ async def test_lanes_are_told_of_partitions_without_records(app: BatchApp) -> No
     app.on_rebalance_start()
     app.begin_recovery(set())
     app.consumer.assignment = lambda: {TP("a", 1), TP("a", 0), TP("b", 3), TP("changelog", 0)}
+    app.batch_consumer.thread.sought_for = app.generation
     app.on_rebalance_end()
     await settle()
     assert [dict(assignment.partitions) for assignment in told] == [{"a": (0, 1), "b": (3,)}, {"c": ()}]
