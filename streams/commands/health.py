@@ -146,6 +146,8 @@ class _Doctor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.findings: list[Finding] = []
+        self._unreachable = ""
+        """Why Kafka cannot be asked."""
 
     def examine(self) -> list[Finding]:
         """Check everything."""
@@ -203,12 +205,18 @@ class _Doctor:
         settings = self.settings
         plan = topic_plan(settings.partitions, settings.replication, settings.app_id, settings.topic_prefix)
         rights = rights_of("worker", settings.topic_prefix, settings.app_id)
-        problems = check_topics(settings.kafka, plan, rights, **kafka_client_options(settings))
+        try:
+            problems = check_topics(settings.kafka, plan, rights, **kafka_client_options(settings))
+        except TopicsError as error:
+            self._unreachable = str(error)
+            raise
         if problems:
             raise _WrongError("; ".join(problems))
         return True, f"{settings.kafka} answers, {len(plan)} topics with {settings.partitions} partitions each"
 
     def _start(self) -> tuple[bool | None, str]:
+        if self._unreachable:
+            return None, f"not checked: {self._unreachable}"  # each try takes a quarter of a minute
         try:
             verdict = examine(self.settings, address_of(self.settings))
         except TopicsError as error:  # which the check of Kafka says, too
