@@ -280,8 +280,12 @@ def test_the_contact_centre_shows_technions_figures(store: Store) -> None:
     assert level["lo"] < level["value"] < level["hi"]
     assert shown("Abandonment")["value"] == pytest.approx(100 * wanted["abandoned"] / wanted["offered"])
     assert shown("Average speed of answer")["value"] == pytest.approx(wanted["asa"], abs=0.01)
-    # As published: mean service time 194 s, 27 % of the answered within 20 s.
-    assert shown("Average handle time")["value"] == pytest.approx(194, abs=1)
+    # Holds and after-call work were not written down, so handle times are not known. Talk times are: 194 s, as published.
+    assert store.panel("contact-centre", "Average handle time", TECHNION, "stat") == []
+    [talk] = store.ask("""
+        SELECT value FROM kpi(kpi = 'talk_time', from = '1999-08-01 00:00:00', to = '1999-08-04 00:00:00') WHERE by = ''
+    """).rows
+    assert talk["value"] == pytest.approx(194, abs=1)
     queues = store.panel("contact-centre", "Abandonment by queue", TECHNION, "table")
     by_queue = store.ask("""
         SELECT JSONExtractString(data, 'queue') AS queue, count() AS n, countIf(JSONExtractString(data, 'reason') = 'abandoned') AS left
@@ -316,7 +320,7 @@ def test_delivery_shows_olists_figures(store: Store) -> None:
     assert score["late"] == (418, 2.5)
     [late] = store.panel("delivery", "Late deliveries", OLIST, "stat")
     [wanted] = store.ask("""
-        SELECT count() AS n, countIf(JSONExtractBool(data, 'late')) AS late FROM events
+        SELECT countIf(JSONHas(data, 'late')) AS n, countIf(JSONExtractBool(data, 'late')) AS late FROM events
         WHERE type = 'cx.order.delivered' AND toYear(time) < 2020
     """).rows
     assert (late["n"], late["value"]) == (wanted["n"], pytest.approx(100 * wanted["late"] / wanted["n"]))
