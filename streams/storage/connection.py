@@ -34,6 +34,8 @@ _OF_SERVER: Final = frozenset({
 })  # fmt: skip
 
 
+# How a server of `cx up` refuses the user that it must have and nobody is to use.
+_TOO_MANY_SESSIONS: Final = 700
 DELETED_AT_ONCE: Final = {"lightweight_deletes_sync": 2}
 """Settings of a DELETE that has taken effect, on all replicas, when it returns."""
 
@@ -135,6 +137,11 @@ def connect(address: Address, *, timeout_s: float = 120.0, database: str | None 
         doing = f"cannot connect to {address.url} as {address.user}"
         if text := address.tls.tell(error) or _wrong_protocol(error):
             raise UnreachableError(f"{doing}: {text}") from error
+        if getattr(error, "code", None) == _TOO_MANY_SESSIONS and address.user == "default":
+            raise PermanentStorageError(
+                f"{doing}: nobody is let in by that name. If this is the ClickHouse of a `cx up`: in the folder of that"
+                " run commands find it by themselves, from elsewhere `. FOLDER/.cx/environment` tells them"
+            ) from error
         raise explain(error, doing) from error
     return client
 

@@ -16,7 +16,7 @@ import pytest
 from streams.local import clickhouse as module
 from streams.local.clickhouse import DataLockedError, EmbeddedClickHouse, EngineUnfitError, PortTakenError
 from streams.local.ports import free_port
-from streams.storage.connection import connect
+from streams.storage.connection import Address, PermanentStorageError, connect
 from tests.harness.clickhouse import address_of, running_server
 
 
@@ -60,6 +60,8 @@ def test_passwords_are_needed_and_stay_private(clickhouse: EmbeddedClickHouse) -
         assert "AUTHENTICATION_FAILED" in ask(clickhouse, "SELECT 1", user, "")
     for user in ("default", ""):
         assert "USER_SESSION_LIMIT_EXCEEDED" in ask(clickhouse, "SELECT 1", user, "")
+    with pytest.raises(PermanentStorageError, match=r"in the folder of that run commands find it by themselves"):
+        connect(Address(clickhouse.url))
 
 
 def test_a_folder_of_an_earlier_version_goes_on_without_its_open_door(tmp_path: Path) -> None:
