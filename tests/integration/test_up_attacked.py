@@ -7,6 +7,7 @@ also how a page makes a name of its own point here after it was loaded, and then
 
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -126,7 +127,7 @@ def running(only_run: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         environment = data / "environment"
         wait(lambda: environment.exists() and "live page at" in (folder / "log").read_text(), processes, folder)
-        told = dict(line.removeprefix("export ").split("=", 1) for line in environment.read_text().splitlines())
+        told = dict(shlex.split(line)[1].split("=", 1) for line in environment.read_text().splitlines())
         ports["clickhouse"] = int(told["CX_CLICKHOUSE"].rpartition(":")[2])
         ports["broker"] = int(told["CX_KAFKA"].rpartition(":")[2])
         ports["metrics"] = int(told["CX_METRICS_PORT"])
