@@ -16,6 +16,8 @@ from typing import Any, Final
 
 _VERSIONED: Final = re.compile(r"(?P<type>events/.+)/(?P<version>\d+-\d+-\d+)\.json")
 _ENVELOPE: Final = re.compile(r"envelope/\d+\.json")
+_VERSIONS: Final = re.compile(r"(.*)\(([\d|-]+)\)(.*)")
+"""In the pattern of `dataschema`: which versions of the schema a record may name."""
 _WORDS: Final = frozenset({"$schema", "title", "description", "x-schemaver", "examples", "$comment"})
 _HANDLED: Final = frozenset({"type", "enum", "const", "required", "properties"})
 _LOWER: Final = frozenset({"minimum", "minLength"})
@@ -169,11 +171,19 @@ def _compare_values(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) 
 def _keyword(where: str, key: str, old: Any, new: Any) -> tuple[VersionStep, str]:
     if key in _WORDS:
         return VersionStep.ADDITION, f"{where}: {key} was reworded"
-    widened = new is None
+    widened = new is None or (key == "pattern" and _names_more_versions(old, new))
     if key in _LOWER | _UPPER and old is not None and new is not None:
         widened = new < old if key in _LOWER else new > old
     level = VersionStep.REVISION if widened else VersionStep.MODEL
     return level, f"{where}: {key} changed from {json.dumps(old)} to {json.dumps(new)}"
+
+
+def _names_more_versions(old: Any, new: Any) -> bool:
+    """Tell whether a pattern takes all versions that the one before it took, and differs in nothing else."""
+    was, now = (_VERSIONS.fullmatch(pattern or "") for pattern in (old, new))
+    if was is None or now is None or (was[1], was[3]) != (now[1], now[3]):
+        return False
+    return set(was[2].split("|")) < set(now[2].split("|"))
 
 
 def _types(schema: Mapping[str, Any]) -> frozenset[str]:

@@ -208,6 +208,23 @@ def test_a_version_number_must_announce_its_changes(bumped, edit, refused):
     assert bool(compatibility.problems(current, versions(v1_0_0=BASE))) is refused
 
 
+def test_the_versions_that_are_there_announce_what_they_change():
+    paths = [schema_file(name, version) for name in EVENT_TYPES for version in versions_of(name)]
+    current = {path: (ROOT / path).read_text("utf-8") for path in paths}
+    assert len(current) > len(EVENT_TYPES)
+    assert compatibility.problems(current, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "refused"),
+    [("(1-0-0|1-1-0)", False), ("(1-1-0)", True), ("(1-0-0)x", True), ("(1-0-0|1-1-0)x", True)],
+)
+def test_a_new_version_may_name_itself_beside_the_earlier_ones(pattern, refused):
+    """And take none of them away."""
+    old, new = ({"properties": {"dataschema": {"pattern": f"^e/{one}$"}}} for one in ("(1-0-0)", pattern))
+    assert bool(compatibility.breaking_changes(old, new)) is refused
+
+
 def test_versions_are_compared_as_numbers_and_with_the_one_before():
     added = changed(CHANGES["g was added"][1])
     current = versions(v1_0_9=BASE, v1_0_10=added, v1_0_11=BASE)
