@@ -247,7 +247,7 @@ class _Comparison:
         ).result_rows
         gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
         self._left |= gone
-        void = _void(by_id, rows)
+        void = _void(by_id, rows, self._first_hits(kpis))
         for row in rows:
             if row[:2] in gone:
                 continue
@@ -270,6 +270,17 @@ class _Comparison:
         missing = missing_totals(by_id, head, minutes, _when(self._published), LISTED)
         for id_, key, minute in self._client.query(missing).result_rows:
             self._differs("missing", id_, key, f"{TOTAL} since {_time(minute)}", "nothing", "values")
+
+    def _first_hits(self, kpis: Sequence[Kpi]) -> dict[tuple[str, Labels], datetime]:
+        """Return the minute in which the first hit of a series was counted, of KPIs that have no value before it."""
+        places = {id_: rule.place for id_, rule in rules_of(kpis).items() if rule.place >= 0}
+        if not places:
+            return {}
+        hits = " OR ".join(f"(kpi = {sql_literal(id_)} AND fields[{place + 1}] > 0)" for id_, place in places.items())
+        rows = self._client.query(
+            f"SELECT kpi, {KEY} AS key, min(minute) FROM kpi_minutes FINAL WHERE {hits} GROUP BY kpi, key"
+        ).result_rows
+        return {(id_, parse_series(f"{id_}{SEPARATOR}{key}" if key else id_)[1]): first for id_, key, first in rows}
 
     def _streamed(self, kpis: Sequence[Kpi]) -> str:
         ids = ", ".join(sql_literal(kpi.id) for kpi in kpis)
@@ -297,26 +308,35 @@ def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Meas
     return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
 
 
-def _void(kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]]) -> set[tuple[str, str, str]]:
+def _void(
+    kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]], first_hits: Mapping[tuple[str, Labels], datetime]
+) -> set[tuple[str, str, str]]:
     """Return KPI, key and window of sums that have no value, as `language.void` has it."""
     rules = rules_of(kpis.values())
     totals: dict[tuple[str, Labels], Sequence[int]] = {}
     currencies: dict[tuple[str, str, Labels], set[str]] = {}
-    judged: list[tuple[str, str, str, Labels, Sequence[int], bool]] = []
+    judged: list[tuple[str, str, str, Labels, Sequence[int], datetime | None]] = []
     for id_, key, window, _, row, _, (fields, _), _ in rows:
         if id_ not in rules or not fields:
             continue
         _, labels = parse_series(f"{id_}{SEPARATOR}{key}" if key else id_)
-        judged.append((id_, key, window, labels, fields, row[1] is None))
+        judged.append((id_, key, window, labels, fields, row[0] if row[1] is None else None))
         if window == TOTAL:
             totals[id_, labels] = fields
         if fields[0] and (currency := dict(labels).get(CURRENCY)):
             beside = tuple(pair for pair in labels if pair[0] != CURRENCY)
             currencies.setdefault((id_, window, beside), set()).add(currency)
 
-    def total_of(id_: str, scope: Labels, *, void: bool) -> Sequence[int]:
-        """Return what is known since the beginning; where that has expired, what was published is believed."""
-        return totals.get((id_, scope), () if void else (1,) * _WIDEST)
+    def total_of(id_: str, scope: Labels, *, void: datetime | None) -> Sequence[int]:
+        """
+        Return what is known since the beginning; where that has expired, what was published is believed.
+
+        What was published without a value, as of `void`, knew nothing of a hit in a later minute.
+        """
+        first = first_hits.get((id_, scope))
+        if void is not None and first is not None and first >= void:
+            return ()
+        return totals.get((id_, scope), (1,) * _WIDEST if void is None else ())
 
     def currencies_of(id_: str, window: str, beside: Labels) -> int:
         """Return how many currencies a window holds beside these labels."""
