@@ -21,6 +21,7 @@ from streams.events.touchpoints import Touchpoint
 VERBATIMS_SHOWN: Final = 14
 ALERTS_SHOWN: Final = 12
 EXPLAINED_BY: Final = 3
+_URGENCY: Final = {"page": 0, "ticket": 1, "info": 2}
 _ORDER: Final = {"firing": 0, "pending": 1, "resolved": 2, "inactive": 3}
 
 
@@ -119,6 +120,7 @@ class AlertView:
     """An alert as shown."""
 
     id: str
+    kpi: str
     state: str
     state_text: str
     severity: str
@@ -149,6 +151,7 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
         views.append(
             AlertView(
                 alert.episode,
+                alert.kpi,
                 alert.state,
                 state,
                 alert.severity,
@@ -199,3 +202,29 @@ def announcement(views: Sequence[AlertView], lang: Lang) -> str:
     newest = max(view.at for view in firing)
     shown = sorted(f"{view.title}. {view.where}. {view.numbers}" for view in firing if view.at == newest)
     return f"{Texts(lang)['new_alert']}: {'; '.join(shown)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FiringView:
+    """What fires, as everybody who looks at the page must see it."""
+
+    shown_count: str
+    worst: AlertView
+    severities: Mapping[str, str]
+    """By KPI that an alert fires on: what that is worth, in words."""
+    title: str
+    """For the window: how many, and the worst."""
+
+
+def firing_view(
+    alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channel: str, lang: Lang
+) -> FiringView | None:
+    """Return the alerts of a channel that fire and that nothing holds back, the most urgent first; None: none does."""
+    rows = [alert for alert in alerts if alert.state == "firing" and not alert.inhibited_by]
+    views = [view for row in rows for view in alert_views([row], infos, channel, lang)]
+    if not views:
+        return None
+    views.sort(key=lambda view: (_URGENCY.get(view.severity, 9), -view.at))
+    severities = {view.kpi: view.severity_text for view in reversed(views)}
+    count = number(len(views), lang, 0)
+    return FiringView(count, views[0], severities, f"({count}) {views[0].where}")

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streams.board.charts import chart
-from streams.board.feed import alert_views, announcement, verbatim_views
+from streams.board.feed import alert_views, announcement, firing_view, verbatim_views
 from streams.board.formats import interval_text, iso, number, one_text, utc_text
 from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
@@ -101,7 +101,9 @@ class PageRenderer:
         """Return the parts of the page that change, by the id of the element that holds them; `now` is unix s."""
         numbers = known.numbers.get(view.window, Numbers())
         alerts = alert_views(known.alerts or (), known.infos, view.channel, view.lang)
+        firing = firing_view(known.alerts or (), known.infos, view.channel, view.lang)
         parts = {
+            "firing": self._render("firing.html", view, firing=firing),
             "status": self._render(
                 "status.html", view, troubles=known.troubles, **self._status(view, known, numbers, now)
             ),
@@ -123,7 +125,9 @@ class PageRenderer:
         for kpi in HEADLINE:
             info = known.infos.get(kpi, KpiInfo(id=kpi, name=kpi, groupings=(("channel",),)))
             shown = tile(info, view.channel, facts, view.lang)
-            parts[f"tile-{kpi}"] = self._render("tile.html", view, tile=shown)
+            parts[f"tile-{kpi}"] = self._render(
+                "tile.html", view, tile=shown, alert=firing.severities.get(kpi) if firing else None
+            )
         return {name: Markup(text) for name, text in parts.items()}  # noqa: S704 - made by our own templates
 
     def _render(self, template: str, view: PageView, **values: Any) -> str:

@@ -107,6 +107,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "alerts": ("Alerts", "هشدارها"),
     "no_alerts": ("No alerts.", "هشداری نیست."),
     "alerts_absent": ("This store keeps no alerts yet.", "این مخزن هنوز هشداری نگه نمی‌دارد."),
+    "alert": ("alert", "هشدار"),
+    "alerts_firing": ("Alerts firing", "هشدارهای فعال"),
     "firing": ("firing", "فعال"),
     "pending": ("pending", "در آستانه"),
     "resolved": ("resolved", "برطرف‌شده"),

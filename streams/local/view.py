@@ -98,11 +98,17 @@ class LiveView:
 
     def line(self) -> str:
         """Return the state in one line, for where there is no terminal."""
-        outcomes = ", ".join(
-            f"{name} {self.state.outcomes.get(name, 0):,}" for name in ("read", "counted", "duplicate", "late", "bad")
+        names = (
+            "read",
+            "counted",
+            "duplicate",
+            "late",
+            "bad",
+            *["conflict"] * bool(self.state.outcomes.get("conflict")),
         )
-        names = ", ".join(one.source for one in self.state.stopped)
-        stopped = f"; stopped, most records are bad: {names}; see `cx sources show`" if names else ""
+        outcomes = ", ".join(f"{name} {self.state.outcomes.get(name, 0):,}" for name in names)
+        sources = ", ".join(one.source for one in self.state.stopped)
+        stopped = f"; stopped, most records are bad: {sources}; see `cx sources show`" if sources else ""
         return f"{self.rate:,.0f} events/s, {outcomes}, lag {sum(self.state.lag.values()):,}{stopped}"
 
     def _rows(self, *, narrow: bool) -> list[tuple[str, RenderableType]]:
@@ -121,7 +127,9 @@ class LiveView:
             ("worker", worker),
         ]
         if conflicts := state.outcomes.get("conflict"):
-            rows.append(("conflicts", f"{short(conflicts)}, of the duplicates: the same event with other content"))
+            rows.append(
+                ("conflicts", f"{short(conflicts)}: an event came again with other content; the first one counts")
+            )
         if state.stopped:
             stopped = ", ".join(one.source for one in state.stopped)
             rows.append(("stopped", Text(f"most are bad: {stopped}; see `cx sources show`", style="bold red")))

@@ -297,6 +297,25 @@ def test_it_fits_a_telephone(look: Opener, lang: str, value: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize(("lang", "says"), [("", r"Alerts firing: [1-9]\s"), ("?lang=fa", r"هشدارهای فعال: [۱-۹]\s")])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1366, 768), (3840, 2160)])
+def test_what_fires_is_the_first_thing_that_is_seen(
+    look: Opener, width: int, height: int, lang: str, says: str
+) -> None:
+    """Before anything is scrolled, and still then; in the title of the window; and it leads to the explanation."""
+    page = look(lang, viewport={"width": width, "height": height})
+    bar = page.locator("#firing a")
+    expect(bar).to_contain_text(re.compile(says))
+    assert re.match(r"\([1-9۱-۹]\) (Customer satisfaction|رضایت مشتری) · ", page.title())
+    assert (box := bar.bounding_box())
+    assert box["y"] + box["height"] < 420
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect(page.locator("#tile-csat .chip")).to_contain_text("▲")
+    bar.click()
+    expect(page.locator("#alerts-title")).to_be_in_viewport()
+    expect(bar).to_be_in_viewport()
+
+
 # -- the server ------------------------------------------------------------------------------------------------------
 
 

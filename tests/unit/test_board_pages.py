@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from streams.board import texts
 from streams.board.episodes import COLUMNS, episodes
-from streams.board.feed import AlertRow, Verbatim, alert_views, announcement, verbatim_views
+from streams.board.feed import AlertRow, Verbatim, alert_views, announcement, firing_view, verbatim_views
 from streams.board.formats import (
     direction_of,
     masked,
@@ -90,6 +90,38 @@ def test_customers_are_pseudonymous() -> None:
 @pytest.mark.parametrize(("text", "side"), [("سلام", "rtl"), ("5 از ۵ خوب", "rtl"), ("Good", "ltr"), ("!! 12", "ltr")])
 def test_the_first_letter_gives_the_direction(text: str, side: str) -> None:
     assert direction_of(text) == side
+
+
+def fired(episode: str, age: int, **changes: object) -> AlertRow:
+    row = AlertRow(episode=episode, rule="CsatLow", kpi="csat", labels={"channel": "web"}, state="firing",
+                   severity="ticket", owner="cx", why="low", at=NOW - age, value=60.0, n=50, unit="percent")  # fmt: skip
+    return replace(row, **changes)
+
+
+def test_what_fires_is_on_top_of_the_page_on_its_tile_and_in_the_title() -> None:
+    """The most urgent first, however old; what is held back or over is not among it."""
+    alerts = [
+        fired("new", 10),
+        fired("worst", 900, severity="page", labels={}),
+        fired("held", 5, severity="page", inhibited_by="parent X", kpi="nps"),
+        fired("over", 5, severity="page", state="resolved", kpi="nps"),
+    ]
+    for lang, count, name in (("en", "2", "Customer satisfaction · All"), ("fa", "۲", "رضایت مشتری · همه")):
+        parts = PageRenderer().fragments(PageView(lang=lang), known(alerts=alerts), NOW)
+        assert f'data-title="({count}) {name}"' in parts["firing"]
+        assert f": {count}</strong>" in parts["firing"]
+        assert "▲" in parts["tile-csat"]
+        assert "▲" not in parts["tile-nps"]
+    page = PageRenderer().whole(PageView(), known(alerts=alerts), NOW)
+    assert page.index('id="firing"') < page.index("<main>")
+
+
+def test_where_nothing_fires_nothing_is_on_top() -> None:
+    for alerts in (None, [], [fired("a", 5, state="pending")], [fired("a", 5, inhibited_by="mute night")]):
+        parts = PageRenderer().fragments(PageView(), known(alerts=alerts), NOW)
+        assert parts["firing"].strip() == ""
+        assert "▲" not in parts["tile-csat"]
+    assert firing_view([fired("a", 5)], {}, "app", "en") is None
 
 
 def test_verbatims_are_newest_first_and_of_the_channel() -> None:
@@ -234,7 +266,7 @@ def test_what_customers_write_cannot_become_markup() -> None:
     fired = AlertRow(episode="e", rule="<i>", kpi="k", labels={"channel": "web", "x": "<u>"}, state="firing",
                      severity="page", owner="", why="<img src=x>", at=NOW)  # fmt: skip
     parts = PageRenderer().fragments(PageView(), known(verbatims=[said], alerts=[fired]), NOW)
-    for name in ("verbatims", "alerts", "announce"):
+    for name in ("verbatims", "alerts", "announce", "firing"):
         assert not re.search("<(script|img|u|i|b)>|<img", parts[name].replace("<b>&lt;i&gt;</b>", "")), name
 
 

@@ -47,6 +47,16 @@ def screen(width: int, height: int, *, by_channel: bool = False, state: WorkerSt
     return captured.get().splitlines()
 
 
+def test_events_that_came_again_with_other_content_are_told_where_there_are_any() -> None:
+    """So that what is told sums to what was read."""
+    quiet, busy = (dataclasses.replace(BUSY, outcomes=BUSY.outcomes | {"conflict": count}) for count in (0, 7))
+    for state, told in ((quiet, False), (busy, True)):
+        view = LiveView(Catalogue.load(), PLACES)
+        view.tell(state, {}, 1.0)
+        assert ("conflict 7" in view.line()) is told
+        assert any("7: an event came again with other content" in line for line in screen(80, 24, state=state)) is told
+
+
 @pytest.mark.parametrize("by_channel", [False, True])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (120, 40), (160, 40), (200, 50), (300, 60)])
 def test_the_live_view_fits(width: int, height: int, *, by_channel: bool) -> None:

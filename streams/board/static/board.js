@@ -93,6 +93,15 @@
     if (known.size) from.dataset.seen = "1";
   }
 
+  const title = document.title;
+
+  // How many alerts fire, and the worst, are read in the list of windows, too.
+  function tellTitle() {
+    const worst = document.querySelector("#firing a");
+    const wanted = worst ? `${worst.dataset.title} · ${title}` : title;
+    if (document.title !== wanted) document.title = wanted;
+  }
+
   function show(parts) {
     for (const [id, text] of Object.entries(parts)) {
       const place = document.getElementById(id);
@@ -104,6 +113,7 @@
       tellTimes(wanted);
       morphChildren(place, wanted);
     }
+    tellTitle();
     showDetail();
   }
 
@@ -203,6 +213,7 @@
 
   for (const list of document.querySelectorAll(".list")) list.dataset.seen = "1";
   tellTimes(document);
+  tellTitle();
   setInterval(() => tellTimes(document), 1000);
   showDetail();
   listen(document.body.dataset.stream);
