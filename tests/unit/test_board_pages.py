@@ -9,8 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from streams.board import texts
-from streams.board.episodes import COLUMNS, episodes
-from streams.board.feed import AlertRow, Verbatim, alert_views, announcement, firing_view, verbatim_views
+from streams.board.feed import AlertRow, Verbatim, verbatim_views
 from streams.board.formats import (
     direction_of,
     masked,
@@ -30,7 +29,7 @@ from streams.listener.hosts import Hosts
 from streams.local.ports import free_port
 from streams.settings import ConfigError, load
 from streams.storage.connection import Address
-from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, share
+from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, known, share
 
 # -- heat map --------------------------------------------------------------------------------------------------------
 
@@ -92,38 +91,6 @@ def test_the_first_letter_gives_the_direction(text: str, side: str) -> None:
     assert direction_of(text) == side
 
 
-def fired(episode: str, age: int, **changes: object) -> AlertRow:
-    row = AlertRow(episode=episode, rule="CsatLow", kpi="csat", labels={"channel": "web"}, state="firing",
-                   severity="ticket", owner="cx", why="low", at=NOW - age, value=60.0, n=50, unit="percent")  # fmt: skip
-    return replace(row, **changes)
-
-
-def test_what_fires_is_on_top_of_the_page_on_its_tile_and_in_the_title() -> None:
-    """The most urgent first, however old; what is held back or over is not among it."""
-    alerts = [
-        fired("new", 10),
-        fired("worst", 900, severity="page", labels={}),
-        fired("held", 5, severity="page", inhibited_by="parent X", kpi="nps"),
-        fired("over", 5, severity="page", state="resolved", kpi="nps"),
-    ]
-    for lang, count, name in (("en", "2", "Customer satisfaction · All"), ("fa", "۲", "رضایت مشتری · همه")):
-        parts = PageRenderer().fragments(PageView(lang=lang), known(alerts=alerts), NOW)
-        assert f'data-title="({count}) {name}"' in parts["firing"]
-        assert f": {count}</strong>" in parts["firing"]
-        assert "▲" in parts["tile-csat"]
-        assert "▲" not in parts["tile-nps"]
-    page = PageRenderer().whole(PageView(), known(alerts=alerts), NOW)
-    assert page.index('id="firing"') < page.index("<main>")
-
-
-def test_where_nothing_fires_nothing_is_on_top() -> None:
-    for alerts in (None, [], [fired("a", 5, state="pending")], [fired("a", 5, inhibited_by="mute night")]):
-        parts = PageRenderer().fragments(PageView(), known(alerts=alerts), NOW)
-        assert parts["firing"].strip() == ""
-        assert "▲" not in parts["tile-csat"]
-    assert firing_view([fired("a", 5)], {}, "app", "en") is None
-
-
 def test_verbatims_are_newest_first_and_of_the_channel() -> None:
     said = [Verbatim(NOW - age, f"{age}", channel, "search", "c", "متن" if age % 2 else "text", 4, 5)
             for age, channel in ((30, "web"), (10, "app"), (21, "web"))]  # fmt: skip
@@ -131,48 +98,6 @@ def test_verbatims_are_newest_first_and_of_the_channel() -> None:
     web = verbatim_views(said, "web", TOUCHPOINTS, "fa")
     assert [(view.id, view.dir, view.lang) for view in web] == [("21", "rtl", "fa"), ("30", "ltr", "en")]
     assert web[0].rating == "امتیاز ۴ از ۵"
-
-
-def transition(number: int, old: str, new: str, **changes: object) -> dict[str, object]:
-    row = dict.fromkeys(COLUMNS, "") | {
-        "id": f"1/0/{number}", "at": NOW + 60 * number, "rule": "CsatLow", "kpi": "csat", "labels": {"channel": "web"},
-        "old": old, "new": new, "why": f"{old} => {new}", "severity": "page", "owner": "cx", "episode": "e1",
-        "window": "15m", "unit": "percent", "value": 60.0, "n": 50, "lo": 46.0, "hi": 72.0, "baseline": 80.0,
-        "contributors": '[{"labels": {"region": "tehran"}, "explained": 0.7}]', "annotations": {},
-    }  # fmt: skip
-    return row | changes
-
-
-def test_an_episode_shows_its_state_with_the_evidence_it_fired_on() -> None:
-    steps = [
-        transition(12, "firing", "resolved", value=81.0, contributors=""),
-        transition(9, "pending", "firing"),
-        transition(2, "inactive", "pending", value=70.0),
-    ]
-    (found,) = episodes(steps)
-    assert (found.state, found.at, found.value) == ("resolved", NOW + 720, 60.0)
-    assert found.contributors == (({"region": "tehran"}, 0.7),)
-
-
-def test_what_never_fired_is_no_alert_and_order_within_a_minute_is_by_number() -> None:
-    assert episodes([transition(1, "inactive", "pending"), transition(2, "pending", "inactive")]) == []
-    same = [transition(10, "pending", "firing", at=NOW), transition(9, "inactive", "pending", at=NOW)]
-    assert [one.state for one in episodes(same)] == ["firing"]
-    still = [transition(1, "pending", "firing"), transition(5, "firing", "firing", inhibited_by="parent X")]
-    assert [(one.at, one.inhibited_by) for one in episodes(still)] == [(NOW + 60, "parent X")]
-
-
-def test_alerts_that_fire_come_first_and_are_announced() -> None:
-    made = episodes([transition(3, "pending", "firing")])
-    resolved = replace(made[0], state="resolved", at=NOW + 900, episode="e0", rule="Other")
-    views = alert_views([resolved, *made], {"csat": CSAT}, ALL, "en")
-    assert [view.title for view in views] == ["CsatLow", "Other"]
-    assert views[0].where == "Customer satisfaction · Web"
-    assert views[0].numbers == "60.0\u00a0% · [46.0 to 72.0] · n 50 · before 80.0\u00a0% · 15\u00a0min"
-    assert views[0].because == ("tehran: 70%",)
-    assert announcement(views, "en").startswith("New alert: CsatLow. Customer satisfaction · Web.")
-    assert announcement(alert_views([resolved], {}, ALL, "en"), "en") == ""
-    assert alert_views(made, {"csat": CSAT}, "app", "en") == []
 
 
 # -- pipeline --------------------------------------------------------------------------------------------------------
@@ -198,12 +123,6 @@ def test_the_balance_is_told() -> None:
 
 
 # -- page ------------------------------------------------------------------------------------------------------------
-
-
-def known(**changes: object) -> Known:
-    numbers = Numbers(values={("csat", ALL, ""): Latest(share(80, 100))}, closed_until=NOW)
-    made = Known(infos={"csat": CSAT, "volume": VOLUME}, windows=["5m", "15m"], numbers={"15m": numbers}, newest=NOW)
-    return replace(made, **changes)
 
 
 @pytest.mark.parametrize("lang", LANGS)
