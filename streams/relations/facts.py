@@ -1,0 +1,116 @@
+"""What relations remember of events: the fields that some relation reads, and the order in which they count."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from streams.events.types import Envelope, fields_of
+from streams.kpis.fields import OWN
+
+Value: TypeAlias = str | int | float | bool
+Values: TypeAlias = dict[str, Value]
+
+ORIGIN: Final = (
+    "channel", "touchpoint", "stage", "sessionid", "journeyid", "orderid", "contactid", "unitid", "agentid",
+    "segment", "region", "experiment", "variant", "synthetic", "traceid",
+)  # fmt: skip
+"""Attributes of an event that its derived event has as well."""
+
+
+class Fact(msgspec.Struct, array_like=True, frozen=True):
+    """
+    One event as relations see it.
+
+    Attributes:
+        time: When it happened, in milliseconds since 1970.
+        lag: By how much it came after its step, in milliseconds; 0: it came in time.
+        values: Its fields that relations read, times in milliseconds; those it lacks are left out.
+    """
+
+    time: int
+    source: str
+    id: str
+    type: str
+    values: Values
+    lag: int = 0
+
+
+def milliseconds(moment: datetime) -> int:
+    """Give a moment in whole milliseconds since 1970."""
+    span = moment - _EPOCH
+    return (span.days * 86_400 + span.seconds) * 1000 + span.microseconds // 1000
+
+
+def moment_of(time: int) -> datetime:
+    """Give the moment of so many milliseconds since 1970."""
+    return datetime.fromtimestamp(time // 1000, UTC).replace(microsecond=time % 1000 * 1000)
+
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+class Reader:
+    """
+    Makes facts of events.
+
+    Attributes:
+        fields: What is read of each event type; of other types nothing is.
+    """
+
+    def __init__(self, fields: Mapping[str, Iterable[str]]) -> None:
+        self.fields = {name: tuple(sorted(set(wanted))) for name, wanted in fields.items()}
+        self._reads = {name: [*map(_read(name), wanted)] for name, wanted in self.fields.items()}
+        self._labels = {name: _labels_wanted(wanted) for name, wanted in self.fields.items()}
+
+    def fact(self, event: Envelope) -> Fact | None:
+        """Return what relations remember of an event, None if none reads its type."""
+        reads = self._reads.get(event.type)
+        if reads is None:
+            return None
+        values = {name: value for name, get in reads if (value := get(event)) is not None}
+        if self._labels[event.type]:
+            values.update({OWN + name: value for name, value in (event.labels or {}).items()})
+        return Fact(milliseconds(event.time), event.source, event.id, event.type, values)
+
+
+def _labels_wanted(wanted: Iterable[str]) -> bool:
+    """Whether own labels are read: all of them are, where any is or a derived event is to have them."""
+    return any(name.startswith(OWN) or name == "labels" for name in wanted)
+
+
+def _read(event_type: str) -> Callable[[str], tuple[str, Callable[[Envelope], Any]]]:
+    known = fields_of(event_type)
+
+    def reader(name: str) -> tuple[str, Callable[[Envelope], Any]]:
+        info = known.get(name)
+        if info is None:
+            return name, _nothing
+        if info.kind == "time":
+            return name, _time_of(name, in_data=info.part == "data")
+        if info.part == "data":
+            return name, lambda event: getattr(event.data, name)
+        return name, lambda event: getattr(event, name)
+
+    return reader
+
+
+def _time_of(name: str, *, in_data: bool) -> Callable[[Envelope], int | None]:
+    def read(event: Envelope) -> int | None:
+        found = getattr(event.data if in_data else event, name)
+        return None if found is None else milliseconds(found)
+
+    return read
+
+
+def _nothing(event: Envelope) -> None:
+    """Read a field that the type does not have."""
+
+
+def origin_of(fact: Fact) -> Values:
+    """Return what a derived event takes over from the event that it is made of."""
+    return {name: value for name, value in fact.values.items() if name in _ORIGIN or name.startswith(OWN)}
+
+
+_ORIGIN: Final = frozenset(ORIGIN)

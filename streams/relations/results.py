@@ -1,0 +1,97 @@
+"""Derived events: what is said of a matter, what takes its place, and what takes it back."""
+
+from typing import Any, Final
+
+import msgspec
+
+from streams.kpis.fields import OWN, Kind
+from streams.relations.definition import Relation
+from streams.relations.facts import Values, moment_of
+from streams.relations.machine import Statement
+
+SOURCE: Final = "relations"
+"""Of derived events; behind a slash the relation is named."""
+
+
+class Given(msgspec.Struct, array_like=True, frozen=True):
+    """What was said last of a matter."""
+
+    statement: Statement
+    subject: str
+    revision: int = 0
+    withdrawn: bool = False
+
+
+class Result(msgspec.Struct, frozen=True):
+    """
+    One derived event. Its bytes follow from the events that it is made of.
+
+    A matter has one result at most: one with a higher revision takes the place of the lower one, which is withdrawn
+    first. So sums are right that add what is said and subtract what is withdrawn.
+
+    Attributes:
+        span: Names the matter.
+        withdrawn: Whether it takes back what the same revision said; all else is as it was said then.
+        at: When it became so, by event time, in milliseconds.
+        origin: Attributes of the event that it is made of.
+        data: What is said; times in milliseconds.
+    """
+
+    relation: str
+    type: str
+    span: str
+    revision: int
+    withdrawn: bool
+    at: int
+    subject: str
+    origin: Values
+    data: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The id of the event: of every revision, and of taking it back, another one."""
+        return f"{self.span}.{self.revision}{'-' if self.withdrawn else ''}"
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each event of the same matter."""
+        return 2 * self.revision + self.withdrawn
+
+
+def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> Result:
+    """Return the derived event that says, or takes back, what is given."""
+    said = given.statement
+    assert said.data is not None
+    return Result(
+        relation.id,
+        relation.emits,
+        said.span,
+        given.revision,
+        withdrawn,
+        said.at,
+        given.subject,
+        said.origin,
+        said.data,
+    )
+
+
+def event_of(relation: Relation, result: Result) -> dict[str, Any]:
+    """Return a derived event as it goes over the wire: a CloudEvent of plain values."""
+    times = {output.name for output in relation.outputs() if output.kind is Kind.TIME}
+    labels = {name.removeprefix(OWN): value for name, value in result.origin.items() if name.startswith(OWN)}
+    data = {name: _iso(value) if name in times else value for name, value in result.data.items()}
+    return {
+        "specversion": "1.0",
+        "id": result.id,
+        "source": f"{SOURCE}/{result.relation}",
+        "type": result.type,
+        "time": _iso(result.at),
+        "subject": result.subject,
+        **{name: value for name, value in result.origin.items() if not name.startswith(OWN)},
+        **({"labels": labels} if labels else {}),
+        "data": {"span": result.span, "revision": result.revision, "withdrawn": result.withdrawn, **data},
+    }
+
+
+def _iso(time: int) -> str:
+    return moment_of(time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
