@@ -31,6 +31,7 @@ _COMMANDS = {
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
+    "relations": ("streams.commands.relations", "List, show, check and test relations between events."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
     "rules": ("streams.commands.rules", "List, check, test, backtest and tune alert rules."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),

@@ -15,7 +15,7 @@ from msgspec import Meta
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.kpis.language.steps import known_zones
-from streams.shipped import RULES
+from streams.shipped import RELATIONS, RULES
 
 PREFIX = "CX_"
 _MOST_BYTES = 64 * 1024
@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""
     rules_path: str = ""
     """As `kpis_path`, with alert rules and calendars; those shipped if empty."""
+    relations_path: str = ""
+    """As `kpis_path`, with relations and clocks, beside those shipped."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0
@@ -275,6 +277,11 @@ def kpi_paths(settings: Settings) -> list[Path]:
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
+
+
+def relation_paths(settings: Settings) -> list[Path]:
+    """Return the files and folders with relations: those shipped, and those of the settings."""
+    return [RELATIONS, *(Path(part) for part in settings.relations_path.split(os.pathsep) if part)]
 
 
 def record_limits(settings: Settings) -> RecordLimits:

@@ -12,5 +12,7 @@ _ROOT: Final = _PACKED if INSTALLED else CLONE
 SQL: Final = _ROOT / "sql"
 SCHEMAS: Final = _ROOT / "schemas"
 RULES: Final = _ROOT / "deploy" / "rules"
+RELATIONS: Final = _ROOT / "deploy" / "relations"
+RELATION_TESTS: Final = RELATIONS / "tests"
 RULE_TESTS: Final = RULES / "tests"
 DASHBOARDS: Final = _ROOT / "deploy" / "grafana" / "dashboards"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from streams.events.types import EVENT_TYPES
 from streams.kpis.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
@@ -11,6 +12,8 @@ from streams.relations.clocks import Clock, read_clock
 from streams.relations.definition import Relation
 from streams.relations.facts import Fact, Reader
 from streams.relations.reading import KINDS, read_relation
+
+_STRIDES: Final = 24
 
 
 class Relations(Mapping[str, Relation]):
@@ -21,12 +24,14 @@ class Relations(Mapping[str, Relation]):
         clocks: Working time by name.
         reader: Makes facts of events, with the fields that any of them reads.
         revises_ms: How late an event may come at most and still change a result.
+        stride_ms: By how much the moment moves on at once up to which nothing changes any more.
     """
 
     def __init__(self, relations: Iterable[Relation] = (), clocks: Mapping[str, Clock] = MappingProxyType({})) -> None:
         self._relations = {one.id: one for one in sorted(relations, key=lambda one: one.id)}
         self.clocks = clocks
         self.revises_ms = max((one.revises_ms for one in self.values()), default=0)
+        self.stride_ms = self.revises_ms // _STRIDES + 1
         self._by_type: dict[str, list[Relation]] = {}
         wanted: dict[str, set[str]] = {}
         for relation in self.values():

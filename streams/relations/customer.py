@@ -24,7 +24,7 @@ from streams.relations.results import Given, Result, result_of
 from streams.relations.spans import SpanMachine
 from streams.relations.stages import StagesMachine
 
-MOST_FACTS: Final = 1_000
+MOST_FACTS: Final = 300
 """Events of a customer that may still be revised; of more the oldest are settled early."""
 _MACHINES: Final[dict[type[Relation], Any]] = {
     Span: SpanMachine, Lookback: LookbackMachine, Stages: StagesMachine,
@@ -113,7 +113,7 @@ def advance(  # noqa: D417 - the last two are told together
     customer = _decode(state) if state else _Customer(since - relations.revises_ms)
     step = Step()
     changed = _admit(relations, customer, facts, since, step)
-    for relation in relations.values():
+    for relation in _concerned(relations, customer, changed, since, until):
         kept = _kept(customer, relation)
         mine = _facts_of(relation, customer.facts)
         if relation.id in changed:
@@ -215,11 +215,22 @@ def _admit(relations: Relations, customer: _Customer, facts: Iterable[Fact], sin
     return changed
 
 
+def _concerned(
+    relations: Relations, customer: _Customer, changed: set[str], since: int, until: int
+) -> Iterator[Relation]:
+    """Yield the relations for which something happens in a step, in their order."""
+    names = {
+        relation.id for fact in customer.facts if since < fact.time <= until for relation in relations.readers(fact)
+    }
+    names |= {name for name, kept in customer.kept.items() if kept.wakes is not None and kept.wakes <= until} | changed
+    return (relations[name] for name in sorted(names) if name in relations)
+
+
 def _facts_of(relation: Relation, facts: Iterable[Fact]) -> list[Fact]:
     """Return the events that a relation reads and that came in time for it, in the order in which they count."""
-    events = relation.events
-    mine = [fact for fact in facts if fact.type in events and fact.lag <= relation.revises_ms]
-    mine.sort(key=lambda fact: (fact.time, relation.rank(fact.type), fact.source, fact.id))
+    ranks = relation.ranks
+    mine = [fact for fact in facts if fact.type in ranks and fact.lag <= relation.revises_ms]
+    mine.sort(key=lambda fact: (fact.time, ranks[fact.type], fact.source, fact.id))
     return mine
 
 
@@ -280,33 +291,43 @@ def _joined(relation: Relation, mine: bytes, base: bytes | None, head: bytes) ->
     return machine.pack()
 
 
-def _settle(relations: Relations, customer: _Customer, until: int, least: int = 0) -> None:
-    """Move on the moment up to which nothing changes any more, and forget what was needed for that."""
-    settled = max(customer.settled, until - relations.revises_ms, least)
+def _settle(relations: Relations, customer: _Customer, until: int, least: int | None = None) -> None:
+    """
+    Move on the moment up to which nothing changes any more, and forget what was needed for that.
+
+    It moves in strides, since each costs as much as a step; to `least` at once if that is given.
+    """
+    settled = until - relations.revises_ms
     past = [fact.time for fact in customer.facts if fact.time <= until]
     if len(past) > MOST_FACTS:
-        settled = max(settled, past[-MOST_FACTS - 1])
-    for relation in relations.values():
-        kept = _kept(customer, relation)
-        if kept.empty:
-            continue
-        if kept.base is not None:
-            machine = _machine(relation, kept.base)
-            facts = [fact for fact in _facts_of(relation, customer.facts) if fact.time <= settled]
-            for _ in play(machine, facts, settled):
-                """What it says was said when it went there first."""
-            kept.base = machine.pack()
-            kept.base = None if kept.base == kept.head else kept.base
-        if kept.given:
-            names = _machine(relation, kept.head).names()
-            names |= _machine(relation, kept.base).names() if kept.base else frozenset()
-            kept.given = {
-                span: given
-                for span, given in kept.given.items()
-                if span in names or (relation.revises_ms and given.statement.at > settled)
-            }
+        settled = max(settled, past[-MOST_FACTS // 2])
+    elif least is not None:
+        settled = max(settled, least)
+    elif settled < customer.settled + relations.stride_ms:
+        return
+    settled = max(settled, customer.settled)
+    for name, kept in customer.kept.items():
+        if name in relations:
+            _settle_one(relations[name], kept, customer.facts, settled)
     customer.settled = settled
     customer.facts = [fact for fact in customer.facts if fact.time > settled]
+
+
+def _settle_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], settled: int) -> None:
+    if kept.base is not None:
+        machine = _machine(relation, kept.base)
+        for _ in play(machine, [fact for fact in _facts_of(relation, facts) if fact.time <= settled], settled):
+            """What it says was said when it went there first."""
+        kept.base = machine.pack()
+        kept.base = None if kept.base == kept.head else kept.base
+    if kept.given:
+        names = _machine(relation, kept.head).names()
+        names |= _machine(relation, kept.base).names() if kept.base else frozenset()
+        kept.given = {
+            span: given
+            for span, given in kept.given.items()
+            if span in names or (relation.revises_ms and given.statement.at > settled)
+        }
 
 
 def _packed(relations: Relations, customer: _Customer, until: int, step: Step) -> Step:
@@ -319,6 +340,6 @@ def _packed(relations: Relations, customer: _Customer, until: int, step: Step) -
     unsettled = [*(fact.time for fact in customer.facts if fact.time <= until), *given]
     if max(unsettled, default=0) > customer.settled or any(one.base is not None for one in customer.kept.values()):
         # By then all that may still be revised is settled, and is forgotten.
-        moments.append(until + relations.revises_ms + 1)
+        moments.append(until + relations.revises_ms + relations.stride_ms)
     step.state, step.wakes_at = _encode(customer), min(moments, default=None)
     return step

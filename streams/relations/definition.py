@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from streams.kpis.expressions import TRUE, Expression
@@ -162,7 +163,7 @@ class Relation(ABC):
     text: str
     """The block as it is written; of another text, states are not read."""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Eight characters that change with the definition."""
         return hashlib.blake2b(self.text.encode(), digest_size=4).hexdigest()
@@ -183,7 +184,12 @@ class Relation(ABC):
     def outputs(self) -> tuple[Output, ...]:
         """Return the fields of its derived events."""
 
-    @property
+    @cached_property
+    def ranks(self) -> Mapping[str, int]:
+        """The event types that it reads, and what comes first within one moment."""
+        return {name: self.rank(name) for name in self.events}
+
+    @cached_property
     def events(self) -> frozenset[str]:
         """All event types that it reads."""
         return frozenset().union(

@@ -1,0 +1,155 @@
+"""`cx relations`: what is derived of the events of one customer, and whether the definitions can be right."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from streams.commands.output import as_json_option, print_json, table
+from streams.commands.printing import echo
+from streams.kpis.blocks import CatalogueError
+from streams.relations.catalogue import Relations
+from streams.relations.catalogue import load as load_relations
+from streams.relations.definition import Relation
+from streams.relations.timelinefiles import SWITCHES, load_timelines
+from streams.relations.timelinefiles import check as check_timeline
+from streams.settings import load, relation_paths
+from streams.shipped import RELATION_TESTS
+
+_DAY_MS = 86_400_000
+
+
+@click.group()
+def relations() -> None:
+    """List, show, check and test relations: what happens between the events of one customer.
+
+    Those shipped, and those of the setting relations_path (CX_RELATIONS_PATH); docs/RELATIONS.md tells of every key.
+    """
+
+
+def _loaded(paths: tuple[Path, ...] = ()) -> Relations:
+    """Read the configured relations and those of the paths; exit with 1 and every problem if they cannot be right."""
+    try:
+        return load_relations([*relation_paths(load()), *paths])
+    except CatalogueError as exc:
+        echo(str(exc), err=True)
+        echo(f"{len(exc.problems)} problems; docs/RELATIONS.md tells of every key", err=True)
+        sys.exit(1)
+
+
+@relations.command("list")
+@as_json_option
+def relations_list(*, as_json: bool) -> None:
+    """List all relations."""
+    found = _loaded()
+    if as_json:
+        print_json([_plain(relation) for relation in found.values()])
+        return
+    rows = [
+        (one.id, one.kind, ", ".join(one.by) or "customer", one.emits, one.name.get("en", "")) for one in found.values()
+    ]
+    echo(table(("RELATION", "KIND", "BY", "EMITS", "NAME"), rows, least=("NAME", "BY")))
+
+
+@relations.command("show")
+@click.argument("relation_id")
+@as_json_option
+def relations_show(relation_id: str, *, as_json: bool) -> None:
+    """Show one relation: what it reads, when it ends, and the fields of its derived events."""
+    try:
+        relation = _loaded()[relation_id]
+    except KeyError as exc:
+        echo(exc.args[0], err=True)
+        sys.exit(1)
+    if as_json:
+        print_json(_plain(relation))
+        return
+    echo(f"{relation.id}: {relation.name.get('en', '')} [{relation.version}]\n  {relation.question}")
+    late = f"by events up to {relation.revises_ms / _DAY_MS:g} d late" if relation.revises_ms else "never"
+    for label, value in (
+        ("kind", relation.kind),
+        ("owner", relation.owner),
+        ("by", ", ".join(("subject", *relation.by))),
+        *((key, str(matcher)) for key, matcher in relation.matchers()),
+        ("revised", late),
+        ("emits", relation.emits),
+    ):
+        echo(f"  {label:16} {value}")
+    rows = [(one.name, one.kind, "may lack" if one.optional else "", one.description) for one in relation.outputs()]
+    echo(table(("FIELD", "KIND", "", "WHAT"), rows))
+
+
+@relations.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+def relations_check(paths: tuple[Path, ...]) -> None:
+    """Check relations and clocks: the configured ones, and those in PATHS beside them.
+
+    Exit codes: 0 all sound, 1 problems, each with file and line.
+    """
+    before, found = _loaded(), _loaded(paths)
+    if paths and len(found) == len(before) and len(found.clocks) == len(before.clocks):
+        echo(f"{', '.join(map(str, paths))}: no relation and no clock in it", err=True)
+        sys.exit(1)
+    echo(f"{len(found)} relations and {len(found.clocks)} clocks, all sound")
+
+
+@relations.command("test")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--only", help="Only timelines whose name contains this.")
+@click.option("--with", "switches", multiple=True, type=click.Choice(SWITCHES), help="What may happen; default: all.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 1000), help="Chances for each of it.")
+@as_json_option
+def relations_test(
+    paths: tuple[Path, ...], *, only: str | None, switches: tuple[str, ...], seeds: int, as_json: bool
+) -> None:
+    r"""Play the timelines in PATHS (files, or folders with *.yaml), else those of the shipped relations.
+
+    A timeline has events at times, and says what is derived of them; each is played as it stands, then with events out
+    of order, stops in the middle and repeats, which must change nothing that holds in the end.
+
+    \b
+    Exit codes: 0 all as expected, 1 something else happened, 2 a file cannot be right.
+    """
+    try:
+        found = load_timelines(paths or (RELATION_TESTS,), _loaded())
+    except CatalogueError as exc:
+        echo(str(exc), err=True)
+        sys.exit(2)
+    chosen = [one for one in found if only is None or only.lower() in one.name.lower()]
+    if not chosen:
+        echo(f"no timeline{'' if only is None else f' has {only!r} in its name'}", err=True)
+        sys.exit(2)
+    results = {}
+    for one in chosen:
+        problems = check_timeline(one)
+        for switch in () if problems else switches or SWITCHES:
+            for seed in range(seeds):
+                problems += [f"{problem} (with {switch} {seed})" for problem in check_timeline(one, switch, seed)]
+        results[one.name] = problems
+        if not as_json:
+            echo(f"{'wrong' if problems else 'right'}  {one.name}")
+            for problem in problems:
+                echo(f"       {problem}")
+    wrong = [name for name, problems in results.items() if problems]
+    if as_json:
+        print_json([{"timeline": name, "problems": problems} for name, problems in results.items()])
+    else:
+        echo(f"{len(results) - len(wrong)} of {len(results)} timelines as expected")
+    if wrong:
+        sys.exit(1)
+
+
+def _plain(relation: Relation) -> dict[str, object]:
+    return {
+        "id": relation.id,
+        "kind": relation.kind,
+        "name": dict(relation.name),
+        "question": relation.question,
+        "owner": relation.owner,
+        "by": list(relation.by),
+        "emits": relation.emits,
+        "reads": sorted(relation.events),
+        "revises_s": relation.revises_ms / 1000,
+        "version": relation.version,
+        "fields": [{"name": one.name, "kind": str(one.kind), "optional": one.optional} for one in relation.outputs()],
+    }
