@@ -8,7 +8,7 @@ from streams.relations.catalogue import load
 from streams.relations.timelinefiles import SWITCHES, Timeline, check, load_timelines
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMELINES = load_timelines([ROOT / "tests" / "data" / "timelines"], load([ROOT / "deploy" / "relations"]))
+TIMELINES = load_timelines([ROOT / "deploy" / "relations" / "tests"], load([ROOT / "deploy" / "relations"]))
 
 
 @pytest.mark.parametrize("timeline", TIMELINES, ids=lambda timeline: timeline.name)
