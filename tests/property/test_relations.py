@@ -18,10 +18,28 @@ from streams.relations.results import Result
 from streams.relations.timelines import Arrival, Played, Stop, disordered, duplicated, play
 
 ROOT = Path(__file__).resolve().parents[2]
-RELATIONS = load([ROOT / "deploy" / "relations"]).only(
-    "visit cart checkout search payment promise delivery refund resolution first_contact repeat_contact handling "
-    "first_reply_support_hours first_reply_target menu_containment survey before_order lifecycle experience".split()
-)
+CHOSEN = [
+    "visit",
+    "cart",
+    "checkout",
+    "search",
+    "payment",
+    "promise",
+    "delivery",
+    "refund",
+    "resolution",
+    "first_contact",
+    "repeat_contact",
+    "handling",
+    "first_reply_support_hours",
+    "first_reply_target",
+    "menu_containment",
+    "survey",
+    "before_order",
+    "lifecycle",
+    "experience",
+]
+RELATIONS = load([ROOT / "deploy" / "relations"]).only(CHOSEN)
 START = 1_777_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000
 LATENESS = MINUTE
