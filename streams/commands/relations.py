@@ -7,7 +7,7 @@ import click
 
 from streams.commands.output import as_json_option, print_json, table
 from streams.commands.printing import echo
-from streams.kpis.blocks import CatalogueError
+from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.definition import Relation

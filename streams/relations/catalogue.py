@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from streams.events.types import EVENT_TYPES
-from streams.kpis.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
-from streams.kpis.expressions import suggest
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.expressions import suggest
 from streams.relations.clocks import Clock, read_clock
 from streams.relations.definition import Relation
 from streams.relations.facts import Fact, Reader

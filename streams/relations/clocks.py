@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.expressions import suggest
-from streams.kpis.steps import WEEKDAYS, known_zones
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.expressions import suggest
+from streams.kpis.language.steps import WEEKDAYS, known_zones
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LONGEST_DAYS: Final = 1_000

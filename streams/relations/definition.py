@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
-from streams.kpis.expressions import TRUE, Expression
-from streams.kpis.fields import Kind
-from streams.kpis.writing import PYTHON_NAMES
+from streams.kpis.language.expressions import TRUE, Expression
+from streams.kpis.language.fields import Kind
+from streams.kpis.language.writing import PYTHON_NAMES
 from streams.relations.facts import ORIGIN, Fact, Value, Values, moment_of
 from streams.relations.takes import TAKING, TakeName
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streams.events.types import Envelope, fields_of
-from streams.kpis.fields import OWN
+from streams.kpis.language.fields import OWN
 
 Value: TypeAlias = str | int | float | bool
 Values: TypeAlias = dict[str, Value]

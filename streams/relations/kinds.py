@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.kpis.fields import Kind
+from streams.kpis.language.fields import Kind
 from streams.relations.clocks import Clock
 from streams.relations.definition import COMMON, Matcher, Output, Relation
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from streams.events import types
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
-from streams.kpis.blocks import YamlBlock
-from streams.kpis.expressions import TRUE, Expression, ExpressionError, parse, suggest
-from streams.kpis.fields import Field, Kind, all_fields, lacking
+from streams.kpis.language.blocks import YamlBlock
+from streams.kpis.language.expressions import TRUE, Expression, ExpressionError, parse, suggest
+from streams.kpis.language.fields import Field, Kind, all_fields, lacking
 from streams.relations.clocks import Clock, read_duration
 from streams.relations.definition import COMMON, KEPT, Matcher, Relation, Take
 from streams.relations.facts import ORIGIN

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.kpis.fields import OWN, Kind
+from streams.kpis.language.fields import OWN, Kind
 from streams.relations.definition import Relation
 from streams.relations.facts import Values, moment_of
 from streams.relations.machine import Statement

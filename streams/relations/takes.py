@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import floor
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
-from streams.kpis.fields import Kind
+from streams.kpis.language.fields import Kind
 
 TakeName: TypeAlias = Literal[
     "first", "last", "count", "sum", "min", "max", "distinct", "changes", "since_first", "since_last"

@@ -11,7 +11,7 @@ import msgspec
 
 from streams.events.decode import decode_one
 from streams.events.refusal import Refusal
-from streams.kpis.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
 from streams.relations.catalogue import Relations, read
 from streams.relations.clocks import read_duration
 from streams.relations.facts import milliseconds, moment_of
