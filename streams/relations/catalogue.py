@@ -120,7 +120,8 @@ def read(blocks: Sequence[YamlBlock], problems: Problems, beside: Relations | No
             clock = read_clock(block)
             clocks[clock.name] = clock
     emitted = {one.emits: one.id for one in relations.values()}
-    named = {str(block.plain("emits")): block.text("id") for block in blocks if "emits" in block}
+    written = {str(block.written("emits")): str(block.written("id")) for block in blocks if "emits" in block}
+    named = {name: relation for name, relation in written.items() if name not in EVENT_TYPES}
     for block in blocks:
         kind = block.choice("kind", (*KINDS, "clock"), "") if "kind" in block else ""
         if not kind:

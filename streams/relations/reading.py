@@ -47,14 +47,15 @@ def read_relation(
         The relation; if problems were noted on the way, it means nothing.
     """
     reader: Callable[[_Reading], Relation | None] = _READERS[kind]
-    return reader(_Reading(block, clocks, emitted))
+    return reader(_Reading(block, kind, clocks, emitted))
 
 
 class _Reading:
     """A block with what is needed to make sense of it."""
 
-    def __init__(self, block: YamlBlock, clocks: Mapping[str, Clock], emitted: Mapping[str, str]) -> None:
+    def __init__(self, block: YamlBlock, kind: str, clocks: Mapping[str, Clock], emitted: Mapping[str, str]) -> None:
         self.block = block
+        self._taken = {*(output.name for output in COMMON), *_SAID[kind], *ORIGIN}
         self.clocks = clocks
         self._emitted = emitted
         self.kept: dict[str, Field] = {}
@@ -162,9 +163,8 @@ class _Reading:
             given = block.block(name)
             if given is None:
                 continue
-            taken = {output.name for output in COMMON} | _SAID[str(self.block.plain("kind"))] | set(ORIGIN)
-            if not _NAME.fullmatch(name) or name in taken:
-                why = "is taken" if name in taken else "must be lower case letters, digits and underscores"
+            if not _NAME.fullmatch(name) or name in self._taken:
+                why = "is taken" if name in self._taken else "must be lower case letters, digits and underscores"
                 block.problem(name, f"the name {name!r} {why}")
             if take := self._take(given, name, default, looks_back=looks_back):
                 found.append(take)
@@ -289,9 +289,7 @@ def _span(reading: _Reading) -> Relation | None:
         block.problem("splits", f"outcome {outcome!r} stands in 'closes' as well")
     for outcome, matcher in splits.items():
         if matcher.events and not matcher.events <= opens.events:
-            block.problem(
-                "splits", f"{outcome!r}: what splits opens the next one, but 'opens' does not have its events"
-            )
+            block.problem("splits", f"{outcome!r}: what splits opens the next one, so name its events in 'opens' too")
     reopens, reopens_ms = _reopening(reading)
     if "forgets" in block and expires is not None and expires.after_ms:
         block.problem("forgets", "'forgets' means nothing where it ends after a time: no span stays open for ever")
@@ -380,7 +378,7 @@ def _stages(reading: _Reading) -> Relation | None:
     if expiry is not None:
         expiry.expect(("after", "as"), ())
     expires = Expiry(expiry.text("as"), read_duration(expiry, "after")) if expiry else Expiry("", 1)
-    completes = block.choice("completes", tuple(stages), "") if "completes" in block else ""
+    completes = block.choice("completes", tuple(stages), "") if "completes" in block and stages else ""
     everything = Matcher(frozenset().union(*(one.events for one in stages.values())), ())
     keeps = reading.keeps(everything, looks_back=False)
     relation = Stages(**common, keeps=keeps, stages=stages, expires=expires, completes=completes)
