@@ -5,18 +5,21 @@ from pathlib import Path
 
 import click
 
-from streams.commands.output import as_json_option, print_json, table
+from streams.commands.output import as_json_option, clone, print_json, table
 from streams.commands.printing import echo
 from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.definition import Relation
+from streams.relations.docs import filled
+from streams.relations.kinds import Span
 from streams.relations.timelinefiles import SWITCHES, load_timelines
 from streams.relations.timelinefiles import check as check_timeline
 from streams.settings import load, relation_paths
-from streams.shipped import RELATION_TESTS
+from streams.shipped import RELATION_TESTS, RELATIONS
 
 _DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
 
 
 @click.group()
@@ -71,6 +74,7 @@ def relations_show(relation_id: str, *, as_json: bool) -> None:
         ("owner", relation.owner),
         ("by", ", ".join(("subject", *relation.by))),
         *((key, str(matcher)) for key, matcher in relation.matchers()),
+        *_deadline(relation),
         ("revised", late),
         ("emits", relation.emits),
     ):
@@ -137,6 +141,31 @@ def relations_test(
         echo(f"{len(results) - len(wrong)} of {len(results)} timelines as expected")
     if wrong:
         sys.exit(1)
+
+
+@relations.command("docs")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/RELATIONS.md is not what would be written.")
+def relations_docs(*, check: bool) -> None:
+    """Write the table of shipped relations in docs/RELATIONS.md."""
+    page = clone() / "docs" / "RELATIONS.md"
+    text = page.read_text(encoding="utf-8")
+    new = filled(text, load_relations([RELATIONS]))
+    if not check:
+        page.write_text(new, encoding="utf-8")
+    elif new != text:
+        echo("docs/RELATIONS.md is not up to date: run `cx relations docs`", err=True)
+        sys.exit(1)
+
+
+def _deadline(relation: Relation) -> list[tuple[str, str]]:
+    """Say by when a relation ends."""
+    expiry = relation.deadline if isinstance(relation, Span) else getattr(relation, "expires", None)
+    if expiry is None:
+        return []
+    when = f"at {expiry.at}" if expiry.at else f"after {expiry.after_ms / _HOUR_MS:g} h"
+    clock = f" by the clock {relation.clock.name}" if isinstance(relation, Span) and relation.clock else ""
+    silence = " without activity" if not isinstance(relation, Span) or relation.by_silence else ""
+    return [(expiry.outcome or "target", f"{when}{silence}{clock}")]
 
 
 def _plain(relation: Relation) -> dict[str, object]:

@@ -8,7 +8,10 @@ import pytest
 from streams.events.types import EVENT_TYPES
 from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import load, parse
-from streams.relations.timelinefiles import load_timelines
+from streams.relations.docs import filled
+from streams.relations.reading import KINDS
+from streams.relations.takes import TAKES
+from streams.relations.timelinefiles import check, load_timelines
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = load([ROOT / "deploy" / "relations"])
@@ -106,3 +109,14 @@ def test_every_shipped_relation_has_a_timeline() -> None:
     timelines = load_timelines([ROOT / "deploy" / "relations" / "tests"], SHIPPED)
     tested = {wanted["relation"] for timeline in timelines for _, wanted in timeline.expect}
     assert SHIPPED.keys() <= tested
+
+
+def test_the_page_shows_the_shipped_relations_and_an_example_that_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "RELATIONS.md").read_text(encoding="utf-8")
+    assert filled(page, SHIPPED) == page
+    relation, timeline, clock = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "timeline.yaml").write_text(timeline, encoding="utf-8")
+    (played,) = load_timelines([tmp_path / "timeline.yaml"], parse(relation + clock))
+    assert check(played) == []
+    told = set(re.findall(r"`(\w+)`", page))
+    assert told >= {*TAKES, *KINDS, "opens", "closes", "expires", "target", "touches", "restarts", "splits", "reopens"}
