@@ -55,7 +55,12 @@ class SpanMachine:
         self._relation = relation
         self._matters = state.matters
         self._memory = Memory([take for take in relation.keeps if take.before_ms], state.memory)
-        self.forgotten = 0
+        self._forgotten = 0
+
+    @property
+    def forgotten(self) -> int:
+        """How much had no room, or stayed open for longer than it may."""
+        return self._forgotten + self._memory.forgotten
 
     def pack(self) -> bytes:
         """Return the state; empty if there is none."""
@@ -90,7 +95,7 @@ class SpanMachine:
         while (matter := min(self._matters, key=self._wakes, default=None)) and (now := self._wakes(matter)) <= until:
             expires = self._relation.expires
             if matter.ended or matter.due is None or expires is None:
-                self.forgotten += not matter.ended
+                self._forgotten += not matter.ended
                 self._matters.remove(matter)
             else:
                 yield self._end(matter, expires.outcome, now)
@@ -130,7 +135,7 @@ class SpanMachine:
         self._matters.append(matter)
         if len(self._matters) > MOST_OPEN:
             self._matters.pop(0)
-            self.forgotten += 1
+            self._forgotten += 1
 
     def _due(self, fact: Fact) -> int | None:
         deadline = self._relation.deadline
