@@ -15,7 +15,7 @@ from msgspec import Meta
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.kpis.language.steps import known_zones
-from streams.shipped import RELATIONS, RULES
+from streams.shipped import RULES
 
 PREFIX = "CX_"
 _MOST_BYTES = 64 * 1024
@@ -277,11 +277,6 @@ def kpi_paths(settings: Settings) -> list[Path]:
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
-
-
-def relation_paths(settings: Settings) -> list[Path]:
-    """Return the files and folders with relations: those shipped, and those of the settings."""
-    return [RELATIONS, *(Path(part) for part in settings.relations_path.split(os.pathsep) if part)]
 
 
 def record_limits(settings: Settings) -> RecordLimits:

@@ -1,5 +1,6 @@
 """`cx relations`: what is derived of the events of one customer, and whether the definitions can be right."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.definition import Relation
 from streams.relations.docs import filled
-from streams.relations.kinds import Span
+from streams.relations.kinds import SpanRelation
 from streams.relations.timelinefiles import SWITCHES, load_timelines
 from streams.relations.timelinefiles import check as check_timeline
-from streams.settings import load, relation_paths
+from streams.settings import load
 from streams.shipped import RELATION_TESTS, RELATIONS
 
 _DAY_MS = 86_400_000
@@ -33,7 +34,8 @@ def relations() -> None:
 def _loaded(paths: tuple[Path, ...] = ()) -> Relations:
     """Read the configured relations and those of the paths; exit with 1 and every problem if they cannot be right."""
     try:
-        return load_relations([*relation_paths(load()), *paths])
+        own = [Path(part) for part in load().relations_path.split(os.pathsep) if part]
+        return load_relations([RELATIONS, *own, *paths])
     except CatalogueError as exc:
         echo(str(exc), err=True)
         echo(f"{len(exc.problems)} problems; docs/RELATIONS.md tells of every key", err=True)
@@ -159,12 +161,12 @@ def relations_docs(*, check: bool) -> None:
 
 def _deadline(relation: Relation) -> list[tuple[str, str]]:
     """Say by when a relation ends."""
-    expiry = relation.deadline if isinstance(relation, Span) else getattr(relation, "expires", None)
+    expiry = relation.deadline if isinstance(relation, SpanRelation) else getattr(relation, "expires", None)
     if expiry is None:
         return []
     when = f"at {expiry.at}" if expiry.at else f"after {expiry.after_ms / _HOUR_MS:g} h"
-    clock = f" by the clock {relation.clock.name}" if isinstance(relation, Span) and relation.clock else ""
-    silence = " without activity" if not isinstance(relation, Span) or relation.by_silence else ""
+    clock = f" by the clock {relation.clock.name}" if isinstance(relation, SpanRelation) and relation.clock else ""
+    silence = " without activity" if not isinstance(relation, SpanRelation) or relation.by_silence else ""
     return [(expiry.outcome or "target", f"{when}{silence}{clock}")]
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from streams.events.types import EVENT_TYPES
 from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
 from streams.kpis.language.expressions import suggest
-from streams.relations.clocks import Clock, read_clock
+from streams.relations.clocks import WorkingClock, read_clock
 from streams.relations.definition import Relation
 from streams.relations.facts import Fact, Reader
 from streams.relations.reading import KINDS, read_relation
@@ -27,7 +27,9 @@ class Relations(Mapping[str, Relation]):
         stride_ms: By how much the moment moves on at once up to which nothing changes any more.
     """
 
-    def __init__(self, relations: Iterable[Relation] = (), clocks: Mapping[str, Clock] = MappingProxyType({})) -> None:
+    def __init__(
+        self, relations: Iterable[Relation] = (), clocks: Mapping[str, WorkingClock] = MappingProxyType({})
+    ) -> None:
         self._relations = {one.id: one for one in sorted(relations, key=lambda one: one.id)}
         self.clocks = clocks
         self.revises_ms = max((one.revises_ms for one in self.values()), default=0)

@@ -41,7 +41,7 @@ def read_duration(block: YamlBlock, key: str, default: int = 0) -> int:
 
 
 @dataclass(frozen=True)
-class Clock:
+class WorkingClock:
     """
     A clock that runs in opening hours only.
 
@@ -98,7 +98,7 @@ class Clock:
 
 
 @lru_cache(maxsize=4096)
-def _open_hours(clock: Clock, day: date) -> tuple[tuple[int, int], ...]:
+def _open_hours(clock: WorkingClock, day: date) -> tuple[tuple[int, int], ...]:
     """Return the opening hours of a local day as moments: wall clocks decide, whatever the offset is."""
     if clock._shut(day):  # noqa: SLF001 - same module
         return ()
@@ -112,17 +112,17 @@ def _open_hours(clock: Clock, day: date) -> tuple[tuple[int, int], ...]:
     )
 
 
-def elapsed(clock: Clock | None, start: int, end: int) -> int:
+def elapsed(clock: WorkingClock | None, start: int, end: int) -> int:
     """Return the time between two moments in milliseconds, by a clock or plainly."""
     return clock.elapsed(start, end) if clock else max(0, end - start)
 
 
-def after(clock: Clock | None, start: int, length: int) -> int:
+def after(clock: WorkingClock | None, start: int, length: int) -> int:
     """Return the moment a length of time after another, by a clock or plainly."""
     return clock.add(start, length) if clock else start + length
 
 
-def read_clock(block: YamlBlock) -> Clock:
+def read_clock(block: YamlBlock) -> WorkingClock:
     """Read a block of kind `clock`; if problems were noted on the way, what it returns means nothing."""
     block.expect(("id", "kind", "zone", "hours"), ("country", "holidays"))
     zone, known = block.text("zone"), known_zones()
@@ -133,7 +133,7 @@ def read_clock(block: YamlBlock) -> Clock:
     if country and not _is_country(country):
         block.problem("country", f"no public holidays are known of {country!r}: give the ISO code, e.g. IR")
         country = ""
-    return Clock(block.text("id"), ZoneInfo(zone or "UTC"), _week(block), country, frozenset(_days(block)))
+    return WorkingClock(block.text("id"), ZoneInfo(zone or "UTC"), _week(block), country, frozenset(_days(block)))
 
 
 def _week(block: YamlBlock) -> tuple[tuple[Times, ...], ...]:

@@ -17,22 +17,22 @@ import msgspec
 from streams.relations.catalogue import Relations
 from streams.relations.definition import Relation
 from streams.relations.facts import Fact
-from streams.relations.kinds import Lookback, Span, Stages
+from streams.relations.kinds import LookbackRelation, SpanRelation, StagesRelation
 from streams.relations.lookbacks import LookbackMachine
 from streams.relations.machine import Machine, Statement, play
-from streams.relations.results import Given, Result, result_of
+from streams.relations.results import DerivedEvent, Given, result_of
 from streams.relations.spans import SpanMachine
 from streams.relations.stages import StagesMachine
 
 MOST_FACTS: Final = 300
 """Events of a customer that may still be revised; of more the oldest are settled early."""
 _MACHINES: Final[dict[type[Relation], Any]] = {
-    Span: SpanMachine, Lookback: LookbackMachine, Stages: StagesMachine,
+    SpanRelation: SpanMachine, LookbackRelation: LookbackMachine, StagesRelation: StagesMachine,
 }  # fmt: skip
 
 
 @dataclass
-class Step:
+class CustomerStep:
     """
     What one step of one customer comes to.
 
@@ -47,7 +47,7 @@ class Step:
 
     state: bytes = b""
     wakes_at: int | None = None
-    results: list[Result] = field(default_factory=list)
+    results: list[DerivedEvent] = field(default_factory=list)
     late: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
@@ -94,7 +94,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 def advance(  # noqa: D417 - the last two are told together
     relations: Relations, subject: str, state: bytes, facts: Iterable[Fact], since: int, until: int
-) -> Step:
+) -> CustomerStep:
     """
     Take one step of one customer.
 
@@ -111,7 +111,7 @@ def advance(  # noqa: D417 - the last two are told together
         What it comes to; the same whenever it is worked out again.
     """
     customer = _decode(state) if state else _Customer(since - relations.revises_ms)
-    step = Step()
+    step = CustomerStep()
     changed = _admit(relations, customer, facts, since, step)
     for relation in _concerned(relations, customer, changed, since, until):
         kept = _kept(customer, relation)
@@ -123,7 +123,7 @@ def advance(  # noqa: D417 - the last two are told together
     return _packed(relations, customer, until, step)
 
 
-def join(relations: Relations, subject: str, state: bytes, other: bytes, until: int) -> Step:
+def join(relations: Relations, subject: str, state: bytes, other: bytes, until: int) -> CustomerStep:
     """
     Make one customer of two whose keys turned out to belong to one person.
 
@@ -139,7 +139,7 @@ def join(relations: Relations, subject: str, state: bytes, other: bytes, until: 
     """
     customer = _decode(state) if state else _Customer(until - relations.revises_ms)
     joined = _decode(other) if other else _Customer(until - relations.revises_ms)
-    step = Step()
+    step = CustomerStep()
     for one, than in ((customer, joined), (joined, customer)):
         _settle(relations, one, until, least=than.settled)
     known = {(fact.source, fact.id) for fact in customer.facts}
@@ -192,7 +192,9 @@ def _kept(customer: _Customer, relation: Relation) -> _Kept:
     return found
 
 
-def _admit(relations: Relations, customer: _Customer, facts: Iterable[Fact], since: int, step: Step) -> set[str]:
+def _admit(
+    relations: Relations, customer: _Customer, facts: Iterable[Fact], since: int, step: CustomerStep
+) -> set[str]:
     """Put new events in their places; return the relations whose past changes by one that is late."""
     known = {(fact.source, fact.id) for fact in customer.facts}
     changed = set()
@@ -235,7 +237,7 @@ def _facts_of(relation: Relation, facts: Iterable[Fact]) -> list[Fact]:
 
 
 def _go_on(
-    relation: Relation, kept: _Kept, facts: Sequence[Fact], since: int, until: int, subject: str, step: Step
+    relation: Relation, kept: _Kept, facts: Sequence[Fact], since: int, until: int, subject: str, step: CustomerStep
 ) -> None:
     """Go on in order, from one watermark to the next."""
     new = [fact for fact in facts if since < fact.time <= until]
@@ -252,7 +254,7 @@ def _go_on(
 
 
 def _replay(
-    relation: Relation, kept: _Kept, facts: Sequence[Fact], settled: int, until: int, subject: str, step: Step
+    relation: Relation, kept: _Kept, facts: Sequence[Fact], settled: int, until: int, subject: str, step: CustomerStep
 ) -> None:
     """Go once more from the base to where we are, and give out what is different."""
     if kept.base is None:
@@ -270,7 +272,7 @@ def _replay(
     kept.head, kept.wakes = machine.pack(), machine.wakes_at()
 
 
-def _restate(relation: Relation, kept: _Kept, statement: Statement, subject: str) -> Iterator[Result]:
+def _restate(relation: Relation, kept: _Kept, statement: Statement, subject: str) -> Iterator[DerivedEvent]:
     """Yield what is to be sent so that a statement holds from now on."""
     former = kept.given.get(statement.span)
     if former is not None and not former.withdrawn:
@@ -330,7 +332,7 @@ def _settle_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], settled:
         }
 
 
-def _packed(relations: Relations, customer: _Customer, until: int, step: Step) -> Step:
+def _packed(relations: Relations, customer: _Customer, until: int, step: CustomerStep) -> CustomerStep:
     customer.kept = {name: kept for name, kept in customer.kept.items() if name in relations and not kept.empty}
     if not customer.facts and not customer.kept:
         return step

@@ -5,7 +5,7 @@ from typing import Final
 
 from streams.relations.catalogue import Relations
 from streams.relations.definition import Relation
-from streams.relations.kinds import Span, Stages
+from streams.relations.kinds import SpanRelation, StagesRelation
 
 _BETWEEN: Final = re.compile(r"(<!-- shipped: [^\n]*-->\n).*?(<!-- end of shipped -->)", re.DOTALL)
 
@@ -24,8 +24,8 @@ def filled(page: str, relations: Relations) -> str:
 def _says(relation: Relation) -> str:
     kept = ", ".join(f"`{take.name}`" for take in relation.keeps)
     outcomes: tuple[str, ...] = ()
-    if isinstance(relation, Span):
+    if isinstance(relation, SpanRelation):
         outcomes = relation.outcomes()
-    elif isinstance(relation, Stages):
+    elif isinstance(relation, StagesRelation):
         outcomes = tuple(relation.stages)
     return "; ".join(filter(None, (" / ".join(outcomes), kept)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.kpis.language.fields import Kind
-from streams.relations.clocks import Clock
+from streams.relations.clocks import WorkingClock
 from streams.relations.definition import COMMON, Matcher, Output, Relation
 
 
@@ -30,7 +30,7 @@ class Expiry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span(Relation):
+class SpanRelation(Relation):
     """
     From an opening until one of several closings, or a deadline.
 
@@ -55,7 +55,7 @@ class Span(Relation):
     target: Expiry | None = None
     reopens: Matcher | None = None
     reopens_ms: int = 0
-    clock: Clock | None = None
+    clock: WorkingClock | None = None
     forgets_ms: int = 0
 
     @property
@@ -132,7 +132,7 @@ class Span(Relation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lookback(Relation):
+class LookbackRelation(Relation):
     """When something happens, what had happened before."""
 
     kind = "lookback"
@@ -160,7 +160,7 @@ MOVED: Final = "moved"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stages(Relation):
+class StagesRelation(Relation):
     """
     Where somebody is, and how they move.
 

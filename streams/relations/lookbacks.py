@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.relations.facts import Fact, origin_of
-from streams.relations.kinds import Lookback
+from streams.relations.kinds import LookbackRelation
 from streams.relations.machine import Statement, name_of
 from streams.relations.memory import Memory
 
@@ -17,7 +17,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 class LookbackMachine:
     """What one relation remembers of one customer."""
 
-    def __init__(self, relation: Lookback, packed: bytes = b"") -> None:
+    def __init__(self, relation: LookbackRelation, packed: bytes = b"") -> None:
         self._relation = relation
         self._memory = Memory(relation.keeps, _decode(packed) if packed else ())
 

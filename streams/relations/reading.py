@@ -12,10 +12,10 @@ from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.language.blocks import YamlBlock
 from streams.kpis.language.expressions import TRUE, Expression, ExpressionError, parse, suggest
 from streams.kpis.language.fields import Field, Kind, all_fields, lacking
-from streams.relations.clocks import Clock, read_duration
+from streams.relations.clocks import WorkingClock, read_duration
 from streams.relations.definition import COMMON, KEPT, Matcher, Relation, Take
 from streams.relations.facts import ORIGIN
-from streams.relations.kinds import Expiry, Lookback, Span, Stages
+from streams.relations.kinds import Expiry, LookbackRelation, SpanRelation, StagesRelation
 from streams.relations.takes import TAKES, TAKING, VALUELESS, TakeName
 
 KINDS: Final = ("span", "lookback", "stages")
@@ -32,7 +32,7 @@ _Fields = Mapping[str, Field]
 
 
 def read_relation(
-    block: YamlBlock, kind: str, clocks: Mapping[str, Clock], emitted: Mapping[str, str]
+    block: YamlBlock, kind: str, clocks: Mapping[str, WorkingClock], emitted: Mapping[str, str]
 ) -> Relation | None:
     """
     Read one relation.
@@ -46,14 +46,16 @@ def read_relation(
     Returns:
         The relation; if problems were noted on the way, it means nothing.
     """
-    reader: Callable[[_Reading], Relation | None] = _READERS[kind]
-    return reader(_Reading(block, kind, clocks, emitted))
+    reader: Callable[[_RelationBlock], Relation | None] = _READERS[kind]
+    return reader(_RelationBlock(block, kind, clocks, emitted))
 
 
-class _Reading:
+class _RelationBlock:
     """A block with what is needed to make sense of it."""
 
-    def __init__(self, block: YamlBlock, kind: str, clocks: Mapping[str, Clock], emitted: Mapping[str, str]) -> None:
+    def __init__(
+        self, block: YamlBlock, kind: str, clocks: Mapping[str, WorkingClock], emitted: Mapping[str, str]
+    ) -> None:
         self.block = block
         self._taken = {*(output.name for output in COMMON), *_SAID[kind], *ORIGIN}
         self.clocks = clocks
@@ -221,7 +223,7 @@ class _Reading:
             elif all_fields(everywhere)[name].kind is Kind.TIME:
                 self.block.problem("by", f"'by': {name!r} is a time, and no two matters have the same")
 
-    def clock(self) -> Clock | None:
+    def clock(self) -> WorkingClock | None:
         """Read the name of the clock."""
         name = self.block.text("clock") if "clock" in self.block else ""
         if name and name not in self.clocks:
@@ -252,7 +254,7 @@ def _is_time(name: str, events: tuple[str, ...]) -> bool:
     return bool(infos) and all(info is not None and info.kind == "time" for info in infos)
 
 
-def _span(reading: _Reading) -> Relation | None:
+def _span(reading: _RelationBlock) -> Relation | None:
     block = reading.block
     block.expect(
         (*_COMMON, "opens"),
@@ -293,7 +295,7 @@ def _span(reading: _Reading) -> Relation | None:
     reopens, reopens_ms = _reopening(reading)
     if "forgets" in block and expires is not None and expires.after_ms:
         block.problem("forgets", "'forgets' means nothing where it ends after a time: no span stays open for ever")
-    relation = Span(
+    relation = SpanRelation(
         **common,
         keeps=keeps,
         opens=opens,
@@ -314,7 +316,7 @@ def _span(reading: _Reading) -> Relation | None:
     return relation
 
 
-def _expiry(reading: _Reading, key: str, opens: Matcher, clock: Clock | None) -> Expiry | None:
+def _expiry(reading: _RelationBlock, key: str, opens: Matcher, clock: WorkingClock | None) -> Expiry | None:
     """Read the deadline by which a span ends, or should have ended."""
     block = reading.block.block(key)
     if block is None:
@@ -339,7 +341,7 @@ def _expiry(reading: _Reading, key: str, opens: Matcher, clock: Clock | None) ->
     return Expiry(outcome, length, at, moves, read_duration(block, "reopens"))
 
 
-def _runs_long_enough(block: YamlBlock, clock: Clock, length: int) -> None:
+def _runs_long_enough(block: YamlBlock, clock: WorkingClock, length: int) -> None:
     minutes = sum(
         (until.hour * 60 + until.minute if until else 24 * 60) - since.hour * 60 - since.minute
         for day in clock.hours
@@ -349,7 +351,7 @@ def _runs_long_enough(block: YamlBlock, clock: Clock, length: int) -> None:
         block.problem("after", f"{block.plain('after')} takes years by the clock {clock.name}")
 
 
-def _reopening(reading: _Reading) -> tuple[Matcher | None, int]:
+def _reopening(reading: _RelationBlock) -> tuple[Matcher | None, int]:
     block = reading.block.block("reopens")
     if block is None:
         return None, 0
@@ -357,17 +359,17 @@ def _reopening(reading: _Reading) -> tuple[Matcher | None, int]:
     return reading.selected(block), read_duration(block, "within")
 
 
-def _lookback(reading: _Reading) -> Relation | None:
+def _lookback(reading: _RelationBlock) -> Relation | None:
     block = reading.block
     block.expect((*_COMMON, "at", "keeps"), ("by", "revises"))
     common, at = reading.common(), reading.matcher(block, "at")
-    relation = Lookback(**common, keeps=reading.keeps(at, looks_back=True), at=at)
+    relation = LookbackRelation(**common, keeps=reading.keeps(at, looks_back=True), at=at)
     if at.events:
         reading.check_by(relation)
     return relation
 
 
-def _stages(reading: _Reading) -> Relation | None:
+def _stages(reading: _RelationBlock) -> Relation | None:
     block = reading.block
     block.expect((*_COMMON, "stages", "expires"), ("by", "of", "events", "completes", "keeps", "revises"))
     common = reading.common()
@@ -381,13 +383,13 @@ def _stages(reading: _Reading) -> Relation | None:
     completes = block.choice("completes", tuple(stages), "") if "completes" in block and stages else ""
     everything = Matcher(frozenset().union(*(one.events for one in stages.values())), ())
     keeps = reading.keeps(everything, looks_back=False)
-    relation = Stages(**common, keeps=keeps, stages=stages, expires=expires, completes=completes)
+    relation = StagesRelation(**common, keeps=keeps, stages=stages, expires=expires, completes=completes)
     if everything.events:
         reading.check_by(relation)
     return relation
 
 
-def _listed_stages(reading: _Reading) -> dict[str, Matcher]:
+def _listed_stages(reading: _RelationBlock) -> dict[str, Matcher]:
     """Read stages that are the values of a field, in order."""
     block = reading.block
     names = [str(name) for name in block.list("stages")]
@@ -406,6 +408,6 @@ def _listed_stages(reading: _Reading) -> dict[str, Matcher]:
     return found
 
 
-_READERS: Final[dict[str, Callable[[_Reading], Relation | None]]] = {
+_READERS: Final[dict[str, Callable[[_RelationBlock], Relation | None]]] = {
     "span": _span, "lookback": _lookback, "stages": _stages,
 }  # fmt: skip

@@ -22,7 +22,7 @@ class Given(msgspec.Struct, array_like=True, frozen=True):
     withdrawn: bool = False
 
 
-class Result(msgspec.Struct, frozen=True):
+class DerivedEvent(msgspec.Struct, frozen=True):
     """
     One derived event. Its bytes follow from the events that it is made of.
 
@@ -58,11 +58,11 @@ class Result(msgspec.Struct, frozen=True):
         return 2 * self.revision + self.withdrawn
 
 
-def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> Result:
+def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> DerivedEvent:
     """Return the derived event that says, or takes back, what is given."""
     said = given.statement
     assert said.data is not None
-    return Result(
+    return DerivedEvent(
         relation.id,
         relation.emits,
         said.span,
@@ -75,7 +75,7 @@ def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> R
     )
 
 
-def event_of(relation: Relation, result: Result) -> dict[str, Any]:
+def event_of(relation: Relation, result: DerivedEvent) -> dict[str, Any]:
     """Return a derived event as it goes over the wire: a CloudEvent of plain values."""
     times = {output.name for output in relation.outputs() if output.kind is Kind.TIME}
     labels = {name.removeprefix(OWN): value for name, value in result.origin.items() if name.startswith(OWN)}

@@ -7,13 +7,13 @@ import msgspec
 
 from streams.relations import clocks
 from streams.relations.facts import Fact, Value, Values, origin_of
-from streams.relations.kinds import Span
+from streams.relations.kinds import SpanRelation
 from streams.relations.machine import MOST_OPEN, Statement, name_of
 from streams.relations.memory import Memory
 from streams.relations.takes import TAKING, seconds
 
 
-class Matter(msgspec.Struct, array_like=True):
+class SpanState(msgspec.Struct, array_like=True):
     """
     One span of one customer; times in milliseconds.
 
@@ -39,7 +39,7 @@ class Matter(msgspec.Struct, array_like=True):
 
 
 class _State(msgspec.Struct, array_like=True):
-    matters: list[Matter] = []
+    matters: list[SpanState] = []
     memory: list[Any] = []
 
 
@@ -50,7 +50,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 class SpanMachine:
     """The spans of one relation and one customer: those that are open, and those that may come back."""
 
-    def __init__(self, relation: Span, packed: bytes = b"") -> None:
+    def __init__(self, relation: SpanRelation, packed: bytes = b"") -> None:
         state = _decode(packed) if packed else _State()
         self._relation = relation
         self._matters = state.matters
@@ -113,22 +113,27 @@ class SpanMachine:
             yield from self._continue(matter, fact)
         if mine and not waiting:
             yield from self._return(mine[-1], fact)
-        if relation.opens.meets(fact) and (relation.each or all(matter.ended for matter in mine)):
+        if self._opens(fact) and (relation.each or all(matter.ended for matter in mine)):
             self._open(fact, key)
         self._memory.add(fact, key)
 
-    def _wakes(self, matter: Matter) -> int:
+    def _wakes(self, matter: SpanState) -> int:
         if matter.ended:
             return matter.ended + self._relation.remembers_ms + 1
         if matter.due is not None and self._relation.expires:
             return matter.due
         return matter.opened + self._relation.forgets_ms
 
+    def _opens(self, fact: Fact) -> bool:
+        """Whether an event opens a span: one that is to end at a time must say at which."""
+        expires = self._relation.expires
+        return self._relation.opens.meets(fact) and not (expires and expires.at and expires.at not in fact.values)
+
     def _open(self, fact: Fact, key: tuple[Value, ...]) -> None:
         relation = self._relation
         before = self._memory.taken(key, fact)
         kept = [before.get(take.name) for take in relation.keeps]
-        matter = Matter(
+        matter = SpanState(
             name_of(relation.id, fact), key, origin_of(fact), fact.time, fact.time, fact.time, self._due(fact), kept
         )
         self._take(matter, fact)
@@ -149,7 +154,7 @@ class SpanMachine:
         # What is promised for a moment that is over ends at once.
         return max(int(at), fact.time) if self._relation.expires else int(at)
 
-    def _continue(self, matter: Matter, fact: Fact) -> Iterator[Statement]:
+    def _continue(self, matter: SpanState, fact: Fact) -> Iterator[Statement]:
         relation, deadline = self._relation, self._relation.deadline
         kept = self._kept(matter, fact.time)
         for outcome, splits in relation.splits.items():
@@ -171,12 +176,12 @@ class SpanMachine:
             matter.last = fact.time
             yield self._end(matter, outcome, fact.time)
 
-    def _closing(self, matter: Matter, fact: Fact) -> str:
+    def _closing(self, matter: SpanState, fact: Fact) -> str:
         """Return the outcome by which an event, already taken, closes a span; empty: by none."""
         kept = self._kept(matter, fact.time)
         return next((outcome for outcome, closes in self._relation.closes.items() if closes.meets(fact, kept)), "")
 
-    def _return(self, matter: Matter, fact: Fact) -> Iterator[Statement]:
+    def _return(self, matter: SpanState, fact: Fact) -> Iterator[Statement]:
         """Bring back what has ended: a closing that comes after expiry, or an event that takes a closing back."""
         relation, expires = self._relation, self._relation.expires
         if expires and matter.outcome == expires.outcome and fact.time <= matter.ended + expires.reopens_ms:
@@ -191,26 +196,26 @@ class SpanMachine:
             self._take(matter, fact)
             yield Statement(matter.id, fact.time, {}, None)
 
-    def _end(self, matter: Matter, outcome: str, now: int) -> Statement:
+    def _end(self, matter: SpanState, outcome: str, now: int) -> Statement:
         matter.ended, matter.outcome = now, outcome
         said = self._say(matter)
         if not self._relation.remembers_ms:
             self._matters.remove(matter)
         return said
 
-    def _take(self, matter: Matter, fact: Fact) -> None:
+    def _take(self, matter: SpanState, fact: Fact) -> None:
         for place, take in enumerate(self._relation.keeps):
             if not take.before_ms and take.meets(fact):
                 taking = TAKING[take.take]
                 matter.kept[place] = taking.add(matter.kept[place], fact.time, take.value_of(fact))
 
-    def _kept(self, matter: Matter, now: int) -> Values:
+    def _kept(self, matter: SpanState, now: int) -> Values:
         return {
             take.name: matter.kept[place] if take.before_ms else TAKING[take.take].result(matter.kept[place], now)
             for place, take in enumerate(self._relation.keeps)
         }
 
-    def _say(self, matter: Matter) -> Statement:
+    def _say(self, matter: SpanState) -> Statement:
         relation, ended = self._relation, matter.ended
         closed = matter.outcome in relation.closes
         # The waiting time is no part of what ended by silence, nor is what began the next one.

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.relations.facts import Fact, Value, Values, origin_of
-from streams.relations.kinds import MOVED, Stages
+from streams.relations.kinds import MOVED, StagesRelation
 from streams.relations.machine import MOST_OPEN, Statement, name_of
 from streams.relations.takes import TAKING, seconds
 
@@ -39,7 +39,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 class StagesMachine:
     """The journeys of one relation and one customer."""
 
-    def __init__(self, relation: Stages, packed: bytes = b"") -> None:
+    def __init__(self, relation: StagesRelation, packed: bytes = b"") -> None:
         self._relation = relation
         self._names = [*relation.stages]
         self._journeys = _decode(packed) if packed else []

@@ -15,7 +15,7 @@ from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, bl
 from streams.relations.catalogue import Relations, read
 from streams.relations.clocks import read_duration
 from streams.relations.facts import milliseconds, moment_of
-from streams.relations.results import Result
+from streams.relations.results import DerivedEvent
 from streams.relations.timelines import Arrival, Played, Stop, disordered, duplicated, play, standing, stopped, value_of
 
 _LATENESS_MS: Final = 60_000
@@ -25,7 +25,7 @@ _ANSWERS: Final = ("late", "ignored", "refused")
 
 
 @dataclass(frozen=True)
-class Check:
+class AsOfCheck:
     """
     What is known as of a moment; times in milliseconds.
 
@@ -61,7 +61,7 @@ class Timeline:
     lateness_ms: int
     stops: Sequence[Stop]
     expect: Sequence[tuple[str, Mapping[str, Any]]]
-    checks: Sequence[Check]
+    checks: Sequence[AsOfCheck]
     answers: Mapping[str, Any]
 
 
@@ -122,7 +122,7 @@ def _differences(timeline: Timeline, played: Played, *, lasting: bool) -> list[s
             missing.append(f"{place}: expected, and not given out: {_shown(wanted)}")
         else:
             del given[fitting]
-    return [*missing, *(f"{timeline.place}: given out, and not expected: {_told(*one)}" for one in given)]
+    return [*missing, *(f"{timeline.place}: given out, and not expected: {_line_of(*one)}" for one in given)]
 
 
 def _lasts(wanted: Mapping[str, Any], expect: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
@@ -134,7 +134,7 @@ def _lasts(wanted: Mapping[str, Any], expect: Sequence[tuple[str, Mapping[str, A
     )
 
 
-def _fits(given: tuple[int, Result], wanted: Mapping[str, Any], *, lasting: bool) -> bool:
+def _fits(given: tuple[int, DerivedEvent], wanted: Mapping[str, Any], *, lasting: bool) -> bool:
     clock, result = given
     whole = {"revision": 0, "withdrawn": False, **wanted}
     for name, value in whole.items():
@@ -146,7 +146,7 @@ def _fits(given: tuple[int, Result], wanted: Mapping[str, Any], *, lasting: bool
     return True
 
 
-def _unknown(check_: Check, played: Played) -> list[str]:
+def _unknown(check_: AsOfCheck, played: Played) -> list[str]:
     known = played.known[check_.as_of]
     holding = standing(known.results).values()
     found = []
@@ -179,7 +179,7 @@ def _answers(timeline: Timeline, played: Played) -> list[str]:
     ]
 
 
-def _told(clock: int, result: Result) -> str:
+def _line_of(clock: int, result: DerivedEvent) -> str:
     said = {"relation": result.relation, "at": result.at, "subject": result.subject, **result.data}
     said |= {"revision": result.revision, "withdrawn": result.withdrawn}
     return _shown({**said, **({"known_from": clock} if clock else {})})
@@ -293,8 +293,8 @@ def _expected(block: YamlBlock, relations: Relations) -> tuple[str, Mapping[str,
     return f"{block.file}:{block.line}", wanted
 
 
-def _check(block: YamlBlock) -> Check:
+def _check(block: YamlBlock) -> AsOfCheck:
     keys = ("open", "oldest_s", "counted", "stages")
     block.expect(("as_of",), keys)
     found = {key: block.plain(key) or {} for key in keys}
-    return Check(f"{block.file}:{block.line}", _time(block, "as_of"), **found)
+    return AsOfCheck(f"{block.file}:{block.line}", _time(block, "as_of"), **found)

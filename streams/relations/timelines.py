@@ -12,7 +12,7 @@ from streams.events.types import Envelope
 from streams.relations import customer
 from streams.relations.catalogue import Relations
 from streams.relations.facts import Fact, milliseconds
-from streams.relations.results import Result
+from streams.relations.results import DerivedEvent
 
 FUTURE_MS: Final = 600_000
 """An event that is further ahead of the clock when it is read is refused, as at ingest."""
@@ -37,10 +37,10 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Known:
+class Knowledge:
     """What was known at a moment."""
 
-    results: Sequence[Result]
+    results: Sequence[DerivedEvent]
     open: Mapping[str, Sequence[int]]
     """When what is open was opened, by relation."""
     stages: Mapping[tuple[str, str], int]
@@ -60,8 +60,8 @@ class Played:
         most: The most bytes of state of one customer.
     """
 
-    results: list[tuple[int, Result]] = field(default_factory=list)
-    known: dict[int, Known] = field(default_factory=dict)
+    results: list[tuple[int, DerivedEvent]] = field(default_factory=list)
+    known: dict[int, Knowledge] = field(default_factory=dict)
     late: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
@@ -69,14 +69,14 @@ class Played:
     left: int = 0
     most: int = 0
 
-    def standing(self) -> dict[str, Result]:
+    def standing(self) -> dict[str, DerivedEvent]:
         """Return what holds in the end, by matter."""
         return standing(result for _, result in self.results)
 
 
-def standing(results: Iterable[Result]) -> dict[str, Result]:
+def standing(results: Iterable[DerivedEvent]) -> dict[str, DerivedEvent]:
     """Return what holds after these results, by matter, whatever their order."""
-    last: dict[str, Result] = {}
+    last: dict[str, DerivedEvent] = {}
     for result in results:
         former = last.get(result.span)
         if former is None or former.version < result.version:
@@ -189,7 +189,7 @@ class _Player:
             self._join(alias, subject)
         self._advance(facts, until)
 
-    def known(self) -> Known:
+    def known(self) -> Knowledge:
         """Tell what is known now."""
         waiting: dict[str, list[int]] = {}
         stages: Counter[tuple[str, str]] = Counter()
@@ -197,7 +197,7 @@ class _Player:
             for relation, opened in customer.open_matters(self._relations, state):
                 waiting.setdefault(relation, []).append(opened)
             stages.update(customer.stages_of(self._relations, state))
-        return Known([result for _, result in self.played.results], waiting, stages)
+        return Knowledge([result for _, result in self.played.results], waiting, stages)
 
     def wakes_at(self) -> int | None:
         """Return the next moment at which somebody needs a step."""
@@ -235,7 +235,7 @@ class _Player:
         step = customer.join(self._relations, person, self.states.get(person, b""), theirs, self._watermark)
         self._take(person, step)
 
-    def _take(self, subject: str, step: customer.Step) -> None:
+    def _take(self, subject: str, step: customer.CustomerStep) -> None:
         self.states[subject] = step.state
         self.played.most = max(self.played.most, len(step.state))
         self.played.results += [(self._clock, result) for result in step.results]
@@ -248,7 +248,7 @@ class _Player:
             self._wakes[subject] = step.wakes_at
 
 
-def value_of(result: Result, name: str) -> Any:
+def value_of(result: DerivedEvent, name: str) -> Any:
     """Return what a result says under a name, wherever it stands; None if it says nothing."""
     if name in {"relation", "at", "subject", "revision", "withdrawn", "span"}:
         return getattr(result, name)

@@ -14,7 +14,7 @@ from streams.events.types import Envelope
 from streams.relations import customer
 from streams.relations.catalogue import load
 from streams.relations.facts import milliseconds, moment_of
-from streams.relations.results import Result
+from streams.relations.results import DerivedEvent
 from streams.relations.timelines import Arrival, Played, Stop, disordered, duplicated, play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def in_time(events: Sequence[Envelope]) -> list[Arrival]:
     return [Arrival(one, milliseconds(one.time)) for one in events]
 
 
-def content(results: Sequence[Result]) -> list[tuple[Any, ...]]:
+def content(results: Sequence[DerivedEvent]) -> list[tuple[Any, ...]]:
     return sorted(
         (
             one.relation,
