@@ -128,9 +128,11 @@ def _differences(timeline: Timeline, played: Played, *, lasting: bool) -> list[s
 def _lasts(wanted: Mapping[str, Any], expect: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
     """Whether an expected result holds in the end: nothing takes it back, which would say the same."""
     withdrawn = [one for _, one in expect if one.get("withdrawn", False)]
-    same = ("withdrawn", "known_from")
+    same = ("withdrawn", "known_from", "revision")
     return not wanted.get("withdrawn", False) and not any(
-        all(wanted.get(key, value) == value for key, value in one.items() if key not in same) for one in withdrawn
+        one.get("revision", 0) == wanted.get("revision", 0)
+        and all(wanted.get(key, value) == value for key, value in one.items() if key not in same)
+        for one in withdrawn
     )
 
 
