@@ -108,12 +108,11 @@ def relations_check(paths: tuple[Path, ...]) -> None:
 def relations_test(
     paths: tuple[Path, ...], *, only: str | None, switches: tuple[str, ...], seeds: int, as_json: bool
 ) -> None:
-    r"""Play the timelines in PATHS (files, or folders with *.yaml), else those of the shipped relations.
+    """Play the timelines in PATHS (files, or folders with *.yaml), else those of the shipped relations.
 
     A timeline has events at times, and says what is derived of them; each is played as it stands, then with events out
     of order, stops in the middle and repeats, which must change nothing that holds in the end.
 
-    \b
     Exit codes: 0 all as expected, 1 something else happened, 2 a file cannot be right.
     """
     try:

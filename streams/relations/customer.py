@@ -25,7 +25,7 @@ from streams.relations.spans import SpanMachine
 from streams.relations.stages import StagesMachine
 
 MOST_FACTS: Final = 300
-"""Events of a customer that may still be revised; of more the oldest are settled early."""
+"""Events of a customer that may still be revised; of more the oldest become final early."""
 _MACHINES: Final[dict[type[Relation], Any]] = {
     SpanRelation: SpanMachine, LookbackRelation: LookbackMachine, StagesRelation: StagesMachine,
 }  # fmt: skip
@@ -59,7 +59,7 @@ class _Kept(msgspec.Struct, array_like=True):
 
     Attributes:
         version: Of the definition that it was made by.
-        base: Its state as of `_Customer.settled`; None: the same as `head`.
+        base: Its state as of `_Customer.final`; None: the same as `head`.
         given: What was said last of each matter that may still change.
     """
 
@@ -79,11 +79,11 @@ class _Customer(msgspec.Struct, array_like=True):
     What is kept of one customer.
 
     Attributes:
-        settled: Up to here nothing changes any more; what comes for it is ignored.
+        final: Up to here nothing changes any more; what comes for it is ignored.
         facts: Events behind it, in order of time, source and id; those ahead of the watermark too.
     """
 
-    settled: int
+    final: int
     facts: list[Fact] = []
     kept: dict[str, _Kept] = {}
 
@@ -117,9 +117,9 @@ def advance(  # noqa: D417 - the last two are told together
         kept = _kept(customer, relation)
         mine = _facts_of(relation, customer.facts)
         if relation.id in changed:
-            _replay(relation, kept, mine, customer.settled, since, subject, step)
+            _replay(relation, kept, mine, customer.final, since, subject, step)
         _go_on(relation, kept, mine, since, until, subject, step)
-    _settle(relations, customer, until)
+    _finalize(relations, customer, until)
     return _packed(relations, customer, until, step)
 
 
@@ -141,7 +141,7 @@ def join(relations: Relations, subject: str, state: bytes, other: bytes, until: 
     joined = _decode(other) if other else _Customer(until - relations.revises_ms)
     step = CustomerStep()
     for one, than in ((customer, joined), (joined, customer)):
-        _settle(relations, one, until, least=than.settled)
+        _finalize(relations, one, until, least=than.final)
     known = {(fact.source, fact.id) for fact in customer.facts}
     customer.facts += [fact for fact in joined.facts if (fact.source, fact.id) not in known]
     customer.facts.sort(key=_order)
@@ -152,11 +152,11 @@ def join(relations: Relations, subject: str, state: bytes, other: bytes, until: 
             base = _joined(relation, mine.head if mine.base is None else mine.base, theirs.base, theirs.head)
             mine.base = base
             facts = _facts_of(relation, customer.facts)
-            _replay(relation, mine, facts, customer.settled, until, subject, step)
+            _replay(relation, mine, facts, customer.final, until, subject, step)
         else:
             mine.head = _joined(relation, mine.head, None, theirs.head)
             mine.wakes = _machine(relation, mine.head).wakes_at()
-    _settle(relations, customer, until)
+    _finalize(relations, customer, until)
     return _packed(relations, customer, until, step)
 
 
@@ -207,11 +207,11 @@ def _admit(
         if lag:
             for relation in readers:
                 step.late[relation.id] += 1
-                if fact.time > customer.settled and lag <= relation.revises_ms:
+                if fact.time > customer.final and lag <= relation.revises_ms:
                     changed.add(relation.id)
                 else:
                     step.ignored[relation.id] += 1
-        if readers and fact.time > customer.settled:
+        if readers and fact.time > customer.final:
             customer.facts.append(msgspec.structs.replace(fact, lag=lag) if lag else fact)
     customer.facts.sort(key=_order)
     return changed
@@ -254,16 +254,16 @@ def _go_on(
 
 
 def _replay(
-    relation: Relation, kept: _Kept, facts: Sequence[Fact], settled: int, until: int, subject: str, step: CustomerStep
+    relation: Relation, kept: _Kept, facts: Sequence[Fact], final: int, until: int, subject: str, step: CustomerStep
 ) -> None:
     """Go once more from the base to where we are, and give out what is different."""
     if kept.base is None:
         kept.base = kept.head
     machine = _machine(relation, kept.base)
     said = machine.standing()
-    said |= {one.span: one for one in play(machine, [fact for fact in facts if settled < fact.time <= until], until)}
+    said |= {one.span: one for one in play(machine, [fact for fact in facts if final < fact.time <= until], until)}
     for span, given in sorted(kept.given.items()):
-        if span not in said and given.statement.at > settled:
+        if span not in said and given.statement.at > final:
             step.results += _restate(relation, kept, Statement(span, until, {}, None), subject)
     for _, statement in sorted(said.items()):
         given_now = kept.given.get(statement.span)
@@ -293,32 +293,32 @@ def _joined(relation: Relation, mine: bytes, base: bytes | None, head: bytes) ->
     return machine.pack()
 
 
-def _settle(relations: Relations, customer: _Customer, until: int, least: int | None = None) -> None:
+def _finalize(relations: Relations, customer: _Customer, until: int, least: int | None = None) -> None:
     """
     Move on the moment up to which nothing changes any more, and forget what was needed for that.
 
     It moves in strides, since each costs as much as a step; to `least` at once if that is given.
     """
-    settled = until - relations.revises_ms
+    final = until - relations.revises_ms
     past = [fact.time for fact in customer.facts if fact.time <= until]
     if len(past) > MOST_FACTS:
-        settled = max(settled, past[-MOST_FACTS // 2])
+        final = max(final, past[-MOST_FACTS // 2])
     elif least is not None:
-        settled = max(settled, least)
-    elif settled < customer.settled + relations.stride_ms:
+        final = max(final, least)
+    elif final < customer.final + relations.stride_ms:
         return
-    settled = max(settled, customer.settled)
+    final = max(final, customer.final)
     for name, kept in customer.kept.items():
         if name in relations:
-            _settle_one(relations[name], kept, customer.facts, settled)
-    customer.settled = settled
-    customer.facts = [fact for fact in customer.facts if fact.time > settled]
+            _finalize_one(relations[name], kept, customer.facts, final)
+    customer.final = final
+    customer.facts = [fact for fact in customer.facts if fact.time > final]
 
 
-def _settle_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], settled: int) -> None:
+def _finalize_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], final: int) -> None:
     if kept.base is not None:
         machine = _machine(relation, kept.base)
-        for _ in play(machine, [fact for fact in _facts_of(relation, facts) if fact.time <= settled], settled):
+        for _ in play(machine, [fact for fact in _facts_of(relation, facts) if fact.time <= final], final):
             """What it says was said when it went there first."""
         kept.base = machine.pack()
         kept.base = None if kept.base == kept.head else kept.base
@@ -328,7 +328,7 @@ def _settle_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], settled:
         kept.given = {
             span: given
             for span, given in kept.given.items()
-            if span in names or (relation.revises_ms and given.statement.at > settled)
+            if span in names or (relation.revises_ms and given.statement.at > final)
         }
 
 
@@ -339,9 +339,9 @@ def _packed(relations: Relations, customer: _Customer, until: int, step: Custome
     moments = [kept.wakes for kept in customer.kept.values() if kept.wakes is not None]
     moments += [fact.time for fact in customer.facts if fact.time > until][:1]
     given = (one.statement.at for kept in customer.kept.values() for one in kept.given.values())
-    unsettled = [*(fact.time for fact in customer.facts if fact.time <= until), *given]
-    if max(unsettled, default=0) > customer.settled or any(one.base is not None for one in customer.kept.values()):
-        # By then all that may still be revised is settled, and is forgotten.
+    revisable = [*(fact.time for fact in customer.facts if fact.time <= until), *given]
+    if max(revisable, default=0) > customer.final or any(one.base is not None for one in customer.kept.values()):
+        # By then all that may still be revised is final, and is forgotten.
         moments.append(until + relations.revises_ms + relations.stride_ms)
     step.state, step.wakes_at = _encode(customer), min(moments, default=None)
     return step

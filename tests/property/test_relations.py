@@ -182,7 +182,7 @@ def test_a_step_is_the_same_whenever_it_is_worked_out(history: Any, hours: int) 
 
 
 def test_a_customer_who_never_stops_has_a_state_of_limited_size() -> None:
-    """Two thousand events in four hours: the oldest are settled early, so that the state stays small."""
+    """Two thousand events in four hours: the oldest become final early, so that the state stays small."""
     sizes, state = [], b""
     for number in range(2_000):
         time = START + number * 8_000
