@@ -232,11 +232,13 @@ async def test_an_order_of_another_epoch_or_place_or_none_at_all_changes_nothing
         orders.encode(SourceOrder("web/0", 1, 9_999, 0)),
         b"skip",
         b"",
+        b"\x91" * 100_000,
+        b"\x81\xa1x" + b"\x91" * 100_000,
     )
     assert run.tally(WEB) == (0, 0)
     assert run.held == {WEB}
     assert caplog.text.count("is of no source here") == 2
-    assert caplog.text.count("is no order") == 2
+    assert caplog.text.count("is no order") == 4
     await run.read(APP, event(99))
     assert run.tally(APP) == (1, 0)
 
