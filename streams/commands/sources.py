@@ -71,7 +71,9 @@ def show(places: tuple[str, ...], *, as_json: bool) -> None:
 
 @sources.command()
 @click.argument("source", metavar="CHANNEL/PARTITION")
-@click.option("--until", type=click.IntRange(min=1), help="First offset to judge again.  [default: the end, as of now]")
+@click.option(
+    "--until", type=click.IntRange(1, 2**63 - 1), help="First offset to judge again.  [default: the end, as of now]"
+)
 @_at_option
 @as_json_option
 @plain_errors
@@ -146,7 +148,7 @@ def _give(
 ) -> None:
     """Order that a stopped source goes on, wait until it does, and say so; `end`: of what is let through."""
     channel, _, number = source.rpartition("/")
-    if channel not in CHANNELS or not number.isdecimal() or int(number) >= settings.partitions:
+    if channel not in CHANNELS or number not in map(str, range(settings.partitions)):
         raise click.UsageError(
             f"{source!r} is no source: expected one of {', '.join(CHANNELS)}, a slash and a partition from 0 to"
             f" {settings.partitions - 1}, e.g. web/0"

@@ -79,6 +79,11 @@ def test_an_order_names_where_the_source_stands_and_its_end(cx, sent, arguments:
         (["skip", "store/3", "--until", "17"], 1, "--until must be above it, not 17"),
         (["skip", "pigeon/3"], 2, "'pigeon/3' is no source: expected one of web, app, store, call_center"),
         (["resume", "store/99"], 2, "a partition from 0 to"),
+        (["resume", "store/03"], 2, "a partition from 0 to"),
+        (["resume", "store/۳"], 2, "a partition from 0 to"),
+        (["resume", "store/" + "9" * 5_000], 2, "a partition from 0 to"),
+        (["skip", "store/3", "--until", "9" * 25], 2, "is not in the range"),
+        (["resume", "store/3", "--at", "127.0.0.1:65536"], 2, "is not host:port"),
         (["resume", "store/3", "--at", "worker"], 2, "--at: 'worker' is not host:port"),
     ],
 )
