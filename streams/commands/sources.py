@@ -153,10 +153,19 @@ def _give(
             f"{source!r} is no source: expected one of {', '.join(CHANNELS)}, a slash and a partition from 0 to"
             f" {settings.partitions - 1}, e.g. web/0"
         )
-    stopped = _find(_states(settings, places).values(), source)
+    states = _states(settings, places)
+    stopped = _find(states.values(), source)
+    if stopped is None and (silent := [place for place, state in states.items() if state is None]):
+        _refuse(
+            f"whether {source} is stopped is not known: no worker answers at {', '.join(silent)}. Is it running, and is"
+            " the port right?",
+            as_json,
+        )
     if stopped is None:
-        asked = ", ".join(f"{host}:{port}" for host, port in worker_places(settings, places))
-        _refuse(f"{source} is not stopped, as far as is known at {asked}: `cx sources show` tells what is", as_json)
+        _refuse(
+            f"{source} is not stopped, as far as is known at {', '.join(states)}: `cx sources show` tells what is",
+            as_json,
+        )
     topic, partition = f"{settings.topic_prefix}.touchpoints.{channel}", int(number)
     until = stopped.offset + 1 if end is None else end(topic, partition)
     if until <= stopped.offset:
@@ -164,9 +173,9 @@ def _give(
     _send(settings, SourceOrder(source, stopped.offset, until, settings.epoch), partition)
     deadline = time.monotonic() + OBEYED_S
     while True:
-        states = _states(settings, places).values()
-        now = _find(states, source)
-        if (now is None and None not in states) or (now is not None and now.offset > stopped.offset):
+        answers = _states(settings, places).values()
+        now = _find(answers, source)
+        if (now is None and None not in answers) or (now is not None and now.offset > stopped.offset):
             break
         if time.monotonic() > deadline:
             _refuse(
@@ -180,7 +189,11 @@ def _give(
         answer = {"ok": now is None, "source": source, "from": stopped.offset, "until": until, "stopped_again": again}
         print_json(answer)
     elif now is None:
-        bad = "the bad records that stopped it" if end is None else f"bad records up to offset {until}"
+        bad = (
+            "the bad records that stopped it"
+            if end is None
+            else f"bad records up to offset {until}, and of the range around it,"
+        )
         echo(f"{source} goes on from offset {stopped.offset}: {bad} become dead letters, all others are counted")
     else:
         echo(f"{source} went on from offset {stopped.offset}, and {now.text}", err=True)
