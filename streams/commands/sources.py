@@ -18,6 +18,7 @@ from streams.events import orders
 from streams.events.orders import SourceOrder
 from streams.events.scalars import CHANNELS
 from streams.local.observe import UNCOUNTED_WAY_OUT, StoppedSource, WorkerState, worker_places, worker_state
+from streams.producers.client import topic_of
 from streams.secured.kafka import kafka_client_options, knock, server_address
 from streams.settings import Settings, load
 from streams.start.broker import StartBroker
@@ -115,7 +116,7 @@ class _Standing(NamedTuple):
 def _standing(state: WorkerState, settings: Settings) -> list[_Standing]:
     def one(source: str, kind: str, text: str, ways_out: str, details: dict[str, Any]) -> _Standing:
         channel, _, partition = source.partition("/")
-        topic = f"{settings.topic_prefix}.touchpoints.{channel}"
+        topic = topic_of(channel, settings.topic_prefix)
         return _Standing(source, kind, topic, int(partition), f"(topic {topic}) {text}", ways_out, details)
 
     return [
@@ -166,7 +167,7 @@ def _give(
             f"{source} is not stopped, as far as is known at {', '.join(states)}: `cx sources show` tells what is",
             as_json,
         )
-    topic, partition = f"{settings.topic_prefix}.touchpoints.{channel}", int(number)
+    topic, partition = topic_of(channel, settings.topic_prefix), int(number)
     until = stopped.offset + 1 if end is None else end(topic, partition)
     if until <= stopped.offset:
         _refuse(f"{source} is stopped at offset {stopped.offset}: --until must be above it, not {until}", as_json)
