@@ -59,6 +59,34 @@ def test_without_a_target_the_usual_is_what_it_is_held_against() -> None:
     assert texts["description"].endswith("Meanwhile 100 of 200 (50.0 %), 70 fewer than at the usual 85.0 %.")
 
 
+def test_where_less_is_better_the_cost_is_what_came_too_much() -> None:
+    text = FLOOR.replace("kpi: csat", "kpi: payment_failure").replace("target: 80", "target: 5")
+    assert ended(text, [200, 30], Evidence(value=4.0, n=50))["description"].endswith(
+        "Meanwhile 30 of 200 (15.0 %), 20 more than at the target of 5.0 %."
+    )
+    assert "than at" not in ended(text, [200, 8], Evidence(value=4.0, n=50))["description"]
+
+
+def test_fractions_are_told_as_fractions() -> None:
+    text = USUAL.replace("kpi: csat", "kpi: kano_better").replace("by: [channel]", "by: [feature]")
+    fired = Evidence(baseline=0.25)
+    assert ended(text, [200, 100], Evidence(value=0.3, n=50), fired)["description"].endswith(
+        "Meanwhile 100 of 200 (0.500), 50 more than at the usual 0.250."
+    )
+
+
+def test_what_it_cost_is_of_this_time_alone() -> None:
+    """Not of the trouble before, which the same series had."""
+    run = Run()
+    for _ in range(2):
+        run.play(GOOD, 30)
+        run.play(BAD, 10)
+    run.play(GOOD, 30)
+    ends = [one.annotations["description"] for one in run.log if one.new == "resolved" and not one.labels]
+    first, second = (text[text.index("Meanwhile") :] for text in ends)
+    assert first == second
+
+
 def test_what_was_not_lost_or_cannot_be_counted_is_not_claimed() -> None:
     assert "fewer" not in ended(FLOOR, [100, 90], Evidence(value=90.0, n=100))["description"]
     assert "Meanwhile" not in ended(FLOOR, [], Evidence(value=90.0, n=100))["description"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from streams.alerts.facts import Facts
 from streams.alerts.judging.machine import Instance, Step, minutes
 from streams.alerts.rules.rules import Rule
 from streams.alerts.rules.texts import moment, series_text, show
 from streams.alerts.types import Evidence
 from streams.kpis.aggregators import ADDITIVE, LASTING
 from streams.kpis.arithmetic.accumulators import Acc
-from streams.kpis.arithmetic.intervals import PERCENT_UNITS
 
 _TROUBLED: Final = frozenset({"pending", "firing"})
 
@@ -79,7 +79,7 @@ def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
         return ""
     n, hits = during
     unit = rule.kpi.unit
-    factor = 100.0 if unit in PERCENT_UNITS else 1.0
+    factor = Facts.of(rule.kpi).factor
     missing = round(n * expected / factor - hits)
     side = 1 if rule.kpi.direction == "up" else -1
     what = "the target of" if rule.target is not None else "the usual"
