@@ -247,3 +247,8 @@ async def test_an_order_of_another_epoch_or_place_or_none_at_all_changes_nothing
 def test_an_order_lets_something_through(first: int, until: int) -> None:
     with pytest.raises(ValueError, match="lets nothing through"):
         SourceOrder("web/0", first, until, 0)
+
+
+def test_an_order_ends_before_the_offset_that_is_judged_again() -> None:
+    order = SourceOrder("web/0", 5, 7, 0)
+    assert [offset for offset in range(10) if order.covers(offset)] == [5, 6]
