@@ -76,8 +76,8 @@ class Teller:
         reported, delivered = instance.last, instance.delivered and instance.state == "firing"
         kpi, labels = parse_series(series)
         if reported is not None and delivered:
-            told = tell_abandoned(rule, kpi, dict(labels), instance.episode)
-            reported = msgspec.structs.replace(reported, annotations=reported.annotations | told)
+            texts = tell_abandoned(rule, kpi, dict(labels), instance.episode)
+            reported = msgspec.structs.replace(reported, annotations=reported.annotations | texts)
         if reported is not None:
             left = Instance(last=reported, ended=minute if delivered else instance.ended)
             self._store.put(rule, series, chunk, left)
