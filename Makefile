@@ -51,6 +51,7 @@ audit: $(PYTHON) ## Ask the package index for known vulnerabilities of what is i
 	$(PYTHON) -m pip_audit --strict --disable-pip --no-deps -r requirements.lock
 
 generate: $(PYTHON) ## Write everything that is made from code: schemas, docs, dashboards, SBOM
+	$(PYTHON) -m streams relations docs
 	$(PYTHON) -m streams schemas generate
 	$(PYTHON) -m streams schemas check
 	$(PYTHON) -m streams kpis docs

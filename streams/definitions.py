@@ -1,14 +1,21 @@
-"""What the settings define besides themselves: the KPIs that are counted, touchpoints, and steps of time."""
+"""What the settings define besides themselves: relations, the KPIs that are counted, touchpoints, and steps of time."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from streams.events.derived import declare
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.events.types import EVENT_TYPES
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
+from streams.relations.catalogue import Relations
+from streams.relations.catalogue import load as load_relations
+from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
+from streams.shipped import RELATIONS
 
 
 def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
@@ -27,6 +34,31 @@ def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
         raise ConfigError(str(error)) from error
 
 
+def relations_of(settings: Settings, also: Sequence[Path] = ()) -> Relations:
+    """
+    Return the relations, those shipped and those of the settings; from then on what they say are known event types.
+
+    Raises:
+        CatalogueError: A definition cannot be right.
+    """
+    own = [Path(part) for part in settings.relations_path.split(os.pathsep) if part]
+    found = load_relations([RELATIONS, *own, *also])
+    declare(types_of(found.values()))
+    return found
+
+
+def kpis_of(settings: Settings, paths: Sequence[Path] = ()) -> Catalogue:
+    """
+    Return the KPIs, those shipped and those of the paths, or of the settings if none are given.
+
+    Raises:
+        CatalogueError: A definition cannot be right.
+    """
+    if settings.relations_path:
+        relations_of(settings)
+    return Catalogue.load(paths or kpi_paths(settings))
+
+
 def catalogue_of(settings: Settings) -> Catalogue:
     """
     Return the KPIs, of which only known touchpoints have series of their own.
@@ -35,6 +67,8 @@ def catalogue_of(settings: Settings) -> Catalogue:
         ConfigError: the dictionary of touchpoints cannot be used, or CX_SENDS names what nobody can send.
         CatalogueError: a definition cannot be right.
     """
+    if settings.relations_path:
+        relations_of(settings)
     return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings)).declaring(_sent(settings))
 
 

@@ -11,9 +11,10 @@ import click
 from streams.commands.arguments import KpiIdType
 from streams.commands.output import aligned, as_json_option, clone, fitted, plain_errors, print_json
 from streams.commands.printing import echo
+from streams.definitions import kpis_of
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.blocks import CatalogueError
-from streams.settings import kpi_paths, load
+from streams.settings import load
 from streams.shipped import SCHEMAS
 
 
@@ -37,7 +38,7 @@ def kpis() -> None:
 
 def _catalogue() -> Catalogue:
     try:
-        return Catalogue.load(kpi_paths(load()))
+        return kpis_of(load())
     except CatalogueError as exc:
         echo(str(exc), err=True)
         sys.exit(1)
@@ -103,7 +104,7 @@ def kpis_show(kpi_id: str) -> None:
 def kpis_check(paths: tuple[Path, ...]) -> None:
     """Check definitions: the configured ones, and those in PATHS beside the built-in ones."""
     try:
-        catalogue = Catalogue.load(paths or kpi_paths(load()))
+        catalogue = kpis_of(load(), paths)
     except CatalogueError as exc:
         echo(str(exc), err=True)
         sys.exit(1)

@@ -8,8 +8,9 @@ import click
 from streams.commands.output import plain_errors
 from streams.commands.printing import echo
 from streams.dashboards import files
+from streams.definitions import kpis_of
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.settings import kpi_paths, load
+from streams.settings import load
 from streams.shipped import DASHBOARDS
 
 
@@ -31,7 +32,7 @@ _folder = click.option(
 def _of(folder: Path | None) -> tuple[Catalogue, Path]:
     if folder is None:
         return Catalogue.load(), DASHBOARDS
-    return Catalogue.load(kpi_paths(load())), folder
+    return kpis_of(load()), folder
 
 
 @dashboards.command("generate")

@@ -14,7 +14,7 @@ from streams.commands.output import aligned, as_json_option, cut, fitted, plain_
 from streams.commands.printing import echo, room
 from streams.commands.traffic import producer_of
 from streams.engine.names import Topics
-from streams.events.decode import decode_one
+from streams.events.decode import decode_stored
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE
 from streams.events.refusal import Refusal
 from streams.events.types import Envelope
@@ -328,7 +328,7 @@ class _Sorted:
 
 def _still_refused(payload: bytes, now: datetime) -> Envelope | Refusal:
     """Give the event, or why it would be refused again; times are judged by the clock, as the intake does."""
-    event = decode_one(payload)
+    event = decode_stored(payload)
     if isinstance(event, Refusal) or EARLIEST <= event.time <= now + FUTURE_TOLERANCE:
         return event
     reason = "time_too_old" if event.time < EARLIEST else "time_in_future"

@@ -1,6 +1,5 @@
 """`cx relations`: what is derived of the events of one customer, and whether the definitions can be right."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,11 +7,14 @@ import click
 
 from streams.commands.output import as_json_option, clone, print_json, table
 from streams.commands.printing import echo
+from streams.definitions import relations_of
+from streams.events.derived import SHIPPED, written
 from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.definition import Relation
 from streams.relations.docs import filled
+from streams.relations.events import types_of
 from streams.relations.kinds import SpanRelation
 from streams.relations.timelinefiles import SWITCHES, load_timelines
 from streams.relations.timelinefiles import check as check_timeline
@@ -34,8 +36,7 @@ def relations() -> None:
 def _loaded(paths: tuple[Path, ...] = ()) -> Relations:
     """Read the configured relations and those of the paths; exit with 1 and every problem if they cannot be right."""
     try:
-        own = [Path(part) for part in load().relations_path.split(os.pathsep) if part]
-        return load_relations([RELATIONS, *own, *paths])
+        return relations_of(load(), paths)
     except CatalogueError as exc:
         echo(str(exc), err=True)
         echo(f"{len(exc.problems)} problems; docs/RELATIONS.md tells of every key", err=True)
@@ -145,16 +146,22 @@ def relations_test(
 
 
 @relations.command("docs")
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if docs/RELATIONS.md is not what would be written.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what would be written.")
 def relations_docs(*, check: bool) -> None:
-    """Write the table of shipped relations in docs/RELATIONS.md."""
+    """Write the table of shipped relations in docs/RELATIONS.md, and the types of their derived events."""
+    found = load_relations([RELATIONS])
     page = clone() / "docs" / "RELATIONS.md"
-    text = page.read_text(encoding="utf-8")
-    new = filled(text, load_relations([RELATIONS]))
-    if not check:
-        page.write_text(new, encoding="utf-8")
-    elif new != text:
-        echo("docs/RELATIONS.md is not up to date: run `cx relations docs`", err=True)
+    texts = {
+        page: filled(page.read_text(encoding="utf-8"), found),
+        clone() / "streams" / "events" / SHIPPED.name: written(types_of(found.values())),
+    }
+    stale = [file for file, text in texts.items() if file.read_text(encoding="utf-8") != text]
+    for file in stale:
+        if check:
+            echo(f"{file.relative_to(clone())} is not up to date: run `cx relations docs`", err=True)
+        else:
+            file.write_text(texts[file], encoding="utf-8")
+    if check and stale:
         sys.exit(1)
 
 

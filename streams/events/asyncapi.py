@@ -1,6 +1,6 @@
 """The AsyncAPI 3.0 document: which topic carries what, for people and tools that want to send or listen."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import yaml
@@ -22,18 +22,21 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def document(schemas: Mapping[str, str]) -> str:
+def document(schemas: Mapping[str, str], sent: Collection[str]) -> str:
     """
     Write the document as YAML.
 
-    `schemas` gives the path of each event type's schema, seen from the document.
+    `schemas` gives the path of each event type's schema, seen from the document; `sent` are the types that channels
+    send, all others are derived of them.
     """
-    text: str = yaml.dump(_document(schemas), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+    text: str = yaml.dump(_document(schemas, sent), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
     return "# Generated from the event types; do not edit.\n" + text
 
 
-def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
+def _document(schemas: Mapping[str, str], sent: Collection[str]) -> dict[str, Any]:
     events = {_name(event_type): _message(event_type, path) for event_type, path in schemas.items()}
+    messages = {name: _reference(f"components/messages/{name}") for name in events}
+    of_channels = {_name(event_type) for event_type in sent}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -48,7 +51,14 @@ def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
                 "title": "Touchpoint events, one topic per channel",
                 "description": "Keyed by subject, so that the events of one customer keep their order.",
                 "parameters": {"channel": {"enum": list(CHANNELS), "description": "where the customer was met"}},
-                "messages": {name: _reference(f"components/messages/{name}") for name in events},
+                "messages": {name: message for name, message in messages.items() if name in of_channels},
+            },
+            "derived": {
+                "address": "cx.touchpoints.derived",
+                "title": "What happened between the events of one customer",
+                "description": "Keyed by subject. What is said of a matter may be taken back: the same event comes "
+                "with data.withdrawn, and another revision after it. Relations of your own add types.",
+                "messages": {name: message for name, message in messages.items() if name not in of_channels},
             },
             "dead_letters": {
                 "address": "cx.dead_letters",
@@ -72,6 +82,7 @@ def _document(schemas: Mapping[str, str]) -> dict[str, Any]:
         },
         "operations": {
             "take_in": _operation("receive", "touchpoints", "Validate, deduplicate and measure what channels report"),
+            "derive": _operation("send", "derived", "Say what became of carts, contacts, promises and so on"),
             "refuse": _operation("send", "dead_letters", "Say what was refused, and why"),
             "publish": _operation("send", "kpis", "Publish what was measured"),
             "alert": _operation("send", "alerts", "Say what is wrong, how sure that is, and what explains it"),

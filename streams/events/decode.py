@@ -7,7 +7,8 @@ its neighbours are neither decoded again nor affected, whatever bytes it holds.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,11 +16,21 @@ from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.mending import Mended, mend
 from streams.events.refusal import Refusal, of_excess
 from streams.events.refusal import explain as explain_fully
-from streams.events.types import Envelope, wire_union
+from streams.events.types import DERIVED_TYPES, Envelope, derived_union, wire_union
 
-__all__ = ["Batch", "Refusal", "canonical", "decode_batch", "decode_one", "encode", "read_batch"]
+__all__ = [
+    "Batch",
+    "Refusal",
+    "canonical",
+    "decode_batch",
+    "decode_derived",
+    "decode_one",
+    "decode_stored",
+    "encode",
+    "read_batch",
+]
 
-_decode: Final = msgspec.json.Decoder(wire_union()).decode
+_decode_sent: Final = msgspec.json.Decoder(wire_union()).decode
 _encode: Final = msgspec.json.Encoder().encode
 _in_order: Final = msgspec.json.Encoder(order="deterministic").encode
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +63,8 @@ def read_batch(
     values: Sequence[bytes | None],
     explain: Callable[[int, bytes | None], Refusal] | None = None,
     limits: RecordLimits = CONTRACT,
+    *,
+    derived: bool = False,
 ) -> Batch:
     """
     Decode and validate a batch of records.
@@ -60,10 +73,12 @@ def read_batch(
         values: the records.
         explain: says why one was refused, by its place and content; None: in full.
         limits: what each of them may hold.
+        derived: whether they are what relations say, and not what channels send: neither can be the other.
 
     Returns:
         What became of each. The outcome of a record does not depend on its neighbours. No content makes this raise.
     """
+    decode = _decode_derived(len(DERIVED_TYPES)) if derived else _decode_sent
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
     mended: dict[int, Mended] = {}
@@ -73,14 +88,14 @@ def read_batch(
     while True:
         try:
             # A failure leaves the events before it in the list: the list's length is the failing record's index.
-            events.extend(map(_decode, records))  # type: ignore[arg-type]
+            events.extend(map(decode, records))  # type: ignore[arg-type]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
             index = len(events)
             if isinstance(error, TypeError) and values[index] is not None:
                 raise
             value = values[index]
             better = mend(value) if value and index not in beyond else None
-            event = _decoded(better.value) if better else None
+            event = _decoded(decode, better.value) if better else None
             if better and event is not None:
                 mended[index] = better
             elif index in beyond and not explain:
@@ -88,16 +103,31 @@ def read_batch(
             else:
                 # What could be mended is not why it was refused.
                 refused = better.value if better else value
-                refusals.append(explain(index, refused) if explain else explain_fully(index, refused, limits))
+                refusals.append(
+                    explain(index, refused) if explain else explain_fully(index, refused, limits, derived=derived)
+                )
             events.append(event)
         else:
             return Batch(events, refusals, mended)
 
 
 def decode_one(value: bytes | None) -> Envelope | Refusal:
-    """Decode and validate a single record."""
+    """Decode and validate a single record that was sent."""
     (event,), refusals = decode_batch([value])
     return refusals[0] if event is None else event
+
+
+def decode_derived(value: bytes | None) -> Envelope | Refusal:
+    """Decode and validate a single record that says what was derived."""
+    (event,), refusals, _ = read_batch([value], derived=True)
+    return refusals[0] if event is None else event
+
+
+def decode_stored(value: bytes) -> Envelope | Refusal:
+    """Decode and validate a single record that was taken once, sent or derived."""
+    event = decode_one(value)
+    unknown = isinstance(event, Refusal) and event.reason == "unknown_type" and event.got in DERIVED_TYPES
+    return decode_derived(value) if unknown else event
 
 
 def encode(event: Envelope) -> bytes:
@@ -137,9 +167,14 @@ def _utf8(value: bytes) -> bool:
     return True
 
 
-def _decoded(value: bytes) -> Envelope | None:
+@lru_cache(maxsize=1)
+def _decode_derived(known: int) -> Callable[[bytes], Any]:  # noqa: ARG001 - another decoder when more types are known
+    return msgspec.json.Decoder(derived_union()).decode
+
+
+def _decoded(decode: Callable[[bytes], Any], value: bytes) -> Envelope | None:
     try:
-        event: Envelope = _decode(value)
+        event: Envelope = decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return event

@@ -84,28 +84,32 @@ def event(name: str, version: str = "1-0-0", *, earlier: tuple[str, ...] = ()) -
     def register(data: D) -> D:
         if name in _events:
             raise ValueError(f"event type {name} is registered twice: {_data[name].__name__}, {data.__name__}")
-        versions = (*earlier, version)
-        # A pattern costs nothing where the attribute is absent, as it nearly always is.
-        schema = Annotated[Reference, msgspec.Meta(pattern=schema_pattern(name, versions))]
-        whole: Any = msgspec.defstruct(
-            f"{data.__name__}Event",
-            [("data", data), ("dataschema", schema | None, None)],
-            bases=(Envelope,),
-            namespace={"type": name, "__doc__": data.__doc__},
-            module=data.__module__,
-            tag=name,
-            kw_only=True,
-            frozen=True,
-            gc=False,
-            omit_defaults=True,
-        )
-        _events[name] = whole
+        _events[name] = whole(name, data, (*earlier, version))
         _data[name] = data
-        _names[data] = name
-        _versions[name] = versions
         return data
 
     return register
+
+
+def whole(name: str, data: type[Data], versions: tuple[str, ...]) -> type[Envelope]:
+    """Make the struct of whole events of a type, and note its versions, the current one last."""
+    # A pattern costs nothing where the attribute is absent, as it nearly always is.
+    schema = Annotated[Reference, msgspec.Meta(pattern=schema_pattern(name, versions))]
+    made: Any = msgspec.defstruct(
+        f"{data.__name__}Event",
+        [("data", data), ("dataschema", schema | None, None)],
+        bases=(Envelope,),
+        namespace={"type": name, "__doc__": data.__doc__},
+        module=data.__module__,
+        tag=name,
+        kw_only=True,
+        frozen=True,
+        gc=False,
+        omit_defaults=True,
+    )
+    _names[data] = name
+    _versions[name] = versions
+    return made  # type: ignore[no-any-return]
 
 
 def version_of(name: str) -> str:

@@ -78,7 +78,6 @@ _DATA: Final[dict[str, Any]] = {
     "department": "public_works",
     "device": "mobile",
     "disposition": "order_status",
-    "due": _DUE,
     "duration_ms": 184.2,
     "element": "#pay",
     "emotion": "disappointment",
@@ -139,7 +138,6 @@ _DATA: Final[dict[str, Any]] = {
     "title": "Checkout",
     "to_queue": "refunds",
     "topic": "delivery",
-    "until": _TIME,
     "value": 1_250_000,
     "version": "5.1.6",
 }
@@ -251,7 +249,9 @@ def _value(field: FieldInfo) -> Any:
     if field.kind == "enum":
         preferred = _ENUMS.get(field.name)
         return preferred if preferred in field.values else field.values[0]
-    if field.name in _DATA:
+    if field.kind == "time":
+        return _DUE if field.name == "due" else _TIME
+    if field.name in _DATA and (field.kind == "text") == isinstance(_DATA[field.name], str):
         return _DATA[field.name]
     if field.kind == "numeric":
         return 3 if field.integer else 42.5

@@ -32,20 +32,8 @@ class SourceOrder(msgspec.Struct, frozen=True, gc=False):
 _KEY: Final = b"order|"
 
 encode = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(SourceOrder).decode
-
-
-def decode(value: bytes) -> SourceOrder:
-    """
-    Read an order.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return _decode(value)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+decode = msgspec.msgpack.Decoder(SourceOrder).decode
+"""Raises msgspec.ValidationError, which is a ValueError, for what is no order."""
 
 
 def key_of(order: SourceOrder) -> bytes:

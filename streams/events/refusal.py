@@ -20,7 +20,17 @@ from streams.events.foreign import looks_like
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.scalars import LABEL_LENGTH, LABEL_NAME, MOST_LABELS, LabelName, LabelText
 from streams.events.shown import cut, expectation, is_huge, nearest_name, nearest_type, show
-from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, wire_union
+from streams.events.types import (
+    DERIVED_TYPES,
+    ENVELOPE_FIELDS,
+    EVENT_TYPES,
+    FieldInfo,
+    data_fields,
+    data_of,
+    derived_union,
+    struct_of,
+    wire_union,
+)
 from streams.events.visible import spelled_out
 
 Reason: TypeAlias = Literal[
@@ -94,14 +104,14 @@ class _Pairs(dict[str, Any]):
     repeated: str | None = None
 
 
-def explain(index: int, value: bytes | None, limits: RecordLimits = CONTRACT) -> Refusal:
+def explain(index: int, value: bytes | None, limits: RecordLimits = CONTRACT, *, derived: bool = False) -> Refusal:
     """
-    Say why decoding under some limits refused `value`.
+    Say why decoding under some limits refused `value`, as an event that was sent or derived.
 
     Never raises: what cannot be told apart further is `invalid`, with the decoder's own words.
     """
     try:
-        return next(_findings(index, value, limits))
+        return next(_findings(index, value, limits, derived=derived))
     except RecursionError:
         return _too_deep(index, "nesting beyond the stack", limits)
 
@@ -111,7 +121,7 @@ def of_excess(index: int, beyond: Excess) -> Refusal:
     return Refusal(index, beyond.reason, "", beyond.got, beyond.expected, beyond.message)
 
 
-def _findings(index: int, value: bytes | None, limits: RecordLimits) -> Iterator[Refusal]:
+def _findings(index: int, value: bytes | None, limits: RecordLimits, *, derived: bool) -> Iterator[Refusal]:
     if value is None:
         yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
         return
@@ -119,10 +129,10 @@ def _findings(index: int, value: bytes | None, limits: RecordLimits) -> Iterator
         yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
     if (beyond := excess(value, limits)) is not None:
         yield of_excess(index, beyond)
-    yield from _of_json(index, value)
+    yield from _of_json(index, value, derived=derived)
 
 
-def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
+def _of_json(index: int, value: bytes, *, derived: bool) -> Iterator[Refusal]:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -152,9 +162,9 @@ def _of_json(index: int, value: bytes) -> Iterator[Refusal]:
         got = show(record)
         yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
         return
-    yield from _of_event(index, record)
+    yield from _of_event(index, record, derived=derived)
     yield from _of_names(index, text)
-    yield in_the_decoders_words(index, value)
+    yield in_the_decoders_words(index, value, derived=derived)
 
 
 def _of_names(index: int, text: str) -> Iterator[Refusal]:
@@ -177,7 +187,7 @@ def _foreign(value: bytes) -> str:
     return f"; it looks like {words}" if words else ""
 
 
-def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
+def _of_event(index: int, record: Mapping[str, Any], *, derived: bool) -> Iterator[Refusal]:
     name = record.get("type")
     if "type" not in record:
         yield _missing(index, "type", "an event type", record, ENVELOPE_FIELDS)
@@ -185,7 +195,11 @@ def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
     if not isinstance(name, str):
         yield _refuse(index, "wrong_type", "type", show(name), "text", f"type is {show(name)}, not text")
         return
-    if name not in EVENT_TYPES:
+    if name in (EVENT_TYPES if derived else DERIVED_TYPES):
+        message = f"{name} is {'sent by channels, not derived' if derived else 'derived of other events, not sent'}"
+        yield _refuse(index, "unknown_type", "type", name, "a derived type" if derived else "a type to send", message)
+        return
+    if name not in (DERIVED_TYPES if derived else EVENT_TYPES):
         near = nearest_type(name[:128])
         hint = f" (did you mean {near}?)" if near else ""
         got = cut(name)
@@ -210,12 +224,12 @@ def _of_event(index: int, record: Mapping[str, Any]) -> Iterator[Refusal]:
 @cache
 def _envelope_of(event_type: str) -> Mapping[str, _Field]:
     schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(event_type, versions_of(event_type)))
-    return _fields_of(EVENT_TYPES[event_type], {**ENVELOPE_FIELDS, "dataschema": schema})
+    return _fields_of(struct_of(event_type), {**ENVELOPE_FIELDS, "dataschema": schema})
 
 
 @cache
 def _data_of(event_type: str) -> Mapping[str, _Field]:
-    return _fields_of(DATA_TYPES[event_type], data_fields(event_type))
+    return _fields_of(data_of(event_type), data_fields(event_type))
 
 
 def _fields_of(struct: type[msgspec.Struct], fields: Mapping[str, FieldInfo]) -> dict[str, _Field]:
@@ -365,10 +379,10 @@ def conflicting(source: str, event_id: str) -> Refusal:
     )
 
 
-def in_the_decoders_words(index: int, value: bytes) -> Refusal:
+def in_the_decoders_words(index: int, value: bytes, *, derived: bool = False) -> Refusal:
     """Say in a few words why decoding refused `value`, which is within the limits; costs as much as to decode it."""
     try:
-        _decode(value)
+        msgspec.json.decode(value, type=derived_union()) if derived else _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         found = _PATH.search(str(error))
         path = found["path"] if found else ""

@@ -19,14 +19,17 @@ from typing import Any, Final
 import msgspec
 
 from streams.events import asyncapi, compatibility, examples
-from streams.events.decode import decode_one
+from streams.events.decode import decode_stored
+from streams.events.derived import shipped
 from streams.events.envelope import ZERO_BASED_METRICS, schema_file, schema_pattern, version_of, versions_of
 from streams.events.refusal import Refusal
 from streams.events.scalars import OwnLabels
-from streams.events.types import DATA_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields
+from streams.events.types import ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, data_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ENVELOPE: Final = "envelope/1.json"
+PUBLISHED: Final = (*EVENT_TYPES, *sorted(one.name for one in shipped()))
+"""The event types that there are schemas of: all but those of a user's own relations."""
 
 _TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:?\d{2})$"
 _RATING_PATTERN: Final = "^([0-9]|[۰-۹]|[٠-٩]){1,3}$"
@@ -81,7 +84,7 @@ def event_schema(event_type: str) -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": event_type,
-        "description": " ".join((DATA_TYPES[event_type].__doc__ or "").split()),
+        "description": " ".join((data_of(event_type).__doc__ or "").split()),
         "x-schemaver": version_of(event_type),
         # Wrapped, since older dialects ignore what stands beside a reference.
         "allOf": [{"$ref": "../" * schema_path(event_type).count("/") + ENVELOPE}],
@@ -95,8 +98,8 @@ def event_schema(event_type: str) -> dict[str, Any]:
 
 def generated() -> dict[str, str]:
     """Give the text of every generated file by its path below the schema folder."""
-    files = {ENVELOPE: _json(envelope_schema()), "asyncapi.yaml": asyncapi.document(schema_paths())}
-    for event_type in EVENT_TYPES:
+    files = {ENVELOPE: _json(envelope_schema()), "asyncapi.yaml": asyncapi.document(schema_paths(), EVENT_TYPES)}
+    for event_type in PUBLISHED:
         files[schema_path(event_type)] = _json(event_schema(event_type))
         folder = f"examples/{_folder(event_type)}/{version_of(event_type)}"
         for name, record in examples.good(event_type).items():
@@ -108,7 +111,7 @@ def generated() -> dict[str, str]:
 
 def schema_paths() -> dict[str, str]:
     """Give the path of every type's current schema, by type."""
-    return {event_type: schema_path(event_type) for event_type in EVENT_TYPES}
+    return {event_type: schema_path(event_type) for event_type in PUBLISHED}
 
 
 def write(root: Path) -> list[str]:
@@ -151,7 +154,7 @@ def check(root: Path) -> list[str]:
 
 def check_versions(root: Path) -> list[str]:
     """Compare the versions in the folder with those that events may name in `dataschema`."""
-    known = {schema_file(event_type, version) for event_type in EVENT_TYPES for version in versions_of(event_type)}
+    known = {schema_file(event_type, version) for event_type in PUBLISHED for version in versions_of(event_type)}
     there = {file.relative_to(root).as_posix() for file in (root / "events").rglob("*.json")}
     return [f"{path}: no type has this version; register it as an earlier one" for path in sorted(there - known)] + [
         f"{path}: an earlier version of its type, but not there" for path in sorted(known - there - {*generated()})
@@ -165,7 +168,7 @@ def check_examples(root: Path) -> list[str]:
     A good one must be accepted; a bad one must be refused for the very reason, at the very path, that it states.
     """
     problems = []
-    for event_type in EVENT_TYPES:
+    for event_type in PUBLISHED:
         folder = root / "examples" / _folder(event_type) / version_of(event_type)
         for kind in ("good", "bad"):
             files = sorted((folder / kind).glob("*.json"))
@@ -202,7 +205,7 @@ def problems(root: Path, git_base: str | None = None) -> list[str]:
 
 
 def _good(file: Path, event_type: str) -> str:
-    event = decode_one(file.read_bytes())
+    event = decode_stored(file.read_bytes())
     if isinstance(event, Refusal):
         return f"refused as {event.reason} at {event.path or 'the record'}: {event.message}"
     return "" if event.type == event_type else f"is of type {event.type}"
@@ -213,7 +216,7 @@ def _bad(file: Path) -> str:
         example = msgspec.json.decode(file.read_bytes(), type=examples.BadExample)
     except msgspec.MsgspecError as error:
         return f"is not readable: {error}"
-    event = decode_one(examples.record_of(example))
+    event = decode_stored(examples.record_of(example))
     if not isinstance(event, Refusal):
         return "was accepted"
     if (event.reason, event.path) != (example.reason, example.path):

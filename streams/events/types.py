@@ -4,6 +4,7 @@ All event types, each listed once, and what can be known about their fields.
 Whoever asks for a field by name (a KPI definition, a rule) finds here whether it exists and what it holds.
 """
 
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, Union
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 # Importing a family registers its types.
+from streams.events.derived import DERIVED_DATA, DERIVED_EVENTS
 from streams.events.envelope import REGISTERED_DATA, REGISTERED_EVENTS, Data, Envelope, Rated, new_event
 from streams.events.families import (  # noqa: F401
     agent,
@@ -31,6 +33,7 @@ from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA
 
 __all__ = [
     "DATA_TYPES",
+    "DERIVED_TYPES",
     "ENVELOPE_FIELDS",
     "EVENT_TYPES",
     "PIPELINE_TYPES",
@@ -41,8 +44,11 @@ __all__ = [
     "FieldInfo",
     "Kind",
     "data_fields",
+    "data_of",
+    "derived_union",
     "fields_of",
     "new_event",
+    "struct_of",
     "wire_union",
 ]
 
@@ -51,6 +57,8 @@ Kind: TypeAlias = Literal["numeric", "text", "bool", "enum", "time"]
 
 EVENT_TYPES: Final[dict[str, type[Envelope]]] = dict(sorted(REGISTERED_EVENTS.items()))
 DATA_TYPES: Final[dict[str, type[Data]]] = dict(sorted(REGISTERED_DATA.items()))
+DERIVED_TYPES: Final = DERIVED_EVENTS
+"""What relations say, from topics of their own; no channel can send it. Grows when relations of a user's are read."""
 PIPELINE_TYPES: Final = frozenset(PIPELINE_DATA)
 """What only the pipeline tells, of ranges and refused records; nobody can send it."""
 
@@ -92,6 +100,31 @@ def wire_union() -> Any:
     return Union[tuple(EVENT_TYPES.values())]  # noqa: UP007 - built from a tuple
 
 
+def derived_union() -> Any:
+    """Give the union of the structs of all derived events that are known by now, for a decoder."""
+    return Union[tuple(DERIVED_TYPES.values())]  # noqa: UP007 - built from a tuple
+
+
+def struct_of(event_type: str) -> type[Envelope]:
+    """
+    Give the struct of whole events of a type that is sent or derived.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    return EVENT_TYPES[event_type] if event_type in EVENT_TYPES else DERIVED_TYPES[event_type]
+
+
+def data_of(event_type: str) -> type[Data]:
+    """
+    Give the struct of the `data` of a type that is sent or derived.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    return DATA_TYPES[event_type] if event_type in DATA_TYPES else DERIVED_DATA[event_type]
+
+
 def data_fields(event_type: str) -> dict[str, FieldInfo]:
     """
     List the fields of the `data` of a type, by name.
@@ -99,7 +132,7 @@ def data_fields(event_type: str) -> dict[str, FieldInfo]:
     Raises:
         KeyError: There is no such type.
     """
-    return dict(_data_fields[event_type])
+    return dict(_fields_of_data(event_type))
 
 
 def fields_of(event_type: str) -> dict[str, FieldInfo]:
@@ -112,7 +145,7 @@ def fields_of(event_type: str) -> dict[str, FieldInfo]:
     envelope = ENVELOPE_FIELDS
     if event_type in PIPELINE_TYPES:
         envelope = MappingProxyType({name: ENVELOPE_FIELDS[name] for name in PIPELINE_ATTRIBUTES})
-    return {**envelope, **_data_fields[event_type]}
+    return {**envelope, **_fields_of_data(event_type)}
 
 
 def _fields(struct: type[msgspec.Struct], part: Literal["envelope", "data"]) -> dict[str, FieldInfo]:
@@ -174,6 +207,9 @@ ENVELOPE_FIELDS: Final = MappingProxyType(
         **_fields(Envelope, "envelope"),
     }
 )
-_data_fields: Final = {
-    name: MappingProxyType(_fields(data, "data")) for name, data in (DATA_TYPES | PIPELINE_DATA).items()
-}
+
+
+@cache
+def _fields_of_data(event_type: str) -> MappingProxyType[str, FieldInfo]:
+    of_pipeline = PIPELINE_DATA.get(event_type)
+    return MappingProxyType(_fields(of_pipeline or data_of(event_type), "data"))

@@ -14,7 +14,6 @@ from streams.kpis.language.expressions import TRUE, Expression, ExpressionError,
 from streams.kpis.language.fields import Field, Kind, all_fields, lacking
 from streams.relations.clocks import WorkingClock, read_duration
 from streams.relations.definition import COMMON, KEPT, Matcher, Relation, Take
-from streams.relations.facts import ORIGIN
 from streams.relations.kinds import Expiry, LookbackRelation, SpanRelation, StagesRelation
 from streams.relations.takes import TAKES, TAKING, VALUELESS, TakeName
 
@@ -57,7 +56,7 @@ class _RelationBlock:
         self, block: YamlBlock, kind: str, clocks: Mapping[str, WorkingClock], emitted: Mapping[str, str]
     ) -> None:
         self.block = block
-        self._taken = {*(output.name for output in COMMON), *_SAID[kind], *ORIGIN}
+        self._taken = {*(output.name for output in COMMON), *_SAID[kind], *types.ENVELOPE_FIELDS, "labels", "data"}
         self.clocks = clocks
         self._emitted = emitted
         self.kept: dict[str, Field] = {}

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from streams.events.decode import decode_one
+from streams.events.decode import decode_stored
 from streams.events.refusal import Refusal
 from streams.events.types import Envelope
 from streams.storage.native import Column, numbers, repeated, string, strings, texts
@@ -46,7 +46,7 @@ def rows_of(events: Events) -> list[StoredRecord]:
 
 def plain_columns(topic: str, partition: int, rows: Sequence[StoredRecord]) -> list[Column] | None:
     """Give the columns of `events`, those too that are else read from payloads; None if a row is no event any more."""
-    events = [decode_one(row.payload) for row in rows]
+    events = [decode_stored(row.payload) for row in rows]
     good = [event for event in events if not isinstance(event, Refusal)]
     if len(good) < len(events):
         return None

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams import __version__
-from streams.events.decode import decode_one, encode
+from streams.events.decode import decode_stored, encode
 from streams.events.refusal import Refusal
 from streams.storage.native import Column, numbers, repeated, string, strings, texts
 
@@ -88,5 +88,5 @@ def set_aside_columns(letters: Sequence[SetAside]) -> list[Column]:
 
 def _reading(letter: SetAside) -> bytes:
     """Write an event anew with what its type knows alone, short and flat; empty for what is none."""
-    event = decode_one(letter.payload) if letter.outcome in {"counted", "late"} else None
+    event = decode_stored(letter.payload) if letter.outcome in {"counted", "late"} else None
     return b"" if event is None or isinstance(event, Refusal) else encode(event)

@@ -13,7 +13,7 @@ from referencing.jsonschema import DRAFT202012
 
 from streams.events import compatibility, examples, schemas
 from streams.events.compatibility import VersionStep, breaking_changes, changes
-from streams.events.decode import decode_one
+from streams.events.decode import decode_stored
 from streams.events.envelope import schema_file, version_of, versions_of
 from streams.events.refusal import Refusal
 from streams.events.touchpoints import load_touchpoints
@@ -39,7 +39,7 @@ def test_the_committed_folder_is_what_the_types_say():
     assert schemas.check(ROOT) == []
 
 
-@pytest.mark.parametrize("event_type", EVENT_TYPES)
+@pytest.mark.parametrize("event_type", schemas.PUBLISHED)
 def test_good_examples_fit_their_schema_and_decode(event_type):
     fits = validator(event_type)
     files = sorted(folder(event_type, "good").glob("*.json"))
@@ -48,10 +48,10 @@ def test_good_examples_fit_their_schema_and_decode(event_type):
     for file in files:
         record = json.loads(file.read_text("utf-8"))
         assert [error.message for error in fits.iter_errors(record)] == [], file
-        assert decode_one(file.read_bytes()).type == event_type
+        assert decode_stored(file.read_bytes()).type == event_type
 
 
-@pytest.mark.parametrize("event_type", EVENT_TYPES)
+@pytest.mark.parametrize("event_type", schemas.PUBLISHED)
 def test_bad_examples_are_refused_for_what_they_state(event_type):
     files = sorted(folder(event_type, "bad").glob("*.json"))
 
@@ -59,12 +59,12 @@ def test_bad_examples_are_refused_for_what_they_state(event_type):
     for file in files:
         example = json.loads(file.read_text("utf-8"))
         sent = example["text"].encode() if "text" in example else json.dumps(example["record"]).encode()
-        refusal = decode_one(sent)
+        refusal = decode_stored(sent)
         assert isinstance(refusal, Refusal), file
         assert (refusal.reason, refusal.path) == (example["reason"], example["path"]), file
 
 
-@pytest.mark.parametrize("event_type", EVENT_TYPES)
+@pytest.mark.parametrize("event_type", schemas.PUBLISHED)
 def test_generated_bad_examples_do_not_fit_their_schema_either(event_type):
     fits = validator(event_type)
 
@@ -81,7 +81,7 @@ def test_schemas_are_valid_in_both_dialects_in_use(path):
 def test_full_examples_name_touchpoints_of_the_dictionary_in_their_channel_and_stage():
     known = load_touchpoints()
 
-    for event_type in EVENT_TYPES:
+    for event_type in schemas.PUBLISHED:
         record = examples.good(event_type)["full"]
         touchpoint = known[record["touchpoint"]]
         assert record["channel"] in touchpoint.channels, event_type
@@ -95,6 +95,7 @@ def test_the_asyncapi_document_names_every_topic_and_refers_to_files_that_exist(
     channels = document["channels"]
     assert {channel["address"] for channel in channels.values()} == {
         "cx.touchpoints.{channel}",
+        "cx.touchpoints.derived",
         "cx.dead_letters",
         "cx.kpis",
         "cx.alerts",
@@ -102,6 +103,7 @@ def test_the_asyncapi_document_names_every_topic_and_refers_to_files_that_exist(
     assert channels["touchpoints"]["parameters"]["channel"]["enum"] == ["web", "app", "store", "call_center"]
     messages = document["components"]["messages"]
     assert len(channels["touchpoints"]["messages"]) == len(EVENT_TYPES)
+    assert len(channels["derived"]["messages"]) == len(schemas.PUBLISHED) - len(EVENT_TYPES)
     for reference in references(document):
         if reference.startswith("#/"):
             target = document
@@ -209,9 +211,9 @@ def test_a_version_number_must_announce_its_changes(bumped, edit, refused):
 
 
 def test_the_versions_that_are_there_announce_what_they_change():
-    paths = [schema_file(name, version) for name in EVENT_TYPES for version in versions_of(name)]
+    paths = [schema_file(name, version) for name in schemas.PUBLISHED for version in versions_of(name)]
     current = {path: (ROOT / path).read_text("utf-8") for path in paths}
-    assert len(current) > len(EVENT_TYPES)
+    assert len(current) > len(schemas.PUBLISHED)
     assert compatibility.problems(current, {}) == []
 
 
@@ -293,7 +295,7 @@ def test_what_is_written_passes_the_check_and_damage_does_not(tmp_path):
     written = schemas.write(tmp_path)
     assert set(written) == set(schemas.generated())
     assert schemas.write(tmp_path) == []
-    earlier = [schema_file(name, version) for name in EVENT_TYPES for version in versions_of(name)[:-1]]
+    earlier = [schema_file(name, version) for name in schemas.PUBLISHED for version in versions_of(name)[:-1]]
     assert schemas.check(tmp_path) == [
         f"{path}: an earlier version of its type, but not there" for path in sorted(earlier)
     ]

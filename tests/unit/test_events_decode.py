@@ -98,7 +98,6 @@ REFUSED = [
     (record("labels", {"a-b": "c"}), "bad_format", "labels", '"a-b"'),
     (record("labels", {"plan": ""}), "bad_length", "labels.plan", "text of 0 characters"),
     (record("labels", {"plan": 7}), "wrong_type", "labels.plan", "7"),
-    (record("labels", {**{f"k{n}": "v" for n in range(7)}, "plan": 7}), "wrong_type", "labels.plan", "7"),
     (record("labels", {f"k{n}": "v" for n in range(9)}), "bad_length", "labels", "an object with 9 members"),
     (record("synthetic", "yes"), "wrong_type", "synthetic", '"yes"'),
     (record("data", ...), "missing_field", "data", "nothing"),
@@ -272,8 +271,8 @@ def test_a_good_batch_decodes_every_record_once(monkeypatch):
     from streams.events import decode
 
     calls = []
-    original = decode._decode
-    monkeypatch.setattr(decode, "_decode", lambda value: calls.append(value) or original(value))
+    original = decode._decode_sent
+    monkeypatch.setattr(decode, "_decode_sent", lambda value: calls.append(value) or original(value))
     values = [record("id", str(n)) for n in range(300)]
     values[150] = b"{"
 

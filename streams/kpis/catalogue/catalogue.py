@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from streams.events.touchpoints import load_touchpoints
-from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
+from streams.events.types import DERIVED_TYPES, EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.aggregators import AGGREGATORS, Aggregator
 from streams.kpis.arithmetic.intervals import Range
 from streams.kpis.arithmetic.sketch import probability_steps
@@ -49,7 +49,6 @@ _REQUIRED: Final = (
 )  # fmt: skip
 _ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "range", "quantiles", "params", "alert")
 _DERIVED: Final = "derived"
-_KNOWN: Final = (*EVENT_TYPES, *sorted(PIPELINE_TYPES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +215,9 @@ def _kpi(block: YamlBlock) -> Kpi:
     if aggregator:
         aggregator.check(block, of, hits, nested=nested)
     _used(block, params)
+    both = {*of.events, *(hits.events if hits else ())}
+    if (derived := DERIVED_TYPES.keys() & both) and derived < both:
+        block.problem("of", f"{min(derived)} is derived, and others are sent: a KPI is of either, for they close apart")
     return Kpi(
         id=kpi_id,
         name=block.text("name"),
@@ -319,10 +321,11 @@ def _selector(
 def _events(given: YamlBlock) -> tuple[str, ...]:
     """Resolve names and patterns (`cx.contact.*`) of event types."""
     found: dict[str, None] = {}
+    known = (*EVENT_TYPES, *DERIVED_TYPES, *sorted(PIPELINE_TYPES))
     for name in given.list("events"):
         matching = fnmatch.filter(EVENT_TYPES, str(name)) if "*" in str(name) else [str(name)]
-        if not matching or matching[0] not in _KNOWN:
-            given.problem("events", f"unknown event type {str(name)!r}{suggest(str(name), _KNOWN)}")
+        if not matching or matching[0] not in known:
+            given.problem("events", f"unknown event type {str(name)!r}{suggest(str(name), known)}")
             return ()
         found.update(dict.fromkeys(matching))
     if not found:
