@@ -46,9 +46,11 @@ WITH
     (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL
         WHERE aggregator IN ('distinct') ORDER BY coupons)) AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
-    -- Channels of which hits are known to be sent; an empty name stands for the whole.
-    (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
-        WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
+    assumeNotNull(known.9) AS groupings,
+    -- Series of which hits are known to be sent; without a whole each tells of itself.
+    (SELECT groupArray(toString(labels)) FROM kpi_newest FINAL
+        WHERE kpi = {kpi:String} AND window = 'total' AND value IS NOT NULL
+            AND (by IN ('', 'channel') OR NOT has(groupings, emptyArrayString()))) AS sent,
     -- Whether all but n is counted from the beginning.
     aggregator IN ('level') AS lasts,
     pieces AS
@@ -123,7 +125,6 @@ WITH
     factor * student(total - 1) * sqrt(toFloat64(scatter) / toFloat64(whole * whole * whole * whole) * total / (total - 1)) AS share_half,
     multiIf(share_bare, (NULL, NULL), scatter = 0, (if(part = 0, 0, factor * (1 - slack)), if(part = 0, factor * slack, factor)), total < 5, (NULL, NULL), of_one, (greatest(0, part_share - share_half), least(factor, part_share + share_half)), part > 0, multiIf(part_share <= 0, (0, NULL), ((share_half / part_share) * (1 + (share_half / part_share) / z)) > log(10), (NULL, NULL), (part_share * exp(-(share_half / part_share)), part_share * exp(((share_half / part_share) * (1 + (share_half / part_share) / z))))), (part_share - share_half, part_share + share_half)) AS share_ends,
     assumeNotNull(known.8) AS void,
-    assumeNotNull(known.9) AS groupings,
     toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
     uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
         AS currencies_beside,
@@ -131,7 +132,11 @@ WITH
     -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
     if(void = '', false, total > 0 AND if(startsWith(void, 'nothing'),
         if(aggregator = 'share', fields[3], fields[2]) = 0
-            AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+            AND NOT has(sent, toString(multiIf(
+                has(groupings, ['channel']) AND labels['channel'] != '',
+                mapFilter((name, _) -> name = 'channel', labels),
+                has(groupings, emptyArrayString()), mapFilter((name, _) -> false, labels),
+                labels))),
         labels['currency'] = '' AND if(has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))),
             currencies_beside, currencies) > 1)) AS is_void
 SELECT

@@ -143,7 +143,8 @@ def warnings_of(
         if event.time < earliest:
             texts.append(f"late: time is more than {retention_s:,.0f} s ago, so it is stored but in no KPI")
         sent = event.touchpoint
-        if sent is not None and sent not in touchpoints and sent_label(sent) not in touchpoints:
+        named = sent_label(sent) if sent is not None and sent not in touchpoints else ""
+        if named and named not in touchpoints:
             texts.append("unknown_touchpoint: touchpoint is in no dictionary, so it is counted as `unknown`")
         if texts:
             found[index] = "; ".join(texts)

@@ -15,6 +15,9 @@ from streams.settings import load
 _AGO: Final = re.compile(r"-(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DAYS: Final = {"today": 0, "yesterday": 1}
+EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+"""What is outside can be in no store: a mistake, or a year of another calendar."""
 _EXPECTED: Final = "2026-03-01, 2026-03-01T09:30, 2026-03-01T09:30+03:30, now, today, yesterday, -15m, -2h or -7d"
 
 
@@ -45,17 +48,18 @@ class MomentType(click.ParamType):
         """Read a moment in ASCII, Persian or Arabic digits; refuse what is none, with what is expected."""
         if isinstance(value, When):
             return value
-        text = _with_ascii_digits(str(value)).strip()
-        if text in _DAYS:
-            return When(days_back=_DAYS[text])
-        if text == "now":
-            return When(ago=timedelta())
-        if found := _AGO.fullmatch(text):
-            return When(ago=timedelta(**{_UNITS[found[2]]: int(found[1])}))
         try:
-            return When(at=datetime.fromisoformat(text))
+            when = _when(_with_ascii_digits(str(value)).strip())
         except ValueError:
             self.fail(f"{value!r} is no moment; expected e.g. {_EXPECTED}", param, ctx)
+        try:
+            stored = EARLIEST <= when.moment() <= LATEST
+        except OverflowError:
+            stored = False
+        if not stored:
+            span = f"{EARLIEST:%Y} to {LATEST:%Y}"
+            self.fail(f"{value!r} is too far away: expected a moment from {span}, Gregorian", param, ctx)
+        return when
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Offer the words."""
@@ -124,6 +128,16 @@ class AlertType(click.ParamType):
         return [
             CompletionItem(rule.alert, help=rule.kpi.name) for rule in load_book() if rule.alert.startswith(incomplete)
         ]
+
+
+def _when(text: str) -> When:
+    if text in _DAYS:
+        return When(days_back=_DAYS[text])
+    if text == "now":
+        return When(ago=timedelta())
+    if found := _AGO.fullmatch(text):
+        return When(ago=timedelta(**{_UNITS[found[2]]: int(found[1])}))
+    return When(at=datetime.fromisoformat(text))
 
 
 def _beginning(incomplete: str, words: Iterable[str]) -> list[CompletionItem]:

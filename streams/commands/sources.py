@@ -18,6 +18,7 @@ from streams.events import orders
 from streams.events.orders import SourceOrder
 from streams.events.scalars import CHANNELS
 from streams.local.observe import UNCOUNTED_WAY_OUT, StoppedSource, WorkerState, worker_places, worker_state
+from streams.producers.client import topic_of
 from streams.secured.kafka import kafka_client_options, knock, server_address
 from streams.settings import Settings, load
 from streams.start.broker import StartBroker
@@ -71,7 +72,9 @@ def show(places: tuple[str, ...], *, as_json: bool) -> None:
 
 @sources.command()
 @click.argument("source", metavar="CHANNEL/PARTITION")
-@click.option("--until", type=click.IntRange(min=1), help="First offset to judge again.  [default: the end, as of now]")
+@click.option(
+    "--until", type=click.IntRange(1, 2**63 - 1), help="First offset to judge again.  [default: the end, as of now]"
+)
 @_at_option
 @as_json_option
 @plain_errors
@@ -113,7 +116,7 @@ class _Standing(NamedTuple):
 def _standing(state: WorkerState, settings: Settings) -> list[_Standing]:
     def one(source: str, kind: str, text: str, ways_out: str, details: dict[str, Any]) -> _Standing:
         channel, _, partition = source.partition("/")
-        topic = f"{settings.topic_prefix}.touchpoints.{channel}"
+        topic = topic_of(channel, settings.topic_prefix)
         return _Standing(source, kind, topic, int(partition), f"(topic {topic}) {text}", ways_out, details)
 
     return [
@@ -146,25 +149,34 @@ def _give(
 ) -> None:
     """Order that a stopped source goes on, wait until it does, and say so; `end`: of what is let through."""
     channel, _, number = source.rpartition("/")
-    if channel not in CHANNELS or not number.isdecimal() or int(number) >= settings.partitions:
+    if channel not in CHANNELS or number not in map(str, range(settings.partitions)):
         raise click.UsageError(
             f"{source!r} is no source: expected one of {', '.join(CHANNELS)}, a slash and a partition from 0 to"
             f" {settings.partitions - 1}, e.g. web/0"
         )
-    stopped = _find(_states(settings, places).values(), source)
+    states = _states(settings, places)
+    stopped = _find(states.values(), source)
+    if stopped is None and (silent := [place for place, state in states.items() if state is None]):
+        _refuse(
+            f"whether {source} is stopped is not known: no worker answers at {', '.join(silent)}. Is it running, and is"
+            " the port right?",
+            as_json,
+        )
     if stopped is None:
-        asked = ", ".join(f"{host}:{port}" for host, port in worker_places(settings, places))
-        _refuse(f"{source} is not stopped, as far as is known at {asked}: `cx sources show` tells what is", as_json)
-    topic, partition = f"{settings.topic_prefix}.touchpoints.{channel}", int(number)
+        _refuse(
+            f"{source} is not stopped, as far as is known at {', '.join(states)}: `cx sources show` tells what is",
+            as_json,
+        )
+    topic, partition = topic_of(channel, settings.topic_prefix), int(number)
     until = stopped.offset + 1 if end is None else end(topic, partition)
     if until <= stopped.offset:
         _refuse(f"{source} is stopped at offset {stopped.offset}: --until must be above it, not {until}", as_json)
     _send(settings, SourceOrder(source, stopped.offset, until, settings.epoch), partition)
     deadline = time.monotonic() + OBEYED_S
     while True:
-        states = _states(settings, places).values()
-        now = _find(states, source)
-        if (now is None and None not in states) or (now is not None and now.offset > stopped.offset):
+        answers = _states(settings, places).values()
+        now = _find(answers, source)
+        if (now is None and None not in answers) or (now is not None and now.offset > stopped.offset):
             break
         if time.monotonic() > deadline:
             _refuse(
@@ -178,7 +190,11 @@ def _give(
         answer = {"ok": now is None, "source": source, "from": stopped.offset, "until": until, "stopped_again": again}
         print_json(answer)
     elif now is None:
-        bad = "the bad records that stopped it" if end is None else f"bad records up to offset {until}"
+        bad = (
+            "the bad records that stopped it"
+            if end is None
+            else f"bad records up to offset {until}, and of the range around it,"
+        )
         echo(f"{source} goes on from offset {stopped.offset}: {bad} become dead letters, all others are counted")
     else:
         echo(f"{source} went on from offset {stopped.offset}, and {now.text}", err=True)

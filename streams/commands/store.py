@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.arguments import KpiIdType, MomentType, When, WindowType
+from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, When, WindowType
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, steps_of, touchpoints_of
@@ -26,9 +26,8 @@ from streams.storage.series import run_series
 from streams.storage.setup import prepare
 from streams.storage.verify import verify as recompute
 
-ALL: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+ALL: Final = (EARLIEST, LATEST)
 """From when and until when is asked where nothing else is said."""
-_EVER: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @click.command()
@@ -148,7 +147,7 @@ def query(
         steps = _steps(settings, step or "1m")
         answer = run_series(parameters["kpi"], parameters["by"], since, until, steps, address, timeout_s=timeout_s)
     elif question == "kpi" and (kpi := catalogue_of(settings)[parameters["kpi"]]).derive:
-        first, last = (times.get(name, other) for name, other in zip(("from", "to"), _EVER, strict=True))
+        first, last = (times.get(name, other) for name, other in zip(("from", "to"), ALL, strict=True))
         with closing(connect(address, timeout_s=timeout_s)) as client:
             answer = over_span(client, catalogue_of(settings), kpi, parameters["by"], first, last)
     else:
@@ -192,7 +191,8 @@ def _times(minutes: int | None, start: When | None, end: When | None, zone: Zone
     """Work out a span of whole minutes; without any hint all there is."""
     if minutes and start:
         raise click.UsageError("give --window or --from, not both")
-    times = {name: when.moment(zone) for name, when in (("from", start), ("to", end)) if when is not None}
+    given = {name: when for name, when in (("from", start), ("to", end)) if when is not None}
+    times = {name: when.moment(zone).replace(microsecond=0) for name, when in given.items()}
     if minutes:
         until = times.get("to") or datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         return {"from": until - timedelta(minutes=minutes), "to": until}

@@ -45,6 +45,8 @@ class _Taken(NamedTuple):
     seconds: float
     read: int
     bad: int
+    first: bool
+    """Whether nothing had come for the whole window before."""
 
 
 class Breaker:
@@ -104,7 +106,7 @@ class Breaker:
         faded = exp(-seconds / self._window_s)
         self._good = self._good * faded + read - bad
         self._watched_s = self._watched_s * faded + seconds
-        self._taken.append(_Taken(at, seconds, read, bad))
+        self._taken.append(_Taken(at, seconds, read, bad, at - before >= self._window_s))
         self._bad += bad
         while self._taken[0].at <= at - self._window_s:
             self._bad -= self._taken.popleft().bad
@@ -118,8 +120,10 @@ class Breaker:
             seconds, read, bad = seconds + one.seconds, read + one.read, bad + one.bad
             if bad <= self._ratio * read:
                 continue
-            expected = self._good / self._watched_s * seconds
-            if known and not self._good_are_missing(expected, read - bad, bad, seconds):
+            # A long silence lacks none of the good ones that come behind it as ever.
+            lasted = seconds - one.seconds + _FIRST_S if one.first and one is not newest else seconds
+            expected = self._good / self._watched_s * lasted
+            if known and not self._good_are_missing(expected, read - bad, bad, lasted):
                 continue
             if bad >= self._at_once or (bad >= self._least and now - one.at >= SHORTEST_S):
                 return Stretch(now - one.at, read, bad)

@@ -32,8 +32,20 @@ class SourceOrder(msgspec.Struct, frozen=True, gc=False):
 _KEY: Final = b"order|"
 
 encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(SourceOrder).decode
-"""Raises msgspec.ValidationError, which is a ValueError, for what is no order."""
+_decode: Final = msgspec.msgpack.Decoder(SourceOrder).decode
+
+
+def decode(value: bytes) -> SourceOrder:
+    """
+    Read an order.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return _decode(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def key_of(order: SourceOrder) -> bytes:

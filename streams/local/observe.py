@@ -1,11 +1,12 @@
 """What the embedded run shows of itself: the worker's metrics and the newest KPI values."""
 
-import urllib.error
+import re
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -134,19 +135,31 @@ def worker_places(settings: Settings, named: Sequence[str] = ()) -> list[tuple[s
     places = []
     for text in texts:
         host, _, port = text.rpartition(":")
-        if not host or not port.isdecimal():
+        if not (host and _PORT.fullmatch(port) and 0 < int(port) < 65_536):
             raise ConfigError(f"{'--at' if named else 'workers'}: {text!r} is not host:port")
         places.append((host, int(port)))
     return places
 
 
+_PORT: Final = re.compile("[0-9]{1,5}")
+
+
 def worker_state(port: int, host: str = "127.0.0.1") -> WorkerState | None:
-    """Ask a worker for its metrics; None while it does not answer."""
+    """Ask a worker for its metrics; None while it does not answer, and of whatever else answers there."""
     try:
         with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=TIMEOUT_S) as answer:
-            text = answer.read().decode()
-    except (urllib.error.URLError, OSError):
+            return _state_of(answer.read().decode())
+    except (OSError, HTTPException, ValueError, KeyError, OverflowError):
         return None
+
+
+def _state_of(text: str) -> WorkerState:
+    """
+    Read a worker's metrics.
+
+    Raises:
+        ValueError, KeyError, OverflowError: They are none of a worker.
+    """
     outcomes: Counter[str] = Counter()
     mended: Counter[str] = Counter()
     label_fates: Counter[str] = Counter()

@@ -142,7 +142,9 @@ class EmbeddedRun:
         (self.data_dir / "unfinished").touch()
         environment = self.environment()
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
-        (self.data_dir / "environment").write_text("".join(lines))
+        new = self.data_dir / "environment.new"
+        new.write_text("".join(lines))
+        new.replace(self.data_dir / "environment")  # commands beside it read it at any time
         self.worker = Child("worker", ["worker"], environment, self.data_dir / "logs" / "worker.log")
         self.worker.start()
         wait_until(lambda: self.state() is not None, "the worker", START_TIMEOUT_S, [self.worker])
@@ -176,10 +178,11 @@ class EmbeddedRun:
             if time.monotonic() > deadline:
                 raise ChildError(f"another run uses {self.data_dir}; give this one a folder of its own by --data")
             time.sleep(LOOK_S / 20)
+        (self.data_dir / "environment").unlink(missing_ok=True)  # of the run before
         if not self._keep:
             for name in _OURS:
                 shutil.rmtree(self.data_dir / name, ignore_errors=True)
-            for name in ("environment", "epoch", "partitions", "unfinished"):
+            for name in ("epoch", "partitions", "unfinished"):
                 (self.data_dir / name).unlink(missing_ok=True)
         self._check_partitions()
 

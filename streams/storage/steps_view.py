@@ -43,9 +43,11 @@ WITH
     (SELECT groupArray((estimate, error)) FROM (SELECT estimate, error FROM distinct_estimates FINAL
         WHERE aggregator IN (@different) ORDER BY coupons)) AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
-    -- Channels of which hits are known to be sent; an empty name stands for the whole.
-    (SELECT groupArray(labels['channel']) FROM kpi_newest FINAL
-        WHERE kpi = {kpi:String} AND window = 'total' AND by IN ('', 'channel') AND value IS NOT NULL) AS sent,
+    assumeNotNull(known.9) AS groupings,
+    -- Series of which hits are known to be sent; without a whole each tells of itself.
+    (SELECT groupArray(toString(labels)) FROM kpi_newest FINAL
+        WHERE kpi = {kpi:String} AND window = 'total' AND value IS NOT NULL
+            AND (by IN ('', 'channel') OR NOT has(groupings, emptyArrayString()))) AS sent,
     -- Whether all but n is counted from the beginning.
     aggregator IN (@lasting) AS lasts,
     pieces AS
@@ -84,7 +86,6 @@ WITH
     unit IN (@shares) AS of_one,
 @names,
     assumeNotNull(known.8) AS void,
-    assumeNotNull(known.9) AS groupings,
     toString(mapFilter((name, _) -> name != 'currency', labels)) AS beside,
     uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
         AS currencies_beside,
@@ -92,7 +93,11 @@ WITH
     -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
     if(void = '', false, total > 0 AND if(startsWith(void, 'nothing'),
         if(aggregator = 'share', fields[3], fields[2]) = 0
-            AND NOT has(sent, if(has(groupings, ['channel']), labels['channel'], '')),
+            AND NOT has(sent, toString(multiIf(
+                has(groupings, ['channel']) AND labels['channel'] != '',
+                mapFilter((name, _) -> name = 'channel', labels),
+                has(groupings, emptyArrayString()), mapFilter((name, _) -> false, labels),
+                labels))),
         labels['currency'] = '' AND if(has(groupings, arraySort(arrayPushBack(mapKeys(labels), 'currency'))),
             currencies_beside, currencies) > 1)) AS is_void
 SELECT

@@ -68,3 +68,22 @@ def test_they_are_no_data_wherever_one_asks(database: Database) -> None:
         report = verify(client, catalogue)
         assert report.differences == []
     writer.close()
+
+
+def test_without_a_whole_each_series_tells_of_itself(database: Database) -> None:
+    """A step without hits of a queue that had some before is 0 %, not unknown."""
+    catalogue = Catalogue.parse("""
+- {id: passed_on, name: Passed on, question: q, unit: percent, direction: none, class: A, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[queue]], of: {events: cx.contact.handled}, hits: {events: cx.contact.transferred}}
+""")
+    writer = Writer(database.writer)
+    writer.store_catalogue(catalogue.kpis.values())
+    pipeline = Pipeline(writer, catalogue)
+    pipeline.feed([payload(ContactHandled(talk_s=60, queue=f"q{n % 2}"), n) for n in range(20)])
+    pipeline.feed([payload(ContactTransferred(kind="queue", queue="q1"), 5)])
+    pipeline.finish()
+    steps = "SELECT labels['queue'], value FROM kpi_steps(kpi = 'passed_on', from = {from:DateTime('UTC')},"
+    found = run_query(f"{steps} to = {{to:DateTime('UTC')}}, step = 60, bounds = [])", SPAN, database.reader)
+    told = set(map(tuple, found.rows))
+    assert told == {("q0", None), ("q1", 0), ("q1", 25)}
+    writer.close()

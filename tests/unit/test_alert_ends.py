@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from streams.agents.judge import notice_of
+from streams.alerts.judging import telling
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.machine import Instance
 from streams.alerts.judging.outcome import begun, tell_end
@@ -11,7 +12,7 @@ from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import Evidence
 from streams.delivery.notice import body_of
 from streams.kpis.catalogue.catalogue import Catalogue
-from tests.harness.judged import BAD, GOOD, WINDOWS, Run, rules
+from tests.harness.judged import BAD, CUSUM, GOOD, LOW, WINDOWS, Run, rules, taken_over
 
 MINUTE = 29_000_000 - 29_000_000 % 1440  # midnight
 FLOOR = """
@@ -58,10 +59,54 @@ def test_without_a_target_the_usual_is_what_it_is_held_against() -> None:
     assert texts["description"].endswith("Meanwhile 100 of 200 (50.0 %), 70 fewer than at the usual 85.0 %.")
 
 
+def test_where_less_is_better_the_cost_is_what_came_too_much() -> None:
+    text = FLOOR.replace("kpi: csat", "kpi: payment_failure").replace("target: 80", "target: 5")
+    assert ended(text, [200, 30], Evidence(value=4.0, n=50))["description"].endswith(
+        "Meanwhile 30 of 200 (15.0 %), 20 more than at the target of 5.0 %."
+    )
+    assert "than at" not in ended(text, [200, 8], Evidence(value=4.0, n=50))["description"]
+
+
+def test_fractions_are_told_as_fractions() -> None:
+    text = USUAL.replace("kpi: csat", "kpi: kano_better").replace("by: [channel]", "by: [feature]")
+    fired = Evidence(baseline=0.25)
+    assert ended(text, [200, 100], Evidence(value=0.3, n=50), fired)["description"].endswith(
+        "Meanwhile 100 of 200 (0.500), 50 more than at the usual 0.250."
+    )
+
+
+def test_what_it_cost_is_of_this_time_alone() -> None:
+    """Not of the trouble before, which the same series had."""
+    run = Run()
+    for _ in range(2):
+        run.play(GOOD, 30)
+        run.play(BAD, 10)
+    run.play(GOOD, 30)
+    ends = [one.annotations["description"] for one in run.log if one.new == "resolved" and not one.labels]
+    first, second = (text[text.index("Meanwhile") :] for text in ends)
+    assert first == second
+
+
 def test_what_was_not_lost_or_cannot_be_counted_is_not_claimed() -> None:
     assert "fewer" not in ended(FLOOR, [100, 90], Evidence(value=90.0, n=100))["description"]
     assert "Meanwhile" not in ended(FLOOR, [], Evidence(value=90.0, n=100))["description"]
     assert ended(FLOOR, [], Evidence())["summary"].endswith("channel web: no data, target 80.0 %")
+
+
+@pytest.mark.parametrize(
+    ("kpi", "says"),
+    [
+        ("csat_mean", "Mean satisfaction, 5 points, channel web: 4.00 score (n = 60) now"),
+        ("aht", "Average handle time, channel web: 4.0 s (n = 60) now"),
+        ("orders", "Orders, channel web: 4 now"),
+    ],
+)
+def test_of_how_many_is_said_of_shares_only(kpi: str, says: str) -> None:
+    """4 points of 60 would be another thing, and 60 orders of 60 none at all."""
+    text = USUAL.replace("kpi: csat", f"kpi: {kpi}").replace("by: [channel]", "").replace("DeliveryCsat", "Other")
+    [rule] = [rule for rule in parse_rules(text, Catalogue.load()) if rule.alert == "Other"]
+    texts = tell_end(rule, {"channel": "web"}, Instance(), Evidence(), Evidence(value=4.0, n=60), MINUTE)
+    assert texts["summary"] == f"Resolved: {says}"
 
 
 @pytest.mark.parametrize(("episode", "minute"), [("A-b-1-0f-77", 77), ("", -1), ("Abandoned", -1)])
@@ -91,6 +136,44 @@ def test_who_was_told_that_it_fires_is_told_how_it_ended() -> None:
     assert shown["summary"].startswith("Resolved: ")  # type: ignore[index]
     assert "Lasted " in shown["description"]  # type: ignore[index]
     assert not {"since", "explained_by", "also_moved", "verbatims"} & set(shown)  # type: ignore[call-overload]
+
+
+def test_an_alert_whose_rule_was_taken_away_does_not_fire_on_in_words() -> None:
+    """Nor is it said that the trouble is over: nobody knows."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 12)
+    taken_over(run, CUSUM)
+    run.play(BAD)
+    [active] = [one for one in run.judge.active(run.minute) if one.transition.rule == "Low"]
+    told = body_of(notice_of(active), 0.0, 60.0)["annotations"]
+    assert told["summary"] == (  # type: ignore[index]
+        "Ended: service_level_all_offered, overall: no rule Low judges it any more"
+    )
+    assert told["description"].endswith("UTC; whether that is over is not known.")  # type: ignore[index]
+    [ended] = [one for one in run.log if one.new == "resolved" and one.rule == "Low"]
+    assert ended.annotations["summary"] == told["summary"]  # type: ignore[index]
+
+
+def test_the_end_of_what_was_held_back_is_not_told_as_that_of_what_was_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Receivers are reminded of an end for a while; a second episode that they never heard of does not change it."""
+
+    def told() -> list[dict[str, str]]:
+        return [one.transition.annotations for one in run.judge.active(run.minute) if one.transition.rule == "Low"]
+
+    run = Run(LOW.replace("for: 2m", "for: 0m"))
+    run.play(GOOD, 10)
+    run.play(BAD, 5)
+    run.play(GOOD, 1)
+    [before] = told()
+    monkeypatch.setattr(telling._Holds, "of", lambda *_: "mute quiet")
+    run.play(BAD, 3)
+    run.play(GOOD, 1)
+    held = [one for one in run.log if one.rule == "Low" and one.inhibited_by == "mute quiet"]
+    assert [one.new for one in held] == ["firing", "resolved"]
+    assert told() == [before]
 
 
 def test_what_it_cost_is_counted_through_a_restart() -> None:

@@ -151,6 +151,7 @@ def test_single_labels_and_values_may_stand_without_a_list():
         ({"params": {"target": 700}}, "no value in percent (0 to 100)"),
         ({"params": {"target": 0}}, "nothing can be worse than 0 percent"),
         ({"params": {"target": 70, "z": 3, "confidence": 0.9}}, "'confidence' and 'z' say the same"),
+        ({"params": {"target": 70, "confidence": 0.9999999999999999}}, "is too near 1: no interval is as wide"),
         ({"for": "30s"}, "less than a minute"),
         ({"for": "999999d"}, "'999999d' is more than a year"),
         ({"for": "5 minutes"}, "no duration; expected e.g. 90s"),

@@ -100,6 +100,7 @@ def test_loops_share_a_number_of_steps():
         (3.25, "seconds", "3.2 s"),
         (200.4, "seconds", "3 min 20 s"),
         (3725.0, "seconds", "1 h 2 min"),
+        (-3725.0, "seconds", "-1 h 2 min"),
         (3600.0, "seconds", "1 h"),
         (26.25, "hours", "26.2 hours"),
     ],

@@ -86,6 +86,29 @@ def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: floa
         assert not good + bad or one.take(at, good + bad, bad) is None
 
 
+@pytest.mark.parametrize("silence_s", [300, 36_000])
+@pytest.mark.parametrize("times", [1.2, 3, 100])
+def test_nor_do_they_once_all_go_on_behind_a_silence(silence_s: float, times: float) -> None:
+    """The good ones of the silence are not missing, since those behind it are as many as ever."""
+    one, at = breaker(), 1_000.0
+    for stretch_s, share in ((600, 0.0), (120, times)):
+        for _ in range(int(stretch_s / FLUSH_S)):
+            at += FLUSH_S
+            good = int(20 * FLUSH_S)
+            assert one.take(at, good + int(good * share), int(good * share)) is None
+        at += silence_s
+
+
+@pytest.mark.parametrize("silence_s", [300, 36_000])
+def test_in_their_place_they_do(silence_s: float) -> None:
+    traffic = Traffic(rate=20)
+    assert traffic.send(600, 0) is None
+    traffic.at += silence_s
+    began = traffic.at
+    assert traffic.send(60, 1) is not None
+    assert traffic.at - began <= 6
+
+
 def test_who_begins_with_bad_records_is_stopped_whatever_comes_in_the_same_range() -> None:
     """A topic that is new, or was silent for long: nothing says that others would go on beside it."""
     assert breaker().take(100.0, 3_100, 3_000) is not None

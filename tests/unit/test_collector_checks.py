@@ -198,6 +198,8 @@ def test_what_the_sender_of_a_right_event_will_miss_is_said() -> None:
         decode_one(json.dumps(event(1, time=at.isoformat(), touchpoint="checkout")).encode()),
         decode_one(json.dumps(event(2, time=(at - timedelta(seconds=86_401)).isoformat())).encode()),
         decode_one(json.dumps(event(3, time=at.isoformat(), touchpoint="nowhere")).encode()),
+        decode_one(json.dumps(event(4, time=at.isoformat(), touchpoint=" check\u200bout")).encode()),
+        decode_one(json.dumps(event(5, time=at.isoformat(), touchpoint="\u200b")).encode()),
     ]
     found = warnings_of(events, at.timestamp(), 86_400, {"checkout"})  # type: ignore[arg-type]
     assert {place: text.partition(":")[0] for place, text in found.items()} == {2: "late", 3: "unknown_touchpoint"}

@@ -68,6 +68,12 @@ def test_days_begin_at_midnight_of_the_zone() -> None:
     [
         ("query kpi csat --from yesterdy", "'yesterdy' is no moment; expected e.g. 2026-03-01"),
         ("query kpi csat --from 2026-02-30", "'2026-02-30' is no moment"),
+        ("query kpi csat --from -999999w", "'-999999w' is too far away: expected a moment from 1990 to 2100"),
+        ("query kpi csat --to 9999-12-31T23:59:59-05:00", "is too far away"),
+        ("query kpi csat --from 0001-01-01 --zone Asia/Tehran", "'0001-01-01' is too far away"),
+        ("query series csat --from 1405-01-01 --calendar jalali", "is too far away"),
+        ("dlq list --since -999999d", "is too far away"),
+        ("query kpi csat --from now --to now", "is not before --to"),
         ("query kpi csat --window 5x", "window '5x': expected minutes, hours or days"),
         ("query kpi csat --from -1h --to -2h", "is not before --to"),
         ("rules backtest --from today --to yesterday", "is not before --to"),
@@ -196,6 +202,24 @@ def run_here(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_settings_of_a_run_are_those_it_wrote(run_here: Path) -> None:
     assert settings_of_run(run_here) == {"CX_KAFKA": "127.0.0.1:9", "CX_KPIS_PATH": "/a b/k.yaml"}
+
+
+@pytest.mark.parametrize("line", [b"\n", b"export\n", b"# by hand\n", b"export CX_APP_ID=\0\n"])
+def test_lines_that_set_nothing_are_passed_over(run_here: Path, line: bytes) -> None:
+    file = run_here / "environment"
+    file.write_bytes(line + file.read_bytes())
+    assert settings_of_run(run_here) == {"CX_KAFKA": "127.0.0.1:9", "CX_KPIS_PATH": "/a b/k.yaml"}
+
+
+@pytest.mark.parametrize("line", [b"export CX_KAFKA='127.0.0.1:9\n", b"export CX_KAFKA=\xff\xfe\n"])
+def test_what_a_run_wrote_and_somebody_spoilt_is_refused(
+    run_here: Path, line: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (run_here / "environment").write_bytes(line)
+    result = CliRunner().invoke(main, ["status"])
+    assert result.exit_code == 2
+    assert ".cx/environment of the running `cx up` cannot be read" in result.output
 
 
 def test_what_a_run_left_behind_is_no_run(tmp_path: Path, run_here: Path) -> None:

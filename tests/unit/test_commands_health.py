@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import threading
 import time
 from types import SimpleNamespace
 
@@ -323,3 +325,35 @@ def test_what_the_next_start_restores_is_no_error(cx, installation, monkeypatch:
     result = cx("doctor", "--json")
     assert result.exit_code == 0
     assert findings(result)["start"] == ("unknown", "ids are gone; the next start of a worker restores it")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n\xff\xfe",
+        b"HTTP/1.0 200 OK\r\n\r\n<html>hello</html>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut",
+        b"HTTP/1.0 200 OK\r\n\r\ncx_records_total 5\n",
+        b'HTTP/1.0 200 OK\r\n\r\ncx_records_total{outcome="bad"} Inf\n',
+    ],
+)
+def test_what_answers_and_is_no_worker_is_no_answer(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4_096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert worker_state(server.getsockname()[1]) is None
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["a b", "a..b", "ى"])
+def test_a_host_of_no_name_does_not_answer(host: str) -> None:
+    assert worker_state(80, host) is None

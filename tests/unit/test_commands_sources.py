@@ -70,6 +70,7 @@ def test_an_order_names_where_the_source_stands_and_its_end(cx, sent, arguments:
     assert result.exit_code == 0, result.output
     assert sent == [(orders.SourceOrder("store/3", 17, until, 0), 3)]
     assert "store/3 goes on from offset 17" in result.output
+    assert arguments == ["resume"] or f"bad records up to offset {until}, and of the range around it," in result.output
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,11 @@ def test_an_order_names_where_the_source_stands_and_its_end(cx, sent, arguments:
         (["skip", "store/3", "--until", "17"], 1, "--until must be above it, not 17"),
         (["skip", "pigeon/3"], 2, "'pigeon/3' is no source: expected one of web, app, store, call_center"),
         (["resume", "store/99"], 2, "a partition from 0 to"),
+        (["resume", "store/03"], 2, "a partition from 0 to"),
+        (["resume", "store/۳"], 2, "a partition from 0 to"),
+        (["resume", "store/" + "9" * 5_000], 2, "a partition from 0 to"),
+        (["skip", "store/3", "--until", "9" * 25], 2, "is not in the range"),
+        (["resume", "store/3", "--at", "127.0.0.1:65536"], 2, "is not host:port"),
         (["resume", "store/3", "--at", "worker"], 2, "--at: 'worker' is not host:port"),
     ],
 )
@@ -95,6 +101,14 @@ def test_success_is_not_claimed_while_no_worker_answers(cx, sent, monkeypatch: p
     result = cx("skip", "store/3", "--json")
     assert result.exit_code == 1
     assert "The order is kept" in json.loads(result.output)["error"]
+
+
+def test_of_a_source_whose_worker_does_not_answer_nothing_is_claimed(cx, sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "worker_state", lambda *_: None)
+    result = cx("skip", "store/3", "--at", "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "whether store/3 is stopped is not known: no worker answers at 127.0.0.1:1" in result.output
+    assert sent == []
 
 
 def test_a_source_that_stops_again_is_told(cx, sent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,13 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
     assert json.loads(answer.render("json"))[0]["region"].startswith("=")
 
 
+def test_people_read_six_digits_and_no_exponents() -> None:
+    numbers = [123456.78, 1234567.0, 81.5, 100.0, -0.000123456789, 1e-20, 0.0, 2 / 3]
+    assert Answer(("n",), [[number] for number in numbers]).cells == [
+        ["123457"], ["1234567"], ["81.5"], ["100"], ["-0.000123457"], ["0"], ["0"], ["0.666667"],
+    ]  # fmt: skip
+
+
 def test_a_refused_query_is_exit_code_one(cx, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args, **_kwargs):
         raise PermanentStorageError("the query: Syntax error")

@@ -10,6 +10,7 @@ import pytest
 
 from streams.commands.up import _signals, _Stopped
 from streams.local import run as running
+from streams.local.beside import settings_of_run
 from streams.local.observe import NotStored, StoppedSource, WorkerState
 from streams.local.run import EmbeddedRun, Load
 from streams.local.until_done import ProgressRate
@@ -102,3 +103,13 @@ def test_work_anywhere_is_progress() -> None:
         assert rate.still_s(now, 5, state) == 0.0
     # CPU seconds alone are none: who turns in circles uses them as well.
     assert rate.still_s(300.0, 5, replace(state, cpu_s=9.0)) > 0
+
+
+def test_settings_of_the_run_before_are_gone_when_a_run_begins(tmp_path: Path) -> None:
+    """A command beside one that is still starting would work on ports that others have by now."""
+    (tmp_path / "environment").write_text("export CX_KAFKA=127.0.0.1:9\n")
+    run = EmbeddedRun(load(environ={}, data_dir=str(tmp_path)), Load(), print, keep=True)
+    run._take_folder()
+    assert run._lock is not None
+    with run._lock:
+        assert settings_of_run(tmp_path) == {}

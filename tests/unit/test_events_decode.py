@@ -98,6 +98,7 @@ REFUSED = [
     (record("labels", {"a-b": "c"}), "bad_format", "labels", '"a-b"'),
     (record("labels", {"plan": ""}), "bad_length", "labels.plan", "text of 0 characters"),
     (record("labels", {"plan": 7}), "wrong_type", "labels.plan", "7"),
+    (record("labels", {**{f"k{n}": "v" for n in range(7)}, "plan": 7}), "wrong_type", "labels.plan", "7"),
     (record("labels", {f"k{n}": "v" for n in range(9)}), "bad_length", "labels", "an object with 9 members"),
     (record("synthetic", "yes"), "wrong_type", "synthetic", '"yes"'),
     (record("data", ...), "missing_field", "data", "nothing"),

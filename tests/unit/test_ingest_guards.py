@@ -10,10 +10,12 @@ from faust.types import TP
 from streams import metrics
 from streams.agents import clocks, records
 from streams.agents.ingest import Ingest
+from streams.agents.sources import Source
 from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
 from streams.events import orders
 from streams.events.clock import Clock
+from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.events.orders import SourceOrder
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.settings import Settings
@@ -232,11 +234,13 @@ async def test_an_order_of_another_epoch_or_place_or_none_at_all_changes_nothing
         orders.encode(SourceOrder("web/0", 1, 9_999, 0)),
         b"skip",
         b"",
+        b"\x91" * 100_000,
+        b"\x81\xa1x" + b"\x91" * 100_000,
     )
     assert run.tally(WEB) == (0, 0)
     assert run.held == {WEB}
     assert caplog.text.count("is of no source here") == 2
-    assert caplog.text.count("is no order") == 2
+    assert caplog.text.count("is no order") == 4
     await run.read(APP, event(99))
     assert run.tally(APP) == (1, 0)
 
@@ -245,3 +249,23 @@ async def test_an_order_of_another_epoch_or_place_or_none_at_all_changes_nothing
 def test_an_order_lets_something_through(first: int, until: int) -> None:
     with pytest.raises(ValueError, match="lets nothing through"):
         SourceOrder("web/0", first, until, 0)
+
+
+def test_an_order_ends_before_the_offset_that_is_judged_again() -> None:
+    order = SourceOrder("web/0", 5, 7, 0)
+    assert [offset for offset in range(10) if order.covers(offset)] == [5, 6]
+
+
+@pytest.mark.parametrize(("until", "stopped_again"), [(1_999, False), (0, True)])
+def test_a_worker_that_takes_over_holds_nothing_against_a_source_that_an_order_let_through(
+    until: int, stopped_again: bool
+) -> None:
+    """The ranges are in the changelog like any other; 18 bad records more would be too many with them."""
+    now = time.time()
+    ranges = [
+        FrozenRange("web/0", first, last, now - age_s, SourceHead(first), SourceHead(last + 1, tally=tally), b"", NEVER)
+        for first, last, age_s, tally in [(0, 1_998, 20, Tally(1_999, bad=1_999)), (1_999, 1_999, 10, Tally(1, 1))]
+    ]
+    order = SourceOrder("web/0", 0, until, 0) if until else None
+    source = Source.restored(TP(WEB, 0), "web", ranges, order, Settings(), Clock())
+    assert (source.breaker.take(now, 18, 18) is not None) is stopped_again

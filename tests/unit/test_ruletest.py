@@ -227,3 +227,18 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
         load_file(tmp_path / "none.yaml")
     path.write_text(TEST, encoding="utf-8")
     assert load_file(path).rules == ("rules.yaml",)
+
+
+@pytest.mark.parametrize(("orders", "expected"), [("0/500x5", ""), ("9/500 0/500x4", "{alert: None_}")])
+def test_a_share_of_what_never_came_is_no_data_as_it_is_live(orders: str, expected: str) -> None:
+    """Sessions without any order fire only once an order is known to be sent."""
+    rules = """
+groups:
+  - {name: test, owner: o, rules: [{alert: None_, kpi: conversion, method: floor, window: 1m, params: {target: 5},
+     severity: info, min_n: 100}]}
+"""
+    text = f"""rules: [rules.yaml]
+tests:
+  - {{name: No orders, series: [{{kpi: conversion, minutes: "{orders}"}}], expect: [{{at: 5m, firing: [{expected}]}}]}}
+"""
+    assert played(text, rules) == []

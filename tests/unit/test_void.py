@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from streams.kpis.folding.fold import Folder
 from streams.kpis.folding.partials import Partial
 from streams.kpis.language.series import series_key
 from streams.kpis.language.void import reason_of, rule_of, rules_of
+from streams.kpis.rolling.closed import ClosedMinute
 from streams.kpis.rolling.merge import MergeState
 from streams.kpis.rolling.publish import Publisher
 from streams.settings import ConfigError, Settings
@@ -33,6 +35,7 @@ class Stream:
         self.publisher = Publisher(catalogue)
         self.values: dict[tuple[str, str], tuple[float | None, int]] = {}
         self.changelog: dict[bytes, bytes] = {}
+        self.judge: Callable[[ClosedMinute], bool] | None = None
         self._next = 0
 
     def take(self, minute: int, series: dict[str, Acc], closing: bool = True) -> None:
@@ -49,7 +52,7 @@ class Stream:
                 self.changelog.pop(key, None)
             else:
                 self.changelog[key] = value
-        for row in self.state.drain_outputs(1e9 + 100 * self._next).values:
+        for row in self.state.drain_outputs(1e9 + 100 * self._next, self.judge, 1e12).values:
             for told in self.publisher.values(row):
                 if row.maturity == "closed":
                     self.values[row.series, row.window] = told.value, told.n
@@ -93,13 +96,43 @@ def test_a_channel_is_known_by_its_own_hits() -> None:
     assert stream.values[app, "5m"] == (None, 20)
 
 
+def test_without_a_whole_each_series_tells_of_itself() -> None:
+    """A queue that had hits has none later; another one is unknown still."""
+    catalogue = Catalogue.parse("""
+- {id: passed_on, name: Passed on, question: q, unit: percent, direction: none, class: A, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[queue]], of: {events: cx.contact.handled}, hits: {events: cx.contact.transferred}}
+""")
+    one, other = (series_key("passed_on", (("queue", name),)) for name in ("q1", "q2"))
+    stream = Stream(catalogue)
+    stream.take(100, {one: [4, 1], other: [4, 0]})
+    stream.take(101, {one: [4, 0], other: [4, 0]})
+    assert (stream.values[one, "1m"], stream.values[other, "1m"]) == ((0.0, 4), (None, 4))
+
+
+def test_a_judge_sees_no_shares_without_hits_but_amounts_in_several_currencies() -> None:
+    """0 % of what was never sent is no trouble; amounts are no less for being of two currencies."""
+    seen: list[tuple[Acc | None, ...]] = []
+
+    def judge(closed: ClosedMinute) -> bool:
+        seen.extend((closed.in_minute(key), closed.window(key, "5m")) for key in (WHOLE, "revenue"))
+        return True
+
+    irr, usd = (series_key("revenue", (("currency", name),)) for name in ("IRR", "USD"))
+    stream = Stream()
+    stream.judge = judge
+    stream.take(100, {WHOLE: [40, 0], "revenue": [2, 5], irr: [1, 2], usd: [1, 3]})
+    assert stream.values["revenue", "5m"] == (None, 2)
+    assert seen == [(None, None), ([2, 5], [2, 5])]
+
+
 def test_who_declares_to_send_has_none() -> None:
     """By setting, of one channel or of all."""
     declared = catalogue_of(Settings(sends="app/cx.payment.failed, cx.contact.transferred"))
     web, app = (series_key("payment_failure", (("channel", name),)) for name in ("web", "app"))
     stream = Stream(declared)
-    stream.take(100, {WHOLE: [40, 0], web: [30, 0], app: [20, 0]})
+    stream.take(100, {WHOLE: [40, 0], "payment_failure": [50, 0], web: [30, 0], app: [20, 0]})
     assert stream.values[WHOLE, "1m"] == (0.0, 40)
+    assert stream.values["payment_failure", "1m"] == (0.0, 50), "of all channels, one is enough"
     assert stream.values[app, "1m"] == (0.0, 20)
     assert stream.values[web, "1m"] == (None, 30)
 

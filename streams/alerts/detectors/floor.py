@@ -33,6 +33,8 @@ class Floor(Detector, frozen=True, kw_only=True):
         """Refuse two widths of one interval."""
         if self.confidence is not None and self.z is not None:
             raise ParamError("z", "'confidence' and 'z' say the same: give one of them")
+        if self.confidence is not None and 1 + self.confidence == 2:
+            raise ParamError("confidence", f"confidence {self.confidence!r} is too near 1: no interval is as wide")
 
     @property
     def critical(self) -> float:

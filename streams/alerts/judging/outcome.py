@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from streams.alerts.facts import Facts
 from streams.alerts.judging.machine import Instance, Step, minutes
 from streams.alerts.rules.rules import Rule
 from streams.alerts.rules.texts import moment, series_text, show
 from streams.alerts.types import Evidence
+from streams.kpis.aggregators import ADDITIVE, LASTING
 from streams.kpis.arithmetic.accumulators import Acc
-from streams.kpis.arithmetic.intervals import PERCENT_UNITS
 
 _TROUBLED: Final = frozenset({"pending", "firing"})
 
@@ -45,13 +46,30 @@ def tell_end(
         minute: That minute, unix seconds // 60.
     """
     against = f", target {show(rule.target, rule.kpi.unit)}" if rule.target is not None else ""
-    value = "no data" if now.value is None else f"{show(now.value, rule.kpi.unit)} of {now.n:,} now"
+    value = "no data" if now.value is None else f"{show(now.value, rule.kpi.unit)}{_of(rule, now.n)} now"
     since = begun(instance.episode)
     lasted = f"Lasted {minutes(minute - since)}, from {moment(since)} to {moment(minute)} UTC." if since >= 0 else ""
     return {
         "summary": f"Resolved: {rule.kpi.name}, {series_text(labels)}: {value}{against}",
         "description": " ".join(filter(None, [lasted, _cost(rule, instance.during, fired)])),
     }
+
+
+def tell_abandoned(alert: str, kpi: str, labels: Mapping[str, str], episode: str) -> dict[str, str]:
+    """Return `summary` and `description` of an alert that ended since its rule was taken away or watches others."""
+    since = begun(episode)
+    return {
+        "summary": f"Ended: {kpi}, {series_text(labels)}: no rule {alert} judges it any more",
+        "description": (f"In trouble since {moment(since)} UTC; w" if since >= 0 else "W")
+        + "hether that is over is not known.",
+    }
+
+
+def _of(rule: Rule, n: int) -> str:
+    """Say of how many a value is, where it does not say so itself."""
+    if rule.kpi.aggregator == "ratio":
+        return f" of {n:,}"
+    return "" if rule.kpi.aggregator in ADDITIVE or rule.kpi.aggregator in LASTING else f" (n = {n:,})"
 
 
 def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
@@ -61,7 +79,7 @@ def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
         return ""
     n, hits = during
     unit = rule.kpi.unit
-    factor = 100.0 if unit in PERCENT_UNITS else 1.0
+    factor = Facts.of(rule.kpi).factor
     missing = round(n * expected / factor - hits)
     side = 1 if rule.kpi.direction == "up" else -1
     what = "the target of" if rule.target is not None else "the usual"

@@ -12,7 +12,7 @@ import msgspec
 from streams.alerts.judging.evidence import Wider, evidence_of, explain_change, list_children
 from streams.alerts.judging.inhibition import Mutes, Trust, parent_of
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
-from streams.alerts.judging.outcome import tell_end
+from streams.alerts.judging.outcome import tell_abandoned, tell_end
 from streams.alerts.judging.state import InstanceStore, chunk_of
 from streams.alerts.judging.watch import Index, Subject, by_rank
 from streams.alerts.rules.rules import Rule
@@ -74,6 +74,10 @@ class Teller:
         chunk = chunk_of(series)
         self._store.drop(rule, series, chunk)
         reported, delivered = instance.last, instance.delivered and instance.state == "firing"
+        kpi, labels = parse_series(series)
+        if reported is not None and delivered:
+            texts = tell_abandoned(rule, kpi, dict(labels), instance.episode)
+            reported = msgspec.structs.replace(reported, annotations=reported.annotations | texts)
         if reported is not None:
             left = Instance(last=reported, ended=minute if delivered else instance.ended)
             self._store.put(rule, series, chunk, left)
@@ -81,7 +85,6 @@ class Teller:
             self._abandoned.add((rule, series))
         if instance.state not in {"firing", "pending"}:
             return None
-        kpi, labels = parse_series(series)
         firing = instance.state == "firing"
         return Transition(
             seq=self._next(),
@@ -113,11 +116,11 @@ class Teller:
             transition = self._transition(subject, instance, step, minute)
             if step.old == "firing":
                 transition.inhibited_by = None if instance.delivered else instance.held_by
+                self._fill(subject, transition)
+                self._say_end(subject, instance, transition)
                 if instance.delivered:
                     instance.ended = minute
                 instance.delivered, instance.held_by = False, None
-                self._fill(subject, transition)
-                self._say_end(subject, instance, transition)
             return transition
         if step is not None:
             instance.delivered, instance.held_by = False, None
@@ -177,12 +180,14 @@ class Teller:
 
     def _say_end(self, subject: Subject, instance: Instance, transition: Transition) -> None:
         """Replace the texts of an alert that has ended, also in what receivers are told again of it."""
-        fired = instance.last.evidence if instance.last is not None else transition.evidence
+        # What was passed on last is of an earlier episode, and ended with it, if this one was held back.
+        passed_on = instance.last if instance.delivered else None
+        fired = passed_on.evidence if passed_on is not None else transition.evidence
         transition.annotations |= tell_end(
             subject.watch.rule, subject.labels, instance, fired, transition.evidence, transition.minute
         )
-        if instance.last is not None:
-            instance.last = msgspec.structs.replace(instance.last, annotations=transition.annotations)
+        if passed_on is not None:
+            instance.last = msgspec.structs.replace(passed_on, annotations=transition.annotations)
 
     def _explain(self, subject: Subject, transition: Transition, view: ClosedView, wider: Wider) -> None:
         rule = subject.watch.rule

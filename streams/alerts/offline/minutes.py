@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from streams.kpis.arithmetic.accumulators import Acc, add_all, is_empty
@@ -12,6 +13,7 @@ from streams.kpis.rolling.closed import ClosedMinute, SeriesIndex
 from streams.kpis.rolling.health import SourceHealths, SourceMinutes
 from streams.kpis.rolling.pages import Page
 from streams.kpis.rolling.retention import Archive, Retention
+from streams.kpis.rolling.void_series import Rules, VoidSeries
 from streams.kpis.rolling.windows import Windows
 
 _EVICTED_EVERY: Final = 60
@@ -21,13 +23,17 @@ _NOBODY: Final[Mapping[str, tuple[int, int]]] = {}
 class Minutes:
     """Closes minutes one after the other; pages, rolling windows and health of sources are those of the merge."""
 
-    def __init__(self, windows: Sequence[str] = WINDOWS, lasting: Container[str] = ()) -> None:
+    def __init__(
+        self, windows: Sequence[str] = WINDOWS, lasting: Container[str] = (), voids: Rules = MappingProxyType({})
+    ) -> None:
         """
         Start with nothing.
 
         Args:
             windows: Rolling windows to keep.
             lasting: Ids of KPIs whose accumulators last (`Aggregator.lasting`).
+            voids: Of which KPIs sums may have no value, and when; none where minutes begin in the middle of history,
+                as nobody knows then which hits came before.
 
         Raises ValueError for a name that is no window.
         """
@@ -36,6 +42,7 @@ class Minutes:
         self._archive = Archive(Retention.of(windows))
         self._windows = Windows(windows, self._registry.left, self._registry.lasting)
         self._index = SeriesIndex(self._registry)
+        self._voids = VoidSeries(voids, self._registry, self._index)
         self._health = SourceHealths()
         self._warm: list[Page] = []
 
@@ -71,4 +78,5 @@ class Minutes:
         self._windows.forget_touched()
         if minute % _EVICTED_EVERY == 0:
             self._archive.evict(minute, len(self._registry.names))
-        return ClosedMinute(minute, self._index, self._registry, self._windows, self._archive.pages, self._health)
+        known = self._index, self._registry, self._windows, self._archive.pages, self._health
+        return ClosedMinute(minute, *known, self._voids.is_unseen)

@@ -14,6 +14,7 @@ from streams.alerts.types import State, Transition
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.language.series import Labels
+from streams.kpis.language.void import rules_of
 
 
 class ExpectedAlert(NamedTuple):
@@ -83,7 +84,8 @@ def run(test: RuleTest, rules: RuleBook, windows: Sequence[str] = WINDOWS) -> Re
 def _play(
     test: RuleTest, rules: RuleBook, windows: Sequence[str], restarts: frozenset[int]
 ) -> tuple[list[Transition], list[str]]:
-    judge, minutes = Judge(rules, windows=windows), Minutes(windows, rules.lasting)
+    judge = Judge(rules, windows=windows)
+    minutes = Minutes(windows, rules.lasting, rules_of(rule.kpi for rule in rules))
     saved: dict[bytes, bytes | None] = {}
     seen: list[Transition] = []
     newest: dict[tuple[str, Labels], Transition] = {}

@@ -91,6 +91,8 @@ def show(value: object, unit: str) -> str:
 def _seconds(value: float) -> str:
     if abs(value) < 10:
         return f"{value:.1f} s"
+    if value < 0:
+        return f"-{_seconds(-value)}"
     whole = round(value)
     hours, minutes, seconds = whole // 3600, whole // 60 % 60, whole % 60
     parts = [(hours, "h"), (minutes, "min"), (seconds if not hours else 0, "s")]
