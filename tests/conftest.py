@@ -39,11 +39,19 @@ STARTS_SERVERS_S = 1200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that start servers the time that a busy machine needs; one that hangs is still ended."""
+    """
+    Give tests that start servers the time that a busy machine needs; one that hangs is still ended.
+
+    They come first: a file of them that is begun last would leave all but one process idle.
+    """
     for item in items:
-        starts = {"fault", "integration"} & set(item.path.parts)
-        if starts and item.get_closest_marker("timeout") is None:
+        if _starts_servers(item) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(STARTS_SERVERS_S))
+    items.sort(key=_starts_servers, reverse=True)
+
+
+def _starts_servers(item: pytest.Item) -> bool:
+    return not {"fault", "integration"}.isdisjoint(item.path.parts)
 
 
 @dataclass(frozen=True)
