@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from faust.stores import base
@@ -53,15 +54,14 @@ class FencedTable:
         """Take in records of the changelog as they were fetched."""
         log = self._logs.setdefault(partition, PartitionLog())
         before = log.void
-        log.apply(map(_log_record, records))
+        log.apply(_log_records(partition, records))
         if log.void > before:
             metrics.FENCED_RECORDS.labels(self.name, "skipped").inc(log.void - before)
 
-    def load(self, partition: int) -> dict[bytes, bytes]:
-        """All entries of an owned partition, as recovered and as written since."""
-        prefix = len(_prefix(partition))
+    def load(self, partition: int) -> Mapping[bytes, bytes]:
+        """All entries of an owned partition, as recovered and as written since: a view, however many they are."""
         log = self._logs.get(partition)
-        return {} if log is None else {key[prefix:]: value for key, value in log.entries.items()}
+        return MappingProxyType({} if log is None else log.entries)
 
     def read_until(self, tp: TP) -> int | None:
         """Offset behind the last record contained of a changelog partition; `None` if nothing is held of it."""
@@ -144,12 +144,15 @@ class FencedTable:
     async def _append(self, generation: int, entries: Iterable[Entry]) -> list[tuple[int, int, int]]:
         """Write entries; return `(partition, start, end)` of offsets that somebody else has written in between."""
         self._app.require_live(generation)
-        written = [(partition, table_key(partition, key), value) for partition, key, value in entries]
+        written = list(entries)
         logs = self._logs
         headers = {partition: [logs[partition].fence.header()] for partition in {one[0] for one in written}}
         offsets = await self._app.produce(
             generation,
-            [Outgoing(self.changelog, partition, key, value, headers[partition]) for partition, key, value in written],
+            [
+                Outgoing(self.changelog, partition, table_key(partition, key), value, headers[partition])
+                for partition, key, value in written
+            ],
         )
         gaps = []
         for (partition, key, value), offset in zip(written, offsets, strict=True):
@@ -170,11 +173,10 @@ class FencedTable:
         keys = {record.key for record in foreign}
         if keys:
             metrics.FENCED_RECORDS.labels(self.name, "mended").inc(len(keys))
-        prefix = len(_prefix(partition))
-        return [(partition, key[prefix:], log.entries.get(key)) for key in keys]
+        return [(partition, key, log.entries.get(key)) for key in keys]
 
     async def _read(self, partition: int, start: int, end: int) -> list[LogRecord]:
-        return [_log_record(record) for record in await self._app.read_back(TP(self.changelog, partition), start, end)]
+        return list(_log_records(partition, await self._app.read_back(TP(self.changelog, partition), start, end)))
 
 
 class PromptTables(TableManager):
@@ -229,5 +231,7 @@ def _prefix(partition: int) -> bytes:
     return b"%d/" % partition
 
 
-def _log_record(record: Any) -> LogRecord:
-    return LogRecord(record.offset, bytes(record.key or b""), record.value, fence_of(record.headers))
+def _log_records(partition: int, records: Iterable[Any]) -> Iterator[LogRecord]:
+    prefix = len(_prefix(partition))
+    for record in records:
+        yield LogRecord(record.offset, (record.key or b"")[prefix:], record.value, fence_of(record.headers))

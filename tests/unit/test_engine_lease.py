@@ -1,7 +1,7 @@
 """Nothing is written without a membership that the broker has confirmed within the session."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,7 +140,7 @@ class Log:
     async def read_back(self, _tp: TP, start: int, end: int) -> list[Any]:
         return self.records[start:end]
 
-    def restored(self, app: BatchApp) -> dict[bytes, bytes]:
+    def restored(self, app: BatchApp) -> Mapping[bytes, bytes]:
         """What a new owner reads."""
         table = FencedTable.__new__(FencedTable)
         table.name, table._app, table._logs = "restored", app, {}
