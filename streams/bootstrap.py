@@ -39,6 +39,9 @@ MIN_PIP = (22, 3)
 """First pip that installs into another environment (`--python`)."""
 BIG_MB = 5.0
 """Downloads of this size or more are worth a line of their own."""
+_USED = "streams.commands.worker, streams.commands.up, holidays.countries"
+COMPILE = f"import importlib.util; importlib.util.find_spec('streams') and exec('import {_USED}')"
+"""Where byte code may not be written later, each start of a worker would compile a thousand modules anew."""
 QUIET_S = 15.0
 """After so long without a line, one says that it goes on."""
 TEST_HELP = """\
@@ -147,7 +150,7 @@ class Environment:
         self._write_stamp(Stamp(installing=lock))
         say(f"installing {lock} (up to 370 MB, once); details in {self.log}")
         options = "--no-input --disable-pip-version-check --progress-bar off --require-hashes --only-binary :all:"
-        # The lock is complete, so pip needs not resolve; modules are compiled when first imported, most never are.
+        # The lock is complete, so pip needs not resolve; only what is used is compiled, below: most never is.
         command = [
             *pip,
             "install",
@@ -164,6 +167,7 @@ class Environment:
         script = self.path / "bin" / "cx"
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(self.python))} -m streams "$@"\n', encoding="utf-8")
         script.chmod(0o755)
+        self._run([str(self.python), "-c", COMPILE], "compiling")
         locks = {**before.locks, lock: self._digest(lock)}
         self._write_stamp(Stamp(python=_version_of(self.python), path=str(self.path), locks=locks))
 
@@ -192,7 +196,8 @@ class Environment:
     def _run(self, command: Sequence[str], doing: str, show: Callable[[str], str] | None = None) -> str:
         """Run a child, keep its output in the log, and return it; `show` makes lines for the user of its lines."""
         # A user's settings for other places must not send packages past the environment.
-        environ = {name: value for name, value in os.environ.items() if name not in {"PIP_TARGET", "PIP_PREFIX"}}
+        others = {"PIP_TARGET", "PIP_PREFIX", "PYTHONDONTWRITEBYTECODE"}
+        environ = {name: value for name, value in os.environ.items() if name not in others}
         environ.update(PIP_USER="0", PYTHONUNBUFFERED="1")
         lines = []
         self.log.parent.mkdir(exist_ok=True)

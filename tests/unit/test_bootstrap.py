@@ -82,6 +82,20 @@ def test_a_bare_clone_becomes_ready_and_stays_so(clone: Environment, no_install:
     assert {"--require-hashes", "--only-binary", "--no-deps"} <= set(no_install[0])
 
 
+def test_what_is_used_is_compiled_though_nobody_may_do_so_later(
+    clone: Environment, no_install: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    for name in ("streams/commands/worker", "streams/commands/up", "holidays/countries"):
+        file = clone.root / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    clone.prepare(LOCAL_LOCK)
+    assert [file.name.partition(".")[0] for file in clone.root.glob("streams/commands/__pycache__/worker.*")] == [
+        "worker"
+    ]
+
+
 def test_a_changed_lock_is_installed_into_the_same_environment(clone: Environment, no_install: list[list[str]]) -> None:
     """What else is in the environment survives a new lock."""
     clone.prepare(LOCAL_LOCK)
