@@ -16,7 +16,6 @@ from streams.agents.seasonal import SeasonalBaselines
 from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
-from streams.definitions import catalogue_of
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
@@ -32,12 +31,12 @@ from streams.storage.connection import address_of
 from streams.storage.writer import Writer
 
 
-def build(settings: Settings, writer: Writer) -> BatchApp:
+def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     """
     Build the application with all agents; nothing is connected yet.
 
     Raises:
-        CatalogueError: a KPI definition or an alert rule cannot be right.
+        CatalogueError: an alert rule cannot be right.
         AddressError: an address of Alertmanager or of a webhook cannot be right.
         ConfigError: a password file cannot be read.
     """
@@ -53,7 +52,6 @@ def build(settings: Settings, writer: Writer) -> BatchApp:
     )
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
-    catalogue = catalogue_of(settings)
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))

@@ -1,5 +1,6 @@
 """The command `cx`: one door to everything, thin over the packages. Exit codes: 0 done, 1 not right, 2 wrong usage."""
 
+import gc
 import importlib
 import logging
 import os
@@ -50,7 +51,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
+        gc.disable()  # what modules make is there to stay: looking for garbage in it takes a tenth of a start
         module = importlib.import_module(_COMMANDS[cmd_name][0])
+        gc.enable()
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -105,8 +105,9 @@ def worker() -> None:
     store = address_of(settings)
     rights = rights_of("worker", settings.topic_prefix, settings.app_id)
     try:
-        app = build(settings, Writer(store))
-        check_start(settings, store, catalogue_of(settings))
+        catalogue = catalogue_of(settings)
+        app = build(settings, Writer(store), catalogue)
+        check_start(settings, store, catalogue)
     except TopicsError as exc:
         _refuse(_problems(settings, create=False, rights=rights) or [str(exc)])
         raise

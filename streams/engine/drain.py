@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
 from time import monotonic
 from typing import Any
 
@@ -205,14 +206,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _seek_to_committed(self) -> dict[TP, int | None]:
         consumer = self._ensure_consumer()
-        changelogs = self.consumer.app.tables.changelog_topics
+        changelogs, partitions = self.consumer.app.tables.changelog_topics, self.consumer.app.conf.topic_partitions
         assigned = list(consumer.assignment())
-        offsets = await consumer._coordinator.fetch_committed_offsets(assigned)  # noqa: SLF001
-        beginnings = await consumer.beginning_offsets(assigned)
-        if not self.begun:
-            partitions = range(self.consumer.app.conf.topic_partitions)
-            logs = [TopicPartition(topic, partition) for topic in changelogs for partition in partitions]
-            self.begun = {ensure_TP(tp): first for tp, first in (await consumer.beginning_offsets(logs)).items()}
+        logs = [] if self.begun else [TopicPartition(*tp) for tp in product(changelogs, range(partitions))]
+        # One question, and not two in turn: each waits at the broker behind a fetch that is waiting for records.
+        offsets, beginnings = await asyncio.gather(
+            consumer._coordinator.fetch_committed_offsets(assigned),  # noqa: SLF001
+            consumer.beginning_offsets([*{*assigned, *logs}]),
+        )
+        self.begun = self.begun or {ensure_TP(tp): beginnings[tp] for tp in logs}
         sources = [tp for tp in assigned if tp.topic not in changelogs]
         committed: dict[TP, int | None] = {}
         for tp in assigned:
@@ -227,7 +229,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # Where reading starts is known for certain before anything is fetched, and only then.
         self._bare = {}
         self.started_at = {ensure_TP(tp): max(committed[ensure_TP(tp)] or 0, beginnings[tp]) for tp in sources}
-        self.committed, self.beginnings = committed, {ensure_TP(tp): first for tp, first in beginnings.items()}
+        self.committed, self.beginnings = committed, {ensure_TP(tp): beginnings[tp] for tp in assigned}
         return {ensure_TP(tp): committed[ensure_TP(tp)] for tp in sources}
 
     def known_end(self, tp: TP) -> int | None:

@@ -11,6 +11,7 @@ filters that pad, nothing grows beyond what is written, and loops share a number
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context
@@ -189,6 +190,7 @@ class Text:
         return filled if len(filled) <= LONGEST else filled[: LONGEST - 1] + "…"
 
 
+@lru_cache(maxsize=1024)
 def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
     """
     Check a template, and make it ready to be filled.
