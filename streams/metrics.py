@@ -183,7 +183,7 @@ UNKNOWN_TOUCHPOINTS = Counter(
 )
 PENDING_OUTPUTS = Gauge(
     "cx_pending_outputs",
-    "Rows of open minutes and windows that wait for their publishing interval",
+    "Rows of open minutes and windows that wait for their publishing interval, and rows on their way to the broker",
     ["partition"],
     registry=REGISTRY,
 )

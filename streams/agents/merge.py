@@ -58,6 +58,8 @@ class Shard:
     saved_marker: bytes = b""
     stopped: set[str] = field(default_factory=set)
     """Sources whose stop has been told."""
+    emitting: int = 0
+    """Rows of a flush that is under way."""
 
 
 class Merge(Stage):
@@ -220,7 +222,9 @@ class Merge(Stage):
         with metrics.STAGE_SECONDS.labels("merge", "close").time():
             for shard in shards:
                 pages += [(shard.partition, key, value) for key, value in shard.state.dirty_records()]
-                drained.append((shard, self._drain(shard, now)))
+                outputs = self._drain(shard, now)
+                drained.append((shard, outputs))
+                shard.emitting = len(outputs.minutes) + len(outputs.values)
                 key, marker = shard.state.marker()
                 if marker != shard.saved_marker:
                     markers.append((shard.partition, key, marker))
@@ -247,6 +251,7 @@ class Merge(Stage):
             values = chain.from_iterable(map(self._publisher.values, outputs.values))
             for record in self._published(shard, at, values=values):
                 yield Emit([record])
+            shard.emitting = 0
         yield Save(markers)
         yield Done(done)
 
@@ -286,7 +291,7 @@ class Merge(Stage):
             for kpi, times in registry.take_refused().items():
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(60 * shard.state.behind)
-            metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished)
+            metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished + shard.emitting)
             self._report_lag(shard)
 
     def _report_lag(self, shard: Shard) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streams import metrics
 from streams.agents import merge
 from streams.agents.merge import Merge
 from streams.engine.batch import RecordBatch
@@ -35,6 +36,8 @@ class Merging:
         monkeypatch.setattr(time, "time", lambda: self.now)
         self.flushes = 0
         self.sent: list[tuple[int, str]] = []
+        self.pending: list[int] = []
+        """What the metric said while each record was sent."""
         self._app = twin.Application(twin.Broker(), 2)
         counting = self
 
@@ -55,7 +58,14 @@ class Merging:
     def _note(self, outgoing: list[Any]) -> None:
         for one in outgoing:
             record = json.loads(one.value)
+            self.pending.append(self.pending_now())
             self.sent.extend((one.partition, kind) for kind in ("minutes", "values") if record[kind])
+
+    def pending_now(self) -> int:
+        """Return what the metric says of all partitions."""
+        self._stage.observe()
+        labels = [{"partition": str(partition)} for partition in (0, 1)]
+        return sum(int(metrics.REGISTRY.get_sample_value("cx_pending_outputs", one) or 0) for one in labels)
 
     def take(self, partition: int, ago_s: float, *, first: int = 0, series: int = 1) -> None:
         """Apply what one source has counted so long ago."""
@@ -133,3 +143,14 @@ def test_much_that_was_added_up_is_flushed_without_waiting(monkeypatch: pytest.M
     assert merging.flushes == 0
     merging.take(0, HISTORY_S, first=1, series=11)
     assert merging.flushes == 1
+
+
+def test_rows_are_pending_until_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker looked idle while the last values of a long flush were on their way."""
+    monkeypatch.setattr(merge, "ROWS_PER_RECORD", 5)
+    merging = Merging(monkeypatch)
+    merging.take(0, 0.0, series=20)
+    merging.tick()
+    assert len(merging.pending) > 2
+    assert all(merging.pending)
+    assert merging.pending_now() == 0
