@@ -2,7 +2,7 @@
 -- Asked for a window that is kept, they answer with what was published last in it.
 CREATE OR REPLACE VIEW kpi AS
 SELECT kpi, by, labels, stat, value, n, lo, hi, maturity, unit, definition
-FROM {db}.kpi_series(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, step = 0)
+FROM {db}.kpi_steps(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, step = 0, bounds = [])
 UNION ALL
 SELECT
     kpi, by, labels, stat, held.1 AS value, held.2 AS n, held.3 AS lo, held.4 AS hi,

@@ -167,12 +167,12 @@ SELECT
         if(aggregator = 'quantile', ranked[3],
         if(aggregator = 'ratio', multiIf(toFloat64(fields[2]) > total, if(total < 5, NULL, factor * rate * exp(rate_half)), toFloat64(fields[2]) = total, factor, factor * (rate_centre + rate_half)),
         if(aggregator = 'share', share_ends.2, NULL))))))), 'Nullable(Float64)') AS hi,
-    if(least({to:DateTime('UTC')}, multiIf(
-            notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
-            {step:UInt32} = 0, {to:DateTime('UTC')},
-            time + {step:UInt32})) <= closed_to,
-        'closed', 'open') AS maturity,
-    unit, toLowCardinality(assumeNotNull(known.7)) AS definition
+    if(least({to:DateTime('UTC')}, until) <= closed_to, 'closed', 'open') AS maturity,
+    unit, toLowCardinality(assumeNotNull(known.7)) AS definition,
+    multiIf(
+        notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
+        {step:UInt32} = 0, {to:DateTime('UTC')},
+        time + {step:UInt32}) AS until
 FROM sums
 ARRAY JOIN if(empty(assumeNotNull(known.6)), [toFloat64(0)], assumeNotNull(known.6)) AS q
 WHERE aggregator != ''

@@ -7,6 +7,7 @@ from math import ceil, floor, isfinite, log10
 from streams.board.formats import amount, compact, iso, utc_text
 from streams.board.readings import PublishedReading
 from streams.board.texts import Lang
+from streams.kpis.language.steps import Steps
 
 _TIME_STEPS = (300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 
@@ -112,13 +113,24 @@ def time_ticks(start: float, end: float, most: int = 8) -> list[int]:
     return list(range(ceil(start / step) * step, floor(end) + 1, step))
 
 
+def _starts(points: Sequence[PublishedReading], most: int = 8) -> list[int]:
+    """Return where some of the steps begin, evenly chosen, at most so many."""
+    return [point.at for point in points[:: ceil(len(points) / most)]]
+
+
 def axis_text(value: float, unit: str, lang: Lang) -> str:
     """Return a number beside an axis: without unit, and as short as it can be."""
     return amount(value, unit, lang)[0] if unit == "seconds" else compact(value, lang)
 
 
-def chart(points: Sequence[PublishedReading], step: float, unit: str, lang: Lang, label: str) -> str:
-    """Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer."""
+def chart(
+    points: Sequence[PublishedReading], step: float, unit: str, lang: Lang, label: str, days: Steps | None = None
+) -> str:
+    """
+    Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer.
+
+    With `days`, points are days or weeks, which are marked by their dates in that zone.
+    """
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
     frame = frame_of(points, width - left - 12, height - bottom - top)
     if frame is None:
@@ -140,11 +152,12 @@ def chart(points: Sequence[PublishedReading], step: float, unit: str, lang: Lang
         for point in run
         if point.value is not None
     ]
-    form = "day" if frame.end - frame.start > 2 * 86_400 else "axis"
-    for at in time_ticks(frame.start, frame.end):
+    form = "monthday" if days else "day" if frame.end - frame.start > 2 * 86_400 else "axis"
+    for at in _starts(points) if days else time_ticks(frame.start, frame.end):
         x = frame.x(at)
+        text = days.day(at)[5:] if days else utc_text(at)[5:16]
         parts.append(
             f'<path class="grid" d="M{x},{frame.height:g}v5"/><text class="tick" x="{x}" y="{frame.height + 20:g}"'
-            f' text-anchor="middle" data-time="{iso(at)}" data-form="{form}">{utc_text(at)[5:16]}</text>'
+            f' text-anchor="middle" data-time="{iso(at)}" data-form="{form}">{text}</text>'
         )
     return "".join([*parts, "</g></svg>"])

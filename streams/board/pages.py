@@ -23,11 +23,13 @@ from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
 from streams.kpis.language.lengths import TOTAL
+from streams.kpis.language.steps import Steps
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240
 """A newest closed minute older than this is told to stand still: one closes every minute, soon after its end."""
 _LABELS_SHOWN: Final = 12
+_DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,10 @@ def _word(query: Mapping[str, str], name: str) -> str:
 
 
 class PageRenderer:
-    """Renders views; holds no state but the templates."""
+    """Renders views; holds no state but the templates. `days`: whose zone and calendar days are shown by."""
 
-    def __init__(self) -> None:
+    def __init__(self, days: Steps = Steps("day", 1)) -> None:  # noqa: B008 - never changed
+        self._days = days
         self._templates = Environment(
             loader=PackageLoader("streams.board"),
             autoescape=True,
@@ -90,7 +93,7 @@ class PageRenderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(time=_time, age=_age)
+        self._templates.globals.update(time=self._time, age=_age, zone=days.zone)
         self._touchpoints: Mapping[str, Touchpoint] = load_touchpoints()
 
     def whole(self, view: PageView, known: Known, now: float) -> str:
@@ -182,6 +185,10 @@ class PageRenderer:
         )
         key = (info.id, view.channel, "")
         points = up_to_now(detail.trends.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
+        step = trend_step(view.window)
+        if by_day := step >= _DAY_S:
+            # A day is named by its beginning, a quarter of an hour by its end, as of when it is known.
+            points = [replace(point, at=point.since) for point in points]
         name = texts.kpi(info.id, info.name)
         label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
         return self._render(
@@ -191,7 +198,10 @@ class PageRenderer:
             tile=tile(info, view.channel, facts, view.lang) if info.id in HEADLINE else None,
             name=name,
             loading=detail is None,
-            chart=Markup(chart(points, trend_step(view.window), info.unit, view.lang, label)),  # noqa: S704
+            chart=Markup(  # noqa: S704 - made by our own code
+                chart(points, step, info.unit, view.lang, label, self._days if by_day else None)
+            ),
+            form="date" if by_day else "moment",
             points=[
                 (
                     point.at,
@@ -236,6 +246,14 @@ class PageRenderer:
             for by, rows in sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else 99)
         ]
 
+    def _time(self, at: float, form: str = "time") -> Markup:
+        """
+        Return a moment, which the browser shows in the reader's zone and calendar, a date in the zone of the days.
+
+        `form`: time, moment, ago, open or date.
+        """
+        return _moment(at, form, self._days.day(int(at)) if form == "date" else utc_text(at))
+
     def _label(self, name: str, value: str, lang: Lang) -> str:
         if name == "touchpoint" and value in self._touchpoints:
             entry = self._touchpoints[value]
@@ -250,11 +268,10 @@ def _shown(value: Any) -> Any:
     return Markup(visible(value)) if isinstance(value, Markup) else visible(value)  # noqa: S704 - as safe as before
 
 
-def _time(at: float, form: str = "time") -> Markup:
-    """Return a moment; the browser shows it in the reader's zone and calendar. `form`: time, moment, ago or open."""
-    return Markup('<time datetime="{}" data-form="{}">{}</time>').format(iso(at), form, utc_text(at))
+def _moment(at: float, form: str, text: str) -> Markup:
+    return Markup('<time datetime="{}" data-form="{}">{}</time>').format(iso(at), form, text)
 
 
 def _age(at: float) -> Markup:
     """Return a moment as the time since, which the browser counts on."""
-    return _time(at, "ago")
+    return _moment(at, "ago", utc_text(at))

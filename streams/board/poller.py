@@ -18,7 +18,7 @@ from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
 from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
 from streams.board.store import BoardStore
-from streams.board.tiles import HEADLINE, trend_span, trend_step
+from streams.board.tiles import HEADLINE, asked_span, trend_step
 from streams.board.workers import WorkerTrouble
 from streams.kpis.language.lengths import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError, UnreachableError
@@ -241,8 +241,7 @@ class Poller:
                 continue
             info, step = known.infos[kpi], trend_step(window)
             closed = _closed(known, window)
-            end = closed // step * step
-            trends = store.trend(info, end - trend_span(window), end, step)
+            trends = store.trend(info, closed - asked_span(window), closed, step)
             after = 0 if window == TOTAL else closed - max(2 * _seconds(window), 3_600)
             details[kpi, window] = Detail(trends, store.by_label(info, window, after))
         self.known = replace(known, details=details)
@@ -319,7 +318,7 @@ class Poller:
         """
         started = self._clock()
         for window in list(self.known.numbers):
-            end = _closed(self.known, window) // trend_step(window) * trend_step(window)
+            end = _closed(self.known, window)
             for kpi in HEADLINE:
                 if not end or kpi not in self.known.infos or not self._is_due(f"course {window} {kpi}", 60):
                     continue
@@ -334,12 +333,14 @@ class Poller:
         self, info: KpiInfo, window: str, end: int, before: Mapping[SeriesKey, Sequence[PublishedReading]]
     ) -> dict[SeriesKey, Sequence[PublishedReading]]:
         step = trend_step(window)
-        first = end - trend_span(window)
+        first = end - asked_span(window)
         known = [key for key in before if key[0] == info.id]
         start = max(first, end - 3 * step) if known else first
         fresh = self.store.trend(info, start, end, step)
         return {
-            key: [*(point for point in before.get(key, ()) if first < point.at <= start), *fresh.get(key, [])]
+            key: list(
+                {point.at: point for point in (*before.get(key, ()), *fresh.get(key, ())) if point.at > first}.values()
+            )
             for key in {*known, *fresh}
         }
 

@@ -61,7 +61,8 @@ BASELINES: Final = """
 """The same window a week and a day earlier, and the 24 hours that ended when the window began: shared by no event."""
 
 TREND: Final = """
-    SELECT if(by = '', 'all', labels['channel']) AS where, stat, toUnixTimestamp(time) AS start, value, n, lo, hi
+    SELECT if(by = '', 'all', labels['channel']) AS where, stat, toUnixTimestamp(time) AS start, toUnixTimestamp(until),
+        value, n, lo, hi
     FROM kpi_series(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, step = {step:UInt32})
     WHERE by IN ('', 'channel')
     ORDER BY start

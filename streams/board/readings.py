@@ -25,6 +25,8 @@ class PublishedReading:
     """Whether no more events are expected for the window."""
     stat: str = ""
     """Of a quantile: which one, e.g. `p50`."""
+    since: int = 0
+    """Start of the step of a course that it is of, unix s; of values that were published 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import EVERY_S, Poller
 from streams.board.store import BoardStore
 from streams.board.workers import Workers
+from streams.definitions import steps_of
+from streams.kpis.language.steps import Steps
 from streams.listener.clients import Client, Clients, read_networks
 from streams.listener.hosts import HostGuard, Hosts, named_hosts
 from streams.listener.protocol import ConnectionLimits
@@ -111,6 +113,7 @@ class BoardServer:
         viewers: int = 200,
         client_viewers: int = 20,
         workers: Workers = Workers(()),  # noqa: B008 - never changed
+        days: Steps = Steps("day", 1),  # noqa: B008 - never changed
     ) -> None:
         self.poller = Poller(BoardStore(address), every_s=every_s, troubles=workers.troubles)
         self._most_viewers = viewers
@@ -118,7 +121,7 @@ class BoardServer:
         self.viewers = 0
         self.failed = asyncio.Event()
         """Set when the poller has ended by a fault: a page that stands still for good must not look alive."""
-        self._pages = PageRenderer()
+        self._pages = PageRenderer(days)
         self._rendered: OrderedDict[PageView, Rendered] = OrderedDict()
         self._stopping = asyncio.Event()
 
@@ -252,6 +255,7 @@ def serve(address: Address, settings: Settings) -> None:
         viewers=settings.board_viewers,
         client_viewers=settings.board_client_viewers,
         workers=Workers.of(settings),
+        days=steps_of(settings, "1d"),
     )
     hosts = Hosts(settings.board_host, named_hosts(settings.http_hosts))
     limits = ConnectionLimits(

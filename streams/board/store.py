@@ -127,12 +127,12 @@ class BoardStore:
         return {key: [one for _, one in sorted(ranked, key=lambda pair: pair[0])] for key, ranked in found.items()}
 
     def trend(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[PublishedReading]]:
-        """Return a KPI per step from `start` to `end` (both whole steps), for the whole and per channel."""
+        """Return a KPI per step that lies between `start` and `end`, for the whole and per channel."""
         rows = self.ask(questions.TREND, kpi=info.id, **{"from": _utc(start), "to": _utc(end), "step": step})
         found: dict[SeriesKey, list[PublishedReading]] = {}
-        for where, stat, at, value, n, lo, hi in rows:
-            if stat == info.stat:
-                reading = PublishedReading(int(at) + step, value, int(n), lo, hi, stat=stat)
+        for where, stat, since, until, value, n, lo, hi in rows:
+            if stat == info.stat and int(since) >= start and int(until) <= end:
+                reading = PublishedReading(int(until), value, int(n), lo, hi, stat=stat, since=int(since))
                 found.setdefault((info.id, where, ""), []).append(reading)
         return found
 

@@ -237,6 +237,11 @@ def trend_span(window: str) -> int:
     return step * points
 
 
+def asked_span(window: str) -> int:
+    """Return the seconds in which the whole steps of a course lie, wherever its end cuts one."""
+    return trend_span(window) + trend_step(window) - 60
+
+
 def span_text(window: str, lang: Lang) -> str:
     """Return over what time a course goes back, for people."""
     hours = trend_span(window) // 3600

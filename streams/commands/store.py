@@ -54,6 +54,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
         keep_days=retention.wanted(settings),
         cluster=settings.clickhouse_cluster,
         touchpoints=known,
+        weeks=steps_of(settings, "1w"),
     )
     touchpoints = len(known)
     if as_json:

@@ -144,13 +144,21 @@ def by_channel(kpis: Iterable[Kpi], where: str) -> Panel:
             ("any", f"if(n >= {terms.colour}, hi, NULL)", " high"),
         )
     )
+    names = [f"`{channel}{suffix}`" for channel in CHANNEL_COLOURS for suffix in ("", f", {THIN}", " low", " high")]
+    shown = ", ".join(f"if(gap, NULL, {name}) AS {name}" for name in names)
     asked = f"""
-SELECT time, {columns}
-FROM kpi_series(kpi = {KPI}, {sql.PERIOD}, step = {sql.STEP}) AS asked
-CROSS JOIN ({sql.known_kpi(KPI)}) AS known
-WHERE {where} AND stat IN ('', 'p50')
-GROUP BY time
-ORDER BY time WITH FILL STEP {sql.STEP}
+SELECT if(gap, until, time) AS time, {shown}
+FROM
+(
+    SELECT time, until, {sql.next_step("")},
+    {columns}
+    FROM kpi_series(kpi = {KPI}, {sql.PERIOD}, step = {sql.STEP}) AS asked
+    CROSS JOIN ({sql.known_kpi(KPI)}) AS known
+    WHERE {where} AND stat IN ('', 'p50')
+    GROUP BY time, until
+)
+{sql.GAPS}
+ORDER BY time
 """
     hidden = {"legend": True, "tooltip": False, "viz": False}
     looks: list[Json] = []

@@ -26,9 +26,9 @@ TOTAL: Final = "total"
 
 PERIOD: Final = "from = $__fromTime, to = $__toTime"
 
-AT_ONCE: Final = f"{PERIOD}, step = 0"
+AT_ONCE: Final = f"{PERIOD}, step = 0, bounds = []"
 """
-The selected time as one step of `kpi_series`: what `kpi` gives, without looking for what only KPIs made of others have.
+The selected time as one step of `kpi_steps`: what `kpi` gives, without looking for what only KPIs made of others have.
 It is planned in two thirds of the time, and planning is most of what a tile costs.
 """
 
@@ -38,6 +38,16 @@ POINT: Final = "(intDiv($__interval_s + 59, 60) * 60)"
 
 STEP: Final = f"toUInt32(greatest(multiIf({_WINDOWS}, 86400), {POINT}))"
 """The chosen window, or what Grafana draws as one point if that is longer: whole minutes, as the store keeps them."""
+
+GAPS: Final = "ARRAY JOIN if(next > until, [0, 1], [0]) AS gap"
+"""A row more, without a value, behind a step after which one is missing: no line is drawn across it."""
+
+
+def next_step(partition: str) -> str:
+    """Return when the next step begins that anything is known of, in order to find `GAPS`."""
+    return (
+        f"leadInFrame(time, 1, until) OVER ({partition} ORDER BY time ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) AS next"
+    )
 
 
 def quoted(text: str) -> str:
@@ -204,7 +214,7 @@ FROM
 (
     SELECT labels, stat, value, n, {terms.shown("lo")} AS lo, {terms.shown("hi")} AS hi,
         {terms.reading} AS reading
-    FROM kpi_series(kpi = {quoted(kpi.id)}, {AT_ONCE})
+    FROM kpi_steps(kpi = {quoted(kpi.id)}, {AT_ONCE})
     WHERE {SLICE}
 )
 ORDER BY n DESC, name
@@ -223,23 +233,24 @@ def trend(kpi: str, terms: Terms, where: str, *, catalogue: bool = False) -> str
     """
     Ask for the course of a KPI: per step and series its value, apart if few answered, its interval and n.
 
-    Steps in which nothing was answered are there without a value, so that no line is drawn across them. Only one
-    series has its interval here (of quantiles the lowest, of several label values none), since bands over each other
-    cannot be read; the tables have all of them.
+    Behind the last step before one in which nothing was answered is a row without a value, so that no line is drawn
+    across. Only one series has its interval here (of quantiles the lowest, of several label values none), since bands
+    over each other cannot be read; the tables have all of them.
     """
     joined = f"\n    CROSS JOIN ({known_kpi(kpi)}) AS known" if catalogue else ""
     single = "count() OVER (PARTITION BY time, stat) = 1 AND stat = min(stat) OVER (PARTITION BY time)"
     return f"""
-SELECT time, series, if(enough, shown, NULL) AS value, if(enough, NULL, shown) AS `{THIN}`, lo, hi, n
+SELECT if(gap, until, time) AS time, series, if(enough AND NOT gap, shown, NULL) AS value,
+    if(enough OR gap, NULL, shown) AS `{THIN}`, if(gap, NULL, lo) AS lo, if(gap, NULL, hi) AS hi, if(gap, 0, n) AS n
 FROM
 (
-    SELECT time, {SERIES_NAME} AS series, n >= {terms.colour} AS enough, n,
-        {terms.shown("value")} AS shown,
+    SELECT time, until, {SERIES_NAME} AS series, n >= {terms.colour} AS enough, n,
+        {terms.shown("value")} AS shown, {next_step("PARTITION BY labels, stat")},
         if({single}, {terms.shown("lo")}, NULL) AS lo, if({single}, {terms.shown("hi")}, NULL) AS hi
     FROM kpi_series(kpi = {kpi}, {PERIOD}, step = {STEP}) AS asked{joined}
     WHERE {where}
-    ORDER BY series, time WITH FILL STEP {STEP}
 )
+{GAPS}
 ORDER BY time, series
 """
 
@@ -259,7 +270,7 @@ def asked_or_published(kpi: str, where: str) -> str:
     derived = f"(SELECT any(aggregator) FROM kpis FINAL WHERE id = {kpi}) = 'derived'"
     return f"""
     SELECT by, labels, stat, value, n, lo, hi, maturity, unit, definition
-    FROM kpi_series(kpi = {kpi}, {AT_ONCE}) WHERE NOT {derived} AND {where}
+    FROM kpi_steps(kpi = {kpi}, {AT_ONCE}) WHERE NOT {derived} AND {where}
     UNION ALL
     SELECT by, labels, stat, value, n, lo, hi, maturity,
         (SELECT any(unit) FROM kpis FINAL WHERE id = {kpi}) AS unit, definition
@@ -282,7 +293,7 @@ def breakdown(kpi: Kpi, grouping: tuple[str, ...], limit: int = 200) -> str:
     return f"""
 SELECT {", ".join(columns)}, {terms.shown("value")} AS value, {terms.shown("lo")} AS low, {terms.shown("hi")} AS high,
     {", ".join(["n", f"{terms.reading} AS reading", "maturity", *choices_of(grouping)])}
-FROM kpi_series(kpi = {quoted(kpi.id)}, {AT_ONCE})
+FROM kpi_steps(kpi = {quoted(kpi.id)}, {AT_ONCE})
 WHERE {grouped(grouping)}
 ORDER BY n DESC, labels, stat
 LIMIT {limit}

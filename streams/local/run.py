@@ -18,7 +18,7 @@ from typing import IO, Literal, Self, TypeAlias
 
 import msgspec
 
-from streams.definitions import catalogue_of, touchpoints_of
+from streams.definitions import catalogue_of, steps_of, touchpoints_of
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -132,6 +132,7 @@ class EmbeddedRun:
             self._say,
             keep_days=wanted(self.settings),
             touchpoints=touchpoints_of(self.settings),
+            weeks=steps_of(self.settings, "1w"),
         )
         self.epoch = self._next_epoch()
         plan = topic_plan(self.settings.partitions, 1, self.settings.app_id, self.settings.topic_prefix)

@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.steps import Steps
 from streams.storage import retention
 from streams.storage.connection import Address, connect
 from streams.storage.migrations import migrate
@@ -20,6 +21,7 @@ def prepare(
     keep_days: Mapping[str, int] | None = None,
     cluster: str = "",
     touchpoints: Mapping[str, Touchpoint] | None = None,
+    weeks: Steps = Steps("week", 1),  # noqa: B008 - never changed
 ) -> list[str]:
     """
     Apply what is missing of the schema, and store the catalogue and the touchpoints of this version.
@@ -31,6 +33,7 @@ def prepare(
         keep_days: How long rows are kept, by table, see `retention.wanted`; nothing changes when not given.
         cluster: As in `migrate`.
         touchpoints: Those of the organisation; those shipped when not given.
+        weeks: Steps of a week: their zone and first day are those of the days and weeks that views give.
 
     Returns:
         The names of the migrations applied; empty when the schema was up to date.
@@ -48,6 +51,7 @@ def prepare(
     writer = Writer(admin)
     try:
         writer.store_catalogue(catalogue)
+        writer.store_clock(weeks)
         writer.store_touchpoints(_row(touchpoint) for touchpoint in (touchpoints or load_touchpoints()).values())
     finally:
         writer.close()

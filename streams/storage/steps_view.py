@@ -110,12 +110,12 @@ SELECT
 @lo), 'Nullable(Float64)') AS lo,
     CAST(if((total = 0 AND NOT lasts) OR is_void, NULL,
 @hi), 'Nullable(Float64)') AS hi,
-    if(least({to:DateTime('UTC')}, multiIf(
-            notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
-            {step:UInt32} = 0, {to:DateTime('UTC')},
-            time + {step:UInt32})) <= closed_to,
-        'closed', 'open') AS maturity,
-    unit, toLowCardinality(assumeNotNull(known.7)) AS definition
+    if(least({to:DateTime('UTC')}, until) <= closed_to, 'closed', 'open') AS maturity,
+    unit, toLowCardinality(assumeNotNull(known.7)) AS definition,
+    multiIf(
+        notEmpty({bounds:Array(UInt32)}), toDateTime(transform(toUInt32(time), edges, ends, toUInt32(0)), 'UTC'),
+        {step:UInt32} = 0, {to:DateTime('UTC')},
+        time + {step:UInt32}) AS until
 FROM sums
 ARRAY JOIN if(empty(assumeNotNull(known.6)), [toFloat64(0)], assumeNotNull(known.6)) AS q
 WHERE aggregator != ''

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from streams.kpis.arithmetic.coupons import estimates
 from streams.kpis.arithmetic.sketch import ESTIMATES
 from streams.kpis.language.definition import Kpi
+from streams.kpis.language.steps import Steps, clock_of
 from streams.steady import steady
 from streams.storage.alerts import ALERT_COLUMNS
 from streams.storage.connection import (
@@ -335,6 +336,13 @@ class Writer(Inserts):
         self._until_done(
             "distinct_estimates", lambda client: client.insert("distinct_estimates", coupons, column_names=names)
         )
+
+    def store_clock(self, weeks: Steps) -> None:
+        """Store what the clocks of a zone show, and on which day weeks begin. Raises as `insert_block`."""
+        clock = clock_of(weeks.zone)
+        names = ["zone", "since", "offsets", "week"]
+        row = [weeks.zone, list(clock.since), list(clock.offsets), weeks.first]
+        self._until_done("business_clock", lambda client: client.insert("business_clock", [row], column_names=names))
 
     def store_touchpoints(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Store the touchpoint dictionary: mappings from column to value. Raises as `insert_block`."""

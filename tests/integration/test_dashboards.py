@@ -82,7 +82,7 @@ def check(where: str, query: dict[str, Any], answer: Answer) -> None:
 def check_score(where: str, query: dict[str, Any], names: set[str]) -> None:
     """Wherever a score stands, n and both ends stand beside it."""
     if "value" not in names or not re.search(
-        r"FROM (kpi|kpi_series|kpi_latest|kpi_values|kpi_heat)\b", query["rawSql"]
+        r"FROM (kpi|kpi_series|kpi_steps|kpi_latest|kpi_values|kpi_heat)\b", query["rawSql"]
     ):
         return
     counted = re.search(r"kpi = '(\w+)'", query["rawSql"])

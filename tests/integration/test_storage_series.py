@@ -2,17 +2,22 @@
 
 import random
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from streams.board.readings import ALL, KpiInfo
+from streams.board.store import BoardStore
+from streams.dashboards.sql import Terms, trend
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.kpis.language.steps import Steps
+from streams.kpis.language.steps import Steps, clock_of
 from streams.storage.connection import PermanentStorageError
 from streams.storage.series import MOST_STEPS, run_series, runs_of
 from streams.storage.writer import MinuteRow, Writer
+from tests.harness import grafana
 from tests.harness.clickhouse import Database
+from tests.harness.grafana import Choices, Period
 from tests.integration.test_storage_rollups import sum_up
 
 DAY = 86_400
@@ -135,3 +140,53 @@ def test_runs_hold_the_bounds() -> None:
         bounds = Steps.parse(length, "Europe/Berlin").bounds(1_000_000_020, 1_100_000_000)
         assert written(bounds) == bounds
     assert written([5, 9, 10, 11, 13, 15, 17, 100]) == [5, 9, 10, 11, 13, 15, 17, 100]
+
+
+def test_the_store_cuts_time_as_the_steps_do(database: Database, writer: Writer) -> None:
+    """Around clock changes and far from them; where the view gives no bounds, steps are multiples since 1970."""
+    rng = random.Random(7)
+    for zone in (*ZONES, "UTC", "America/Havana", "America/St_Johns", "Pacific/Apia"):
+        writer.store_clock(Steps("week", 1, zone, first_day=5))
+        changes = [at for at in clock_of(zone).since if seconds("1990-01-01") < at < seconds("2037-01-01")] or [10**9]
+        for text, size in (("1h", 3600), ("20m", 1200), ("6h", 21_600), ("1d", DAY), ("1w", 7 * DAY), ("2w", 14 * DAY)):
+            steps = Steps.parse(text, zone, "gregorian", 5)
+            since = (rng.choice(changes) + rng.randrange(-DAY, DAY)) // 60 * 60
+            until = since + rng.choice([60, 3 * size])
+            asked = f"from = toDateTime({since}, 'UTC'), to = toDateTime({until}, 'UTC'), step = {size}"
+            found = database.value(f"SELECT bounds FROM step_bounds({asked})")
+            wanted = steps.bounds(since, until)
+            assert found == wanted or (not found and all(at % size == 0 for at in wanted)), (zone, text, since)
+
+
+def test_views_page_and_dashboards_give_the_days_of_the_zone(database: Database, writer: Writer) -> None:
+    """Orders on two days of Tehran, a day without any, and on two Saturdays; weeks begin there on Saturday."""
+    writer.store_clock(Steps("week", 1, "Asia/Tehran", "jalali", 5))
+    times = ["2026-11-27T23:50", "2026-11-28T00:10", "2026-11-28T23:59", "2026-11-30T00:00", "2026-12-05T00:00"]
+    orders: list[MinuteRow] = [("orders", seconds(f"{at}+03:30") // 60, 0, [1], 1) for at in times]
+    writer.insert_kpi_minutes(orders, "x-0-0-0")
+    friday, until = seconds("2026-11-27T00:00+03:30"), seconds("2026-12-06T00:00+03:30")
+
+    def series(step: int) -> list[tuple[int, int, int]]:
+        asked = f"kpi = 'orders', from = toDateTime({friday}, 'UTC'), to = toDateTime({until}, 'UTC'), step = {step}"
+        sql = (
+            f"SELECT toUnixTimestamp(time), toUnixTimestamp(until), n FROM kpi_series({asked}) WHERE by = '' ORDER BY 1"
+        )
+        return [(at - friday, end - friday, n) for at, end, n in database.rows(sql)]
+
+    days = [(0, DAY, 1), (DAY, 2 * DAY, 2), (3 * DAY, 4 * DAY, 1), (8 * DAY, 9 * DAY, 1)]
+    assert series(DAY) == days
+    assert series(7 * DAY) == [(-6 * DAY, DAY, 1), (DAY, 8 * DAY, 3), (8 * DAY, 15 * DAY, 1)]
+    assert [n for *_, n in series(3600)] == [1, 1, 1, 1, 1], "no hour holds minutes of two"
+
+    store = BoardStore(database.reader)
+    course = store.trend(KpiInfo(id="orders", name=""), friday + 60, until, DAY)["orders", ALL, ""]
+    store.close()
+    assert [(point.since - friday, point.at - friday, point.n) for point in course] == days[1:], "one was cut"
+
+    period = Period(datetime.fromtimestamp(friday, UTC), datetime.fromtimestamp(until, UTC))
+    asked = grafana.expand(
+        trend("'orders'", Terms("0", "0", "'none'", "nan"), "by = ''"), Choices({"window": ["24h"]}), period
+    )
+    drawn = [(int(at.replace(tzinfo=UTC).timestamp()) - friday, n) for at, *_, n in database.rows(asked)]
+    assert drawn == [(0, 1), (DAY, 2), (2 * DAY, 0), (3 * DAY, 1), (4 * DAY, 0), (8 * DAY, 1)]
+    assert [row[2] for row in database.rows(asked)] == [1, 2, None, 1, None, 1], "no line across a day without orders"

@@ -45,13 +45,16 @@ def asked(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_migrate_says_what_was_applied(cx, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(address, catalogue, say, *, keep_days, cluster, touchpoints):
+    def prepare(address, catalogue, say, *, keep_days, cluster, touchpoints, weeks):
         assert address.url == "http://ch.example:1"
         assert (keep_days["events"], cluster, "checkout" in touchpoints) == (400, "", True)
+        assert (weeks.zone, weeks.first_day) == ("Asia/Tehran", 5)
         say("applied 0001_raw_events.sql")
         return ["0001_raw_events.sql"]
 
     monkeypatch.setattr(store, "prepare", prepare)
+    monkeypatch.setenv("CX_ZONE", "Asia/Tehran")
+    monkeypatch.setenv("CX_CALENDAR", "jalali")
     result = cx("migrate")
     assert result.exit_code == 0
     assert result.output.splitlines()[0] == "applied 0001_raw_events.sql"

@@ -9,6 +9,10 @@
     time: new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" }),
     axis: new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" }),
     day: new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" }),
+    date: new Intl.DateTimeFormat(locale, {
+      weekday: "short", year: "numeric", month: "short", day: "numeric", timeZone: document.body.dataset.zone,
+    }),
+    monthday: new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: document.body.dataset.zone }),
     moment: new Intl.DateTimeFormat(locale, {
       year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
     }),

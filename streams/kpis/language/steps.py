@@ -136,6 +136,11 @@ class Steps:
         unit, each = _UNITS[found[2]]
         return cls(unit, int(found[1]) * each, zone, calendar, first_day)
 
+    @property
+    def first(self) -> int:
+        """Seconds from 1970-01-01 00:00 on the zone's clocks to where steps are counted from."""
+        return (_FIRST_MONDAY - 7 + self.first_day) * _DAY if self.unit == "week" else 0
+
     def bounds(self, since: int, until: int) -> list[int]:
         """
         Return where steps begin, Unix seconds: the one that holds `since`, all that begin before `until`, and one more.
@@ -207,7 +212,7 @@ class Steps:
 
             return number, begin
         size = self.count * {"minute": 60, "day": _DAY, "week": 7 * _DAY}[self.unit]
-        first = (_FIRST_MONDAY - 7 + self.first_day) * _DAY if self.unit == "week" else 0
+        first = self.first
         return (lambda local: (local - first) // size), (lambda step: step * size + first)
 
 
