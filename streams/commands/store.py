@@ -285,12 +285,8 @@ def repair(*, apply: bool, as_json: bool) -> None:
       cx repair --apply
     """
     settings = load()
-    if settings.clickhouse_cluster:
-        raise click.ClickException(
-            f"CX_CLICKHOUSE_CLUSTER is {settings.clickhouse_cluster!r}: repair works on a single server only"
-        )
     with closing(connect(address_of(settings), timeout_s=3600.0)) as client:
-        found = doubled.take_away(client) if apply else doubled.find(client)
+        found = doubled.take_away(client, settings.clickhouse_cluster) if apply else doubled.find(client)
     if as_json:
         print_json({"doubled": found, "removed": apply})
     else:

@@ -4,8 +4,9 @@ Rows of the store that are there twice, and how one of them is taken away.
 Versions before the lease could store the records of a range twice, when a worker was paused and replaced. KPIs are not
 concerned: they do not come from these tables.
 
-Taking away may be stopped at any time and goes on when it is called again: one copy of each row is set beside first,
-then all of them are deleted, then the copy is put back.
+Taking away may be stopped at any time and goes on when it is called again. On one server one copy of each row is set
+beside first, then all of them are deleted, then the copy is put back. On a cluster the copies are merged away: replicas
+delete each for itself, and must not ask a table for what to delete.
 """
 
 from typing import Final
@@ -21,7 +22,11 @@ KEYS: Final = {
 }
 """What names a row of each table."""
 
+_SORTED: Final = {**KEYS, "events": ("type", "time", *KEYS["events"])}
+"""The same with all columns by which a table is sorted and split."""
+
 _BESIDE: Final = "{}_doubled"
+_MERGED_AT_ONCE: Final = {"alter_sync": 2, "optimize_throw_if_noop": 1, "distributed_ddl_task_timeout": 3600}
 
 
 def find(client: Client) -> dict[str, int]:
@@ -36,21 +41,26 @@ def find(client: Client) -> dict[str, int]:
     return found
 
 
-def take_away(client: Client) -> dict[str, int]:
+def take_away(client: Client, cluster: str = "") -> dict[str, int]:
     """
     Leave one of each row that is there more than once; return how many were taken away, by table.
 
     No worker need be stopped: rows that come meanwhile are others. The account must be allowed to create, alter and
-    drop tables, as that of `cx migrate` is.
+    drop tables, as that of `cx migrate` is. On a cluster each replica needs room for its largest partition once more.
     """
     found = find(client)
     for table, doubled in found.items():
-        if doubled:
-            _take_away(client, table)
+        if doubled and cluster:
+            client.command(
+                f"OPTIMIZE TABLE {table}_local ON CLUSTER {cluster} FINAL DEDUPLICATE BY {', '.join(_SORTED[table])}",
+                settings=_MERGED_AT_ONCE,
+            )
+        elif doubled:
+            _set_beside(client, table)
     return found
 
 
-def _take_away(client: Client, table: str) -> None:
+def _set_beside(client: Client, table: str) -> None:
     keys, beside = ", ".join(KEYS[table]), _BESIDE.format(table)
     columns = ", ".join(f"`{name}`" for name in _columns(client, table))
     if not _kept_beside(client, table):

@@ -8,21 +8,23 @@ sharded tables run without their replication, and all without ON CLUSTER, on one
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
+from streams.storage import doubled
 from streams.storage.cluster import SHARD_KEYS, for_cluster
 from streams.storage.connection import Address, connect
 from streams.storage.migrations import load, views
 from streams.storage.statements import split_statements
-from streams.storage.writer import Writer
+from streams.storage.writer import DeadLetter, Writer
 from tests.harness.clickhouse import Database, address_of, block_of, event
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -147,6 +149,47 @@ def test_what_one_writer_stores_is_on_both_and_read_from_either(
         assert rows(reader, "SELECT count(), uniqExact(offset), sum(score) FROM events") == rows(
             database.reader, "SELECT count(), uniqExact(offset), sum(score) FROM events"
         )
+
+
+class OnAll:
+    """A client that does itself what `ON CLUSTER` has a Keeper do."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        self._clients = clients
+        self.query = clients[0].query
+
+    def command(self, statement: str, settings: dict[str, Any]) -> None:
+        assert " ON CLUSTER prod " in statement
+        for client in self._clients:
+            client.command(here(statement), settings=settings)
+
+
+def test_rows_that_are_stored_twice_are_merged_away_on_each_shard(shards: list[EmbeddedClickHouse]) -> None:
+    """As earlier versions left them: the same range under two tokens, since it came in other company."""
+    topic = "cx.doubled"
+    writer = Writer(address_of(shards[0]))
+    letter = DeadLetter(50, "not_json", "", "x", "JSON", "is no JSON", b"x", 0.0)
+    blocks = [
+        block_of([event(number) for number in range(40)], dead_letters=[letter], topic=topic),
+        block_of([event(60)], first=60, topic=topic),
+    ]
+    writer.insert_blocks(blocks)
+    sql = [f"SELECT * FROM {table} WHERE topic = '{topic}' ORDER BY ALL" for table in doubled.KEYS]
+    before = [rows(address_of(shards[1]), one) for one in sql]
+    writer.insert_block(blocks[0])
+    writer.close()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(connect(address_of(one)))) for one in shards]
+        own = [
+            client.query(f"SELECT count() FROM events_local WHERE topic = '{topic}'").first_row[0] for client in clients
+        ]
+        assert sum(own) == 81
+        assert min(own) > 1, "both have some of them"
+        found = {"events": 40, "dead_letters": 1, "outcomes": 1}
+        assert doubled.find(clients[1]) == found
+        assert doubled.take_away(cast("Client", OnAll(clients)), "prod") == found
+        assert set(doubled.find(clients[1]).values()) == {0}
+    assert [rows(address_of(shards[1]), one) for one in sql] == before
 
 
 def test_replicated_tables_and_all_that_is_made_of_them_are_accepted(tmp_path: Path) -> None:
