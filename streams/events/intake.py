@@ -38,9 +38,15 @@ class Intake:
         dedup_ids: int,
         clock: Clock | None = None,
         limits: RecordLimits = CONTRACT,
+        derived: bool = False,
     ) -> None:
-        """Know nothing yet; sources and their times are told to `clock`; a record may hold what `limits` say."""
+        """
+        Know nothing yet; sources and their times are told to `clock`; a record may hold what `limits` say.
+
+        Of a source of `derived` events it is what relations say, and nothing that a channel sends.
+        """
         self.source = source
+        self._derived = derived
         self._clock = clock or Clock()
         self._retention_s = retention_s
         self._dedup_ids = dedup_ids
@@ -177,7 +183,7 @@ class Intake:
         self, current: OpenRange, values: Sequence[bytes | None], offsets: Sequence[int], steady: float | None
     ) -> int:
         """Classify some records; return how many of them, fewer when the clock is in doubt about one."""
-        events, refusals, mended = read_batch(values, limits=current.limits)
+        events, refusals, mended = read_batch(values, limits=current.limits, derived=self._derived)
         taken = len(values)
         if refusals:
             good = [index for index, event in enumerate(events) if event is not None]

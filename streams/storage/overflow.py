@@ -81,7 +81,11 @@ COLLAPSED: Final = "if((rest, minute) IN overflowed, rest, own)"
 
 
 def collapsed(kpi: Kpi, whole: str) -> str:
-    """Write the query for what is stored of each minute, as `recomputed` gives it by `COLLAPSED`."""
+    """
+    Write the query for what is stored of each minute, as `recomputed` gives it by `COLLAPSED`.
+
+    A minute of which all was withdrawn holds nothing.
+    """
     return f"""
         SELECT if((rest, minute) IN overflowed, rest, own) AS key, minute,
             sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins
@@ -89,4 +93,5 @@ def collapsed(kpi: Kpi, whole: str) -> str:
             SELECT {KEY} AS own, {REST} AS rest, minute, fields, bins FROM kpi_minutes FINAL
             WHERE kpi = {sql_literal(kpi.id)} AND minute >= {whole}
         )
-        GROUP BY key, minute"""
+        GROUP BY key, minute
+        HAVING arrayExists(field -> field != 0, fields) OR notEmpty(bins)"""

@@ -44,6 +44,8 @@ _OWN_LABELS: Final = (
     "JSONExtractKeysAndValues(arrayLast(pair -> pair.1 = 'labels', JSONExtractKeysAndValuesRaw(payload)).2,"
     " 'Nullable(String)')"
 )
+_WITHDRAWN: Final = "JSONExtractBool(data, 'withdrawn')"
+_MATTER: Final = "(type, JSONExtractString(data, 'span'), JSONExtractUInt(data, 'revision'))"
 _JSON_TYPES: Final = {Kind.NUMBER: "Float64", Kind.TEXT: "String", Kind.BOOL: "Bool"}
 
 
@@ -163,6 +165,10 @@ class _Reading:
             [event] = pipeline
             return f"({_PIPELINE[event]}) WHERE NOT synthetic"
         counted = f"counted_events WHERE type IN ({_listed(self._events)})"
+        if types.DERIVED_TYPES.keys() & self.events:
+            # What was withdrawn is subtracted by the workers: here neither side of it is read.
+            back = f"SELECT {_MATTER} FROM {counted} AND {_WITHDRAWN}"
+            counted = f"{counted} AND NOT {_WITHDRAWN} AND {_MATTER} NOT IN ({back})"
         return f"(SELECT *, {_OWN_LABELS} AS own_labels FROM {counted}) WHERE true" if self._own else counted
 
     def _read(self, field: Field, event: str) -> str:

@@ -247,7 +247,8 @@ def minute_columns(rows: Sequence[MinuteRow]) -> list[Column]:
     flat = [acc if isinstance(acc, list) else () for acc in accs]
     binned = [acc if isinstance(acc, dict) else {} for acc in accs]
     indexes = numbers(chain.from_iterable(binned), "<i4")
-    counts = numbers(chain.from_iterable(bins.values() for bins in binned), "<u8")
+    # What is withdrawn may be subtracted in another part than that which holds it: sums of unsigned numbers wrap round.
+    counts = numbers(chain.from_iterable(bins.values() for bins in binned), "<i8")
     return [
         *_series_columns(series),
         Column("minute", "DateTime('UTC')", numbers((60 * minute for minute in minutes), "<u4")),

@@ -24,6 +24,7 @@ from streams.storage import rows as stored
 from streams.storage.writer import Writer
 
 LATENESS_S = 60
+DERIVED = "derived"
 
 
 class Pipeline:
@@ -71,10 +72,17 @@ class Pipeline:
             self._take(channel, values, newest + 1 if self._now is None else self._now)
         self.flush()
 
+    def feed_derived(self, payloads: Sequence[bytes], now: float) -> None:
+        """Take one range of what relations say."""
+        self._take(DERIVED, payloads, now)
+        self.flush()
+
     def _take(self, channel: str, values: Sequence[bytes], now: float) -> None:
         source = f"{channel}/0"
         if channel not in self._intakes:
-            self._intakes[channel] = Intake(source, retention_s=self._retention_s, dedup_ids=1 << 20)
+            self._intakes[channel] = Intake(
+                source, retention_s=self._retention_s, dedup_ids=1 << 20, derived=channel == DERIVED
+            )
         intake = self._intakes[channel]
         intake.add(values, range(intake.head.next, intake.head.next + len(values)), now)
         outcome = intake.close()

@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from typing import Any, Final, TypeAlias
 
-from streams.events.types import Event
-from streams.kpis.arithmetic.accumulators import Acc
+from msgspec.structs import replace
+
+from streams.events.types import DERIVED_TYPES, Event
+from streams.kpis.arithmetic.accumulators import Acc, cleared, merge_acc, negated
 from streams.kpis.folding.lookups import EffectRow, Table
 from streams.kpis.folding.plan import ROW_BITS, ROW_MASK, Columns, FoldPlan
 from streams.kpis.language.definition import Delay, Kpi
@@ -119,7 +121,7 @@ class Folder:
         """
         Add the deltas of a batch to those `into`, which are changed and given back; synthetic events add nothing.
 
-        `source` is whose credit pays for labels that are new.
+        What is withdrawn is subtracted. `source` is whose credit pays for labels that are new.
         """
         if self._table.remembered > self._remembered:
             self._forget()
@@ -127,15 +129,29 @@ class Folder:
         deltas: defaultdict[int, dict[str, Acc]] = defaultdict(dict, into or {})
         # Places of all types are counted together: a batch of history has minutes with few events of each.
         places: list[int] = []
+        withdrawn: list[Event] = []
         for sender, sent in self._by_sender(events).items():
             with self._paying(source, sender, len(sent)):
                 by_class: defaultdict[type[Event], list[Event]] = defaultdict(list)
                 for event in sent:
                     by_class[event.__class__].append(event)
                 for cls, alike in by_class.items():
-                    places += self._scan(cls, alike, first, last, deltas)
+                    said = alike
+                    if cls.type in DERIVED_TYPES:
+                        said = [event for event in alike if not event.data.withdrawn]
+                        withdrawn += [event for event in alike if event.data.withdrawn]
+                    places += self._scan(cls, said, first, last, deltas)
         self._add_rows(places, first, deltas)
+        if withdrawn:
+            self._take_back(withdrawn, source, deltas)
         return dict(deltas)
+
+    def _take_back(self, withdrawn: Iterable[Event], source: str, deltas: defaultdict[int, dict[str, Acc]]) -> None:
+        """Subtract what these events said before they were withdrawn, to the same minutes and series."""
+        said = [replace(event, data=replace(event.data, withdrawn=False)) for event in withdrawn]
+        for minute, series in self.fold(said, None, source).items():
+            for key, acc in series.items():
+                merge_acc(deltas[minute].setdefault(key, cleared(acc)), negated(acc))
 
     def _scan(
         self,
