@@ -29,7 +29,7 @@ class DerivedField(msgspec.Struct, frozen=True, omit_defaults=True):
     One field of what a relation says.
 
     Attributes:
-        values: Of a text: the only ones it takes, if they are known.
+        values: Of a text or whole number: the only ones it takes, if they are known.
         longest: Of a text: the most characters.
         optional: Whether it may be missing.
     """
@@ -37,7 +37,7 @@ class DerivedField(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     kind: FieldKind
     description: str
-    values: tuple[str, ...] = ()
+    values: tuple[str | int, ...] = ()
     longest: int = 128
     optional: bool = False
 
@@ -125,6 +125,8 @@ def _struct(one: DerivedType) -> type[Data]:
 def _held(field: DerivedField) -> Any:
     """Return the type of what a field holds."""
     said = field.description
+    if field.values:
+        return Annotated[Literal[field.values], msgspec.Meta(description=said)]
     match field.kind:
         case "number":
             return Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST, description=said)]
@@ -134,8 +136,6 @@ def _held(field: DerivedField) -> Any:
             return Annotated[bool, msgspec.Meta(description=said)]
         case "time":
             return Annotated[Time, msgspec.Meta(description=said)]
-    if field.values:
-        return Annotated[Literal[field.values], msgspec.Meta(description=said)]
     return Annotated[str, msgspec.Meta(max_length=field.longest, description=said)]
 
 

@@ -7,10 +7,11 @@ from streams.events.derived import DerivedField, DerivedType, FieldKind
 from streams.events.types import FieldInfo, fields_of
 from streams.kpis.language.expressions import Expression
 from streams.kpis.language.fields import Kind
-from streams.kpis.language.tree import Name
+from streams.kpis.language.tree import Choice, Literally, Name, Node
 from streams.relations.definition import COMMON, Output, Relation, Take
 
 _LONGEST: Final = 20_000
+_MOST_POINTS: Final = 10
 _KINDS: Final[Mapping[Kind, FieldKind]] = {
     Kind.NUMBER: "number", Kind.TEXT: "text", Kind.BOOL: "flag", Kind.TIME: "time",
 }  # fmt: skip
@@ -56,19 +57,38 @@ def _field(output: Output, sources: list[FieldInfo], take: Take | None) -> Deriv
     if kind == "number" and sources and all(source.integer for source in sources):
         kind = "whole"
     longest = max((int(source.high or _LONGEST) for source in sources if source.kind == "text"), default=0)
-    values = output.values
-    if not values and sources and all(source.kind == "enum" for source in sources):
-        values = tuple(dict.fromkeys(str(value) for source in sources for value in source.values))
+    values = output.values or _values(kind, sources, take)
     if kind == "text" and not values and not longest:
         longest = _LONGEST
     return DerivedField(
         name=output.name,
         kind=kind,
         description=output.description,
-        values=values if kind == "text" else (),
+        values=values,
         longest=longest if kind == "text" and not values else 128,
         optional=output.optional,
     )
+
+
+def _values(kind: FieldKind, sources: list[FieldInfo], take: Take | None) -> tuple[str | int, ...]:
+    """Return all values that a text or a whole number takes; none: they are not known."""
+    written = take.value if take is not None and take.take in _CHOSEN else None
+    if kind == "text" and isinstance(written, Expression) and (chosen := _choices(written.tree)):
+        return chosen
+    if kind not in {"text", "whole"} or not sources:
+        return ()
+    found = [range(_MOST_POINTS + 1) if source.rating else source.values for source in sources]
+    return tuple(dict.fromkeys(value for values in found for value in values)) if all(found) else ()
+
+
+def _choices(tree: Node) -> tuple[str, ...]:
+    """Return all that an expression can give, if it chooses among texts that are written in it."""
+    if isinstance(tree, Literally) and isinstance(tree.value, str):
+        return (tree.value,)
+    if isinstance(tree, Choice):
+        then, otherwise = _choices(tree.then), _choices(tree.otherwise)
+        return tuple(dict.fromkeys((*then, *otherwise))) if then and otherwise else ()
+    return ()
 
 
 _WHOLE: Final = frozenset({"skipped"})

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from streams.events.derived import declare
 from streams.events.types import EVENT_TYPES
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import load, parse
 from streams.relations.docs import filled
+from streams.relations.events import types_of
 from streams.relations.reading import KINDS
 from streams.relations.takes import TAKES
 from streams.relations.timelinefiles import check, load_timelines
@@ -114,9 +117,11 @@ def test_every_shipped_relation_has_a_timeline() -> None:
 def test_the_page_shows_the_shipped_relations_and_an_example_that_works(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "RELATIONS.md").read_text(encoding="utf-8")
     assert filled(page, SHIPPED) == page
-    relation, timeline, clock = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    relation, kpi, timeline, clock = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "timeline.yaml").write_text(timeline, encoding="utf-8")
     (played,) = load_timelines([tmp_path / "timeline.yaml"], parse(relation + clock))
     assert check(played) == []
+    declare(types_of(parse(relation).values()))
+    assert len(Catalogue.parse(kpi)) == 2
     told = set(re.findall(r"`(\w+)`", page))
     assert told >= {*TAKES, *KINDS, "opens", "closes", "expires", "target", "touches", "restarts", "splits", "reopens"}

@@ -285,7 +285,7 @@ def _selector(
     own = "events" in given or outer is None
     waits = "wait" in block
     allowed = ["events", "where", *(["value"] if takes_value else []), *(["delay_s"] if own and not waits else [])]
-    allowed += ["age_s"] if outer and waits else []
+    allowed += ["age_s"] if waits else []
     given.expect(("events",) if outer is None else (), allowed)
     events = _events(given) if own else outer.events if outer else ()
     written = tuple(map(str, given.list("events"))) if own else outer.written if outer else ()

@@ -6,6 +6,8 @@ same cohort, and what may still happen is pending, not missed. *Provisional*: tr
 each when it happens; at once, and wrong while either becomes more or less frequent.
 
 An outcome says how long after its trial it came, so no join is needed. Waits of a day or more end with a full hour.
+Where trial and outcome are one event, which comes with the outcome, `age_s` of the trial says how long after it that
+was: matured, it is counted when its time is up, and before that neither its success nor its failure.
 """
 
 from __future__ import annotations
@@ -40,19 +42,25 @@ def wait_s(block: YamlBlock) -> int:
         block.problem("wait", f"'wait' is at most {LONGEST_DELAY_S // _DAY_S} days")
     if block.plain("maturity") != "matured":
         block.problem("wait", "'wait' belongs to a KPI that is matured")
-    hits = block.block("hits")
-    if hits is None or "events" not in hits or "age_s" not in hits:
-        block.problem("hits", "what waits needs 'hits' with 'events' of their own and 'age_s', the time since then")
+    of, hits = block.block("of"), block.block("hits")
+    if hits is None or ("events" in hits) != ("age_s" in hits) or ("events" in hits) == ("age_s" in (of or ())):
+        block.problem(
+            "hits",
+            "what waits needs 'age_s', the time since then: in 'hits' with 'events' of their own, or in 'of' where"
+            " one event tells of trial and outcome",
+        )
         return 0
     return found
 
 
 def with_provisional(kpi: Kpi, block: YamlBlock, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
     """Give the matured and the provisional form of a definition that waits for so many seconds."""
-    hits_block = block.block("hits")
+    of_block, hits_block = block.block("of"), block.block("hits")
     hits = kpi.hits
-    if not wait or hits is None or hits_block is None or not hits.events:
+    if not wait or hits is None or of_block is None or hits_block is None or not hits.events:
         return (kpi,)
+    if kpi.nested:
+        return _as_it_ends(kpi, of_block, wait, params)
     age, fields, hourly = str(hits_block.plain("age_s")), all_fields(hits.events), wait >= _DAY_S
     try:
         left = parse(f"{wait} - ({age})", Kind.NUMBER, fields, params)
@@ -69,6 +77,25 @@ def with_provisional(kpi: Kpi, block: YamlBlock, wait: int, params: Mapping[str,
         name=f"{kpi.name}, so far",
         formula=f"{kpi.formula} Without waiting: outcomes by trials of the same time, of which some may yet come.",
         hits=replace(hits, where=in_time),
+        maturity="provisional",
+        alert=None,
+    )
+    return matured, provisional
+
+
+def _as_it_ends(kpi: Kpi, of_block: YamlBlock, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
+    """Give both forms where one event tells of trial and outcome, when that is known."""
+    try:
+        left = parse(f"{wait} - ({of_block.plain('age_s')})", Kind.NUMBER, all_fields(kpi.of.events), params)
+    except ExpressionError as error:
+        of_block.problem("age_s", f"age_s: {error}")
+        return (kpi,)
+    matured = replace(kpi, of=replace(kpi.of, delay=Delay(left, wait >= _DAY_S)))
+    provisional = replace(
+        kpi,
+        id=f"{kpi.id}{PROVISIONAL}",
+        name=f"{kpi.name}, so far",
+        formula=f"{kpi.formula} Without waiting: of those whose outcome is known, each when it became so.",
         maturity="provisional",
         alert=None,
     )
