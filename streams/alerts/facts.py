@@ -10,7 +10,7 @@ import msgspec
 
 from streams.alerts.types import SourceHealth
 from streams.kpis.arithmetic.accumulators import Acc, copy_acc, is_empty, subtract_acc
-from streams.kpis.arithmetic.intervals import PERCENT_UNITS, Range
+from streams.kpis.arithmetic.intervals import HUNDRED_UNITS, PER_100, PERCENT_UNITS, Range
 from streams.kpis.language.definition import Direction, Kpi
 from streams.kpis.language.lengths import window_minutes
 
@@ -44,7 +44,12 @@ class Facts(msgspec.Struct, frozen=True):
     @property
     def factor(self) -> float:
         """Return what a share or a score of one is in the KPI's unit."""
-        return 100.0 if self.aggregator == "nps" or self.unit in PERCENT_UNITS else 1.0
+        return 100.0 if self.aggregator == "nps" or self.unit in HUNDRED_UNITS else 1.0
+
+    @property
+    def is_rate(self) -> bool:
+        """Tell whether hits are events of their own, a Poisson count beside that of the trials."""
+        return self.unit == PER_100
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -123,8 +128,8 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
     """
     Return the moments of single answers; None when there are none, or the aggregator keeps none (e.g. a count).
 
-    Hits and trials of a ratio can be different events. Where hits outnumber trials they are taken as Poisson. Sums that
-    no answers can have, such as a square of sums beyond the sum of squares, have no spread.
+    The hits of a rate are taken as Poisson. Sums that no answers can have, such as a square of sums beyond the sum of
+    squares, or more hits of a share than trials, have no spread.
     """
     if acc is None or type(acc) is dict or not acc[0]:
         return None
@@ -134,7 +139,7 @@ def moments(facts: Facts, acc: Acc | None) -> Moments | None:
     match facts.aggregator:
         case "ratio":
             share = acc[1] / n
-            mean, variance = factor * share, factor * factor * (share * (1 - share) if share <= 1 else share)
+            mean, variance = factor * share, factor * factor * (share if facts.is_rate else share * (1 - share))
         case "nps":
             score = (acc[1] - acc[2]) / n
             mean, variance = factor * score, factor * factor * ((acc[1] + acc[2]) / n - score * score)
@@ -178,7 +183,9 @@ def show(value: float | None, unit: str = "") -> str:
     if value is None:
         return "nothing"
     text = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
-    return f"{text} %" if unit in PERCENT_UNITS else f"{text} {unit}" if unit == "points" else text
+    if unit in PERCENT_UNITS:
+        return f"{text} %"
+    return f"{text} per 100" if unit == PER_100 else f"{text} {unit}" if unit == "points" else text
 
 
 def side_word(change: float) -> str:

@@ -54,6 +54,8 @@ def amount(value: float, unit: str, lang: Lang, *, sign: bool = False) -> tuple[
     texts = Texts(lang)
     if unit == "percent":
         return number(value, lang, 1, sign=sign), digits("%", lang)
+    if unit == "per_100":
+        return number(value, lang, 1, sign=sign), texts["unit_per_100"]
     if unit == "seconds" and abs(value) >= 120:
         whole = round(abs(value))
         mark = _mark(value, lang, sign=sign)

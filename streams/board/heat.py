@@ -73,12 +73,16 @@ def heat_map(
 ) -> HeatMap:
     """Return the map of a KPI: a row per touchpoint that has data, in the order of the customer's journey."""
     texts = Texts(lang)
+    all_of_it = values.get((info.id, ALL, ""), Latest())
     shown = {
         (where, touchpoint): reading
         for (kpi, where, touchpoint), latest in values.items()
-        if kpi == info.id and touchpoint and (reading := latest.shown(info)) is not None and reading.value is not None
+        if kpi == info.id
+        and touchpoint
+        and (reading := latest.shown(info, all_of_it)) is not None
+        and reading.value is not None
     }
-    whole = values.get((info.id, ALL, ""), Latest()).shown(info)
+    whole = all_of_it.shown(info)
     channels = [name for name in CHANNELS if channel in {ALL, name}]
     spread = _spread(info, (one for one in shown.values() if state_of(info, one) == "ok"), whole)
     known = [*touchpoints, *sorted({touchpoint for _, touchpoint in shown} - set(touchpoints))]

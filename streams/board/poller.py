@@ -102,6 +102,7 @@ class Poller:
         self._wanted_details: dict[tuple[str, str], float] = {}
         self._due: dict[str, float] = {}
         self._rates: dict[str, Rate] = {}
+        self._first: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
         self._stopped = False
@@ -253,11 +254,12 @@ class Poller:
             if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
                 continue
             self._due = {job: due for job, due in self._due.items() if due > self._clock()}
-            first = self.store.first()
+            if not self._first or self._is_due("first", 600):
+                self._first = self.store.first(HEADLINE)
             numbers[window] = replace(
                 one,
                 baselines=self.store.baselines(
-                    window, _seconds(window), one.closed_until, first, HEADLINE, known.infos
+                    window, _seconds(window), one.closed_until, self._first, HEADLINE, known.infos
                 ),
             )
         self.known = replace(known, numbers=numbers)

@@ -23,8 +23,11 @@ NEWEST: Final = """
 """
 
 FIRST: Final = """
-    SELECT toUnixTimestamp(min(at)) FROM kpi_values WHERE kpi = 'volume' AND by = '' AND window = '1m' AND n > 0
+    SELECT kpi, toUnixTimestamp(min(at)) FROM kpi_values
+    WHERE kpi IN {kpis:Array(String)} AND by = '' AND window = '1m' AND n > 0
+    GROUP BY kpi
 """
+"""The one question that grows with the store; so it is asked every ten minutes."""
 
 CLOSED_UNTIL: Final = """
     SELECT labels['channel'] AS channel, toUnixTimestamp(max(at)) AS until

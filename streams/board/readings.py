@@ -75,15 +75,15 @@ class Latest:
         """The newest moment that is known of, unix s; 0 when there is none."""
         return max((reading.at for reading in (self.closed, self.open) if reading is not None), default=0)
 
-    def shown(self, info: KpiInfo) -> PublishedReading | None:
+    def shown(self, info: KpiInfo, whole: "Latest | None" = None) -> PublishedReading | None:
         """
-        Return what a tile shows: the newest of both.
+        Return what is shown of the series beside the `whole` that it is part of: of one moment, closed or open alike.
 
-        An amount over a minute that is not over yet would look like a drop, so of amounts only closed ones are shown.
+        That is the newest closed value, as in all that it is compared with. Only while the whole has none yet, just
+        after a start, it is the open one; never of amounts, which would look like a drop over half a minute.
         """
-        if self.closed is None or self.open is None or info.counts:
-            return self.closed
-        return self.open if self.open.at > self.closed.at else self.closed
+        whole = whole or self
+        return self.closed if whole.closed is not None or info.counts else self.open
 
 
 def up_to_now(trend: Sequence[PublishedReading], closed: PublishedReading | None) -> Sequence[PublishedReading]:

@@ -16,6 +16,9 @@ from streams.events.types import VERBATIM_TYPES
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
 
 TIMEOUT_S: Final = 10.0
+_DAY_S: Final = 86_400
+_WHOLE_DAY: Final = 2
+"""Rank of the comparison with the 24 hours before, behind those with the same window a week and a day earlier."""
 Row = Sequence[Any]
 
 
@@ -68,9 +71,9 @@ class BoardStore:
         """Return the end of the newest minute with any event, open or closed, unix s; 0 when there is none."""
         return int(self.ask(questions.NEWEST)[0][0])
 
-    def first(self) -> int:
-        """Return the end of the first minute with any event, unix s; 0 when there is none."""
-        return int(self.ask(questions.FIRST)[0][0])
+    def first(self, kpis: Iterable[str]) -> dict[str, int]:
+        """Return the end of the first minute with any event of a KPI, unix s; of a KPI that never had one, nothing."""
+        return {kpi: int(at) for kpi, at in self.ask(questions.FIRST, kpis=sorted(kpis))}
 
     def windows(self, newest: int) -> list[str]:
         """Return the windows that are kept."""
@@ -97,14 +100,15 @@ class BoardStore:
         window: str,
         seconds: int,
         closed_until: int,
-        first: int,
+        first: Mapping[str, int],
         headline: Sequence[str],
         infos: Mapping[str, KpiInfo],
     ) -> dict[SeriesKey, list[EarlierValue]]:
         """
         Return what values are held against, the best comparison first; `seconds` is the window's length.
 
-        An amount is held against nothing that reaches back before `first`, where nothing was counted yet.
+        Nothing is held against a time that reaches back before the first event of its KPI: "the 24 h before" are 24
+        hours.
         """
         rows = self.ask(
             questions.BASELINES,
@@ -115,12 +119,13 @@ class BoardStore:
             before=closed_until - seconds if seconds < 86_400 else 0,
             headline=list(headline),
         )
-        kinds = {(1, 1): 0, (0, 1): 1, (0, 0): 2, (1, 0): 2}
+        kinds = {(1, 1): 0, (0, 1): 1, (0, 0): _WHOLE_DAY, (1, 0): _WHOLE_DAY}
         found: dict[SeriesKey, list[tuple[int, EarlierValue]]] = {}
         for kpi, where, stat, week, same, newest in rows:
             if kpi in infos and stat == infos[kpi].stat:
                 rank = kinds[int(week), int(same)]
-                if infos[kpi].counts and int(newest[0]) - seconds < first - 60:
+                length = _DAY_S if rank == _WHOLE_DAY else seconds
+                if kpi not in first or int(newest[0]) - length < first[kpi] - 60:
                     continue
                 baseline = EarlierValue(("week", "day", "24h")[rank], _reading(newest, stat))
                 found.setdefault((kpi, where, ""), []).append((rank, baseline))

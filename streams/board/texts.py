@@ -185,6 +185,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "unit_points": ("pts", "امتیاز"),
     "unit_count": ("count", "شمار"),
     "unit_percent": ("percent", "درصد"),
+    "unit_per_100": ("per 100", "در هر ۱۰۰"),
     "unit_score": ("score", "نمره"),
     "unit_fraction": ("fraction", "نسبت"),
     "unit_currency": ("currency", "پول"),

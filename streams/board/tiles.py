@@ -200,8 +200,9 @@ def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[ChannelPart]:
     if ("channel",) not in info.groupings:
         return []
     texts, parts = Texts(lang), []
+    whole = facts.latest.get((info.id, ALL, ""), Latest())
     for channel in CHANNELS:
-        reading = facts.latest.get((info.id, channel, ""), Latest()).shown(info)
+        reading = facts.latest.get((info.id, channel, ""), Latest()).shown(info, whole)
         state = state_of(info, reading)
         text, n, tip = "–", "", texts["no_data"]
         if reading is not None and reading.value is not None and state != "none":

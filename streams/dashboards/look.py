@@ -45,6 +45,7 @@ OUTCOMES: Final = {"counted": BLUE, "duplicate": SKY, "late": ORANGE, "bad": VER
 
 _UNITS: Final = {
     "percent": "percent",
+    "per_100": "suffix:per 100",
     "fraction": "none",
     "points": "none",
     "score": "none",

@@ -185,7 +185,7 @@ def limits(kpi: Kpi) -> Json:
     """Return the ends of a KPI's axis, where it has natural ones."""
     if kpi.aggregator == "ratio" and kpi.nested:
         return {"min": 0, "max": 100 if kpi.unit == "percent" else 1}
-    return {"min": 0} if kpi.unit in {"seconds", "milliseconds", "hours", "days", "count"} else {}
+    return {"min": 0} if kpi.unit in {"per_100", "seconds", "milliseconds", "hours", "days", "count"} else {}
 
 
 STILL_COUNTING: Final = "Still counting: more events are expected for the selected time. Closed: none but late ones."

@@ -206,7 +206,7 @@ def _columns(table: Table) -> int:
 
 def shown(kpi: Kpi, value: float) -> str:
     """Return a value with its unit, short."""
-    unit = {"percent": " %", "seconds": " s"}.get(kpi.unit, "")
+    unit = {"percent": " %", "per_100": " per 100", "seconds": " s"}.get(kpi.unit, "")
     return f"{_number(value)}{unit}"
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from streams.kpis.aggregators import AGGREGATORS, LASTING, Aggregator
 from streams.kpis.aggregators.base import ViewColumns
-from streams.kpis.arithmetic.intervals import PERCENT_UNITS, SHARE_UNITS, Z95, student_factor
+from streams.kpis.arithmetic.intervals import HUNDRED_UNITS, SHARE_UNITS, Z95, student_factor
 from streams.kpis.language.writing import sql_literal
 
 _EXACT: Final = 100
@@ -82,7 +82,7 @@ WITH
     known.4 AS low,
     known.5 AS high,
     toFloat64(n) AS total,
-    if(unit IN (@percent), 100, 1) AS factor,
+    if(unit IN (@hundreds), 100, 1) AS factor,
     unit IN (@shares) AS of_one,
 @names,
     assumeNotNull(known.8) AS void,
@@ -145,7 +145,7 @@ def steps_view() -> str:
         "lasting": _listed(LASTING),
         "different": _listed(kind.name for kind in kinds if not kind.fields and not kind.has_quantiles),
         "quantiles": _listed(kind.name for kind in kinds if kind.has_quantiles),
-        "percent": _listed(PERCENT_UNITS),
+        "hundreds": _listed(HUNDRED_UNITS),
         "shares": _listed(SHARE_UNITS),
         "names": ",\n".join(f"    {_read(sql)} AS {name}" for name, sql in names.items()),
         "value": _cases(kinds, lambda view: view.value),

@@ -37,7 +37,7 @@ OWN = """
    owner: o, groupings: [[], [channel]], quantiles: [0.99], of: {events: pipeline.range, value: age_s / 2}}
 - {id: r_reasons, name: n, question: q, unit: count, direction: down, class: A, aggregator: distinct, formula: f, source: s,
    owner: o, groupings: [[], [channel]], of: {events: pipeline.refused, where: path is None or path != 'type', value: reason}}
-- {id: r_refused_by_order, name: n, question: q, unit: percent, direction: down, class: A, aggregator: ratio, formula: f,
+- {id: r_refused_by_order, name: n, question: q, unit: per_100, direction: down, class: A, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [channel]],
    of: {events: cx.survey.answered}, hits: {events: pipeline.refused}}
 - {id: r_items, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,

@@ -31,7 +31,7 @@ TRICKY = Catalogue.parse(
    groupings: [[], [score], [resolved], [unitid, channel], [type]], of: {events: [cx.survey.answered]}}
 - {id: happy, name: a, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s, owner: o,
    groupings: [[], [unitid]], of: {events: [cx.survey.answered]}, hits: {where: "score >= top_box(scale)"}}
-- {id: orders_per_answer, name: a, question: q, unit: fraction, direction: up, class: A, aggregator: ratio, formula: f, source: s, owner: o,
+- {id: orders_per_answer, name: a, question: q, unit: per_100, direction: up, class: A, aggregator: ratio, formula: f, source: s, owner: o,
    groupings: [[], [channel]], of: {events: [cx.survey.answered]}, hits: {events: [cx.order.placed]}}
 - {id: wait_mean, name: a, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s, owner: o,
    groupings: [[], [channel]], of: {events: [cx.survey.answered], value: wait_s}}
@@ -53,10 +53,10 @@ TRICKY = Catalogue.parse(
 - {id: amount_by_answer, name: a, question: q, unit: currency, direction: up, class: A, aggregator: share, formula: f, source: s,
    owner: o, groupings: [[], [channel]], scale: 2,
    of: {events: [cx.survey.answered, cx.order.placed], value: 1}, hits: {events: [cx.order.placed], value: amount / items}}
-- {id: later, name: a, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f, source: s, owner: o,
+- {id: later, name: a, question: q, unit: per_100, direction: up, class: B, aggregator: ratio, formula: f, source: s, owner: o,
    groupings: [[], [unitid]], params: {t: 20.5},
    of: {events: [cx.survey.answered, cx.order.placed], delay_s: t}, hits: {events: [cx.survey.answered], delay_s: t - wait_s}}
-- {id: matured, name: a, question: q, unit: percent, direction: up, class: C, aggregator: ratio, formula: f., source: s, owner: o,
+- {id: matured, name: a, question: q, unit: per_100, direction: up, class: C, aggregator: ratio, formula: f., source: s, owner: o,
    maturity: matured, wait: 3d, groupings: [[], [channel]], of: {events: [cx.order.placed]},
    hits: {events: [cx.survey.answered], age_s: wait_s * 10000}}
 - {id: gap_of_people, name: a, question: q, unit: points, direction: up, class: A, aggregator: derived, formula: f, source: s,

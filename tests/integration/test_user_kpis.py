@@ -30,10 +30,10 @@ FILE = """
    owner: o, groupings: [[], [channel], [segment]], of: {events: '*', value: subject}}
 - {id: u_visitors, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
    owner: o, groupings: [[], [channel]], of: {events: cx.session.started, value: subject}}
-- {id: u_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f, source: s,
+- {id: u_later, name: n, question: q, unit: per_100, direction: up, class: B, aggregator: ratio, formula: f, source: s,
    owner: o, groupings: [[], [queue]], of: {events: cx.contact.queue_entered, delay_s: 20},
    hits: {events: cx.contact.queue_left, where: reason == 'answered' and wait_s <= 20, delay_s: 20 - wait_s}}
-- {id: u_matured, name: n, question: q, unit: percent, direction: up, class: C, maturity: matured, wait: 2d, aggregator: ratio,
+- {id: u_matured, name: n, question: q, unit: per_100, direction: up, class: C, maturity: matured, wait: 2d, aggregator: ratio,
    formula: f., source: s, owner: o, groupings: [[]],
    of: {events: cx.contact.queue_entered}, hits: {events: cx.contact.queue_left, age_s: wait_s * 1000}}
 - {id: u_level, name: n, question: q, unit: count, direction: down, class: A, aggregator: level, formula: f, source: s,

@@ -73,7 +73,7 @@ def test_they_are_no_data_wherever_one_asks(database: Database) -> None:
 def test_without_a_whole_each_series_tells_of_itself(database: Database) -> None:
     """A step without hits of a queue that had some before is 0 %, not unknown."""
     catalogue = Catalogue.parse("""
-- {id: passed_on, name: Passed on, question: q, unit: percent, direction: none, class: A, aggregator: ratio, formula: f,
+- {id: passed_on, name: Passed on, question: q, unit: per_100, direction: none, class: A, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[queue]], of: {events: cx.contact.handled}, hits: {events: cx.contact.transferred}}
 """)
     writer = Writer(database.writer)

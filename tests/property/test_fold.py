@@ -39,7 +39,7 @@ ODD = Catalogue.parse("""
 - {id: odd_huge, name: n, question: q, unit: score, direction: up, class: A, aggregator: mean, formula: f,
    source: s, owner: o, groupings: [[], [scale]], scale: 1,
    of: {events: cx.survey.answered, value: score * 1000000000}}
-- {id: odd_both, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: ratio, formula: f,
+- {id: odd_both, name: n, question: q, unit: per_100, direction: up, class: A, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [type], [unitid]],
    of: {events: 'cx.store.*', where: segment is not None},
    hits: {events: [cx.store.queue_left, cx.order.placed], where: type == 'cx.order.placed' or wait_s > 2}}
@@ -66,7 +66,7 @@ ODD = Catalogue.parse("""
    source: s, owner: o, groupings: [[], [queue], [channel, topic]],
    of: {events: cx.contact.queue_left,
         where: 'coalesce(wait_s / (wait_s - 5), wait_s / -0.0) > 1 or (wait_s if topic is None else 1 / wait_s) is None'}}
-- {id: odd_later, name: n, question: q, unit: percent, direction: up, class: B, aggregator: ratio, formula: f,
+- {id: odd_later, name: n, question: q, unit: per_100, direction: up, class: B, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[], [queue], [topic]], params: {t: 20},
    of: {events: [cx.contact.queue_left, cx.contact.handled], delay_s: t},
    hits: {events: cx.contact.queue_left, where: wait_s <= t, delay_s: t - wait_s}}

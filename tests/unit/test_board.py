@@ -19,13 +19,16 @@ from streams.board.formats import (
     number,
     one_text,
 )
+from streams.board.heat import HEAT_GROUPING, heat_map
 from streams.board.readings import ALL, Latest, PublishedReading, overlaid
+from streams.board.store import BoardStore
 from streams.board.texts import KPI_NAMES_FA, LANGS, window_text, words
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, tile, trend_span, trend_step
 from streams.events.refusal import REASONS
 from streams.events.scalars import CHANNELS
-from streams.events.touchpoints import STAGES
+from streams.events.touchpoints import STAGES, load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, VOLUME, share
 
 
@@ -201,20 +204,61 @@ def test_thin_samples_are_grey_and_say_so() -> None:
     assert (shown.state, shown.note, shown.mark) == ("thin", "few answers", "same")
 
 
-def test_the_open_minute_is_shown_but_not_of_amounts_and_not_compared() -> None:
+def test_all_of_a_tile_is_of_one_closed_moment() -> None:
+    """Value, change, channels and map are of closed minutes, as the course is, whatever the open minute says."""
     closed, opened = share(80, 100), share(10, 100, NOW + 60, closed=False)
-    shown = tile(CSAT, ALL, facts(Latest(closed, opened), (EarlierValue("day", share(80, 100)),)), "en")
-    assert (shown.value, shown.open, shown.mark) == ("10.0", True, "same")
-    amounts = TileFacts({("volume", ALL, ""): Latest(PublishedReading(NOW, 900.0, 900), PublishedReading(NOW + 60, 20.0, 20, closed=False))},
-                        {}, {}, "15m", NOW)  # fmt: skip
-    assert tile(VOLUME, ALL, amounts, "en").value == "900"
+    latest = {("csat", where, ""): Latest(closed, opened) for where in (ALL, "web")}
+    latest |= {("csat", "app", ""): Latest(None, opened), ("csat", "web", "checkout"): Latest(closed, opened)}
+    found = replace(facts(Latest(closed, opened), (EarlierValue("day", share(80, 100)),)), latest=latest)
+    shown = tile(CSAT, ALL, found, "en")
+    assert (shown.value, shown.open, shown.at, shown.mark) == ("80.0", False, NOW, "same")
+    assert [part.text for part in shown.parts[:2]] == ["80.0\u00a0%", "–"]
+    heat = heat_map(replace(CSAT, groupings=(HEAT_GROUPING,)), latest, load_touchpoints(), "en")
+    assert (heat.whole, heat.rows[0].cells[0].text) == ("80.0\u00a0%", "80.0\u00a0%")
+
+
+class Answers(BoardStore):
+    """A store that answers every question with the same rows."""
+
+    def __init__(self, rows: list[tuple[object, ...]]) -> None:
+        super().__init__(Address("http://127.0.0.1:1"))
+        self.rows = rows
+
+    def ask(self, sql: str, **parameters: object) -> list[tuple[object, ...]]:
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    ("age_min", "kinds"), [(7, []), (23 * 60, []), (24 * 60 + 13, []), (24 * 60 + 14, ["day", "24h"])]
+)
+def test_nothing_is_compared_with_a_time_that_is_not_all_there(age_min: int, kinds: list[str]) -> None:
+    """The 24 hours before the window need 24 hours of their KPI, the same window a day earlier that window; not a minute less."""
+    before, day = NOW - 900, NOW - 86_400
+    store = Answers(
+        [("csat", ALL, "", 0, 0, (before, 70.0, 90, 60.0, 80.0)), ("csat", ALL, "", 0, 1, (day, 70.0, 90, 60.0, 80.0))]
+    )
+    found = store.baselines("15m", 900, NOW, {"csat": NOW - 60 * age_min}, ["csat"], {"csat": CSAT})
+    assert [one.kind for one in found.get(("csat", ALL, ""), [])] == kinds
+    assert store.baselines("15m", 900, NOW, {}, ["csat"], {"csat": CSAT}) == {}, "a KPI that never had an event"
+
+
+def test_before_any_minute_is_closed_all_of_a_tile_is_open() -> None:
+    """Just after a start; an amount over a minute that is not over is not shown, nor is anything compared."""
+    opened = share(10, 100, NOW + 60, closed=False)
+    latest = {("csat", where, ""): Latest(None, opened) for where in (ALL, "web")}
+    shown = tile(CSAT, ALL, replace(facts(), latest=latest), "en")
+    assert (shown.value, shown.open, shown.mark, shown.parts[0].text) == ("10.0", True, "", "10.0\u00a0%")
+    amounts = TileFacts(
+        {("volume", ALL, ""): Latest(None, PublishedReading(NOW, 20.0, 20, closed=False))}, {}, {}, "15m", NOW
+    )
+    assert tile(VOLUME, ALL, amounts, "en").value == ""
 
 
 def test_a_tile_says_whether_it_is_still_counting() -> None:
-    """With an open minute it is; for who does not see the mark it is said, in the words of the language."""
+    """Before a minute closed it is; for who does not see the mark it is said, in the words of the language."""
     closed, opened = share(80, 100), share(75, 100, NOW + 60, closed=False)
     for lang, counting, ended in (("en", "still counting", "closed"), ("fa", "هنوز در شمارش", "بسته")):
-        assert tile(CSAT, ALL, facts(Latest(closed, opened)), lang).spoken.endswith(f"; {counting}")
+        assert tile(CSAT, ALL, facts(Latest(None, opened)), lang).spoken.endswith(f"; {counting}")
         assert tile(CSAT, ALL, facts(Latest(closed)), lang).spoken.endswith(f"; {ended}")
         nothing = tile(CSAT, ALL, facts(), lang).spoken
         assert counting not in nothing

@@ -139,7 +139,7 @@ def test_the_page_is_whole_in_every_language(lang: texts.Lang) -> None:
 def test_what_is_still_counting_has_a_mark_and_the_details_say_it() -> None:
     """A ring beside the time of an open value, none beside that of a closed one; in the details it is said in words."""
     closed, opened = share(80, 100), share(75, 100, NOW + 60, closed=False)
-    for latest, marked in ((Latest(closed, opened), True), (Latest(closed), False)):
+    for latest, marked in ((Latest(None, opened), True), (Latest(closed, opened), False)):
         numbers = Numbers(values={("csat", ALL, ""): latest}, closed_until=NOW)
         for lang in LANGS:
             parts = PageRenderer().fragments(PageView(lang=lang, kpi="csat"), known(numbers={"15m": numbers}), NOW + 70)

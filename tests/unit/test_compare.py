@@ -106,9 +106,9 @@ def test_z_of_quantiles_is_calibrated() -> None:
     assert np.mean(found) == pytest.approx(0, abs=0.25)
 
 
-def test_more_hits_than_trials_are_rates() -> None:
-    """Orders per session: 1.5 against 1.2."""
-    z = compare(SHARE, [1000, 1200], [200, 300]).z
+def test_rates_are_compared_as_counts() -> None:
+    """Clicks per 100 sessions: 150 against 120."""
+    z = compare(Facts("ratio", "down", "per_100"), [1000, 1200], [200, 300]).z
     exact = stats.binomtest(300, 1500, 1 / 6, alternative="greater").pvalue
     assert z == pytest.approx(stats.norm.isf(exact), abs=0.15)
 

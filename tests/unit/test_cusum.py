@@ -166,13 +166,14 @@ def test_shares_at_their_ends_are_possible_levels() -> None:
     assert level(Cusum(p0=99.0, p1=120.0), LOSS).per_hit > 0
 
 
-def test_more_hits_than_trials_are_poisson() -> None:
-    """Orders per session from 1.5 to 1.2: the evidence of 10 sessions with 12 orders."""
-    found = level(Cusum(p0=1.5, p1=1.2), Facts("ratio", "up", "fraction"))
-    wanted = 12 * math.log(1.2 / 1.5) - 10 * (1.2 - 1.5)
-    assert found.step(Facts("ratio", "up", "fraction"), [10, 12]) == pytest.approx(wanted)
-    per_day = false_alarms_per_day(found, Facts("ratio", "up", "fraction"), 7.0)
-    assert 0 < per_day < 0.2
+@pytest.mark.parametrize(("good", "worse"), [(150, 120), (40, 20)])
+def test_hits_of_a_rate_are_poisson(good: float, worse: float) -> None:
+    """Receipts per 100 visitors: the evidence of 10 visitors with 12 receipts, above 100 and below it alike."""
+    rate = Facts("ratio", "up", "per_100")
+    found = level(Cusum(p0=good, p1=worse), rate)
+    wanted = 12 * math.log(worse / good) - 10 * (worse - good) / 100
+    assert found.step(rate, [10, 12]) == pytest.approx(wanted)
+    assert 0 < false_alarms_per_day(found, rate, 7.0) < 0.2
 
 
 @pytest.mark.parametrize("rate", [0.2, 10.0, 100.0, 5000.0])

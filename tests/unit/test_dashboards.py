@@ -207,7 +207,7 @@ def test_every_reading_has_a_colour_and_opposites_have_different_ones() -> None:
 
 def test_every_unit_of_the_catalogue_is_known() -> None:
     units = {*MEASURES, *DERIVED_UNITS, *(unit for kind in AGGREGATORS.values() for unit in kind.units)}
-    assert {look.unit_of(unit) for unit in units} <= {"percent", "none", "short", "s", "ms", "h", "d"}
+    assert {look.unit_of(unit) for unit in units} <= {"percent", "none", "short", "s", "ms", "h", "d", "suffix:per 100"}
     with pytest.raises(KeyError):
         look.unit_of("furlongs")
 

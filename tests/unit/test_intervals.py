@@ -125,10 +125,19 @@ def test_apdex() -> None:
     assert measure("mean", [100, 60 * 1000 + 30 * 500, 60 * 1000**2 + 30 * 500**2]).value == 0.75
 
 
-def test_a_ratio_above_one_has_the_interval_of_two_counts() -> None:
-    found = measure("ratio", [100, 150])
-    assert found.value == 1.5
-    assert (found.lo, found.hi) == (pytest.approx(1.16467, abs=1e-5), pytest.approx(1.93189, abs=1e-5))
+@pytest.mark.parametrize(("hits", "trials"), [(150, 100), (3, 200), (0, 40), (7, 7)])
+def test_a_rate_has_the_interval_of_two_counts(hits: int, trials: int) -> None:
+    """The ends are those rates at which so many hits of all events are just not surprising (score test)."""
+    found = measure("ratio", [trials, hits], unit="per_100")
+    assert (found.value, found.n) == (100 * hits / trials, trials)
+    reference = stats.binomtest(hits, hits + trials).proportion_ci(method="wilson")
+    ends = [100 * end / (1 - end) for end in (reference.low, reference.high)]
+    assert (found.lo, found.hi) == (pytest.approx(ends[0], abs=1e-9), pytest.approx(ends[1], rel=1e-9))
+
+
+def test_sums_that_no_events_can_make_are_no_share() -> None:
+    assert measure("ratio", [100, 150], unit="percent") == Measure(None, 100, None, None)
+    assert measure("ratio", [100, 150]) == Measure(None, 100, None, None)
 
 
 def test_a_quantile_is_bounded_by_values_at_ranks() -> None:
@@ -303,9 +312,3 @@ def test_a_range_that_answers_leave_is_none() -> None:
         found = mean_over(values, unit)
         reference = stats.t.interval(0.95, len(values) - 1, loc=found.value, scale=stats.sem(values))
         assert (found.lo, found.hi) == (pytest.approx(reference[0]), pytest.approx(reference[1]))
-
-
-def test_a_few_counts_have_no_interval() -> None:
-    """Hits beyond trials are two counts; of four trials nothing can be said."""
-    assert measure("ratio", [4, 9]) == (2.25, 4, None, None)
-    assert measure("ratio", [5, 9]).lo is not None

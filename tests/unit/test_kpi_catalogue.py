@@ -223,6 +223,46 @@ def test_the_page_is_written_from_the_definitions() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(Catalogue.load())
 
 
+RATE = GOOD.replace("  params: {enough: 1}\n", "").replace(
+    "of: {events: cx.search.performed}\n  hits: {where: results < enough}",
+    "of: {events: cx.payment.attempted}\n  hits: {events: cx.payment.failed}",
+).replace("touchpoint, channel", "method")  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ["percent", "fraction"])
+def test_a_share_of_what_is_not_among_its_trials_is_refused(unit: str) -> None:
+    """In a file of a user too, with the line of the events and both ways out of it."""
+    (problem,) = refused(RATE.replace("percent", unit))
+    assert problem.startswith("mine.yaml:13: KPI search_failure, hits: a share cannot count cx.payment.failed beside")
+    assert "events: [cx.payment.failed, cx.payment.attempted]" in problem
+    assert "hits: {where: type == 'cx.payment.failed'}" in problem
+    assert "unit: per_100" in problem
+
+
+def test_hits_that_name_events_of_the_trials_again_are_refused() -> None:
+    """They would be counted beside the condition of the trials; the message says what to write."""
+    both = RATE.replace("cx.payment.attempted", "[cx.payment.failed, cx.payment.succeeded]")
+    (problem,) = refused(both)
+    assert problem.endswith("leave 'events' out and say which of them hit, e.g. where: type == 'cx.payment.failed'")
+    listed = both.replace("{events: cx.payment.failed}", "{where: type == 'cx.payment.failed'}")
+    assert Catalogue.parse(listed)["search_failure"].nested
+
+
+def test_a_rate_is_of_other_events() -> None:
+    """Hits among the trials are a share, whatever it is called."""
+    assert Catalogue.parse(RATE.replace("percent", "per_100"))["search_failure"].unit == "per_100"
+    assert any(
+        "hits that are counted among 'of' are a share" in one for one in refused(GOOD.replace("percent", "per_100"))
+    )
+
+
+def test_no_shipped_share_can_exceed_all() -> None:
+    """Every ratio in percent or as a fraction counts its hits among its trials; every other one is a rate."""
+    ratios = [kpi for kpi in Catalogue.load() if kpi.aggregator == "ratio"]
+    assert {kpi.id for kpi in ratios if kpi.unit != "per_100" and not kpi.nested} == set()
+    assert all("per 100" in kpi.name for kpi in ratios if kpi.unit == "per_100")
+
+
 def test_the_example_on_the_page_works() -> None:
     """Whoever copies the block of the page gets a KPI."""
     example = PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
@@ -263,7 +303,7 @@ def test_a_distinct_count_is_of_texts() -> None:
     assert kpi.of.value.text == "subject"
 
 
-WAITING = GOOD.replace("class: A", "class: C\n  maturity: matured\n  wait: 2d").replace(
+WAITING = GOOD.replace("percent", "per_100").replace("class: A", "class: C\n  maturity: matured\n  wait: 2d").replace(
     "hits: {where: results < enough}", "hits: {events: cx.search.clicked, age_s: delay_s, where: position <= enough}"
 ).replace("touchpoint, channel", "touchpoint")  # fmt: skip
 

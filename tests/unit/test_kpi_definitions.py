@@ -9,12 +9,15 @@ from msgspec.structs import replace
 
 from streams.events.families.agent import AgentEvaluationScored, AgentStateChanged
 from streams.events.families.contact import (
+    ContactAnswered,
     ContactCallBlocked,
     ContactHandled,
     ContactOpened,
     ContactQueueEntered,
     ContactQueueLeft,
     ContactResolved,
+    ContactRinging,
+    ContactRingMissed,
     ContactTransferred,
 )
 from streams.events.families.digital import (
@@ -67,8 +70,8 @@ def test_bounce_of_one_page_is_another_number() -> None:
     assert shown("bounce_one_page", ended).value == 100.0
 
 
-def test_footfall_conversion() -> None:
-    """150 receipts by 1,000 entrances: 15 %; a refund is no receipt, a group that enters buys as one."""
+def test_receipts_by_visitors() -> None:
+    """150 receipts by 1,000 entrances: 15 per 100; a refund is no receipt, a group that enters buys as one."""
     entered: list[Data] = [StoreVisitorEntered() for _ in range(990)] + [StoreVisitorEntered(people=3)] * 10
     receipts: list[Data] = [StorePosTransaction() for _ in range(150)] + [StorePosTransaction(refund=True)] * 20
     got = shown("footfall_conversion", entered + receipts)
@@ -96,10 +99,29 @@ def test_clicks_of_frustration_are_told_apart() -> None:
 
 
 def test_payment_failure_is_by_attempt() -> None:
-    """Who pays at the second try has failed once in two attempts."""
+    """Who pays at the second try has failed once in two attempts; tries without an outcome yet are none."""
     paying: list[Data] = [PaymentAttempted(), PaymentFailed(code="51"), PaymentAttempted(), PaymentSucceeded()]
-    assert shown("payment_failure", paying).value == 50.0
+    assert shown("payment_failure", [*paying, PaymentAttempted()]).value == 50.0
     assert shown("payment_failures", paying, code="51").n == 1
+
+
+def test_outcomes_whose_attempts_lie_in_other_minutes_are_no_share_above_all() -> None:
+    """Slow failures of an outage come after their attempts: still 100 % at most, with its interval."""
+    late = shown("payment_failure", [PaymentAttempted()] * 15 + [PaymentFailed(code="timeout")] * 16)
+    assert (late.value, late.n, late.hi) == (100.0, 16, 100.0)
+
+
+def test_conversion_is_by_ended_session() -> None:
+    """Two of four that are known to have brought an order or not; orders of any number do not count."""
+    ended: list[Data] = [SessionEnded(converted=True)] * 2 + [SessionEnded(converted=False)] * 2 + [SessionEnded()]
+    got = shown("conversion", [*ended, *[OrderPlaced(amount=1.0)] * 9])
+    assert (got.value, got.n) == (50.0, 4)
+
+
+def test_offers_are_taken_or_missed() -> None:
+    """Two of three offers; the ringing itself has no outcome yet."""
+    offered: list[Data] = [ContactRinging()] * 4 + [ContactAnswered()] * 2 + [ContactRingMissed()]
+    assert shown("agent_answer_rate", offered).value == pytest.approx(200 / 3)
 
 
 def test_a_search_nobody_counted_is_no_search_without_result() -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from streams.events.families.contact import ContactHandled, ContactQueueLeft
-from streams.events.families.digital import OrderPlaced, PageViewed, PerfSampled, SessionStarted
+from streams.events.families.digital import ClickFrustrated, OrderPlaced, PageViewed, PerfSampled, SessionStarted
 from streams.events.families.feedback import SurveyAnswered
 from streams.events.families.store import StoreQueueServed
 from streams.events.types import Data, Event, new_event
@@ -167,13 +167,13 @@ def test_a_value_beyond_all_reason_is_missing() -> None:
 
 
 def test_hits_of_their_own_need_no_trial() -> None:
-    """An order counts towards conversion in its own minute, one in a store does not."""
+    """Rage counts towards rage clicks in its own minute, a dead click does not."""
     later = TIME + timedelta(minutes=5)
-    orders = [made(OrderPlaced(amount=1.0), later), made(OrderPlaced(amount=1.0), later, channel="store")]
-    deltas = fold(made(SessionStarted()), *orders)
-    assert deltas[MINUTE]["conversion"] == [1, 0]
-    assert deltas[MINUTE + 5]["conversion"] == [0, 1]
-    assert deltas[MINUTE + 5]["orders"] == [2]
+    clicks = [made(ClickFrustrated(kind="rage"), later), made(ClickFrustrated(kind="dead"), later)]
+    deltas = fold(made(SessionStarted()), *clicks)
+    assert deltas[MINUTE]["rage_clicks"] == [1, 0]
+    assert deltas[MINUTE + 5]["rage_clicks"] == [0, 1]
+    assert deltas[MINUTE + 5]["frustrated_clicks"] == [2]
 
 
 def test_a_type_nobody_measures_is_passed_over() -> None:

@@ -242,7 +242,7 @@ def test_frt_hand_off() -> None:
 
 
 FUNNEL = """
-- {id: converted, name: n, question: q, unit: percent, direction: up, class: C, maturity: matured, wait: 31d,
+- {id: converted, name: n, question: q, unit: per_100, direction: up, class: C, maturity: matured, wait: 31d,
    aggregator: ratio, formula: f., source: s, owner: o, groupings: [[]],
    of: {events: cx.session.started}, hits: {events: cx.payment.succeeded, age_s: duration_s}}
 """

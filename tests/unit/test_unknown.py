@@ -84,7 +84,9 @@ def test_every_definition_says_what_it_counts() -> None:
     """A type that a definition names has its unit, and no other type has one; `volume` names all."""
     assert {event for kpi in CATALOGUE if kpi.id != "volume" for event in kpi.event_types} == UNITS.keys()
     assert {kpi.id for kpi in CATALOGUE if not counted(kpi)} == {kpi.id for kpi in CATALOGUE if kpi.derive}
-    assert counted(CATALOGUE["conversion"]) == "orders (not customers and not items) by sessions (not visitors)"
+    assert counted(CATALOGUE["rage_clicks"]).startswith("bursts or clicks as the collector cuts them")
+    assert counted(CATALOGUE["rage_clicks"]).endswith(" by sessions (not visitors)")
+    assert counted(CATALOGUE["payment_failure"]) == "attempts to pay (not orders)"
     assert "legs" in counted(CATALOGUE["contacts_offered"])
     assert "once, however many agents" in counted(CATALOGUE["contacts_handled"])
     assert "edited counts again" in counted(CATALOGUE["review_score"])

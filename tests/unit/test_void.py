@@ -99,7 +99,7 @@ def test_a_channel_is_known_by_its_own_hits() -> None:
 def test_without_a_whole_each_series_tells_of_itself() -> None:
     """A queue that had hits has none later; another one is unknown still."""
     catalogue = Catalogue.parse("""
-- {id: passed_on, name: Passed on, question: q, unit: percent, direction: none, class: A, aggregator: ratio, formula: f,
+- {id: passed_on, name: Passed on, question: q, unit: per_100, direction: none, class: A, aggregator: ratio, formula: f,
    source: s, owner: o, groupings: [[queue]], of: {events: cx.contact.handled}, hits: {events: cx.contact.transferred}}
 """)
     one, other = (series_key("passed_on", (("queue", name),)) for name in ("q1", "q2"))
@@ -127,7 +127,7 @@ def test_a_judge_sees_no_shares_without_hits_but_amounts_in_several_currencies()
 
 def test_who_declares_to_send_has_none() -> None:
     """By setting, of one channel or of all."""
-    declared = catalogue_of(Settings(sends="app/cx.payment.failed, cx.contact.transferred"))
+    declared = catalogue_of(Settings(sends="app/cx.payment.failed, app/cx.payment.succeeded, cx.contact.transferred"))
     web, app = (series_key("payment_failure", (("channel", name),)) for name in ("web", "app"))
     stream = Stream(declared)
     stream.take(100, {WHOLE: [40, 0], "payment_failure": [50, 0], web: [30, 0], app: [20, 0]})

@@ -22,10 +22,10 @@ from streams.alerts.facts import Facts, SeriesReading, length_of
 from streams.alerts.types import Verdict
 from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.arithmetic.accumulators import Acc
-from streams.kpis.arithmetic.intervals import NOTHING, Z95, Measure
+from streams.kpis.arithmetic.intervals import NOTHING, PER_100, Z95, Measure
 from streams.kpis.language.definition import Kpi
 
-BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
+BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0), PER_100: (0.0, math.inf)}
 """Values that a unit can have."""
 
 Problem: TypeAlias = tuple[str, str]

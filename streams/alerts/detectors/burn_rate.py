@@ -11,7 +11,7 @@ from streams.alerts.detectors.base import BOUNDS, Detector, Positive, Problem, W
 from streams.alerts.facts import Facts, SeriesReading, length_of
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.accumulators import count_of
-from streams.kpis.arithmetic.intervals import Z95, wilson
+from streams.kpis.arithmetic.intervals import PER_100, Z95, wilson
 from streams.kpis.language.definition import Kpi
 
 
@@ -79,6 +79,9 @@ class BurnRate(Detector, frozen=True, kw_only=True):
 
     def own_misfits(self, kpi: Kpi, by: tuple[str, ...]) -> Iterable[Problem]:
         """Refuse a promise without a budget, and a factor that is never reached."""
+        if kpi.unit == PER_100:
+            yield "kpi", f"a budget is a share of trials, and {kpi.id} is a rate per 100 of other events"
+            return
         low, high = BOUNDS[kpi.unit]
         if not low < self.target < high:
             yield "target", f"target {self.target:g} must lie between {low:g} and {high:g} {kpi.unit}"

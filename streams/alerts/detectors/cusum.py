@@ -42,7 +42,6 @@ from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.accumulators import Acc
-from streams.kpis.arithmetic.intervals import PERCENT_UNITS
 from streams.kpis.language.definition import Kpi
 
 KNOWN: Final = 5.0
@@ -324,9 +323,10 @@ def caution(params: Cusum, sign: float, normal: Normal) -> float:
 
 def _shares(good: float, bad: float, facts: Facts) -> CusumLevel:
     factor = facts.factor
-    # More hits than trials: events of their own, as orders per session.
-    if good >= 1 or (bad >= 1 and facts.unit not in PERCENT_UNITS):
-        per_hit = log(max(bad, _EXTREME) / good)
+    if facts.is_rate:
+        good = max(good, _EXTREME)
+        bad = max(bad, good / 10)
+        per_hit = log(bad / good)
         return CusumLevel(factor * good, factor * bad, per_hit + good - bad, good - bad)
     good = min(max(good, _EXTREME), 1 - _EXTREME)
     # A level beyond none or all stands for a tenth of what there is to lose.
@@ -352,11 +352,11 @@ def _learnt_normal(
 
 
 def _cautious(facts: Facts, seen: Moments) -> Moments:
-    """Give a share as if half a hit and half a miss more had come: one never seen is not impossible."""
-    if facts.aggregator != "ratio" or seen.mean > facts.factor:
+    """Give a ratio as if half a hit and half a miss more had come: one never seen is not impossible."""
+    if facts.aggregator != "ratio":
         return seen
     share = (seen.mean / facts.factor * seen.n + 0.5) / (seen.n + 1)
-    return Moments(seen.n, facts.factor * share, facts.factor**2 * share * (1 - share))
+    return Moments(seen.n, facts.factor * share, facts.factor**2 * (share if facts.is_rate else share * (1 - share)))
 
 
 def _counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
@@ -404,5 +404,5 @@ def _drift(level: CusumLevel, facts: Facts, variance: float) -> tuple[float, flo
     if facts.aggregator != "ratio":
         return -(level.slope * level.good + level.offset), abs(level.slope) * sqrt(variance)
     share, a_hit = level.good / facts.factor, level.per_hit - level.per_other
-    spread = sqrt(share if max(level.good, level.bad) >= facts.factor else share * (1 - share))
+    spread = sqrt(share if facts.is_rate else share * (1 - share))
     return -(share * a_hit + level.per_other), abs(a_hit) * spread

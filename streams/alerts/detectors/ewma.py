@@ -161,7 +161,7 @@ def _enough(facts: Facts, earlier: Moments, n: int) -> bool:
     if facts.aggregator != "ratio":
         return n >= 2 * LEAST_EXPECTED
     share = earlier.mean / facts.factor
-    return n * min(share, abs(1 - share)) >= LEAST_EXPECTED
+    return n * (share if facts.is_rate else min(share, 1 - share)) >= LEAST_EXPECTED
 
 
 def _joined(waiting: list[int], seen: Acc | None) -> list[int]:

@@ -123,9 +123,11 @@ def noise_of(facts: Facts, acc: Acc | None, baseline: Expected) -> float:
         case "ratio" if acc is not None:
             share = baseline.value / facts.factor
             n = max(1, count_of(acc))
+            if facts.is_rate:  # one hit more: a rate of exactly none does have noise
+                return facts.factor**2 * (share + 1 / n) / n
             # One hit and one miss more: shares of exactly none or all do have noise.
-            share = (share * n + 1) / (n + 2) if share <= 1 else share
-            return facts.factor**2 * (share * (1 - share) if share < 1 else share) / n
+            share = (share * n + 1) / (n + 2)
+            return facts.factor**2 * share * (1 - share) / n
         case "quantile":
             one = measure("quantile", acc or {}, facts.scale, q=facts.q, z=1.0)
             if one.lo is None or one.hi is None:

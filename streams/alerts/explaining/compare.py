@@ -58,7 +58,7 @@ def compare(
         case "ratio":
             assert type(earlier) is list
             assert type(later) is list
-            return _ratios(earlier, later, min_expected)
+            return _ratios(facts, earlier, later, min_expected)
         case "mean" | "share":
             return _means(facts, earlier, later, 2 * min_expected)
         case "nps":
@@ -85,12 +85,12 @@ def student_as_normal(t: float, degrees: float) -> float:
     return z if t > 0 else -z
 
 
-def _ratios(earlier: list[int], later: list[int], min_expected: float) -> Comparison:
+def _ratios(facts: Facts, earlier: list[int], later: list[int], min_expected: float) -> Comparison:
     n, hits = earlier
     later_n, later_hits = later
     if not n or not later_n:
         return Comparison(None, "no trials")
-    if hits > n or later_hits > later_n:
+    if facts.is_rate:
         return _rates((hits, n), (later_hits, later_n), min_expected)
     pooled = (hits + later_hits) / (n + later_n)
     least = min(n, later_n) * min(pooled, 1 - pooled)

@@ -34,7 +34,8 @@ def likelihood_z(facts: Facts, change: BeforeAfter, minutes: tuple[int, int]) ->
         return None
     match facts.aggregator:
         case "ratio":
-            return _of_shares(_pair(change.earlier), _pair(change.later))
+            compared = _of_rates if facts.is_rate else _of_shares
+            return compared(_pair(change.earlier), _pair(change.later))
         case "count" | "sum":
             return _of_rates((count_of(change.earlier), minutes[0]), (count_of(change.later), minutes[1]))
         case _:
@@ -47,9 +48,7 @@ def _pair(acc: Acc) -> tuple[int, int]:
 
 
 def _of_shares(earlier: tuple[int, int], later: tuple[int, int]) -> float:
-    """Return the surety that two shares differ, hits and trials given; as rates, where hits outnumber trials."""
-    if earlier[0] > earlier[1] or later[0] > later[1]:
-        return _of_rates(earlier, later)
+    """Return the surety that two shares differ, hits and trials given."""
     (k, n), (m, t) = earlier, later
     both = _log_likelihood(k + m, n + t)
     ratio = 2 * (_log_likelihood(k, n) + _log_likelihood(m, t) - both)

@@ -83,6 +83,8 @@ def show(value: object, unit: str) -> str:
         raise TypeError(f"{value!r} is no value that has a unit")
     if unit == "percent":
         return f"{value:.1f} %"
+    if unit == "per_100":
+        return f"{value:.1f} per 100"
     if unit == "seconds":
         return _seconds(value)
     text = f"{value:,.{_DIGITS.get(unit, 1)}f}"

@@ -112,7 +112,7 @@ class Share(Aggregator):
             block.problem("hits", "'value' is missing: events of their own measure the part themselves")
         if nested and hits.value is None and hits.where is TRUE:
             block.problem("hits", "the part is the whole: 'hits' needs 'where', or a 'value' of its own")
-        if unit in {"percent", "fraction"} and hits.value is not None:
+        if unit in SHARE_UNITS and hits.value is not None:
             block.problem("unit", f"unit {unit!r} is impossible for a share of two values: it is the share of one")
 
     def of_effect(self, kpi: Kpi, compiler: Compiler) -> EffectOf:

@@ -23,6 +23,12 @@ PERCENT_UNITS: Final = frozenset({"percent", "%"})
 SHARE_UNITS: Final = PERCENT_UNITS | {"fraction"}
 """Units in which a part cannot be less than nothing or more than the whole."""
 
+PER_100: Final = "per_100"
+"""The unit of a rate: events of one kind per 100 of another. It is no share, and has no upper end."""
+
+HUNDRED_UNITS: Final = PERCENT_UNITS | {PER_100}
+"""Units in which one hit per trial is 100."""
+
 Range: TypeAlias = tuple[float | None, float | None]
 """Least and greatest value a single answer can have; None where there is no end."""
 
@@ -36,7 +42,7 @@ _RANGES: Final[dict[str, Range]] = {
     **dict.fromkeys(PERCENT_UNITS, (0.0, 100.0)),
     "fraction": (0.0, 1.0),
     "points": (-100.0, 100.0),
-    **dict.fromkeys(("seconds", "milliseconds", "hours", "days", "currency", "count"), (0.0, None)),
+    **dict.fromkeys(("seconds", "milliseconds", "hours", "days", "currency", "count", PER_100), (0.0, None)),
 }
 
 _EXACT_RANKS = 2_000  # beyond, the normal approximation is at most one rank wider
@@ -69,6 +75,17 @@ def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
     centre = (share + spread / 2) / (1 + spread)
     half = z * sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return (centre - half if hits else 0.0), (centre + half if hits < n else 1.0)
+
+
+def rate_interval(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """
+    Return the interval of a rate of events of one kind per event of another, both counts Poisson and independent.
+
+    Given how many there are of both, the hits are binomial with p = rate / (1 + rate): Wilson's ends of p as rates
+    (conditional score interval; Przyborowski & Wilenski 1940 for the conditioning). Sound at 0 and with no upper end.
+    """
+    lo, hi = wilson(hits, hits + n, z)
+    return lo / (1 - lo), hi / (1 - hi)
 
 
 def nps_interval(

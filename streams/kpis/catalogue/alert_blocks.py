@@ -10,7 +10,12 @@ from streams.kpis.language.lengths import WINDOWS, window_minutes
 # What is judged against its own past needs no target; what is judged by single answers needs such as hit or miss.
 _UNTARGETED: Final = ("seasonal", "absence")
 _BERNOULLI: Final = ("ztest", "cusum", "burn_rate")
-_BOUNDS: Final = {"percent": (0.0, 100.0), "fraction": (0.0, 1.0), "points": (-100.0, 100.0)}
+_BOUNDS: Final = {
+    "percent": (0.0, 100.0),
+    "fraction": (0.0, 1.0),
+    "points": (-100.0, 100.0),
+    "per_100": (0.0, math.inf),
+}
 
 
 def read_gates(block: YamlBlock, *, lasting: bool) -> Gates:

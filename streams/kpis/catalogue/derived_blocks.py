@@ -91,7 +91,20 @@ def resolve(kpi: Kpi, block: YamlBlock, kpis: Mapping[str, Kpi]) -> Kpi:
             if set(grouping) & set(part.over):
                 block.problem("derive", f"grouping {list(grouping)} cannot hold what is looked over")
         parts.append(replace(part, definition=known.definition_id))
+    if kpi.derive.how == "quotient" and kpi.unit == "percent" and len(parts) == len(kpi.derive.parts):
+        _check_share(block, *(kpis[part.kpi] for part in parts))
     return replace(kpi, derive=replace(kpi.derive, parts=tuple(parts)))
+
+
+def _check_share(block: YamlBlock, part: Kpi, whole: Kpi) -> None:
+    """Refuse a percentage of counts that are not taken of the same: it would leave 0 to 100 %."""
+    alike = part.aggregator == whole.aggregator and part.aggregator in _COUNTED and part.of.value == whole.of.value
+    if not alike or not set(part.of.events) <= set(whole.of.events):
+        block.problem(
+            "unit",
+            f"{part.id} is no share of {whole.id}: for percent both count the same, and {whole.id} counts every event"
+            f" that {part.id} does; else the unit is fraction",
+        )
 
 
 def colocation(kpis: Iterable[Kpi]) -> dict[str, str]:

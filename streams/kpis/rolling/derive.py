@@ -149,6 +149,8 @@ def _quotient(kpi: Kpi, derivation: Derivation, held: _Held) -> _Stats:
     first, second = (_single(part, derivation, held) for part in derivation.parts)
     if first is None or second is None or not _value(second) > 0:
         return [("", NOTHING)]
+    if kpi.unit == "percent" and _value(first) > _value(second):  # labels that had no room are in one of them only
+        return [("", NOTHING)]
     factor, n = 100 if kpi.unit == "percent" else 1, min(first.n, second.n)
     value = factor * _value(first) / _value(second)
     ends = (first.lo, first.hi, second.lo, second.hi)
