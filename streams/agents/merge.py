@@ -225,6 +225,7 @@ class Merge(Stage):
                 outputs = self._drain(shard, now)
                 drained.append((shard, outputs))
                 shard.emitting = len(outputs.minutes) + len(outputs.values)
+                self._report_pending(shard)
                 key, marker = shard.state.marker()
                 if marker != shard.saved_marker:
                     markers.append((shard.partition, key, marker))
@@ -291,8 +292,12 @@ class Merge(Stage):
             for kpi, times in registry.take_refused().items():
                 metrics.SERIES_CAPPED.labels(kpi).inc(times)
             metrics.JUDGE_LAG.labels(str(partition)).set(60 * shard.state.behind)
-            metrics.PENDING_OUTPUTS.labels(str(partition)).set(shard.state.unpublished + shard.emitting)
+            self._report_pending(shard)
             self._report_lag(shard)
+
+    @staticmethod
+    def _report_pending(shard: Shard) -> None:
+        metrics.PENDING_OUTPUTS.labels(str(shard.partition)).set(shard.state.unpublished + shard.emitting)
 
     def _report_lag(self, shard: Shard) -> None:
         self.lane.report_lag(self._topics.partials, shard.partition, sum(len(batch) for batch in shard.waiting))

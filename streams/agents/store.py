@@ -86,6 +86,8 @@ class StoreStage(Stage):
         """Keep a batch: it is not released before it is stored, which bounds what is held while ClickHouse is away."""
         self._waiting.append(batch)
         self._waiting_bytes += batch.nbytes
+        # A flush may take long; until it is over it must not look as if nothing were to do.
+        self.lane.report_lag(batch.topic, batch.partition, len(batch))
         if self._waiting_bytes >= ENOUGH_BYTES:
             await self.flush_live()
 

@@ -325,3 +325,24 @@ def test_rows_set_aside_are_counted_from_zero_on() -> None:
     samples = [sample for family in metrics.SET_ASIDE.collect() for sample in family.samples]
     tables = {sample.labels["table"] for sample in samples if sample.name.endswith("_total")}
     assert tables == {"events", "alerts", "kpi_minutes", "kpi_values"}
+
+
+def test_what_is_taken_counts_as_behind_until_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker looked idle for as long as an insert took."""
+
+    async def reported() -> tuple[dict[str, int], dict[str, int]]:
+        app, store = store_on(Server())
+        behind: dict[str, int] = {}
+        monkeypatch.setattr(
+            store.lane, "report_lag", lambda topic, _partition, waiting: behind.update({topic: waiting})
+        )
+        await app.begin()
+        await store.take(one_block())
+        before = behind.copy()
+        await store.flush()
+        return before, behind
+
+    assert asyncio.run(reported()) == (
+        {TOPICS.blocks: 1},
+        dict.fromkeys((TOPICS.blocks, TOPICS.kpis, TOPICS.alerts), 0),
+    )
