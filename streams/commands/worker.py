@@ -6,6 +6,7 @@ import logging
 import platform
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 import faust
@@ -24,6 +25,7 @@ from streams.listener.serving import listen
 from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, load
 from streams.start.check import StartRefusedError, check_start
+from streams.start.member import MemberFile, give_back
 from streams.storage.connection import StorageError, address_of
 from streams.storage.writer import Writer
 
@@ -107,6 +109,11 @@ def worker() -> None:
     try:
         catalogue = catalogue_of(settings)
         app = build(settings, Writer(store), catalogue)
+        if not settings.instance:  # by that name it goes on with the membership
+            members = MemberFile(Path(app.conf.datadir) / f"{settings.app_id}.member")
+            app.on_member = members.note
+            if members.before:
+                give_back(members.before, settings)
         check_start(settings, store, catalogue)
     except TopicsError as exc:
         _refuse(_problems(settings, create=False, rights=rights) or [str(exc)])

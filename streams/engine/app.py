@@ -81,6 +81,7 @@ class BatchApp(faust.App):
         live_generation: Assignment whose results may be written; `None` while partitions move.
         on_broker_time: Told the broker's time (Unix s) as of now and how far it may be off, after a write to a topic
             that has it.
+        on_member: Told the name that the group gave this process when it joined.
         lease: Whether this process is still a member of the group; without it nothing is written.
     """
 
@@ -97,6 +98,7 @@ class BatchApp(faust.App):
         self.live_generation: int | None = None
         self.failure: BaseException | None = None
         self.on_broker_time: Callable[[float, float], None] = lambda _said, _within_s: None
+        self.on_member: Callable[[str], None] = lambda _member: None
         self.watchdog = Watchdog(self, limits or Limits())
         self._assigned_in_rebalance = 0
         self._live_term = 0

@@ -66,7 +66,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     def _watch_membership(self, consumer: Any) -> None:
-        """Tell the lease what the coordinator answers."""
+        """Tell the lease what the coordinator answers, and the application what it is called there."""
         lease = self.consumer.app.lease
         send = consumer._client.send  # noqa: SLF001
 
@@ -77,7 +77,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 lease.lose()
             sent = lease.now()
             response = await send(node_id, request, **options)
-            if kind in ("HeartbeatRequest", "SyncGroupRequest"):
+            if kind == "JoinGroupRequest" and response.member_id:
+                self.consumer.app.on_member(response.member_id)
+            elif kind in ("HeartbeatRequest", "SyncGroupRequest"):
                 lease.answered(sent, response.error_code, consumer._coordinator.generation)  # noqa: SLF001
             elif kind == "OffsetCommitRequest":
                 codes = [code for _topic, partitions in response.topics for _partition, code in partitions]

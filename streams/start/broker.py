@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError as AioKafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as ReadPartition
 from faust.types import TP
@@ -161,6 +163,10 @@ class StartBroker:
                     return
                 time.sleep(_CLAIM_POLL_MS / 1000)
 
+    def leave(self, member: str) -> bool:
+        """Give back a membership in the workers' group; False if it was over."""
+        return self._read(lambda consumer: _leave(consumer, self._group, member))
+
     @contextmanager
     def claim(self, topic: str) -> Iterator[None]:
         """
@@ -270,6 +276,13 @@ async def _edges(consumer: AIOKafkaConsumer, tps: Sequence[TP]) -> tuple[dict[TP
             break
         await asyncio.sleep(_PAUSE_S)
     return starts, {tp: max(claimed[tp], ends.get(tp, 0)) for tp in tps}
+
+
+async def _leave(consumer: AIOKafkaConsumer, group: str, member: str) -> bool:
+    client = consumer._client  # noqa: SLF001
+    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    answer = await client.send(node, LeaveGroupRequest(group, member), group=ConnectionGroup.COORDINATION)
+    return bool(answer.error_code == NoError.errno)
 
 
 async def _single(consumer: AIOKafkaConsumer, wanted: Mapping[TP, int]) -> dict[TP, bytes]:

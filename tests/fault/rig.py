@@ -98,9 +98,13 @@ class Rig:
         self.traffic.start()
         self.wait(lambda: len(self.stored_ends()) == len(self._sources), "a beginning", 2 * DRAIN_S)
 
-    def join(self, instance: str = "", clock: Path | None = None) -> Worker:
-        """Start one more worker, by a name that outlives it, or with a clock that is off by what a file says."""
-        options = self.start_options()
+    def join(self, instance: str = "", clock: Path | None = None, home: str = "") -> Worker:
+        """
+        Start one more worker, by a name that outlives it, or with a clock that is off by what a file says.
+
+        `home` names a worker that has ended, in whose folder it goes on.
+        """
+        options = {**self.start_options(), "home": home}
         if clock is not None:
             options["command"] = (str(SHIFTED), str(clock), "worker")
         worker = self.pipeline.start(instance, **options)
@@ -109,8 +113,8 @@ class Rig:
         return worker
 
     def again(self, worker: Worker) -> Worker:
-        """Start a worker like one that has ended."""
-        return self.join(*self._started[worker])
+        """Start a worker like one that has ended, in its place."""
+        return self.join(*self._started[worker], home=worker.home)
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL; nobody starts it anew."""

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
 
+import pytest
+
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Flaws, Plan, emissions
@@ -182,3 +184,20 @@ def fuzzed(good, chance, count):
 def _at(value, at):
     start = value.index(b'"time":"') + 8
     return value[:start] + at + value[value.index(b'"', start) :]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
+def test_who_starts_where_a_worker_was_killed_does_not_wait_for_its_session(pipelines):
+    """Its membership is given back by the next one."""
+    pipeline = pipelines(broker_session_s=300)
+    touches = simulated(600)
+    worker = pipeline.start()
+    pipeline.send(touches[:300])
+    pipeline.wait_stored(300)
+    worker.kill()
+    after = pipeline.start(home=worker.home)
+    pipeline.send(touches[300:])
+    assert pipeline.wait_stored(600)["counted"] == 600
+    assert "is no member of the group any more" in after.said()
+    assert pipeline.verify().differences == []

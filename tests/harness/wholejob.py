@@ -30,7 +30,11 @@ PATIENCE_S = 300.0
 
 
 class Worker:
-    """A `cx worker` process; `command` and `root` are those of another version of the program, or a wrapper of it."""
+    """
+    A `cx worker` process; `command` and `root` are those of another version of the program, or a wrapper of it.
+
+    `home` names the worker in whose folder this one goes on.
+    """
 
     def __init__(
         self,
@@ -40,14 +44,17 @@ class Worker:
         command: Sequence[str] = ("-m", "streams", "worker"),
         root: Path = ROOT,
         port: int = 0,
+        home: str = "",
     ) -> None:
         self.name = name
+        self.home = home or name
         self.port = port or free_port()
         self.log = folder / f"{name}.log"
+        own = {"CX_METRICS_PORT": str(self.port), "CX_DATA_DIR": str(folder / self.home)}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, *command],
-                env={**os.environ, **environment, "CX_METRICS_PORT": str(self.port), "CX_DATA_DIR": str(folder / name)},
+                env={**os.environ, **environment, **own},
                 cwd=root,
                 stdout=out,
                 stderr=subprocess.STDOUT,
