@@ -142,7 +142,13 @@ def test_used_attributes_are_still_set(owner: Any, name: str) -> None:
 
 def test_the_lease_still_knows_the_requests_that_prove_membership() -> None:
     source = inspect.getsource(sys.modules[GroupCoordinator.__module__])
-    for name in ("JoinGroupRequest", "HeartbeatRequest", "SyncGroupRequest", "OffsetCommitRequest", "LeaveGroupRequest"):
+    for name in (
+        "JoinGroupRequest",
+        "HeartbeatRequest",
+        "SyncGroupRequest",
+        "OffsetCommitRequest",
+        "LeaveGroupRequest",
+    ):
         assert f"{name}(" in source
 
 
