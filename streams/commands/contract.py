@@ -117,12 +117,18 @@ def kpis_check(paths: tuple[Path, ...]) -> None:
 @kpis.command("docs")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what would be written.")
 def kpis_docs(*, check: bool) -> None:
-    """Write docs/KPIS.md from the built-in definitions, and the view kpi_steps from the aggregators."""
+    """Write docs/KPIS.md from the built-in definitions, and the views kpi_steps and experience from what they show."""
     from streams.kpis.catalogue.docs import page  # noqa: PLC0415
+    from streams.storage.experience_view import experience_view  # noqa: PLC0415
     from streams.storage.steps_view import steps_view  # noqa: PLC0415
 
     stale = []
-    for name, text in {"docs/KPIS.md": page(Catalogue.load()), "sql/views/kpi_steps.sql": steps_view()}.items():
+    texts = {
+        "docs/KPIS.md": page(Catalogue.load()),
+        "sql/views/kpi_steps.sql": steps_view(),
+        "sql/views/experience.sql": experience_view(),
+    }
+    for name, text in texts.items():
         target = clone() / name
         if not check:
             target.write_text(text, encoding="utf-8")

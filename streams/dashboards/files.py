@@ -24,7 +24,8 @@ def boards(catalogue: Catalogue) -> Iterator[DashboardSpec]:
     for module in sorted(one.name for one in iter_modules(dashboards.__path__)):
         import_module(f"{dashboards.__name__}.{module}")
     for make in REGISTERED:
-        yield replace(make(catalogue), annotations=(alarms.ANNOTATION,))
+        if (board := make(catalogue)) is not None:
+            yield replace(board, annotations=(alarms.ANNOTATION,))
 
 
 def texts(catalogue: Catalogue) -> dict[str, str]:

@@ -221,11 +221,13 @@ class DashboardSpec:
         return f"cx-{self.slug}"
 
 
-REGISTERED: Final[list[Callable[[Catalogue], DashboardSpec]]] = []
+Make: TypeAlias = Callable[[Catalogue], DashboardSpec | None]
+"""Makes a dashboard, or none where nothing that it shows is counted."""
+REGISTERED: Final[list[Make]] = []
 """Of every dashboard, what makes it; filled when the modules of this package are imported."""
 
 
-def registered(make: Callable[[Catalogue], DashboardSpec]) -> Callable[[Catalogue], DashboardSpec]:
+def registered(make: Make) -> Make:
     """Register a function that makes a dashboard: it is written, checked and shown like all others."""
     REGISTERED.append(make)
     return make

@@ -5,23 +5,31 @@ numbers are the same.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from streams.dashboards import files
 from streams.events.derived import shipped
 from streams.events.types import FieldInfo, data_fields
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import connect
+from streams.storage.experience_view import TYPE, experience_view
+from streams.storage.setup import prepare
 from streams.storage.verify import verify
 from streams.storage.writer import Writer
+from tests.harness import grafana
 from tests.harness.clickhouse import Database
-from tests.harness.derived import catalogue
+from tests.harness.derived import DEPLOY, catalogue
 from tests.harness.pipeline import Pipeline
 
+ROOT = Path(__file__).resolve().parents[2]
 EACH, OF_ANSWERS = 40, 300
 START = datetime(2026, 3, 20, 23, 58, tzinfo=UTC)
 LENGTHS_S = (0.0, 1.5, 59.0, 3_600.0, 100_000.0)
+COUNTED = Catalogue.load([DEPLOY / "kpis"])
 CHANNELS = ("web", "app", "store", "call_center")
 
 
@@ -101,3 +109,46 @@ def test_every_kpi_of_relations_verifies_to_zero_also_where_matters_are_taken_ba
         "SELECT count() FROM kpi_minutes FINAL WHERE n = 0 AND NOT arrayExists(f -> f != 0, fields)"
     )
     assert emptied > 0, "some minutes held only what was taken back"
+
+    answers = [events for events in stories if events[0]["type"] == TYPE and not events[0]["synthetic"]]
+    holding = [events[-1]["data"] for events in answers if not events[-1]["data"]["withdrawn"]]
+    rows = database.rows("SELECT metric, score, scale, contacts, last_wait_s, wait, delay FROM experience")
+    names = ("metric", "score", "scale", "contacts", "last_wait_s", "wait", "delay")
+    assert Counter(rows) == Counter(tuple(data.get(name) for name in names) for data in holding)
+    assert holding
+    assert (ROOT / "sql/views/experience.sql").read_text(encoding="utf-8") == experience_view()
+
+    assert shown(database) == []
+
+
+def shown(database: Database) -> list[str]:
+    """Ask what both dashboards ask, as Grafana does; return the panels that show nothing."""
+    prepare(database.admin, COUNTED, lambda _: None)
+    # What waits is counted when its time is up: 90 days later at most.
+    period = grafana.Period.over(START - timedelta(hours=1), START + timedelta(days=100))
+    client = connect(database.reader)
+    empty = []
+
+    def ask(sql: str) -> list[list[Any]]:
+        settings = {"max_execution_time": 60}
+        return json.loads(client.raw_query(sql, settings=settings, fmt="JSONCompact"))["data"]
+
+    try:
+        texts = files.texts(COUNTED)
+        for slug in ("journeys", "experience"):
+            board = json.loads(texts[f"{slug}.json"])
+            choices = grafana.choose(board, ask, period)
+            for where, query in grafana.queries(board):
+                if not ask(grafana.expand(query["rawSql"], choices, period)) and "annotation" not in where:
+                    empty.append(f"{slug}: {where}")
+    finally:
+        client.close()
+    return empty
+
+
+def test_dashboards_of_relations_are_there_where_their_kpis_are_counted() -> None:
+    named = {name.removesuffix(".json") for name in files.texts(COUNTED)}
+    assert named - {name.removesuffix(".json") for name in files.texts(Catalogue.load())} == {"journeys", "experience"}
+    one = Catalogue({**Catalogue.load().kpis, "cart_abandonment": COUNTED["cart_abandonment"]})
+    assert "journeys.json" in files.texts(one)
+    assert "experience.json" not in files.texts(one)
