@@ -12,8 +12,8 @@ from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
 from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.refusal import explain, in_the_decoders_words, of_excess
 from streams.events.types import Envelope
-from streams.kpis.language.series import sent_label
 from streams.producers.client import MAX_EVENT_BYTES
+from streams.producers.foresight import foreseen
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRUE: Final = msgspec.Raw(b"true")
@@ -129,26 +129,14 @@ class Checking:
 def warnings_of(
     events: Sequence[Envelope | None], now: float, retention_s: float, touchpoints: Container[str]
 ) -> dict[int, str]:
-    """
-    Say of right events what their senders will miss: by their place, those that are counted nowhere, or as unknown.
-
-    `now` (Unix s) stands for the newest event of the partition, which is not known here.
-    """
-    earliest = _EPOCH + timedelta(seconds=now - retention_s)
-    found: dict[int, str] = {}
-    for index, event in enumerate(events):
-        if event is None:
-            continue
-        texts = []
-        if event.time < earliest:
-            texts.append(f"late: time is more than {retention_s:,.0f} s ago, so it is stored but in no KPI")
-        sent = event.touchpoint
-        named = sent_label(sent) if sent is not None and sent not in touchpoints else ""
-        if named and named not in touchpoints:
-            texts.append("unknown_touchpoint: touchpoint is in no dictionary, so it is counted as `unknown`")
-        if texts:
-            found[index] = "; ".join(texts)
-    return found
+    """Say of right events what their senders will miss: by their place, those that `foreseen` says something of."""
+    at = _EPOCH + timedelta(seconds=now)
+    said = {
+        index: foreseen(event, at, retention_s, touchpoints) for index, event in enumerate(events) if event is not None
+    }
+    return {
+        index: "; ".join(f"{kind}: {text}" for kind, text in found.items()) for index, found in said.items() if found
+    }
 
 
 def slices(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -1,8 +1,11 @@
 """What channel teams import: check an event here and now, and deliver it to the Kafka topic of its channel."""
 
+import logging
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +13,8 @@ from typing import Any, Self
 import msgspec
 
 from streams.events.decode import Refusal, decode_batch
-from streams.events.types import Event
+from streams.events.types import Envelope, Event
+from streams.events.visible import visible
 from streams.producers.delivery import (
     BufferFullError,
     FlushReport,
@@ -20,6 +24,7 @@ from streams.producers.delivery import (
     Receipt,
     Undelivered,
 )
+from streams.producers.foresight import RETENTION_S, Kind, foreseen, shipped_touchpoints
 
 __all__ = [
     "BrokerAwayError",
@@ -34,6 +39,8 @@ __all__ = [
     "Undelivered",
     "topic_of",
 ]
+
+log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 900_000
 """Larger events are refused here: Kafka's usual limit is 1 MiB for a whole batch with its framing."""
@@ -101,6 +108,8 @@ class TouchpointProducer:
         security: options of a secured connection, passed to the Kafka client: `security_protocol`,
             `sasl_mechanism`, `sasl_plain_username`, `sasl_plain_password`, `ssl_cafile`, …
         options: tuning of the Kafka client: `linger_ms`, `batch_size`, `compression_type`, `client_id`.
+        retention_s: older events are in no KPI: `CX_RETENTION_S` of the workers; for `warnings`.
+        touchpoints: ids of the touchpoints that workers know; when not given, those shipped; for `warnings`.
 
     Raises:
         ValueError: an option is unknown or unusable.
@@ -120,11 +129,17 @@ class TouchpointProducer:
         security: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        retention_s: float = RETENTION_S,
+        touchpoints: Container[str] | None = None,
     ) -> None:
         self._defaults = {key: value for key, value in (("source", source), ("channel", channel)) if value is not None}
         self._prefix = topic_prefix
         self._topics: dict[str, str] = {}
         self._clock = clock
+        self._retention_s = retention_s
+        self._touchpoints = shipped_touchpoints() if touchpoints is None else touchpoints
+        self._warned: Counter[Kind] = Counter()
+        self._warning = threading.Lock()
         self._outbox = Outbox(
             bootstrap,
             buffer_bytes=buffer_bytes,
@@ -165,7 +180,18 @@ class TouchpointProducer:
         except BufferFullError as error:
             error.event = event
             raise
+        self._foresee(checked)
         return checked.id
+
+    @property
+    def warnings(self) -> dict[Kind, int]:
+        """
+        How many events were sent so far of which something is missed downstream, by kind.
+
+        `late`: too old for any KPI; `unknown_touchpoint`: counted as `unknown`. The first of a kind is logged.
+        """
+        with self._warning:
+            return dict(self._warned)
 
     def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
         """
@@ -221,6 +247,15 @@ class TouchpointProducer:
         if "time" not in filled:
             filled |= {"time": self._clock(), "timeimputed": True}
         return filled
+
+    def _foresee(self, event: Envelope) -> None:
+        for kind, text in foreseen(event, self._clock(), self._retention_s, self._touchpoints).items():
+            with self._warning:
+                self._warned[kind] += 1
+                first = self._warned[kind] == 1
+            if first:
+                named = visible(f"{event.source} {event.id}")
+                log.warning("%s: event %s: %s; more of them are only counted, in `warnings`", kind, named, text)
 
     def _put(self, payload: bytes, channel: str, subject: str, event: object) -> None:
         if len(payload) > MAX_EVENT_BYTES:

@@ -5,13 +5,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from kafka.partitioner import DefaultPartitioner
 
 from streams.events.decode import decode_one
+from streams.events.touchpoints import load_touchpoints
 from streams.events.types import DATA_TYPES, Event, new_event
 from streams.producers.client import (
     BrokerAwayError,
@@ -23,7 +24,9 @@ from streams.producers.client import (
     TouchpointProducer,
     topic_of,
 )
+from streams.producers.foresight import RETENTION_S, shipped_touchpoints
 from streams.producers.wire import SubjectPartitioner, best_compression
+from streams.settings import Settings
 
 GOOD: dict[str, Any] = {
     "type": "cx.store.queue_served",
@@ -303,3 +306,30 @@ def test_names_and_codecs() -> None:
     assert topic_of("web") == "cx.touchpoints.web"
     assert topic_of("app", "test") == "test.touchpoints.app"
     assert best_compression() in ("lz4", "zstd", "gzip")
+
+
+def test_what_will_be_missed_is_counted_and_logged_once_for_each_kind(
+    nowhere: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    sender = producer(nowhere, clock=lambda: now)
+    sender.send({**GOOD, "touchpoint": "checkout", "time": now - timedelta(seconds=86_400)})
+    assert sender.warnings == {}
+    for number in range(3):
+        sender.send({**GOOD, "id": f"late-{number}\x1b[31m", "time": now - timedelta(seconds=86_401)})
+    sender.send({**GOOD, "touchpoint": "counter 12"})
+    own = producer(nowhere, clock=lambda: now, touchpoints={"counter 12"}, retention_s=10**6)
+    own.send({**GOOD, "touchpoint": "counter 12", "time": now - timedelta(seconds=86_401)})
+    for one in (sender, own):
+        one.close(0)
+    assert sender.warnings == {"late": 3, "unknown_touchpoint": 1}
+    assert own.warnings == {}
+    said = [record.getMessage() for record in caplog.records if record.name == "streams.producers.client"]
+    assert [text.partition(":")[0] for text in said] == ["late", "unknown_touchpoint"]
+    assert "/store/tills late-0" in said[0]
+    assert "\x1b" not in said[0]
+
+
+def test_the_client_knows_what_workers_know_unless_told_otherwise() -> None:
+    assert shipped_touchpoints() == set(load_touchpoints())
+    assert Settings().retention_s == RETENTION_S
