@@ -15,6 +15,9 @@ FILE = """
    owner: o, groupings: [[], [channel], [channel, touchpoint]], of: {events: [cx.session.started, cx.order.placed]}}
 - {id: u_sum, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
    owner: o, groupings: [[], [segment]], scale: 100, of: {events: cx.order.placed, value: amount / 2}}
+- {id: u_rates, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], params: {dollar: 420000}, of: {events: cx.order.placed,
+   where: "currency in ['IRR', 'USD']", value: amount * (dollar if currency == 'USD' else 1)}}
 - {id: u_ratio, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
    owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered}, hits: {where: score >= top_box(scale)}}
 - {id: u_mean, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s,
@@ -66,7 +69,9 @@ def touches(count: int) -> list[Touch]:
     for n in range(count):
         data = r.choice([
             digital.SessionStarted,
-            lambda: digital.OrderPlaced(amount=r.choice([None, round(r.uniform(1, 900), 2)])),
+            lambda: digital.OrderPlaced(
+                amount=r.choice([None, round(r.uniform(1, 900), 2)]), currency=r.choice([None, "IRR", "USD", "EUR"])
+            ),
             lambda: feedback.SurveyAnswered(survey_id="s", metric="csat", scale=5, score=r.randint(1, 5)),
             lambda: feedback.SurveyAnswered(survey_id="s", metric="nps", scale=10, score=r.randint(0, 10)),
             lambda: contact.ContactQueueEntered(queue=r.choice(["a", "ب"])),

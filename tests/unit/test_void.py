@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ from streams.kpis.rolling.publish import Publisher
 from streams.settings import ConfigError, Settings
 
 CATALOGUE = Catalogue.load()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "KPIS.md").read_text(encoding="utf-8")
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
 BY = series_key("transfers_to_queue", (("queue", "q7"),))
 WHOLE = "transfers_to_queue"
@@ -170,25 +173,8 @@ def test_a_total_over_several_currencies_has_no_value() -> None:
 
 def test_a_kpi_that_names_its_rates_has_a_total_over_several_currencies() -> None:
     """As the page of KPIs tells; what it has no rate for is not counted as if it were of another currency."""
-    own = Catalogue.parse("""
-- id: revenue_in_rial
-  name: Revenue in rial
-  question: What are the orders worth, at our rates?
-  unit: currency
-  direction: up
-  class: A
-  aggregator: sum
-  scale: 1
-  formula: Amounts of orders, dollars at 420,000 rial.
-  source: Own
-  owner: sales
-  groupings: [[], [channel]]
-  params: {dollar: 420000}
-  of:
-    events: cx.order.placed
-    where: currency in ['IRR', 'USD']
-    value: amount * (dollar if currency == 'USD' else 1)
-""")["revenue_in_rial"]
+    [shown] = re.findall(r"^```yaml\n(- id: revenue_in_rial.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    own = Catalogue.parse(shown)["revenue_in_rial"]
     orders = [
         new_event(
             OrderPlaced(amount=amount, currency=currency),
@@ -215,3 +201,19 @@ def test_every_definition_with_hits_of_its_own_has_a_reason() -> None:
     assert rule_of(CATALOGUE["csat"]) is None
     paired = {kpi.id for kpi in CATALOGUE if kpi.aggregator in {"ratio", "share"} and kpi.hits and not kpi.nested}
     assert paired <= {kpi.id for kpi in CATALOGUE if reason_of(kpi)}
+
+
+def test_a_mark_that_nobody_ever_set_is_not_0_percent() -> None:
+    """`failed` may be left out, and then reads as false: whether such senders mark failures is not known."""
+    rule = rule_of(CATALOGUE["request_failure"])
+    assert rule is not None
+    assert reason_of(CATALOGUE["request_failure"]) == "nothing of cx.perf.sampled where failed was ever received"
+    web, stream = series_key("request_failure", (("channel", "web"),)), Stream()
+    app = series_key("request_failure", (("channel", "app"),))
+    stream.take(100, {"request_failure": [50, 0], web: [40, 0], app: [10, 0]})
+    assert [stream.values[key, "5m"] for key in ("request_failure", web)] == [(None, 50), (None, 40)]
+    stream.take(101, {"request_failure": [40, 2], web: [40, 2]})
+    assert stream.values["request_failure", "total"] == (pytest.approx(100 * 2 / 90), 90)
+    assert stream.values[web, "total"] == (2.5, 80)
+    assert stream.values[app, "total"] == (None, 10), "what the web marks says nothing of the app"
+    assert rule_of(CATALOGUE["hold_rate"]) is None, "its trials are those of which it is known"

@@ -18,6 +18,27 @@ _CLASSES = {
 _DIRECTIONS = {"up": "more is better", "down": "less is better", "none": "neither more nor less is better"}
 
 
+_RATES = """\
+- id: revenue_in_rial
+  name: Revenue in rial
+  question: What are the orders worth, at our rates?
+  unit: currency
+  direction: up
+  class: A
+  aggregator: sum
+  scale: 1
+  formula: Amounts of orders, dollars at 420,000 rial.
+  source: Own
+  owner: sales
+  groupings: [[], [channel]]
+  params: {dollar: 420000}
+  of:
+    events: cx.order.placed
+    where: currency in ['IRR', 'USD']
+    value: amount * (dollar if currency == 'USD' else 1)
+"""
+
+
 def page(kpis: Iterable[Kpi]) -> str:
     """Write `docs/KPIS.md`."""
     listed = list(kpis)
@@ -85,11 +106,20 @@ def page(kpis: Iterable[Kpi]) -> str:
         "events do (docs/RELATIONS.md). There is a second KPI then, `…_provisional`, that does not wait.",
         "",
         "Nothing counted is no data, never 0. Two kinds of sums have no value either, though n says that something was",
-        "counted; `cx query` gives the reason as a note. A rate of events of their own is unknown until the first of",
-        "them came (by channel, where the KPI is kept by channel), or until `CX_SENDS` declares that they are sent,",
-        "such as `call_center/cx.contact.transferred`. An amount over several currencies has values by currency only;",
-        "a KPI of your own adds them up at the rates that it names, not kept by currency, and without what it has no",
-        "rate for: `{where: currency in ['IRR', 'USD'], value: amount * (420000 if currency == 'USD' else 1)}`.",
+        "counted; `cx query` gives the reason as a note. A rate of events of their own, or a share of a mark that may",
+        "be left out (`failed`), is unknown until the first came (by channel, where the KPI is kept by channel), or",
+        "until `CX_SENDS` declares that they are sent, such as `call_center/cx.contact.transferred`. An amount over",
+        "several currencies has values by currency only; a KPI of your own adds them up at the rates that it names,",
+        "not kept by currency, and without what it has no rate for. With this in `rates.yaml`, which",
+        "`cx kpis check rates.yaml` checks, and with `CX_KPIS_PATH=rates.yaml`, `cx query kpi revenue_in_rial` gives",
+        "the total:",
+        "",
+        "```yaml",
+        *_RATES.splitlines(),
+        "```",
+        "",
+        "Of 85,000,000 IRR, 2 USD, 7 EUR and 9 without a currency it makes 85,840,000 (n = 2); `cx verify` recomputes",
+        "it.",
         "",
         "A `derived` KPI has `derive` instead of `of`: a `gap` between label values, the `coverage` of places, the",
         "`difference` or `quotient` of two, the test `srm` of an even assignment, an `index`. It is computed whenever",

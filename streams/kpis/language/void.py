@@ -3,8 +3,9 @@ Which sums have no value: a share of hits that nobody was ever seen to send, and
 
 Both are read off the KPI's own series. A ratio whose hits are other events than its trials is 0 % where hits fail to
 come, and unknown where they cannot: until the first one was counted, of the series' channel where the KPI is kept by
-channel, it is unknown, unless somebody has declared that they are sent. Of a KPI in money the series by currency tell
-how many currencies a window holds.
+channel, it is unknown, unless somebody has declared that they are sent. So is a share of events with a mark that reads
+as `false` where it is absent: nobody knows whether such senders mark anything, until the first mark came. Of a KPI in
+money the series by currency tell how many currencies a window holds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from streams.kpis.language.definition import Kpi
+from msgspec import structs
+
+from streams.events.types import DATA_TYPES
+from streams.kpis.language.definition import Kpi, Selector
 from streams.kpis.language.series import Labels
 
 CURRENCY: Final = "currency"
@@ -77,11 +81,21 @@ class VoidRule(NamedTuple):
 def rule_of(kpi: Kpi) -> VoidRule | None:
     """Return when sums of a KPI have no value; None: they always have one."""
     groupings = frozenset(kpi.groupings)
-    if kpi.hits is not None and kpi.aggregator in _PLACES and (not kpi.nested or "type" in kpi.hits.where.fields):
+    if kpi.hits is not None and kpi.aggregator in _PLACES and (not kpi.nested or _can_be_silent(kpi.hits)):
         return VoidRule(_PLACES[kpi.aggregator], groupings, kpi.declared)
     if kpi.unit == "currency" and kpi.aggregator in {"sum", "share", "mean"} and (CURRENCY,) in groupings:
         return VoidRule(-1, groupings, frozenset())
     return None
+
+
+def _can_be_silent(hits: Selector) -> bool:
+    """Tell whether trials can come of senders who never send such hits: of a type of its own, or of a mark."""
+    return "type" in hits.where.fields or any(
+        field.name in hits.where.fields and field.default is False
+        for event in hits.events
+        if event in DATA_TYPES
+        for field in structs.fields(DATA_TYPES[event])
+    )
 
 
 def rules_of(kpis: Iterable[Kpi]) -> Mapping[str, VoidRule]:
