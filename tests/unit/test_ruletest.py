@@ -229,16 +229,17 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     assert load_file(path).rules == ("rules.yaml",)
 
 
-@pytest.mark.parametrize(("orders", "expected"), [("0/500x5", ""), ("9/500 0/500x4", "{alert: None_}")])
-def test_a_share_of_what_never_came_is_no_data_as_it_is_live(orders: str, expected: str) -> None:
-    """Sessions without any order fire only once an order is known to be sent."""
+@pytest.mark.parametrize(("answers", "expected"), [("0/500x5", ""), ("9/500 0/500x4", "{alert: None_}")])
+def test_a_share_of_what_never_came_is_no_data_as_it_is_live(answers: str, expected: str) -> None:
+    """Agents who answer nothing fire only once an answer is known to be sent."""
     rules = """
 groups:
-  - {name: test, owner: o, rules: [{alert: None_, kpi: conversion, method: floor, window: 1m, params: {target: 5},
+  - {name: test, owner: o, rules: [{alert: None_, kpi: agent_answer_rate, method: floor, window: 1m, params: {target: 5},
      severity: info, min_n: 100}]}
 """
     text = f"""rules: [rules.yaml]
 tests:
-  - {{name: No orders, series: [{{kpi: conversion, minutes: "{orders}"}}], expect: [{{at: 5m, firing: [{expected}]}}]}}
+  - {{name: No answers, series: [{{kpi: agent_answer_rate, minutes: "{answers}"}}],
+     expect: [{{at: 5m, firing: [{expected}]}}]}}
 """
     assert played(text, rules) == []
