@@ -160,14 +160,15 @@ class _Doctor:
         self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
             for what in (
-                "clock", "migrations", "subjects", "stored catalogue", "stored touchpoints", "unknown touchpoints",
-                "unknown fields",
+                "clock", "migrations", "subjects", "ids", "stored catalogue", "stored touchpoints",
+                "unknown touchpoints", "unknown fields",
             ):  # fmt: skip
                 self.findings.append(Finding(what, "unknown", "not checked: ClickHouse does not answer"))
             return self.findings
         self._check("clock", self._clock)
         if self._check("migrations", self._migrations) is not None:
             self._check("subjects", self._scattered_subjects)
+            self._check("ids", self._ids_counted_twice)
             if catalogue is not None:
                 self._check("stored catalogue", lambda: self._stored_catalogue(catalogue))
             if touchpoints is not None:
@@ -332,6 +333,25 @@ class _Doctor:
                 " of their producers, see docs/PRODUCERS.md#partitions"
             )
         return True, "each subject of the last day lies in one partition of its topic"
+
+    def _ids_counted_twice(self) -> tuple[bool, str]:
+        rows = self._rows(
+            "SELECT topic, count(), any(named), any(places) FROM (SELECT topic, any((id, source)) AS named,"
+            " arraySort(groupUniqArray(partition)) AS places FROM events WHERE ingested_at > now() - INTERVAL 1 HOUR"
+            " AND outcome = 'counted' GROUP BY topic, sipHash128(source, id) HAVING count() > 1)"
+            " GROUP BY topic ORDER BY topic"
+        )
+        if rows:
+            found = "; ".join(
+                f"{count:,} of {topic}, e.g. {visible_line(id_)} of {visible_line(source)}"
+                f" in {', '.join(map(str, places))}"
+                for topic, count, (id_, source), places in rows
+            )
+            raise _WrongError(
+                f"events that were counted twice, in several partitions: {found}; set the partitioner of their"
+                " producers, and the same subject whenever an event is sent again, see docs/PRODUCERS.md#partitions"
+            )
+        return True, "no id of the last hour was counted twice"
 
     def _rows(self, sql: str) -> Any:
         with closing(connect(address_of(self.settings), timeout_s=10.0)) as client:

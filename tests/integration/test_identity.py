@@ -56,6 +56,18 @@ def test_verifying_finds_what_is_counted_twice_wherever_it_lies(stored: Database
     assert found == [f"id {TOPIC}/0 and {TOPIC}/1 id e1 of /cc/tehran: 2 counted stored, one recomputed"]
 
 
+def test_doctor_finds_an_event_that_was_counted_twice(stored: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent again under another subject, it came to another partition, which does not know it."""
+    doctor = health._Doctor(load())
+    monkeypatch.setattr(health, "address_of", lambda _settings: stored.reader)
+    assert doctor._ids_counted_twice()[0]
+    writer = Writer(stored.writer)
+    writer.insert_block(block_of([event(1, source="/cc/tehran", subject="somebody else")], partition=1))
+    writer.close()
+    with pytest.raises(health._WrongError, match=f"1 of {TOPIC}, e.g. e1 of /cc/tehran in 0, 1; set the partitioner"):
+        doctor._ids_counted_twice()
+
+
 def test_doctor_finds_a_subject_in_two_partitions(stored: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked of a real store: a producer with another partitioner sends some of a customer's events elsewhere."""
     doctor = health._Doctor(load())

@@ -127,8 +127,11 @@ def installation(monkeypatch: pytest.MonkeyPatch):
             self.touchpoints = set(load_touchpoints())
             self.unknown: list[tuple[str, int]] = []
             self.scattered: list[tuple[str, int, str, list[int]]] = []
+            self.twice: list[tuple[str, int, tuple[str, str], list[int]]] = []
 
         def rows(self, sql):
+            if "sipHash128(source, id)" in sql:
+                return self.twice
             if "FROM events" in sql:
                 return self.scattered if "partition" in sql else self.unknown
             return list(self.kpis.items()) if "kpis" in sql else [(one,) for one in self.touchpoints]
@@ -170,6 +173,14 @@ def test_doctor_finds_subjects_in_several_partitions(cx, installation) -> None:
     verdict, text = findings(cx("doctor", "--json"))["subjects"]
     assert verdict == "wrong"
     assert "1,234 of cx.touchpoints.web, e.g. c-4711 in 0, 3; set the partitioner" in text
+
+
+def test_doctor_finds_events_that_were_counted_twice(cx, installation) -> None:
+    """Under two subjects, or by two partitioners: each partition finds its own repeats only."""
+    installation.twice = [("cx.touchpoints.web", 12, ("17\x1b[31m", "/shop"), [0, 3])]
+    verdict, text = findings(cx("doctor", "--json"))["ids"]
+    assert verdict == "wrong"
+    assert "12 of cx.touchpoints.web, e.g. 17\\u001b[31m of /shop in 0, 3; set the partitioner" in text
 
 
 def test_doctor_lists_touchpoints_that_nobody_knows(cx, installation) -> None:
