@@ -78,7 +78,7 @@ def read_batch(
     Returns:
         What became of each. The outcome of a record does not depend on its neighbours. No content makes this raise.
     """
-    decode = _decode_derived(len(DERIVED_TYPES)) if derived else _decode_sent
+    decode = _decode_derived(tuple(DERIVED_TYPES.values())) if derived else _decode_sent
     events: list[Envelope | None] = []
     refusals: list[Refusal] = []
     mended: dict[int, Mended] = {}
@@ -168,7 +168,7 @@ def _utf8(value: bytes) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _decode_derived(known: int) -> Callable[[bytes], Any]:  # noqa: ARG001 - another decoder when more types are known
+def _decode_derived(known: tuple[type[Envelope], ...]) -> Callable[[bytes], Any]:  # noqa: ARG001 - who knows others, decodes anew
     return msgspec.json.Decoder(derived_union()).decode
 
 

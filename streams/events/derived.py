@@ -69,22 +69,12 @@ DERIVED_DATA: Final[Mapping[str, type[Data]]] = MappingProxyType(_data)
 
 
 def declare(types: Iterable[DerivedType]) -> None:
-    """
-    Make types known, for as long as the process lives.
-
-    Raises:
-        ValueError: A type is known already, and says something else.
-    """
+    """Make types known, for as long as the process lives; one that is known already is from then on as it is now."""
     for one in types:
-        known = _declared.setdefault(one.name, one)
-        if known != one:
-            raise ValueError(
-                f"event type {one.name}: {one.relation} gives other fields than {known.relation}, known so far"
-            )
-        if one.name not in _events:
-            data = _struct(one)
-            _data[one.name] = data
-            _events[one.name] = whole(one.name, data, (VERSION,))
+        if _declared.get(one.name) != one:
+            _declared[one.name] = one
+            _data[one.name] = _struct(one)
+            _events[one.name] = whole(one.name, _data[one.name], (VERSION,))
 
 
 def shipped() -> list[DerivedType]:

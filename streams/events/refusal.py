@@ -24,6 +24,8 @@ from streams.events.types import (
     DERIVED_TYPES,
     ENVELOPE_FIELDS,
     EVENT_TYPES,
+    Data,
+    Envelope,
     FieldInfo,
     data_fields,
     data_of,
@@ -207,7 +209,7 @@ def _of_event(index: int, record: Mapping[str, Any], *, derived: bool) -> Iterat
             index, "unknown_type", "type", got, near or "a known event type", f"there is no event type {got}{hint}"
         )
         return
-    yield from _of_fields(index, "", record, _envelope_of(name))
+    yield from _of_fields(index, "", record, _envelope_of(struct_of(name)))
     yield from _of_labels(index, record.get("labels"))
     data = record.get("data")
     if "data" not in record:
@@ -215,21 +217,21 @@ def _of_event(index: int, record: Mapping[str, Any], *, derived: bool) -> Iterat
     elif not isinstance(data, dict):
         yield _refuse(index, "wrong_type", "data", show(data), "an object", f"data is {show(data)}, not an object")
     else:
-        fields = _data_of(name)
+        fields = _data_of(name, data_of(name))
         yield from _of_fields(index, "data.", data, fields)
         if "score" in fields and fields["score"].info.rating:
             yield from _of_rating(index, data)
 
 
 @cache
-def _envelope_of(event_type: str) -> Mapping[str, _Field]:
-    schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(event_type, versions_of(event_type)))
-    return _fields_of(struct_of(event_type), {**ENVELOPE_FIELDS, "dataschema": schema})
+def _envelope_of(struct: type[Envelope]) -> Mapping[str, _Field]:
+    schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(struct.type, versions_of(struct.type)))
+    return _fields_of(struct, {**ENVELOPE_FIELDS, "dataschema": schema})
 
 
 @cache
-def _data_of(event_type: str) -> Mapping[str, _Field]:
-    return _fields_of(data_of(event_type), data_fields(event_type))
+def _data_of(event_type: str, data: type[Data]) -> Mapping[str, _Field]:
+    return _fields_of(data, data_fields(event_type))
 
 
 def _fields_of(struct: type[msgspec.Struct], fields: Mapping[str, FieldInfo]) -> dict[str, _Field]:

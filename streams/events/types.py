@@ -209,7 +209,10 @@ ENVELOPE_FIELDS: Final = MappingProxyType(
 )
 
 
-@cache
 def _fields_of_data(event_type: str) -> MappingProxyType[str, FieldInfo]:
-    of_pipeline = PIPELINE_DATA.get(event_type)
-    return MappingProxyType(_fields(of_pipeline or data_of(event_type), "data"))
+    return _fields_of_struct(PIPELINE_DATA.get(event_type) or data_of(event_type))
+
+
+@cache
+def _fields_of_struct(data: type[Data]) -> MappingProxyType[str, FieldInfo]:
+    return MappingProxyType(_fields(data, "data"))

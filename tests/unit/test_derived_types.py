@@ -16,6 +16,7 @@ from streams.events.types import DERIVED_TYPES, ENVELOPE_FIELDS, EVENT_TYPES, En
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import Folder
 from streams.kpis.language.blocks import CatalogueError
+from streams.kpis.language.fields import fields_of as kpi_fields
 from streams.relations.catalogue import load, parse
 from streams.relations.events import types_of
 from streams.relations.results import event_of
@@ -158,10 +159,19 @@ def test_what_relations_keep_cannot_hide_an_attribute() -> None:
         parse(OWN.replace("    topic:", "    source:"))
 
 
-def test_a_type_is_declared_once() -> None:
-    one = DerivedType("cx.once.said", "once", "Is it once?", (DerivedField("n", "whole", "how many"),))
+def test_a_type_that_is_declared_anew_is_as_it_is_now() -> None:
+    one = DerivedType("cx.anew.said", "anew", "Is it new?", (DerivedField("n", "whole", "how many"),))
+    said = {"specversion": "1.0", "id": "s.0", "source": "relations/anew", "type": "cx.anew.said", "subject": "c"}
+    said |= {"time": "2026-05-01T10:00:00Z", "channel": "web"}
+    data = {"span": "s", "revision": 0, "withdrawn": False}
     declare([one])
     declare([one])
-    with pytest.raises(ValueError, match="twice gives other fields than once"):
-        declare([msgspec.structs.replace(one, relation="twice")])
-    assert derived.DERIVED_DATA["cx.once.said"].__doc__ == "Is it once? What the relation once says."
+    assert isinstance(decode_derived(msgspec.json.encode({**said, "data": {**data, "n": 1}})), Envelope)
+    assert "n" in fields_of("cx.anew.said")
+    declare([msgspec.structs.replace(one, fields=(DerivedField("m", "flag", "whether"),))])
+    refused = decode_derived(msgspec.json.encode({**said, "data": {**data, "n": 1}}))
+    assert isinstance(refused, Refusal)
+    assert (refused.reason, refused.path) == ("missing_field", "data.m")
+    assert fields_of("cx.anew.said").keys() - ENVELOPE_FIELDS.keys() == {"span", "revision", "withdrawn", "m"}
+    assert "m" in kpi_fields("cx.anew.said")
+    assert derived.DERIVED_DATA["cx.anew.said"].__doc__ == "Is it new? What the relation anew says."

@@ -96,7 +96,6 @@ class Fields(dict[str, Field]):
         return super().__contains__(name) or (isinstance(name, str) and _OWN.fullmatch(name) is not None)
 
 
-@cache
 def fields_of(event_type: str) -> Mapping[str, Field]:
     """
     Give the usable fields of an event type: all but further times, and but what says how it is written.
@@ -106,6 +105,11 @@ def fields_of(event_type: str) -> Mapping[str, Field]:
     Raises:
         KeyError: There is no such type.
     """
+    return _fields_of(event_type, types.DERIVED_TYPES.get(event_type))
+
+
+@cache
+def _fields_of(event_type: str, derived: object) -> Mapping[str, Field]:  # noqa: ARG001 - a derived type may be declared anew
     known = [info for info in types.fields_of(event_type).values() if info.name not in _FORMAL]
     found = {info.name: _field(info) for info in known if info.kind in _KINDS}
     if "time" in types.fields_of(event_type):
