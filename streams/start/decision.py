@@ -242,7 +242,7 @@ def _source_anew(facts: StartFacts, source: Topic) -> bool:
 
 def _partials(facts: StartFacts) -> StartVerdict | None:
     topic = facts.partials
-    used = topic.committed or any(log.end for log in facts.merge.logs)
+    used = topic.committed or any(log.end for log in facts.merge.logs) or facts.used()
     if used and topic.anew:
         return StartVerdict("partials lost", f"{topic.name} was made anew: sums would miss what it held", _mend(facts))
     if expired := _count(_expired(topic)):
@@ -300,7 +300,7 @@ def _read(facts: StartFacts, partition: int) -> Iterator[bool]:
 
 def _values(facts: StartFacts) -> StartVerdict | None:
     topic = facts.kpis
-    used = topic.committed or facts.partials.committed
+    used = topic.committed or facts.partials.committed or facts.used()
     expired = _count(_expired(topic))
     if not (used and topic.anew) and not expired:
         return None
@@ -341,7 +341,7 @@ def _right(facts: StartFacts) -> StartVerdict:
             "have the topics keep records for longer (retention.ms), or read them sooner",
             expired,
         )
-    started = any(source.committed for source in facts.sources)
+    started = facts.used() or any(source.committed for source in facts.sources)
     return StartVerdict("right", "store, topics, changelogs and offsets agree" if started else "nothing was read yet")
 
 

@@ -182,8 +182,13 @@ class StartFacts:
         return sorted(p for p in read if self.ingest.renamed or not self.ingest.whole(p))
 
     def lost_merge(self) -> list[int]:
-        """Return the partitions whose partials were read, and whose sums are not there."""
-        read = [p for p, log in enumerate(self.partials.logs) if log.committed is not None]
+        """
+        Return the partitions whose partials were read, and whose sums are not there.
+
+        Who takes anything in has claimed all partitions before, and each of them holds something since.
+        """
+        used = self.used()
+        read = [p for p, log in enumerate(self.partials.logs) if used or log.committed is not None]
         return [p for p in read if self.merge.renamed or not self.merge.whole(p)]
 
     def unstored(self) -> bool:

@@ -118,6 +118,11 @@ def all_anew(facts: StartFacts) -> StartFacts:
     return replace(facts, newest=None, blocks_held=(Held(),) * PARTITIONS, kpis_held=(Held(),) * PARTITIONS)
 
 
+def without_offsets(facts: StartFacts) -> StartFacts:
+    """The group's offsets have expired, or somebody has deleted the group."""
+    return each(facts, lambda one: replace(one, logs=tuple(log._replace(committed=None) for log in one.logs)))
+
+
 def nameless(facts: StartFacts) -> StartFacts:
     """A broker that does not tell what topics are called, or a store that recorded nothing."""
     return each(facts, lambda one: replace(one, id="", known_id=""))
@@ -137,7 +142,10 @@ TABLE: list[tuple[str, StartFacts, str]] = [
     ("a source that nothing was read of, made anew",
      with_store(made_anew(running(), "sources"), marks={}), "right"),
     ("offsets of a stopped group expired",
-     each(running(), lambda one: replace(one, logs=tuple(log._replace(committed=None) for log in one.logs))), "right"),
+     without_offsets(running()), "right"),
+    ("offsets expired, and sums are gone", without_offsets(with_log(running(), "merge", start=10)), "sums lost"),
+    ("offsets expired, and sums were made anew", without_offsets(made_anew(running(), "merge")), "sums lost"),
+    ("offsets expired, and values were made anew", without_offsets(made_anew(running(), "kpis")), "values lost"),
     ("alerts made anew", made_anew(running(), "alerts", "notifications"), "right"),
     ("blocks made anew, all stored", made_anew(running(), "blocks"), "right"),
     # The store is away.
@@ -244,6 +252,8 @@ TABLE: list[tuple[str, StartFacts, str]] = [
     ("blocks expired", with_store(
         with_log(running(), "blocks", start=9, end=12), marks={("cx.touchpoints.web", 0): 60}), "blocks lost"),
     ("blocks expired, all stored", with_log(running(), "blocks", start=9, end=12), "right"),
+    ("sums and partials anew", made_anew(running(), "merge", "partials"), "partials lost"),
+    ("sums and partials anew, no names", made_anew(nameless(running()), "merge", "partials"), "sums lost"),
     ("values anew", made_anew(running(), "kpis"), "values lost"),
     ("values expired", with_log(running(), "kpis", start=51, end=60), "values lost"),
     # The store.
@@ -271,6 +281,49 @@ def test_each_combination_has_its_verdict(facts: StartFacts, case: str) -> None:
     assert verdict.case == case, str(verdict)
     assert verdict.text
     assert bool(verdict.mend) == (verdict.action == "refuse" or bool(verdict.expired))
+
+
+SEVERITY = {"go": 0, "refill": 1, "restore ids": 1, "restore": 2, "refuse": 3}
+
+LOSSES: dict[str, Callable[[StartFacts], StartFacts]] = {
+    "store dropped": dropped,
+    "store older": lambda facts: behind(facts, first=True),
+    "topic missing": lambda facts: replace(facts, missing=("cx.blocks",)),
+    "partitions": lambda facts: replace(facts, partitions=3),
+    "epoch lowered": lambda facts: replace(facts, epoch=facts.epoch - 1),
+    "source anew": lambda facts: made_anew(facts, "sources"),
+    "source cut": lambda facts: with_log(facts, "sources", end=90),
+    "source offset behind": lambda facts: with_log(facts, "sources", committed=60),
+    "offsets gone": without_offsets,
+    "ids emptied": lambda facts: with_log(facts, "ingest", start=10),
+    "ids cut": lambda facts: with_log(facts, "ingest", start=4),
+    "ids cut at their end": lambda facts: with_log(facts, "ingest", end=9),
+    "ids anew": lambda facts: made_anew(facts, "ingest"),
+    "sums emptied": lambda facts: with_log(facts, "merge", start=10),
+    "sums cut at their end": lambda facts: with_log(facts, "merge", end=9),
+    "sums anew": lambda facts: made_anew(facts, "merge"),
+    "partials anew": lambda facts: made_anew(facts, "partials"),
+    "partials expired": lambda facts: with_log(facts, "partials", start=41, end=50),
+    "blocks anew": lambda facts: made_anew(facts, "blocks"),
+    "blocks expired": lambda facts: with_log(facts, "blocks", start=9, end=12),
+    "values anew": lambda facts: made_anew(facts, "kpis"),
+}
+UNSEEN = {"ids cut at their end", "sums cut at their end", "partials expired"}
+"""Only the committed offsets tell of these. Sums go on from their marker then, and ranges that overlap are told."""
+IN_TURN = {"ids emptied", "ids cut", "ids cut at their end", "ids anew"}
+"""Restored first; then everything is looked at again."""
+
+
+@pytest.mark.parametrize("one", LOSSES)
+def test_two_losses_at_once_are_no_less_than_each_of_them(one: str) -> None:
+    alone = {name: decide(lose(running(2))) for name, lose in LOSSES.items()}
+    for other in LOSSES.keys() - {one}:
+        both = decide(LOSSES[other](LOSSES[one](running(2))))
+        seen = "offsets gone" not in {one, other} or not UNSEEN & {one, other}
+        in_turn = both.case == "ids lost" and IN_TURN & {one, other}
+        if seen and not in_turn:
+            least = max(SEVERITY[alone[name].action] for name in (one, other))
+            assert SEVERITY[both.action] >= least, f"{other}: {both.case}: {both}"
 
 
 def test_the_table_has_every_case() -> None:
