@@ -223,11 +223,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             found = offsets.get(tp)
             committed[ensure_TP(tp)] = found.offset if found is not None and found.offset >= 0 else None
         for tp in sources:
-            if (offset := committed[ensure_TP(tp)]) is not None:
-                consumer._fetcher.seek_to(tp, offset)  # noqa: SLF001
-        fresh = [tp for tp in sources if committed[ensure_TP(tp)] is None]
-        if fresh:
-            await consumer.seek_to_beginning(*fresh)
+            offset = committed[ensure_TP(tp)]
+            consumer._fetcher.seek_to(tp, beginnings[tp] if offset is None else offset)  # noqa: SLF001
         # Where reading starts is known for certain before anything is fetched, and only then.
         self._bare = {}
         self.started_at = {ensure_TP(tp): max(committed[ensure_TP(tp)] or 0, beginnings[tp]) for tp in sources}
