@@ -137,12 +137,25 @@ def encode(event: Envelope) -> bytes:
 
 def canonical(event: Envelope) -> bytes:
     """
-    Write what an event says: the same for every order of its members, white space and way to write a number or letter.
+    Write what an event says: the same for every order of its members, white space and way to write a number or letter,
+    and for every offset that its time is written with.
 
     A time that was filled in on its way is left out, for sent again it has another one; so is what the contract does
     not know.
     """
-    return _in_order(msgspec.structs.replace(event, time=_NO_TIME) if event.timeimputed else event)
+    if event.timeimputed:
+        event = msgspec.structs.replace(event, time=_NO_TIME)
+    elif event.time.tzinfo is not UTC:
+        event = msgspec.structs.replace(event, time=_in_utc(event.time))
+    return _in_order(event)
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        # At the ends of the calendar there is no such moment in UTC; the event is refused for its time.
+        return at
 
 
 def _readable(values: Sequence[bytes | None]) -> Sequence[bytes | None]:

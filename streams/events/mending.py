@@ -19,14 +19,20 @@ from streams.events.types import ENVELOPE_FIELDS, FieldInfo, data_fields
 Kind: TypeAlias = Literal["byte_order_mark", "invisible", "blank_field", "leap_second"]
 
 # Overrides of direction (U+202D, U+202E) are not among them: under one, people see other digits than are written.
-_MEANINGLESS: Final = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202c\u2060-\u2064\u2066-\u206f\ufeff"
+_MEANINGLESS: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202c\u2060-\u2064\u2066-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff"
+)
 _UNICODE_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_UNSEEN: Final = re.compile(f"[{_MEANINGLESS}]|^[{_UNICODE_BLANKS}]+|[{_UNICODE_BLANKS}]+$")
+_BLANKS: Final = rf"[ \t-\r{_UNICODE_BLANKS}]+"
+_UNSEEN: Final = re.compile(rf"[{_MEANINGLESS}]|\A{_BLANKS}|{_BLANKS}\Z")
 _BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_UNICODE_BLANKS}]+', re.DOTALL)
 _UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_UNICODE_BLANKS}\x00]")
 # What none of this could help has none of it: a quick look spares most records that are simply wrong.
 _WORTH_A_TRY: Final = re.compile(
-    rb'"\s*"|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xd8\x9c|\xe1(?:\x9a\x80|\xa0\x8e)|\xe2(?:\x80|\x81)|\xe3\x80\x80|\xef\xbb\xbf'
+    rb'"\s*"|" +[^ ,:}\]"]|[^ ,:{\[\\"] +"|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
+    rb"|\xe1(?:\x85[\x9f\xa0]|\x9a\x80|\x9e[\xb4\xb5]|\xa0[\x8b-\x8f])|\xe2(?:\x80|\x81)|\xe3(?:\x80\x80|\x85\xa4)"
+    rb"|\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb9-\xbb])|\xf3\xa0"
 )
 _LEAP: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)60(?:\.\d+)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
 MOST_QUOTES: Final = 200
@@ -74,7 +80,7 @@ def mend(value: bytes) -> Mended | None:
 
 def what_is_seen(text: str) -> str:
     """Return a number, a code or a time as people see it: without what is invisible in it, or a blank around it."""
-    return text if text.isascii() else _UNSEEN.sub("", text)
+    return text.strip(" \t\n\v\f\r") if text.isascii() else _UNSEEN.sub("", text)
 
 
 def without_byte_order_mark(value: bytes) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.events import examples
-from streams.events.decode import Refusal, decode_one, read_batch
+from streams.events.decode import Refusal, canonical, decode_one, read_batch
 from streams.events.intake import Intake
 from streams.events.mending import mend
 from streams.events.types import EVENT_TYPES, Envelope
@@ -21,7 +21,7 @@ GOOD = {
 }  # fmt: skip
 UNSEEN = [
     "\ufeff", "\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u061c", "\u00ad", "\u2060", "\u2063", "\u2066", "\u2069",
-    "\u202a", "\u202b", "\u202c", "\u180e",
+    "\u202a", "\u202b", "\u202c", "\u180e", "\ufe0f", "\u034f", "\u3164", "\U000e0041",
 ]  # fmt: skip
 BLANKS = ["\u00a0", "\u2007", "\u202f", "\u3000", "\u0085"]
 
@@ -63,7 +63,7 @@ def test_what_nobody_sees_is_dropped_from_numbers_codes_and_times(
         assert getattr(event.data if part else event, name) == read
 
 
-@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("blank", [*BLANKS, " ", "\t", "\r\n"])
 def test_odd_blanks_are_dropped_around_a_number_and_never_within(blank: str) -> None:
     """Within they would make one number of two."""
     assert taken(sent("data.score", f"{blank}4{blank}"))[0].data.score == 4
@@ -87,6 +87,30 @@ def test_between_the_tokens_of_json_nothing_unseen_counts(unseen: str) -> None:
     assert event.region == (f"a{unseen}b" if unseen != "\x00" else "ab")
     assert kinds <= {"invisible", "byte_order_mark"}
     assert kinds
+
+
+@pytest.mark.parametrize("write", [" {}", "{}  ", "{}\n", "\t{}"])
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("data.score", "۵"), ("time", "2026-11-28T16:00:01Z"), ("channel", "app"), ("type", "cx.survey.answered")],
+)
+def test_plain_blanks_around_a_code_are_no_part_of_it(write: str, field: str, text: str) -> None:
+    """As columns of fixed width and lines of files leave them; of other texts they stay."""
+    assert taken(sent(field, write.format(text)))[1] == {"invisible"}
+    assert taken(sent("subject", write.format("c-1")))[0].subject == write.format("c-1")
+
+
+def test_the_same_moment_in_another_zone_is_the_same_content() -> None:
+    """A repeat whose time was written anew on its way is no conflict."""
+    first, again, other = (
+        decode_one(sent("time", at))
+        for at in ("2026-11-28T16:00:01Z", "2026-11-28T19:30:01+03:30", "2026-11-28T16:00:01+03:30")
+    )
+    assert not isinstance(first, Refusal)
+    assert not isinstance(again, Refusal)
+    assert not isinstance(other, Refusal)
+    assert canonical(first) == canonical(again)
+    assert canonical(first) != canonical(other)
 
 
 def test_a_byte_order_mark_costs_nothing() -> None:
