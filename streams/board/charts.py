@@ -124,12 +124,19 @@ def axis_text(value: float, unit: str, lang: Lang) -> str:
 
 
 def chart(
-    points: Sequence[PublishedReading], step: float, unit: str, lang: Lang, label: str, days: Steps | None = None
+    points: Sequence[PublishedReading],
+    step: float,
+    unit: str,
+    lang: Lang,
+    label: str,
+    days: Steps | None = None,
+    target: float | None = None,
 ) -> str:
     """
     Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer.
 
-    With `days`, points are days or weeks, which are marked by their dates in that zone.
+    With `days`, points are days or weeks, which are marked by their dates in that zone. A target has a line where it is
+    within reach.
     """
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
     frame = frame_of(points, width - left - 12, height - bottom - top)
@@ -143,6 +150,8 @@ def chart(
         parts.append(
             f'<text class="tick" x="-8" y="{y}" dy=".35em" text-anchor="end">{axis_text(tick, unit, lang)}</text>'
         )
+    if target is not None and frame.low <= target <= frame.high:
+        parts.append(f'<path class="goal-line" d="M0,{frame.y(target)}H{frame.width:g}"/>')
     runs = spans(points, step)
     parts += [f'<path class="band" d="{shape}"/>' for run in runs if (shape := band(run, frame))]
     parts += [f'<path class="line" d="{path(run, frame)}"/>' for run in runs]

@@ -18,6 +18,9 @@ from streams.kpis.arithmetic.intervals import Z95
 BaselineKind: TypeAlias = Literal["week", "day", "24h"]
 """What a value is held against: the same window a week or a day earlier, or the 24 hours before the window."""
 
+Standing: TypeAlias = Literal["meets", "misses", "unsure", ""]
+"""How a value stands to its target; empty: it has none."""
+
 MARK_LEVEL: Final = 3.290526731491896
 """
 Two-sided normal quantile of 99.9 %: a wall shows some seventy numbers and is looked at all day, so at 95 % three or
@@ -98,6 +101,17 @@ def apart(now: PublishedReading, whole: PublishedReading) -> Literal[-1, 0, 1]:
     if whole.value is None or now.lo is None or now.hi is None:
         return 0
     return 1 if now.lo > whole.value else -1 if now.hi < whole.value else 0
+
+
+def standing(info: KpiInfo, now: PublishedReading, target: float | None) -> Standing:
+    """Tell how a value stands to a target: met or missed only if the whole interval says so."""
+    if target is None or info.direction == "none" or now.value is None:
+        return ""
+    low = now.value if now.lo is None else now.lo
+    high = now.value if now.hi is None else now.hi
+    if low >= target if info.direction == "up" else high <= target:
+        return "meets"
+    return "misses" if (high < target if info.direction == "up" else low > target) else "unsure"
 
 
 def _better(info: KpiInfo, difference: float) -> bool | None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from streams.board.compare import apart
+from streams.board.compare import Standing, apart, standing
 from streams.board.formats import interval_text, number, one_text
 from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, Values
 from streams.board.texts import Lang, Texts
-from streams.board.tiles import State, state_of
+from streams.board.tiles import State, goal_text, state_of
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint
 
@@ -20,6 +20,9 @@ Tone: TypeAlias = Literal["good", "bad", "high", "low", ""]
 """Side of the whole on which a cell lies; `high` and `low` where neither side is the better one."""
 
 SHADES: Final = 3
+
+SATISFACTION: Final = "csat"
+"""The KPI that the targets of touchpoints are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class HeatCell:
     """0: plain; 1 to 3: the further from the whole, the stronger."""
     sure: bool
     """Whether its interval excludes the value of the whole."""
+    standing: Standing
     tip: str
 
 
@@ -95,7 +99,7 @@ def heat_map(
         stage = texts.get(entry.stage, entry.stage) if entry else ""
         name = touchpoint.replace("_", " ") if entry is None else entry.fa if lang == "fa" else entry.en
         cells = tuple(
-            _cell(info, shown.get((where, touchpoint)), whole, spread, lang)
+            _cell(info, shown.get((where, touchpoint)), whole, spread, _target(info, entry), lang)
             if entry is None or where in entry.channels or (where, touchpoint) in shown
             else None
             for where in channels
@@ -124,12 +128,22 @@ def _spread(info: KpiInfo, readings: Iterable[PublishedReading], whole: Publishe
     return max(sizes, default=0.0)
 
 
+def _target(info: KpiInfo, touchpoint: Touchpoint | None) -> float | None:
+    """Return what a cell aims at: a touchpoint has a target of its own for the share of satisfied answers."""
+    return touchpoint.target if touchpoint is not None and info.id == SATISFACTION else info.target
+
+
 def _cell(
-    info: KpiInfo, reading: PublishedReading | None, whole: PublishedReading | None, spread: float, lang: Lang
+    info: KpiInfo,
+    reading: PublishedReading | None,
+    whole: PublishedReading | None,
+    spread: float,
+    target: float | None,
+    lang: Lang,
 ) -> HeatCell:
     texts, state = Texts(lang), state_of(info, reading)
     if reading is None or reading.value is None or state == "none":
-        return HeatCell("", "", "none", "", 0, False, texts["no_data"])
+        return HeatCell("", "", "none", "", 0, False, "", texts["no_data"])
     text, n = one_text(reading.value, info.unit, lang), number(reading.n, lang, 0)
     tip = text if info.counts else f"{text}, {texts['n']} {n}"
     if ends := interval_text(reading.lo, reading.hi, info.unit, lang):
@@ -138,6 +152,7 @@ def _cell(
         tip += f", {texts['counting']}"
     tone: Tone = ""
     shade, sure = 0, False
+    stands: Standing = standing(info, reading, target) if state == "ok" else ""
     if state == "thin":
         tip += f", {texts['thin']}"
     elif info.counts:
@@ -149,7 +164,9 @@ def _cell(
         # Colour says what is known: short of that, a hint of it at most.
         shade = _shade(abs(off), spread) if sure else 0
         tip += f", {_said(tone, texts) if sure else texts['like_whole']}"
-    return HeatCell(text, n, state, tone, shade, sure, tip)
+    if stands:
+        tip += f", {texts[stands]} {goal_text(info, target, lang)}"
+    return HeatCell(text, n, state, tone, shade, sure, stands, tip)
 
 
 def _shade(size: float, largest: float) -> int:

@@ -41,6 +41,8 @@ class PageView:
     channel: str = ALL
     heat: str = ""
     kpi: str = ""
+    wall: str = ""
+    """`1`: nothing but what is read from afar, as large as the screen."""
 
     @classmethod
     def of(cls, query: Mapping[str, str], windows: Sequence[str], known: Mapping[str, KpiInfo]) -> "PageView":
@@ -57,14 +59,16 @@ class PageView:
         heat, kpi = (name if not known or name in known else "" for name in (_word(query, "heat"), _word(query, "kpi")))
         channel = query.get("channel", ALL)
         lang: Lang = "fa" if query.get("lang") == "fa" else "en"
-        return cls(lang, window, channel if channel in CHANNELS else ALL, heat, kpi)
+        return cls(
+            lang, window, channel if channel in CHANNELS else ALL, heat, kpi, "1" if query.get("wall") == "1" else ""
+        )
 
     def link(self, **changes: str) -> str:
         """Return the address of this view with something changed; defaults are left out."""
         other, default = replace(self, **changes), PageView()  # type: ignore[arg-type]
         chosen = {
             name: getattr(other, name)
-            for name in ("lang", "window", "channel", "heat", "kpi")
+            for name in ("lang", "window", "channel", "heat", "kpi", "wall")
             if getattr(other, name) != getattr(default, name)
         }
         return "/?" + urlencode(chosen) if chosen else "/"
@@ -199,7 +203,7 @@ class PageRenderer:
             name=name,
             loading=detail is None,
             chart=Markup(  # noqa: S704 - made by our own code
-                chart(points, step, info.unit, view.lang, label, self._days if by_day else None)
+                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, info.target)
             ),
             form="date" if by_day else "moment",
             points=[

@@ -44,7 +44,7 @@ WINDOWS: Final = """
 
 CATALOGUE: Final = """
     SELECT id, name, question, unit, direction, aggregator, formula, source, owner, groupings, min_n_show, min_n_colour,
-        quantiles, definition, maturity, void
+        target, quantiles, definition, maturity, void
     FROM kpis FINAL
 """
 

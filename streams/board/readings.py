@@ -46,6 +46,8 @@ class KpiInfo:
     groupings: tuple[tuple[str, ...], ...] = ()
     min_n_show: int = 1
     min_n_colour: int = 10
+    target: float | None = None
+    """What its owner aims at, in its unit."""
     quantiles: tuple[float, ...] = ()
     definition: str = ""
     maturity: str = "immediate"

@@ -220,7 +220,8 @@ def _counts(became: Sequence[Any], stored_at: Any) -> Counts:
 
 def _info(row: Row) -> KpiInfo:
     (
-        key, name, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour, quantiles,
+        key, name, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour, target,
+        quantiles,
         definition, maturity, void,
     ) = row  # fmt: skip
     return KpiInfo(
@@ -236,6 +237,7 @@ def _info(row: Row) -> KpiInfo:
         groupings=tuple(tuple(labels) for labels in groupings),
         min_n_show=int(show),
         min_n_colour=int(colour),
+        target=target,
         quantiles=tuple(quantiles),
         definition=definition,
         maturity=maturity,

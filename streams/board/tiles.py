@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from streams.board.charts import sparkline
-from streams.board.compare import EarlierValue, ValueChange, change
+from streams.board.compare import EarlierValue, Standing, ValueChange, change, standing
 from streams.board.formats import amount, difference_text, digits, interval_text, number, one_text
 from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, SeriesKey, Values, up_to_now
 from streams.board.texts import Lang, Texts, window_text
@@ -66,6 +66,9 @@ class Tile:
     old: bool
     """Whether it is behind the rest of the page."""
     open: bool
+    standing: Standing
+    target: str
+    """The target with its unit; empty where nothing stands to it."""
     parts: tuple[ChannelPart, ...]
     spoken: str
     """The tile in one sentence, for who does not see it."""
@@ -127,6 +130,14 @@ def change_texts(info: KpiInfo, found: ValueChange | None, lang: Lang) -> tuple[
     return short, f"{whole}; {texts['baseline']}: {before}, {texts['n']} {number(found.baseline_n, lang, 0)}"
 
 
+def goal_text(info: KpiInfo, target: float | None, lang: Lang) -> str:
+    """Return a target with the side on which it is met."""
+    if target is None:
+        return ""
+    side = Texts(lang)["at_least" if info.direction == "up" else "at_most"]
+    return f"{side} {one_text(target, info.unit, lang)}"
+
+
 def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     """Return the tile of a KPI for a channel, or for the whole with all its channels."""
     texts = Texts(lang)
@@ -135,11 +146,14 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     state = state_of(info, reading)
     kept = channel == ALL or ("channel",) in info.groupings
     note = "" if kept else texts["not_kept"]
-    value, unit, n, interval, found = "", "", "", "", None
+    value, unit, n, interval, found, target = "", "", "", "", None, ""
+    stands: Standing = ""
     if reading is not None and reading.value is not None and state != "none":
         value, unit = amount(reading.value, info.unit, lang)
         n = "" if info.counts else number(reading.n, lang, 0)
         interval = interval_text(reading.lo, reading.hi, info.unit, lang)
+        stands = standing(info, reading, info.target) if state == "ok" else ""
+        target = goal_text(info, info.target, lang) if stands else ""
         if state == "thin":
             note = texts["thin"]
         elif not interval and not info.counts and info.aggregator != "derived":
@@ -158,6 +172,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         spoken += f", {texts['n']} {n}"
     if interval:
         spoken += f", {texts['interval']} {interval}"
+    if stands:
+        spoken += f"; {texts[stands]} {target}"
     if short:
         judged = f"{texts[mark]}: " if mark in {"better", "worse", "changed"} else ""
         spoken += f"; {judged}{short}"
@@ -181,6 +197,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         at=reading.at if reading and value else 0,
         old=bool(reading and value and facts.newest - reading.at > BEHIND_S and facts.window != "total"),
         open=bool(reading and value and not reading.closed),
+        standing=stands,
+        target=target,
         parts=tuple(_parts(info, facts, lang)) if channel == ALL else (),
         spoken=spoken,
     )

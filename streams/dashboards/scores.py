@@ -42,7 +42,7 @@ TIMES: Final = "var-datasource=${datasource}&var-window=${window}&${__url_time_r
 
 def describe(kpi: Kpi) -> str:
     """Say what a number means: its question, formula, source and terms."""
-    goal = sql.target_of(kpi)
+    goal = kpi.target
     kept_by = "; ".join(", ".join(grouping) or "the whole" for grouping in kpi.groupings)
     terms = [
         f"Unit: {kpi.unit}. {_DIRECTIONS[kpi.direction]}".strip(),

@@ -143,7 +143,7 @@ class Terms:
     @classmethod
     def of(cls, kpi: Kpi) -> "Terms":
         """Return the terms of one KPI."""
-        goal = target_of(kpi)
+        goal = kpi.target
         enough = 0 if kpi.aggregator in ADDITIVE else kpi.min_n.colour
         target = "nan" if goal is None else f"{goal:.6f}"
         return cls(str(kpi.min_n.show), str(enough), quoted(kpi.direction), target)
@@ -169,14 +169,9 @@ class Terms:
         '{UNSURE}')"""
 
 
-def target_of(kpi: Kpi) -> float | None:
-    """Return what a KPI's owner aims at."""
-    return kpi.alert.target if kpi.alert else None
-
-
 def terms_of_catalogue(kpis: Iterable[Kpi], kpi: str = "kpi") -> Terms:
     """Return the terms as columns of the table `kpis`; targets are written out, since that table has none."""
-    goals = {kpi.id: target_of(kpi) for kpi in kpis}
+    goals = {kpi.id: kpi.target for kpi in kpis}
     known = {name: goal for name, goal in goals.items() if goal is not None}
     values = ", ".join(f"{goal:.6f}" for goal in known.values())
     target = f"transform({kpi}, [{listed(known)}], [{values}], nan)" if known else "nan"
@@ -223,7 +218,7 @@ LIMIT 12
 
 
 def _words(kpi: Kpi) -> str:
-    goal = target_of(kpi)
+    goal = kpi.target
     if goal is None or kpi.direction == "none":
         return f"if(reading = '{THIN}', ' · {THIN}', '')"
     return f"if(reading = '{NO_DATA}', '', concat(' · ', reading, ' {goal:g}'))"

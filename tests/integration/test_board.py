@@ -234,7 +234,9 @@ def test_a_screen_reader_finds_its_way(look: Opener) -> None:
     for name in ("Key figures", "Channel × touchpoint", "Alerts", "In their own words", "Pipeline"):
         expect(page.get_by_role("region", name=name, exact=True).first).to_be_attached()
     told = page.locator("#tile-csat a").get_attribute("aria-label") or ""
-    assert told.startswith("Customer satisfaction: 80.0 %, n 800, 95 % interval 77.1 to 82.6; worse: −15.0")
+    assert told.startswith(
+        "Customer satisfaction: 80.0 %, n 800, 95 % interval 77.1 to 82.6; meets the target ≥ 70.0\u00a0%; worse: −15.0"
+    )
     assert "Call centre: 55.0\u00a0%, n 200" in told
     assert page.locator("svg:not([aria-label]), img:not([alt]), select:not([id])").count() == 0
 
@@ -295,6 +297,30 @@ def test_it_fits_a_telephone(look: Opener, lang: str, value: str) -> None:
     expect(page.locator("#tile-csat .value")).to_have_text(value)
     expect(page.locator("#controls .switch").first.locator("a")).to_have_count(len(WINDOWS) + 1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("lang", ["en", "fa"])
+def test_the_wall_fills_the_screen(look: Opener, lang: str) -> None:
+    """No scrolling, no controls, figures as large as the screen allows; status by sign and edge."""
+    page = look(f"?wall=1&lang={lang}")
+    expect(page.locator("#tile-csat .goal b")).to_have_text("✓")
+    expect(page.locator("#heat td.misses .missed")).not_to_have_count(0)
+    expect(page.locator("#controls")).to_be_hidden()
+    for width, height in ((1920, 1080), (3840, 2160)):
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+            width, height,
+        ]  # fmt: skip
+        filled = page.evaluate(
+            "[...document.querySelectorAll('.column')].map((one) => one.getBoundingClientRect().bottom)"
+        )
+        assert min(filled) > 0.98 * height
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.tile')].filter((one) => one.scrollHeight > one.clientHeight + 1).length"
+        )
+        assert cut == 0, "every tile is whole"
+        size = page.locator("#tile-csat .value").evaluate("(one) => parseFloat(getComputedStyle(one).fontSize)")
+        assert size > width / 45
 
 
 @pytest.mark.parametrize(("lang", "says"), [("", r"Alerts firing: [1-9]\s"), ("?lang=fa", r"هشدارهای فعال: [۱-۹]\s")])

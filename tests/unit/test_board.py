@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.board import texts
 from streams.board.charts import chart, spans, sparkline, ticks, time_ticks
-from streams.board.compare import EarlierValue, apart, change, difference_interval
+from streams.board.compare import EarlierValue, apart, change, difference_interval, standing
 from streams.board.formats import (
     amount,
     difference_text,
@@ -30,6 +30,8 @@ from streams.events.touchpoints import STAGES, load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, VOLUME, share
+
+DIGITS = str.maketrans("0123456789.", "۰۱۲۳۴۵۶۷۸۹٫")
 
 
 def facts(latest: Latest | None = None, baselines: tuple[EarlierValue, ...] = (), **changes: object) -> TileFacts:
@@ -215,6 +217,40 @@ def test_all_of_a_tile_is_of_one_closed_moment() -> None:
     assert [part.text for part in shown.parts[:2]] == ["80.0\u00a0%", "–"]
     heat = heat_map(replace(CSAT, groupings=(HEAT_GROUPING,)), latest, load_touchpoints(), "en")
     assert (heat.whole, heat.rows[0].cells[0].text) == ("80.0\u00a0%", "80.0\u00a0%")
+
+
+@pytest.mark.parametrize(
+    ("direction", "hits", "target", "stands"),
+    [
+        ("up", 80, 70.0, "meets"), ("up", 80, 95.0, "misses"), ("up", 80, 82.0, "unsure"), ("up", 80, None, ""),
+        ("down", 8, 20.0, "meets"), ("down", 30, 10.0, "misses"), ("down", 8, 8.0, "unsure"), ("none", 80, 70.0, ""),
+    ],
+)  # fmt: skip
+def test_a_target_is_met_or_missed_by_the_whole_interval(
+    direction: str, hits: int, target: float | None, stands: str
+) -> None:
+    """The bare value decides nothing; a value without an interval is what it is."""
+    info = replace(CSAT, direction=direction, target=target)
+    assert standing(info, share(hits, 100), target) == stands
+    if target is not None and stands:
+        assert standing(info, PublishedReading(NOW, target, 9), target) == "meets"
+
+
+def test_a_tile_and_its_cells_say_how_they_stand_to_their_targets() -> None:
+    """In words too; what is grey stands to nothing, and a touchpoint has a target of its own for satisfaction."""
+    info = replace(CSAT, target=90.0, groupings=(*CSAT.groupings, HEAT_GROUPING))
+    shown = tile(info, ALL, facts(Latest(share(60, 100))), "en")
+    assert (shown.standing, shown.target) == ("misses", "≥ 90.0\u00a0%")
+    assert "misses the target ≥ 90.0\u00a0%" in shown.spoken
+    thin = tile(info, ALL, facts(Latest(share(1, 5))), "en")
+    assert (thin.state, thin.standing, thin.target) == ("thin", "", "")
+    touchpoints = load_touchpoints()
+    own = next(one for one in touchpoints.values() if "web" in one.channels)
+    values = {("csat", ALL, ""): Latest(share(60, 100)), ("csat", "web", own.id): Latest(share(1, 100))}
+    [cell] = [
+        cell for row in heat_map(info, values, touchpoints, "fa").rows for cell in row.cells if cell and cell.text
+    ]
+    assert (cell.standing, f"دست‌کم {own.target:.1f}".translate(DIGITS) in cell.tip) == ("misses", True)
 
 
 class Answers(BoardStore):

@@ -144,6 +144,11 @@ class Kpi:
         return range_of(self.unit) if self.range is None else self.range
 
     @property
+    def target(self) -> float | None:
+        """What its owner aims at, in its unit: the one target that page, dashboards and documents judge it by."""
+        return self.alert.target if self.alert else None
+
+    @property
     def definition_id(self) -> str:
         """Name what the numbers mean: the id, and a hash that changes with whatever determines them."""
         selectors = [None if s is None else s.content() for s in (self.of, self.hits)]
