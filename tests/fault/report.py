@@ -117,14 +117,15 @@ def figures(lines: Sequence[Line], kept: Sequence[str] = ()) -> str:
         for kind, took in waits.items():
             row = f"| {name} | {kind} | {len(took)} | {statistics.median(took):.1f} s | {max(took):.1f} s |"
             recoveries[_key(row)] = row
-    failed = [f"{line.scenario} with seed {line.seed} at {line.commit}" for line in lines if any(line.found.values())]
+    wrong = [_key(row) for row in batches.values() if any(int(cell) for cell in row.split(" | ")[6:10])]
     count = sum(len(row.split(" | ")[2].split()) for row in batches.values())
     rows = [
         "| scenario | day, commit | seeds | faults | records | transitions | lost | doubled | wrong | bricked | restarts |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *batches.values(),
         "",
-        f"{count} batches, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}.",
+        f"{count} batches; {'something was wrong in:' if wrong else 'nothing was wrong in any of them.'}",
+        *(f"- {row.removeprefix('| ').replace(' | ', ', ')}" for row in wrong),
         "",
     ]
     if recoveries:

@@ -35,5 +35,8 @@ def test_figures_of_several_runs_come_between_the_marks(tmp_path):
     assert text.count("| kills |") == 2
     assert text.count("| pauses |") == 3, "of another commit, and of this one; the kind of fault stands once"
     assert " | 1 2 | 20 | 2,000 | 8 | 2 | 0 | 0 | 0 | 0 |" in text
-    assert "5 batches, 1 failed: pauses with seed 2" in text
+    assert f"5 batches; something was wrong in:\n- pauses, {line(1).day}, {line(1).commit}\n" in text
     assert "| pauses | short pause | 4 | 2.0 s | 3.0 s |" in text
+    write_report(document, [line(3)])
+    assert "6 batches; something" not in document.read_text(), "rows of the same commit are replaced"
+    assert "4 batches; nothing was wrong in any of them." in document.read_text()
