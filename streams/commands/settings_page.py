@@ -32,9 +32,9 @@ def page() -> str:
 
 
 def _fields() -> tuple[types.Field, ...]:
-    told = types.type_info(Settings)
-    assert isinstance(told, types.StructType)
-    return told.fields
+    described = types.type_info(Settings)
+    assert isinstance(described, types.StructType)
+    return described.fields
 
 
 def _said() -> dict[str, str]:
