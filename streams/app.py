@@ -12,10 +12,13 @@ from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
 from streams.agents.notify import Notify
+from streams.agents.progress import DerivedProgress
+from streams.agents.relate import Relate
 from streams.agents.seasonal import SeasonalBaselines
 from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
+from streams.definitions import live_relations_of
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
@@ -36,7 +39,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     Build the application with all agents; nothing is connected yet.
 
     Raises:
-        CatalogueError: an alert rule cannot be right.
+        CatalogueError: a relation or an alert rule cannot be right.
         AddressError: an address of Alertmanager or of a webhook cannot be right.
         ConfigError: a password file cannot be read.
     """
@@ -52,12 +55,15 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     )
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
+    relations, progress = live_relations_of(settings), DerivedProgress()
     rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)
-    Ingest(app, settings, topics, catalogue, clock)
+    Ingest(app, settings, topics, catalogue, clock, relations, progress)
+    if relations:
+        Relate(app, settings, topics, relations, progress)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     StoreStage(app, settings, topics, writer)
     Notify(app, settings, topics)

@@ -47,6 +47,26 @@ def relations_of(settings: Settings, also: Sequence[Path] = ()) -> Relations:
     return found
 
 
+def live_relations_of(settings: Settings) -> Relations | None:
+    """
+    Return the relations that run; None if none do.
+
+    Raises:
+        CatalogueError: A definition cannot be right.
+        ConfigError: There is none of a name that is to run.
+    """
+    names = [name for name in map(str.strip, settings.relations.split(",")) if name]
+    if not names:
+        return None
+    found = relations_of(settings)
+    if names == ["all"]:
+        return found
+    try:
+        return found.only(names)
+    except KeyError as error:
+        raise ConfigError(f"relations: {error.args[0]}; `cx relations list` shows all of them") from error
+
+
 def kpis_of(settings: Settings, paths: Sequence[Path] = ()) -> Catalogue:
     """
     Return the KPIs, those shipped and those of the paths, or of the settings if none are given.

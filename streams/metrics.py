@@ -202,6 +202,33 @@ SET_ASIDE = Counter(
     registry=REGISTRY,
 )
 
+RELATION_RESULTS = Counter(
+    "cx_relation_results",
+    "Derived events that were made, those that take a result back included",
+    ["relation"],
+    registry=REGISTRY,
+)
+RELATION_EVENTS = Counter(
+    "cx_relation_events",
+    "Events that came after their step: late; of these, too late to change anything: ignored; and what had no room in a"
+    " customer's state: forgotten",
+    ["relation", "outcome"],
+    registry=REGISTRY,
+)
+RELATION_CUSTOMERS = Gauge(
+    "cx_relation_customers", "Customers of whom relations know something", ["partition"], registry=REGISTRY
+)
+RELATION_BYTES = Gauge("cx_relation_bytes", "Bytes of what relations know of them", ["partition"], registry=REGISTRY)
+RELATION_HELD = Gauge(
+    "cx_relation_held", "Events that wait until the watermark has reached them", ["partition"], registry=REGISTRY
+)
+RELATION_UNTIL = Gauge(
+    "cx_relation_until_timestamp_seconds",
+    "Event time up to which everything is derived (Unix s)",
+    ["partition"],
+    registry=REGISTRY,
+)
+
 TRANSITIONS = Counter("cx_alert_transitions", "Transitions of alerts, by new state", ["state"], registry=REGISTRY)
 FIRING = Gauge(
     "cx_alerts_firing",

@@ -33,8 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     All settings with their defaults.
 
-    The environment (`CX_<NAME>`) wins over `cx.toml`, which wins over the defaults.
-    Times are seconds, sizes are bytes unless the name says otherwise.
+    `CX_<NAME>` wins over `cx.toml`, that over the defaults. Times are seconds, sizes bytes unless names say otherwise.
     """
 
     kafka: str = "127.0.0.1:9092"
@@ -104,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A YAML file, or a folder of them, with further KPI definitions; `:`-separated when several."""
     rules_path: str = ""
     """As `kpis_path`, with alert rules and calendars; those shipped if empty."""
+    relations: str = ""
+    """Ids of the relations that run, with commas between, or `all`."""
     relations_path: str = ""
     """As `kpis_path`, with relations and clocks, beside those shipped."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0

@@ -4,22 +4,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from streams.agents import records
-from streams.agents.sources import Closed
+from streams.agents.sources import Closed, Source
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
+from streams.events.scalars import DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import Deltas
 from streams.kpis.folding.partials import Partial, encode_partial
 from streams.kpis.language.series import SEPARATOR
+from streams.relations.ranges import FactRange, encode_range
 
 
 class Emissions:
     """Makes the records of ranges; the same range always gives the same ones, but for news of the watermark."""
 
-    def __init__(self, topics: Topics, catalogue: Catalogue, *, partitions: int, epoch: int) -> None:
+    def __init__(
+        self, topics: Topics, catalogue: Catalogue, *, partitions: int, epoch: int, relations: bool = False
+    ) -> None:
         self._topics = topics
         self._partitions = partitions
         self._epoch = epoch
+        self._relations = relations
         self._partition_of = {kpi.id: catalogue.partition_of(kpi.id, partitions) for kpi in catalogue}
 
     def of(self, closed: Closed, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
@@ -42,17 +47,29 @@ class Emissions:
                 brought=brought[partition],
             )
             yield Outgoing(self._topics.partials, partition, None, encode_partial(partial))
+        if self._tells_relations(closed.source):
+            first, last = records.position(self._epoch, frozen.first), records.position(self._epoch, frozen.last)
+            facts = FactRange(frozen.source, first, last, watermark, caught_up, closed.facts)
+            yield Outgoing(self._topics.facts, tp.partition, None, encode_range(facts))
         block = records.block_of(outcome, tp.topic, tp.partition, self._epoch)
         yield Outgoing(self._topics.blocks, tp.partition, None, records.encode_block(block))
         for dead in block.dead:
             key = f"{tp.topic}/{tp.partition}/{dead.offset}".encode()
             yield Outgoing(self._topics.dead_letters, tp.partition, key, records.encode_dead_letter(block, dead))
 
-    def news(self, source: str, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
-        """Yield what tells every merge partition of a source that has nothing to send."""
-        value = encode_partial(Partial(source=source, first=1, last=0, watermark=watermark, caught_up=caught_up))
+    def news(self, source: Source, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
+        """Yield what tells every merge partition, and relations, of a source that has nothing to send."""
+        name = source.intake.source
+        value = encode_partial(Partial(source=name, first=1, last=0, watermark=watermark, caught_up=caught_up))
         for partition in range(self._partitions):
             yield Outgoing(self._topics.partials, partition, None, value)
+        if self._tells_relations(source):
+            facts = FactRange(name, 1, 0, watermark, caught_up)
+            yield Outgoing(self._topics.facts, source.tp.partition, None, encode_range(facts))
+
+    def _tells_relations(self, source: Source) -> bool:
+        """Tell whether relations read a source: not what they said themselves."""
+        return self._relations and source.channel != DERIVED
 
     def _home(self, series: str) -> int:
         return self._partition_of[series.partition(SEPARATOR)[0]]

@@ -16,6 +16,7 @@ from faust.types import TP
 from streams import metrics
 from streams.agents import clocks, records
 from streams.agents.emissions import Emissions
+from streams.agents.progress import DerivedProgress
 from streams.agents.sources import Closed, Source, Tripped, runs_ahead, source_name
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
@@ -27,9 +28,11 @@ from streams.events import orders
 from streams.events.clock import Clock
 from streams.events.intake import FrozenRange
 from streams.events.orders import SourceOrder
+from streams.events.scalars import DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import CREDIT, Folder
 from streams.kpis.rolling.watermarks import HISTORY_S
+from streams.relations.catalogue import Relations
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,18 +49,42 @@ class Ingest(Stage):
     name = "ingest"
 
     def __init__(
-        self, app: BatchApp, settings: Settings, topics: Topics, catalogue: Catalogue, clock: Clock | None = None
+        self,
+        app: BatchApp,
+        settings: Settings,
+        topics: Topics,
+        catalogue: Catalogue,
+        clock: Clock | None = None,
+        relations: Relations | None = None,
+        progress: DerivedProgress | None = None,
     ) -> None:
+        """
+        Declare it.
+
+        Args:
+            app: The application it is part of.
+            settings: Of the worker.
+            topics: Their names.
+            catalogue: What is counted.
+            clock: What is believed of the worker's clock.
+            relations: Those that run; None: nothing is sent to them, and nothing of what they say is read.
+            progress: How far they have come.
+        """
         self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
         self._folder = Folder(catalogue, credit=CREDIT, sender_share=settings.series_sender_share)
-        self._emissions = Emissions(topics, catalogue, partitions=settings.partitions, epoch=settings.epoch)
+        self._emissions = Emissions(
+            topics, catalogue, partitions=settings.partitions, epoch=settings.epoch, relations=bool(relations)
+        )
         self._sources: dict[TP, Source] = {}
         self._ordered: list[RecordBatch] = []
         self._taking = asyncio.Lock()
         self._minute: int | None = None
-        super().__init__(app, (*topics.sources, topics.control), flush_s=settings.ingest_flush_s)
+        self._reader = relations.reader if relations else None
+        self._progress = progress or DerivedProgress()
+        sources = topics.all_sources if relations else topics.sources
+        super().__init__(app, (*sources, topics.control), flush_s=settings.ingest_flush_s)
 
     async def restore(self, assignment: Assignment, saved: Saved) -> None:
         """Restore every owned source from its frozen ranges."""
@@ -109,7 +136,7 @@ class Ingest(Stage):
         while source.held and source.stopped is None:
             batch, start = source.held[0]
             while start < len(batch):
-                start, full = source.add(batch, start, self._settings, self._folder)
+                start, full = source.add(batch, start, self._settings, self._folder, self._reader)
                 if start < len(batch) and not full:
                     source.held[0] = batch, start
                     self._hold(source)
@@ -232,15 +259,22 @@ class Ingest(Stage):
                 status = self._status(source)
             if status != source.last_sent or now - source.last_sent_at >= HEARTBEAT_S:
                 source.last_sent, source.last_sent_at = status, now
-                yield from self._emissions.news(source.intake.source, *status)
+                yield from self._emissions.news(source, *status)
 
     def _status(self, source: Source) -> tuple[float | None, bool]:
         if source.tripped:
             # It will say nothing more before people have looked at it: the minutes of all others must not wait.
             return (source.last_sent[0] if source.last_sent else None), True
-        watermark = source.intake.watermark(self._settings.lateness_s)
+        watermark = self._watermark(source)
         ended = self.lane.caught_up(source.tp.topic, source.tp.partition) and not source.intake.open_records
         return (None if watermark == float("-inf") else watermark), ended
+
+    def _watermark(self, source: Source) -> float:
+        if source.channel != DERIVED:
+            return source.intake.watermark(self._settings.lateness_s)
+        # What relations say comes up to a moment that they know, and nothing of it comes late.
+        until = self._progress.until(source.tp.partition, source.intake.head.next)
+        return float("-inf") if until is None else until
 
     def _let_go(self) -> None:
         """Let those go on that waited for the clock."""
@@ -256,7 +290,7 @@ class Ingest(Stage):
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
             metrics.CLOCK_HELD.labels(*source.labels).set(bool(source.held) and tp in self.lane.held)
             self.lane.report_lag(tp.topic, tp.partition, sum(len(batch) for batch in source.waiting))
-            watermark = source.intake.watermark(self._settings.lateness_s)
+            watermark = self._watermark(source)
             if watermark != float("-inf"):
                 metrics.WATERMARK.labels(*source.labels).set(watermark)
 

@@ -17,9 +17,11 @@ from streams.events.clock import Clock
 from streams.events.foreign import beginning
 from streams.events.intake import FUTURE_TOLERANCE, FrozenRange, Intake, Outcome
 from streams.events.orders import SourceOrder
+from streams.events.scalars import DERIVED
 from streams.kpis.folding.fold import Deltas, Folder
 from streams.kpis.folding.partials import MINUTES
 from streams.kpis.folding.ranges import events_of
+from streams.relations.facts import Fact, Reader
 from streams.settings import Settings, record_limits
 from streams.steady import steady
 
@@ -39,6 +41,8 @@ class Source:
     """What the range under construction adds to the KPIs, but for events not collected yet."""
     brought: dict[str, str] = field(default_factory=dict)
     """Series that came up in the range under construction, by key, and which sender brought them."""
+    facts: list[tuple[str, Fact]] = field(default_factory=list)
+    """What relations read of the range under construction, and of which customers."""
     open_bytes: int = 0
     order: SourceOrder | None = None
     """The newest order: what it lets through is not held against the source."""
@@ -66,6 +70,7 @@ class Source:
             dedup_ids=settings.dedup_ids,
             clock=clock,
             limits=record_limits(settings),
+            derived=channel == DERIVED,
         )
         intake.restore(frozen)
         breaker = Breaker(
@@ -95,7 +100,9 @@ class Source:
         """Label values of this source in metrics."""
         return self.channel, str(self.tp.partition)
 
-    def add(self, batch: RecordBatch, start: int, settings: Settings, folder: Folder) -> tuple[int, bool]:
+    def add(
+        self, batch: RecordBatch, start: int, settings: Settings, folder: Folder, reader: Reader | None = None
+    ) -> tuple[int, bool]:
         """
         Take in records of a batch from `start` on, as far as the range under construction goes.
 
@@ -117,6 +124,9 @@ class Source:
             metrics.LABELS_OVERFLOWED.labels(self.channel).inc(folder.take_overflowed())
             metrics.LABELS_CUT.labels(self.channel).inc(folder.take_cut())
             metrics.UNKNOWN_TOUCHPOINTS.labels(self.channel).inc(folder.unknown_touchpoints(events))
+        if reader is not None and self.channel != DERIVED:
+            with metrics.STAGE_SECONDS.labels("ingest", "facts").time():
+                self.facts += [(event.subject, fact) for event in events if (fact := reader.fact(event))]
         full = end < len(offsets) or self.intake.open_records >= settings.max_range
         return start + taken, full and start + taken == end
 
@@ -144,9 +154,10 @@ class Source:
             return None
         deltas, self.deltas = self.deltas, {}
         brought, self.brought = self.brought, {}
+        facts, self.facts = self.facts, []
         stretch = None if repeated or self._is_let_through(outcome.frozen.first) else self._tripping(outcome, clock)
         if stretch is not None:
-            self.deltas, self.brought = deltas, brought
+            self.deltas, self.brought, self.facts = deltas, brought, facts
             self.stopped = Tripped(self, outcome, stretch, time.time())
             return self.stopped
         # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
@@ -154,7 +165,7 @@ class Source:
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
         deltas = folder.fold(events_of(outcome, self.channel), deltas, self.channel)
         folder.take_brought()  # reasons and fields of refused records are nobody's labels
-        return Closed(self, outcome, minutes, deltas, brought)
+        return Closed(self, outcome, minutes, deltas, brought, facts)
 
     def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
         frozen, tally = outcome.frozen, outcome.tally
@@ -179,6 +190,7 @@ class Closed(NamedTuple):
     deltas: Deltas
     brought: dict[str, str]
     """Series that came up in it, by key, and which sender brought them."""
+    facts: list[tuple[str, Fact]]
 
 
 class Tripped(NamedTuple):

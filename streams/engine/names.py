@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from streams.events.scalars import CHANNELS
+from streams.events.scalars import CHANNELS, DERIVED
 
-TABLES = ("ingest", "merge")
+TABLES = ("ingest", "merge", "relate")
 """Names of the fenced tables, which have a changelog each."""
 
 
@@ -18,6 +18,21 @@ class Topics:
     def sources(self) -> tuple[str, ...]:
         """Touchpoint topics, one per channel."""
         return tuple(f"{self.prefix}.touchpoints.{channel}" for channel in CHANNELS)
+
+    @property
+    def derived(self) -> str:
+        """What relations say of these, which is read like them; nobody else writes there."""
+        return f"{self.prefix}.touchpoints.{DERIVED}"
+
+    @property
+    def all_sources(self) -> tuple[str, ...]:
+        """All that ingest may read."""
+        return (*self.sources, self.derived)
+
+    @property
+    def facts(self) -> str:
+        """What relations read of the accepted events, a record for each frozen range."""
+        return f"{self.prefix}.facts"
 
     @property
     def partials(self) -> str:

@@ -28,7 +28,8 @@ def rights_of(role: Role, prefix: str, app_id: str) -> list[Right]:
 
 def _worker(topics: Topics, app_id: str) -> list[Right]:
     read = (
-        *topics.sources,
+        *topics.all_sources,
+        topics.facts,
         topics.control,
         topics.partials,
         topics.blocks,
@@ -36,7 +37,16 @@ def _worker(topics: Topics, app_id: str) -> list[Right]:
         topics.alerts,
         topics.notifications,
     )
-    written = (topics.partials, topics.blocks, topics.kpis, topics.alerts, topics.notifications, topics.dead_letters)
+    written = (
+        topics.derived,
+        topics.facts,
+        topics.partials,
+        topics.blocks,
+        topics.kpis,
+        topics.alerts,
+        topics.notifications,
+        topics.dead_letters,
+    )
     logs = _changelogs(app_id)
     operations = {
         name: tuple(operation for operation, names in ((_READ, read + logs), (_WRITE, written + logs)) if name in names)
@@ -53,7 +63,7 @@ def _sender(topics: Topics, _app_id: str) -> list[Right]:
 
 
 def _operator(topics: Topics, _app_id: str) -> list[Right]:
-    return [*(Right("TOPIC", name, (_READ,)) for name in topics.sources), Right("TOPIC", topics.control, (_WRITE,))]
+    return [*(Right("TOPIC", name, (_READ,)) for name in topics.all_sources), Right("TOPIC", topics.control, (_WRITE,))]
 
 
 def _maker(topics: Topics, app_id: str) -> list[Right]:
@@ -74,5 +84,13 @@ def _changelogs(app_id: str) -> tuple[str, ...]:
 
 
 def _all(topics: Topics, app_id: str) -> tuple[str, ...]:
-    named = (topics.partials, topics.blocks, topics.kpis, topics.alerts, topics.notifications, topics.dead_letters)
-    return (*topics.sources, topics.control, *named, *_changelogs(app_id))
+    named = (
+        topics.facts,
+        topics.partials,
+        topics.blocks,
+        topics.kpis,
+        topics.alerts,
+        topics.notifications,
+        topics.dead_letters,
+    )
+    return (*topics.all_sources, topics.control, *named, *_changelogs(app_id))

@@ -45,6 +45,8 @@ class Emit(NamedTuple):
     """Send records to topics. They are made while they are sent: none is needed before its turn."""
 
     records: Iterable[Outgoing]
+    confirmed: Callable[[Sequence[int]], object] | None = None
+    """Told the offsets of all of them."""
 
 
 class BlockingCall(NamedTuple):
@@ -182,8 +184,10 @@ class Stage(ABC):
                 if self._table is None:
                     raise TypeError(f"{self.name} has no changelog to save to")
                 await self._table.write_many(generation, entries)
-            case Emit(records):
-                await self.app.produce(generation, records)
+            case Emit(records, confirmed):
+                offsets = await self.app.produce(generation, records)
+                if confirmed is not None:
+                    confirmed(offsets)
             case BlockingCall(function):
                 await self.app.require_lease(generation)
                 await asyncio.to_thread(function, self.app.permit(generation))

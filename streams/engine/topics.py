@@ -95,7 +95,8 @@ def topic_plan(
     durable = {"min.insync.replicas": "2"} if replication >= 3 else {}
     names = Topics(prefix)
     configs: dict[str, Mapping[str, str]] = {
-        **dict.fromkeys(names.sources, _SOURCE),
+        **dict.fromkeys(names.all_sources, _SOURCE),
+        names.facts: _INTERNAL,
         names.partials: _INTERNAL,
         names.blocks: _INTERNAL,
         names.kpis: _INTERNAL,

@@ -53,5 +53,7 @@ OwnLabels = Annotated[
 
 Channel = Literal["web", "app", "store", "call_center"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+DERIVED: Final = "derived"
+"""Stands where a channel does, of the source of derived events."""
 Subchannel = Literal["chat", "email", "sms", "social", "ivr", "kiosk", "courier"]
 Stage = Literal["awareness", "discovery", "evaluation", "conversion", "experience", "support", "repurchase"]

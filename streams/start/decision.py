@@ -51,6 +51,11 @@ CASES: Final[Mapping[str, tuple[Action, str, str]]] = {
         "refused: " + _RAISE,
     ),
     "sums lost": ("refuse", "the changelog of sums is empty, cut or made anew", "refused: " + _RAISE),
+    "relations lost": (
+        "refuse",
+        "`cx.facts` or the changelog of relations is empty, cut or made anew, or lost records that were not read",
+        "refused: " + _RAISE + "; relations begin anew, and know of nothing that was open",
+    ),
     "ids lost": (
         "restore ids",
         "the changelog of ids is empty, cut or made anew; all that sources have finished is stored",
@@ -281,6 +286,18 @@ def _finished(facts: StartFacts, source: Topic, partition: int) -> bool:
     return committed == (source.begun(partition) if mark is None else mark + 1)
 
 
+def _relations(facts: StartFacts) -> StartVerdict | None:
+    """Refuse to go on with relations that have forgotten what was open, or missed what happened, without saying so."""
+    lost = facts.lost_relations()
+    if lost:
+        text = f"{facts.relate.name} lost what it held of partitions {_listed(lost)}"
+    elif facts.facts.committed and (facts.facts.anew or _count(_expired(facts.facts))):
+        text = f"{facts.facts.name} was made anew, or lost records that were not read"
+    else:
+        return None
+    return StartVerdict("relations lost", text, _mend(facts))
+
+
 def _blocks(facts: StartFacts) -> StartVerdict | None:
     topic = facts.blocks
     lost = topic.anew or any(
@@ -380,6 +397,6 @@ def _mend(facts: StartFacts) -> str:
 
 
 _LOOKS: Final[Sequence[Callable[[StartFacts], StartVerdict | None]]] = (
-    _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _blocks, _values,
-    _behind,
+    _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _relations, _blocks,
+    _values, _behind,
 )  # fmt: skip

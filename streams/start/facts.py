@@ -126,9 +126,11 @@ class StartFacts:
         partitions: As set.
         missing: Topics that are not there; the others are not looked at then.
         counts: Partitions by topic.
-        sources: The touchpoint topics.
+        sources: The touchpoint topics, that of derived events too.
         ingest: Changelog of what sources have read.
         merge: Changelog of KPI sums.
+        relate: Changelog of what relations know of customers.
+        facts: What relations read.
         newest: Newest epoch in `cx.blocks`; None: it holds nothing.
         store: None: it does not answer.
         blocks_held: By partition.
@@ -142,6 +144,8 @@ class StartFacts:
     sources: tuple[Topic, ...] = ()
     ingest: Topic = Topic("")
     merge: Topic = Topic("")
+    relate: Topic = Topic("")
+    facts: Topic = Topic("")
     partials: Topic = Topic("")
     blocks: Topic = Topic("")
     kpis: Topic = Topic("")
@@ -155,8 +159,8 @@ class StartFacts:
     @property
     def topics(self) -> tuple[Topic, ...]:
         """All topics."""
-        return (*self.sources, self.ingest, self.merge, self.partials, self.blocks, self.kpis, self.alerts,
-                self.notifications)  # fmt: skip
+        return (*self.sources, self.ingest, self.merge, self.relate, self.facts, self.partials, self.blocks,
+                self.kpis, self.alerts, self.notifications)  # fmt: skip
 
     @property
     def known_epoch(self) -> int | None:
@@ -190,6 +194,11 @@ class StartFacts:
         used = self.used()
         read = [p for p, log in enumerate(self.partials.logs) if used or log.committed is not None]
         return [p for p in read if self.merge.renamed or not self.merge.whole(p)]
+
+    def lost_relations(self) -> list[int]:
+        """Return the partitions of which facts were read, and what relations know of their customers is not there."""
+        read = [p for p, log in enumerate(self.facts.logs) if log.committed is not None]
+        return [p for p in read if self.relate.renamed or not self.relate.whole(p)]
 
     def unstored(self) -> bool:
         """Tell whether sources have finished records that the store does not have."""

@@ -24,7 +24,7 @@ from streams.engine.state import table_key
 from streams.engine.topics import TopicsError
 from streams.events.inheritance import inherited_ranges
 from streams.events.intake import FrozenRange, SourceHead, Tally
-from streams.events.scalars import CHANNELS
+from streams.events.scalars import CHANNELS, DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.series import parse_series
@@ -141,11 +141,13 @@ class Restoration:
                 sums = self._sums(client, closed, done)
                 self._replace(facts.ingest, self._partitions, ids, now)
                 self._replace(facts.merge, self._partitions, sums, now)
-                ends = {topic.name: _ends(topic) for topic in (facts.partials, facts.blocks, facts.kpis)}
+                self._replace(facts.relate, self._partitions, (), now)
+                read_on = (facts.partials, facts.blocks, facts.kpis, facts.facts)
+                ends = {topic.name: _ends(topic) for topic in read_on}
                 read = {TP(name, p): end for name in ends for p, end in enumerate(ends[name])}
-                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge))
+                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge, facts.relate))
                 begins = {name: tuple(offsets) for name, offsets in ends.items()}
-                for changelog in (facts.ingest, facts.merge):
+                for changelog in (facts.ingest, facts.merge, facts.relate):
                     begins[changelog.name] = tuple(log.start for log in changelog.logs)
                 for source in facts.sources:
                     begins[source.name] = tuple(resumed.get(TP(source.name, p), 0) for p in self._partitions)
@@ -202,9 +204,9 @@ class Restoration:
         self, client: Client, facts: StartFacts, partitions: Sequence[int], now: float, done: Restored
     ) -> Iterator[tuple[int, bytes, bytes]]:
         settings = self._settings
-        channels = dict(zip((source.name for source in facts.sources), CHANNELS, strict=True))
+        channels = dict(zip((source.name for source in facts.sources), (*CHANNELS, DERIVED), strict=True))
         # One that nothing is known of is written all the same: a changelog that is empty is one that was lost.
-        silent = {(channel, partition) for channel in CHANNELS for partition in partitions}
+        silent = {(channel, partition) for channel in channels.values() for partition in partitions}
         for history in source_histories(client, settings.dedup_ids):
             if history.topic not in channels:
                 continue

@@ -53,7 +53,8 @@ def test_settings_that_lose_state_or_records_are_told(kafka_broker: Any, plan: l
 def test_a_plan_names_every_topic_of_the_agents() -> None:
     names = {spec.name for spec in topic_plan(4, 3, app_id="app", prefix="cx")}
     assert names == {
-        *(f"cx.touchpoints.{channel}" for channel in ("web", "app", "store", "call_center")),
+        *(f"cx.touchpoints.{channel}" for channel in ("web", "app", "store", "call_center", "derived")),
+        "cx.facts",
         "cx.kpi.partials",
         "cx.blocks",
         "cx.kpis",
@@ -63,6 +64,7 @@ def test_a_plan_names_every_topic_of_the_agents() -> None:
         "cx.dead_letters",
         "app-ingest-changelog",
         "app-merge-changelog",
+        "app-relate-changelog",
     }
     spec = topic_plan(4, 3, app_id="app", prefix="cx")[0]
     assert (spec.partitions, spec.replication, spec.config["min.insync.replicas"]) == (4, 3, "2")

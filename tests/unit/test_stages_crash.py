@@ -19,15 +19,20 @@ from streams.agents import records
 from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
+from streams.agents.relate import Relate
 from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import parse_rules
 from streams.engine.names import Topics
 from streams.engine.stage import Stage
 from streams.events import orders
+from streams.events.decode import decode_derived
 from streams.events.orders import SourceOrder
+from streams.events.types import Envelope
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import decode_partial
+from streams.relations.catalogue import load as load_relations
 from streams.settings import Settings, load
+from streams.shipped import RELATIONS as SHIPPED_RELATIONS
 from tests.harness import twin
 from tests.harness.clickhouse import event
 from tests.harness.incident import RULES
@@ -230,6 +235,49 @@ def all_ranges(broker: twin.Broker, database: object) -> Any:
     return found
 
 
+RELATIONS = load_relations([SHIPPED_RELATIONS]).only(["cart", "visit", "first_contact", "before_order"])
+
+
+def relating_ingest(app: Any, _broker: object, _database: object) -> Stage:
+    return Ingest(app, SETTINGS, TOPICS, CATALOGUE, relations=RELATIONS)
+
+
+def relate(app: Any, _broker: object, _database: object) -> Stage:
+    return Relate(app, SETTINGS, TOPICS, RELATIONS)
+
+
+def shoppers(broker: twin.Broker) -> None:
+    """Some customers on two channels over three hours, out of order by up to half a minute, with late ones."""
+    doings = [("page.viewed", {"page": "home"}), ("cart.added", {}), ("order.placed", {})]
+    doings += [("contact.closed", {"topic": "billing"}), ("contact.opened", {"topic": "billing"})]
+    for number in range(90):
+        kind, data = doings[number * 7 % 5]
+        ago = 10_800 - 120 * number - number * 37 % 30 + (7_000 if number % 31 == 30 else 0)
+        at = datetime.fromtimestamp(NOW - ago, UTC).isoformat()
+        channel = ("web", "call_center")[number % 2]
+        raw = {"specversion": "1.0", "id": f"e{number}", "source": "s", "type": f"cx.{kind}", "time": at, "data": data}
+        raw |= {"subject": f"c-{number % 4}", "channel": channel}
+        broker.send(f"cx.touchpoints.{channel}", number % 4 % PARTITIONS, msgspec.json.encode(raw))
+
+
+def derived(broker: twin.Broker, _database: object) -> Any:
+    """What holds in the end of what was sent: the same bytes each time that it was."""
+    events: dict[str, bytes] = {}
+    for value in broker.values(TOPICS.derived):
+        event = decode_derived(value)
+        assert isinstance(event, Envelope), event
+        assert events.setdefault(event.id, value) == value
+    said: dict[str, Any] = {}
+    for event in map(decode_derived, events.values()):
+        assert isinstance(event, Envelope)
+        version = 2 * event.data.revision + event.data.withdrawn
+        if version > said.get(event.data.span, (-1,))[0]:
+            said[event.data.span] = version, event.time, event.data
+    standing = {span: (time, repr(data)) for span, (_, time, data) in said.items() if not data.withdrawn}
+    assert len(standing) > 20
+    return (standing,)
+
+
 OF_INGEST = upstream(ingest, touchpoints, TOPICS.partials, TOPICS.blocks)
 OF_MERGE = upstream(merge, OF_INGEST, TOPICS.kpis, TOPICS.alerts)
 
@@ -246,6 +294,7 @@ STAGES = {
     "ingest with an order": Case(watchful_ingest, stopping, all_ranges),
     "merge": Case(merge, OF_INGEST, published),
     "store": Case(store, of_both, stored),
+    "relate": Case(relate, upstream(relating_ingest, shoppers, TOPICS.facts), derived),
 }
 
 

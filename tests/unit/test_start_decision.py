@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.agents.records import position
-from streams.events.scalars import CHANNELS
+from streams.events.scalars import CHANNELS, DERIVED
 from streams.start.decision import CASES, decide
 from streams.start.facts import RESTORING, Held, Log, StartFacts, StoredSource, Topic
 
@@ -28,7 +28,7 @@ def same(name: str, log: Log) -> Topic:
 
 def running(epoch: int = 0) -> StartFacts:
     """An installation at rest: everything read, merged and stored."""
-    sources = tuple(same(f"cx.touchpoints.{channel}", Log(0, READ, READ)) for channel in CHANNELS)
+    sources = tuple(same(f"cx.touchpoints.{channel}", Log(0, READ, READ)) for channel in (*CHANNELS, DERIVED))
     stored = Held(last=True)
     facts = StartFacts(
         epoch=epoch,
@@ -36,6 +36,8 @@ def running(epoch: int = 0) -> StartFacts:
         sources=sources,
         ingest=same("cx-ingest-changelog", Log(0, 10, 10)),
         merge=same("cx-merge-changelog", Log(0, 10, 10)),
+        relate=same("cx-relate-changelog", Log(0, 10, 10)),
+        facts=same("cx.facts", Log(0, 40, 40)),
         partials=same("cx.kpi.partials", Log(0, 40, 40)),
         blocks=same("cx.blocks", Log(0, 8, 8)),
         kpis=same("cx.kpis", Log(0, 50, 50)),
@@ -68,7 +70,7 @@ def fresh(epoch: int = 0) -> StartFacts:
 
 def each(facts: StartFacts, change: Callable[[Topic], Topic]) -> StartFacts:
     """The same with all topics changed."""
-    names = ("ingest", "merge", "partials", "blocks", "kpis", "alerts", "notifications")
+    names = ("ingest", "merge", "relate", "facts", "partials", "blocks", "kpis", "alerts", "notifications")
     return replace(
         facts, sources=tuple(map(change, facts.sources)), **{name: change(getattr(facts, name)) for name in names}
     )
@@ -233,6 +235,9 @@ TABLE: list[tuple[str, StartFacts, str]] = [
      with_store(with_log(running(), "ingest", end=0), beyond=frozenset({("cx.touchpoints.web", 0)})), "ids in doubt"),
     ("restoration of ids interrupted",
      with_log(running(), "sources", committed=RESTORING), "ids lost"),
+    ("relations emptied", with_log(running(), "relate", start=10), "relations lost"),
+    ("relations anew", made_anew(running(), "relate"), "relations lost"),
+    ("facts expired", with_log(running(), "facts", start=41, end=45), "relations lost"),
     ("sums emptied", with_log(running(), "merge", start=10), "sums lost"),
     ("sums cut at their end", with_log(running(), "merge", end=9), "sums lost"),
     ("both changelogs cut at their end",

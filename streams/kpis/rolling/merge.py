@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
+from streams.events.scalars import DERIVED
 from streams.kpis.folding.partials import Partial
 from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.rolling.admission import Registry, SeriesLimits
@@ -157,7 +158,9 @@ class MergeState:
                 self.health.note(partial.source, partial.tally, partial.minutes)
                 # Who sends nothing but refused records or repetitions is as silent as who sends nothing.
                 active = partial.tally.counted > 0
-        self.watermarks.report(partial.source, partial.watermark, partial.caught_up, active=active)
+        if partial.channel != DERIVED:
+            # What relations say comes later by its nature: minutes of what channels send do not wait for it.
+            self.watermarks.report(partial.source, partial.watermark, partial.caught_up, active=active)
         return True
 
     def dirty_records(self) -> list[Record]:

@@ -1,0 +1,142 @@
+"""
+How the states of the customers of one partition are written down: names and contents of the records of its changelog.
+
+| record | key | value |
+|---|---|---|
+| step | `s` | what the newest step takes: written before it is taken |
+| part | `p/<step>/<number>` | customers as a step has left them |
+| marker | `m` | the newest step that is done |
+| bucket | `b/<bucket>` | all customers of a bucket, as of a step |
+
+A step writes a few customers of many: parts are short, and say only what changed. Now and then whole buckets are
+written, so that the parts before them are needed no more.
+"""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+import cramjam
+import msgspec
+
+from streams.kpis.rolling.watermarks import SourceReport
+
+Record: TypeAlias = tuple[bytes, bytes | None]
+"""Key and value; None deletes what the key named."""
+
+Kept: TypeAlias = tuple[bytes, int | None]
+"""A customer's state, empty if there is none, and the next moment at which it needs a step."""
+
+STEP_KEY: Final = b"s"
+MARKER_KEY: Final = b"m"
+_LEVEL: Final = 1
+
+
+class RelationStep(msgspec.Struct, array_like=True, frozen=True):
+    """
+    What one step takes.
+
+    Attributes:
+        number: RelationCounts the steps.
+        fence: Position of the last record of facts that had been read.
+        since, until: The watermarks before and after it, in milliseconds.
+        whole: Up to this position facts that are ahead of the watermark are in their customers' states too.
+        applied: Last position by source.
+        reports: What sources said of themselves.
+        watermark: What followed from that, Unix s.
+    """
+
+    number: int = 0
+    fence: int = -1
+    since: int = 0
+    until: int = 0
+    whole: int = -1
+    applied: dict[str, int] = {}
+    reports: dict[str, SourceReport] = {}
+    watermark: float | None = None
+
+    def has(self, position: int, time: int) -> bool:
+        """Whether a fact of that position and time was taken by it or one before it."""
+        return position <= self.whole or (position <= self.fence and time <= self.until)
+
+
+class StepMarker(msgspec.Struct, array_like=True, frozen=True):
+    """The newest step that is done, and the offset of the last derived event sent by then; -1: none was."""
+
+    step: RelationStep = RelationStep()
+    emitted: int = -1
+
+
+class CustomerPart(msgspec.Struct, array_like=True, frozen=True):
+    """Customers, and the step that left them so; `emitted` as in a marker."""
+
+    step: int
+    customers: list[tuple[str, Kept]]
+    emitted: int = -1
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_STEP: Final = msgspec.msgpack.Decoder(RelationStep)
+_MARKER: Final = msgspec.msgpack.Decoder(StepMarker)
+_PART: Final = msgspec.msgpack.Decoder(CustomerPart)
+
+
+class SavedCustomers(msgspec.Struct):
+    """What a changelog says; parts in the order in which they were written, each with its key and length."""
+
+    step: RelationStep
+    marker: StepMarker
+    buckets: dict[int, CustomerPart]
+    parts: list[tuple[bytes, int, CustomerPart]]
+
+
+def step_record(step: RelationStep) -> Record:
+    """Return the record of a step that is about to be taken."""
+    return STEP_KEY, _encode(step)
+
+
+def marker_record(marker: StepMarker) -> Record:
+    """Return the record that says that a step is done."""
+    return MARKER_KEY, _encode(marker)
+
+
+def part_record(number: int, part: CustomerPart) -> tuple[bytes, bytes]:
+    """Return the record of the customers that a step has left otherwise, numbered within the step."""
+    return b"p/%d/%d" % (part.step, number), _packed(part)
+
+
+def bucket_record(bucket: int, part: CustomerPart) -> tuple[bytes, bytes]:
+    """Return the record of all customers of a bucket."""
+    return b"b/%d" % bucket, _packed(part)
+
+
+def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedCustomers:
+    """
+    Sort records into what they say.
+
+    Raises:
+        ValueError: A key is none of ours.
+    """
+    saved = SavedCustomers(RelationStep(), StepMarker(), {}, [])
+    for key, value in records:
+        kind, *numbers = key.split(b"/")
+        match kind, [int(number) for number in numbers]:
+            case b"s", []:
+                saved.step = _STEP.decode(value)
+            case b"m", []:
+                saved.marker = _MARKER.decode(value)
+            case b"b", [bucket]:
+                saved.buckets[bucket] = _unpacked(value)
+            case b"p", [_, _]:
+                saved.parts.append((key, len(value), _unpacked(value)))
+            case _:
+                raise ValueError(f"record {key!r} is none of the customers of a partition")
+    saved.parts.sort(key=lambda part: [int(number) for number in part[0].split(b"/")[1:]])
+    return saved
+
+
+def _packed(part: CustomerPart) -> bytes:
+    return bytes(cramjam.zstd.compress(_encode(part), _LEVEL))
+
+
+def _unpacked(record: bytes) -> CustomerPart:
+    return _PART.decode(bytes(cramjam.zstd.decompress(record)))

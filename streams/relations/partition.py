@@ -1,0 +1,252 @@
+"""
+The relations of one partition: facts of its sources in, steps of its customers and derived events out.
+
+Pure: ranges of facts and the time come in, records and derived events go out. Who runs it may die between any two of:
+
+1. `take` each range of facts, in order;
+2. `begin(now)` a step, and write `step_record()`, and wait: from now on it is fixed what the step takes;
+3. for each of its `advances`: send the derived events, and wait, then write its part, and wait;
+4. `end` it: write the marker, and wait; then `compaction`: the buckets, and wait; then what they contain is deleted;
+5. acknowledge ranges up to `complete`, of which nothing is needed any more.
+
+A new owner calls `restore` with the records and takes ranges again from the first that was not acknowledged. A step
+that was begun takes the same facts up to the same watermark, but not those of customers who have been saved as it
+leaves them: what was derived of these was sent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Final
+
+from streams.kpis.rolling.watermarks import Watermarks
+from streams.relations import customer
+from streams.relations.catalogue import Relations
+from streams.relations.customers import Customers, chunks
+from streams.relations.facts import Fact
+from streams.relations.journal import (
+    CustomerPart,
+    Record,
+    RelationStep,
+    StepMarker,
+    marker_record,
+    part_record,
+    read_back,
+    step_record,
+)
+from streams.relations.ranges import FactRange
+from streams.relations.results import DerivedEvent
+
+MOST_HELD: Final = 200_000
+"""Facts ahead of the watermark that are kept waiting; of more, all are put into their customers' states."""
+AT_ONCE: Final = 100
+"""Customers that are advanced in one go."""
+
+
+@dataclass
+class RelationCounts:
+    """What has happened, by relation."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    forgotten: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Advance:
+    """Some customers as a step leaves them, and what is derived of them, which is to be sent first."""
+
+    part: CustomerPart
+    number: int
+    results: list[DerivedEvent]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    position: int
+    subject: str
+    fact: Fact
+
+
+class RelationsPartition:
+    """
+    Facts that wait, and the customers, of one partition.
+
+    Attributes:
+        customers: Their states.
+        watermarks: Of the sources that send facts.
+        counts: What has happened since they were taken.
+        emitted: Offset of the last derived event that was sent; -1: none was.
+    """
+
+    def __init__(
+        self, relations: Relations, *, idle_s: float = 10.0, grace_s: float = 10.0, expected: Iterable[str] = ()
+    ) -> None:
+        self._relations = relations
+        self.customers = Customers()
+        self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
+        self.counts = RelationCounts()
+        self.emitted = -1
+        self._done = RelationStep()
+        self._begun: RelationStep | None = None
+        self._ahead: set[str] = set()
+        self._waiting: list[_Waiting] = []
+        self._fence = -1
+        self._applied: dict[str, int] = {}
+        self._again: dict[str, int] = {}
+
+    def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Take over the records of a changelog; only on a new state.
+
+        Raises:
+            ValueError: A record is none of ours.
+        """
+        saved = read_back(records)
+        self._ahead = self.customers.restore(saved)
+        self._done = saved.marker.step
+        self._begun = saved.step if saved.step.number > self._done.number else None
+        self.emitted = max([saved.marker.emitted, *(part.emitted for _, _, part in saved.parts)])
+        newest = self._begun or self._done
+        self._applied = dict(newest.applied)
+        self.watermarks.restore(newest.watermark, dict(newest.reports))
+
+    def take(self, one: FactRange, position: int) -> bool:
+        """Take in a range of facts; tell whether it was new."""
+        self._fence = max(self._fence, position)
+        newest = self._begun or self._done
+        # Ranges that a step knows of are read again while some of their facts wait; a copy of one may lie behind it.
+        known = self._again if position <= newest.fence else self._applied
+        if one.active:
+            if one.last <= known.get(one.source, -1):
+                return False
+            known[one.source] = one.last
+            self._waiting += [
+                _Waiting(position, subject, fact)
+                for subject, fact in one.facts
+                if not self._done.has(position, fact.time)
+            ]
+        if position > newest.fence:
+            self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
+        return True
+
+    @property
+    def held(self) -> int:
+        """How many facts wait for their step."""
+        return len(self._waiting)
+
+    @property
+    def complete(self) -> int:
+        """Position of the last range of which nothing is needed any more."""
+        # What waits may be behind what was read so far.
+        return min([self._fence + 1, self._done.fence + 1, *(one.position for one in self._waiting)]) - 1
+
+    @property
+    def until(self) -> int:
+        """Up to when everything is derived, in milliseconds: of the last step that is done."""
+        return self._done.until
+
+    def begin(self, now: float) -> RelationStep | None:
+        """
+        Begin a step as of `now` (Unix s), or the one that was begun before a crash.
+
+        None: nothing is due, or what it takes is not read again yet.
+        """
+        if self._begun is not None:
+            return self._begun if self._fence >= self._begun.fence else None
+        watermark = self.watermarks.advance(now)
+        if watermark is None:
+            return None
+        done, spills = self._done, len(self._waiting) > MOST_HELD
+        # What happens at the watermark itself may still come.
+        until = max(done.until, ceil(watermark * 1000) - 1)
+        wakes = self.customers.wakes_at()
+        due = spills or (wakes is not None and wakes <= until) or any(one.fact.time <= until for one in self._waiting)
+        if not due and until <= done.until:
+            return None
+        self._begun = RelationStep(
+            number=done.number + 1,
+            fence=max(self._fence, done.fence),
+            since=done.until,
+            until=until,
+            whole=self._fence if spills else done.whole,
+            applied=dict(self._applied),
+            reports=dict(self.watermarks.sources),
+            watermark=watermark,
+        )
+        if due:
+            return self._begun
+        # Nothing happens in it, so nothing has to be written: whoever begins it again may begin a longer one.
+        self._done, self._begun = self._begun, None
+        return None
+
+    def step_record(self) -> Record:
+        """Return the record of the step that is begun."""
+        return step_record(self._step())
+
+    def advances(self) -> Iterator[Advance]:
+        """Advance the customers who take part in the step, some at a time."""
+        step = self._step()
+        facts: dict[str, list[Fact]] = {}
+        for one in self._waiting:
+            if step.has(one.position, one.fact.time):
+                facts.setdefault(one.subject, []).append(one.fact)
+        touched = (self.customers.due(step.until) | facts.keys()) - self._ahead
+        first = len(self._ahead)  # numbers of parts that were written before are not used again
+        for number, subjects in enumerate(chunks(touched, AT_ONCE), first):
+            yield self._advance(step, number, subjects, facts)
+
+    def _advance(
+        self, step: RelationStep, number: int, subjects: Sequence[str], facts: Mapping[str, Sequence[Fact]]
+    ) -> Advance:
+        advance = Advance(CustomerPart(step.number, []), number, [])
+        for subject in subjects:
+            state, new = self.customers.get(subject), facts.get(subject, ())
+            found = customer.advance(self._relations, subject, state, new, step.since, step.until)
+            advance.part.customers.append((subject, (found.state, found.wakes_at)))
+            advance.results += found.results
+            self.counts.late.update(found.late)
+            self.counts.ignored.update(found.ignored)
+            self.counts.forgotten.update(found.forgotten)
+        self.counts.results.update(one.relation for one in advance.results)
+        return advance
+
+    def confirm(self, offsets: Sequence[int]) -> None:
+        """Take note of where derived events were sent to."""
+        self.emitted = max(self.emitted, *offsets)
+
+    def save(self, advance: Advance) -> tuple[bytes, bytes]:
+        """Take over the customers of an advance whose derived events were sent; return the record of them."""
+        part = CustomerPart(advance.part.step, advance.part.customers, self.emitted)
+        for subject, kept in part.customers:
+            self.customers.put(subject, kept, part.step)
+        key, value = part_record(advance.number, part)
+        self.customers.saved(key, part.step, len(value))
+        return key, value
+
+    def end(self) -> Record:
+        """End the step; return the record that says so."""
+        step = self._step()
+        self._waiting = [one for one in self._waiting if not step.has(one.position, one.fact.time)]
+        self._done, self._begun, self._ahead = step, None, set()
+        return marker_record(StepMarker(step, self.emitted))
+
+    def compaction(self) -> list[Record]:
+        """Return the buckets that are due to be written, now that the step is done."""
+        return list(self.customers.bucket_records(self._done.number))
+
+    def superseded(self) -> list[Record]:
+        """Return what deletes what the written buckets contain."""
+        return self.customers.superseded(self._done.number)
+
+    def take_counts(self) -> RelationCounts:
+        """Return what has happened since the last call."""
+        counts, self.counts = self.counts, RelationCounts()
+        return counts
+
+    def _step(self) -> RelationStep:
+        if self._begun is None:
+            raise RuntimeError("no step is begun")
+        return self._begun

@@ -1,0 +1,156 @@
+"""The relations of a partition, killed at random moments, come to what the events say when all are known."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from streams.events.decode import decode_one
+from streams.events.types import Envelope
+from streams.relations import partition
+from streams.relations.catalogue import load
+from streams.relations.facts import Fact, milliseconds
+from streams.relations.journal import RelationStep
+from streams.relations.machine import name_of
+from streams.relations.partition import RelationsPartition
+from streams.relations.ranges import FactRange, decode_range, encode_range
+from streams.relations.results import DerivedEvent
+from streams.relations.timelines import standing
+from streams.shipped import RELATIONS as SHIPPED
+from tests.harness.spans_oracle import SPECS, shipped
+from tests.unit.test_relations_oracle import history
+
+RELATIONS = load([SHIPPED]).only(SPECS)
+LATENESS_MS = 60_000
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class World:
+    """What outlives the process: the topic of facts, the changelog, what was sent, and how far it is acknowledged."""
+
+    chance: random.Random
+    kill: float
+    topic: list[bytes] = field(default_factory=list)
+    changelog: dict[bytes, bytes] = field(default_factory=dict)
+    sent: list[DerivedEvent] = field(default_factory=list)
+    acknowledged: int = -1
+    kills: int = 0
+
+    def may_die(self) -> None:
+        if self.chance.random() < self.kill:
+            self.kills += 1
+            raise KilledError
+
+    def write(self, records: list[tuple[bytes, bytes | None]]) -> None:
+        for key, value in records:
+            self.may_die()
+            if value is None:
+                self.changelog.pop(key, None)
+            else:
+                self.changelog[key] = value
+
+
+def flush(state: RelationsPartition, world: World, now: float) -> None:
+    """Do what the stage does, in its order."""
+    if state.begin(now) is not None:
+        world.write([state.step_record()])
+        for advance in state.advances():
+            world.may_die()
+            for result in advance.results:
+                world.sent.append(result)
+                world.may_die()
+            state.confirm([len(world.sent)])
+            world.write([state.save(advance)])
+        world.write([state.end()])
+        world.write(state.compaction())
+        world.write(state.superseded())
+    world.may_die()
+    world.acknowledged = max(world.acknowledged, state.complete)
+
+
+def ranges(lines: list[str], chance: random.Random) -> Iterator[FactRange]:
+    """Two sources, each a little out of order, some ranges sent twice; then silence until all deadlines are over."""
+    events = [event for line in lines if isinstance(event := decode_one(line.encode()), Envelope)]
+    arrivals = sorted((milliseconds(event.time) + chance.randrange(LATENESS_MS), event.id, event) for event in events)
+    offsets, newest = {"web": 0, "store": 0}, dict.fromkeys(("web", "store"), 0)
+    while arrivals:
+        size = chance.randrange(1, 12)
+        lot, arrivals = [event for *_, event in arrivals[:size]], arrivals[size:]
+        for source, offset in offsets.items():
+            facts = [
+                (event.subject, fact)
+                for event in lot
+                if (fact := RELATIONS.reader.fact(event)) and (event.channel == "store") == (source == "store")
+            ]
+            newest[source] = max([newest[source], *(fact.time for _, fact in facts)])
+            watermark = (newest[source] - LATENESS_MS) / 1000 if newest[source] else None
+            offsets[source] = offset + len(facts)
+            one = FactRange(f"{source}/0", offset, offset + len(facts) - 1, watermark, True, facts)
+            yield one
+            if one.active and chance.random() < 0.2:
+                yield one
+    end = max(newest.values()) / 1000 + 400 * 86_400
+    yield from (FactRange(f"{source}/0", 1, 0, end, True) for source in offsets)
+
+
+def run(world: World, now: float) -> bool:
+    """Run a process over what there is; False when it was killed."""
+    state = RelationsPartition(RELATIONS, idle_s=1e12, grace_s=0.0)
+    state.restore(world.changelog.items())
+    try:
+        for position in range(world.acknowledged + 1, len(world.topic)):
+            state.take(decode_range(world.topic[position]), position)
+            if world.chance.random() < 0.5:
+                flush(state, world, now)
+        flush(state, world, now)
+    except KilledError:
+        return False
+    assert state.held == 0
+    return True
+
+
+def found(world: World, lines: list[str]) -> set[tuple[Any, ...]]:
+    events = [event for line in lines if isinstance(event := decode_one(line.encode()), Envelope)]
+    facts = [fact for event in events if (fact := RELATIONS.reader.fact(event))]
+    ids = {name_of(name, fact): fact.id for name in SPECS for fact in facts}
+    return {
+        (one.relation, ids[one.span], one.data["outcome"], one.at, one.data["duration_s"])
+        for one in standing(world.sent).values()
+    }
+
+
+@pytest.mark.parametrize(("seed", "kill", "held"), [(0, 0.0, 1_000), (1, 0.02, 1_000), (2, 0.05, 1_000), (3, 0.03, 20)])
+def test_what_holds_in_the_end_is_what_the_events_say(
+    seed: int, kill: float, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "MOST_HELD", held)
+    monkeypatch.setattr(partition, "AT_ONCE", 3)
+    chance, lines = random.Random(seed), history(seed)
+    world = World(chance, kill)
+    world.topic = [encode_range(one) for one in ranges(lines, chance)]
+    while not run(world, 2e9):
+        assert world.kills < 2_000
+    assert found(world, lines) == shipped(lines)
+    contents: dict[str, DerivedEvent] = {}
+    for one in world.sent:
+        assert contents.setdefault(one.id, one) == one, "what is sent again says the same"
+    assert bool(kill) == (world.kills > 3)
+    assert len(world.changelog) < 300, "what is not needed any more is deleted"
+
+
+def test_what_is_read_again_is_taken_once() -> None:
+    """A range is known by its place, and of it only the facts that no step has taken."""
+    step = RelationStep(number=3, fence=10, until=1_000, whole=4)
+    taken = {(position, time): step.has(position, time) for position in (4, 10, 11) for time in (900, 1_000, 1_100)}
+    assert [key for key, had in taken.items() if not had] == [(10, 1_100), (11, 900), (11, 1_000), (11, 1_100)]
+    state = RelationsPartition(RELATIONS, grace_s=0.0)
+    one = FactRange("web/0", 0, 0, 10.0, True, [("c", Fact(5_000, "s", "e", "cx.cart.added", {}))])
+    assert state.take(one, 0)
+    assert not state.take(one, 1)
+    assert state.held == 1
