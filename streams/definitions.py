@@ -15,7 +15,7 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
-from streams.shipped import RELATIONS
+from streams.shipped import KPIS_OF_RELATIONS, RELATIONS
 
 
 def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
@@ -67,16 +67,26 @@ def live_relations_of(settings: Settings) -> Relations | None:
         raise ConfigError(f"relations: {error.args[0]}; `cx relations list` shows all of them") from error
 
 
-def kpis_of(settings: Settings, paths: Sequence[Path] = ()) -> Catalogue:
+def kpis_of(
+    settings: Settings, paths: Sequence[Path] = (), touchpoints: Mapping[str, Touchpoint] | None = None
+) -> Catalogue:
     """
     Return the KPIs, those shipped and those of the paths, or of the settings if none are given.
 
+    Those of shipped relations are among them where their relations run.
+
     Raises:
         CatalogueError: A definition cannot be right.
+        ConfigError: There is no relation of a name that is to run.
     """
-    if settings.relations_path:
-        relations_of(settings)
-    return Catalogue.load(paths or kpi_paths(settings))
+    own, live = paths or kpi_paths(settings), live_relations_of(settings)
+    if live is None:
+        if settings.relations_path:
+            relations_of(settings)
+        return Catalogue.load(own, touchpoints=touchpoints)
+    running = {relation.emits for relation in live.values()}
+    idle = {kpi.id for kpi in Catalogue.load([KPIS_OF_RELATIONS], built_in=False) if kpi.event_types - running}
+    return Catalogue.load([KPIS_OF_RELATIONS, *own], touchpoints=touchpoints).without(idle)
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -87,9 +97,7 @@ def catalogue_of(settings: Settings) -> Catalogue:
         ConfigError: the dictionary of touchpoints cannot be used, or CX_SENDS names what nobody can send.
         CatalogueError: a definition cannot be right.
     """
-    if settings.relations_path:
-        relations_of(settings)
-    return Catalogue.load(kpi_paths(settings), touchpoints=touchpoints_of(settings)).declaring(_sent(settings))
+    return kpis_of(settings, touchpoints=touchpoints_of(settings)).declaring(_sent(settings))
 
 
 def _sent(settings: Settings) -> Mapping[str, frozenset[str]]:

@@ -9,6 +9,7 @@ from streams.commands.output import as_json_option, clone, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import relations_of
 from streams.events.derived import SHIPPED, written
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.blocks import CatalogueError
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
@@ -19,7 +20,7 @@ from streams.relations.kinds import SpanRelation
 from streams.relations.timelinefiles import SWITCHES, load_timelines
 from streams.relations.timelinefiles import check as check_timeline
 from streams.settings import load
-from streams.shipped import RELATION_TESTS, RELATIONS
+from streams.shipped import KPIS_OF_RELATIONS, RELATION_TESTS, RELATIONS
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -148,11 +149,11 @@ def relations_test(
 @relations.command("docs")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what would be written.")
 def relations_docs(*, check: bool) -> None:
-    """Write the table of shipped relations in docs/RELATIONS.md, and the types of their derived events."""
+    """Write the tables of docs/RELATIONS.md, and the types of derived events."""
     found = load_relations([RELATIONS])
     page = clone() / "docs" / "RELATIONS.md"
     texts = {
-        page: filled(page.read_text(encoding="utf-8"), found),
+        page: filled(page.read_text(encoding="utf-8"), found, Catalogue.load([KPIS_OF_RELATIONS], built_in=False)),
         clone() / "streams" / "events" / SHIPPED.name: written(types_of(found.values())),
     }
     stale = [file for file, text in texts.items() if file.read_text(encoding="utf-8") != text]

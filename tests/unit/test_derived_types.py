@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.definitions import catalogue_of, relations_of
+from streams.alerts.rules.parsing import load_rules
+from streams.definitions import catalogue_of, kpis_of, relations_of
 from streams.events import derived
 from streams.events.decode import decode_derived, decode_one, decode_stored
 from streams.events.derived import DerivedField, DerivedType, declare, shipped, written
@@ -23,6 +24,7 @@ from streams.relations.results import event_of
 from streams.relations.timelinefiles import Timeline, load_timelines
 from streams.relations.timelines import play
 from streams.settings import Settings
+from streams.shipped import KPIS_OF_RELATIONS, RULES
 
 RELATIONS = Path(__file__).resolve().parents[2] / "deploy" / "relations"
 SHIPPED = load([RELATIONS])
@@ -175,3 +177,15 @@ def test_a_type_that_is_declared_anew_is_as_it_is_now() -> None:
     assert fields_of("cx.anew.said").keys() - ENVELOPE_FIELDS.keys() == {"span", "revision", "withdrawn", "m"}
     assert "m" in kpi_fields("cx.anew.said")
     assert derived.DERIVED_DATA["cx.anew.said"].__doc__ == "Is it new? What the relation anew says."
+
+
+def test_kpis_of_shipped_relations_are_counted_where_their_relations_run() -> None:
+    shipped_kpis = {kpi.id for kpi in Catalogue.load([KPIS_OF_RELATIONS], built_in=False)}
+    everything = {kpi.id for kpi in Catalogue.load()}
+    assert {kpi.id for kpi in kpis_of(Settings())} == everything
+    counted = kpis_of(Settings(relations="all"))
+    assert {kpi.id for kpi in counted} == everything | shipped_kpis
+    some = {kpi.id for kpi in catalogue_of(Settings(relations="cart, survey"))} - everything
+    assert some == {"cart_abandonment", "survey_response", "survey_response_provisional"}
+    alerts = load_rules([RULES], counted)
+    assert {"cart_abandonment", "promise_kept", "first_contact_resolution"} <= {rule.kpi.id for rule in alerts}

@@ -8,7 +8,7 @@ are reported together. Anyone adds a KPI by writing one block into a file of the
 import fnmatch
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -115,6 +115,10 @@ class Catalogue:
                 kpis[kpi.id] = resolve(kpi, blocks[kpi.id], kpis)
         problems.raise_any()
         return cls(MappingProxyType(kpis), MappingProxyType(colocation(kpis.values())))
+
+    def without(self, ids: Container[str]) -> "Catalogue":
+        """Return the catalogue without some KPIs, of which none are made."""
+        return replace(self, kpis=MappingProxyType({id_: kpi for id_, kpi in self.kpis.items() if id_ not in ids}))
 
     def declaring(self, sent: Mapping[str, frozenset[str]]) -> "Catalogue":
         """Return the catalogue given which channels declare to send which event type; an empty name stands for all."""
