@@ -64,8 +64,9 @@ def test_nothing_is_left_of_a_run_that_is_killed(tmp_path: Path) -> None:
     """Broker, ClickHouse, worker and page; nobody but them knew of their ports, and memory would be lost for good."""
     data = tmp_path / "data"
     with running(data) as up:
+        # The page is started last, and the worker may answer before.
+        wait_until(lambda: len(children(up.pid)) == 4, "all four parts", PATIENCE_S)
         parts = children(up.pid)
-        assert len(parts) == 4
         up.kill()
         up.wait()
         # The store of the run that was killed may still be ending: the next one waits for it.
