@@ -307,7 +307,7 @@ def run_tests(argv: list[str]) -> int:
         say(f"no {' and no '.join(lacks)} here: tests against Apache Kafka itself will be skipped")
     os.chdir(ROOT)
     # Most of the time of the whole suite is waiting for servers; each process starts its own.
-    spread = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
+    spread = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
     return int(pytest.main(argv or spread))
 
 
