@@ -20,10 +20,10 @@ def die_before(stage: str, number: int) -> None:
 
     async def counted(self: Stage, generation: int, step: Step) -> None:
         if self.name == stage:
-            [content] = step
+            content: Any = step[0]
             if isinstance(step, Emit):
                 outgoing: list[Outgoing] = list(step.records)
-                step, content = Emit(outgoing), outgoing
+                step, content = step._replace(records=outgoing), outgoing
             if content and next(steps) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
         await perform(self, generation, step)
