@@ -99,7 +99,8 @@ class Pipeline:
     def finish(self) -> None:
         """Say of every source that nothing more comes for these minutes."""
         newest = max((known for known in self._watermarks.values() if known is not None), default=0.0) + 2 * LATENESS_S
-        for channel in self._watermarks:
+        # No minute waits for what is derived; of that alone, none would close.
+        for channel in sorted(self._watermarks.keys() - {DERIVED}) or ["web"]:
             self._apply(Partial(source=f"{channel}/0", first=1, last=0, watermark=newest, caught_up=True))
         self.flush()
 

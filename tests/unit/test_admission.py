@@ -97,6 +97,25 @@ def test_who_left_comes_back_when_there_is_room() -> None:
     assert known.numbers[unit("a")] == left
 
 
+def test_who_was_refused_and_finds_room_by_itself_has_one_number() -> None:
+    """Under a second one it would begin anew, without what was counted before."""
+    known = Registry(SeriesLimits(lambda kpi: 1 if kpi == "nps" else 1_000, 110_000))
+    light, refused = series_key("nps", (("unitid", "light"),)), series_key("nps", (("unitid", "new"),))
+    for key in (unit("large"), light, REST, series_key("nps", (("unitid", OTHER),))):
+        known.admit(key)
+    costs = {0: Weighed(100_000, 30), 1: Weighed(5_000, 1.6)}
+    known.rebalance(costs, 1)
+    for key, count in ((unit("a"), 50), (refused, 10)):
+        known.admit(key, [count])
+    assert known.rebalance(costs, 1) == Changes([1], []), "only what is light in its own grouping gives way"
+    assert refused in known.numbers
+    number = known.admit(unit("a"), [1])
+    assert known.names[number] == unit("a"), "there is room since"
+    known.rebalance(costs, 1)
+    assert known.numbers[unit("a")] == number
+    assert len(set(known.names)) == len(known.names)
+
+
 def test_a_channel_takes_its_share_only() -> None:
     known = registry(budget=10 * NEW_BYTES, share=0.5)
     flood = [known.admit(unit(f"flood{n}"), [1], "web") for n in range(100)]

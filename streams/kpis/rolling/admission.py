@@ -201,7 +201,6 @@ class Registry:
             group = kpi, tuple(name for name, _ in labels)
             if not self._evict_for(group, by, count * windows, victims, leaving):
                 continue
-            del self._candidates[key]
             if key in self._left_numbers:
                 returning.append(self._return(key))
             else:
@@ -319,6 +318,7 @@ class Registry:
         return True
 
     def _append(self, key: str, by: Bringer) -> int:
+        self._candidates.pop(key, None)  # there may be room by itself, too
         number = self.numbers[key] = len(self.names)
         self.names.append(key)
         self._note_lasting(number, key)
@@ -351,6 +351,7 @@ class Registry:
         self._left_bytes += self._cost_once_left(number)
 
     def _return(self, key: str) -> int:
+        self._candidates.pop(key, None)
         number = self.numbers[key] = self._left_numbers.pop(key)
         self.left.discard(number)
         self._sizes[self._group(key)] += 1
