@@ -225,7 +225,8 @@ class Merge(Stage):
                 outputs = self._drain(shard, now)
                 drained.append((shard, outputs))
                 shard.emitting = len(outputs.minutes) + len(outputs.values)
-                self._report_pending(shard)
+                with METRICS.attempt():
+                    self._report_pending(shard)
                 key, marker = shard.state.marker()
                 if marker != shard.saved_marker:
                     markers.append((shard.partition, key, marker))

@@ -17,6 +17,7 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
+from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -87,7 +88,8 @@ class StoreStage(Stage):
         self._waiting.append(batch)
         self._waiting_bytes += batch.nbytes
         # A flush may take long; until it is over it must not look as if nothing were to do.
-        self.lane.report_lag(batch.topic, batch.partition, len(batch))
+        with METRICS.attempt():
+            self.lane.report_lag(batch.topic, batch.partition, len(batch))
         if self._waiting_bytes >= ENOUGH_BYTES:
             await self.flush_live()
 
