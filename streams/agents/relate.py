@@ -88,6 +88,7 @@ class Relate(Stage):
                 idle_s=self._settings.idle_s,
                 grace_s=self._settings.idle_s,
                 expected=[source_name(channel, partition) for channel in CHANNELS],
+                longest_s=self._settings.retention_s / 2,
             )
             state.restore(saved[partition].items())
             self._shards[partition] = _Shard(partition, state)
@@ -107,7 +108,7 @@ class Relate(Stage):
         batch.release()
 
     async def steps(self) -> Steps:
-        """Take the step of each partition that is due."""
+        """Take the steps of each partition that are due."""
         for shard in list(self._shards.values()):
             async for step in self._steps_of(shard):
                 yield step
@@ -115,7 +116,7 @@ class Relate(Stage):
     async def _steps_of(self, shard: _Shard) -> Steps:
         state, partition = shard.state, shard.partition
         shard.flushed = len(shard.waiting)
-        if state.begin(time.time()) is not None:
+        while state.begin(time.time()) is not None:
             yield Save([(partition, *state.step_record())])
             for advance in state.advances():
                 if advance.results:
@@ -124,6 +125,7 @@ class Relate(Stage):
             yield Save([(partition, *state.end())])
             yield Save([(partition, key, value) for key, value in state.compaction()])
             yield Save([(partition, key, value) for key, value in state.superseded()])
+            self._progress.promise(partition, state.emitted, state.until / 1000)
         self._progress.promise(partition, state.emitted, state.until / 1000)
         base = records.position(self._settings.epoch, 0)
         done = [batch for batch in shard.waiting if base + batch.last_offset <= state.complete]

@@ -86,7 +86,7 @@ def result_of(run: EmbeddedRun, data_set: str, report: dict[str, Any]) -> dict[s
         checked = verify(client, run.catalogue, window_names(run.settings))
     finally:
         client.close()
-    records = records_stored(run.address("reader"), position(run.epoch, 0))
+    records = records_stored(run.address("reader"), position(run.epoch, 0), sent_only=True)
     balanced = records["read"] == sum(count for outcome, count in records.items() if outcome != "read")
     complete = report["delivered"] == report["sent"] and records["read"] == report["delivered"]
     # All refused is no success, though nothing is lost and nothing differs.
@@ -114,6 +114,6 @@ def _report(run: EmbeddedRun) -> dict[str, Any] | None:
 
 def _stored(run: EmbeddedRun) -> int:
     try:
-        return records_stored(run.address("reader"), position(run.epoch, 0))["read"]
+        return records_stored(run.address("reader"), position(run.epoch, 0), sent_only=True)["read"]
     except StorageError:
         return -1

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from streams.events.scalars import DERIVED
 from streams.local.view import ShownValue
 from streams.storage.connection import Address, StorageError
 from streams.storage.queries import run_query
@@ -29,7 +30,7 @@ _TOTALS = """
 _RECORDS = """
     SELECT sum(read) AS read, sum(counted) AS counted, sum(duplicate) AS duplicate, sum(late) AS late, sum(bad) AS bad,
         sum(conflict) AS conflict
-    FROM outcomes WHERE first >= {since:UInt64}
+    FROM outcomes WHERE first >= {since:UInt64} AND NOT (endsWith(topic, {derived:String}) AND {sent_only:Bool})
 """
 
 _ANY_AGE_DAYS = 30_000
@@ -63,12 +64,15 @@ def totals(reader: Address) -> list[dict[str, Any]]:
     return [{**dict(zip(answer.columns, row, strict=True)), "n": int(row[5])} for row in answer.rows]
 
 
-def records_stored(reader: Address, since: int = 0) -> dict[str, int]:
+def records_stored(reader: Address, since: int = 0, *, sent_only: bool = False) -> dict[str, int]:
     """
     Return the records by outcome whose balance is stored, from position `since` on.
+
+    `sent_only` leaves out what relations derive of what was sent.
 
     Raises:
         StorageError: the store does not answer.
     """
-    answer = run_query(_RECORDS, {"since": since}, reader)
+    asked = {"since": since, "derived": f".{DERIVED}", "sent_only": sent_only}
+    answer = run_query(_RECORDS, asked, reader)
     return {name: int(value) for name, value in zip(answer.columns, answer.rows[0], strict=True)}

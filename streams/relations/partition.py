@@ -82,8 +82,26 @@ class RelationsPartition:
     """
 
     def __init__(
-        self, relations: Relations, *, idle_s: float = 10.0, grace_s: float = 10.0, expected: Iterable[str] = ()
+        self,
+        relations: Relations,
+        *,
+        idle_s: float = 10.0,
+        grace_s: float = 10.0,
+        expected: Iterable[str] = (),
+        longest_s: float = 43_200.0,
     ) -> None:
+        """
+        Start with nothing.
+
+        Args:
+            relations: What is derived.
+            idle_s: As of `Watermarks`.
+            grace_s: As of `Watermarks`.
+            expected: As of `Watermarks`.
+            longest_s: Event time of one step at most. What is derived in a step is sent customer by customer: of longer
+                ones, as when history is read, much would be too late to be counted.
+        """
+        self._longest_ms = int(longest_s * 1000)
         self._relations = relations
         self.customers = Customers()
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
@@ -163,7 +181,10 @@ class RelationsPartition:
         # What happens at the watermark itself may still come.
         until = max(done.until, ceil(watermark * 1000) - 1)
         wakes = self.customers.wakes_at()
-        due = spills or (wakes is not None and wakes <= until) or any(one.fact.time <= until for one in self._waiting)
+        first = min([*(one.fact.time for one in self._waiting), *([] if wakes is None else [wakes])], default=None)
+        due = spills or (first is not None and first <= until)
+        if first is not None and first <= until:
+            until = max(done.until, min(until, first + self._longest_ms))
         if not due and until <= done.until:
             return None
         self._begun = RelationStep(

@@ -58,7 +58,7 @@ class World:
 
 def flush(state: RelationsPartition, world: World, now: float) -> None:
     """Do what the stage does, in its order."""
-    if state.begin(now) is not None:
+    while state.begin(now) is not None:
         world.write([state.step_record()])
         for advance in state.advances():
             world.may_die()
