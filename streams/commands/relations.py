@@ -1,12 +1,13 @@
 """`cx relations`: what is derived of the events of one customer, and whether the definitions can be right."""
 
 import sys
+import textwrap
 from pathlib import Path
 
 import click
 
 from streams.commands.output import as_json_option, clone, print_json, table
-from streams.commands.printing import echo
+from streams.commands.printing import echo, room
 from streams.definitions import relations_of
 from streams.events.derived import SHIPPED, written
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -52,10 +53,21 @@ def relations_list(*, as_json: bool) -> None:
     if as_json:
         print_json([_plain(relation) for relation in found.values()])
         return
+    named = {name.strip() for name in load().relations.split(",")} - {""}
     rows = [
-        (one.id, one.kind, ", ".join(one.by) or "customer", one.emits, one.name.get("en", "")) for one in found.values()
+        (
+            one.id,
+            "yes" if named & {one.id, "all"} else "",
+            one.kind,
+            ", ".join(one.by) or "customer",
+            one.emits,
+            one.name.get("en", ""),
+        )
+        for one in found.values()
     ]
-    echo(table(("RELATION", "KIND", "BY", "EMITS", "NAME"), rows, least=("NAME", "BY")))
+    echo(table(("RELATION", "RUNS", "KIND", "BY", "EMITS", "NAME"), rows, least=("NAME", "BY")))
+    if not named:
+        echo("None of them runs: CX_RELATIONS names those that do.")
 
 
 @relations.command("show")
@@ -83,8 +95,10 @@ def relations_show(relation_id: str, *, as_json: bool) -> None:
         ("emits", relation.emits),
     ):
         echo(f"  {label:16} {value}")
-    rows = [(one.name, one.kind, "may lack" if one.optional else "", one.description) for one in relation.outputs()]
-    echo(table(("FIELD", "KIND", "", "WHAT"), rows))
+    echo("\nFields of its derived events:")
+    for one in relation.outputs():
+        text = f"{one.kind}: {one.description}{' (may lack)' if one.optional else ''}"
+        echo(textwrap.fill(f"{one.name:16} {text}", room() or 1_000, initial_indent="  ", subsequent_indent=" " * 19))
 
 
 @relations.command("check")

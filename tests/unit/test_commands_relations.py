@@ -52,6 +52,20 @@ def test_relations_are_listed_and_shown_with_those_of_the_settings(own: Path) ->
     assert "did you mean 'damaged'?" in unknown.output
 
 
+def test_the_list_says_which_of_them_run() -> None:
+    lines = run("list", CX_RELATIONS="cart,promise").output.splitlines()
+    assert sorted(line.split()[0] for line in lines if line.split()[1] == "yes") == ["cart", "promise"]
+    assert "CX_RELATIONS" not in lines[-1]
+    assert "None of them runs: CX_RELATIONS names those that do." in run("list").output
+
+
+def test_what_fields_say_is_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("show", "cart").output
+    assert "its deadline (may lack)" in shown
+    assert "…" not in shown
+
+
 def test_what_is_wrong_ends_with_1_and_its_line(own: Path) -> None:
     assert run("check", str(own)).exit_code == 0
     own.write_text(OWN.replace("3d", "soon"), encoding="utf-8")
