@@ -47,7 +47,8 @@ WITH
         WHERE aggregator IN ('distinct') ORDER BY coupons)) AS coupon_estimates,
     (SELECT max(at) FROM kpi_newest WHERE kpi = {kpi:String}) AS closed_to,
     assumeNotNull(known.9) AS groupings,
-    -- Series of which hits are known to be sent; without a whole each tells of itself.
+    -- Series of which hits (and misses, where they are other events) are known to be sent; without a whole each tells
+    -- of itself.
     (SELECT groupArray(toString(labels)) FROM kpi_newest FINAL
         WHERE kpi = {kpi:String} AND window = 'total' AND value IS NOT NULL
             AND (by IN ('', 'channel') OR NOT has(groupings, emptyArrayString()))) AS sent,
@@ -134,9 +135,10 @@ WITH
     uniqExactIf(labels['currency'], labels['currency'] != '' AND n > 0) OVER (PARTITION BY time, beside)
         AS currencies_beside,
     uniqExactIf(labels['currency'], by = 'currency' AND n > 0) OVER (PARTITION BY time) AS currencies,
-    -- As `streams/kpis/language/void.py`: hits nobody was ever seen to send, amounts in several currencies.
-    if(void = '', false, total > 0 AND if(startsWith(void, 'nothing'),
-        if(aggregator = 'share', fields[3], fields[2]) = 0
+    -- As `streams/kpis/language/void.py`: hits or misses nobody was ever seen to send, amounts in several currencies.
+    if(void = '', false, total > 0 AND if(NOT startsWith(void, 'several'),
+        (if(aggregator = 'share', fields[3], fields[2]) = 0 OR startsWith(void, 'not each of')
+            AND if(aggregator = 'share', fields[3] = fields[2], fields[2] = fields[1]))
             AND NOT has(sent, toString(multiIf(
                 has(groupings, ['channel']) AND labels['channel'] != '',
                 mapFilter((name, _) -> name = 'channel', labels),

@@ -36,7 +36,7 @@ from streams.storage.retention import horizon, sql_time
 
 _EVENTS: Final = ("events",)
 
-_WIDEST: Final = 6  # fields of an accumulator
+_KNOWN: Final = (6, 5, 4, 3, 2, 1)  # as wide as an accumulator can be: sums of hits, and of misses
 
 LISTED: Final = 10_000
 """Differences listed per KPI and check, at most."""
@@ -247,7 +247,7 @@ class _Comparison:
         ).result_rows
         gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
         self._left |= gone
-        void = _void(by_id, rows, self._first_hits(kpis))
+        void = _void(by_id, rows, self._known_since(kpis))
         for row in rows:
             if row[:2] in gone:
                 continue
@@ -271,14 +271,19 @@ class _Comparison:
         for id_, key, minute in self._client.query(missing).result_rows:
             self._differs("missing", id_, key, f"{TOTAL} since {_time(minute)}", "nothing", "values")
 
-    def _first_hits(self, kpis: Sequence[Kpi]) -> dict[tuple[str, Labels], datetime]:
-        """Return the minute in which the first hit of a series was counted, of KPIs that have no value before it."""
-        places = {id_: rule.place for id_, rule in rules_of(kpis).items() if rule.place >= 0}
-        if not places:
+    def _known_since(self, kpis: Sequence[Kpi]) -> dict[tuple[str, Labels], datetime]:
+        """Return the minute as of which a series has a value, of KPIs that have none before all of it was counted."""
+        rules = {id_: rule for id_, rule in rules_of(kpis).items() if rule.place >= 0}
+        if not rules:
             return {}
-        hits = " OR ".join(f"(kpi = {sql_literal(id_)} AND fields[{place + 1}] > 0)" for id_, place in places.items())
+        hits = " OR ".join(f"(kpi = {sql_literal(id_)} AND fields[{one.place + 1}] > 0)" for id_, one in rules.items())
+        rest = " OR ".join(
+            f"(kpi = {sql_literal(id_)}" + (f" AND fields[{one.place}] > fields[{one.place + 1}])" if one.both else ")")
+            for id_, one in rules.items()
+        )
         rows = self._client.query(
-            f"SELECT kpi, {KEY} AS key, min(minute) FROM kpi_minutes FINAL WHERE {hits} GROUP BY kpi, key"
+            f"SELECT kpi, {KEY} AS key, greatest(minIf(minute, {hits}), minIf(minute, {rest})) FROM kpi_minutes FINAL"
+            f" WHERE {rest} OR {hits} GROUP BY kpi, key HAVING countIf({hits}) > 0 AND countIf({rest}) > 0"
         ).result_rows
         return {(id_, parse_series(f"{id_}{SEPARATOR}{key}" if key else id_)[1]): first for id_, key, first in rows}
 
@@ -309,7 +314,7 @@ def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Meas
 
 
 def _void(
-    kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]], first_hits: Mapping[tuple[str, Labels], datetime]
+    kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]], known_since: Mapping[tuple[str, Labels], datetime]
 ) -> set[tuple[str, str, str]]:
     """Return KPI, key and window of sums that have no value, as `language.void` has it."""
     rules = rules_of(kpis.values())
@@ -333,10 +338,10 @@ def _void(
 
         What was published without a value, as of `void`, knew nothing of a hit in a later minute.
         """
-        first = first_hits.get((id_, scope))
+        first = known_since.get((id_, scope))
         if void is not None and first is not None and first >= void:
             return ()
-        return totals.get((id_, scope), (1,) * _WIDEST if void is None else ())
+        return totals.get((id_, scope), _KNOWN if void is None else ())
 
     def currencies_of(id_: str, window: str, beside: Labels) -> int:
         """Return how many currencies a window holds beside these labels."""

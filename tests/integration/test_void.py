@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from streams.events.decode import encode
 from streams.events.envelope import Data, new_event
 from streams.events.families.contact import ContactHandled, ContactTransferred
-from streams.events.families.digital import OrderPlaced
+from streams.events.families.digital import OrderPlaced, PaymentFailed, PaymentSucceeded
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import connect
 from streams.storage.queries import run_query
@@ -86,4 +86,38 @@ def test_without_a_whole_each_series_tells_of_itself(database: Database) -> None
     found = run_query(f"{steps} to = {{to:DateTime('UTC')}}, step = 60, bounds = [])", SPAN, database.reader)
     told = set(map(tuple, found.rows))
     assert told == {("q0", None), ("q1", 0), ("q1", 25)}
+    writer.close()
+
+
+def test_a_share_of_outcomes_that_are_events_needs_both(database: Database) -> None:
+    """A shop that sends failed payments alone has no 100 %; then the web sends one that succeeded, then the app."""
+    catalogue = Catalogue.load()
+    writer = Writer(database.writer)
+    writer.store_catalogue(catalogue.kpis.values())
+    pipeline = Pipeline(writer, catalogue)
+    pipeline.feed([payload(PaymentFailed(code="x", method="card"), n, "app") for n in range(5)])
+    pipeline.finish()
+
+    def asked(by: str) -> dict[str, tuple[object, object]]:
+        answer = run_query("kpi", {"kpi": "payment_failure", "by": by, **SPAN}, database.reader)
+        place = {name: i for i, name in enumerate(answer.columns)}
+        return {
+            row[place["labels"]].get(by, ""): (row[place["value"]], row[place["note"]])  # type: ignore[attr-defined]
+            for row in answer.rows
+        }
+
+    never = (None, "no data: not each of cx.payment.failed, cx.payment.succeeded was ever received")
+    assert asked("") == {"": never}
+    assert asked("channel") == {"app": never}
+    with connect(database.reader) as client:
+        assert verify(client, catalogue).differences == []
+        pipeline.feed([payload(PaymentSucceeded(method="card"), n, "web") for n in range(30, 35)])
+        pipeline.finish()
+        assert asked("") == {"": (50, "")}
+        assert asked("channel") == {"app": never, "web": never}
+        assert verify(client, catalogue).differences == []
+        pipeline.feed([payload(PaymentSucceeded(method="card"), n, "app") for n in range(60, 75)])
+        pipeline.finish()
+        assert asked("channel") == {"app": (25, ""), "web": never}
+        assert verify(client, catalogue).differences == []
     writer.close()

@@ -99,6 +99,37 @@ def test_a_channel_is_known_by_its_own_hits() -> None:
     assert stream.values[app, "5m"] == (None, 20)
 
 
+@pytest.mark.parametrize("hits", [0, 4])
+def test_a_share_of_outcomes_that_are_events_needs_both(hits: int) -> None:
+    """Who sends failed payments and no others has neither 100 % nor, until the first other one, any share."""
+    web, app = (series_key("payment_failure", (("channel", name),)) for name in ("web", "app"))
+    method = series_key("payment_failure", (("method", "card"),))
+    stream = Stream()
+    stream.take(100, {"payment_failure": [4, hits], app: [4, hits], method: [4, hits]})
+    assert {stream.values[key, "5m"] for key in ("payment_failure", app, method)} == {(None, 4)}
+    stream.take(100, {"payment_failure": [4, 4 - hits], web: [4, 4 - hits]})
+    assert stream.values["payment_failure", "5m"] == (50.0, 8)
+    assert stream.values[method, "5m"] == (25.0 * hits, 4), "of the whole both are known"
+    assert {stream.values[key, "5m"] for key in (app, web)} == {(None, 4)}
+    stream.take(101, {"payment_failure": [1, 1 - hits // 4], app: [1, 1 - hits // 4]})
+    assert stream.values[app, "total"] == (20.0 * (hits or 1), 5)
+    stream.take(102, {"payment_failure": [3, 3], app: [3, 3]})
+    assert stream.values[app, "1m"] == (100.0, 3), "an outage of somebody who is known to send both"
+
+
+def test_a_share_of_one_event_may_be_100_percent() -> None:
+    """Its senders say of each whether it hit; and hits of their own may be as many as there are trials."""
+    catalogue = Catalogue.parse("""
+- {id: found, name: Found, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[]], of: {events: cx.search.performed}, hits: {where: results > 0}}
+- {id: passed_on, name: Passed on, question: q, unit: per_100, direction: none, class: A, aggregator: ratio, formula: f,
+   source: s, owner: o, groupings: [[]], of: {events: cx.contact.handled}, hits: {events: cx.contact.transferred}}
+""")
+    stream = Stream(catalogue)
+    stream.take(100, {"found": [4, 4], "passed_on": [4, 4]})
+    assert {stream.values[key, "5m"] for key in ("found", "passed_on")} == {(100.0, 4)}
+
+
 def test_without_a_whole_each_series_tells_of_itself() -> None:
     """A queue that had hits has none later; another one is unknown still."""
     catalogue = Catalogue.parse("""
@@ -197,7 +228,9 @@ def test_every_definition_with_hits_of_its_own_has_a_reason() -> None:
         "nothing of cx.contact.transferred where kind == 'queue' was ever received"
     )
     assert reason_of(CATALOGUE["revenue"]).startswith("several currencies")
-    assert reason_of(CATALOGUE["survey_dismissal"]).startswith("nothing of")
+    assert reason_of(CATALOGUE["survey_dismissal"]) == (
+        "not each of cx.survey.answered, cx.survey.dismissed was ever received"
+    )
     assert rule_of(CATALOGUE["csat"]) is None
     paired = {kpi.id for kpi in CATALOGUE if kpi.aggregator in {"ratio", "share"} and kpi.hits and not kpi.nested}
     assert paired <= {kpi.id for kpi in CATALOGUE if reason_of(kpi)}

@@ -7,7 +7,7 @@ from streams.kpis.catalogue.counting import counted
 from streams.kpis.language.definition import Kpi, Selector
 from streams.kpis.language.derivation import Derivation
 from streams.kpis.language.expressions import TRUE
-from streams.kpis.language.void import reason_of
+from streams.kpis.language.void import SEVERAL, reason_of
 
 _CLASSES = {
     "A": "one event decides",
@@ -108,11 +108,12 @@ def page(kpis: Iterable[Kpi]) -> str:
         "Nothing counted is no data, never 0. Two kinds of sums have no value either, though n says that something was",
         "counted; `cx query` gives the reason as a note. A rate of events of their own, or a share of a mark that may",
         "be left out (`failed`), is unknown until the first came (by channel, where the KPI is kept by channel), or",
-        "until `CX_SENDS` declares that they are sent, such as `call_center/cx.contact.transferred`. An amount over",
-        "several currencies has values by currency only; a KPI of your own adds them up at the rates that it names,",
-        "not kept by currency, and without what it has no rate for. With this in `rates.yaml`, which",
-        "`cx kpis check rates.yaml` checks, and with `CX_KPIS_PATH=rates.yaml`, `cx query kpi revenue_in_rial` gives",
-        "the total:",
+        "until `CX_SENDS` declares that they are sent, such as `call_center/cx.contact.transferred`. A share of",
+        "outcomes that are events of different types is unknown until both came, a hit and something else: with 100 %",
+        "failed payments, the others may be never sent. An amount over several currencies has values by",
+        "currency only; a KPI of your own adds them up at the rates that it names, not kept by currency, and without",
+        "what it has no rate for. With this in `rates.yaml`, which `cx kpis check rates.yaml` checks, and with",
+        "`CX_KPIS_PATH=rates.yaml`, `cx query kpi revenue_in_rial` gives the total:",
         "",
         "```yaml",
         *_RATES.splitlines(),
@@ -164,7 +165,7 @@ def _section(kpi: Kpi) -> Iterator[str]:
 
 def _ending(kpi: Kpi) -> Iterator[str]:
     if reason := reason_of(kpi):
-        yield f"- No data while {reason}" if reason.startswith("nothing") else f"- No data with {reason}"
+        yield f"- No data while {reason}" if reason != SEVERAL else f"- No data with {reason}"
     yield f"- By: {'; '.join(', '.join(grouping) or 'the whole' for grouping in kpi.groupings)}"
     yield f"- Shown from n = {kpi.min_n.show}, coloured from {kpi.min_n.colour}, alerted on from {kpi.min_n.alert}"
     if kpi.alert:

@@ -4,8 +4,9 @@ Which sums have no value: a share of hits that nobody was ever seen to send, and
 Both are read off the KPI's own series. A ratio whose hits are other events than its trials is 0 % where hits fail to
 come, and unknown where they cannot: until the first one was counted, of the series' channel where the KPI is kept by
 channel, it is unknown, unless somebody has declared that they are sent. So is a share of events with a mark that reads
-as `false` where it is absent: nobody knows whether such senders mark anything, until the first mark came. Of a KPI in
-money the series by currency tell how many currencies a window holds.
+as `false` where it is absent: nobody knows whether such senders mark anything, until the first mark came. Where hits
+and misses are events of different types, a sender may send either alone: 100 % is unknown until the first miss, too.
+Of a KPI in money the series by currency tell how many currencies a window holds.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ class VoidRule(NamedTuple):
     groupings: frozenset[tuple[str, ...]]
     declared: frozenset[str]
     """Channels that are known to send hits; an empty name stands for all."""
+    both: bool = False
+    """Whether misses, too, can be what nobody sends."""
+
+    def lacks(self, fields: Fields) -> bool:
+        """Tell whether sums hold no hit, or nothing else where that can be missing as well."""
+        hits = fields[self.place]
+        return not hits or (self.both and hits == fields[self.place - 1])
 
     def scope(self, labels: Labels) -> Labels:
         """Return the labels of the series that tells of hits."""
@@ -69,23 +77,28 @@ class VoidRule(NamedTuple):
         if self.place < 0:
             beside = None if any(name == CURRENCY for name, _ in labels) else self.beside(labels)
             return beside is not None and currencies_of(beside) > 1
-        if fields[self.place] or "" in self.declared:
+        if not self.lacks(fields) or "" in self.declared:
             return False
         channel = dict(labels).get("channel", "")
         if channel in self.declared or (not channel and self.declared):
             return False
         total = total_of(self.scope(labels))
-        return not total or not total[self.place]
+        return not total or self.lacks(total)
 
 
 def rule_of(kpi: Kpi) -> VoidRule | None:
     """Return when sums of a KPI have no value; None: they always have one."""
     groupings = frozenset(kpi.groupings)
     if kpi.hits is not None and kpi.aggregator in _PLACES and (not kpi.nested or _can_be_silent(kpi.hits)):
-        return VoidRule(_PLACES[kpi.aggregator], groupings, kpi.declared)
+        return VoidRule(_PLACES[kpi.aggregator], groupings, kpi.declared, _are_types(kpi))
     if kpi.unit == "currency" and kpi.aggregator in {"sum", "share", "mean"} and (CURRENCY,) in groupings:
         return VoidRule(-1, groupings, frozenset())
     return None
+
+
+def _are_types(kpi: Kpi) -> bool:
+    """Tell whether the types of the events say which of them hit."""
+    return kpi.nested and kpi.hits is not None and "type" in kpi.hits.where.fields and len(kpi.of.events) > 1
 
 
 def _can_be_silent(hits: Selector) -> bool:
@@ -112,6 +125,8 @@ def reason_of(kpi: Kpi) -> str:
         return SEVERAL
     assert kpi.hits is not None
     events = ", ".join(kpi.hits.written)
+    if rule.both:
+        return f"not each of {events} was ever received"
     where = "" if kpi.hits.where.text == "True" else f" where {kpi.hits.where.text}"
     return f"nothing of {events}{where} was ever received"
 

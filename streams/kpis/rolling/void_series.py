@@ -85,7 +85,7 @@ class VoidSeries:
                 for name in windows.names
             ]
         totals = windows.sums(TOTAL)
-        return {n for n in self._scopes.get(kpi, ()) if (acc := totals.get(n)) and acc[rule.place]}
+        return {n for n in self._scopes.get(kpi, ()) if isinstance(acc := totals.get(n), list) and not rule.lacks(acc)}
 
     def _currencies(self, kpi: str, sums: Totals) -> dict[Labels, int]:
         """Return how many currencies a window holds, by the other labels."""
