@@ -14,9 +14,11 @@ that was begun takes the same facts up to the same watermark, but not those of c
 leaves them: what was derived of these was sent.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import ceil
 from typing import Final
 
@@ -70,6 +72,10 @@ class _Waiting:
     fact: Fact
 
 
+def _time_of(one: _Waiting) -> int:
+    return one.fact.time
+
+
 class RelationsPartition:
     """
     Facts that wait, and the customers, of one partition.
@@ -111,6 +117,9 @@ class RelationsPartition:
         self._begun: RelationStep | None = None
         self._ahead: set[str] = set()
         self._waiting: list[_Waiting] = []
+        """In order of time, so that each of many steps looks at those alone that it may take."""
+        self._came: list[_Waiting] = []
+        """What came since a step was begun: put in order when the next one is."""
         self._fence = -1
         self._applied: dict[str, int] = {}
         self._again: dict[str, int] = {}
@@ -141,7 +150,7 @@ class RelationsPartition:
             if one.last <= known.get(one.source, -1):
                 return False
             known[one.source] = one.last
-            self._waiting += [
+            self._came += [
                 _Waiting(position, subject, fact)
                 for subject, fact in one.facts
                 if not self._done.has(position, fact.time)
@@ -153,13 +162,14 @@ class RelationsPartition:
     @property
     def held(self) -> int:
         """How many facts wait for their step."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._came)
 
     @property
     def complete(self) -> int:
         """Position of the last range of which nothing is needed any more."""
         # What waits may be behind what was read so far.
-        return min([self._fence + 1, self._done.fence + 1, *(one.position for one in self._waiting)]) - 1
+        waiting = (one.position for one in chain(self._waiting, self._came))
+        return min([self._fence + 1, self._done.fence + 1, *waiting]) - 1
 
     @property
     def until(self) -> int:
@@ -172,6 +182,10 @@ class RelationsPartition:
 
         None: nothing is due, or what it takes is not read again yet.
         """
+        if self._came:
+            self._waiting += self._came
+            self._waiting.sort(key=_time_of)
+            self._came.clear()
         if self._begun is not None:
             return self._begun if self._fence >= self._begun.fence else None
         watermark = self.watermarks.advance(now)
@@ -181,7 +195,8 @@ class RelationsPartition:
         # What happens at the watermark itself may still come.
         until = max(done.until, ceil(watermark * 1000) - 1)
         wakes = self.customers.wakes_at()
-        first = min([*(one.fact.time for one in self._waiting), *([] if wakes is None else [wakes])], default=None)
+        moments = [*(one.fact.time for one in self._waiting[:1]), *([] if wakes is None else [wakes])]
+        first = min(moments, default=None)
         due = spills or (first is not None and first <= until)
         if first is not None and first <= until:
             until = max(done.until, min(until, first + self._longest_ms))
@@ -211,7 +226,7 @@ class RelationsPartition:
         """Advance the customers who take part in the step, some at a time."""
         step = self._step()
         facts: dict[str, list[Fact]] = {}
-        for one in self._waiting:
+        for one in self._waiting[: self._reach(step)]:
             if step.has(one.position, one.fact.time):
                 facts.setdefault(one.subject, []).append(one.fact)
         touched = (self.customers.due(step.until) | facts.keys()) - self._ahead
@@ -250,7 +265,8 @@ class RelationsPartition:
     def end(self) -> Record:
         """End the step; return the record that says so."""
         step = self._step()
-        self._waiting = [one for one in self._waiting if not step.has(one.position, one.fact.time)]
+        reach = self._reach(step)
+        self._waiting[:reach] = [one for one in self._waiting[:reach] if not step.has(one.position, one.fact.time)]
         self._done, self._begun, self._ahead = step, None, set()
         return marker_record(StepMarker(step, self.emitted))
 
@@ -266,6 +282,12 @@ class RelationsPartition:
         """Return what has happened since the last call."""
         counts, self.counts = self.counts, RelationCounts()
         return counts
+
+    def _reach(self, step: RelationStep) -> int:
+        """Return how many of the first of those that wait a step may take."""
+        if step.whole > self._done.whole:
+            return len(self._waiting)
+        return bisect_right(self._waiting, step.until, key=_time_of)
 
     def _step(self) -> RelationStep:
         if self._begun is None:

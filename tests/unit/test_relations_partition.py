@@ -10,7 +10,7 @@ import pytest
 from streams.events.decode import decode_one
 from streams.events.types import Envelope
 from streams.relations import partition
-from streams.relations.catalogue import load
+from streams.relations.catalogue import Relations, load
 from streams.relations.facts import Fact, milliseconds
 from streams.relations.journal import RelationStep
 from streams.relations.machine import name_of
@@ -154,3 +154,44 @@ def test_what_is_read_again_is_taken_once() -> None:
     assert state.take(one, 0)
     assert not state.take(one, 1)
     assert state.held == 1
+
+
+def test_each_step_takes_its_own_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """History in half days: out of order, some of it read while a step is under way, each event taken once."""
+    went = partition.customer.advance
+    taken: list[tuple[int, str]] = []
+
+    def advance(relations: Relations, subject: str, old: bytes, facts: list[Fact], since: int, until: int) -> Any:
+        taken.extend((until, fact.id) for fact in facts)
+        return went(relations, subject, old, facts, since, until)
+
+    monkeypatch.setattr(partition.customer, "advance", advance)
+
+    def happened(*hours: int) -> list[tuple[str, Fact]]:
+        return [("c", Fact(hour * 3_600_000, "s", f"at {hour}", "cx.cart.added", {})) for hour in hours]
+
+    state = RelationsPartition(RELATIONS, grace_s=0.0, longest_s=43_200)
+    first = FactRange("web/0", 0, 5, 60 * 3600.0, True, happened(30, 2, 70, 1, 13, 50))
+    state.take(first, 0)
+    during = [FactRange("web/0", 6, 7, 60 * 3600.0, True, happened(80, 3))]
+    while (step := state.begin(2e9)) is not None:
+        while during:
+            state.take(during.pop(), 1)
+            assert state.complete == -1
+        for advanced in state.advances():
+            state.save(advanced)
+        marker = state.end()
+        assert step.until - taken[-1][0] <= 43_200_000
+    assert [name for _, name in taken] == ["at 1", "at 2", "at 13", "at 3", "at 30", "at 50"]
+    assert (state.held, state.complete) == (2, -1)
+    successor = RelationsPartition(RELATIONS)
+    successor.restore([marker])
+    successor.take(first, 0)
+    assert (successor.held, successor.complete) == (1, -1), "before it has begun anything, too"
+    state.take(FactRange("web/0", 8, 7, 90 * 3600.0, True), 2)
+    while state.begin(2e9) is not None:
+        for advanced in state.advances():
+            state.save(advanced)
+        state.end()
+    assert [name for _, name in taken[6:]] == ["at 70", "at 80"]
+    assert (state.held, state.complete) == (0, 2)
