@@ -36,7 +36,7 @@ class RelationStep(msgspec.Struct, array_like=True, frozen=True):
     What one step takes.
 
     Attributes:
-        number: RelationCounts the steps.
+        number: Counts the steps.
         fence: Position of the last record of facts that had been read.
         since, until: The watermarks before and after it, in milliseconds.
         whole: Up to this position facts that are ahead of the watermark are in their customers' states too.
