@@ -37,17 +37,7 @@ def _worker(topics: Topics, app_id: str) -> list[Right]:
         topics.alerts,
         topics.notifications,
     )
-    written = (
-        topics.derived,
-        topics.facts,
-        topics.partials,
-        topics.blocks,
-        topics.kpis,
-        topics.alerts,
-        topics.notifications,
-        topics.dead_letters,
-    )
-    logs = _changelogs(app_id)
+    written, logs = _written(topics), _changelogs(app_id)
     operations = {
         name: tuple(operation for operation, names in ((_READ, read + logs), (_WRITE, written + logs)) if name in names)
         for name in _all(topics, app_id)
@@ -83,8 +73,10 @@ def _changelogs(app_id: str) -> tuple[str, ...]:
     return tuple(f"{app_id}-{table}-changelog" for table in TABLES)
 
 
-def _all(topics: Topics, app_id: str) -> tuple[str, ...]:
-    named = (
+def _written(topics: Topics) -> tuple[str, ...]:
+    """Return what workers write, but for their changelogs."""
+    return (
+        topics.derived,
         topics.facts,
         topics.partials,
         topics.blocks,
@@ -93,4 +85,7 @@ def _all(topics: Topics, app_id: str) -> tuple[str, ...]:
         topics.notifications,
         topics.dead_letters,
     )
-    return (*topics.all_sources, topics.control, *named, *_changelogs(app_id))
+
+
+def _all(topics: Topics, app_id: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*topics.all_sources, topics.control, *_written(topics), *_changelogs(app_id))))
