@@ -128,8 +128,9 @@ class Relate(Stage):
             self._progress.promise(partition, state.emitted, state.until / 1000)
         self._progress.promise(partition, state.emitted, state.until / 1000)
         base = records.position(self._settings.epoch, 0)
-        done = [batch for batch in shard.waiting if base + batch.last_offset <= state.complete]
-        shard.waiting = [batch for batch in shard.waiting if batch not in done]
+        complete = state.complete - base
+        done = [batch for batch in shard.waiting if batch.last_offset <= complete]
+        shard.waiting = [batch for batch in shard.waiting if batch.last_offset > complete]
         shard.flushed -= len(done)
         yield Done(done)
 

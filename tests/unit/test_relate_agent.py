@@ -1,0 +1,58 @@
+"""What the relate stage costs when much waits."""
+
+import asyncio
+
+import pytest
+from faust.types import TP
+
+from streams.agents import relate
+from streams.agents.relate import Relate
+from streams.engine.batch import RecordBatch
+from streams.engine.names import Topics
+from streams.relations.catalogue import load as load_relations
+from streams.relations.facts import Fact
+from streams.relations.partition import RelationsPartition
+from streams.relations.ranges import FactRange, encode_range
+from streams.settings import load
+from streams.shipped import RELATIONS as SHIPPED
+from tests.harness import twin
+
+TOPICS = Topics("cx")
+RELATIONS = load_relations([SHIPPED]).only({"cart"})
+START_MS = 1_772_359_200_000
+BATCHES = 60
+
+
+def test_what_waits_is_looked_through_once_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches wait with it: while a source is behind there are more and more of them."""
+    looks: list[int] = []
+    complete = RelationsPartition.complete.fget
+    assert complete is not None
+
+    def counted(state: RelationsPartition) -> int:
+        looks.append(state.held)
+        return int(complete(state))
+
+    monkeypatch.setattr(RelationsPartition, "complete", property(counted))
+    monkeypatch.setattr(relate, "BATCHES_AT_ONCE", BATCHES + 9)
+    broker = twin.Broker()
+    app = twin.Application(broker, 1)
+    stage = Relate(app, load(environ={}, partitions=1), TOPICS, RELATIONS)  # type: ignore[arg-type]
+    asyncio.run(app.begin())
+
+    def take(offset: int, one: FactRange) -> None:
+        asyncio.run(stage.take(RecordBatch(TOPICS.facts, 0, [encode_range(one)], range(offset, offset + 1))))
+
+    take(0, FactRange("app/0", 0, -1, START_MS / 1000, False))  # it is behind, and all others wait for it
+    take(1, FactRange("store/0", 0, -1, START_MS / 1000 + 1e6, True))
+    take(2, FactRange("call_center/0", 0, -1, START_MS / 1000 + 1e6, True))
+    for n in range(BATCHES):
+        fact = Fact(START_MS + 1_000 * n, "/s", f"e{n}", "cx.cart.added", {})
+        take(n + 3, FactRange("web/0", n, n, START_MS / 1000 + 1e6, True, [(f"c{n}", fact)]))
+    asyncio.run(stage.flush())
+    assert looks == [BATCHES]
+    assert broker.committed[TP(TOPICS.facts, 0)] == 3, "only what tells of watermarks alone is not needed"
+    take(BATCHES + 3, FactRange("app/0", 0, -1, START_MS / 1000 + 30, True))
+    asyncio.run(stage.flush())
+    assert looks == [BATCHES, BATCHES - 30]
+    assert broker.committed[TP(TOPICS.facts, 0)] == 33, "of 30 facts all is derived; the next one waits"
