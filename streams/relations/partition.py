@@ -188,6 +188,8 @@ class RelationsPartition:
             self._came.clear()
         if self._begun is not None:
             return self._begun if self._fence >= self._begun.fence else None
+        if self._fence < self._done.fence:
+            return None  # the last step may have left facts behind its end that the watermark has passed
         watermark = self.watermarks.advance(now)
         if watermark is None:
             return None

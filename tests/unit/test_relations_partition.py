@@ -41,6 +41,7 @@ class World:
     sent: list[DerivedEvent] = field(default_factory=list)
     acknowledged: int = -1
     kills: int = 0
+    longest_s: float = 43_200.0
 
     def may_die(self) -> None:
         if self.chance.random() < self.kill:
@@ -101,7 +102,7 @@ def ranges(lines: list[str], chance: random.Random) -> Iterator[FactRange]:
 
 def run(world: World, now: float) -> bool:
     """Run a process over what there is; False when it was killed."""
-    state = RelationsPartition(RELATIONS, idle_s=1e12, grace_s=0.0)
+    state = RelationsPartition(RELATIONS, idle_s=1e12, grace_s=0.0, longest_s=world.longest_s)
     state.restore(world.changelog.items())
     try:
         for position in range(world.acknowledged + 1, len(world.topic)):
@@ -132,7 +133,7 @@ def test_what_holds_in_the_end_is_what_the_events_say(
     monkeypatch.setattr(partition, "MOST_HELD", held)
     monkeypatch.setattr(partition, "AT_ONCE", 3)
     chance, lines = random.Random(seed), history(seed)
-    world = World(chance, kill)
+    world = World(chance, kill, longest_s=chance.choice([1_800.0, 43_200.0]))
     world.topic = [encode_range(one) for one in ranges(lines, chance)]
     while not run(world, 2e9):
         assert world.kills < 2_000
@@ -142,6 +143,25 @@ def test_what_holds_in_the_end_is_what_the_events_say(
         assert contents.setdefault(one.id, one) == one, "what is sent again says the same"
     assert bool(kill) == (world.kills > 3)
     assert len(world.changelog) < 300, "what is not needed any more is deleted"
+
+
+def test_what_a_short_step_left_is_waited_for() -> None:
+    """Of history a step takes a part; after a restart the next one begins when all before is read again."""
+    facts = [("c", Fact(1_000_000 + 10 * n, "s", f"e{n}", "cx.cart.added", {})) for n in range(4)]
+    topic = [FactRange("web/0", n, n, 2_000.0, True, [fact]) for n, fact in enumerate(facts)]
+    state = RelationsPartition(RELATIONS, grace_s=0.0, idle_s=1e12, longest_s=0.005)
+    world = World(random.Random(0), 0.0)
+    for position, one in enumerate(topic):
+        state.take(one, position)
+    assert state.begin(2_000.0)
+    world.write([state.step_record(), *(state.save(advance) for advance in state.advances()), state.end()])
+    state = RelationsPartition(RELATIONS, grace_s=0.0, idle_s=1e12, longest_s=0.005)
+    state.restore(world.changelog.items())
+    for position, one in enumerate(topic):
+        assert state.begin(2_000.0) is None
+        state.take(one, position)
+    assert state.held == 3
+    assert state.begin(2_000.0)
 
 
 def test_what_is_read_again_is_taken_once() -> None:
