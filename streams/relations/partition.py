@@ -42,6 +42,9 @@ from streams.relations.results import DerivedEvent
 
 MOST_HELD: Final = 200_000
 """Facts ahead of the watermark that are kept waiting; of more, all are put into their customers' states."""
+MOST_TAKEN: Final = 2_000
+"""Facts that a step takes, but for those of its last moment and late ones: all of them may be of one customer, who is
+advanced without a pause, and a worker that pauses for long is none any more."""
 AT_ONCE: Final = 100
 """Customers that are advanced in one go."""
 
@@ -201,7 +204,10 @@ class RelationsPartition:
         first = min(moments, default=None)
         due = spills or (first is not None and first <= until)
         if first is not None and first <= until:
-            until = max(done.until, min(until, first + self._longest_ms))
+            until = min(
+                until, first + self._longest_ms, *(one.fact.time for one in self._waiting[MOST_TAKEN - 1 : MOST_TAKEN])
+            )
+            until = max(done.until, until)
         if not due and until <= done.until:
             return None
         self._begun = RelationStep(

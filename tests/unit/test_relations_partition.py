@@ -9,7 +9,7 @@ import pytest
 
 from streams.events.decode import decode_one
 from streams.events.types import Envelope
-from streams.relations import partition
+from streams.relations import customer, partition
 from streams.relations.catalogue import Relations, load
 from streams.relations.facts import Fact, milliseconds
 from streams.relations.journal import RelationStep
@@ -132,6 +132,7 @@ def test_what_holds_in_the_end_is_what_the_events_say(
 ) -> None:
     monkeypatch.setattr(partition, "MOST_HELD", held)
     monkeypatch.setattr(partition, "AT_ONCE", 3)
+    monkeypatch.setattr(partition, "MOST_TAKEN", 7)
     chance, lines = random.Random(seed), history(seed)
     world = World(chance, kill, longest_s=chance.choice([1_800.0, 43_200.0]))
     world.topic = [encode_range(one) for one in ranges(lines, chance)]
@@ -162,6 +163,28 @@ def test_what_a_short_step_left_is_waited_for() -> None:
         state.take(one, position)
     assert state.held == 3
     assert state.begin(2_000.0)
+
+
+def test_a_customer_with_many_events_takes_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is advanced without a pause, and must not keep the worker from saying that it lives."""
+    taken: list[int] = []
+    advance = customer.advance
+
+    def counted(*args: Any) -> customer.CustomerStep:
+        taken.append(len(args[3]))
+        return advance(*args)
+
+    monkeypatch.setattr(customer, "advance", counted)
+    monkeypatch.setattr(partition, "MOST_TAKEN", 20)
+    state = RelationsPartition(RELATIONS, grace_s=0.0, idle_s=1e12)
+    kinds = ("cx.cart.added", "cx.order.placed")
+    facts = [("c", Fact(1_000_000 + 10 * n, "s", f"e{n}", kinds[n % 2], {})) for n in range(200)]
+    state.take(FactRange("web/0", 0, 199, 1_004.0, True, facts), 0)
+    world = World(random.Random(0), 0.0)
+    flush(state, world, 2_000.0)
+    assert max(taken) == 20
+    assert sum(taken) == 200
+    assert len([one for one in world.sent if one.relation == "cart"]) == 100
 
 
 def test_what_is_read_again_is_taken_once() -> None:
