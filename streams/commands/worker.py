@@ -65,7 +65,7 @@ def topics(*, check: bool) -> None:
     echo(f"topics at {settings.kafka} are right: {settings.partitions} partitions each")
 
 
-def _calm_garbage_collector() -> None:
+def calm_garbage_collector() -> None:
     """
     Look for cycles rarely.
 
@@ -124,7 +124,7 @@ def worker() -> None:
     _refuse(_problems(settings, create=False, rights=rights))
     if _HAS_GLIBC:
         app.timer(_RETURN_EVERY_S)(_return_memory)
-    _calm_garbage_collector()
+    calm_garbage_collector()
     if settings.metrics_port:
         listening = listen(settings.metrics_host, settings.metrics_port)
         serve(listening, settings.metrics_host, named_hosts(settings.http_hosts))

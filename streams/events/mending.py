@@ -29,11 +29,13 @@ _UNSEEN: Final = re.compile(rf"[{_MEANINGLESS}]|\A{_BLANKS}|{_BLANKS}\Z")
 _BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_UNICODE_BLANKS}]+', re.DOTALL)
 _UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_UNICODE_BLANKS}\x00]")
 # What none of this could help has none of it: a quick look spares most records that are simply wrong.
+# Each way begins with a byte of its own, so that the search passes over all others.
 _WORTH_A_TRY: Final = re.compile(
-    rb'"\s*"|" +[^ ,:}\]"]|[^ ,:{\[\\"] +"|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
+    rb'"\s*"|" +[^ ,:}\]"]|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
     rb"|\xe1(?:\x85[\x9f\xa0]|\x9a\x80|\x9e[\xb4\xb5]|\xa0[\x8b-\x8f])|\xe2(?:\x80|\x81)|\xe3(?:\x80\x80|\x85\xa4)"
     rb"|\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb9-\xbb])|\xf3\xa0"
 )
+_BLANK_BEFORE_QUOTE: Final = re.compile(rb' (?<=[^ ,:{\[\\"] ) *"')
 _LEAP: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)60(?:\.\d+)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
 MOST_QUOTES: Final = 200
 """A record that is no JSON is not mended if it has more quotes than these and one for sixteen characters."""
@@ -58,7 +60,7 @@ def mend(value: bytes) -> Mended | None:
 
     Whether it is right by now is for the decoder to say. The record must be within the limits of what one may hold.
     """
-    if not _WORTH_A_TRY.search(value):
+    if not _WORTH_A_TRY.search(value) and not _BLANK_BEFORE_QUOTE.search(value):
         return None
     kinds: set[Kind] = set()
     try:

@@ -20,7 +20,7 @@ from streams.kpis.rolling.publish import Publisher
 
 START: Final = datetime(2026, 11, 22, 6, tzinfo=UTC)
 NOW: Final = START.timestamp() + 3_600
-STAGES: Final = ("intake", "fold", "merge", "rows")
+STAGES: Final = ("ingest", "fold", "merge")
 MOST: Final = 10.0
 RANGE: Final = 1_000
 """Records of a range: half a second of one key of the HTTP door."""
@@ -49,8 +49,10 @@ def padded(number: int, chance: random.Random, size: int) -> bytes:
     """Give a good record with a text of so many bytes altogether."""
     made = survey(number, chance)
     made["data"]["text"] = ""
-    budget = size - len(json.dumps(made).encode())
-    made["data"]["text"] = "a word or two of the customer " * (max(0, budget) // 30)
+    sentences = max(0, size - len(json.dumps(made).encode())) // 30
+    made["data"]["text"] = "a word or two of the customer " * min(sentences, 600)
+    if sentences > 600:  # no text may be longer
+        made["data"]["more"] = "a word or two of somebody else" * (sentences - 600)
     return json.dumps(made).encode()
 
 
@@ -172,6 +174,7 @@ class Worker:
         self.intake.add(list(values), range(first, first + len(values)), NOW)
         outcome = self.intake.close()
         assert outcome is not None
+        self._block(outcome)
         yield
         deltas = self.folder.fold([*outcome.counted, *events_of(outcome, "web")], source="web")
         yield
@@ -183,12 +186,10 @@ class Worker:
         self.merge.dirty_records()
         outputs = self.merge.drain_outputs(NOW + 2 * self.offset)
         self.merge.marker()
-        yield
         for minute in outputs.minutes:
             self.publisher.minute(minute)
         for value in outputs.values:
             list(self.publisher.values(value))
-        self._block(outcome)
         yield
 
     @staticmethod

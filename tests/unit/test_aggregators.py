@@ -118,7 +118,7 @@ class Walk:
         page.dirty = True
         self.changes.setdefault(minute, []).append(change)
         if self.windows.as_of is not None and minute <= self.windows.as_of:
-            self.windows.add(minute, contributions)
+            self.windows.add([(minute, contributions)])
 
     def expected(self, length: int | None, as_of: int) -> list[int]:
         """Say what a window of so many minutes holds of the level, from the changes alone."""

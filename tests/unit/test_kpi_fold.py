@@ -255,3 +255,21 @@ def test_senders_who_are_many_are_one() -> None:
     folder.fold(events, source="web")
     assert folder.take_overflowed() > 1_000
     assert len(set(folder.take_brought().values())) == SENDERS + 1
+
+
+def test_labels_that_nothing_is_counted_under_cost_no_credit() -> None:
+    """Neither memory nor room is taken from labels that count, by events to which a grouping has nothing to say."""
+    common = "question: q, direction: up, class: A, formula: f, source: s, owner: o, aggregator: count, unit: count"
+    of = "of: {events: cx.survey.answered, where: metric == 'csat'}"
+    catalogue = Catalogue.parse(f"- {{id: mine, name: n, {common}, groupings: [[channel, unitid]], {of}}}")
+    folder = Folder(catalogue, credit=100)
+    other = made(SurveyAnswered(survey_id="s", metric="nps", scale=10, score=4))
+    said_nothing = [msgspec.structs.replace(other, unitid=f"u{n}") for n in range(2_000)]
+    assert folder.fold(said_nothing, source="web") == {}
+    assert folder.remembered < 10
+    counted = [msgspec.structs.replace(ANSWERED, unitid=f"100 % {n}") for n in range(90)]
+    deltas = folder.fold(counted, source="web")
+    expected = {series_key("mine", (("channel", "web"), ("unitid", f"100 % {n}"))): [1] for n in range(90)}
+    assert deltas == {MINUTE: expected}
+    assert folder.take_overflowed() == 0
+    assert folder.take_brought().keys() == expected.keys()

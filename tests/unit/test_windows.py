@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from streams.kpis.arithmetic.accumulators import Acc
@@ -96,7 +98,7 @@ def test_late_additions_are_taken_once_and_only_where_they_belong() -> None:
     windows = Windows(("1m", "3m"))
     windows.advance(10, pages)
     sums(windows)
-    windows.add(9, [(1, [5])])
+    windows.add([(9, [(1, [5])])])
     assert [(name, dict(settled)) for name, settled in windows.touched()] == [
         ("1m", {}),
         ("3m", {1: [6]}),
@@ -133,7 +135,7 @@ def test_a_start_from_pages_equals_going_there() -> None:
         walked.advance(minute, pages_of({m: t for m, t in minutes.items() if m <= minute}))
     started = Windows(("1m", "5m", "15m"))
     started.start(60, pages_of(minutes), {8: [1000]}, 9)
-    walked.add(-10_000, [(8, [1000])])
+    walked.add([(-10_000, [(8, [1000])])])
     walked.forget_touched()
     started.forget_touched()
     for windows in (walked, started):
@@ -189,3 +191,23 @@ def test_a_page_whose_rows_still_wait_is_packed_when_nobody_adds_to_it() -> None
     assert [page.cool(), page.cool()] == [False, True]
     assert (page.totals, page.pending) == (None, {1})
     assert page.read() == {1: [1]}
+
+
+def test_minutes_added_together_are_the_same_as_one_after_the_other() -> None:
+    """Those that the same windows hold are added up first, in whatever order windows are named."""
+    chance = random.Random(4)
+    together, apart = (Windows(("24h", "1m", "1h", "5m")) for _ in range(2))
+    counted: list[tuple[int, list[tuple[int, Acc]]]] = [
+        (minute, [(n, [1, chance.randrange(9)]) for n in chance.sample(range(6), 3)])
+        for minute in (3_000, 2_999, 2_997, 2_950, 2_949, 1_700, 1_500, 3_000, 40)
+    ]
+    before = [[(number, acc.copy()) for number, acc in contributions] for _, contributions in counted]
+    for windows in (together, apart):
+        windows.advance(3_000, Pages())
+    together.add(counted)
+    for one in counted:
+        apart.add([one])
+    for name in apart.names:
+        assert together.sums(name) == apart.sums(name)
+    assert sum(acc[0] for acc in together.sums("total").values()) == 27  # type: ignore[misc]
+    assert [contributions for _, contributions in counted] == before, "what was given is not changed"

@@ -1,5 +1,7 @@
 """How events that are alike find the series they go to: rows of series, and tables that lead to them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -42,6 +44,18 @@ class EffectRow:
                     self.more.append((key, payload))
         self.empty = not (self.ones or self.twos or self.threes or self.more or self.bins)
 
+    def under(self, labels: str) -> EffectRow:
+        """Return the row of these labels, where this one's entries are named by KPI: labels as in a series key."""
+        row = EffectRow.__new__(EffectRow)
+        row.ones = [(kpi + labels, a) for kpi, a in self.ones] if self.ones else self.ones
+        row.twos = [(kpi + labels, a, b) for kpi, a, b in self.twos] if self.twos else self.twos
+        row.threes = [(kpi + labels, a, b, c) for kpi, a, b, c in self.threes] if self.threes else self.threes
+        row.more = [(kpi + labels, fields) for kpi, fields in self.more] if self.more else self.more
+        row.bins = [(kpi + labels, index) for kpi, index in self.bins] if self.bins else self.bins
+        row.gathered = {channel: [kpi + labels for kpi in kpis] for channel, kpis in self.gathered.items()}
+        row.empty = self.empty
+        return row
+
     def keys(self) -> Iterator[str]:
         """Yield the series keys of all its entries."""
         for entries in (self.ones, self.twos, self.threes, self.more, self.bins):
@@ -71,9 +85,11 @@ class Table(list[EffectRow]):
 
     def add(self, entries: Sequence[tuple[str, Effect]]) -> int:
         """Keep a row and give its number; `NOTHING` for one without entries."""
-        if not entries:
-            return NOTHING
-        self.append(EffectRow(entries))
+        return self.keep(EffectRow(entries)) if entries else NOTHING
+
+    def keep(self, row: EffectRow) -> int:
+        """Keep a row as it is and give its number."""
+        self.append(row)
         return len(self) - 1
 
 
@@ -91,6 +107,15 @@ class Lookup(dict[Any, Any]):
         made = self[key] = self._make(key)
         self._table.remembered += 1
         return made
+
+
+class NoSeries(dict[Any, int]):
+    """Stands where a grouping has nothing to count, whatever the labels: they are not looked at."""
+
+    __slots__ = ()
+
+    def __missing__(self, _: Any) -> int:
+        return NOTHING
 
 
 class LabelLookup(dict[Any, int]):
@@ -134,7 +159,8 @@ class LabelLookup(dict[Any, int]):
             return self._rest
         table.credit -= 1
         table.remembered += 1
-        table.cut += sum(1 for label in labels if isinstance(label, str) and is_cut(label))
+        if named != labels:
+            table.cut += sum(1 for label in labels if isinstance(label, str) and is_cut(label))
         made = self[key] = self._row_of(named)
         table.fresh.append(made)
         return made

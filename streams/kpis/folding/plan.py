@@ -19,12 +19,12 @@ from typing import Any, Final, TypeAlias
 
 from streams.events.types import Event
 from streams.kpis.aggregators import AGGREGATORS
-from streams.kpis.folding.lookups import LabelLookup, LabelValue, Lookup, Table
+from streams.kpis.folding.lookups import NOTHING, EffectRow, LabelLookup, LabelValue, Lookup, NoSeries, Table
 from streams.kpis.language.definition import LONGEST_DELAY_S, Delay, Kpi
 from streams.kpis.language.effects import Effect, EffectOf, Facts, Gathering, ValueChannel
 from streams.kpis.language.expressions import Expression
 from streams.kpis.language.fields import OWN, Field, fields_of
-from streams.kpis.language.series import rest_key, sent_label, series_key
+from streams.kpis.language.series import SEPARATOR, rest_key, sent_label, series_key
 from streams.kpis.language.tree import Among, Compare, Holds, Missing, Name, Node, children, names_in
 from streams.kpis.language.writing import PYTHON_NAMES
 
@@ -221,19 +221,29 @@ class FoldPlan:
         ]
         return (base, *maps)
 
-    def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], LabelLookup]:
+    def _labelled(self, grouping: tuple[str, ...]) -> Callable[[Any], dict[Any, int]]:
         """Make tables from open labels to rows, one for each set of effects and fixed labels."""
         names = [f.name for f in self._open_labels(grouping)]
         touchpoints = next((kpi.touchpoints for kpi in self.kpis if kpi.touchpoints is not None), None)
         dictionaries = [touchpoints if name == "touchpoint" else None for name in names]
 
-        def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> LabelLookup:
+        def table_of(key: tuple[tuple[tuple[str, LabelValue], ...], tuple[Effect, ...]]) -> dict[Any, int]:
             fixed, effects = key
+            by_kpi = EffectRow((effect.kpi, effect) for effect in effects)
+            known = {name: _text(value) for name, value in fixed}
+            if not effects or not all(known.values()):
+                return NoSeries()
+
+            labels = "".join(
+                f"{SEPARATOR}{name}{SEPARATOR}{known[name].replace('%', '%%') if name in known else '%s'}"
+                for name in grouping
+            )
 
             def row_of(values: Sequence[LabelValue] | None) -> int:
                 if values is None:
-                    return self.table.add([(rest_key(effect.kpi, grouping), effect) for effect in effects])
-                return self.table.add(_entries(effects, (*fixed, *zip(names, values, strict=True))))
+                    return self.table.keep(by_kpi.under(rest_key("", grouping)))
+                texts = tuple([value if type(value) is str else _text(value) for value in values])
+                return self.table.keep(by_kpi.under(labels % texts)) if all(texts) else NOTHING
 
             return LabelLookup(self.table, row_of, dictionaries)
 
@@ -272,11 +282,14 @@ class FoldPlan:
         self.delays_ms = names["delays_ms"]
 
 
+def _text(value: LabelValue) -> str:
+    """Return the text of a label, empty where there is none."""
+    return "" if value is None else label_text(value)
+
+
 def _entries(effects: Iterable[Effect], labels: Sequence[tuple[str, LabelValue]]) -> list[tuple[str, Effect]]:
     """Name the series of each effect; none if a label is missing or says nothing."""
-    if any(value is None for _, value in labels):
-        return []
-    texts = tuple((name, label_text(value)) for name, value in labels)
+    texts = tuple((name, _text(value)) for name, value in labels)
     if not all(text for _, text in texts):
         return []
     return [(series_key(effect.kpi, texts), effect) for effect in effects]

@@ -130,7 +130,7 @@ class Registry:
         self._left_numbers: dict[str, int] = {}
         self._sizes: Counter[Group] = Counter()
         self._brought_by: dict[int, Bringer] = {}
-        self._bringers: dict[Bringer, Bringer] = {}
+        self._bringers: dict[tuple[str, str], Bringer] = {}
         """Each once, however many series they brought."""
         self._used_by: Counter[Bringer] = Counter()
         """By channel, and by channel and sender."""
@@ -155,23 +155,30 @@ class Registry:
         number = self.numbers.get(key)
         if number is not None:
             return number
-        kpi, labels = parse_series(key)
-        names = tuple(name for name, _ in labels)
-        rest = rest_key(kpi, names)
-        if key == rest:
-            return self._append(key, NOBODY)
+        group = self._group(key)
+        if not group[1] or (OTHER in key and key == rest_key(*group)):
+            return self._append(key, NOBODY, group)
         again = offset is not None and offset <= self.decided
-        by = Bringer(channel, sender)
-        if not again and key not in self._left_numbers and self._has_room((kpi, names), by):
-            return self._append(key, by)
-        self.refused[kpi] += 1
+        by = self._bringer(channel, sender)
+        if not again and key not in self._left_numbers and self._has_room(group, by):
+            return self._append(key, by, group)
+        rest = rest_key(*group)
+        self.refused[group[0]] += 1
         self._changed = True
         weight, first = self._candidates.get(key, (0.0, by))
         self._candidates[key] = weight + (count_of(acc) if acc else 1), first
         if len(self._candidates) > 4 * CANDIDATES:
             self._keep_heaviest()
         number = self.numbers.get(rest)
-        return self._append(rest, NOBODY) if number is None else number
+        return self._append(rest, NOBODY, group) if number is None else number
+
+    def _bringer(self, channel: str, sender: str = "") -> Bringer:
+        """Return the one object that stands for who brings a series."""
+        known = self._bringers.get((channel, sender))
+        if known is None:
+            known = Bringer(channel, sender)
+            self._bringers[known] = known
+        return known
 
     def take_refused(self) -> Counter[str]:
         """Return what was counted under `OTHER` since the last call, by KPI id."""
@@ -197,14 +204,13 @@ class Registry:
             leaving.append(victim)
         heaviest = nlargest(CANDIDATES, self._candidates.items(), key=lambda item: (item[1][0], item[0]))
         for key, (count, by) in heaviest:
-            kpi, labels = parse_series(key)
-            group = kpi, tuple(name for name, _ in labels)
+            group = self._group(key)
             if not self._evict_for(group, by, count * windows, victims, leaving):
                 continue
             if key in self._left_numbers:
                 returning.append(self._return(key))
             else:
-                self._append(key, by)
+                self._append(key, by, group)
         self._candidates = {
             key: (weight * _FADING, by) for key, (weight, by) in self._candidates.items() if weight * _FADING >= _FAINT
         }
@@ -254,8 +260,7 @@ class Registry:
         senders = {number: sender for sender, numbers in admitted.senders.items() for number in numbers}
         for channel, numbers in admitted.channels.items():
             for number in numbers:
-                by = Bringer(channel, senders.get(number, ""))
-                self._brought_by[number] = self._bringers.setdefault(by, by)
+                self._brought_by[number] = self._bringer(channel, senders.get(number, ""))
         for number, key in enumerate(self.names):
             self._note_lasting(number, key)
             self._note_beside(number, self._group(key))
@@ -281,7 +286,7 @@ class Registry:
     @staticmethod
     def _group(key: str) -> Group:
         kpi, labels = parse_series(key)
-        return kpi, tuple(name for name, _ in labels)
+        return kpi, tuple([name for name, _ in labels])
 
     def _has_room(self, group: Group, by: Bringer) -> bool:
         if not group[1]:
@@ -298,7 +303,7 @@ class Registry:
         cost, most = NEW_BYTES + self._limits.beside(group), self._limits.share * self._limits.budget
         if by.sender and self._used_by[by] + cost > self._limits.sender_share * most:
             return by
-        channel = Bringer(by.channel)
+        channel = self._bringer(by.channel)
         return channel if self._used_by[channel] + cost > most else None
 
     def _evict_for(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
@@ -317,15 +322,14 @@ class Registry:
             leaving.append(victim)
         return True
 
-    def _append(self, key: str, by: Bringer) -> int:
+    def _append(self, key: str, by: Bringer, group: Group) -> int:
         self._candidates.pop(key, None)  # there may be room by itself, too
         number = self.numbers[key] = len(self.names)
         self.names.append(key)
         self._note_lasting(number, key)
         self._grown.add(number >> SHARD_BITS)
         if by.channel:
-            self._brought_by[number] = self._bringers.setdefault(by, by)
-        group = self._group(key)
+            self._brought_by[number] = by
         self._sizes[group] += self.is_bound(key)
         self._note_beside(number, group)
         self._add_cost(number, self.cost(number, {}))
@@ -362,7 +366,7 @@ class Registry:
     def _add_cost(self, number: int, cost: int) -> None:
         self.used += cost
         by = self.brought_by(number)
-        self._used_by[Bringer(by.channel)] += cost
+        self._used_by[self._bringer(by.channel)] += cost
         if by.sender:
             self._used_by[by] += cost
 

@@ -11,7 +11,7 @@ are as lopsided as shares near 0 or 100 % are; those of a quotient alike, of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, fsum, log, sqrt
 from typing import Final, TypeAlias
 
@@ -35,6 +35,7 @@ class Derivations:
     def __init__(self, kpis: Iterable[Kpi]) -> None:
         self._kpis = {kpi.id: kpi for kpi in kpis}
         self._uses: dict[str, list[tuple[Kpi, Part]]] = {}
+        self._made_of: dict[tuple[str, ...], list[tuple[str, Sequence[str]]]] = {}
         for kpi in self._kpis.values():
             for part in kpi.derive.parts if kpi.derive else ():
                 self._uses.setdefault(part.kpi, []).append((kpi, part))
@@ -45,13 +46,21 @@ class Derivations:
     def of(self, series: str) -> list[str]:
         """Return the keys of the derived series that a series is an input of."""
         kpi, labels = parse_series(series)
-        found: dict[str, None] = {}
-        for derived, part in self._uses.get(kpi, ()):
-            names = {name for name, _ in labels}
-            rest = tuple((name, value) for name, value in labels if name not in part.over)
-            if names >= set(part.over) and tuple(name for name, _ in rest) in derived.groupings:
-                found[series_key(derived.id, rest)] = None
+        if kpi not in self._uses:
+            return []
+        group = kpi, *[name for name, _ in labels]
+        made = self._made_of.get(group)
+        if made is None:
+            made = self._made_of[group] = list(self._derived(kpi, group[1:]))
+        found = {series_key(one, tuple(label for label in labels if label[0] not in over)): None for one, over in made}
         return list(found)
+
+    def _derived(self, kpi: str, names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield the KPIs that are made of a KPI's series with these labels, and over which of the labels."""
+        for derived, part in self._uses[kpi]:
+            rest = tuple(name for name in names if name not in part.over)
+            if set(names) >= set(part.over) and rest in derived.groupings:
+                yield derived.id, part.over
 
     def measures(self, kpi: Kpi, inputs: Inputs) -> list[tuple[str, Measure]]:
         """Return the values of a derived series by stat, the headline first; the order of the inputs never shows."""

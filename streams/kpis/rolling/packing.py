@@ -187,11 +187,15 @@ def _array(values: Iterable[int]) -> _Ints:
 
 
 def _steps(values: _Ints) -> _Ints:
-    return np.diff(values, prepend=np.zeros(1, dtype=_WORD))
+    steps = values.copy()  # by hand: what numpy has for it costs ten times as much where there are few
+    steps[1:] -= values[:-1]
+    return steps
 
 
 def _to_bytes(columns: Sequence[_Ints]) -> bytes:
-    table = np.ascontiguousarray(np.stack(columns), dtype=_WORD)
+    table = np.empty((len(columns), len(columns[0])), dtype=_WORD)
+    for row, column in zip(table, columns, strict=True):
+        row[:] = column
     return table.view(np.uint8).reshape(*table.shape, 8).transpose(0, 2, 1).tobytes()
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from streams.kpis.aggregators import empty, measure
-from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.arithmetic.intervals import Measure
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.series import parse_series
 from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.outputs import Maturity, MinuteRow, RollingSum
+
+_KNOWN: Final = 1 << 13
+"""Sums whose values are remembered: small series hold the same few numbers, in one window after the other."""
 
 
 class PublishedMinute(msgspec.Struct, frozen=True):
@@ -63,6 +67,7 @@ class Publisher:
         self._catalogue = catalogue
         self._derivations = Derivations(catalogue)
         self._definitions = {kpi.id: kpi.definition_id for kpi in catalogue}
+        self._known: dict[tuple[str | int, ...], list[tuple[str, Measure]]] = {}
 
     def minute(self, row: MinuteRow) -> PublishedMinute:
         """Return the published form of a minute row."""
@@ -102,14 +107,30 @@ class Publisher:
                 row.revision,
             )
 
-    def _measures(self, kpi: Kpi, row: RollingSum) -> Iterator[tuple[str, Measure]]:
+    def _measures(self, kpi: Kpi, row: RollingSum) -> Sequence[tuple[str, Measure]]:
         if kpi.derive is not None:
-            yield from self._derivations.measures(kpi, row.inputs)
-            return
-        for q in kpi.quantiles or (0.5,):
-            stat = quantile_name(q) if kpi.quantiles else ""
-            acc = row.acc or empty(kpi.aggregator)
-            if row.void:
-                yield stat, Measure(None, count_of(acc), None, None)
-                continue
-            yield stat, measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
+            return self._derivations.measures(kpi, row.inputs)
+        if row.void:
+            nothing = Measure(None, count_of(row.acc or empty(kpi.aggregator)), None, None)
+            return [(stat, nothing) for stat, _ in _stats(kpi)]
+        if not isinstance(row.acc, list):
+            return _measured(kpi, row.acc)
+        held: tuple[str | int, ...] = (kpi.id, *row.acc)
+        found = self._known.get(held)
+        if found is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            found = self._known[held] = _measured(kpi, row.acc)
+        return found
+
+
+def _stats(kpi: Kpi) -> list[tuple[str, float]]:
+    """Return the names of a KPI's values, and which quantiles they are."""
+    return [(quantile_name(q), q) for q in kpi.quantiles] or [("", 0.5)]
+
+
+def _measured(kpi: Kpi, acc: Acc) -> list[tuple[str, Measure]]:
+    acc = acc or empty(kpi.aggregator)
+    return [
+        (stat, measure(kpi.aggregator, acc, kpi.scale, unit=kpi.unit, q=q, within=kpi.range)) for stat, q in _stats(kpi)
+    ]

@@ -91,13 +91,15 @@ class PageStore:
     def add_collected(self) -> None:
         """Add what was collected to pages and windows: once a flush, since all sources bring the same series."""
         collected, self._collected = self._collected, {}
+        counted = []
         for page, totals in collected.items():
             contributions = list(totals.items())
             self._keep_unpacked(page).update(totals)
             add_all(page.open(), contributions)
             page.dirty = True
             self._dirty[page] = None
-            self._windows.add(page.minute, contributions)
+            counted.append((page.minute, contributions))
+        self._windows.add(counted)
 
     def _touch(self, page: Page, numbers: Iterable[int]) -> None:
         """Have series of a page published again."""

@@ -49,19 +49,20 @@ class WindowPair:
         """Tell whether a minute with these series has begun, or only will hold what was counted ahead."""
         return any(key.partition(SEPARATOR)[0] not in self._delayed for key in keys)
 
-    def add(self, minute: int, contributions: Contributions) -> None:
-        """Add what came for a minute to the closed windows; the open ones learn of it by `catch_up`."""
-        if self.closed.as_of is not None and minute <= self.closed.as_of:
-            self.closed.add(minute, contributions)
-        add_all(self._unseen.setdefault(minute, {}), contributions)
+    def add(self, counted: Sequence[tuple[int, Contributions]]) -> None:
+        """Add what came, by minute, to the closed windows; the open ones learn of it by `catch_up`."""
+        closed = self.closed.as_of
+        if closed is not None:
+            self.closed.add(one for one in counted if one[0] <= closed)
+        for minute, contributions in counted:
+            add_all(self._unseen.setdefault(minute, {}), contributions)
 
     def catch_up(self) -> None:
         """Bring the open windows up to the pages: only when they are published, as each series is in all of them."""
         unseen, self._unseen = self._unseen, {}
         as_of = self.open.as_of
-        for minute, totals in unseen.items():
-            if as_of is not None and minute <= as_of:
-                self.open.add(minute, list(totals.items()))
+        if as_of is not None:
+            self.open.add((minute, list(totals.items())) for minute, totals in unseen.items() if minute <= as_of)
         if self._begun is not None and (as_of is None or self._begun > as_of):
             self.open.advance(self._begun, self._archive.pages, self._archive.hours)
 

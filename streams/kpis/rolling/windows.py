@@ -111,6 +111,7 @@ class Windows:
         self._windows = [Window(name, window_minutes(name)) for name in names]
         self._total = Window(TOTAL, None)
         self._all = [*self._windows, self._total]
+        self._outwards = sorted(self._windows, key=_length)
 
     @property
     def rows(self) -> int:
@@ -212,7 +213,7 @@ class Windows:
             saved = (page.save() for page in ring if shards is None or page.home in shards)
             add_all(total, add_up(saved, series).items())
 
-        for window in sorted(self._windows, key=_length):
+        for window in self._outwards:
             start = window.first(self.as_of) - 1
             add(start)
             yield window, total
@@ -227,15 +228,30 @@ class Windows:
         for window, model in zip(self._all, other._all, strict=True):
             window.sums = {number: acc.copy() for number, acc in model.sums.items()}
 
-    def add(self, minute: int, contributions: Contributions) -> None:
-        """Add what came for a minute, which must not be later than `as_of`."""
+    def add(self, counted: Iterable[tuple[int, Contributions]]) -> None:
+        """
+        Add what came, by minute, none of which may be later than `as_of`.
+
+        What came for minutes that the same windows hold is added up first: history brings a hundred minutes at once.
+        """
         assert self.as_of is not None
-        lasting = [(number, lasting_part(acc)) for number, acc in contributions if number in self._lasting]
-        for window in self._all:
-            if window.holds(minute, self.as_of):
-                window.add(contributions)
-            elif lasting:
-                window.add(lasting)
+        rings: dict[int, list[Contributions]] = {}
+        for minute, contributions in counted:
+            outside = [window for window in self._outwards if not window.holds(minute, self.as_of)]
+            rings.setdefault(len(outside), []).append(contributions)
+            if outside and (lasting := [(n, lasting_part(acc)) for n, acc in contributions if n in self._lasting]):
+                for window in outside:
+                    window.add(lasting)
+        held: list[Contributions] = []
+        for ring, window in enumerate([*self._outwards, self._total]):
+            held += rings.get(ring, ())
+            if len(held) > 1:
+                totals: Totals = {}
+                for contributions in held:
+                    add_all(totals, contributions)
+                held = [list(totals.items())]
+            if held:
+                window.add(held[0])
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
