@@ -317,11 +317,13 @@ def _finalize(relations: Relations, customer: _Customer, until: int, least: int 
 
 def _finalize_one(relation: Relation, kept: _Kept, facts: Iterable[Fact], final: int) -> None:
     if kept.base is not None:
-        machine = _machine(relation, kept.base)
-        for _ in play(machine, [fact for fact in _facts_of(relation, facts) if fact.time <= final], final):
+        machine, mine = _machine(relation, kept.base), _facts_of(relation, facts)
+        for _ in play(machine, [fact for fact in mine if fact.time <= final], final):
             """What it says was said when it went there first."""
         kept.base = machine.pack()
-        kept.base = None if kept.base == kept.head else kept.base
+        # What has come and gone since leaves no trace in the head: the base must follow it, though they are equal now.
+        idle = kept.base == kept.head and not any(fact.time > final for fact in mine)
+        kept.base = None if idle else kept.base
     if kept.given:
         names = _machine(relation, kept.head).names()
         names |= _machine(relation, kept.base).names() if kept.base else frozenset()

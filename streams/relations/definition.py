@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from streams.kpis.language.expressions import TRUE, Expression
 from streams.kpis.language.fields import Kind
+from streams.kpis.language.tree import Name
 from streams.kpis.language.writing import PYTHON_NAMES
 from streams.relations.facts import ORIGIN, Fact, Value, Values, moment_of
 from streams.relations.takes import TAKING, TakeName
@@ -94,10 +95,18 @@ class Take:
     itself: bool = False
 
     def __post_init__(self) -> None:
-        value = self.value
-        read = compiled(value) if isinstance(value, Expression) else None
+        value, name, read = self.value, None, None
+        if isinstance(value, str):
+            name = value
+        elif isinstance(value, Expression) and isinstance(value.tree, Name) and value.tree.field.name != "type":
+            # Not compiled: as a condition, a field that is missing would be false.
+            name = value.tree.field.name
+        elif value is not None:
+            read = compiled(value)
+        object.__setattr__(self, "_name", name)
         object.__setattr__(self, "_read", read)
 
+    _name: str | None = field(init=False, compare=False, repr=False)
     _read: Callable[[Fact, Kept], Any] | None = field(init=False, compare=False, repr=False)
 
     def meets(self, fact: Fact) -> bool:
@@ -109,7 +118,7 @@ class Take:
         if self._read is not None:
             found: Value | None = self._read(fact, NOTHING_KEPT)
             return found
-        return fact.values.get(self.value) if isinstance(self.value, str) else None
+        return None if self._name is None else fact.values.get(self._name)
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """Yield the event types and fields that it reads."""

@@ -112,7 +112,7 @@ class SpanMachine:
         for matter in waiting:
             yield from self._continue(matter, fact)
         if mine and not waiting:
-            yield from self._return(mine[-1], fact)
+            yield from self._return(max(reversed(mine), key=lambda matter: matter.ended), fact)
         if self._opens(fact) and (relation.each or all(matter.ended for matter in mine)):
             self._open(fact, key)
         self._memory.add(fact, key)
@@ -192,7 +192,10 @@ class SpanMachine:
                 yield self._end(matter, outcome, fact.time)
         elif relation.reopens and relation.reopens.meets(fact) and fact.time <= matter.ended + relation.reopens_ms:
             matter.rested += clocks.elapsed(relation.clock, matter.ended, fact.time)
-            matter.ended, matter.outcome = 0, ""
+            matter.ended, matter.outcome, matter.last = 0, "", fact.time
+            if expires and matter.due is not None:
+                # Coming back is activity, and a deadline that passed meanwhile ends it then, not before it came back.
+                matter.due = self._due(fact) if relation.by_silence else max(matter.due, fact.time)
             self._take(matter, fact)
             yield Statement(matter.id, fact.time, {}, None)
 

@@ -3,19 +3,17 @@
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from streams.events.decode import decode_derived, decode_one
-from streams.events.types import Envelope
 from streams.producers.readers.base import Touch
 from streams.relations.catalogue import load
-from streams.relations.machine import name_of
 from streams.shipped import RELATIONS as SHIPPED
-from tests.harness.spans_oracle import SPECS, shipped
-from tests.unit.test_relations_oracle import START, history
+from tests.harness.relations_oracle import A_TIME, Holding, holding, standing
+from tests.unit.test_relations_oracle import FILES, START, TYPES, history, names_of
 
-RELATIONS = load([SHIPPED]).only(SPECS)
+RELATIONS = load([SHIPPED])
 KILLS = 2
 
 
@@ -23,12 +21,14 @@ def recent(seed: int) -> list[str]:
     """A day's events of some customers, the last of them two hours ago."""
     shift = datetime.now(UTC) - timedelta(hours=26) - datetime.fromtimestamp(START / 1000, UTC)
 
-    def moved(text: str) -> str:
-        return (datetime.fromisoformat(text) + shift).isoformat(timespec="milliseconds")
+    def moved(value: Any) -> Any:
+        if not (isinstance(value, str) and A_TIME.fullmatch(value)):
+            return value
+        return (datetime.fromisoformat(value) + shift).isoformat(timespec="milliseconds")
 
     lines = []
-    for raw in map(json.loads, history(seed)):
-        data = {name: moved(value) if name == "due" else value for name, value in raw["data"].items()}
+    for raw in map(json.loads, history(RELATIONS, seed, days=1)):
+        data = {name: moved(value) for name, value in raw["data"].items()}
         lines.append(json.dumps({**raw, "time": moved(raw["time"]), "data": data}))
     return lines
 
@@ -55,15 +55,10 @@ def reached(pipeline) -> float:
     return min(newest.values()) - 61
 
 
-def known(found: set[tuple[str, str, str, int, float]], until: float) -> set[tuple[str, str, str, int, float]]:
-    """Those that have ended by a moment."""
-    return {one for one in found if one[3] <= until * 1000}
-
-
 @pytest.mark.parametrize("seed", [1])
 def test_derived_events_are_exact_through_kills(pipelines, seed):
     """A worker is killed while it derives, twice: what holds in topic and store is what the events say."""
-    pipeline = pipelines(relations=",".join(sorted(SPECS)), idle_s=2, dedup_ids=5_000)
+    pipeline = pipelines(relations="all", idle_s=2, dedup_ids=5_000)
     lines = recent(seed)
     touches = in_disorder(lines, seed)
     part = len(touches) // (KILLS + 1)
@@ -75,33 +70,15 @@ def test_derived_events_are_exact_through_kills(pipelines, seed):
         worker.kill()
     pipeline.send(touches[KILLS * part :])
     worker = pipeline.start("only")
-    facts = [fact for line in lines if (event := decode_one(line.encode())) and (fact := RELATIONS.reader.fact(event))]
-    ids = {name_of(name, fact): fact.id for name in SPECS for fact in facts}
-    until = reached(pipeline)
+    names, until = names_of(RELATIONS, lines), int(reached(pipeline) * 1000)
 
-    def standing() -> set[tuple[str, str, str, int, float]]:
-        said: dict[str, tuple[int, Envelope]] = {}
-        for record in pipeline.consume(pipeline.topics.derived):
-            event = decode_derived(record.value)
-            assert isinstance(event, Envelope), event
-            version = 2 * event.data.revision + event.data.withdrawn
-            if version >= said.get(event.data.span, (-1,))[0]:
-                said[event.data.span] = version, event
-        return {
-            (
-                event.source.partition("/")[2],
-                ids[event.data.span],
-                event.data.outcome,
-                round(event.time.timestamp() * 1000),
-                event.data.duration_s,
-            )
-            for _, event in said.values()
-            if not event.data.withdrawn
-        }
+    def found() -> Holding:
+        sent = [record.value.decode() for record in pipeline.consume(pipeline.topics.derived)]
+        return {key: one for key, one in standing(sent, names).items() if one[0] <= until}
 
-    wanted = known(shipped(lines), until)
-    assert len(wanted) > 100
-    pipeline.wait(lambda: known(standing(), until) == wanted, f"{len(wanted)} results")
+    wanted = holding(FILES, lines, TYPES, until)
+    assert len(wanted) > 500
+    pipeline.wait(lambda: found() == wanted, f"{len(wanted)} results")
     ids_sent = {json.loads(record.value)["id"] for record in pipeline.consume(pipeline.topics.derived)}
     derived = "FROM events WHERE topic LIKE '%.derived'"
     pipeline.wait(

@@ -13,16 +13,14 @@ from streams.relations import customer, partition
 from streams.relations.catalogue import Relations, load
 from streams.relations.facts import Fact, milliseconds
 from streams.relations.journal import RelationStep
-from streams.relations.machine import name_of
 from streams.relations.partition import RelationsPartition
 from streams.relations.ranges import FactRange, decode_range, encode_range
 from streams.relations.results import DerivedEvent
-from streams.relations.timelines import standing
 from streams.shipped import RELATIONS as SHIPPED
-from tests.harness.spans_oracle import SPECS, shipped
-from tests.unit.test_relations_oracle import history
+from tests.harness.relations_oracle import holding
+from tests.unit.test_relations_oracle import FILES, TYPES, found_by, history
 
-RELATIONS = load([SHIPPED]).only(SPECS)
+RELATIONS = load([SHIPPED])
 LATENESS_MS = 60_000
 
 
@@ -116,16 +114,6 @@ def run(world: World, now: float) -> bool:
     return True
 
 
-def found(world: World, lines: list[str]) -> set[tuple[Any, ...]]:
-    events = [event for line in lines if isinstance(event := decode_one(line.encode()), Envelope)]
-    facts = [fact for event in events if (fact := RELATIONS.reader.fact(event))]
-    ids = {name_of(name, fact): fact.id for name in SPECS for fact in facts}
-    return {
-        (one.relation, ids[one.span], one.data["outcome"], one.at, one.data["duration_s"])
-        for one in standing(world.sent).values()
-    }
-
-
 @pytest.mark.parametrize(("seed", "kill", "held"), [(0, 0.0, 1_000), (1, 0.02, 1_000), (2, 0.05, 1_000), (3, 0.03, 20)])
 def test_what_holds_in_the_end_is_what_the_events_say(
     seed: int, kill: float, held: int, monkeypatch: pytest.MonkeyPatch
@@ -133,12 +121,12 @@ def test_what_holds_in_the_end_is_what_the_events_say(
     monkeypatch.setattr(partition, "MOST_HELD", held)
     monkeypatch.setattr(partition, "AT_ONCE", 3)
     monkeypatch.setattr(partition, "MOST_TAKEN", 7)
-    chance, lines = random.Random(seed), history(seed)
+    chance, lines = random.Random(seed), history(RELATIONS, seed, events=400, days=1)
     world = World(chance, kill, longest_s=chance.choice([1_800.0, 43_200.0]))
     world.topic = [encode_range(one) for one in ranges(lines, chance)]
     while not run(world, 2e9):
         assert world.kills < 2_000
-    assert found(world, lines) == shipped(lines)
+    assert found_by(RELATIONS, lines, world.sent) == holding(FILES, lines, TYPES)
     contents: dict[str, DerivedEvent] = {}
     for one in world.sent:
         assert contents.setdefault(one.id, one) == one, "what is sent again says the same"
