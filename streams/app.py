@@ -1,5 +1,6 @@
 """Wiring: settings → Faust application → lanes → agents. One screen, no logic."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
     relations, progress = live_relations_of(settings), DerivedProgress()
-    rules = load_rules(rule_paths(settings), catalogue, windows=window_names(settings))
+    rules = replace(load_rules(rule_paths(settings), catalogue, windows=window_names(settings)), zone=settings.zone)
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said

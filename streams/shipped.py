@@ -11,6 +11,7 @@ INSTALLED: Final = _PACKED.is_dir()
 _ROOT: Final = _PACKED if INSTALLED else CLONE
 SQL: Final = _ROOT / "sql"
 SCHEMAS: Final = _ROOT / "schemas"
+RUNBOOK: Final = _ROOT / "docs" / "RUNBOOK.md"
 RULES: Final = _ROOT / "deploy" / "rules"
 RELATIONS: Final = _ROOT / "deploy" / "relations"
 KPIS_OF_RELATIONS: Final = _ROOT / "deploy" / "kpis"

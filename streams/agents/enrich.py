@@ -24,10 +24,13 @@ from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import FAILURES, Address, StorageError, connect
+from streams.wording.masking import masked
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 1.0
+RUNBOOK_PATH: Final = "docs/RUNBOOK.md"
+"""What shipped rules name, and the live page shows."""
 AT_ONCE: Final = 8
 """Alerts of one flush that are asked about; when more begin to fire at once, it is not single words that matter."""
 VERBATIMS: Final = 3
@@ -35,6 +38,8 @@ VERBATIM_LENGTH: Final = 400
 MOVEMENTS: Final = 5
 SURE: Final = 4.0
 """How many standard errors make a movement: of a hundred KPIs none reaches it by chance."""
+BEFORE_S: Final = 6 * 3600
+"""A KPI that has nothing in so long a time before a reference was not there for all of it."""
 SHORTEST_REFERENCE: Final = 60
 """Minutes before the window to compare with, at least; four windows if that is more, a day at most."""
 
@@ -61,7 +66,9 @@ _MOVED: Final = """
     FROM kpi_minutes FINAL
     WHERE by = {by:String} AND mapValues(labels) = {values:Array(String)} AND kpi != {kpi:String}
         AND minute >= toDateTime({from:Int64}, 'UTC') AND minute < toDateTime({until:Int64}, 'UTC')
-    GROUP BY kpi HAVING min(minute) < toDateTime({full:Int64}, 'UTC')"""
+        AND kpi IN (SELECT kpi FROM kpi_minutes
+            WHERE minute >= toDateTime({before:Int64}, 'UTC') AND minute <= toDateTime({from:Int64}, 'UTC'))
+    GROUP BY kpi"""
 
 
 class Enricher:
@@ -142,7 +149,16 @@ class Enricher:
             if transition.evidence.window:
                 query["window"] = transition.evidence.window
             links["page"] = f"{self._board_url}/?{urlencode(query)}"
+        if runbook := self._runbook(transition.evidence.links.get("runbook", "")):
+            links["runbook"] = runbook
         return links
+
+    def _runbook(self, link: str) -> str:
+        """Return the address of a runbook: ours, which rules name by its path, is on the live page; empty if none."""
+        path, _, section = link.partition("#")
+        if "://" in link:
+            return link
+        return f"{self._board_url}/runbook#{section}" if self._board_url and path == RUNBOOK_PATH else ""
 
     def _explorer(self, transition: Transition, since: int, until: int) -> str:
         """Return the dashboard with a KPI's course, its labels and the events behind it, between two times (Unix s)."""
@@ -185,7 +201,7 @@ class Enricher:
         parameters: dict[str, Any] = {"types": list(VERBATIM_TYPES), "since": since, "until": until}
         parameters |= {"length": VERBATIM_LENGTH, "limit": VERBATIMS}
         parameters |= {f"label_{name}": value for name, value in labels.items()}
-        return [visible(text) for (text,) in self._query(sql, parameters)]
+        return [masked(visible(text), VERBATIM_LENGTH) for (text,) in self._query(sql, parameters)]
 
     def _movements(self, transition: Transition) -> list[Movement]:
         since, until = _window(transition)
@@ -193,8 +209,8 @@ class Enricher:
         reference = min(1_440, max(SHORTEST_REFERENCE, 4 * length))
         labels = dict(sorted(transition.labels.items()))
         parameters = {
-            # No comparison with a reference that was not there for most of its length.
-            "from": since - 60 * reference, "full": since - 45 * reference,
+            # No comparison with a reference that was not there for all of its length: something came before it.
+            "from": since - 60 * reference, "before": since - 60 * reference - BEFORE_S,
             "since": since, "until": until, "kpi": transition.kpi,
             "by": ",".join(labels), "values": list(labels.values()),
         }  # fmt: skip

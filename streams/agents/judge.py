@@ -19,29 +19,26 @@ from typing import Final
 from streams import metrics
 from streams.agents import records
 from streams.agents.enrich import Enricher
+from streams.agents.notices import notice_of
 from streams.agents.seasonal import SeasonalBaselines
-from streams.alerts.judging.judge import Active, Judge
-from streams.alerts.judging.outcome import begun
+from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.view import MinuteView
 from streams.alerts.judging.watch import bytes_of_series
 from streams.alerts.rules.rules import SEVERITIES, RuleBook
-from streams.alerts.rules.texts import moment, series_text, show
-from streams.alerts.types import Movement, Transition
+from streams.alerts.types import Transition
 from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
-from streams.delivery.notice import Notice
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
 from streams.kpis.rolling.closed import ClosedMinute
 from streams.kpis.rolling.journal import Record
 from streams.settings import Settings, window_names
+from streams.wording.moments import ZoneTimes
 
 log = logging.getLogger(__name__)
 
 STRETCH_S: Final = 0.25
 """How long minutes may be judged one after the other before everything else has its turn."""
-
-_EXPLAINED: Final = 3
 
 
 class Judges:
@@ -58,6 +55,7 @@ class Judges:
     ) -> None:
         self.horizon_s = settings.alert_horizon_h * 3600
         self._rules = rules
+        self._times = ZoneTimes(rules.zone)
         self.bytes_of_series = bytes_of_series(rules)
         """How much each series of a grouping takes."""
         self._windows = window_names(settings)
@@ -163,52 +161,10 @@ class Judges:
         judge = self._judges[partition]
         if judge.judged is not None:
             with self._notifying.attempt():
-                self._alertmanagers.put(partition, map(notice_of, judge.active(judge.judged)))
+                notices = [notice_of(active, self._times) for active in judge.active(judge.judged)]
+                self._alertmanagers.put(partition, notices)
 
 
 def concerns_receivers(transition: Transition) -> bool:
     """Tell whether people should hear of a transition: something fires, or has ended, that nothing holds back."""
     return transition.new in {"firing", "resolved"} and transition.inhibited_by is None
-
-
-def notice_of(active: Active) -> Notice:
-    """Return an alert as Alertmanager takes it; of one that has ended, how it ended."""
-    transition = active.transition
-    evidence = transition.evidence
-    starts_at = (transition.minute + 1) * 60
-    since = begun(transition.episode)
-    found = {
-        "since": f"{moment(since)} UTC" if since >= 0 else "",
-        "explained_by": "; ".join(
-            f"{', '.join(f'{name} {value}' for name, value in part.labels.items()) or 'all alike'}"
-            f" ({100 * part.explained:.0f} %)"
-            for part in evidence.contributors[:_EXPLAINED]
-        ),
-        "also_moved": "; ".join(
-            f"{moved.name or moved.kpi}{_of_series(moved, transition)}"
-            f" {show(moved.baseline, moved.unit)} to {show(moved.value, moved.unit)}"
-            for moved in evidence.movements
-        ),
-        "verbatims": "\n".join(f"«{text}»" for text in evidence.verbatims),
-    }
-    annotations = {**transition.annotations, **(found if active.ended is None else {}), **evidence.links}
-    return Notice(
-        labels={
-            **transition.labels,
-            **transition.alert_labels,
-            "alertname": transition.rule,
-            "kpi": transition.kpi,
-            "severity": transition.severity,
-            "owner": transition.owner,
-            "scope": "part" if transition.labels else "whole",
-        },
-        annotations={name: text for name, text in annotations.items() if text},
-        starts_at=starts_at,
-        ends_at=None if active.ended is None else max(starts_at, (active.ended + 1) * 60),
-        url=evidence.links.get("dashboard") or evidence.links.get("page", ""),
-    )
-
-
-def _of_series(moved: Movement, transition: Transition) -> str:
-    """Name the series of a movement where it is another one than the alert's."""
-    return f", {series_text(moved.labels)}:" if moved.labels != transition.labels else ""

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
-from streams.board.formats import amount, compact, iso, utc_text
+from streams.board.formats import iso, utc_text
 from streams.board.readings import PublishedReading
-from streams.board.texts import Lang
 from streams.kpis.language.steps import Steps
+from streams.wording.numbers import amount, compact
+from streams.wording.texts import Lang
 
 _TIME_STEPS = (300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 

@@ -4,19 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.board.formats import (
-    digits,
-    direction_of,
-    interval_text,
-    masked,
-    number,
-    one_text,
-    plain_labels,
-    pseudonym,
-)
+from streams.board.formats import direction_of, plain_labels, pseudonym
 from streams.board.readings import ALL, KpiInfo
-from streams.board.texts import Lang, Texts, window_text
 from streams.events.touchpoints import Touchpoint
+from streams.wording.masking import masked
+from streams.wording.numbers import digits, interval_text, number, one_text
+from streams.wording.texts import Lang, Texts, window_text
 
 VERBATIMS_SHOWN: Final = 14
 ALERTS_SHOWN: Final = 12

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.board.formats import number, one_text
 from streams.board.readings import ALL
-from streams.board.texts import Lang, Texts
 from streams.events.scalars import CHANNELS
+from streams.wording.numbers import number, one_text
+from streams.wording.texts import Lang, Texts
 
 RATE_OVER_S: Final = 30.0
 OUTCOMES: Final = ("counted", "duplicate", "late", "bad", "conflict")

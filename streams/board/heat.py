@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from streams.board.compare import Standing, apart, standing
-from streams.board.formats import interval_text, number, one_text
 from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, Values
-from streams.board.texts import Lang, Texts
 from streams.board.tiles import State, goal_text, state_of
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint
+from streams.wording.numbers import interval_text, number, one_text
+from streams.wording.texts import Lang, Texts
 
 HEAT_GROUPING: Final = ("channel", "touchpoint")
 FIRST: Final = ("csat", "nps", "ces", "net_sentiment", "volume")

@@ -12,18 +12,20 @@ from markupsafe import Markup
 
 from streams.board.charts import chart
 from streams.board.feed import alert_views, announcement, firing_view, verbatim_views
-from streams.board.formats import interval_text, iso, number, one_text, utc_text
+from streams.board.formats import iso, utc_text
 from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
-from streams.board.texts import Lang, Texts, window_text
+from streams.board.runbook import runbook
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, span_text, state_of, tile, trend_step
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
 from streams.kpis.language.lengths import TOTAL
 from streams.kpis.language.steps import Steps
+from streams.wording.numbers import interval_text, number, one_text
+from streams.wording.texts import Lang, Texts, window_text
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240
@@ -103,6 +105,10 @@ class PageRenderer:
     def whole(self, view: PageView, known: Known, now: float) -> str:
         """Return the page."""
         return self._render("page.html", view, fragments=self.fragments(view, known, now), known=known)
+
+    def runbook(self) -> str:
+        """Return the page of the runbook."""
+        return self._templates.get_template("runbook.html").render(document=runbook())
 
     def fragments(self, view: PageView, known: Known, now: float) -> dict[str, Markup]:
         """Return the parts of the page that change, by the id of the element that holds them; `now` is unix s."""

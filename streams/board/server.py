@@ -131,6 +131,7 @@ class BoardServer:
             routes=[
                 Route("/", self._page),
                 Route("/stream", self._stream),
+                Route("/runbook", self._runbook),
                 Route("/healthz", self._health),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
@@ -174,6 +175,9 @@ class BoardServer:
         # Which windows and KPIs there are may be known only now.
         view = self._view(request)
         return HTMLResponse(self._pages.whole(view, self.poller.known, time.time()), headers=_HEADERS)
+
+    async def _runbook(self, _: Request) -> Response:
+        return HTMLResponse(self._pages.runbook(), headers=_HEADERS)
 
     async def _health(self, _: Request) -> Response:
         known = self.poller.known

@@ -6,10 +6,10 @@ from typing import Final, Literal, TypeAlias
 
 from streams.board.charts import sparkline
 from streams.board.compare import EarlierValue, Standing, ValueChange, change, standing
-from streams.board.formats import amount, difference_text, digits, interval_text, number, one_text
 from streams.board.readings import ALL, KpiInfo, Latest, PublishedReading, SeriesKey, Values, up_to_now
-from streams.board.texts import Lang, Texts, window_text
 from streams.events.scalars import CHANNELS
+from streams.wording.numbers import amount, difference_text, digits, interval_text, number, one_text
+from streams.wording.texts import Lang, Texts, window_text
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "voice": ("csat", "nps", "ces", "review_score"),

@@ -35,6 +35,8 @@ class Receiver:
     def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.answer: Callable[[Received], tuple[int, dict[str, str]]] = lambda _request: (200, {})
+        self.body = b""
+        """What every answer says."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,9 +49,10 @@ class Receiver:
                 status, extra = receiver.answer(request)
                 receiver.received.append(request)
                 self.send_response(status)
-                for name, value in {"Content-Length": "0", **extra}.items():
+                for name, value in {"Content-Length": str(len(receiver.body)), **extra}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(receiver.body)
 
             def log_message(self, *_args: object) -> None:
                 """Say nothing."""

@@ -145,7 +145,7 @@ FIRING = {
     "check": "Is the gateway up?",
     "verbatims": "«پرداخت <b>نشد</b>»",
     "page": "http://127.0.0.1:8080/?kpi=payment_failed",
-    "runbook": "https://wiki.example/payments",
+    "runbook_url": "https://wiki.example/payments",
 }
 ENDED = {
     "summary": "Resolved: Failed payments, channel web: 2.0 % of 390 now",

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from streams.agents.judge import notice_of
+from streams.agents.notices import notice_of
 from streams.alerts.judging import telling
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.machine import Instance
@@ -12,8 +12,10 @@ from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import Evidence
 from streams.delivery.notice import body_of
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.wording.moments import ZoneTimes
 from tests.harness.judged import BAD, CUSUM, GOOD, LOW, WINDOWS, Run, rules, taken_over
 
+TIMES = ZoneTimes()
 MINUTE = 29_000_000 - 29_000_000 % 1440  # midnight
 FLOOR = """
 groups:
@@ -40,7 +42,7 @@ def at(clock: str) -> int:
 def ended(text: str, during: list[int], now: Evidence, fired: Evidence | None = None) -> dict[str, str]:
     [rule] = [rule for rule in parse_rules(text, Catalogue.load()) if rule.alert == "DeliveryCsat"]
     instance = Instance(episode=f"DeliveryCsat-0-{at('10:04')}", during=during)
-    return tell_end(rule, {"channel": "web"}, instance, fired or Evidence(), now, at("10:52"))
+    return tell_end(rule, {"channel": "web"}, instance, fired or Evidence(), now, at("10:52"), TIMES)
 
 
 def test_the_end_says_value_time_and_cost() -> None:
@@ -48,8 +50,11 @@ def test_the_end_says_value_time_and_cost() -> None:
     texts = ended(FLOOR, [412, 252], Evidence(value=85.0, n=60))
     assert texts == {
         "summary": "Resolved: Customer satisfaction, channel web: 85.0 % of 60 now, target 80.0 %",
-        "description": "Lasted 48 min, from 2025-02-19 10:04 to 2025-02-19 10:52 UTC."
+        "description": "Lasted 48 min, from 2025-02-19 10:04 to 10:52 UTC."
         " Meanwhile 252 of 412 (61.2 %), 78 fewer than at the target of 80.0 %.",
+        "summary_fa": "برطرف شد: رضایت مشتری، کانال وب: اکنون ۸۵٫۰٪ از ۶۰ مورد، هدف ۸۰٫۰٪",
+        "description_fa": "۴۸ دقیقه طول کشید، از ۱۰:۰۴ تا ۱۰:۵۲، ۱ اسفند ۱۴۰۳ (به وقت UTC)."
+        " در این مدت ۲۵۲ از ۴۱۲ (۶۱٫۲٪)، ۷۸ مورد کمتر از هدف ۸۰٫۰٪.",
     }
 
 
@@ -105,7 +110,7 @@ def test_of_how_many_is_said_of_shares_only(kpi: str, says: str) -> None:
     """4 points of 60 would be another thing, and 60 orders of 60 none at all."""
     text = USUAL.replace("kpi: csat", f"kpi: {kpi}").replace("by: [channel]", "").replace("DeliveryCsat", "Other")
     [rule] = [rule for rule in parse_rules(text, Catalogue.load()) if rule.alert == "Other"]
-    texts = tell_end(rule, {"channel": "web"}, Instance(), Evidence(), Evidence(value=4.0, n=60), MINUTE)
+    texts = tell_end(rule, {"channel": "web"}, Instance(), Evidence(), Evidence(value=4.0, n=60), MINUTE, TIMES)
     assert texts["summary"] == f"Resolved: {says}"
 
 
@@ -121,7 +126,7 @@ def fired_and_ended() -> tuple[Run, list[dict[str, object]]]:
     for calls in (BAD, GOOD):
         run.play(calls, 12)
         [active] = [one for one in run.judge.active(run.minute) if not one.transition.labels]
-        bodies.append(body_of(notice_of(active), 0.0, 60.0))
+        bodies.append(body_of(notice_of(active, TIMES), 0.0, 60.0))
     return run, bodies
 
 
@@ -146,9 +151,9 @@ def test_an_alert_whose_rule_was_taken_away_does_not_fire_on_in_words() -> None:
     taken_over(run, CUSUM)
     run.play(BAD)
     [active] = [one for one in run.judge.active(run.minute) if one.transition.rule == "Low"]
-    told = body_of(notice_of(active), 0.0, 60.0)["annotations"]
+    told = body_of(notice_of(active, TIMES), 0.0, 60.0)["annotations"]
     assert told["summary"] == (  # type: ignore[index]
-        "Ended: service_level_all_offered, overall: no rule Low judges it any more"
+        "Ended: Low, overall: no rule of this name judges it any more"
     )
     assert told["description"].endswith("UTC; whether that is over is not known.")  # type: ignore[index]
     [ended] = [one for one in run.log if one.new == "resolved" and one.rule == "Low"]

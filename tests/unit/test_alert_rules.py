@@ -16,6 +16,7 @@ from streams.alerts.types import Evidence
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.blocks import CatalogueError
 from streams.shipped import CLONE
+from streams.wording.moments import ZoneTimes
 
 ROOT = CLONE
 CATALOGUE = Catalogue.load()
@@ -100,10 +101,12 @@ def test_every_key_is_read():
 
 def test_a_rule_says_what_it_is_told():
     evidence = Evidence(value=40.0, n=200)
-    labels, annotations = one(FULL, "ServiceLevelLow").say({"channel": "call_center"}, 29_000_000, evidence)
+    labels, annotations = one(FULL, "ServiceLevelLow").say(
+        {"channel": "call_center"}, 29_000_000, evidence, ZoneTimes()
+    )
     assert labels == {"journey": "service", "tier": "call_center"}
     assert annotations["summary"] == "40.0 %"
-    assert "n = 200" in annotations["description"]
+    assert " of 200 so far" in annotations["description"]
 
 
 def test_what_is_left_out_has_defaults_of_the_kpi_and_the_method():

@@ -21,6 +21,7 @@ from streams.cli import main
 from streams.commands import rules as commands
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.shipped import CLONE, RULES
+from streams.wording.moments import ZoneTimes
 
 ROOT = CLONE
 CATALOGUE = Catalogue.load()
@@ -51,7 +52,7 @@ def test_shipped_texts_can_be_filled_with_much_and_with_little():
     full = Evidence(value=12.5, n=100, lo=10.0, hi=15.0, baseline=20.0, baseline_n=900, statistic=4.2, threshold=3.7)
     for found in SHIPPED:
         for evidence in (full, Evidence()):
-            labels, annotations = found.say(dict.fromkeys(found.by, "x"), 29_000_000, evidence)
+            labels, annotations = found.say(dict.fromkeys(found.by, "x"), 29_000_000, evidence, ZoneTimes())
             for text in (*labels.values(), *annotations.values()):
                 assert text, found.alert
                 assert "this text failed" not in text, found.alert

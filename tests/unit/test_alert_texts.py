@@ -10,9 +10,9 @@ from streams.alerts.rules.texts import (
     TextError,
     compile_text,
     moment,
-    series_text,
-    show,
 )
+from streams.wording.numbers import value_text
+from streams.wording.texts import series_text
 
 VALUES = {"value": 61.25, "n": 12345, "unit": "percent", "labels": {"channel": "web"}, "name": "CSAT", "baseline": None}
 
@@ -106,7 +106,7 @@ def test_loops_share_a_number_of_steps():
     ],
 )
 def test_values_are_written_as_people_do(value, unit, text):
-    assert show(value, unit) == text
+    assert value_text(value, unit, "en") == text
 
 
 def test_a_minute_is_told_by_its_end():
@@ -114,8 +114,8 @@ def test_a_minute_is_told_by_its_end():
 
 
 def test_series_are_named_by_their_labels():
-    assert series_text({}) == "overall"
-    assert series_text({"channel": "web", "touchpoint": "checkout"}) == "channel web, touchpoint checkout"
+    assert series_text({}, "en") == "overall"
+    assert series_text({"channel": "web", "touchpoint": "checkout"}, "en") == "channel web, touchpoint checkout"
 
 
 def test_every_variable_and_filter_that_is_told_of_can_be_used():

@@ -9,26 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.board import texts
+from streams import board
 from streams.board.charts import chart, spans, sparkline, ticks, time_ticks
 from streams.board.compare import EarlierValue, apart, change, difference_interval, standing
-from streams.board.formats import (
-    amount,
-    difference_text,
-    interval_text,
-    number,
-    one_text,
-)
 from streams.board.heat import HEAT_GROUPING, heat_map
 from streams.board.readings import ALL, Latest, PublishedReading, overlaid
 from streams.board.store import BoardStore
-from streams.board.texts import KPI_NAMES_FA, LANGS, window_text, words
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, tile, trend_span, trend_step
 from streams.events.refusal import REASONS
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import STAGES, load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.storage.connection import Address
+from streams.wording import texts
+from streams.wording.names import PERSIAN_NAMES
+from streams.wording.numbers import amount, difference_text, interval_text, number, one_text
+from streams.wording.texts import LANGS, window_text, words
 from tests.harness.readings import CSAT, NOW, VOLUME, share
 
 DIGITS = str.maketrans("0123456789.", "۰۱۲۳۴۵۶۷۸۹٫")
@@ -93,8 +89,9 @@ def test_every_text_is_there_in_every_language() -> None:
 
 
 def test_templates_use_only_texts_that_exist() -> None:
-    folder = Path(texts.__file__).parent
-    sources = "".join(file.read_text(encoding="utf-8") for file in [*folder.rglob("*.py"), *folder.rglob("*.html")])
+    folders = Path(board.__file__).parent, Path(texts.__file__).parent
+    files = [file for folder in folders for pattern in ("*.py", "*.html") for file in folder.rglob(pattern)]
+    sources = "".join(file.read_text(encoding="utf-8") for file in files)
     used = set(re.findall(r"""\b(?:t|texts|Texts\(\w+(?:\.\w+)?\))\[['"](\w+)['"]\]""", sources))
     assert len(used) > 60
     assert used <= set(words())
@@ -107,8 +104,8 @@ def test_what_the_page_names_by_key_has_a_text() -> None:
 
 def test_kpis_of_the_page_exist_and_have_a_persian_name() -> None:
     catalogue = Catalogue.load()
-    assert {*HEADLINE, *KPI_NAMES_FA} <= {kpi.id for kpi in catalogue}
-    assert set(HEADLINE) <= set(KPI_NAMES_FA)
+    assert {*HEADLINE, *PERSIAN_NAMES} <= {kpi.id for kpi in catalogue}
+    assert set(HEADLINE) <= set(PERSIAN_NAMES)
 
 
 def test_windows_read_as_people_say_them() -> None:

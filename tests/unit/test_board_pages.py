@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from streams.board import texts
+from streams.alerts.rules.parsing import load_rules
 from streams.board.feed import AlertRow, Verbatim, verbatim_views
-from streams.board.formats import (
-    direction_of,
-    masked,
-    pseudonym,
-)
+from streams.board.formats import direction_of, pseudonym
 from streams.board.health import Counts, PipelineHealth, Rate, health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import PageRenderer, PageView
@@ -22,13 +18,17 @@ from streams.board.poller import Known, Numbers, Poller
 from streams.board.readings import ALL, Latest, PublishedReading
 from streams.board.server import BoardServer, Rendered
 from streams.board.store import BoardStore
-from streams.board.texts import LANGS, Texts
 from streams.board.workers import Workers, WorkerTrouble
+from streams.kpis.catalogue.catalogue import Catalogue
 from streams.listener.clients import Budget, Client
 from streams.listener.hosts import Hosts
 from streams.local.ports import free_port
 from streams.settings import ConfigError, load
+from streams.shipped import RULES
 from streams.storage.connection import Address
+from streams.wording import texts
+from streams.wording.masking import masked
+from streams.wording.texts import LANGS, Texts
 from tests.harness.readings import CSAT, NOW, TOUCHPOINTS, VOLUME, known, share
 
 # -- heat map --------------------------------------------------------------------------------------------------------
@@ -341,3 +341,12 @@ def test_what_workers_say_is_read_from_their_metrics() -> None:
     assert Workers.of(load(environ={}, metrics_port=0)).troubles() == []
     with pytest.raises(ConfigError, match="workers: 'worker' is not host:port"):
         Workers.of(load(environ={}, workers="worker"))
+
+
+def test_the_runbook_is_a_page_to_which_alerts_can_link() -> None:
+    page = PageRenderer().runbook()
+    rules = load_rules([RULES], Catalogue.load())
+    sections = {rule.runbook.partition("#")[2] for rule in rules if rule.runbook.startswith("docs/RUNBOOK.md#")}
+    assert len(sections) > 20
+    assert [section for section in sorted(sections) if f' id="{section}"' not in page] == []
+    assert re.findall(r'href="(?!#|https://|/)[^"]*"', page) == []

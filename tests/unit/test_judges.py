@@ -12,7 +12,8 @@ import pytest
 
 from streams.agents import enrich, records
 from streams.agents.enrich import Enricher
-from streams.agents.judge import Judges, concerns_receivers, notice_of
+from streams.agents.judge import Judges, concerns_receivers
+from streams.agents.notices import notice_of
 from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judging.judge import Active
 from streams.alerts.judging.view import MinuteView
@@ -31,6 +32,7 @@ from streams.local.ports import free_port
 from streams.settings import Settings
 from streams.storage.alerts import ALERT_COLUMNS, alert_row
 from streams.storage.connection import Address, UnreachableError
+from streams.wording.moments import ZoneTimes
 from tests.harness.incident import RULES
 
 CATALOGUE = Catalogue.load()
@@ -89,7 +91,7 @@ def test_people_hear_of_what_fires_or_ends_and_is_not_held_back(old, new, held, 
 
 
 def test_a_notice_carries_the_explanation():
-    notice = notice_of(Active(transition(), None))
+    notice = notice_of(Active(transition(), None), ZoneTimes())
     assert notice.labels == {
         "alertname": "CsatLow", "kpi": "csat", "channel": "app", "journey": "buy", "severity": "page",
         "owner": "digital", "scope": "part",
@@ -98,10 +100,12 @@ def test_a_notice_carries_the_explanation():
     assert notice.ends_at is None
     assert notice.annotations == {
         "summary": "CSAT fell", "since": "1970-01-01 00:02 UTC", "explained_by": "touchpoint checkout (83 %)",
-        "also_moved": "volume, overall: no data to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d", "runbook": "http://r",
+        "also_moved": "volume (overall) from no data to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d",
+        "since_fa": "۰۰:۰۲، ۱۱ دی ۱۳۴۸ (به وقت UTC)", "explained_by_fa": "نقطهٔ تماس checkout (۸۳٪)",
+        "also_moved_fa": "رویدادها (در کل) از بدون داده به ۱", "runbook_url": "http://r",
     }  # fmt: skip
-    assert notice_of(Active(transition(labels={}), 1010)).labels["scope"] == "whole"
-    assert notice_of(Active(transition(), 1010)).ends_at == 1011 * 60
+    assert notice_of(Active(transition(labels={}), 1010), ZoneTimes()).labels["scope"] == "whole"
+    assert notice_of(Active(transition(), 1010), ZoneTimes()).ends_at == 1011 * 60
 
 
 # -- the enricher ------------------------------------------------------------------------------------------------
@@ -152,7 +156,10 @@ async def test_a_link_leads_to_the_live_page_where_there_is_one():
     assert set(links) == {"page"}
     view = BoardView.of(dict(parse_qsl(links["page"].query)), ["5m", "15m"], {"csat": None})
     assert view == BoardView(window="15m", channel="web", kpi="csat")
-    assert notice_of(Active(transition(evidence=Evidence(links={"page": "http://p"})), 1010)).url == "http://p"
+    assert (
+        notice_of(Active(transition(evidence=Evidence(links={"page": "http://p"})), 1010), ZoneTimes()).url
+        == "http://p"
+    )
 
 
 async def test_no_link_leads_nowhere():

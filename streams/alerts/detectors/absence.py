@@ -32,6 +32,7 @@ class Absence(Detector, frozen=True, kw_only=True):
     sees_silence: ClassVar = True
     is_absence: ClassVar = True
     summary: ClassVar = " where {{ baseline | show }} were expected"
+    summary_fa: ClassVar = " در حالی که {{ baseline | show }} انتظار می‌رفت"
     aggregators: ClassVar = ("count",)
     sided: ClassVar = False
 

@@ -90,6 +90,8 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether its alerts say that nothing comes: they go first, nothing inhibits them, and no `min_n` gates them."""
     summary: ClassVar[str] = ", usually {{ baseline | show }}"
     """What the summary of an alert ends with, unless its rule says otherwise."""
+    summary_fa: ClassVar[str] = "، معمولاً {{ baseline | show }}"
+    """The same in Persian."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):

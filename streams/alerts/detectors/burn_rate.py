@@ -25,6 +25,7 @@ class BurnRate(Detector, frozen=True, kw_only=True):
 
     method: ClassVar = "burn_rate"
     summary: ClassVar = ": the promise of {{ target | show }} is broken too often"
+    summary_fa: ClassVar = ": وعدهٔ {{ target | show }} بیش از اندازه شکسته می‌شود"
     aggregators: ClassVar = ("ratio",)
 
     target: Annotated[float, Meta(description="The promise, in the KPI's unit.")]

@@ -20,6 +20,7 @@ class Floor(Detector, frozen=True, kw_only=True):
 
     method: ClassVar = "floor"
     summary: ClassVar = " against {{ target | show }}"
+    summary_fa: ClassVar = " در برابر {{ target | show }}"
     aggregators: ClassVar = ("ratio", "mean", "nps", "quantile", "level")
 
     target: Annotated[float, Meta(description="What the value must not fall below (or rise above).")]

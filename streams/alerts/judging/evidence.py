@@ -143,7 +143,9 @@ def explain_change(
     across = wider.cause(subject, window, longer) if subject.labels else None
     if across is not None:
         evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
-    if evidence.baseline is None and whole.earlier is not None and facts.aggregator not in ADDITIVE:
+    # What came earlier in the rule's own window may be of the same trouble: nobody's normal.
+    earlier_than_judged = length_of(longer) > length_of(subject.watch.rule.window)
+    if evidence.baseline is None and whole.earlier and earlier_than_judged and facts.aggregator not in ADDITIVE:
         was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
         evidence.baseline, evidence.baseline_n = was.value, was.n
 

@@ -33,6 +33,7 @@ from streams.alerts.judging.watch import Baselines, Fault, Index, Subject, Subje
 from streams.alerts.rules.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition, Verdict
 from streams.kpis.language.lengths import WINDOWS
+from streams.wording.moments import ZoneTimes
 
 MAX_SERIES: Final = 10_000
 """Series that one rule watches, unless told otherwise."""
@@ -84,7 +85,7 @@ class Judge:
         self._store = InstanceStore()
         self._unclaimed: set[tuple[str, str]] | None = None
         """Restored instances that no rule has claimed yet; None once that was seen to."""
-        self._teller = Teller(self._store, self._windows, self._indexes, self._fault)
+        self._teller = Teller(self._store, self._windows, self._indexes, self._fault, ZoneTimes(rules.zone))
 
     @property
     def judged(self) -> int | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.alerts.facts import Facts
-from streams.alerts.judging.machine import Instance, Step, minutes
+from streams.alerts.judging.machine import Instance, Step
 from streams.alerts.rules.rules import Rule
-from streams.alerts.rules.texts import moment, series_text, show
 from streams.alerts.types import Evidence
 from streams.kpis.aggregators import ADDITIVE, LASTING
 from streams.kpis.arithmetic.accumulators import Acc
+from streams.wording.moments import ZoneTimes, minutes_text
+from streams.wording.numbers import digits, value_text
+from streams.wording.texts import LANGS, Texts, series_text
 
 _TROUBLED: Final = frozenset({"pending", "firing"})
 
@@ -32,10 +34,16 @@ def begun(episode: str) -> int:
 
 
 def tell_end(
-    rule: Rule, labels: Mapping[str, str], instance: Instance, fired: Evidence, now: Evidence, minute: int
+    rule: Rule,
+    labels: Mapping[str, str],
+    instance: Instance,
+    fired: Evidence,
+    now: Evidence,
+    minute: int,
+    times: ZoneTimes,
 ) -> dict[str, str]:
     """
-    Return `summary` and `description` of an alert that has ended.
+    Return `summary` and `description` of an alert that has ended, and both in Persian (`..._fa`).
 
     Args:
         rule: Its rule.
@@ -44,44 +52,107 @@ def tell_end(
         fired: What was known when it fired.
         now: What is known as of the minute in which it ended.
         minute: That minute, unix seconds // 60.
+        times: Writes moments.
     """
-    against = f", target {show(rule.target, rule.kpi.unit)}" if rule.target is not None else ""
-    value = "no data" if now.value is None else f"{show(now.value, rule.kpi.unit)}{_of(rule, now.n)} now"
     since = begun(instance.episode)
-    lasted = f"Lasted {minutes(minute - since)}, from {moment(since)} to {moment(minute)} UTC." if since >= 0 else ""
+    english = [
+        _lasted(since, minute, times) if since >= 0 else "",
+        _cost(rule, instance.during, fired),
+    ]
+    persian = [
+        _lasted_fa(since, minute, times) if since >= 0 else "",
+        _cost_fa(rule, instance.during, fired),
+    ]
     return {
-        "summary": f"Resolved: {rule.kpi.name}, {series_text(labels)}: {value}{against}",
-        "description": " ".join(filter(None, [lasted, _cost(rule, instance.during, fired)])),
+        "summary": _end(rule, labels, now),
+        "description": " ".join(filter(None, english)),
+        "summary_fa": _end_fa(rule, labels, now),
+        "description_fa": " ".join(filter(None, persian)),
     }
 
 
-def tell_abandoned(alert: str, kpi: str, labels: Mapping[str, str], episode: str) -> dict[str, str]:
-    """Return `summary` and `description` of an alert that ended since its rule was taken away or watches others."""
+def tell_abandoned(rule: str, labels: Mapping[str, str], episode: str, times: ZoneTimes) -> dict[str, str]:
+    """Return the same texts of an alert that ended since its rule was taken away or watches others."""
     since = begun(episode)
+    english, persian = (times.moment((since + 1) * 60, lang) if since >= 0 else "" for lang in LANGS)
     return {
-        "summary": f"Ended: {kpi}, {series_text(labels)}: no rule {alert} judges it any more",
-        "description": (f"In trouble since {moment(since)} UTC; w" if since >= 0 else "W")
-        + "hether that is over is not known.",
+        "summary": f"Ended: {rule}, {series_text(labels, 'en')}: no rule of this name judges it any more",
+        "description": (f"In trouble since {english}; w" if english else "W") + "hether that is over is not known.",
+        "summary_fa": f"پایان یافت: {rule}، {series_text(labels, 'fa')}: دیگر قاعده‌ای به این نام آن را نمی‌سنجد",
+        "description_fa": (f"مشکل از {persian} آغاز شد؛ " if persian else "") + "معلوم نیست که پایان یافته باشد.",
     }
 
 
-def _of(rule: Rule, n: int) -> str:
-    """Say of how many a value is, where it does not say so itself."""
-    if rule.kpi.aggregator == "ratio":
-        return f" of {n:,}"
-    return "" if rule.kpi.aggregator in ADDITIVE or rule.kpi.aggregator in LASTING else f" (n = {n:,})"
+def _end(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
+    of = f" of {now.n:,}" if rule.kpi.aggregator == "ratio" else "" if _counts(rule) else f" (n = {now.n:,})"
+    value = "no data" if now.value is None else f"{value_text(now.value, rule.kpi.unit, 'en')}{of} now"
+    against = f", target {value_text(rule.target, rule.kpi.unit, 'en')}" if rule.target is not None else ""
+    return f"Resolved: {rule.kpi.name}, {series_text(labels, 'en')}: {value}{against}"
 
 
-def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
-    """Say what was lost against the target, or else against what was usual; nothing where that cannot be counted."""
+def _end_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
+    of = "" if _counts(rule) else f" از {digits(f'{now.n:,}', 'fa')} مورد"
+    value = "بدون داده" if now.value is None else f"اکنون {value_text(now.value, rule.kpi.unit, 'fa')}{of}"
+    against = f"، هدف {value_text(rule.target, rule.kpi.unit, 'fa')}" if rule.target is not None else ""
+    name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
+    return f"برطرف شد: {name}، {series_text(labels, 'fa')}: {value}{against}"
+
+
+def _lasted(since: int, minute: int, times: ZoneTimes) -> str:
+    span = times.span((since + 1) * 60, (minute + 1) * 60, "en")
+    return f"Lasted {minutes_text(minute - since, 'en')}, {span}."
+
+
+def _lasted_fa(since: int, minute: int, times: ZoneTimes) -> str:
+    span = times.span((since + 1) * 60, (minute + 1) * 60, "fa")
+    return f"{minutes_text(minute - since, 'fa')} طول کشید، {span}."
+
+
+def _counts(rule: Rule) -> bool:
+    """Tell whether a value is itself a number of things."""
+    return rule.kpi.aggregator in ADDITIVE or rule.kpi.aggregator in LASTING
+
+
+class _Loss(NamedTuple):
+    """What happened while it lasted; `missing`: more bad or fewer good ones than expected, 0 if none."""
+
+    n: int
+    hits: int
+    share: float
+    expected: float
+    missing: int
+
+
+def _loss(rule: Rule, during: list[int], fired: Evidence) -> _Loss | None:
+    """Count what was lost against the target, or else against what was usual; None where that cannot be counted."""
     expected = rule.target if rule.target is not None else fired.baseline
     if not during or not during[0] or expected is None:
-        return ""
+        return None
     n, hits = during
-    unit = rule.kpi.unit
     factor = Facts.of(rule.kpi).factor
     missing = round(n * expected / factor - hits)
     side = 1 if rule.kpi.direction == "up" else -1
+    return _Loss(n, hits, factor * hits / n, expected, abs(missing) if missing * side > 0 else 0)
+
+
+def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
+    loss = _loss(rule, during, fired)
+    if loss is None:
+        return ""
+    share, expected = (value_text(one, rule.kpi.unit, "en") for one in (loss.share, loss.expected))
+    side = "fewer" if rule.kpi.direction == "up" else "more"
     what = "the target of" if rule.target is not None else "the usual"
-    cost = f", {abs(missing):,} {'fewer' if side > 0 else 'more'} than at {what} {show(expected, unit)}"
-    return f"Meanwhile {hits:,} of {n:,} ({show(factor * hits / n, unit)}){cost if missing * side > 0 else ''}."
+    cost = f", {loss.missing:,} {side} than at {what} {expected}" if loss.missing else ""
+    return f"Meanwhile {loss.hits:,} of {loss.n:,} ({share}){cost}."
+
+
+def _cost_fa(rule: Rule, during: list[int], fired: Evidence) -> str:
+    loss = _loss(rule, during, fired)
+    if loss is None:
+        return ""
+    share, expected = (value_text(one, rule.kpi.unit, "fa") for one in (loss.share, loss.expected))
+    n, hits, missing = (digits(f"{one:,}", "fa") for one in (loss.n, loss.hits, loss.missing))
+    side = "کمتر" if rule.kpi.direction == "up" else "بیشتر"
+    what = "هدف" if rule.target is not None else "حد معمول"
+    cost = f"، {missing} مورد {side} از {what} {expected}" if loss.missing else ""
+    return f"در این مدت {hits} از {n} ({share}){cost}."

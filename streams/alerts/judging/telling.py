@@ -18,6 +18,7 @@ from streams.alerts.judging.watch import Index, Subject, by_rank
 from streams.alerts.rules.rules import Rule
 from streams.alerts.types import ClosedView, Transition, Verdict
 from streams.kpis.language.series import parse_series
+from streams.wording.moments import ZoneTimes
 
 Place: TypeAlias = tuple[str, str]
 """Rule and series key."""
@@ -32,6 +33,7 @@ class Teller:
         windows: Sequence[str],
         indexes: Mapping[str, Index],
         fault: Callable[[Rule, str, int], None],
+        times: ZoneTimes,
     ) -> None:
         self.reported: dict[Place, Instance] = {}
         """What was passed on, as long as receivers should hear of it."""
@@ -39,6 +41,7 @@ class Teller:
         self._windows = windows
         self._indexes = indexes
         self._fault = fault
+        self._times = times
         self._firing: dict[Subject, None] = {}
         self._abandoned: set[Place] = set()
 
@@ -76,7 +79,7 @@ class Teller:
         reported, delivered = instance.last, instance.delivered and instance.state == "firing"
         kpi, labels = parse_series(series)
         if reported is not None and delivered:
-            texts = tell_abandoned(rule, kpi, dict(labels), instance.episode)
+            texts = tell_abandoned(rule, dict(labels), instance.episode, self._times)
             reported = msgspec.structs.replace(reported, annotations=reported.annotations | texts)
         if reported is not None:
             left = Instance(last=reported, ended=minute if delivered else instance.ended)
@@ -175,7 +178,7 @@ class Teller:
     def _fill(self, subject: Subject, transition: Transition) -> None:
         """Add the texts of the rule."""
         transition.alert_labels, transition.annotations = subject.watch.rule.say(
-            subject.labels, transition.minute, transition.evidence
+            subject.labels, transition.minute, transition.evidence, self._times
         )
 
     def _say_end(self, subject: Subject, instance: Instance, transition: Transition) -> None:
@@ -184,7 +187,13 @@ class Teller:
         passed_on = instance.last if instance.delivered else None
         fired = passed_on.evidence if passed_on is not None else transition.evidence
         transition.annotations |= tell_end(
-            subject.watch.rule, subject.labels, instance, fired, transition.evidence, transition.minute
+            subject.watch.rule,
+            subject.labels,
+            instance,
+            fired,
+            transition.evidence,
+            transition.minute,
+            self._times,
         )
         if passed_on is not None:
             instance.last = msgspec.structs.replace(passed_on, annotations=transition.annotations)

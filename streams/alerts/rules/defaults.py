@@ -15,6 +15,7 @@ from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts
 from streams.alerts.rules.rules import NoData, Recover, Rule, RulesError
 from streams.alerts.rules.texts import Text, compile_text
+from streams.kpis.aggregators import ADDITIVE, LASTING
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Alert, Kpi
 from streams.kpis.language.lengths import WINDOWS, window_minutes
@@ -28,17 +29,34 @@ LIMIT: Final = 100
 _DAY: Final = 1440
 _BURN: Final = 0.6  # of what can be reached: 3 times the budget of an 80 % promise
 _SUMMARY: Final = "{{ name }}, {{ series }}: {{ value | show }}"
-_DESCRIPTION: Final = (
-    "{{ value | show }} ({{ lo | show }} to {{ hi | show }}) of n = {{ n | number }} in the {{ window }} up to {{ at }}"
-    " UTC."
-)
+_SUMMARY_FA: Final = "{{ name }}، {{ series }}: {{ value | show }}"
 
 
-def default_annotations(method: str) -> dict[str, Text]:
-    """Give the texts of a rule that brings none along."""
+def _description(of: str, interval: str, span: str) -> str:
+    return "{{ value | show }}{% if lo is not none and hi is not none %} " + interval + "{% endif %}" + of + span
+
+
+_INTERVAL: Final = "(95 % interval {{ lo | show }} to {{ hi | show }})"
+_INTERVAL_FA: Final = "(بازهٔ ۹۵٪: {{ lo | show }} تا {{ hi | show }})"
+_OF: Final = " of {{ n | number }} so far"
+_OF_FA: Final = " از {{ n | number }} مورد تا اینجا"
+_N: Final = " (n = {{ n | number }} so far)"
+_N_FA: Final = " ({{ n | number }} مورد تا اینجا)"
+_SPAN: Final = ", in the {{ window }} up to {{ until }}."
+_SPAN_FA: Final = "، در {{ window }} تا {{ until }}."
+
+
+def default_annotations(method: str, aggregator: str) -> dict[str, Text]:
+    """Give the texts of a rule that brings none along; of amounts no number of answers is said, they are it."""
+    detector = DETECTORS[method]
+    of, of_fa = (_OF, _OF_FA) if aggregator == "ratio" else (_N, _N_FA)
+    if aggregator in ADDITIVE or aggregator in LASTING:
+        of = of_fa = ""
     return {
-        "summary": compile_text(_SUMMARY + DETECTORS[method].summary),
-        "description": compile_text(_DESCRIPTION),
+        "summary": compile_text(_SUMMARY + detector.summary),
+        "description": compile_text(_description(of, _INTERVAL, _SPAN)),
+        "summary_fa": compile_text(_SUMMARY_FA + detector.summary_fa),
+        "description_fa": compile_text(_description(of_fa, _INTERVAL_FA, _SPAN_FA)),
     }
 
 
@@ -101,7 +119,7 @@ def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
         runbook="",
         dashboard="",
         labels=MappingProxyType({}),
-        annotations=MappingProxyType(default_annotations(params.method)),
+        annotations=MappingProxyType(default_annotations(params.method, kpi.aggregator)),
         limit=LIMIT,
         place=GROUP,
     )

@@ -248,7 +248,7 @@ class _RuleReader:
             runbook=runbook,
             dashboard=block.text("dashboard"),
             labels=keys.read_texts(group, "labels", by) | keys.read_texts(block, "labels", by),
-            annotations=default_annotations(method) | keys.read_texts(block, "annotations", by),
+            annotations=default_annotations(method, kpi.aggregator) | keys.read_texts(block, "annotations", by),
             limit=block.whole("limit", LIMIT, 10_000),
             place=f"{block.file}:{block.line}",
         )

@@ -63,7 +63,11 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "runbook": ("link or path", "", "What to do. A page must have one."),
     "dashboard": ("link", "", "Where to look; without one, the dashboard of the KPI."),
     "labels": ("name: template", "", "Added to the labels of the series; routing in Alertmanager goes by them."),
-    "annotations": ("name: template", "summary, description", "Texts of the alert."),
+    "annotations": (
+        "name: template",
+        "summary, description",
+        "Texts of the alert; of names in `_fa` in Persian.",
+    ),
     "limit": ("number", str(LIMIT), "Alerts of this rule that may be told at once; further ones are held."),
     "replace": ("true", "", "Takes the place of the rule of this name in a file read before."),
 }

@@ -14,12 +14,14 @@ from typing import Final, Literal, TypeAlias
 
 from streams.alerts.detectors import Detector
 from streams.alerts.rules.calendars import Calendar
-from streams.alerts.rules.texts import Text, moment, series_text
+from streams.alerts.rules.texts import LANG, Text, moment
 from streams.alerts.types import Evidence, Severity
 from streams.kpis.aggregators import LASTING
 from streams.kpis.language.blocks import CatalogueError
 from streams.kpis.language.definition import Kpi, Maturity
 from streams.kpis.language.expressions import suggest
+from streams.wording.moments import ZoneTimes
+from streams.wording.texts import LANGS, Lang, Texts, series_text, window_text
 
 NoDataAction: TypeAlias = Literal["ok", "alert", "keep"]
 Inhibitor: TypeAlias = Literal["parent", "pipeline", "refused"]
@@ -131,21 +133,22 @@ class Rule:
                 return found
         return self.severity
 
-    def say(self, labels: Mapping[str, str], minute: int, evidence: Evidence) -> tuple[dict[str, str], dict[str, str]]:
+    def say(
+        self, labels: Mapping[str, str], minute: int, evidence: Evidence, times: ZoneTimes
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """
-        Fill in the labels and annotations of an alert on a series.
+        Fill in the labels and annotations of an alert on a series; those named `..._fa` in Persian.
 
         Args:
             labels: Of the series.
             minute: The judged minute, unix seconds // 60.
             evidence: What is known of it; what is filled in later (verbatims, links) cannot be named by templates.
+            times: Writes moments.
         """
-        variables = {
+        variables: dict[str, object] = {
             "alert": self.alert,
-            "name": self.kpi.name,
             "kpi": self.kpi.id,
             "labels": dict(labels),
-            "series": series_text(labels),
             "value": evidence.value,
             "n": evidence.n,
             "lo": evidence.lo,
@@ -156,25 +159,39 @@ class Rule:
             "threshold": evidence.threshold,
             "target": self.target,
             "unit": self.kpi.unit,
-            "window": self.window,
             "method": self.method,
             "severity": self.severity_of(labels),
             "owner": self.owner,
             "runbook": self.runbook,
             "at": moment(minute),
         }
+        by_lang: dict[Lang, dict[str, object]] = {
+            lang: {
+                **variables,
+                LANG: lang,
+                "name": Texts(lang).kpi(self.kpi.id, self.kpi.name),
+                "series": series_text(labels, lang),
+                "window": window_text(self.window, lang),
+                "until": times.moment((minute + 1) * 60, lang),
+            }
+            for lang in LANGS
+        }
         return (
-            {name: text.fill(variables) for name, text in self.labels.items()},
-            {name: text.fill(variables) for name, text in self.annotations.items()},
+            {name: text.fill(by_lang["en"]) for name, text in self.labels.items()},
+            {
+                name: text.fill(by_lang["fa" if name.endswith("_fa") else "en"])
+                for name, text in self.annotations.items()
+            },
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """All rules by name, in the order of their files, and the calendars they know."""
+    """All rules by name, in the order of their files, and the calendars they know; `zone`: whose clocks texts go by."""
 
     rules: Mapping[str, Rule]
     calendars: Mapping[str, Calendar]
+    zone: str = "UTC"
 
     @classmethod
     def of(cls, rules: Iterable[Rule] = (), calendars: Iterable[Calendar] = ()) -> "RuleBook":

@@ -22,6 +22,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from streams.events.visible import visible
 from streams.kpis.language.expressions import suggest
+from streams.wording.numbers import digits, value_text
+from streams.wording.texts import Lang, Texts
 
 LONGEST: Final = 4_000
 """Characters of one filled text; receivers cut or refuse longer ones."""
@@ -45,12 +47,13 @@ VARIABLES: Final[dict[str, str]] = {
     "threshold": "what the statistic or the value was held against",
     "target": "the target of the rule, or of the KPI",
     "unit": "unit of the KPI",
-    "window": "window of the rule",
+    "window": "window of the rule, e.g. `15 min`",
     "method": "method of the rule",
     "severity": "severity of this alert",
     "owner": "who is responsible",
     "runbook": "link of the rule's runbook",
     "at": "end of the judged minute, UTC, e.g. `2026-03-21 04:30`",
+    "until": "the same by the clocks of `CX_ZONE`, e.g. `2026-03-21 08:00 (Asia/Tehran)`",
 }
 """What templates can say, and what it is."""
 
@@ -58,8 +61,6 @@ FILTERS: Final[dict[str, str]] = {
     "show": "a value with its unit: `61.2 %`, `3 min 20 s`, `no data`",
     "number": "a number with thousands set apart: `12,345`",
 }
-
-_DIGITS: Final = {"percent": 1, "points": 1, "score": 2, "fraction": 3, "count": 0, "currency": 0}
 
 
 class TextError(ValueError):
@@ -75,44 +76,25 @@ class TextError(ValueError):
         self.line = line
 
 
-def show(value: object, unit: str) -> str:
-    """Write a value with its unit as people do."""
-    if value is None:
-        return "no data"
-    if not isinstance(value, int | float):
+@pass_context
+def _show(context: Context, value: object) -> str:
+    if value is not None and not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no value that has a unit")
-    if unit == "percent":
-        return f"{value:.1f} %"
-    if unit == "per_100":
-        return f"{value:.1f} per 100"
-    if unit == "seconds":
-        return _seconds(value)
-    text = f"{value:,.{_DIGITS.get(unit, 1)}f}"
-    return text if unit in {"count", "fraction", "currency", ""} else f"{text} {unit}"
-
-
-def _seconds(value: float) -> str:
-    if abs(value) < 10:
-        return f"{value:.1f} s"
-    if value < 0:
-        return f"-{_seconds(-value)}"
-    whole = round(value)
-    hours, minutes, seconds = whole // 3600, whole // 60 % 60, whole % 60
-    parts = [(hours, "h"), (minutes, "min"), (seconds if not hours else 0, "s")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+    return value_text(value, str(context.get("unit", "")), _lang(context))
 
 
 @pass_context
-def _show(context: Context, value: object) -> str:
-    return show(value, str(context.get("unit", "")))
-
-
-def _number(value: object) -> str:
+def _number(context: Context, value: object) -> str:
+    lang = _lang(context)
     if value is None:
-        return "no data"
+        return Texts(lang)["no_data"]
     if not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    return digits(f"{value:,}" if isinstance(value, int) else f"{value:,.2f}", lang)
+
+
+def _lang(context: Context) -> Lang:
+    return "fa" if context.get(LANG) == "fa" else "en"
 
 
 class _Sandbox(SandboxedEnvironment):
@@ -145,8 +127,9 @@ def _counted(context: Context, items: Iterable[object]) -> Iterator[object]:
         yield item
 
 
+LANG: Final = " language"
 _LEFT: Final = " steps left"
-_COUNTED: Final = " counted"  # no template can write these two
+_COUNTED: Final = " counted"  # no template can write these
 _METHODS: Final = frozenset({"upper", "lower", "title", "capitalize", "strip", "startswith", "endswith", "split"})
 _FILTERS: Final = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int", "items", "join", "last",
@@ -226,13 +209,8 @@ def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
 
 
 def moment(minute: int) -> str:
-    """Write the end of a minute (unix seconds // 60)."""
+    """Write the end of a minute (unix seconds // 60), UTC."""
     return datetime.fromtimestamp((minute + 1) * 60, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def series_text(labels: Mapping[str, str]) -> str:
-    """Name a series by its labels."""
-    return ", ".join(f"{name} {value}" for name, value in labels.items()) or "overall"
 
 
 def _bounded(tree: nodes.Template) -> nodes.Template:

@@ -1,7 +1,9 @@
-"""The page's own words in English and Persian; what teams write (KPIs' questions, rules, owners) stays as written."""
+"""Our own words in English and Persian; what teams write (KPIs' questions, rules, owners) stays as written."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args
+
+from streams.wording.names import PERSIAN_NAMES
 
 Lang: TypeAlias = Literal["en", "fa"]
 LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
@@ -222,6 +224,11 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "label_version": ("Version", "نسخه"),
     "label_service": ("Service", "خدمت"),
     "label_type": ("Event type", "نوع رویداد"),
+    "label_code": ("Code", "کد"),
+    "label_reason": ("Reason", "دلیل"),
+    "label_platform": ("Platform", "سکو"),
+    "label_collector": ("Collector", "گردآور"),
+    "label_campaign": ("Campaign", "کارزار"),
     # stages
     "awareness": ("Awareness", "آگاهی"),
     "discovery": ("Discovery", "یافتن"),
@@ -257,37 +264,6 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "reason_time_too_old": ("time too old", "زمان بسیار قدیمی"),
 }
 
-KPI_NAMES_FA: Final[Mapping[str, str]] = {
-    "csat": "رضایت مشتری",
-    "csat_mean": "میانگین رضایت، از ۵",
-    "nps": "خالص مروجان (NPS)",
-    "ces": "آسانی کار برای مشتری",
-    "ces_mean": "میانگین آسانی، از ۷",
-    "review_score": "امتیاز عمومی",
-    "conversion": "نرخ تبدیل",
-    "orders": "سفارش‌ها",
-    "payment_failure": "پرداخت ناموفق",
-    "apdex": "شاخص سرعت (Apdex)",
-    "service_level_all_offered": "سطح خدمت، از کل تماس‌ها",
-    "asa": "میانگین زمان پاسخ",
-    "abandonment": "رهاکردن صف",
-    "aht": "میانگین زمان رسیدگی",
-    "delivery_lateness": "تحویل دیرهنگام",
-    "store_queue_wait": "انتظار در فروشگاه",
-    "store_queue_abandonment": "رهاکردن صف فروشگاه",
-    "volume": "رویدادها",
-    "active_customers": "مشتریان فعال",
-    "surveys_sent": "نظرسنجی‌های فرستاده",
-    "surveys_answered": "نظرسنجی‌های پاسخ‌داده",
-    "feedback_received": "بازخوردهای رسیده",
-    "survey_dismissal": "نظرسنجی‌های بسته‌شده",
-    "net_sentiment": "خالص احساس",
-    "sentiment": "میانگین احساس",
-    "self_score": "برآورد خودمان از رضایت",
-    "fcr_survey": "حل‌شده به گفتهٔ مشتری",
-}
-"""Persian names of the KPIs on the page; any other is called as its definition says."""
-
 
 class Texts:
     """The words of one language."""
@@ -312,7 +288,7 @@ class Texts:
 
     def kpi(self, kpi: str, name: str) -> str:
         """Return the name of a KPI; `name` is what its definition calls it."""
-        return KPI_NAMES_FA.get(kpi, name) if self.lang == "fa" else name
+        return PERSIAN_NAMES.get(kpi, name) if self.lang == "fa" else name
 
 
 def words() -> Mapping[str, tuple[str, ...]]:
@@ -329,3 +305,15 @@ def window_text(name: str, lang: Lang) -> str:
     if lang == "fa":
         count = count.translate(str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹"))
     return f"{count}\u00a0{texts[unit]}"
+
+
+def series_text(labels: Mapping[str, str], lang: Lang) -> str:
+    """Name a series by its labels: `channel web, touchpoint checkout`; without any, `overall`."""
+    if lang == "en":
+        return ", ".join(f"{name} {value}" for name, value in labels.items()) or "overall"
+    texts = Texts(lang)
+    shown = [
+        f"{texts.get(f'label_{name}', name)} {texts.get(value, value) if name in {'channel', 'stage'} else value}"
+        for name, value in labels.items()
+    ]
+    return "، ".join(shown) or "در کل"
