@@ -28,6 +28,7 @@ from streams.events.clock import Clock
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.secured.aio import AsyncProvider
 from streams.secured.kafka import kafka_client_options
+from streams.secured.protection import protection_of
 from streams.secured.tokens import Tokens
 from streams.secured.web import ReceiverAccess
 from streams.settings import Settings, rule_paths, window_names
@@ -42,7 +43,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     Raises:
         CatalogueError: a relation or an alert rule cannot be right.
         AddressError: an address of Alertmanager or of a webhook cannot be right.
-        ConfigError: a password file cannot be read.
+        ConfigError: a password file or the file of privacy keys cannot be used.
     """
     app = BatchApp(
         settings.app_id,
@@ -62,7 +63,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)
-    Ingest(app, settings, topics, catalogue, clock, relations, progress)
+    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection_of(settings))
     if relations:
         Relate(app, settings, topics, relations, progress)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)

@@ -40,6 +40,12 @@ RECORDS_MENDED = Counter(
     ["channel", "what"],
     registry=REGISTRY,
 )
+MASKED = Counter(
+    "cx_masked",
+    "Strings in which personal data was masked: email, phone, national_id, card, iban, name, person",
+    ["channel", "kind"],
+    registry=REGISTRY,
+)
 LAG = Gauge(
     "cx_lag_records",
     "Records of a topic that are not finished: neither fetched nor processed nor acknowledged",

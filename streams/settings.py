@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,11 +13,10 @@ from msgspec import Meta
 from streams.confidential import credentials_problem, shown, without_use
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.kpis.language.steps import known_zones
+from streams.settings_file import SettingLine, read_lines
 from streams.shipped import RULES
 
 PREFIX = "CX_"
-_MOST_BYTES = 64 * 1024
-"""Of a settings file; all settings with all that there is to say of them take a fifth of that."""
 _MOST_PROBLEMS = 50
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -96,6 +93,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_values_days: Annotated[int, Meta(ge=1)] = 90
     """Days that rolling values are kept as published; every minute adds one per series and window."""
     keep_alerts_days: Annotated[int, Meta(ge=1)] = 1_100
+
+    privacy: Literal["on", "off"] = "on"
+    """Whether personal data is taken out of records before anything is stored or published: docs/PRIVACY.md."""
+    privacy_key_file: str = ""
+    """File of the keys of pseudonyms, alike for all workers; empty: `secrets/privacy.key` of `data_dir`, made once."""
+    privacy_subjects: Literal["recognised", "all"] = "recognised"
+    """Who is named gets a pseudonym if that is an address, a number or a name of a person; or always."""
+    privacy_fields: str = ""
+    """Fields that name a person, comma-separated, beside `subject`, `alias` and `merged_into`."""
+    privacy_names_file: str = ""
+    """File of names of people, one a line, which are masked wherever they are written; empty: none."""
+    privacy_address_case: bool = False
+    """Whether addresses that differ in upper and lower case before the @ are different people."""
+    privacy_overlap_s: Annotated[float, Meta(ge=0)] = 7 * 86_400.0
+    """After a change of keys events carry a person's former pseudonym beside the new one for so long."""
 
     sends: str = ""
     """Event types that are sent though none came yet, `type` or `channel/type`: their absence is 0 %, not unknown."""
@@ -334,7 +346,7 @@ def load_with_origins(
     if file is None and Path("cx.toml").is_file():
         file = Path("cx.toml")
     if file is not None:
-        for name, value, line in _from_toml(file):
+        for name, value, line in _lines(file):
             where = f"{file}, line {line}"
             if len(problems) == _MOST_PROBLEMS:
                 problems.append(f"{file}: and more")
@@ -384,25 +396,11 @@ def load_with_origins(
     return settings, origin
 
 
-def _from_toml(file: Path) -> list[tuple[str, Any, int]]:
+def _lines(file: Path) -> list[SettingLine]:
     try:
-        with file.open("rb") as opened:
-            read = opened.read(_MOST_BYTES + 1)
-        if len(read) > _MOST_BYTES:
-            raise ConfigError(f"{file}: is larger than {_MOST_BYTES // 1024} KiB, expected one line per setting")
-        text = read.decode()
-        table = tomllib.loads(text)
-    except OSError as exc:
-        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{file}: {exc}") from exc
-    except RecursionError:
-        raise ConfigError(f"{file}: is nested too deeply, expected one line per setting") from None
-    lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if found := re.match(r"[ \t\[\"']*([\w-]+)", line):
-            lines.setdefault(found[1], number)
-    return [(name, value, lines.get(name, 1)) for name, value in table.items()]
+        return read_lines(file)
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from exc
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from streams.events.scalars import DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import CREDIT, Folder
 from streams.kpis.rolling.watermarks import HISTORY_S
+from streams.privacy.records import Protection
 from streams.relations.catalogue import Relations
 from streams.settings import Settings
 
@@ -57,6 +58,7 @@ class Ingest(Stage):
         clock: Clock | None = None,
         relations: Relations | None = None,
         progress: DerivedProgress | None = None,
+        protection: Protection | None = None,
     ) -> None:
         """
         Declare it.
@@ -69,6 +71,7 @@ class Ingest(Stage):
             clock: What is believed of the worker's clock.
             relations: Those that run; None: nothing is sent to them, and nothing of what they say is read.
             progress: How far they have come.
+            protection: What takes personal data out of records; None: nothing does.
         """
         self._clock = clock or Clock()
         self._settings = settings
@@ -83,6 +86,7 @@ class Ingest(Stage):
         self._minute: int | None = None
         self._reader = relations.reader if relations else None
         self._progress = progress or DerivedProgress()
+        self._protection = protection
         sources = topics.all_sources if relations else topics.sources
         super().__init__(app, (*sources, topics.control), flush_s=settings.ingest_flush_s)
 
@@ -114,7 +118,9 @@ class Ingest(Stage):
             channel = self._topics.channel_of(tp.topic)
             name = source_name(channel, tp.partition)
             known = self._of_these_topics(ordered.get(name))
-            self._sources[tp] = Source.restored(tp, channel, frozen.get(name, []), known, self._settings, self._clock)
+            self._sources[tp] = Source.restored(
+                tp, channel, frozen.get(name, []), known, self._settings, self._clock, self._protection
+            )
         log.info("ingest: %d source partitions taken over, generation %d", len(self._sources), assignment.generation)
 
     async def take(self, batch: RecordBatch) -> None:
@@ -311,5 +317,7 @@ def _count(closed: Closed) -> None:
         metrics.RECORDS.labels(*source.labels, name).inc(getattr(tally, name))
     for what, number in outcome.mended.items():
         metrics.RECORDS_MENDED.labels(source.channel, what).inc(number)
+    for kind, number in outcome.masked.items():
+        metrics.MASKED.labels(source.channel, kind).inc(number)
     for bad in (*outcome.bad, *outcome.conflicts):
         metrics.DEAD_LETTERS.labels(source.channel, bad.refusal.reason).inc()

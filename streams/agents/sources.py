@@ -21,6 +21,7 @@ from streams.events.scalars import DERIVED
 from streams.kpis.folding.fold import Deltas, Folder
 from streams.kpis.folding.partials import MINUTES
 from streams.kpis.folding.ranges import events_of
+from streams.privacy.records import Protection
 from streams.relations.facts import Fact, Reader
 from streams.settings import Settings, record_limits
 from streams.steady import steady
@@ -61,6 +62,7 @@ class Source:
         order: SourceOrder | None,
         settings: Settings,
         clock: Clock,
+        protection: Protection | None = None,
     ) -> "Source":
         """Return a source partition as its frozen ranges, and the newest order, tell of it."""
         name = source_name(channel, tp.partition)
@@ -71,6 +73,7 @@ class Source:
             clock=clock,
             limits=record_limits(settings),
             derived=channel == DERIVED,
+            protection=protection,
         )
         intake.restore(frozen)
         breaker = Breaker(

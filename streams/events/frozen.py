@@ -41,6 +41,17 @@ class SourceHead(msgspec.Struct, frozen=True, array_like=True):
     moved: float = NEVER
     """What the clock said when the newest event time moved on (Unix s)."""
 
+    def time_at(self, now: float) -> float:
+        """
+        Give the event time of a range: the newest, and while that stands still, what the clock went on since.
+
+        Who sends nothing but what is refused would otherwise be counted in minutes that are over. Before the first
+        event there is nothing but the clock.
+        """
+        if self.newest == NEVER:
+            return now
+        return self.newest + (max(0.0, now - self.moved) if self.moved > NEVER else 0.0)
+
 
 class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     """

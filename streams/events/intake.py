@@ -17,6 +17,7 @@ from streams.events.limits import CONTRACT, RecordLimits
 from streams.events.outcome import BadRecord, OpenRange, Outcome, Record, Seen
 from streams.events.refusal import bad_time, conflicting
 from streams.events.types import Envelope
+from streams.privacy.records import Protection, protect
 
 __all__ = ["BadRecord", "FrozenRange", "Intake", "Outcome", "SourceHead", "Tally"]
 
@@ -39,12 +40,15 @@ class Intake:
         clock: Clock | None = None,
         limits: RecordLimits = CONTRACT,
         derived: bool = False,
+        protection: Protection | None = None,
     ) -> None:
         """
         Know nothing yet; sources and their times are told to `clock`; a record may hold what `limits` say.
 
-        Of a source of `derived` events it is what relations say, and nothing that a channel sends.
+        Of a source of `derived` events it is what relations say, and nothing that a channel sends. What `protection`
+        takes out of a record is never looked at.
         """
+        self._protection = protection
         self.source = source
         self._derived = derived
         self._clock = clock or Clock()
@@ -158,7 +162,9 @@ class Intake:
             steady = None
         for start in range(skip, len(values), _AT_ONCE):
             stop = min(start + _AT_ONCE, len(values))
-            taken = self._take(current, values[start:stop], offsets[start:stop], steady)
+            protected = protect(self._protection, values[start:stop])
+            taken = self._take(current, protected.values, offsets[start:stop], steady)
+            current.masked.update(protected.masked_in(taken))
             if taken:
                 if current.first < 0:
                     current.first = offsets[start] if since is None else max(since, floor)
@@ -326,7 +332,7 @@ class Intake:
         moved = current.now if current.newest > before.newest else before.moved
         after = self._head = SourceHead(last + 1, current.newest, self._seen.horizon, before.tally + tally, moved)
         memory, self._seen.limit = self._seen.limit, self._dedup_ids
-        time = pending.time if pending else _time_of(after, current.now)
+        time = pending.time if pending else after.time_at(current.now)
         current.bad.sort(key=lambda bad: bad.offset)
         return Outcome(
             FrozenRange(
@@ -353,6 +359,7 @@ class Intake:
             current.bad,
             current.conflicts,
             dict(current.mended),
+            dict(current.masked),
             deletable,
         )
 
@@ -396,18 +403,6 @@ class Intake:
 
 def _unix(at: datetime) -> float:
     return (at - _EPOCH).total_seconds()
-
-
-def _time_of(after: SourceHead, now: float) -> float:
-    """
-    Give the event time of a range: the source's newest, and while that stands still, what the clock went on since.
-
-    Who sends nothing but what is refused would otherwise be counted in minutes that are over. Before the first event
-    there is nothing but the clock.
-    """
-    if after.newest == NEVER:
-        return now
-    return after.newest + (max(0.0, now - after.moved) if after.moved > NEVER else 0.0)
 
 
 def _latest(now: float) -> datetime:

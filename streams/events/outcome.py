@@ -36,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Repeats that say something else than what was taken first."""
     mended: dict[str, int]
     """How many records were mended, by what was wrong with them."""
+    masked: dict[str, int]
+    """In how many strings of the records personal data was masked, by its kind."""
     forgotten: list[bytes]
     """Changelog keys that are no longer needed once this range is frozen."""
 
@@ -65,6 +67,7 @@ class OpenRange:
         self.bad: list[BadRecord] = []
         self.conflicts: list[BadRecord] = []
         self.mended: Counter[str] = Counter()
+        self.masked: Counter[str] = Counter()
         self.sent: dict[int, bytes] = {}
         """By offset, what was mended as it came."""
 

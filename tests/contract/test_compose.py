@@ -242,7 +242,7 @@ def test_the_door_is_open_to_others_with_keys_only() -> None:
     """In its container it listens to all, so it must know its keys; published it is on loopback like the rest."""
     environment = SERVICES["collector"]["environment"]
     assert environment["CX_COLLECT_KEYS_FILE"] == "/run/secrets/collector_keys"
-    assert SERVICES["collector"]["secrets"] == ["collector_keys"]
+    assert SERVICES["collector"]["secrets"] == ["collector_keys", "privacy_key"]
     assert SERVICES["collector"]["ports"] == [f"127.0.0.1:8090:{environment['CX_COLLECT_PORT']}"]
 
 

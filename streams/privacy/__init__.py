@@ -1,0 +1,1 @@
+"""Personal data: found in text, masked, and replaced by pseudonyms; pure."""

@@ -1,0 +1,113 @@
+"""Identifiers and names of people in text, whatever script, separators and invisible signs it is written with."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from streams.privacy.checksums import is_iban
+from streams.privacy.folding import fold
+from streams.privacy.numbers import Found, may_hold_numbers, numbers
+
+_AT: Final = re.compile("@|%40")
+_AT_AS_WRITTEN: Final = ("@", "%40", "＠")
+_LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+$")
+_LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*$")
+_LONGEST_LOCAL: Final = 64
+_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})")
+_DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
+_UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
+_IBAN: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,30}")
+_IBAN_LENGTHS: Final = {
+    "AE": 23, "AT": 20, "AZ": 28, "BE": 16, "BH": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "ES": 24,
+    "FI": 18, "FR": 27, "GB": 22, "GE": 22, "GR": 27, "HU": 28, "IE": 22, "IQ": 23, "IT": 27, "JO": 30, "KW": 30,
+    "KZ": 20, "LB": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PT": 25, "QA": 29, "RO": 24, "SA": 24,
+    "SE": 24, "TR": 26,
+}  # fmt: skip
+"""Characters of an account number by country; those of Iran are digits alone."""
+_WORDS: Final = re.compile(r"[^\W\d_]+")
+_LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
+_WIDEST_GAP: Final = 3
+
+
+class Names:
+    """A list of names of people: whole words, whatever their case, keyboard and half-spaces."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Hold names, each of one or more words; those without a letter are passed over."""
+        self._by_first: dict[str, list[tuple[str, ...]]] = {}
+        for name in names:
+            words = tuple(_WORDS.findall(_spelled(fold(name).text)))
+            if words:
+                self._by_first.setdefault(words[0], []).append(words)
+        for written in self._by_first.values():
+            written.sort(key=len, reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_first)
+
+    def find(self, folded: str) -> Iterator[Found]:
+        """Yield the names in a folded text, the longest at each word."""
+        words = [(match[0], match.start(), match.end()) for match in _WORDS.finditer(_spelled(folded))]
+        index = 0
+        while index < len(words):
+            length = self._length_at(words, index)
+            if length:
+                yield Found(words[index][1], words[index + length - 1][2], "name")
+            index += length or 1
+
+    def _length_at(self, words: list[tuple[str, int, int]], index: int) -> int:
+        for name in self._by_first.get(words[index][0], ()):
+            here = words[index : index + len(name)]
+            near = all(after[1] - before[2] <= _WIDEST_GAP for before, after in pairwise(here))
+            if near and name == tuple(word for word, _, _ in here):
+                return len(name)
+        return 0
+
+
+NO_NAMES: Final = Names(())
+
+
+def find(text: str, names: Names = NO_NAMES) -> list[Found]:
+    """Return what identifies people in a text, in order and without overlap, as indices of the text itself."""
+    folded = fold(text)
+    found: list[Found] = []
+    reserved = [Found(*match.span(), "email") for match in _UUID.finditer(folded.text)]
+    for one in (*_emails(folded.text), *_foreign_ibans(folded.text), *numbers(folded.text), *names.find(folded.text)):
+        if not any(one.start < other.end and other.start < one.end for other in (*reserved, *found)):
+            found.append(one)
+    found.sort()
+    return [Found(folded.origin[one.start], folded.origin[one.end - 1] + 1, one.kind) for one in found]
+
+
+def may_hold(text: str) -> bool:
+    """Tell whether a text, or a part of it, may hold what `find` would find, but for names."""
+    return (
+        may_hold_numbers(text)
+        or (any(at in text for at in _AT_AS_WRITTEN) and next(_emails(fold(text).text), None) is not None)
+        or next(_foreign_ibans(text), None) is not None
+    )
+
+
+def _emails(text: str) -> Iterator[Found]:
+    for at in _AT.finditer(text):
+        before = text[max(0, at.start() - _LONGEST_LOCAL) : at.start()]
+        domain = _DOMAIN.match(text, at.end()) or _DOMAIN_IN_WORDS.match(text, at.end())
+        local = _LOCAL.search(before) or _LOCAL_IN_WORDS.search(before)
+        if domain and local:
+            yield Found(at.start() - len(local[0]), domain.end(), "email")
+
+
+def _foreign_ibans(text: str) -> Iterator[Found]:
+    for match in _IBAN.finditer(text):
+        length = _IBAN_LENGTHS.get(match[1].upper(), 0)
+        characters = [at for at in range(*match.span()) if text[at].isalnum()][:length]
+        if length and len(characters) == length and is_iban("".join(text[at] for at in characters).upper()):
+            yield Found(match.start(), characters[-1] + 1, "iban")
+
+
+def _spelled(text: str) -> str:
+    """Return a text with one letter for each sound of two keyboards, in lower case; of the same length."""
+    spelled = text.translate(_LETTERS)
+    lower = spelled.lower()
+    return lower if len(lower) == len(spelled) else spelled

@@ -1,0 +1,52 @@
+"""
+Text as identifiers are looked for in it: one alphabet of digits, one space, one dash, nothing invisible.
+
+Every character that stays keeps its index in the original, so that what is found can be cut out of that.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+DASHES: Final = "‐‑‒–—―−﹘﹣－"
+INVISIBLE: Final = (
+    r"\0\u00ad\u034f\u061c\u0640\u064b-\u065f\u0670\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\u20e3\ufe00-\ufe0f\ufeff"
+)
+"""Signs of direction, joiners, the half-space, the stretching stroke, vowel marks, variants: none separates."""
+_UNSEEN: Final = re.compile(f"[{INVISIBLE}]")
+
+
+_LAST_DIGIT: Final = 0x1FBF9
+"""No script's decimal digits come after it."""
+
+
+@cache
+def _form() -> dict[int, str]:
+    form = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    for code in range(0x80, _LAST_DIGIT + 1):
+        category = unicodedata.category(chr(code))
+        if category == "Nd":
+            form[code] = str(unicodedata.decimal(chr(code)))
+        elif category == "Zs":
+            form[code] = " "
+    return form | {ord(dash): "-" for dash in DASHES} | {ord("\t"): " ", ord("٫"): ".", ord("٬"): ","}
+
+
+class Folded(NamedTuple):
+    """A folded text and, for each of its characters and its end, the index in the original."""
+
+    text: str
+    origin: Sequence[int]
+
+
+def fold(text: str) -> Folded:
+    """Return the folded form of a text."""
+    if text.isascii() and "\0" not in text:
+        return Folded(text.replace("\t", " "), range(len(text) + 1))
+    if not _UNSEEN.search(text):
+        return Folded(text.translate(_form()), range(len(text) + 1))
+    kept = [index for index, character in enumerate(text) if not _UNSEEN.match(character)]
+    return Folded("".join(text[index] for index in kept).translate(_form()), [*kept, len(text)])

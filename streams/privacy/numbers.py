@@ -1,0 +1,201 @@
+"""
+Telephone numbers, national ids, cards and account numbers among the digits of a folded text.
+
+A run is digits with at most three separators between two of them; its groups are its stretches of digits.
+An identifier is one group, or groups as such identifiers are written, or a whole run with one sort of separator.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple
+
+from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
+from streams.privacy.folding import DASHES, INVISIBLE, fold
+
+Kind = Literal["email", "phone", "national_id", "card", "iban", "name"]
+
+
+class Found(NamedTuple):
+    """What was found in a folded text, and where."""
+
+    start: int
+    end: int
+    kind: Kind
+
+
+_SEPARATORS: Final = r" \-().\[\]/,_*|"
+_RUN: Final = re.compile(rf"(?P<plus>\+ ?|%2[Bb])?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9])*)")
+_ASCII_CANDIDATE: Final = re.compile(rf"(?<![0-9])[0-9](?:[{_SEPARATORS}\t\0]{{0,8}}[0-9]){{9,}}+", re.ASCII)
+_CANDIDATE: Final = re.compile(rf"(?<!\d)\d(?:[{_SEPARATORS}\s٫٬{DASHES}{INVISIBLE}]{{0,8}}\d){{9,}}+")
+"""Digits that are enough for an identifier, in text that is not folded."""
+_GROUP: Final = re.compile("[0-9]+")
+_WORD: Final = re.compile("[A-Za-z0-9]*")
+_HEX: Final = re.compile("[0-9a-fA-F]+")
+_COUNTRY: Final = re.compile("[Ii][Rr][ :-]{0,2}$")
+_CODE_GOES_ON: Final = re.compile("_|-[A-Za-z]")
+_LONGEST_WORD: Final = 32
+
+_AREAS: Final = (
+    "11|13|17|21|23|24|25|26|28|31|34|35|38|41|44|45|51|54|56|58|61|66|71|74|76|77|81|83|84|86|87"  # of Iran
+)
+_LOCAL: Final = rf"(?:9[0-9]{{9}}|(?:{_AREAS})[2-9][0-9]{{7}})"
+_PHONE: Final = re.compile(rf"0{_LOCAL}|00980?{_LOCAL}|980?9[0-9]{{9}}")
+_PHONE_AFTER_PLUS: Final = re.compile(rf"980?{_LOCAL}|(?!98)[1-9][0-9]{{9,14}}")
+_PHONE_BEGINS: Final = re.compile(rf"09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*|00")
+_MOBILE_BEGINS: Final = ("09", "989", "00989")
+_CARDS: Final = {
+    14: re.compile("30[0-5]|3[689]"),
+    15: re.compile("3[47]"),
+    16: re.compile("[3-6]|2[2-7]|9[07-9]"),
+    19: re.compile("62|4"),
+}
+_SHAPES: Final[dict[Kind, set[tuple[int, ...]]]] = {
+    "national_id": {(3, 6, 1), (3, 3, 4), (3, 3, 3, 1), (1,) * 10},
+    "card": {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)},
+    "iban": {(4,) * 6, (2, 4, 4, 4, 4, 4, 2)},
+}
+_LENGTHS: Final = range(10, 25)
+_BEFORE_NATIONAL_ID: Final = frozenset({"nid", "id", "nin", "ssn", "melli", "codemelli", "user", "customer", "cust"})
+_NO_NATIONAL_ID_AFTER: Final = re.compile(
+    r"(?:\b(?:orders?|ord|inv|invoice|track|tracking|trk|ticket|parcel|sku|item|zip|postal|postcode|ts|epoch|amount|ref)"
+    r"|پستی|سفارش|فاکتور|پیگیری|رهگیری|مبلغ|مرسوله|بارکد|کالا)[\W_]{0,3}(?:(?:no|code|id|number)[\W_]{0,2})?$",
+    re.IGNORECASE,
+)
+_NO_NATIONAL_ID_BEFORE: Final = re.compile(
+    r" {0,2}(?:ریال|تومان|تومن|ثانیه|rials?\b|irr\b|tomans?\b|seconds?\b|usd\b|eur\b)", re.IGNORECASE
+)
+
+
+def numbers(text: str, *, in_earnest: bool = True) -> Iterator[Found]:
+    """
+    Yield the identifiers among the digits of a folded text, in order and without overlap.
+
+    In earnest, those that the text before or behind says to be something else are none.
+    """
+    for match in _RUN.finditer(text):
+        start, end = match.span("digits")
+        if end - start < _LENGTHS[0]:
+            continue
+        run = _Run(text, start, end, plus=match["plus"] is not None, in_earnest=in_earnest)
+        first = 0
+        while first < len(run.groups):
+            last, kind = run.longest_from(first)
+            if kind is not None:
+                yield Found(run.start_of(first, kind), run.groups[last][1], kind)
+            first = last + 1
+
+
+def may_hold_numbers(text: str) -> bool:
+    """Tell whether `numbers` may find something in a text, which needs not be folded."""
+    for match in (_ASCII_CANDIDATE if text.isascii() else _CANDIDATE).finditer(text):
+        start, end = match.span()
+        written, after_plus = match[0], text[start - 1 : start] in {" ", "+", "B", "b"}
+        if not after_plus and written.isascii() and written.isdigit() and kind_of(written) is None:
+            continue
+        around = fold(text[max(0, start - _LONGEST_WORD) : end + _LONGEST_WORD]).text
+        if next(numbers(around, in_earnest=False), None) is not None:
+            return True
+    return False
+
+
+def kind_of(digits: str, *, plus: bool = False) -> Kind | None:
+    """Return what all of these digits are together, after a plus sign or not; None if they are no identifier."""
+    if (_PHONE_AFTER_PLUS if plus else _PHONE).fullmatch(digits):
+        return "phone"
+    if len(digits) == 10:
+        return "national_id" if is_national_id(digits) else None
+    if len(digits) == 24:
+        return "iban" if is_iban("IR" + digits) else None
+    card = _CARDS.get(len(digits))
+    return "card" if card and card.match(digits) and passes_luhn(digits) else None
+
+
+class _Run:
+    """The groups of a run, and what is between them."""
+
+    def __init__(self, text: str, start: int, end: int, *, plus: bool, in_earnest: bool) -> None:
+        self.text = text
+        self.in_earnest = in_earnest
+        self.plus = plus
+        self.groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+        self.between = [text[before[1] : after[0]] for before, after in pairwise(self.groups)]
+
+    def longest_from(self, first: int) -> tuple[int, Kind | None]:
+        """Return the last group of the longest identifier that begins with group `first`, and what it is."""
+        digits = ""
+        found: tuple[int, Kind | None] = first, None
+        if first and self.groups[first][1] - self.groups[first][0] == 1:
+            return found  # digits one by one are an identifier only if there is nothing else in the run
+        for last in range(first, len(self.groups)):
+            start, end = self.groups[last]
+            if len(digits) + end - start > _LENGTHS[-1]:
+                break
+            digits += self.text[start:end]
+            if len(digits) in _LENGTHS and (kind := self._kind(digits, first, last)):
+                found = last, kind
+        return found
+
+    def start_of(self, first: int, kind: Kind) -> int:
+        """Return where an identifier begins, with what is written before its digits."""
+        start = self.groups[first][0]
+        if kind == "iban":
+            letters = _COUNTRY.search(self.text, max(0, start - 3), start)
+            return letters.start() if letters else start
+        while start and self.text[start - 1] in "+(" and first == 0:
+            start -= 1
+        return start
+
+    def _kind(self, digits: str, first: int, last: int) -> Kind | None:
+        plus = self.plus and first == 0
+        kind = kind_of(digits, plus=plus)
+        if kind is None or self._is_fraction(first) or not self._stands_alone(kind, first, last):
+            return None
+        if first == last:
+            return kind
+        shape = tuple(end - start for start, end in self.groups[first : last + 1])
+        separators = {separator.strip() for separator in self.between[first:last]}
+        whole = first == 0 and last == len(self.groups) - 1
+        alone = whole or not self._touches(first, last)
+        evenly = whole and len(separators) == 1 and separators != {","}
+        if kind == "phone":
+            begins = plus or _PHONE_BEGINS.fullmatch(digits[: shape[0]])
+            return kind if (alone and begins) or (evenly and digits.startswith(_MOBILE_BEGINS)) else None
+        if evenly and kind != "national_id":
+            return kind
+        return kind if alone and shape in _SHAPES[kind] and "," not in separators else None
+
+    def _is_fraction(self, first: int) -> bool:
+        """Tell whether a decimal point is before a long group: 0.0912… is a number."""
+        return first > 0 and self.between[first - 1] == "." and self.groups[first][1] - self.groups[first][0] > 4
+
+    def _touches(self, first: int, last: int) -> bool:
+        """Tell whether another group is joined to these by anything but a blank."""
+        before = self.between[first - 1] if first else " "
+        after = self.between[last] if last < len(self.between) else " "
+        return " " not in before or " " not in after
+
+    def _stands_alone(self, kind: Kind, first: int, last: int) -> bool:
+        """Tell whether these groups are no part of a code or hash, and not said to be something else."""
+        start, end = self.groups[first][0], self.groups[last][1]
+        before = _word_before(self.text, start)
+        after = _WORD.match(self.text, end)[0]  # type: ignore[index]  # it matches no letters, too
+        if (before or after) and _HEX.fullmatch(before + after):
+            return before.lower() == "2b" and self.plus
+        if kind != "national_id":
+            return not any(map(str.isdigit, before + after)) or self.plus
+        if before and before.lower() not in _BEFORE_NATIONAL_ID:
+            return False
+        if after or _CODE_GOES_ON.match(self.text, end) or self._touches(first, last):
+            return False
+        return not self.in_earnest or not (
+            _NO_NATIONAL_ID_AFTER.search(self.text, max(0, start - 24), start)
+            or _NO_NATIONAL_ID_BEFORE.match(self.text, end)
+        )
+
+
+def _word_before(text: str, end: int) -> str:
+    start = end
+    while start and end - start < _LONGEST_WORD and text[start - 1].isascii() and text[start - 1].isalnum():
+        start -= 1
+    return text[start:end]

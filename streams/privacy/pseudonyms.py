@@ -1,0 +1,118 @@
+"""
+Pseudonyms of people: keyed hashes of one normal form of what names them.
+
+Without the key nobody can try all telephone numbers; with it, the same person has the same pseudonym however written.
+A key is used for events from its time on, so the same event has the same pseudonym whenever it is read.
+"""
+
+import hmac
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from streams.privacy.finding import find
+from streams.privacy.folding import fold
+from streams.privacy.numbers import kind_of
+
+PREFIX: Final = "p-"
+_BYTES: Final = 10
+_LETTERS: Final = [first + second for first in "abcdefghijklmnop" for second in "abcdefghijklmnop"]
+"""No digits: a pseudonym is never taken for an identifier."""
+_PSEUDONYM: Final = re.compile(rf"{PREFIX}[a-p]{{{2 * _BYTES}}}")
+_NOBODY: Final = frozenset(
+    {"null", "none", "nil", "unknown", "undefined", "anonymous", "guest", "n/a", "na", "ناشناس", "نامشخص", "مهمان"}
+)
+_SAYS_WHAT_IT_IS: Final = re.compile(
+    r"[\W_]*(?:(?:tel|sms|mailto|email|phone|mobile|msisdn|whatsapp|card|iban|nid|customer|user)[\W_]+)?[\W_]*",
+    re.IGNORECASE,
+)
+_DIGITS: Final = re.compile("[^0-9]")
+_MOBILE: Final = re.compile("9[0-9]{9}")
+
+
+class SecretKey(NamedTuple):
+    """A secret, and from which event time on (Unix s) it is used."""
+
+    secret: bytes
+    since: float = float("-inf")
+
+
+class Pseudonyms:
+    """Gives pseudonyms by a list of keys."""
+
+    def __init__(self, keys: Sequence[SecretKey], *, overlap_s: float = 0.0, fold_local_part: bool = True) -> None:
+        """
+        Use keys, each from its time on.
+
+        Args:
+            keys: At least one.
+            overlap_s: How long after a change of keys a person is known by both pseudonyms.
+            fold_local_part: Whether upper and lower case before the @ of an address are the same person.
+        """
+        self._keys = sorted(keys, key=lambda key: key.since)
+        self._overlap_s = overlap_s
+        self._fold_local_part = fold_local_part
+
+    def of(self, value: str, at: float) -> str:
+        """Return the pseudonym of a person in events of a time (Unix s); empty if the value names nobody."""
+        normal = normal_form(value, fold_local_part=self._fold_local_part)
+        return _pseudonym(self._key_at(at), normal) if normal else ""
+
+    def former(self, value: str, at: float) -> str:
+        """Return the pseudonym under the key before, while keys overlap at a time (Unix s); else empty."""
+        index = self._index_at(at)
+        normal = normal_form(value, fold_local_part=self._fold_local_part)
+        if not index or not normal or at >= self._keys[index].since + self._overlap_s:
+            return ""
+        return _pseudonym(self._keys[index - 1], normal)
+
+    def all_of(self, value: str) -> list[str]:
+        """Return the pseudonyms of a person under all keys, the newest last; none if the value names nobody."""
+        normal = normal_form(value, fold_local_part=self._fold_local_part)
+        return [_pseudonym(key, normal) for key in self._keys] if normal else []
+
+    def _key_at(self, at: float) -> SecretKey:
+        return self._keys[self._index_at(at)]
+
+    def _index_at(self, at: float) -> int:
+        return max(0, sum(1 for key in self._keys if key.since <= at) - 1)
+
+
+def is_pseudonym(value: str) -> bool:
+    """Tell whether a value is a pseudonym already."""
+    return _PSEUDONYM.fullmatch(value) is not None
+
+
+def normal_form(value: str, *, fold_local_part: bool = True) -> str:
+    """Return the one form of all ways to write what names a person; empty if it names nobody."""
+    text = fold(value).text.strip()
+    if not any(map(str.isalnum, text)) or text.lower() in _NOBODY or not text.strip("0 -+"):
+        return ""
+    found = find(text)
+    if len(found) == 1 and _SAYS_WHAT_IT_IS.fullmatch(text[: found[0].start] + text[found[0].end :]):
+        written, kind = text[found[0].start : found[0].end], found[0].kind
+        if kind == "email":
+            return _address(written.replace("%40", "@"), fold_local_part=fold_local_part)
+        if kind == "iban":
+            characters = "".join(filter(str.isalnum, written)).upper()
+            return characters if characters[0].isalpha() else f"IR{characters}"
+        return _number(_DIGITS.sub("", written), kind)
+    return _number(text, "phone") if _MOBILE.fullmatch(text) and kind_of(text) != "national_id" else text
+
+
+def _address(written: str, *, fold_local_part: bool) -> str:
+    local, _, domain = written.rpartition("@")
+    return f"{local.lower() if fold_local_part else local}@{domain.lower()}"
+
+
+def _number(digits: str, kind: str) -> str:
+    if kind != "phone":
+        return digits
+    # One form of 0912…, 0098912…, 98912…, 980912… and 912…; what is of other countries begins with their code.
+    bare = re.sub("^(?:00)?980?|^0", "", digits)
+    return f"+98{bare}" if (len(bare) == 10 and bare != digits) or _MOBILE.fullmatch(digits) else f"+{digits}"
+
+
+def _pseudonym(key: SecretKey, normal: str) -> str:
+    digest = hmac.digest(key.secret, normal.encode("utf-8", "surrogatepass"), "sha256")[:_BYTES]
+    return PREFIX + "".join(map(_LETTERS.__getitem__, digest))

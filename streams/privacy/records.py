@@ -1,0 +1,201 @@
+"""
+Records as they come, without personal data: before anything else looks at them.
+
+Of the few that may hold any, only the strings that do are written anew; every other byte stays. A record is protected
+the same way whatever is beside it, and once protected, stays as it is.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from streams.privacy.finding import NO_NAMES, Names, find
+from streams.privacy.masking import mask
+from streams.privacy.numbers import kind_of
+from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, normal_form
+from streams.privacy.suspicion import is_suspicious, suspicious
+
+Subjects = Literal["recognised", "all"]
+
+PEOPLE: Final = frozenset({"subject", "alias", "merged_into"})
+"""Fields that name a person."""
+_SHORTEST: Final = 6
+"""Bytes of the shortest identifier, an address."""
+_LONGEST_ID: Final = 128
+_REFERENCE: Final = re.compile("source|.*id", re.DOTALL)
+_PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE)
+_NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)", re.IGNORECASE)
+_PARTS: Final = re.compile(
+    rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?+|(?<![0-9A-Za-z.+-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
+)
+_TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
+
+_valid: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Protected(NamedTuple):
+    """Records without personal data, and in how many strings of them each kind of it was found."""
+
+    values: Sequence[bytes | None]
+    kinds: Mapping[int, Counter[str]]
+    """By the index of a record that was written anew, what was found in it."""
+
+    def masked_in(self, first: int) -> Counter[str]:
+        """Return in how many strings of the first so many records each kind was found."""
+        return sum((kinds for index, kinds in self.kinds.items() if index < first), Counter[str]())
+
+
+def protect(protection: "Protection | None", values: Sequence[bytes | None]) -> Protected:
+    """Return records without personal data, or as they are if nothing protects them."""
+    return protection.protect(values) if protection else Protected(values, {})
+
+
+class Protection:
+    """Takes personal data out of records."""
+
+    def __init__(
+        self,
+        pseudonyms: Pseudonyms,
+        *,
+        names: Names = NO_NAMES,
+        subjects: Subjects = "recognised",
+        people: Collection[str] = (),
+    ) -> None:
+        """
+        Know how.
+
+        Args:
+            pseudonyms: What stands for people.
+            names: Those of people, which are masked wherever they are written.
+            subjects: Whether who is named gets a pseudonym if the name identifies somebody, or always.
+            people: Names of further fields that name a person.
+        """
+        self._pseudonyms = pseudonyms
+        self._names = names
+        self._all = subjects == "all"
+        self._looks_at_all = self._all or bool(names)
+        self._people = PEOPLE | frozenset(people)
+
+    def protect(self, values: Sequence[bytes | None]) -> Protected:
+        """Return records without personal data."""
+        candidates = range(len(values)) if self._looks_at_all else suspicious(values)
+        protected: list[bytes | None] = []
+        kinds: dict[int, Counter[str]] = {}
+        for index in candidates:
+            value = values[index]
+            if not value:
+                continue
+            masked = Counter[str]()
+            better = self._one(value, masked)
+            if better != value:
+                protected = protected or list(values)
+                protected[index] = better
+                kinds[index] = masked
+        return Protected(protected or values, kinds)
+
+    def text(self, text: str) -> str:
+        """Return a text without personal data."""
+        return mask(text, self._names).text
+
+    def _one(self, value: bytes, masked: Counter[str]) -> bytes:
+        at = _time_of(value)
+        field = ""
+
+        def instead(part: re.Match[bytes]) -> bytes:
+            nonlocal field
+            written, colon, number = part.groups()
+            if number is not None:
+                return self._number(field, number.decode(), at, masked)
+            if colon is not None:
+                field = _text_of(written)
+            if len(written) < _SHORTEST or not (self._looks_at_all or is_suspicious(b'"' + written + b'"')):
+                return part[0]
+            text = _text_of(written)
+            better = self._masked(text, masked) if colon is not None else self._string(field, text, at, masked)
+            return part[0] if better == text else _written(better) + (colon or b"")
+
+        better = _PARTS.sub(instead, value)
+        return better if _is_json(better) else self._plain(better, masked)
+
+    def _string(self, field: str, text: str, at: float, masked: Counter[str]) -> str:
+        if field in self._people:
+            return self._person(text, at, masked)
+        if _PHONE_FIELD.search(field) and normal_form(text).startswith("+"):
+            masked["phone"] += 1
+            return "[phone]"
+        if not _REFERENCE.fullmatch(field):
+            return self._masked(text, masked)
+        better, kinds = mask(text, self._names, lambda written, _: self._pseudonyms.of(written, at))
+        masked.update(kinds)
+        return better if len(better) <= max(len(text), _LONGEST_ID) else self._pseudonyms.of(text, at)
+
+    def _person(self, text: str, at: float, masked: Counter[str]) -> str:
+        if is_pseudonym(text):
+            return text
+        kinds: set[str] = {one.kind for one in find(text, self._names)}
+        if not kinds and normal_form(text).startswith("+"):
+            kinds = {"phone"}
+        if not kinds and not self._all:
+            return text
+        pseudonym = self._pseudonyms.of(text, at)
+        if pseudonym:
+            masked.update(kinds or {"person"})
+        return pseudonym or text
+
+    def _number(self, field: str, digits: str, at: float, masked: Counter[str]) -> bytes:
+        kind = kind_of(digits)
+        if field in self._people:
+            better = self._person(digits, at, masked)
+            return digits.encode() if better == digits else _written(better)
+        if _PHONE_FIELD.search(field):
+            kind = "phone"
+        elif kind != "card" and not (kind == "national_id" and _NATIONAL_ID_FIELD.search(field)):
+            return digits.encode()
+        masked[kind] += 1
+        return _written(f"[{kind}]")
+
+    def _plain(self, value: bytes, masked: Counter[str]) -> bytes:
+        """Mask a record that is no JSON as the text that it may be."""
+        text = value.decode("utf-8", "surrogateescape")
+        better = self._masked(text, masked)
+        return value if better == text else better.encode("utf-8", "surrogateescape")
+
+    def _masked(self, text: str, masked: Counter[str]) -> str:
+        better, kinds = mask(text, self._names)
+        masked.update(kinds)
+        return better
+
+
+def _text_of(written: bytes) -> str:
+    try:
+        text: str = json.loads(b'"' + written + b'"', strict=False)
+    except ValueError:
+        return written.decode("utf-8", "surrogateescape")
+    return text
+
+
+def _written(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _is_json(value: bytes) -> bool:
+    try:
+        _valid(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _time_of(value: bytes) -> float:
+    """Return the time that a record gives (Unix s); infinity if it gives none, which is the newest key's."""
+    written = _TIME.search(value)
+    try:
+        at = datetime.fromisoformat(written[1].decode()) if written else None
+        return at.replace(tzinfo=at.tzinfo or UTC).timestamp() if at else float("inf")
+    except (ValueError, OverflowError):
+        return float("inf")
