@@ -265,8 +265,9 @@ class Worker:
             return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def stored(self) -> int:
-        """Return how many records have found their end in the store."""
-        return int(self.client.query("SELECT sum(read) FROM outcomes").first_row[0] or 0)
+        """Return how many records of channels have found their end in the store."""
+        query = "SELECT sumIf(read, topic NOT LIKE '%.derived') FROM outcomes"
+        return int(self.client.query(query).first_row[0] or 0)
 
     def finish(self, count: int, say: Callable[[str], None]) -> tuple[Usage, float]:
         """

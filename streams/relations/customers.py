@@ -30,6 +30,9 @@ class Customers:
     def __init__(self) -> None:
         self._buckets: list[dict[str, Kept]] = [{} for _ in range(BUCKETS)]
         self._wakes: list[tuple[int, str]] = []
+        """A heap with a moment for each customer who needs a step, which may lie before the moment when they do."""
+        self._awake: set[str] = set()
+        """Those whose moment was taken out of it."""
         self._sizes = [0] * BUCKETS
         self._changed: dict[int, int] = {}
         """By bucket, the first step that changed it since it was saved; the oldest first."""
@@ -58,7 +61,10 @@ class Customers:
 
     def get(self, subject: str) -> bytes:
         """Return a customer's state, empty if nothing is known."""
-        return self._buckets[_bucket_of(subject)].get(subject, NOTHING)[0]
+        return self._kept(subject)[0]
+
+    def _kept(self, subject: str) -> Kept:
+        return self._buckets[_bucket_of(subject)].get(subject, NOTHING)
 
     def put(self, subject: str, kept: Kept, step: int) -> None:
         """Replace a customer's state by what a step has made of it."""
@@ -75,34 +81,35 @@ class Customers:
             bucket[subject] = kept
         else:
             bucket.pop(subject, None)
-        if kept[1] is not None and kept[1] != before[1]:
-            if len(self._wakes) > 2 * self.count + _FEW:
-                self._wakes = [*self._all_wakes()]
-                heapq.heapify(self._wakes)
-            heapq.heappush(self._wakes, (kept[1], subject))
+        self._wake(subject, before[1], kept[1])
 
-    def _all_wakes(self) -> Iterator[tuple[int, str]]:
-        for bucket in self._buckets:
-            for subject, (_, at) in bucket.items():
-                if at is not None:
-                    yield at, subject
+    def _wake(self, subject: str, before: int | None, at: int | None) -> None:
+        if at is not None and (before is None or at < before or subject in self._awake):
+            if len(self._wakes) > 2 * self.count + _FEW:
+                self._wakes = [(at, subject) for bucket in self._buckets for subject, (_, at) in bucket.items() if at]
+                heapq.heapify(self._wakes)
+            heapq.heappush(self._wakes, (at, subject))
+        self._awake.discard(subject)
 
     def wakes_at(self) -> int | None:
         """Return the next moment at which somebody needs a step though nothing comes."""
-        while self._wakes and not self._is_due(*self._wakes[0]):
-            heapq.heappop(self._wakes)
-        return self._wakes[0][0] if self._wakes else None
-
-    def _is_due(self, at: int, subject: str) -> bool:
-        return self._buckets[_bucket_of(subject)].get(subject, NOTHING)[1] == at
+        while self._wakes:
+            at, subject = self._wakes[0]
+            now = self._kept(subject)[1]
+            if now == at:
+                return at
+            if now is None or now < at:
+                heapq.heappop(self._wakes)
+            else:
+                heapq.heapreplace(self._wakes, (now, subject))
+        return None
 
     def due(self, until: int) -> set[str]:
         """Return the customers who need a step at a watermark; they are to be put again."""
         found = set()
-        while self._wakes and self._wakes[0][0] <= until:
-            at, subject = heapq.heappop(self._wakes)
-            if self._is_due(at, subject):
-                found.add(subject)
+        while (at := self.wakes_at()) is not None and at <= until:
+            found.add(heapq.heappop(self._wakes)[1])
+        self._awake |= found
         return found
 
     def saved(self, key: bytes, step: int, size: int) -> None:

@@ -185,6 +185,11 @@ class Relation(ABC):
     def origins(self) -> frozenset[str]:
         """Return the event types of which derived events are made."""
 
+    @property
+    @abstractmethod
+    def begins(self) -> frozenset[str]:
+        """The event types of which something is kept though nothing is yet: of all others nothing is."""
+
     @abstractmethod
     def rank(self, event_type: str) -> int:
         """Tell what comes first within one moment: openings 0, touches 1, closings 2."""
@@ -205,6 +210,11 @@ class Relation(ABC):
             *(matcher.events for _, matcher in self.matchers()), *(t.of.events for t in self.keeps)
         )
 
+    @cached_property
+    def times(self) -> frozenset[str]:
+        """The fields of its derived events that hold times."""
+        return frozenset(output.name for output in self.outputs() if output.kind is Kind.TIME)
+
     def fields(self) -> Iterator[tuple[str, str]]:
         """Yield all event types with the fields that it reads of them."""
         for name in self.events:
@@ -220,6 +230,8 @@ class Relation(ABC):
 
     def key_of(self, values: Values) -> tuple[Value, ...] | None:
         """Return which matter of the customer an event belongs to, None if it does not say."""
+        if not self.by:
+            return ()
         key = tuple(values.get(name) for name in self.by)
         return None if None in key else key  # type: ignore[return-value]
 

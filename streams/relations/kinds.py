@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from streams.kpis.language.fields import Kind
 from streams.relations.clocks import WorkingClock
-from streams.relations.definition import COMMON, Matcher, Output, Relation
+from streams.relations.definition import COMMON, Matcher, Output, Relation, Take
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class SpanRelation(Relation):
         """Return the event types that open it."""
         return self.opens.events
 
+    @cached_property
+    def before(self) -> tuple[Take, ...]:
+        """What is kept of the time before its opening."""
+        return tuple(take for take in self.keeps if take.before_ms)
+
+    @cached_property
+    def begins(self) -> frozenset[str]:
+        """The event types that open it, and those that are remembered for what opens later."""
+        return self.opens.events.union(*(take.of.events for take in self.before))
+
     def rank(self, event_type: str) -> int:
         """Openings come first, closings last."""
         if event_type in self.opens.events:
@@ -146,6 +157,11 @@ class LookbackRelation(Relation):
         """Return the event types that look back."""
         return self.at.events
 
+    @property
+    def begins(self) -> frozenset[str]:
+        """All event types that it reads: they look back, or are remembered."""
+        return self.events
+
     def rank(self, event_type: str) -> int:
         """What looks back comes after all else of the moment."""
         return 2 if event_type in self.at.events else 1
@@ -181,6 +197,11 @@ class StagesRelation(Relation):
 
     def origins(self) -> frozenset[str]:
         """Return the event types that mean a stage."""
+        return self.begins
+
+    @cached_property
+    def begins(self) -> frozenset[str]:
+        """The event types that mean a stage."""
         return frozenset().union(*(matcher.events for matcher in self.stages.values()))
 
     def rank(self, event_type: str) -> int:

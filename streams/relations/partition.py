@@ -14,13 +14,12 @@ that was begun takes the same facts up to the same watermark, but not those of c
 leaves them: what was derived of these was sent.
 """
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from heapq import heappop, heappush
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.kpis.rolling.watermarks import Watermarks
 from streams.relations import customer
@@ -68,15 +67,14 @@ class Advance:
     results: list[DerivedEvent]
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
+    """A fact that no step has taken; they are in order of time, and then of their coming."""
+
+    time: int
+    number: int
     position: int
     subject: str
     fact: Fact
-
-
-def _time_of(one: _Waiting) -> int:
-    return one.fact.time
 
 
 class RelationsPartition:
@@ -120,9 +118,12 @@ class RelationsPartition:
         self._begun: RelationStep | None = None
         self._ahead: set[str] = set()
         self._waiting: list[_Waiting] = []
-        """In order of time, so that each of many steps looks at those alone that it may take."""
-        self._came: list[_Waiting] = []
-        """What came since a step was begun: put in order when the next one is."""
+        """A heap, so that a step looks at those alone that it may take."""
+        self._taken: list[_Waiting] = []
+        """What the step that is begun takes."""
+        self._came = 0
+        self._positions: Counter[int] = Counter()
+        """How many facts of a range wait or are taken, in the order of the ranges."""
         self._fence = -1
         self._applied: dict[str, int] = {}
         self._again: dict[str, int] = {}
@@ -153,11 +154,11 @@ class RelationsPartition:
             if one.last <= known.get(one.source, -1):
                 return False
             known[one.source] = one.last
-            self._came += [
-                _Waiting(position, subject, fact)
-                for subject, fact in one.facts
-                if not self._done.has(position, fact.time)
-            ]
+            for subject, fact in one.facts:
+                if not self._done.has(position, fact.time):
+                    self._came += 1
+                    self._positions[position] += 1
+                    heappush(self._waiting, _Waiting(fact.time, self._came, position, subject, fact))
         if position > newest.fence:
             self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
         return True
@@ -165,14 +166,13 @@ class RelationsPartition:
     @property
     def held(self) -> int:
         """How many facts wait for their step."""
-        return len(self._waiting) + len(self._came)
+        return len(self._waiting) + len(self._taken)
 
     @property
     def complete(self) -> int:
         """Position of the last range of which nothing is needed any more."""
         # What waits may be behind what was read so far.
-        waiting = (one.position for one in chain(self._waiting, self._came))
-        return min([self._fence + 1, self._done.fence + 1, *waiting]) - 1
+        return min(self._fence + 1, self._done.fence + 1, next(iter(self._positions), self._fence + 1)) - 1
 
     @property
     def until(self) -> int:
@@ -185,12 +185,11 @@ class RelationsPartition:
 
         None: nothing is due, or what it takes is not read again yet.
         """
-        if self._came:
-            self._waiting += self._came
-            self._waiting.sort(key=_time_of)
-            self._came.clear()
         if self._begun is not None:
-            return self._begun if self._fence >= self._begun.fence else None
+            if self._fence < self._begun.fence:
+                return None
+            self._gather(self._begun)
+            return self._begun
         if self._fence < self._done.fence:
             return None  # the last step may have left facts behind its end that the watermark has passed
         watermark = self.watermarks.advance(now)
@@ -200,14 +199,11 @@ class RelationsPartition:
         # What happens at the watermark itself may still come.
         until = max(done.until, ceil(watermark * 1000) - 1)
         wakes = self.customers.wakes_at()
-        moments = [*(one.fact.time for one in self._waiting[:1]), *([] if wakes is None else [wakes])]
+        moments = [*(one.time for one in self._waiting[:1]), *([] if wakes is None else [wakes])]
         first = min(moments, default=None)
         due = spills or (first is not None and first <= until)
         if first is not None and first <= until:
-            until = min(
-                until, first + self._longest_ms, *(one.fact.time for one in self._waiting[MOST_TAKEN - 1 : MOST_TAKEN])
-            )
-            until = max(done.until, until)
+            until = self._limited(done.until, min(until, first + self._longest_ms))
         if not due and until <= done.until:
             return None
         self._begun = RelationStep(
@@ -221,6 +217,7 @@ class RelationsPartition:
             watermark=watermark,
         )
         if due:
+            self._gather(self._begun)
             return self._begun
         # Nothing happens in it, so nothing has to be written: whoever begins it again may begin a longer one.
         self._done, self._begun = self._begun, None
@@ -234,9 +231,8 @@ class RelationsPartition:
         """Advance the customers who take part in the step, some at a time."""
         step = self._step()
         facts: dict[str, list[Fact]] = {}
-        for one in self._waiting[: self._reach(step)]:
-            if step.has(one.position, one.fact.time):
-                facts.setdefault(one.subject, []).append(one.fact)
+        for one in self._taken:
+            facts.setdefault(one.subject, []).append(one.fact)
         touched = (self.customers.due(step.until) | facts.keys()) - self._ahead
         first = len(self._ahead)  # numbers of parts that were written before are not used again
         for number, subjects in enumerate(chunks(touched, AT_ONCE), first):
@@ -273,8 +269,11 @@ class RelationsPartition:
     def end(self) -> Record:
         """End the step; return the record that says so."""
         step = self._step()
-        reach = self._reach(step)
-        self._waiting[:reach] = [one for one in self._waiting[:reach] if not step.has(one.position, one.fact.time)]
+        for one in self._taken:
+            self._positions[one.position] -= 1
+            if not self._positions[one.position]:
+                del self._positions[one.position]
+        self._taken.clear()
         self._done, self._begun, self._ahead = step, None, set()
         return marker_record(StepMarker(step, self.emitted))
 
@@ -291,11 +290,22 @@ class RelationsPartition:
         counts, self.counts = self.counts, RelationCounts()
         return counts
 
-    def _reach(self, step: RelationStep) -> int:
-        """Return how many of the first of those that wait a step may take."""
-        if step.whole > self._done.whole:
-            return len(self._waiting)
-        return bisect_right(self._waiting, step.until, key=_time_of)
+    def _limited(self, since: int, until: int) -> int:
+        """Return the end of a step, or an earlier one up to which fewer facts wait; they are taken."""
+        while self._waiting and self._waiting[0].time <= until:
+            self._taken.append(heappop(self._waiting))
+            if len(self._taken) == MOST_TAKEN:
+                until = min(until, self._taken[-1].time)
+        return max(since, until)
+
+    def _gather(self, step: RelationStep) -> None:
+        """Take what waits for a step."""
+        rest: list[_Waiting] = []
+        while self._waiting and (step.whole > self._done.whole or self._waiting[0].time <= step.until):
+            one = heappop(self._waiting)
+            (self._taken if step.has(one.position, one.time) else rest).append(one)
+        for one in rest:
+            heappush(self._waiting, one)
 
     def _step(self) -> RelationStep:
         if self._begun is None:

@@ -380,7 +380,7 @@ def _stages(reading: _RelationBlock) -> Relation | None:
         expiry.expect(("after", "as"), ())
     expires = Expiry(expiry.text("as"), read_duration(expiry, "after")) if expiry else Expiry("", 1)
     completes = block.choice("completes", tuple(stages), "") if "completes" in block and stages else ""
-    everything = Matcher(frozenset().union(*(one.events for one in stages.values())), ())
+    everything = Matcher(frozenset().union(*(one.events for one in stages.values())), ("its stages",))
     keeps = reading.keeps(everything, looks_back=False)
     relation = StagesRelation(**common, keeps=keeps, stages=stages, expires=expires, completes=completes)
     if everything.events:

@@ -1,12 +1,14 @@
 """Derived events: what is said of a matter, what takes its place, and what takes it back."""
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from streams.kpis.language.fields import OWN, Kind
+from streams.kpis.language.fields import OWN
 from streams.relations.definition import Relation
-from streams.relations.facts import Values, moment_of
+from streams.relations.facts import Values
 from streams.relations.machine import Statement
 
 SOURCE: Final = "relations"
@@ -77,7 +79,7 @@ def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> D
 
 def event_of(relation: Relation, result: DerivedEvent) -> dict[str, Any]:
     """Return a derived event as it goes over the wire: a CloudEvent of plain values."""
-    times = {output.name for output in relation.outputs() if output.kind is Kind.TIME}
+    times = relation.times
     labels = {name.removeprefix(OWN): value for name, value in result.origin.items() if name.startswith(OWN)}
     data = {name: _iso(value) if name in times else value for name, value in result.data.items()}
     return {
@@ -94,4 +96,10 @@ def event_of(relation: Relation, result: DerivedEvent) -> dict[str, Any]:
 
 
 def _iso(time: int) -> str:
-    return moment_of(time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(time, 1000)
+    return f"{_second(second)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]

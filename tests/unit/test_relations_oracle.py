@@ -57,7 +57,7 @@ def iso(time: int) -> str:
 def history(relations: Relations, seed: int, *, events: int = 1_500, customers: int = 12, days: int = 2) -> list[str]:
     """Some customers' events of all types that are read, often in the same minute."""
     chance = random.Random(seed)
-    kinds = sorted(kind for relation in relations.values() if len(relation.events) < 50 for kind in relation.events)
+    kinds = sorted(kind for relation in relations.values() if len(relation.events) < 24 for kind in relation.events)
     lines = []
     for number in range(events):
         time, kind = START + chance.randrange(days * 24 * 60) * 60_000, chance.choice(kinds)
