@@ -33,6 +33,7 @@ _COMMANDS = {
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
     "relations": ("streams.commands.relations", "List, show, check and test relations between events."),
+    "experiments": ("streams.commands.experiments", "Compare the variants of experiments in any KPI."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
     "rules": ("streams.commands.rules", "List, check, test, backtest and tune alert rules."),
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),

@@ -8,6 +8,7 @@ from streams.events.derived import declare
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.events.types import EVENT_TYPES
+from streams.experiments.definition import Experiment, load_experiments
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
@@ -15,7 +16,7 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
-from streams.shipped import KPIS_OF_RELATIONS, RELATIONS
+from streams.shipped import EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS
 
 
 def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
@@ -65,6 +66,17 @@ def live_relations_of(settings: Settings) -> Relations | None:
         return found.only(names)
     except KeyError as error:
         raise ConfigError(f"relations: {error.args[0]}; `cx relations list` shows all of them") from error
+
+
+def experiments_of(settings: Settings, kpis: Catalogue, also: Sequence[Path] = ()) -> Mapping[str, Experiment]:
+    """
+    Return the experiments by id, those of the settings and of the paths; the shipped one if there are none.
+
+    Raises:
+        CatalogueError: A definition cannot be right.
+    """
+    own = [Path(part) for part in settings.experiments_path.split(os.pathsep) if part]
+    return load_experiments([*(own or [EXPERIMENTS]), *also], kpis)
 
 
 def kpis_of(

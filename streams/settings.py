@@ -119,6 +119,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Ids of the relations that run, with commas between, or `all`."""
     relations_path: str = ""
     """As `kpis_path`, with relations and clocks, beside those shipped."""
+    experiments_path: str = ""
+    """As `kpis_path`, with plans of experiments; the shipped one, of the simulator, if empty."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0

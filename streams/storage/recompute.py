@@ -12,12 +12,13 @@ A series is named by its labels: names and values in turn, as in a series key wi
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.events import types
 from streams.events.ranges import RangeEvent, RefusedEvent
 from streams.kpis.aggregators import AGGREGATORS, LASTING
 from streams.kpis.aggregators.base import within_sql
+from streams.kpis.arithmetic.intervals import HUNDRED_UNITS
 from streams.kpis.language.definition import LONGEST_DELAY_S, Delay, Kpi, Selector
 from streams.kpis.language.expressions import Expression
 from streams.kpis.language.fields import OWN, Field, Kind, all_fields, fields_of
@@ -85,6 +86,41 @@ def recomputed(kpi: Kpi, key: str = KEPT, only: str = "true") -> str:
         GROUP BY key, minute{having}"""
 
 
+class CustomerSums(NamedTuple):
+    """What the events of each customer add up to."""
+
+    sql: str
+    """The query for subject, y, x, and b, which is y of before; see `Aggregator.of_customer`."""
+    each: bool
+    """Whether each customer counts, also those without events: x is 1."""
+
+
+def of_customers(kpi: Kpi) -> CustomerSums | None:
+    """
+    Write how customers are compared; None: the KPI is no ratio of sums over customers.
+
+    The query takes `since` and `until`, `counted_events` and `arms` (subject, and `at`, from when on a customer counts)
+    from its WITH.
+    """
+    if kpi.derive or kpi.of_pipeline:
+        return None
+    aggregator = AGGREGATORS[kpi.aggregator]
+    ratio = aggregator.of_customer(kpi.scale, 100 if kpi.unit in HUNDRED_UNITS else 1)
+    if ratio is None:
+        return None
+    of = _Side(kpi, kpi.of, "of")
+    hits = None if kpi.hits is None or kpi.nested else _Side(kpi, kpi.hits, "hits")
+    found = aggregator.recompute(kpi, of, hits)
+    events = " UNION ALL ".join(side.customers(found.columns) for side in (of, hits) if side is not None)
+    y, x = ratio
+    sql = f"""
+        SELECT subject, toFloat64(sumIf({y}, NOT before)) AS y, toFloat64(sumIf({x or 1}, NOT before)) AS x,
+            toFloat64(sumIf({y}, before)) AS b
+        FROM (SELECT subject, before, {found.sums} FROM ({events}) GROUP BY subject, before)
+        GROUP BY subject"""
+    return CustomerSums(sql, not x)
+
+
 class _Side:
     """The events of one selector, each with the columns that are asked for and the names of its series."""
 
@@ -113,6 +149,20 @@ class _Side:
             self._minute = f"toDateTime(intDiv({at_ms} + 3599999, 3600000) * 3600, 'UTC')"
         else:
             self._minute = f"toDateTime(intDiv({at_ms}, 60000) * 60, 'UTC')"
+
+    def customers(self, columns: Iterable[str]) -> str:
+        """Write the query for the events of customers of `arms`, those `before` too; columns as for `query`."""
+        defined = "".join(f"{sql} AS {name}, " for name, sql in self.columns.items())
+        data = self.reading.tuple()
+        return f"""
+            SELECT {"".join(f"{name}, " for name in columns)}subject, before
+            FROM (
+                SELECT {defined}{self._minute} AS minute, subject, time < at AS before
+                FROM (
+                    SELECT *{f", {data}" if data else ""} FROM {self.reading.table()} AND time >= since
+                ) AS read INNER JOIN arms USING (subject)
+                WHERE {" AND ".join(self.conditions)} AND minute < until
+            )"""
 
     def query(self, columns: Iterable[str]) -> str:
         """Write the query for the events; of several sides the columns must be the same, in the same order."""

@@ -125,6 +125,15 @@ class Aggregator(ABC):
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:
         """Write the SQL that adds up events; `hits` are those of the second selector if it has events of its own."""
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str] | None:  # noqa: ARG002 - most need them
+        """
+        Write what one customer adds to a KPI that is a ratio of sums over customers: SQL for both sums.
+
+        The SQL reads `fields`, what the customer's events add up to. Without the second, it is one for each customer,
+        also for those without events. `scale` is the KPI's, `factor` 100 for percentages, else 1. None: no such ratio.
+        """
+        return None
+
     @property
     def binned(self) -> bool:
         """Whether it is kept in bins."""

@@ -29,6 +29,10 @@ class Count(Aggregator):
         n = acc[0]
         return Measure(float(n), n, None, None) if n else NOTHING
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Count events of each customer."""
+        return "fields[1]", ""
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:  # noqa: ARG002
         """Count rows."""
         return Recomputation(fields_sql("count()"), ())

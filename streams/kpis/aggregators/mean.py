@@ -78,6 +78,10 @@ class Mean(Aggregator):
             return NOTHING
         return Measure(float(total) / (n * scale), n, *mean_interval((n, total, squares), scale, within, z))
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Add up values by how many they are."""
+        return f"fields[2] / {scale}", "fields[1]"
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:  # noqa: ARG002
         """Add up steps and their squares."""
         whole = measured_sql(of, kpi.of, self.limit)

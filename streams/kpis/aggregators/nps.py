@@ -63,6 +63,10 @@ class Nps(Aggregator):
             return NOTHING
         return Measure(float(100 * (promoters - detractors)) / n, n, *nps_interval(promoters, detractors, n, z))
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Add up scores by answers."""
+        return "100 * (fields[2] - fields[3])", "fields[1]"
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:  # noqa: ARG002
         """Count ratings."""
         assert kpi.of.value is not None

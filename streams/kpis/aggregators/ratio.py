@@ -119,6 +119,10 @@ class Ratio(Aggregator):
             return Measure(None, n, None, None)
         return Measure(float(factor * hits) / n, n, factor * lo, factor * hi)
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Count hits by trials."""
+        return f"{factor} * fields[2]", "fields[1]"
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:
         """Count trials and hits, or add up those that events stand for."""
         assert kpi.hits is not None

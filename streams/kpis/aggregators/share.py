@@ -165,6 +165,10 @@ class Share(Aggregator):
             return Measure(value, n, *above_zero(value, half))
         return Measure(value, n, value - half, value + half)
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Add up parts by wholes."""
+        return f"{factor} * fields[3]", "fields[2]"
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:
         """Add up wholes, parts, their squares and products."""
         assert kpi.hits is not None

@@ -42,6 +42,10 @@ class Sum(Aggregator):
         n = acc[0]
         return Measure(float(acc[1]) / scale, n, None, None) if n else NOTHING
 
+    def of_customer(self, scale: int, factor: int) -> tuple[str, str]:  # noqa: ARG002
+        """Add up values of each customer."""
+        return f"fields[2] / {scale}", ""
+
     def recompute(self, kpi: Kpi, of: Rows, hits: Rows | None) -> Recomputation:  # noqa: ARG002
         """Add up steps."""
         whole = measured_sql(of, kpi.of, self.limit)
