@@ -5,10 +5,13 @@ The order of a step is the guarantee: what it takes, derived events, customers, 
 streams/relations/partition.py.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,17 +25,22 @@ from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
+from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.relations.catalogue import Relations
-from streams.relations.partition import RelationsPartition
+from streams.relations.journal import Record
+from streams.relations.partition import Advance, RelationsPartition
 from streams.relations.ranges import decode_range
-from streams.relations.results import DerivedEvent, event_of
+from streams.relations.results import event_of
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 BATCHES_AT_ONCE = 20
 """So many batches are taken a step with at once, without waiting for the timer."""
+
+ADVANCES_AT_ONCE = 40
+"""Advances whose derived events are sent, and whose customers are saved, in one go."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,6 +54,37 @@ class _Shard:
     waiting: list[RecordBatch] = field(default_factory=list)
     flushed: int = 0
     """How many of them were there when a step was begun last."""
+
+    def entries(self, changes: Iterable[Record]) -> Iterator[Entry]:
+        """Yield records as entries of its changelog."""
+        return ((self.partition, key, value) for key, value in changes)
+
+
+_Lot: TypeAlias = Sequence[tuple[_Shard, Advance]]
+"""What is sent, and then saved, in one go."""
+
+
+async def _lots(begun: Iterable[_Shard]) -> AsyncIterator[_Lot]:
+    """Yield what the steps of some partitions come to, in lots; between two advances others have their turn."""
+    lot: list[tuple[_Shard, Advance]] = []
+    for shard in begun:
+        for advance in shard.state.advances():
+            lot.append((shard, advance))
+            if len(lot) == ADVANCES_AT_ONCE:
+                yield lot
+                lot = []
+            await asyncio.sleep(0)
+    if lot:
+        yield lot
+
+
+def _confirm(lot: _Lot, offsets: Sequence[int]) -> None:
+    start = 0
+    for shard, advance in lot:
+        end = start + len(advance.results)
+        if end > start:
+            shard.state.confirm(offsets[start:end])
+        start = end
 
 
 class Relate(Stage):
@@ -108,36 +147,41 @@ class Relate(Stage):
         batch.release()
 
     async def steps(self) -> Steps:
-        """Take the steps of each partition that are due."""
-        for shard in list(self._shards.values()):
-            async for step in self._steps_of(shard):
-                yield step
+        """Take the steps that are due, those of all partitions together: each wait is one for all of them."""
+        shards = list(self._shards.values())
+        for shard in shards:
+            shard.flushed = len(shard.waiting)
+        while begun := [shard for shard in shards if shard.state.begin(time.time()) is not None]:
+            # What the last step's buckets contain is needed no more now that they are written.
+            yield Save(
+                [entry for one in begun for entry in one.entries([*one.state.superseded(), one.state.step_record()])]
+            )
+            async for lot in _lots(begun):
+                sent = [advance for _, advance in lot if advance.results]
+                if sent:
+                    yield Emit(self._derived(lot), partial(_confirm, lot))
+                yield Save([entry for shard, advance in lot for entry in shard.entries([shard.state.save(advance)])])
+            yield Save([entry for one in begun for entry in one.entries([one.state.end(), *one.state.compaction()])])
+            for shard in begun:
+                self._progress.promise(shard.partition, shard.state.emitted, shard.state.until / 1000)
+        yield Save([entry for one in shards for entry in one.entries(one.state.superseded())])
+        for shard in shards:
+            self._progress.promise(shard.partition, shard.state.emitted, shard.state.until / 1000)
+            yield Done(self._complete(shard))
 
-    async def _steps_of(self, shard: _Shard) -> Steps:
-        state, partition = shard.state, shard.partition
-        shard.flushed = len(shard.waiting)
-        while state.begin(time.time()) is not None:
-            yield Save([(partition, *state.step_record())])
-            for advance in state.advances():
-                if advance.results:
-                    yield Emit(list(self._derived(partition, advance.results)), state.confirm)
-                yield Save([(partition, *state.save(advance))])
-            yield Save([(partition, *state.end())])
-            yield Save([(partition, key, value) for key, value in state.compaction()])
-            yield Save([(partition, key, value) for key, value in state.superseded()])
-            self._progress.promise(partition, state.emitted, state.until / 1000)
-        self._progress.promise(partition, state.emitted, state.until / 1000)
-        base = records.position(self._settings.epoch, 0)
-        complete = state.complete - base
+    def _complete(self, shard: _Shard) -> list[RecordBatch]:
+        """Return the batches of which nothing is needed any more, and let go of them."""
+        complete = shard.state.complete - records.position(self._settings.epoch, 0)
         done = [batch for batch in shard.waiting if batch.last_offset <= complete]
         shard.waiting = [batch for batch in shard.waiting if batch.last_offset > complete]
         shard.flushed -= len(done)
-        yield Done(done)
+        return done
 
-    def _derived(self, partition: int, results: Sequence[DerivedEvent]) -> Iterator[Outgoing]:
-        for result in results:
-            value = _encode(event_of(self._relations[result.relation], result))
-            yield Outgoing(self._topics.derived, partition, result.subject.encode(), value)
+    def _derived(self, lot: _Lot) -> Iterator[Outgoing]:
+        for shard, advance in lot:
+            for result in advance.results:
+                value = _encode(event_of(self._relations[result.relation], result))
+                yield Outgoing(self._topics.derived, shard.partition, result.subject.encode(), value)
 
     def observe(self) -> None:
         """Set the metrics of all owned partitions."""

@@ -6,7 +6,7 @@ Pure: ranges of facts and the time come in, records and derived events go out. W
 1. `take` each range of facts, in order;
 2. `begin(now)` a step, and write `step_record()`, and wait: from now on it is fixed what the step takes;
 3. for each of its `advances`: send the derived events, and wait, then write its part, and wait;
-4. `end` it: write the marker, and wait; then `compaction`: the buckets, and wait; then what they contain is deleted;
+4. `end` it: write the marker and the buckets of `compaction`, and wait; then `superseded` may be deleted;
 5. acknowledge ranges up to `complete`, of which nothing is needed any more.
 
 A new owner calls `restore` with the records and takes ranges again from the first that was not acknowledged. A step

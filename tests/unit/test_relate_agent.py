@@ -9,6 +9,7 @@ from streams.agents import relate
 from streams.agents.relate import Relate
 from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
+from streams.engine.stage import Step
 from streams.relations.catalogue import load as load_relations
 from streams.relations.facts import Fact
 from streams.relations.partition import RelationsPartition
@@ -21,6 +22,7 @@ TOPICS = Topics("cx")
 RELATIONS = load_relations([SHIPPED]).only({"cart"})
 START_MS = 1_772_359_200_000
 BATCHES = 60
+SILENT = ("app", "store", "call_center")
 
 
 def test_what_waits_is_looked_through_once_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,35 @@ def test_what_waits_is_looked_through_once_a_flush(monkeypatch: pytest.MonkeyPat
     asyncio.run(stage.flush())
     assert looks == [BATCHES, BATCHES - 30]
     assert broker.committed[TP(TOPICS.facts, 0)] == 33, "of 30 facts all is derived; the next one waits"
+
+
+def test_partitions_and_customers_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """History is read in many steps: one wait for each customer, or each partition, would be most of its time."""
+    waits: list[str] = []
+    perform = Relate.perform
+
+    async def counted(stage: Relate, generation: int, step: Step) -> None:
+        waits.append(type(step).__name__)
+        await perform(stage, generation, step)
+
+    monkeypatch.setattr(Relate, "perform", counted)
+    broker = twin.Broker()
+    app = twin.Application(broker, 2)
+    stage = Relate(app, load(environ={}, partitions=2), TOPICS, RELATIONS)  # type: ignore[arg-type]
+    asyncio.run(app.begin())
+    for partition in range(2):
+        facts = [
+            (f"c{n}", Fact(START_MS + 43_200_000 * half + n, "/s", f"e{half}-{n}", "cx.cart.added", {}))
+            for half in range(3)
+            for n in range(250)
+        ]
+        ranges = [FactRange(f"web/{partition}", 0, len(facts) - 1, START_MS / 1000 + 2e5, True, facts)]
+        ranges += [FactRange(f"{other}/{partition}", 1, 0, START_MS / 1000 + 2e5, True) for other in SILENT]
+        for offset, one in enumerate(ranges):
+            batch = RecordBatch(TOPICS.facts, partition, [encode_range(one)], range(offset, offset + 1))
+            asyncio.run(stage.take(batch))
+    asyncio.run(stage.flush())
+    ended = [value for value in broker.values(TOPICS.derived) if b"abandoned" in value]
+    assert len(ended) == 2 * 3 * 250
+    steps = [name for name in waits if name != "Done"]
+    assert len(steps) < 25, "at most four for a step, of which there are a few; 1,500 customers are in them"
