@@ -8,21 +8,27 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from clickhouse_connect.driver.client import Client
 
 from streams import metrics
+from streams.agents.suspects import CHANGE_TYPES, RecentChange, suspects_texts
 from streams.alerts.explaining.compare import compare
+from streams.alerts.explaining.likelihood import BeforeAfter
+from streams.alerts.explaining.sisters import SisterSeries, explain_by_sisters, sisters_of
 from streams.alerts.facts import Facts, length_of
-from streams.alerts.types import Movement, Transition
+from streams.alerts.judging.outcome import begun
+from streams.alerts.types import Contribution, Movement, Transition
 from streams.events.text import label_sql
 from streams.events.types import VERBATIM_TYPES
 from streams.events.visible import visible
 from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.definition import Kpi
+from streams.kpis.language.series import series_key
 from streams.storage.connection import FAILURES, Address, StorageError, connect
 from streams.wording.masking import masked
 
@@ -36,6 +42,8 @@ AT_ONCE: Final = 8
 VERBATIMS: Final = 3
 VERBATIM_LENGTH: Final = 400
 MOVEMENTS: Final = 5
+SUSPECT_S: Final = 2 * 3600
+"""Releases and campaigns so long before the trouble are its first suspects."""
 SURE: Final = 4.0
 """How many standard errors make a movement: of a hundred KPIs none reaches it by chance."""
 BEFORE_S: Final = 6 * 3600
@@ -49,13 +57,20 @@ EXPLORER_VARIABLES: Final = {"channel": "channel", "segment": "segment", "touchp
 """The dashboard's variable for each label that it can be narrowed to."""
 
 _VERBATIMS: Final = """
-    SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text
+    WITH met_by AS (
+        SELECT subject, touchpoint FROM events
+        WHERE type IN {kpi_types:Array(String)}
+            AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
+            AND outcome = 'counted')
+    SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text,
+        subject IN (SELECT subject FROM met_by) AS met
     FROM events
     WHERE type IN {types:Array(String)}
         AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
         AND outcome = 'counted' AND NOT synthetic AND position(data, '"text"') > 0 AND text != ''
         AND (score <= 0.6 * JSONExtractFloat(data, 'scale') OR JSONExtractString(data, 'kind') = 'complaint'
-            OR JSONExtractFloat(data, 'polarity') < 0)"""
+            OR JSONExtractFloat(data, 'polarity') < 0)
+        AND (met OR touchpoint IN (SELECT touchpoint FROM met_by WHERE touchpoint != ''))"""
 
 _MOVED: Final = """
     SELECT kpi,
@@ -69,6 +84,38 @@ _MOVED: Final = """
         AND kpi IN (SELECT kpi FROM kpi_minutes
             WHERE minute >= toDateTime({before:Int64}, 'UTC') AND minute <= toDateTime({from:Int64}, 'UTC'))
     GROUP BY kpi"""
+
+
+_SISTER: Final = """
+    SELECT labels, toUnixTimestamp(min(minute)),
+        sumForEachIf(fields, minute >= toDateTime({since:Int64}, 'UTC')) AS later,
+        sumForEachIf(fields, minute < toDateTime({since:Int64}, 'UTC')) AS earlier,
+        sumMapIf(bins, minute >= toDateTime({since:Int64}, 'UTC')) AS later_bins,
+        sumMapIf(bins, minute < toDateTime({since:Int64}, 'UTC')) AS earlier_bins
+    FROM kpi_minutes FINAL
+    WHERE kpi = {kpi:String}
+        AND minute >= toDateTime({from:Int64}, 'UTC') AND minute < toDateTime({until:Int64}, 'UTC')
+    GROUP BY labels"""
+
+_CHANGES: Final = """
+    SELECT type, toUnixTimestamp(time), channel,
+        coalesce(nullIf(JSONExtractString(data, 'what'), ''), JSONExtractString(data, 'campaign')),
+        JSONExtractString(data, 'version')
+    FROM events
+    WHERE type IN {types:Array(String)}
+        AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
+        AND outcome = 'counted'
+    ORDER BY time DESC LIMIT 3"""
+
+
+class Enrichment(NamedTuple):
+    """What the store knows of one alert."""
+
+    transition: Transition
+    verbatims: list[str]
+    movements: list[Movement]
+    cause: Contribution | None
+    changes: list[RecentChange]
 
 
 class Enricher:
@@ -112,7 +159,7 @@ class Enricher:
         if self._asking is not None and not self._asking.done():
             self._say(asked, "the store has not answered earlier questions yet")
             return
-        answers: list[tuple[Transition, list[str], list[Movement]]] = []
+        answers: list[Enrichment] = []
         loop = asyncio.get_running_loop()
         self._asking = loop.run_in_executor(self._pool, self._ask, asked, answers)
         reason = ""
@@ -123,9 +170,13 @@ class Enricher:
         elif (failure := self._asking.exception()) is not None:
             reason = f"{type(failure).__name__}: {failure}"
         complete = list(answers)  # the thread may still add to it
-        for transition, verbatims, movements in complete:
-            transition.evidence.verbatims = verbatims
-            transition.evidence.movements = [*transition.evidence.movements, *movements]
+        for answer in complete:
+            evidence = answer.transition.evidence
+            evidence.verbatims = answer.verbatims
+            evidence.movements = [*evidence.movements, *answer.movements]
+            if answer.cause is not None:
+                evidence.contributors = [answer.cause, *evidence.contributors]
+            answer.transition.annotations |= suspects_texts(answer.changes, answer.transition)
         metrics.ENRICHMENTS.labels("complete").inc(len(complete))
         self._say(asked[len(complete) :], reason)
 
@@ -170,15 +221,19 @@ class Enricher:
         query = {"var-kpi": transition.kpi, "from": since * 1000, "to": until * 1000, **variables}
         return f"{self._public_url}/d/cx-explorer?{urlencode(query)}"
 
-    def _ask(
-        self, transitions: Sequence[Transition], answers: list[tuple[Transition, list[str], list[Movement]]]
-    ) -> None:
+    def _ask(self, transitions: Sequence[Transition], answers: list[Enrichment]) -> None:
         """Ask about one alert after the other; runs in the thread."""
         try:
             if self._client is None:
                 self._client = connect(self._address, timeout_s=max(2.0, 2 * self._timeout_s))
             for transition in transitions:
-                found = transition, self._verbatims(transition), self._movements(transition)
+                found = Enrichment(
+                    transition,
+                    self._verbatims(transition),
+                    self._movements(transition),
+                    self._cause(transition),
+                    self._changes(transition),
+                )
                 answers.append(found)  # one by one: whoever waits takes what is there when its time is over
         except (StorageError, *FAILURES):
             client, self._client = self._client, None
@@ -192,21 +247,36 @@ class Enricher:
         return self._client.query(sql, parameters=parameters, settings=settings).result_rows
 
     def _verbatims(self, transition: Transition) -> list[str]:
+        """
+        Return what customers wrote that has to do with it: in the window, displeased, and about what the KPI counts.
+
+        Whoever met such events comes first, then whoever wrote at a touchpoint of them.
+        """
         since, until = _window(transition)
         labels = _columns(transition.labels)
         # Columns hold what was sent, alerts name the label it is.
         sent = {name: label_sql(f"toString({name})") for name in labels}
         sql = _VERBATIMS + "".join(f"\n        AND {sent[name]} = {{label_{name}:String}}" for name in labels)
-        sql += "\n    ORDER BY time DESC LIMIT {limit:UInt32}"
+        sql += "\n    ORDER BY met DESC, time DESC LIMIT {limit:UInt32}"
         parameters: dict[str, Any] = {"types": list(VERBATIM_TYPES), "since": since, "until": until}
-        parameters |= {"length": VERBATIM_LENGTH, "limit": VERBATIMS}
+        parameters |= {"length": VERBATIM_LENGTH, "limit": VERBATIMS, "kpi_types": self._bad_types(transition.kpi)}
         parameters |= {f"label_{name}": value for name, value in labels.items()}
-        return [masked(visible(text), VERBATIM_LENGTH) for (text,) in self._query(sql, parameters)]
+        return [masked(visible(text), VERBATIM_LENGTH) for text, _ in self._query(sql, parameters)]
+
+    def _bad_types(self, kpi: str) -> list[str]:
+        """Return the types of events that trouble of a KPI is made of: those a sister counts, else all of its own."""
+        if kpi not in self._catalogue:
+            return []
+        own = self._catalogue[kpi]
+        bad = {
+            name for one in sisters_of(own, self._catalogue) if one.aggregator in ADDITIVE for name in one.event_types
+        }
+        return sorted(bad or own.event_types)
 
     def _movements(self, transition: Transition) -> list[Movement]:
         since, until = _window(transition)
         length = (until - since) // 60
-        reference = min(1_440, max(SHORTEST_REFERENCE, 4 * length))
+        reference = _reference(length)
         labels = dict(sorted(transition.labels.items()))
         parameters = {
             # No comparison with a reference that was not there for all of its length: something came before it.
@@ -221,6 +291,41 @@ class Enricher:
                 moved.labels = labels
                 found.append(moved)
         return sorted(found, key=lambda moved: -abs(moved.statistic or 0.0))[:MOVEMENTS]
+
+    def _cause(self, transition: Transition) -> Contribution | None:
+        """Return what another KPI of the same events knows, where the alert's own groupings name nobody."""
+        parts = transition.evidence.contributors
+        if (parts and parts[0].labels) or transition.kpi not in self._catalogue:
+            return None
+        return explain_by_sisters(
+            self._catalogue[transition.kpi],
+            transition.labels,
+            self._catalogue,
+            lambda sister: self._series_of(sister, transition),
+        )
+
+    def _series_of(self, sister: Kpi, transition: Transition) -> SisterSeries | None:
+        since, until = _window(transition)
+        length = (until - since) // 60
+        parameters = {"kpi": sister.id, "from": since - 60 * _reference(length), "since": since, "until": until}
+        found: dict[str, BeforeAfter] = {}
+        first = since
+        for labels, begin, later, earlier, later_bins, earlier_bins in self._query(_SISTER, parameters):
+            sides = (earlier_bins or list(earlier), later_bins or list(later))
+            key = series_key(sister.id, tuple(sorted(labels.items())))
+            found[key] = BeforeAfter(*(side if any(side) else None for side in sides))
+            first = min(first, begin)
+        if first >= since:
+            return None
+        return SisterSeries(found, lambda key: found.get(key, BeforeAfter(None, None)), ((since - first) // 60, length))
+
+    def _changes(self, transition: Transition) -> list[RecentChange]:
+        """Return what was released and begun shortly before the trouble, the newest first."""
+        began = begun(transition.episode)
+        if began < 0:
+            return []
+        parameters = {"types": list(CHANGE_TYPES), "since": 60 * began - SUSPECT_S, "until": 60 * (began + 1)}
+        return [RecentChange(*row) for row in self._query(_CHANGES, parameters)]
 
     def _moved(self, kpi: str, earlier: Acc, later: Acc, minutes: tuple[int, int]) -> Movement | None:
         """Return how a KPI moved, None if it did not surely."""
@@ -248,6 +353,11 @@ class Enricher:
     def close(self) -> None:
         """Ask nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _reference(length: int) -> int:
+    """Return how many minutes before a window of a length it is compared with."""
+    return min(1_440, max(SHORTEST_REFERENCE, 4 * length))
 
 
 def _window(transition: Transition) -> tuple[int, int]:

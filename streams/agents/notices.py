@@ -1,11 +1,11 @@
 """An alert as Alertmanager takes it, with all that a person needs to read, in English and in Persian."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from streams.alerts.judging.judge import Active
 from streams.alerts.judging.outcome import begun
-from streams.alerts.types import Evidence, Movement, Transition
+from streams.alerts.types import Contribution, Evidence, Movement, Transition
 from streams.delivery.notice import Notice
 from streams.wording.moments import ZoneTimes
 from streams.wording.numbers import value_text
@@ -61,11 +61,7 @@ def _explanation(transition: Transition, times: ZoneTimes) -> dict[str, str]:
     evidence, since = transition.evidence, begun(transition.episode)
     found: dict[str, str] = {}
     for lang in LANGS:
-        parts = [
-            f"{series_text(part.labels, lang) if part.labels else _WORDS['alike'][lang]}"
-            f" ({value_text(100 * part.explained, 'percent', lang, places=0)})"
-            for part in evidence.contributors[:_EXPLAINED]
-        ]
+        parts = [_cause(part, lang) for part in _named(evidence.contributors)]
         found |= {
             f"since{_SUFFIX[lang]}": times.moment((since + 1) * 60, lang) if since >= 0 else "",
             f"explained_by{_SUFFIX[lang]}": _JOINT[lang].join(parts),
@@ -80,6 +76,18 @@ _WORDS: Final[Mapping[str, Mapping[Lang, str]]] = {
     "alike": {"en": "everywhere alike", "fa": "همه‌جا یکسان"},
     "from": {"en": "{name}{series} from {before} to {now}", "fa": "{name}{series} از {before} به {now}"},
 }
+
+
+def _named(parts: Sequence[Contribution]) -> Sequence[Contribution]:
+    """Return what is worth saying: where all is alike, that alone; a cause that another KPI knows alone, too."""
+    return parts[:1] if parts and (parts[0].kpi or not parts[0].labels) else parts[:_EXPLAINED]
+
+
+def _cause(part: Contribution, lang: Lang) -> str:
+    if not part.labels:
+        return _WORDS["alike"][lang]
+    share = value_text(100 * part.explained, "percent", lang, places=0)
+    return f"{series_text(part.labels, lang)} ({share})"
 
 
 def _movement(moved: Movement, transition: Transition, lang: Lang) -> str:

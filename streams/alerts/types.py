@@ -104,6 +104,8 @@ class Contribution(msgspec.Struct, kw_only=True):
     """Rate and share effect as part of the whole's change; 1 explains all of it."""
     statistic: float | None = None
     """How sure its own change is, as a z value; None where it cannot be tested."""
+    kpi: str = ""
+    """The KPI whose change it explains, where that is another one of the same events; empty: the alert's own."""
 
 
 class Movement(msgspec.Struct, kw_only=True):

@@ -64,6 +64,9 @@ def _episode(steps: Sequence[Mapping[str, Any]]) -> AlertRow | None:
 
 def _contributors(text: str) -> tuple[tuple[Mapping[str, str], float], ...]:
     parts = json.loads(text) if text else []
+    # Where all are alike, what parts make of it is their size; where another KPI knows the cause, they know none.
+    if parts and (parts[0].get("kpi") or not parts[0]["labels"]):
+        parts = parts[:1]
     # The whole explains all of itself.
     return tuple(
         (part["labels"], float(part["explained"]))

@@ -17,6 +17,7 @@ from streams.events.envelope import REGISTERED_DATA, REGISTERED_EVENTS, Data, En
 from streams.events.families import (  # noqa: F401
     agent,
     awareness,
+    change,
     contact,
     digital,
     feedback,

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.alerts.explaining.explain import change_of
+from streams.alerts.explaining.sisters import SisterSeries, explain_by_sisters, sisters_of
 from streams.alerts.judging.judge import Judge
 from streams.alerts.rules.parsing import load_rules, parse_rules
 from streams.alerts.rules.rules import RuleBook
@@ -23,6 +25,7 @@ from streams.events.types import Event
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import Folder
 from streams.kpis.language.definition import Kpi
+from streams.kpis.language.lengths import window_minutes
 from streams.producers.simulator import Plan, simulate
 from streams.shipped import RULES as SHIPPED_RULES
 from tests.harness.closed import Closed
@@ -66,7 +69,7 @@ EVERYBODY: dict[str, str] = {}
 """No label: everywhere alike."""
 
 KNOWN: Mapping[str, tuple[str, dict[str, str]]] = {
-    "payment-outage": ("PaymentsFail", EVERYBODY),
+    "payment-outage": ("PaymentsFail", {"code": "timeout"}),
     "slow-site": ("RequestsFail", EVERYBODY),
     "queue-overload": ("GivenUpMore", EVERYBODY),
     "late-deliveries": ("LatenessRose", EVERYBODY),
@@ -154,6 +157,33 @@ class Case(NamedTuple):
     """Pages of shipped rules that are about something else."""
 
 
+def with_sisters(transition: Transition, view: Closed) -> Transition:
+    """Add what other KPIs of the same events know, as the enricher does from the store."""
+    parts = transition.evidence.contributors
+    if parts and parts[0].labels:
+        return transition
+    window = transition.evidence.window or "15m"
+    longer = "1h" if window in {"5m", "15m"} else "24h"
+    first = int(START.timestamp() // 60)
+    length = window_minutes(window)
+    span = min(window_minutes(longer), view.minute - first + 1) - length
+
+    def series_of(sister: Kpi) -> SisterSeries | None:
+        keys = view.series(sister.id)
+        read = lambda key: change_of(view.window(key, longer), view.window(key, window))  # noqa: E731
+        return SisterSeries(keys, read, (span, length)) if keys and span > 0 else None
+
+    kpi = CATALOGUE[transition.kpi]
+    if (cause := explain_by_sisters(kpi, transition.labels, CATALOGUE, series_of)) is not None:
+        transition.evidence.contributors = [cause, *parts]
+    return transition
+
+
+def with_their_sisters(kpis: Iterable[Kpi]) -> tuple[Kpi, ...]:
+    """Return KPIs and those that can tell more of the same events."""
+    return tuple({one.id: one for kpi in kpis for one in (kpi, *sisters_of(kpi, CATALOGUE))}.values())
+
+
 def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 60, severity: float = 1.0) -> Case:
     """Let an incident of the simulator happen."""
     rule, cause = KNOWN[name]
@@ -161,15 +191,16 @@ def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 6
         start=START, seed=seed, rate=rate, flat=True,
         incidents=(f"{name}@+{CALM}m+{minutes}m,severity={severity:g}",),
     )  # fmt: skip
-    found = _first(closed_minutes(plan, JUDGED, CALM + minutes), RULES, (rule,))
+    found = _first(closed_minutes(plan, with_their_sisters(JUDGED), CALM + minutes), RULES, (rule,))
     return _case(f"{name} seed {seed}", found, [cause])
 
 
 def alarms(plan: Plan, minutes: int, kpis: Iterable[Kpi] = SHIPPED_KPIS) -> list[Transition]:
     """Return what the shipped rules pass on that begins to fire in the first minutes of a plan."""
     judge, found = Judge(SHIPPED), []
-    for view in closed_minutes(plan, kpis, minutes):
-        found += [t for t in judge.step(view) if t.new == "firing" and t.inhibited_by is None]
+    for view in closed_minutes(plan, with_their_sisters(kpis), minutes):
+        fires = [t for t in judge.step(view) if t.new == "firing" and t.inhibited_by is None]
+        found += [with_sisters(transition, view) for transition in fires]
     assert judge.take_faults() == []
     return found
 
@@ -277,7 +308,7 @@ def _first(views: Iterable[Closed], book: RuleBook, see: Collection[str], calm: 
         for transition in judge.step(view):
             fires = transition.new == "firing" and transition.inhibited_by is None
             if fires and transition.rule in see and transition.minute >= since:
-                return transition
+                return with_sisters(transition, view)
     assert not judge.take_faults()
     return None
 

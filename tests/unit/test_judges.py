@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from streams.agents import enrich, records
-from streams.agents.enrich import Enricher
+from streams.agents.enrich import Enricher, Enrichment
 from streams.agents.judge import Judges, concerns_receivers
 from streams.agents.notices import notice_of
 from streams.agents.seasonal import SeasonalBaselines
@@ -192,7 +192,7 @@ async def test_answers_are_taken_as_far_as_they_came():
     asked = threading.Event()
 
     def ask(transitions, answers):
-        answers.append((transitions[0], ["word"], [moved()]))
+        answers.append(Enrichment(transitions[0], ["word"], [moved()], None, []))
         assert asked.wait(90)
 
     def moved():

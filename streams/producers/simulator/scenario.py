@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from streams.events.families.change import ChangeDeployed
 from streams.events.families.feedback import EmployeeFeedbackGiven, SelfAssessed
 from streams.events.families.pipeline import PipelineHeartbeat
 from streams.events.types import Event
@@ -17,7 +18,7 @@ from streams.producers.simulator import feedback, fulfilment
 from streams.producers.simulator.calls import call
 from streams.producers.simulator.centre import TICKET_S, ContactCentre, ticket_resolved
 from streams.producers.simulator.chats import chat
-from streams.producers.simulator.digital import Visit
+from streams.producers.simulator.digital import CRASHING_VERSION, Visit
 from streams.producers.simulator.fulfilment import Fulfilment
 from streams.producers.simulator.shop import Shops
 from streams.producers.simulator.world import Channel, Steps, Trail, World, arrivals, carried_over
@@ -137,6 +138,9 @@ def build(plan: Plan) -> World:
         world.begin(shops.camera(shop))
     for channel in ("web", "app", "store", "call_center"):
         world.begin(_heartbeat(world, channel))
+    for incident in world.incidents.all:
+        if incident.kind == "app-crash-release":
+            world.begin(_release(world, incident.start))
     world.begin(_staff(world))
     if plan.warm_start:
         _carry_over(world, deliveries)
@@ -226,6 +230,14 @@ def _heartbeat(world: World, channel: Channel) -> Steps:
     while True:
         yield 10.0
         trail.say(PipelineHeartbeat(collector=f"{channel}-1", interval_s=10.0), None)
+
+
+def _release(world: World, at: float) -> Steps:
+    """Tell of the version that crashes as it goes out."""
+    yield max(0.0, at - world.now)
+    nobody = world.population.customer(0)
+    trail = Trail(world, nobody, "app", "/app/releases", subject="releases", segment=None, region=None)
+    trail.say(ChangeDeployed(what="app", version=CRASHING_VERSION, kind="release"), None)
 
 
 def _staff(world: World) -> Steps:
