@@ -7,6 +7,7 @@ from typing import Any
 import faust
 from faust.auth import OAuthCredentials
 
+from streams.agents.cases import Cases
 from streams.agents.clocks import References
 from streams.agents.enrich import Enricher
 from streams.agents.ingest import Ingest
@@ -19,7 +20,7 @@ from streams.agents.seasonal import SeasonalBaselines
 from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
-from streams.definitions import live_relations_of
+from streams.definitions import case_rules_of, live_relations_of
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
@@ -41,7 +42,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     Build the application with all agents; nothing is connected yet.
 
     Raises:
-        CatalogueError: a relation or an alert rule cannot be right.
+        CatalogueError: a relation, a rule for cases or an alert rule cannot be right.
         AddressError: an address of Alertmanager or of a webhook cannot be right.
         ConfigError: a password file or the file of privacy keys cannot be used.
     """
@@ -57,15 +58,17 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     )
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
-    relations, progress = live_relations_of(settings), DerivedProgress()
+    relations, progress, case_rules = live_relations_of(settings), DerivedProgress(), case_rules_of(settings)
     rules = replace(load_rules(rule_paths(settings), catalogue, windows=window_names(settings)), zone=settings.zone)
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)
-    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection_of(settings))
+    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection_of(settings), case_rules)
     if relations:
         Relate(app, settings, topics, relations, progress)
+    if case_rules:
+        Cases(app, settings, topics, case_rules)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     StoreStage(app, settings, topics, writer)
     Notify(app, settings, topics)

@@ -32,6 +32,7 @@ _COMMANDS = {
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
+    "cases": ("streams.commands.cases", "Show cases of unhappy customers, and act on them."),
     "relations": ("streams.commands.relations", "List, show, check and test relations between events."),
     "experiments": ("streams.commands.experiments", "Compare the variants of experiments in any KPI."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),

@@ -15,6 +15,7 @@ _INSTEAD: Final = {
     "clickhouse": "clickhouse_user and clickhouse_password_file",
     "alertmanagers": "alertmanager_user and alertmanager_password_file, or alertmanager_token_file",
     "webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
+    "case_webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
 }
 _SECRET_FILE: Final = re.compile(r"_(password|secret|token)_file$")
 _IN_AUTHORITY: Final = re.compile(r"://[^/?#\s]*@")
@@ -32,7 +33,7 @@ def shown(name: str, value: object) -> object:
     if _SECRET_FILE.search(name):
         return value if value.startswith(("/", "./", "../", "~")) or Path(value).is_file() else HIDDEN
     if name in _INSTEAD or "://" in value:
-        return ",".join(_shown_address(part.strip(), hide_path=name == "webhooks") for part in value.split(","))
+        return ",".join(_shown_address(part.strip(), hide_path=name.endswith("webhooks")) for part in value.split(","))
     return value
 
 

@@ -12,11 +12,18 @@ from streams.experiments.definition import Experiment, load_experiments
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
+from streams.loop.definition import CaseRules
+from streams.loop.reading import load_rules
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
-from streams.settings import ConfigError, Settings, kpi_paths, touchpoint_path
-from streams.shipped import EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS
+from streams.settings import ConfigError, Settings, kpi_paths
+from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS
+
+
+def touchpoint_path(settings: Settings) -> Path | None:
+    """Return the file of the organisation's own touchpoints; None: those shipped."""
+    return Path(settings.touchpoints_path) if settings.touchpoints_path else None
 
 
 def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
@@ -77,6 +84,26 @@ def experiments_of(settings: Settings, kpis: Catalogue, also: Sequence[Path] = (
     """
     own = [Path(part) for part in settings.experiments_path.split(os.pathsep) if part]
     return load_experiments([*(own or [EXPERIMENTS]), *also], kpis)
+
+
+def case_paths(settings: Settings) -> list[Path]:
+    """Return the files and folders with the rules for cases that are set."""
+    names = [part for part in settings.cases.split(os.pathsep) if part]
+    return [CASES if name == "shipped" else Path(name) for name in names]
+
+
+def case_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> CaseRules | None:
+    """
+    Return the rules for cases, of the paths or of the settings; None if none are set.
+
+    Raises:
+        CatalogueError: A rule, or a relation that it may ask for, cannot be right.
+    """
+    chosen = paths or case_paths(settings)
+    if not chosen:
+        return None
+    relations_of(settings)
+    return load_rules(chosen)
 
 
 def kpis_of(

@@ -228,6 +228,26 @@ RELATION_BYTES = Gauge("cx_relation_bytes", "Bytes of what relations know of the
 RELATION_HELD = Gauge(
     "cx_relation_held", "Events that wait until the watermark has reached them", ["partition"], registry=REGISTRY
 )
+CASES = Counter(
+    "cx_cases",
+    "Cases about unhappy customers: opened, reopened; facts that joined an open one, or one of another cause:"
+    " suppressed; actions refused, since the case was another one by then, or unknown; what had no room: forgotten",
+    ["what", "cause"],
+    registry=REGISTRY,
+)
+CASE_NOTICES = Counter(
+    "cx_case_notices",
+    "Clocks of cases of which was said that they end soon: warned; that they have ended: escalated; that this is taken"
+    " back: cleared",
+    ["what", "clock"],
+    registry=REGISTRY,
+)
+CASES_OPEN = Gauge(
+    "cx_cases_open",
+    "Cases that are not closed: open, or missed if one of their clocks has ended",
+    ["partition", "state"],
+    registry=REGISTRY,
+)
 RELATION_UNTIL = Gauge(
     "cx_relation_until_timestamp_seconds",
     "Event time up to which everything is derived (Unix s)",

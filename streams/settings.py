@@ -121,6 +121,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As `kpis_path`, with relations and clocks, beside those shipped."""
     experiments_path: str = ""
     """As `kpis_path`, with plans of experiments; the shipped one, of the simulator, if empty."""
+    cases: str = ""
+    """As `kpis_path`, with rules that open cases for unhappy customers; `shipped`: those shipped; empty: none."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0
@@ -184,6 +186,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """File of a bearer token, read for every request."""
     webhooks: str = ""
     """URLs that get every transition of every alert, comma-separated; https, or plain http to this machine only."""
+    case_webhooks: str = ""
+    """As `webhooks`, for every change of every case."""
     webhook_secret_file: str = ""
     """File with the key that webhooks are signed with; one that starts with `whsec_` is Base64."""
     webhook_ca_file: str = ""
@@ -277,11 +281,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def webhook_secret(self) -> str:
         """Return the key that webhooks are signed with, or an empty string when no file is set."""
         return read_secret("webhook_secret_file", self.webhook_secret_file)
-
-
-def touchpoint_path(settings: Settings) -> Path | None:
-    """Return the file of the organisation's own touchpoints; None: those shipped."""
-    return Path(settings.touchpoints_path) if settings.touchpoints_path else None
 
 
 def kpi_paths(settings: Settings) -> list[Path]:

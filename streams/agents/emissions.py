@@ -19,12 +19,20 @@ class Emissions:
     """Makes the records of ranges; the same range always gives the same ones, but for news of the watermark."""
 
     def __init__(
-        self, topics: Topics, catalogue: Catalogue, *, partitions: int, epoch: int, relations: bool = False
+        self,
+        topics: Topics,
+        catalogue: Catalogue,
+        *,
+        partitions: int,
+        epoch: int,
+        relations: bool = False,
+        cases: bool = False,
     ) -> None:
         self._topics = topics
         self._partitions = partitions
         self._epoch = epoch
         self._relations = relations
+        self._cases = cases
         self._partition_of = {kpi.id: catalogue.partition_of(kpi.id, partitions) for kpi in catalogue}
 
     def of(self, closed: Closed, watermark: float | None, caught_up: bool) -> Iterator[Outgoing]:
@@ -51,6 +59,10 @@ class Emissions:
             first, last = records.position(self._epoch, frozen.first), records.position(self._epoch, frozen.last)
             facts = FactRange(frozen.source, first, last, watermark, caught_up, closed.facts)
             yield Outgoing(self._topics.facts, tp.partition, None, encode_range(facts))
+        if self._cases:
+            first, last = records.position(self._epoch, frozen.first), records.position(self._epoch, frozen.last)
+            case_facts = FactRange(frozen.source, first, last, watermark, caught_up, closed.case_facts)
+            yield Outgoing(self._topics.case_facts, tp.partition, None, encode_range(case_facts))
         block = records.block_of(outcome, tp.topic, tp.partition, self._epoch)
         yield Outgoing(self._topics.blocks, tp.partition, None, records.encode_block(block))
         for dead in block.dead:
@@ -66,6 +78,9 @@ class Emissions:
         if self._tells_relations(source):
             facts = FactRange(name, 1, 0, watermark, caught_up)
             yield Outgoing(self._topics.facts, source.tp.partition, None, encode_range(facts))
+        if self._cases and source.channel != DERIVED:
+            case_facts = FactRange(name, 1, 0, watermark, caught_up)
+            yield Outgoing(self._topics.case_facts, source.tp.partition, None, encode_range(case_facts))
 
     def _tells_relations(self, source: Source) -> bool:
         """Tell whether relations read a source: not what they said themselves."""

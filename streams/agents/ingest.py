@@ -32,6 +32,7 @@ from streams.events.scalars import DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import CREDIT, Folder
 from streams.kpis.rolling.watermarks import HISTORY_S
+from streams.loop.definition import CaseRules
 from streams.privacy.records import Protection
 from streams.relations.catalogue import Relations
 from streams.settings import Settings
@@ -59,6 +60,7 @@ class Ingest(Stage):
         relations: Relations | None = None,
         progress: DerivedProgress | None = None,
         protection: Protection | None = None,
+        case_rules: CaseRules | None = None,
     ) -> None:
         """
         Declare it.
@@ -72,19 +74,26 @@ class Ingest(Stage):
             relations: Those that run; None: nothing is sent to them, and nothing of what they say is read.
             progress: How far they have come.
             protection: What takes personal data out of records; None: nothing does.
+            case_rules: What opens cases; None: there are none.
         """
         self._clock = clock or Clock()
         self._settings = settings
         self._topics = topics
         self._folder = Folder(catalogue, credit=CREDIT, sender_share=settings.series_sender_share)
         self._emissions = Emissions(
-            topics, catalogue, partitions=settings.partitions, epoch=settings.epoch, relations=bool(relations)
+            topics,
+            catalogue,
+            partitions=settings.partitions,
+            epoch=settings.epoch,
+            relations=bool(relations),
+            cases=case_rules is not None,
         )
         self._sources: dict[TP, Source] = {}
         self._ordered: list[RecordBatch] = []
         self._taking = asyncio.Lock()
         self._minute: int | None = None
         self._reader = relations.reader if relations else None
+        self._case_reader = case_rules.reader() if case_rules else None
         self._progress = progress or DerivedProgress()
         self._protection = protection
         sources = topics.all_sources if relations else topics.sources
@@ -142,7 +151,7 @@ class Ingest(Stage):
         while source.held and source.stopped is None:
             batch, start = source.held[0]
             while start < len(batch):
-                start, full = source.add(batch, start, self._settings, self._folder, self._reader)
+                start, full = source.add(batch, start, self._settings, self._folder, self._reader, self._case_reader)
                 if start < len(batch) and not full:
                     source.held[0] = batch, start
                     self._hold(source)

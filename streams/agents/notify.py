@@ -1,5 +1,6 @@
 """
-Notify: alerts that fire or have ended, to webhooks; acknowledged when every one of them has it or never will.
+Notify: alerts that fire or have ended, and changes of cases, to webhooks; acknowledged when every one of them has it or
+never will.
 
 It reads a topic of its own, so a receiver that is away holds back nothing but itself: neither KPIs nor storage.
 """
@@ -7,7 +8,9 @@ It reads a topic of its own, so a receiver that is away holds back nothing but i
 import asyncio
 import logging
 from functools import partial as bound
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from streams.agents import records
 from streams.aside import Aside
@@ -17,6 +20,7 @@ from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
+from streams.loop.sending import decode_message
 from streams.secured.web import ReceiverAccess
 from streams.settings import Settings
 
@@ -41,9 +45,16 @@ class Notify:
         """
         self._aside = Aside("webhooks")
         key = signing_key(settings.webhook_secret())
-        urls = read_addresses("webhooks", settings.webhooks, encrypted=True)
         access = ReceiverAccess.of("webhook", settings)
-        self._webhooks = Webhooks([Webhook(url, key, access=access) for url in urls], may_send=app.may_tell)
+
+        def receivers(setting: str, urls: str) -> Webhooks:
+            found = read_addresses(setting, urls, encrypted=True)
+            return Webhooks([Webhook(url, key, access=access) for url in found], may_send=app.may_tell)
+
+        self._webhooks = {
+            "alert": receivers("webhooks", settings.webhooks),
+            "case": receivers("case_webhooks", settings.case_webhooks),
+        }
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._room = asyncio.Event()
         self.lane = app.lane(topics.notifications, stall_limit_s=None)
@@ -64,8 +75,9 @@ class Notify:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        with self._aside.attempt():
-            await self._webhooks.close()
+        for webhooks in self._webhooks.values():
+            with self._aside.attempt():
+                await webhooks.close()
 
     async def _run(self, stream: Any) -> None:
         async for batch in self.lane.batches(stream):
@@ -79,17 +91,18 @@ class Notify:
                 self._room.clear()
                 await self._room.wait()
 
-    def _messages(self, batch: RecordBatch) -> list[Message]:
-        """Read the notifications of a batch; one that nobody can read is left out, and stays in `cx.alerts`."""
-        messages = []
+    def _messages(self, batch: RecordBatch) -> list[tuple[Webhooks, Message]]:
+        """Read the notifications of a batch; one that nobody can read is left out, and stays where it comes from."""
+        messages: list[tuple[Webhooks, Message]] = []
         for value in batch.values:
             if value is not None:
                 with self._aside.attempt():
-                    messages.append(_message(value))
+                    about, message = _message(value)
+                    messages.append((self._webhooks[about], message))
         return messages
 
-    async def _deliver(self, batch: RecordBatch, messages: list[Message]) -> None:
-        await asyncio.gather(*map(self._webhooks.deliver, messages))
+    async def _deliver(self, batch: RecordBatch, messages: list[tuple[Webhooks, Message]]) -> None:
+        await asyncio.gather(*(webhooks.deliver(message) for webhooks, message in messages))
         self.lane.ack(batch)
         self.lane.report_lag(batch.topic, batch.partition)
 
@@ -98,6 +111,13 @@ class Notify:
         self._room.set()
 
 
-def _message(value: bytes) -> Message:
+def _message(value: bytes) -> tuple[Literal["alert", "case"], Message]:
+    if msgspec.json.decode(value, type=_About).about == "case":
+        case = decode_message(value)
+        return "case", Message(case.id, case.case.case_id, value, case.published)
     alert = records.decode_alert(value)
-    return Message(alert.id, f"{alert.rule}/{sorted(alert.labels.items())}", value, alert.published)
+    return "alert", Message(alert.id, f"{alert.rule}/{sorted(alert.labels.items())}", value, alert.published)
+
+
+class _About(msgspec.Struct):
+    about: str = "alert"

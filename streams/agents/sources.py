@@ -44,6 +44,8 @@ class Source:
     """Series that came up in the range under construction, by key, and which sender brought them."""
     facts: list[tuple[str, Fact]] = field(default_factory=list)
     """What relations read of the range under construction, and of which customers."""
+    case_facts: list[tuple[str, Fact]] = field(default_factory=list)
+    """What opens cases, and what happens to them, in the range under construction, and of which customers."""
     open_bytes: int = 0
     order: SourceOrder | None = None
     """The newest order: what it lets through is not held against the source."""
@@ -104,10 +106,24 @@ class Source:
         return self.channel, str(self.tp.partition)
 
     def add(
-        self, batch: RecordBatch, start: int, settings: Settings, folder: Folder, reader: Reader | None = None
+        self,
+        batch: RecordBatch,
+        start: int,
+        settings: Settings,
+        folder: Folder,
+        reader: Reader | None = None,
+        case_reader: Reader | None = None,
     ) -> tuple[int, bool]:
         """
         Take in records of a batch from `start` on, as far as the range under construction goes.
+
+        Args:
+            batch: What was read.
+            start: The place of the first record of it.
+            settings: Of the worker.
+            folder: Adds up what is counted.
+            reader: Finds what relations read; None: none run.
+            case_reader: Finds what cases are about; None: there are none.
 
         Returns:
             The place of the first record that was not taken in, and whether the range must be closed before it.
@@ -130,6 +146,9 @@ class Source:
         if reader is not None and self.channel != DERIVED:
             with metrics.STAGE_SECONDS.labels("ingest", "facts").time():
                 self.facts += [(event.subject, fact) for event in events if (fact := reader.fact(event))]
+        if case_reader is not None:
+            with metrics.STAGE_SECONDS.labels("ingest", "facts").time():
+                self.case_facts += [(event.subject, fact) for event in events if (fact := case_reader.fact(event))]
         full = end < len(offsets) or self.intake.open_records >= settings.max_range
         return start + taken, full and start + taken == end
 
@@ -158,9 +177,10 @@ class Source:
         deltas, self.deltas = self.deltas, {}
         brought, self.brought = self.brought, {}
         facts, self.facts = self.facts, []
+        case_facts, self.case_facts = self.case_facts, []
         stretch = None if repeated or self._is_let_through(outcome.frozen.first) else self._tripping(outcome, clock)
         if stretch is not None:
-            self.deltas, self.brought, self.facts = deltas, brought, facts
+            self.deltas, self.brought, self.facts, self.case_facts = deltas, brought, facts, case_facts
             self.stopped = Tripped(self, outcome, stretch, time.time())
             return self.stopped
         # What is counted later, or by a clock that runs ahead, says nothing of when these records came.
@@ -168,7 +188,7 @@ class Source:
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
         deltas = folder.fold(events_of(outcome, self.channel), deltas, self.channel)
         folder.take_brought()  # reasons and fields of refused records are nobody's labels
-        return Closed(self, outcome, minutes, deltas, brought, facts)
+        return Closed(self, outcome, minutes, deltas, brought, facts, case_facts)
 
     def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
         frozen, tally = outcome.frozen, outcome.tally
@@ -194,6 +214,7 @@ class Closed(NamedTuple):
     brought: dict[str, str]
     """Series that came up in it, by key, and which sender brought them."""
     facts: list[tuple[str, Fact]]
+    case_facts: list[tuple[str, Fact]]
 
 
 class Tripped(NamedTuple):

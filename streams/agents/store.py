@@ -1,5 +1,5 @@
 """
-Store: blocks, published KPIs and alerts into ClickHouse, many ranges in one insert.
+Store: blocks, published KPIs, alerts and cases into ClickHouse, many ranges in one insert.
 
 ClickHouse being away stops only this agent: what it holds stays unacknowledged, and is read again if need be.
 """
@@ -26,10 +26,12 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import BlockingCall, Done, Emit, Permit, Saved, Stage, Steps
 from streams.kpis.language.series import series_key
 from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
+from streams.loop.rows import decode_case
 from streams.settings import Settings
 from streams.storage.alerts import alert_row
+from streams.storage.cases import case_row
 from streams.storage.connection import StorageError
-from streams.storage.flush import ALERTS, KPIS, Flush
+from streams.storage.flush import ALERTS, CASES, KPIS, Flush
 from streams.storage.rows import Balance, pack_events, unpack_events
 from streams.storage.setaside import SetAside
 from streams.storage.writer import Block, DeadLetter, MinuteRow, Stored, ValueRow, Writer
@@ -68,9 +70,10 @@ class StoreStage(Stage):
         self._failing = False
         writer.on_retry = self._failed_once
         metrics.STORE_TROUBLES.watch(writer.troubles.current)
-        for table in ("events", *ALERTS, *KPIS):
+        self._tables = {topics.kpis: KPIS, topics.alerts: ALERTS, topics.cases: CASES}
+        for table in ("events", *ALERTS, *CASES, *KPIS):
             metrics.SET_ASIDE.labels(table)  # zero from the start, else the first row is no increase
-        super().__init__(app, [topics.blocks, topics.kpis, topics.alerts], flush_s=settings.store_flush_s)
+        super().__init__(app, [topics.blocks, *self._tables], flush_s=settings.store_flush_s)
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
         self._failing = True
@@ -132,7 +135,7 @@ class StoreStage(Stage):
     def _is_held(self, batch: RecordBatch, done: Flush) -> bool:
         if batch.topic == self._topics.blocks:
             return any(partition == batch.partition for _, partition in done.held)
-        return bool(done.refused & (ALERTS if batch.topic == self._topics.alerts else KPIS))
+        return bool(done.refused & self._tables[batch.topic])
 
     def _letter(self, letter: SetAside) -> Outgoing:
         key = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
@@ -160,6 +163,7 @@ class StoreStage(Stage):
         minutes: list[MinuteRow] = []
         values: list[ValueRow] = []
         alerts: list[list[Any]] = []
+        cases: list[list[Any]] = []
         for batch in waiting:
             for value in batch.values:
                 if value is None:
@@ -169,6 +173,8 @@ class StoreStage(Stage):
                 elif batch.topic == self._topics.alerts:
                     alert = records.decode_alert(value)
                     alerts.append(alert_row(alert.id, alert.at, alert))
+                elif batch.topic == self._topics.cases:
+                    cases.append(case_row(decode_case(value)))
                 else:
                     record = records.decode_kpis(value)
                     minutes += map(_minute_row, record.minutes)
@@ -178,6 +184,7 @@ class StoreStage(Stage):
                         minutes, values = [], []
         # What people wait for comes first, and events, which are many, last.
         done.insert_alerts(writer, alerts, next(parts))
+        done.insert_cases(writer, cases, next(parts))
         done.insert_rows(writer, minutes, values, next(parts))
         done.insert_blocks(writer, blocks)
         for source in done.held:

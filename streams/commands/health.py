@@ -155,7 +155,7 @@ class _Doctor:
         touchpoints = self._check("touchpoints", self._touchpoints)
         self._check("kafka", self._kafka)
         self._check("worker", self._worker)
-        if self.settings.alertmanagers or self.settings.webhooks:
+        if self.settings.alertmanagers or self.settings.webhooks or self.settings.case_webhooks:
             self._check("receivers of alerts", self._receivers)
         self._check("start", self._start)
         if self._check("clickhouse", self._clickhouse) is None:
@@ -247,6 +247,7 @@ class _Doctor:
         alerting, hooking = ReceiverAccess.of("alertmanager", settings), ReceiverAccess.of("webhook", settings)
         alertmanagers = read_addresses("alertmanagers", settings.alertmanagers, encrypted=alerting.secret)
         webhooks = read_addresses("webhooks", settings.webhooks, encrypted=True)
+        webhooks += read_addresses("case_webhooks", settings.case_webhooks, encrypted=True)
         problems = unreachable(alertmanagers, webhooks, alerting, hooking)
         if problems:
             raise _WrongError("; ".join(problems))

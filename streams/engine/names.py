@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from streams.events.scalars import CHANNELS, DERIVED
 
-TABLES = ("ingest", "merge", "relate")
+TABLES = ("ingest", "merge", "relate", "cases")
 """Names of the fenced tables, which have a changelog each."""
 
 
@@ -33,6 +33,16 @@ class Topics:
     def facts(self) -> str:
         """What relations read of the accepted events, a record for each frozen range."""
         return f"{self.prefix}.facts"
+
+    @property
+    def case_facts(self) -> str:
+        """What opens cases and what happens to them, of the accepted events, a record for each frozen range."""
+        return f"{self.prefix}.case_facts"
+
+    @property
+    def cases(self) -> str:
+        """Every case as it stands after each change."""
+        return f"{self.prefix}.cases"
 
     @property
     def partials(self) -> str:
@@ -68,6 +78,10 @@ class Topics:
     def dead_letters(self) -> str:
         """Refused records with the reason."""
         return f"{self.prefix}.dead_letters"
+
+    def source_of(self, channel: str) -> str:
+        """Return the touchpoint topic of a channel."""
+        return f"{self.prefix}.touchpoints.{channel}"
 
     def channel_of(self, topic: str) -> str:
         """Return the channel of a touchpoint topic."""

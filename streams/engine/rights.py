@@ -30,6 +30,8 @@ def _worker(topics: Topics, app_id: str) -> list[Right]:
     read = (
         *topics.all_sources,
         topics.facts,
+        topics.case_facts,
+        topics.cases,
         topics.control,
         topics.partials,
         topics.blocks,
@@ -74,10 +76,12 @@ def _changelogs(app_id: str) -> tuple[str, ...]:
 
 
 def _written(topics: Topics) -> tuple[str, ...]:
-    """Return what workers write, but for their changelogs."""
+    """Return what workers write, but for their changelogs: to sources, what they decide about cases."""
     return (
-        topics.derived,
+        *topics.all_sources,
         topics.facts,
+        topics.case_facts,
+        topics.cases,
         topics.partials,
         topics.blocks,
         topics.kpis,

@@ -97,6 +97,8 @@ def topic_plan(
     configs: dict[str, Mapping[str, str]] = {
         **dict.fromkeys(names.all_sources, _SOURCE),
         names.facts: _INTERNAL,
+        names.case_facts: _INTERNAL,
+        names.cases: _LONGER,
         names.partials: _INTERNAL,
         names.blocks: _INTERNAL,
         names.kpis: _INTERNAL,

@@ -68,6 +68,7 @@ _DATA: Final[dict[str, Any]] = {
     "category": "headphones",
     "cause": "courier_late",
     "change": "choose-delivery-hour",
+    "churn_risk": 0.35,
     "code": "51",
     "collector": "web-collector-1",
     "confidence": 0.82,

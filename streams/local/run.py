@@ -18,7 +18,7 @@ from typing import IO, Literal, Self, TypeAlias
 
 import msgspec
 
-from streams.definitions import catalogue_of, steps_of, touchpoints_of
+from streams.definitions import catalogue_of, steps_of, touchpoint_path, touchpoints_of
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -26,7 +26,7 @@ from streams.local.clickhouse_config import write_private
 from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.supervisor import Child, ChildError, wait_until
-from streams.settings import Settings, kpi_paths, touchpoint_path
+from streams.settings import Settings, kpi_paths
 from streams.start.check import StartRefusedError, check_start
 from streams.start.restore import next_epoch
 from streams.storage.connection import Address

@@ -56,6 +56,11 @@ CASES: Final[Mapping[str, tuple[Action, str, str]]] = {
         "`cx.facts` or the changelog of relations is empty, cut or made anew, or lost records that were not read",
         "refused: " + _RAISE + "; relations begin anew, and know of nothing that was open",
     ),
+    "cases lost": (
+        "refuse",
+        "`cx.case_facts` or the changelog of cases is empty, cut or made anew, or lost records that were not read",
+        "refused: " + _RAISE + "; cases that are not closed are restored from the store",
+    ),
     "ids lost": (
         "restore ids",
         "the changelog of ids is empty, cut or made anew; all that sources have finished is stored",
@@ -288,14 +293,24 @@ def _finished(facts: StartFacts, source: Topic, partition: int) -> bool:
 
 def _relations(facts: StartFacts) -> StartVerdict | None:
     """Refuse to go on with relations that have forgotten what was open, or missed what happened, without saying so."""
-    lost = facts.lost_relations()
+    return _of_customers(facts, "relations lost", facts.lost_relations(), facts.relate, facts.facts)
+
+
+def _cases(facts: StartFacts) -> StartVerdict | None:
+    """Refuse to go on with cases that were forgotten, or facts that nobody has looked at."""
+    return _of_customers(facts, "cases lost", facts.lost_cases(), facts.cases, facts.case_facts)
+
+
+def _of_customers(
+    facts: StartFacts, name: str, lost: Sequence[int], changelog: Topic, read: Topic
+) -> StartVerdict | None:
     if lost:
-        text = f"{facts.relate.name} lost what it held of partitions {_listed(lost)}"
-    elif facts.facts.committed and (facts.facts.anew or _count(_expired(facts.facts))):
-        text = f"{facts.facts.name} was made anew, or lost records that were not read"
+        text = f"{changelog.name} lost what it held of partitions {_listed(lost)}"
+    elif read.committed and (read.anew or _count(_expired(read))):
+        text = f"{read.name} was made anew, or lost records that were not read"
     else:
         return None
-    return StartVerdict("relations lost", text, _mend(facts))
+    return StartVerdict(name, text, _mend(facts))
 
 
 def _blocks(facts: StartFacts) -> StartVerdict | None:
@@ -397,6 +412,6 @@ def _mend(facts: StartFacts) -> str:
 
 
 _LOOKS: Final[Sequence[Callable[[StartFacts], StartVerdict | None]]] = (
-    _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _relations, _blocks,
-    _values, _behind,
+    _partitions, _topics, _store, _epoch, _interrupted, _labels, _sources, _partials, _changelogs, _relations, _cases,
+    _blocks, _values, _behind,
 )  # fmt: skip

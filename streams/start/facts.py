@@ -131,6 +131,9 @@ class StartFacts:
         merge: Changelog of KPI sums.
         relate: Changelog of what relations know of customers.
         facts: What relations read.
+        cases: Changelog of cases about unhappy customers.
+        case_facts: What opens cases, and what happens to them.
+        case_rows: Cases as they stand, on their way to the store.
         newest: Newest epoch in `cx.blocks`; None: it holds nothing.
         store: None: it does not answer.
         blocks_held: By partition.
@@ -146,6 +149,9 @@ class StartFacts:
     merge: Topic = Topic("")
     relate: Topic = Topic("")
     facts: Topic = Topic("")
+    cases: Topic = Topic("")
+    case_facts: Topic = Topic("")
+    case_rows: Topic = Topic("")
     partials: Topic = Topic("")
     blocks: Topic = Topic("")
     kpis: Topic = Topic("")
@@ -159,8 +165,8 @@ class StartFacts:
     @property
     def topics(self) -> tuple[Topic, ...]:
         """All topics."""
-        return (*self.sources, self.ingest, self.merge, self.relate, self.facts, self.partials, self.blocks,
-                self.kpis, self.alerts, self.notifications)  # fmt: skip
+        return (*self.sources, self.ingest, self.merge, self.relate, self.facts, self.cases, self.case_facts,
+                self.case_rows, self.partials, self.blocks, self.kpis, self.alerts, self.notifications)  # fmt: skip
 
     @property
     def known_epoch(self) -> int | None:
@@ -199,6 +205,11 @@ class StartFacts:
         """Return the partitions of which facts were read, and what relations know of their customers is not there."""
         read = [p for p, log in enumerate(self.facts.logs) if log.committed is not None]
         return [p for p in read if self.relate.renamed or not self.relate.whole(p)]
+
+    def lost_cases(self) -> list[int]:
+        """Return the partitions of which facts were read, and what was known of their cases is not there."""
+        read = [p for p, log in enumerate(self.case_facts.logs) if log.committed is not None]
+        return [p for p in read if self.cases.renamed or not self.cases.whole(p)]
 
     def unstored(self) -> bool:
         """Tell whether sources have finished records that the store does not have."""

@@ -35,6 +35,7 @@ from streams.producers.wire import connection_options, open_client
 from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, window_names
 from streams.start.broker import StartBroker
+from streams.start.cases import case_entries
 from streams.start.facts import RESTORING, StartFacts, Topic
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, left_series, newest_position, source_histories
@@ -142,12 +143,13 @@ class Restoration:
                 self._replace(facts.ingest, self._partitions, ids, now)
                 self._replace(facts.merge, self._partitions, sums, now)
                 self._replace(facts.relate, self._partitions, (), now)
-                read_on = (facts.partials, facts.blocks, facts.kpis, facts.facts)
+                self._replace(facts.cases, self._partitions, case_entries(client, settings, now), now)
+                read_on = (facts.partials, facts.blocks, facts.kpis, facts.facts, facts.case_facts)
                 ends = {topic.name: _ends(topic) for topic in read_on}
                 read = {TP(name, p): end for name in ends for p, end in enumerate(ends[name])}
-                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge, facts.relate))
+                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge, facts.relate, facts.cases))
                 begins = {name: tuple(offsets) for name, offsets in ends.items()}
-                for changelog in (facts.ingest, facts.merge, facts.relate):
+                for changelog in (facts.ingest, facts.merge, facts.relate, facts.cases):
                     begins[changelog.name] = tuple(log.start for log in changelog.logs)
                 for source in facts.sources:
                     begins[source.name] = tuple(resumed.get(TP(source.name, p), 0) for p in self._partitions)

@@ -14,6 +14,7 @@ from streams.storage.writer import Writer
 logger = logging.getLogger(__name__)
 
 ALERTS: Final = frozenset({"alerts"})
+CASES: Final = frozenset({"cases"})
 KPIS: Final = frozenset({"kpi_minutes", "kpi_values"})
 
 
@@ -37,6 +38,10 @@ class Flush:
     def insert_alerts(self, writer: Writer, rows: Sequence[Sequence[Any]], token: str) -> None:
         """Store transitions of alerts. Raises as the writer, but RefusedRowsError."""
         self._insert("alerts", rows, token, writer.insert_alerts)
+
+    def insert_cases(self, writer: Writer, rows: Sequence[Sequence[Any]], token: str) -> None:
+        """Store cases as they stand. Raises as the writer, but RefusedRowsError."""
+        self._insert("cases", rows, token, writer.insert_cases)
 
     def insert_rows(self, writer: Writer, minutes: Sequence[MinuteRow], values: Sequence[ValueRow], token: str) -> None:
         """Store KPI rows. Raises as the writer, but RefusedRowsError."""

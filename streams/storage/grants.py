@@ -14,7 +14,16 @@ _ENGINES: Final = (
     "Memory", "MergeTree", "ReplacingMergeTree", "AggregatingMergeTree", "ReplicatedMergeTree",
     "ReplicatedReplacingMergeTree", "ReplicatedAggregatingMergeTree", "Distributed",
 )  # fmt: skip
-_FILLED_BY_WORKERS: Final = ("events", "dead_letters", "outcomes", "kpi_minutes", "kpi_values", "alerts", "starts")
+_FILLED_BY_WORKERS: Final = (
+    "events",
+    "dead_letters",
+    "outcomes",
+    "kpi_minutes",
+    "kpi_values",
+    "alerts",
+    "cases",
+    "starts",
+)
 _RECOMPUTED: Final = ("kpi_minutes", "kpi_values", "kpi_newest")
 """What is replaced when the state of workers is restored from the events."""
 

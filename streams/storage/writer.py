@@ -17,6 +17,7 @@ from streams.kpis.language.definition import Kpi
 from streams.kpis.language.steps import Steps, clock_of
 from streams.steady import steady
 from streams.storage.alerts import ALERT_COLUMNS
+from streams.storage.cases import CASE_COLUMNS
 from streams.storage.connection import (
     FAILURES,
     Address,
@@ -296,16 +297,24 @@ class Writer(Inserts):
 
     def insert_alerts(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
         """Store transitions of alerts, see `alert_row`; the rest as in `insert_kpi_minutes`."""
+        return self._insert_plain("alerts", ALERT_COLUMNS, rows, token)
 
+    def insert_cases(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
+        """Store cases as they stand, see `case_row`; the rest as in `insert_kpi_minutes`."""
+        return self._insert_plain("cases", CASE_COLUMNS, rows, token)
+
+    def _insert_plain(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str
+    ) -> list[SetAside]:
         def send(part: Sequence[Sequence[Any]], name: str) -> None:
             settings = {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": name}
             self._until_done(
-                "alerts",
-                lambda client: client.insert("alerts", part, column_names=ALERT_COLUMNS, settings=settings),
+                table,
+                lambda client: client.insert(table, part, column_names=columns, settings=settings),
                 attempts=ATTEMPTS,
             )
 
-        return self._each("alerts", rows, token, send)
+        return self._each(table, rows, token, send)
 
     def _insert_each(
         self, table: str, rows: Sequence[AnyRow], columns_of: Callable[[Sequence[AnyRow]], list[Column]], token: str

@@ -16,6 +16,7 @@ from streams.engine.lane import Assignment
 from streams.engine.outgoing import Outgoing, StaleGenerationError
 from streams.engine.stage import Stage
 from streams.engine.state import Entry
+from streams.storage.cases import CASE_COLUMNS
 from streams.storage.rows import Block
 from streams.storage.salvage import HeldSources, Inserted
 from streams.storage.setaside import SetAside
@@ -214,6 +215,7 @@ class Database:
         self.minutes: dict[tuple[Any, ...], tuple[int, Any]] = {}
         self.values: dict[tuple[Any, ...], tuple[int, Any]] = {}
         self.alerts: dict[str, Any] = {}
+        self.cases: dict[tuple[Any, ...], tuple[int, Any]] = {}
 
     def under(self, permit: Callable[[], None]) -> "Database":
         self._permit = permit
@@ -252,6 +254,12 @@ class Database:
         self._permit()
         for row in rows:
             self.alerts[row[0]] = row
+        return []
+
+    def insert_cases(self, rows: Sequence[Any], _token: str) -> list[SetAside]:
+        self._permit()
+        for row in rows:
+            self._put(self.cases, (row[0],), row[CASE_COLUMNS.index("revision")], row)
         return []
 
     @staticmethod

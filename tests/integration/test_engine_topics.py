@@ -55,6 +55,8 @@ def test_a_plan_names_every_topic_of_the_agents() -> None:
     assert names == {
         *(f"cx.touchpoints.{channel}" for channel in ("web", "app", "store", "call_center", "derived")),
         "cx.facts",
+        "cx.case_facts",
+        "cx.cases",
         "cx.kpi.partials",
         "cx.blocks",
         "cx.kpis",
@@ -65,6 +67,7 @@ def test_a_plan_names_every_topic_of_the_agents() -> None:
         "app-ingest-changelog",
         "app-merge-changelog",
         "app-relate-changelog",
+        "app-cases-changelog",
     }
     spec = topic_plan(4, 3, app_id="app", prefix="cx")[0]
     assert (spec.partitions, spec.replication, spec.config["min.insync.replicas"]) == (4, 3, "2")

@@ -24,6 +24,7 @@ RUNS = [
     ["query", "SELECT 1"], ["verify"], ["repair"], ["dlq", "list"], ["kpis", "list"], ["rules", "list"], ["schemas", "check"],
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
     ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"],
+    ["cases", "list"],
 ]  # fmt: skip
 ELSEWHERE = {"up", "worker", "test"}
 """The job itself, and the tests."""
@@ -43,6 +44,8 @@ def test_no_secret_is_seen_anywhere(tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text(entry)
     environment = os.environ | {
         "CX_WEBHOOKS": f"https://127.0.0.1:1/in/{secrets['path']}?key={secrets['query']}",
+        "CX_CASE_WEBHOOKS": f"https://127.0.0.1:1/in/{secrets['path']}",
+        "CX_CASES": "shipped",
         "CX_WEBHOOK_TOKEN_FILE": str(tmp_path / "token"),
         "CX_WEBHOOK_SECRET_FILE": str(tmp_path / "signature"),
         "CX_ALERTMANAGERS": "http://127.0.0.1:1",

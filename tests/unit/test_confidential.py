@@ -64,6 +64,7 @@ def test_what_is_shown_of_a_setting(tmp_path: Path) -> None:
     assert shown("alertmanagers", f"https://u:{SECRET}@a/prefix?x={SECRET}") == "https://…@a/prefix?…"
     assert shown("kafka", f"u:{SECRET}@broker:9092,b:9092") == "…@broker:9092,b:9092"
     assert shown("webhooks", f"https://[{SECRET}") == "…"
+    assert shown("case_webhooks", f"https://a.example/services/{SECRET}") == "https://a.example/…"
     assert shown("partitions", 4) == 4
     assert shown("windows", "1m 5m") == "1m 5m"
 

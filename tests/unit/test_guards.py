@@ -138,8 +138,8 @@ async def test_notifications_are_read_no_further_than_receivers_take_them(monkey
         return []
 
     agent = Notify(app, DEFAULTS, Topics("cx"))  # type: ignore[arg-type]
-    monkeypatch.setattr(agent._webhooks, "deliver", deliver)
-    monkeypatch.setattr(notify, "_message", lambda value: value)
+    monkeypatch.setattr(agent._webhooks["alert"], "deliver", deliver)
+    monkeypatch.setattr(notify, "_message", lambda value: ("alert", value))
     batches = [RecordBatch("cx.notifications", 0, [b"x"] * 500, range(n * 500, n * 500 + 500)) for n in range(20)]
     running = asyncio.create_task(agent._run(batches))
     deadline = time.monotonic() + 60

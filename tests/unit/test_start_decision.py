@@ -38,6 +38,9 @@ def running(epoch: int = 0) -> StartFacts:
         merge=same("cx-merge-changelog", Log(0, 10, 10)),
         relate=same("cx-relate-changelog", Log(0, 10, 10)),
         facts=same("cx.facts", Log(0, 40, 40)),
+        cases=same("cx-cases-changelog", Log(0, 10, 10)),
+        case_facts=same("cx.case_facts", Log(0, 40, 40)),
+        case_rows=same("cx.cases", Log(0, 4, 4)),
         partials=same("cx.kpi.partials", Log(0, 40, 40)),
         blocks=same("cx.blocks", Log(0, 8, 8)),
         kpis=same("cx.kpis", Log(0, 50, 50)),
@@ -70,7 +73,10 @@ def fresh(epoch: int = 0) -> StartFacts:
 
 def each(facts: StartFacts, change: Callable[[Topic], Topic]) -> StartFacts:
     """The same with all topics changed."""
-    names = ("ingest", "merge", "relate", "facts", "partials", "blocks", "kpis", "alerts", "notifications")
+    names = (
+        "ingest", "merge", "relate", "facts", "cases", "case_facts", "case_rows", "partials", "blocks", "kpis",
+        "alerts", "notifications",
+    )  # fmt: skip
     return replace(
         facts, sources=tuple(map(change, facts.sources)), **{name: change(getattr(facts, name)) for name in names}
     )
@@ -238,6 +244,9 @@ TABLE: list[tuple[str, StartFacts, str]] = [
     ("relations emptied", with_log(running(), "relate", start=10), "relations lost"),
     ("relations anew", made_anew(running(), "relate"), "relations lost"),
     ("facts expired", with_log(running(), "facts", start=41, end=45), "relations lost"),
+    ("cases emptied", with_log(running(), "cases", start=10), "cases lost"),
+    ("cases anew", made_anew(running(), "cases"), "cases lost"),
+    ("facts of cases expired", with_log(running(), "case_facts", start=41, end=45), "cases lost"),
     ("sums emptied", with_log(running(), "merge", start=10), "sums lost"),
     ("sums cut at their end", with_log(running(), "merge", end=9), "sums lost"),
     ("both changelogs cut at their end",

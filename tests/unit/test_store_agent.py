@@ -145,6 +145,9 @@ class Rows:
     def forget(self) -> None:
         self.holds.forget()
 
+    def insert_cases(self, _rows: Any, _token: str) -> list[SetAside]:
+        return []
+
     def insert_alerts(self, _rows: Any, _token: str) -> list[SetAside]:
         return []
 
@@ -324,7 +327,7 @@ def test_rows_set_aside_are_counted_from_zero_on() -> None:
     refusing()
     samples = [sample for family in metrics.SET_ASIDE.collect() for sample in family.samples]
     tables = {sample.labels["table"] for sample in samples if sample.name.endswith("_total")}
-    assert tables == {"events", "alerts", "kpi_minutes", "kpi_values"}
+    assert tables == {"events", "alerts", "cases", "kpi_minutes", "kpi_values"}
 
 
 def test_what_is_taken_counts_as_behind_until_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,5 +347,5 @@ def test_what_is_taken_counts_as_behind_until_it_is_stored(monkeypatch: pytest.M
 
     assert asyncio.run(reported()) == (
         {TOPICS.blocks: 1},
-        dict.fromkeys((TOPICS.blocks, TOPICS.kpis, TOPICS.alerts), 0),
+        dict.fromkeys((TOPICS.blocks, TOPICS.kpis, TOPICS.alerts, TOPICS.cases), 0),
     )

@@ -3,30 +3,48 @@
 from typing import Literal
 
 from streams.events.envelope import Data, event
-from streams.events.scalars import Label, Money, Seconds, Subchannel, Time
+from streams.events.scalars import Count, Label, Money, Number, Seconds, Share, Subchannel, Time
+
+ClosingOutcome = Literal["rescued", "satisfied", "unsatisfied", "unreachable", "lost", "informed"]
+CaseClock = Literal["contact", "close"]
 
 
-@event("cx.case.opened")
+@event("cx.case.opened", "1-1-0", earlier=("1-0-0",))
 class CaseOpened(Data, frozen=True, kw_only=True):
-    """A case was opened for an unhappy customer."""
+    """A case was opened for an unhappy customer; `contact_due` and `due` say by when to contact and to close."""
 
     case_id: Label
     reason: Label | None = None
     priority: Label | None = None
     due: Time | None = None
     value: Money | None = None
+    contact_due: Time | None = None
+    owner: Label | None = None
+    severity: Number | None = None
+    tier: Label | None = None
+    churn_risk: Share | None = None
 
 
-@event("cx.case.assigned")
+@event("cx.case.assigned", "1-1-0", earlier=("1-0-0",))
 class CaseAssigned(Data, frozen=True, kw_only=True):
-    """A case was given to somebody."""
+    """A case was given to somebody; `if_version` is the version of the case that the sender knew."""
 
     case_id: Label
     owner: Label
     wait_s: Seconds | None = None
+    if_version: Count | None = None
 
 
-@event("cx.case.contacted")
+@event("cx.case.prioritised")
+class CasePrioritised(Data, frozen=True, kw_only=True):
+    """A case got another priority: its clocks count from its opening."""
+
+    case_id: Label
+    priority: Label
+    if_version: Count | None = None
+
+
+@event("cx.case.contacted", "1-1-0", earlier=("1-0-0",))
 class CaseContacted(Data, frozen=True, kw_only=True):
     """The customer was contacted about the case, `duration_s` after it was opened."""
 
@@ -35,6 +53,23 @@ class CaseContacted(Data, frozen=True, kw_only=True):
     reached: bool | None = None
     in_sla: bool | None = None
     subchannel: Subchannel | None = None
+    if_version: Count | None = None
+
+
+@event("cx.case.held")
+class CaseHeld(Data, frozen=True, kw_only=True):
+    """A case waits for the customer: the time to close stands still."""
+
+    case_id: Label
+    if_version: Count | None = None
+
+
+@event("cx.case.resumed")
+class CaseResumed(Data, frozen=True, kw_only=True):
+    """A case that waited for the customer goes on."""
+
+    case_id: Label
+    if_version: Count | None = None
 
 
 @event("cx.case.resolved")
@@ -47,22 +82,58 @@ class CaseResolved(Data, frozen=True, kw_only=True):
     action: Label | None = None
 
 
-@event("cx.case.closed")
+@event("cx.case.closed", "1-1-0", earlier=("1-0-0",))
 class CaseClosed(Data, frozen=True, kw_only=True):
     """The case was closed."""
 
     case_id: Label
     duration_s: Seconds | None = None
     in_sla: bool | None = None
-    outcome: Literal["rescued", "satisfied", "unsatisfied", "unreachable", "lost"] | None = None
+    outcome: ClosingOutcome | None = None
+    if_version: Count | None = None
 
 
-@event("cx.case.reopened")
+@event("cx.case.reopened", "1-1-0", earlier=("1-0-0",))
 class CaseReopened(Data, frozen=True, kw_only=True):
-    """A closed case came back."""
+    """A closed case came back; its clocks begin anew."""
 
     case_id: Label
     reason: Label | None = None
+    contact_due: Time | None = None
+    due: Time | None = None
+    if_version: Count | None = None
+
+
+@event("cx.case.warned")
+class CaseWarned(Data, frozen=True, kw_only=True):
+    """A clock of a case ends soon, at `due`; `cycle` counts its reopenings."""
+
+    case_id: Label
+    clock: CaseClock
+    due: Time
+    cycle: Count | None = None
+    owner: Label | None = None
+
+
+@event("cx.case.escalated")
+class CaseEscalated(Data, frozen=True, kw_only=True):
+    """A clock of a case has ended, at `due`, and what it waits for is not known to have happened."""
+
+    case_id: Label
+    clock: CaseClock
+    due: Time
+    cycle: Count | None = None
+    owner: Label | None = None
+
+
+@event("cx.case.cleared")
+class CaseCleared(Data, frozen=True, kw_only=True):
+    """An escalation is taken back: what the clock waited for had happened in time."""
+
+    case_id: Label
+    clock: CaseClock
+    cycle: Count | None = None
+    owner: Label | None = None
 
 
 @event("cx.feedback.implemented")

@@ -1,0 +1,400 @@
+"""
+The cases of one partition: facts and what people do come in, decisions about cases and notices of clocks go out.
+
+Pure: ranges of facts and the time come in, records and changes go out. Who runs it may die between any two of:
+
+1. `take` each range of facts, in order;
+2. `begin` a step, write its `records`, and wait: from now on it is fixed what was decided;
+3. send the `news`, and wait;
+4. `end` it: write the record that says so, and wait;
+5. acknowledge ranges up to `complete`.
+
+A new owner calls `restore` with the records, and takes ranges again from the first that was not acknowledged. What was
+decided and not known to be sent is told again, under the same ids; what is taken again is known already.
+
+What opens, joins and reopens cases is decided in the order in which facts come, once; the state of a case follows from
+its events alone, in whatever order they came. Clocks end when the watermark of the sources has passed them, so that
+everything that happened until then was read.
+"""
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from streams.events.scalars import DERIVED
+from streams.kpis.rolling.watermarks import Watermarks
+from streams.loop.case import CLOCKS, NOTICES, PREFIX, SOURCE, Case
+from streams.loop.definition import NORMAL, CaseRules, Cause
+from streams.loop.files import (
+    MOST_EVENTS,
+    MOST_FACTS,
+    CaseChange,
+    CaseFile,
+    CustomerFile,
+    DeskFence,
+    Record,
+    cause_of,
+    customer_record,
+    fence_record,
+    read_back,
+    sent_record,
+)
+from streams.loop.following import comes_back, notices_of, takes_in
+from streams.loop.rows import CaseRow, row_of
+from streams.loop.writes import judge
+from streams.relations.facts import Fact, Value, origin_of
+from streams.relations.ranges import FactRange
+
+_ORIGIN: Final = ("channel", "touchpoint", "segment", "region")
+"""What later events of a case have of its opening."""
+FORGETS_MS: Final = 30 * 86_400_000
+"""How long a closed case is remembered after it could have been reopened, and what is about a case that never came."""
+
+
+class CaseNews(NamedTuple):
+    """A change, with the case as it stands at the end of the step."""
+
+    change: CaseChange
+    row: CaseRow
+
+
+class CaseDesk:
+    """
+    The cases of one partition.
+
+    Attributes:
+        watermarks: Of the sources that send facts.
+        counts: What has happened since it was asked last: cases opened, joined, reopened, suppressed and forgotten, by
+            cause; actions refused and unknown; notices by clock.
+        standing: The cases that are not closed, by customer and id, and whether one of their clocks was missed.
+    """
+
+    def __init__(
+        self,
+        rules: CaseRules,
+        *,
+        partition: int = 0,
+        base: int = 0,
+        idle_s: float = 10.0,
+        grace_s: float = 10.0,
+        expected: Iterable[str] = (),
+    ) -> None:
+        """
+        Start with nothing.
+
+        Args:
+            rules: What opens cases.
+            partition: Whose cases these are.
+            base: Revisions of cases begin above it.
+            idle_s: As of `Watermarks`.
+            grace_s: As of `Watermarks`.
+            expected: As of `Watermarks`.
+        """
+        self._rules, self._partition, self._base = rules, partition, base
+        self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._by_type: dict[str, list[Cause]] = {}
+        for cause in rules.causes.values():
+            for name in cause.opens.events:
+                self._by_type.setdefault(name, []).append(cause)
+        self._customers: dict[str, CustomerFile] = {}
+        self.standing: dict[tuple[str, str], Literal["open", "missed"]] = {}
+        self._wakes: list[tuple[int, str, str]] = []
+        self._changes: dict[str, list[CaseChange]] = {}
+        """By customer, what has happened and is not part of a step yet."""
+        self._gone: set[str] = set()
+        self._begun: list[tuple[str, list[CaseChange]]] = []
+        self._news: list[CaseNews] = []
+        self._step = 0
+        self._position = self._complete = -1
+
+    def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Take over the records of a changelog; only on a new desk.
+
+        Raises:
+            ValueError: A record is none of ours.
+        """
+        saved, rules = read_back(records), self._rules
+        self._customers, self._position = saved.customers, saved.fence.position
+        self.watermarks.restore(saved.fence.watermark, saved.fence.reports)
+        self._step = max([saved.fence.step, saved.sent, *(one.step for one in saved.customers.values())])
+        for subject, customer in saved.customers.items():
+            if customer.step > saved.sent:
+                self._changes[subject] = list(customer.changes)
+            for case_id, file in customer.cases.items():
+                self._wake(subject, case_id, file, file.case(rules.clock_of))
+
+    # What comes
+
+    def take(self, one: FactRange, position: int) -> None:
+        """Take in a range of facts from `position` in the log; one that was taken in before changes nothing."""
+        if not one.source.startswith(f"{DERIVED}/"):
+            self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
+        self._complete = max(self._complete, position)
+        if position <= self._position:
+            return
+        for subject, fact in one.facts:
+            if fact.type.startswith(PREFIX):
+                self._event(subject, fact)
+            elif fact.values.get("synthetic") is not True:
+                for cause in self._by_type.get(fact.type, ()):
+                    if cause.meets(fact):
+                        self._fact(subject, cause, fact)
+
+    def _event(self, subject: str, event: Fact) -> None:
+        """Take in what has happened to a case."""
+        case_id = str(event.values["case_id"])
+        customer = self._customers.get(subject)
+        file = customer.cases.get(case_id) if customer else None
+        if file is None:
+            if "if_version" in event.values:
+                self.counts["unknown", ""] += 1
+                return
+            file = CaseFile("")
+            self._customers.setdefault(subject, CustomerFile()).cases[case_id] = file
+        elif file.knows(event):
+            return
+        if len(file.events) >= MOST_EVENTS:
+            self.counts["forgotten", file.cause] += 1
+            return
+        asks = "if_version" in event.values or event.type == f"{PREFIX}prioritised"
+        case = file.case(self._rules.clock_of) if asks else None
+        answer = judge(case, file.events, event)
+        if not answer.ok:
+            file.refuse(event, answer)
+            self.counts["refused", file.cause] += 1
+            self._changed(subject, file, CaseChange(case_id, event, ours=False, taken=False))
+            return
+        file.cause = file.cause or cause_of(event)
+        file.events.append(self._stamped(event, case, file.cause))
+        self._changed(subject, file, CaseChange(case_id, file.events[-1], ours=False))
+        self._follow(subject, case_id, file)
+
+    def _stamped(self, event: Fact, case: Case | None, name: str) -> Fact:
+        """Return an event with the times that the rules of now set for it, unless it brings them itself."""
+        cause = self._rules.causes.get(name)
+        start = {f"{PREFIX}opened": event.time, f"{PREFIX}reopened": event.time}.get(event.type)
+        priority = str(event.values.get("priority", case.priority if case else NORMAL))
+        if event.type == f"{PREFIX}prioritised" and case is not None:
+            start = case.now.began
+        if cause is None or start is None:
+            return event
+        return msgspec.structs.replace(event, values={**cause.due_values(start, priority), **event.values})
+
+    def _fact(self, subject: str, cause: Cause, fact: Fact) -> None:
+        """Open a case for a fact, or put it to the case that there is."""
+        customer = self._customers.get(subject) or CustomerFile()
+        mine = [(name, file) for name, file in customer.cases.items() if file.cause in {cause.id, *cause.yields_to}]
+        if any(file.has_fact(fact) for _, file in mine):
+            return
+        cases = [(name, file, case) for name, file in mine if (case := file.case(self._rules.clock_of)) is not None]
+        same = max((one for one in cases if one[1].cause == cause.id), key=lambda one: one[2].opened, default=None)
+        if same is not None and takes_in(same[2], fact, cause):
+            self._join(subject, same[0], same[1], fact, "joined")
+            return
+        other = next((one for one in cases if one[1].cause != cause.id and one[2].state != "closed"), None)
+        if other is not None:
+            self._join(subject, other[0], other[1], fact, "suppressed", cause.id)
+            return
+        self._open(subject, cause, fact)
+
+    def _join(self, subject: str, case_id: str, file: CaseFile, fact: Fact, how: str, cause: str = "") -> None:
+        self.counts[how, cause or file.cause] += 1
+        if len(file.facts) < MOST_FACTS:
+            file.facts.append((fact.time, fact.source, fact.id))
+        self._changed(subject, file, CaseChange(case_id, None, ours=False))
+        self._follow(subject, case_id, file)
+
+    def _open(self, subject: str, cause: Cause, fact: Fact) -> None:
+        said = cause.said_of(fact)
+        named = f"{subject}\0{cause.id}\0{fact.source}\0{fact.id}".encode()
+        case_id = f"{cause.id}-{hashlib.sha256(named).hexdigest()[:12]}"
+        values: dict[str, Value] = {**origin_of(fact), **said, "case_id": case_id, "reason": cause.id}
+        values.pop("agentid", None)  # whoever that was has not opened it
+        values |= cause.due_values(fact.time, str(said.get("priority", NORMAL)))
+        if owner := self._rules.owner_of(cause.id, fact.values.get("touchpoint"), fact.time):
+            values["owner"] = owner
+        file = CaseFile(cause.id, facts=[(fact.time, fact.source, fact.id)])
+        self._customers.setdefault(subject, CustomerFile()).cases[case_id] = file
+        self.counts["opened", cause.id] += 1
+        self._decide(subject, case_id, file, "opened", fact.time, values)
+        self._follow(subject, case_id, file)
+
+    # What follows
+
+    def _follow(self, subject: str, case_id: str, file: CaseFile) -> None:
+        """Decide what follows of the case as it stands, and when to look at it again."""
+        case = file.case(self._rules.clock_of)
+        cause = self._rules.causes.get(file.cause)
+        while case is not None and cause is not None and (since := comes_back(case, file, cause)) is not None:
+            self.counts["reopened", file.cause] += 1
+            self._decide(subject, case_id, file, "reopened", since, cause.due_values(since, case.priority), since)
+            case = file.case(self._rules.clock_of)
+        for number, cycle in enumerate(case.cycles if case else ()):
+            for clock in CLOCKS:
+                if cycle.was_kept(clock):
+                    at = cycle.done(clock) or 0
+                    self._decide(
+                        subject, case_id, file, "cleared", at, {"clock": clock, "cycle": number}, number, clock
+                    )
+                    cycle.said["cleared", clock] = at
+        self._wake(subject, case_id, file, case)
+
+    def _decide(  # noqa: D417 - what makes the name of an event is told together
+        self, subject: str, case_id: str, file: CaseFile, what: str, at: int, values: Mapping[str, Any], *of: object
+    ) -> None:
+        """
+        Add an event of ours to a case.
+
+        Args:
+            of: What tells it from others of its kind, of one case.
+        """
+        about = {"case_id": case_id, **values}
+        case = file.case(self._rules.clock_of)
+        if case is not None:
+            origin = case.opening.values
+            about = {name: origin[name] for name in _ORIGIN if name in origin} | about
+        if what in NOTICES:
+            if case is not None and case.owner:
+                about["owner"] = case.owner
+            self.counts[what, str(values["clock"])] += 1
+        event = Fact(at, SOURCE, "/".join(map(str, (case_id, what, *of))), PREFIX + what, about)
+        file.events.append(event)
+        self._changed(subject, file, CaseChange(case_id, event, ours=True))
+
+    def _changed(self, subject: str, file: CaseFile, change: CaseChange) -> None:
+        file.changes += 1
+        self._changes.setdefault(subject, []).append(change)
+
+    def _wake(self, subject: str, case_id: str, file: CaseFile, case: Case | None) -> None:
+        if case is None or case.state == "closed":
+            self.standing.pop((subject, case_id), None)
+        else:
+            self.standing[subject, case_id] = "missed" if any(map(case.is_missed, CLOCKS)) else "open"
+        at = file.wakes = self._next_look(file, case)
+        if at is not None:
+            heapq.heappush(self._wakes, (at, subject, case_id))
+
+    def _next_look(self, file: CaseFile, case: Case | None) -> int | None:
+        if case is None:
+            return min(event.time for event in file.events) + FORGETS_MS
+        cause = self._rules.causes.get(file.cause)
+        moments = [at for *_, at in notices_of(case, self._rules.causes.get(file.cause))]
+        if case.now.closed is not None:
+            moments.append(case.now.closed + (cause.reopens_ms if cause else 0) + FORGETS_MS)
+        return min(moments, default=None)
+
+    def _look(self, until: int) -> None:
+        """Say what is due of clocks, and forget what is over."""
+        while self._wakes and self._wakes[0][0] <= until:
+            at, subject, case_id = heapq.heappop(self._wakes)
+            customer = self._customers.get(subject)
+            file = customer.cases.get(case_id) if customer else None
+            if customer is None or file is None or file.wakes != at:
+                continue
+            case = file.case(self._rules.clock_of)
+            due = (
+                [one for one in notices_of(case, self._rules.causes.get(file.cause)) if one[2] <= until] if case else []
+            )
+            for what, clock, moment in due:
+                assert case is not None
+                number = len(case.cycles) - 1
+                values = {"clock": clock, "cycle": number, "due": case.now.due(clock)}
+                self._decide(subject, case_id, file, what, moment, values, number, clock)
+            if due:
+                self._follow(subject, case_id, file)
+            elif at <= until and self._is_over(file, case, until):
+                del customer.cases[case_id]
+                self.counts["forgotten", file.cause] += case is None
+                self._gone.add(subject)
+            else:
+                self._wake(subject, case_id, file, case)
+
+    def _is_over(self, file: CaseFile, case: Case | None, until: int) -> bool:
+        at = self._next_look(file, case)
+        return at is not None and at <= until and (case is None or case.state == "closed")
+
+    # Steps
+
+    def begin(self, now: float) -> bool:
+        """Begin a step as of `now` (Unix s); False: nothing has changed."""
+        watermark = self.watermarks.advance(now)
+        if watermark is not None:
+            # What happens at the watermark itself may still come.
+            self._look(ceil(watermark * 1000) - 1)
+        if not self._changes and not self._gone:
+            return False
+        self._step += 1
+        self._begun = sorted(self._changes.items())
+        self._changes = {}
+        # As it stands now: what comes while the step is under way belongs to the next one.
+        self._news = [CaseNews(change, row) for change, row in self._rows()]
+        return True
+
+    def _rows(self) -> Iterator[tuple[CaseChange, CaseRow]]:
+        for subject, changes in self._begun:
+            rows: dict[str, CaseRow | None] = {}
+            for change in changes:
+                if change.case_id not in rows:
+                    file = self._customers[subject].cases.get(change.case_id)
+                    case = file.case(self._rules.clock_of) if file else None
+                    rows[change.case_id] = (
+                        row_of(subject, file, case, self._partition, self._base) if file and case else None
+                    )
+                if (row := rows[change.case_id]) is not None:
+                    yield change, row
+
+    def records(self) -> list[Record]:
+        """Return what has to be saved of the step that is begun."""
+        found = []
+        for subject, changes in self._begun:
+            customer = self._customers[subject]
+            customer.step, customer.changes = self._step, changes
+            found.append(customer_record(subject, customer))
+        for subject in sorted(self._gone - {subject for subject, _ in self._begun}):
+            customer = self._customers[subject]
+            customer.step, customer.changes = self._step, []
+            found.append(customer_record(subject, customer))
+            if not customer.cases:
+                del self._customers[subject]
+        self._gone = set()
+        return [*found, self.fence()]
+
+    def fence(self) -> Record:
+        """Return the record of how far facts were read: what brought no change is not taken in again either."""
+        self._position = self._complete
+        watermarks = self.watermarks
+        return fence_record(DeskFence(self._step, self._position, watermarks.value, watermarks.sources))
+
+    @property
+    def news(self) -> Sequence[CaseNews]:
+        """What the step that is begun has to tell."""
+        return self._news
+
+    def end(self) -> Record:
+        """End the step, of which everything is sent; return the record that says so."""
+        self._gone |= {subject for subject, _ in self._begun if not self._customers[subject].cases}
+        self._begun, self._news = [], []
+        return sent_record(self._step)
+
+    @property
+    def complete(self) -> int:
+        """Position of the last range that need not be taken again."""
+        return self._complete
+
+    def take_counts(self) -> Counter[tuple[str, str]]:
+        """Return what has happened since the last call."""
+        counts, self.counts = self.counts, Counter()
+        return counts
+
+    def files(self) -> Iterator[tuple[str, str, CaseFile]]:
+        """Yield customer, id and content of every case that is remembered."""
+        for subject, customer in self._customers.items():
+            for case_id, file in customer.cases.items():
+                yield subject, case_id, file

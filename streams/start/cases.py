@@ -1,0 +1,46 @@
+"""Rebuild the cases that are not closed from the store, where what happened to them stands among the events."""
+
+from collections.abc import Iterator
+
+from clickhouse_connect.driver.client import Client
+
+from streams.definitions import case_rules_of
+from streams.events.decode import decode_batch
+from streams.loop.definition import CaseRules
+from streams.loop.desk import CaseDesk
+from streams.relations.facts import Fact
+from streams.relations.ranges import FactRange
+from streams.settings import Settings
+from streams.storage.cases import STANDING, events_of_cases, read_cases
+
+
+def case_entries(client: Client, settings: Settings, now: float) -> Iterator[tuple[int, bytes, bytes]]:
+    """
+    Yield what the changelog of cases has to hold so that they go on: by partition, key and value.
+
+    Of the facts that a case is about, only its opening is known; what its actions came to is as it was.
+
+    Raises:
+        CatalogueError: The rules for cases cannot be right.
+        StorageError: The store does not answer, or refuses.
+    """
+    rules = case_rules_of(settings) or CaseRules({})
+    reader = rules.reader()
+    refused = {line.name for row in read_cases(client, STANDING) for line in row.story if line.refused}
+    facts: dict[int, list[tuple[str, Fact]]] = {}
+    for partition, payload in events_of_cases(client):
+        event = decode_batch([payload])[0][0]
+        fact = reader.fact(event) if event is not None else None
+        if event is not None and fact is not None and f"{fact.source} {fact.id}" not in refused:
+            # What was judged once is not judged again: versions counted by another order by then.
+            values = {name: value for name, value in fact.values.items() if name != "if_version"}
+            facts.setdefault(partition, []).append(
+                (event.subject, Fact(fact.time, fact.source, fact.id, fact.type, values))
+            )
+    for partition, found in facts.items():
+        desk = CaseDesk(rules)
+        desk.take(FactRange(f"restored/{partition}", 0, 0, None, caught_up=True, facts=found), 0)
+        if desk.begin(now):
+            for key, value in desk.records():
+                if value is not None:
+                    yield partition, key, value

@@ -1,0 +1,66 @@
+"""Cases as rows of the table `cases`."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+
+from streams.loop.rows import CaseRow, Happening
+from streams.storage.connection import FAILURES, explain
+
+_TIMES: Final = frozenset({"opened", "began", "contact_due", "contacted", "close_due", "closed"})
+CASE_COLUMNS: Final = CaseRow.__struct_fields__
+_STORY: Final = msgspec.json.Decoder(list[Happening]).decode
+
+
+def case_row(row: CaseRow) -> list[Any]:
+    """Give the row of a case, in the order of `CASE_COLUMNS`."""
+    return [_stored(name, getattr(row, name)) for name in CASE_COLUMNS]
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+    return msgspec.json.encode(value).decode() if name == "story" else value
+
+
+def read_cases(client: Client, where: str = "1", parameters: Mapping[str, Any] | None = None) -> list[CaseRow]:
+    """
+    Return cases as they stand.
+
+    Args:
+        client: Of the store.
+        where: A condition over the columns of `cases`.
+        parameters: What it asks for.
+
+    Raises:
+        StorageError: The store does not answer, or refuses.
+    """
+    columns = ", ".join(f"toUnixTimestamp64Milli({name})" if name in _TIMES else name for name in CASE_COLUMNS)
+    question = f"SELECT {columns} FROM cases FINAL WHERE {where} ORDER BY case_id"  # noqa: S608 - names of ours
+    try:
+        rows = client.query(question, parameters=dict(parameters or {})).result_rows
+    except FAILURES as error:
+        raise explain(error, "reading cases") from error
+    found = []
+    for row in rows:
+        values = dict(zip(CASE_COLUMNS, row, strict=True))
+        found.append(CaseRow(**{**values, "story": _STORY(values["story"])}))
+    return found
+
+
+STANDING: Final = "state != 'closed' OR closed > now() - INTERVAL 60 DAY"
+"""Cases to which something may still happen."""
+_EVENTS: Final = f"""
+    SELECT partition, payload FROM events
+    WHERE startsWith(type, 'cx.case.')
+        AND JSONExtractString(data, 'case_id') IN (SELECT case_id FROM cases FINAL WHERE {STANDING})
+    ORDER BY time, topic, offset"""  # noqa: S608 - all of it is ours
+
+
+def events_of_cases(client: Client) -> Iterator[tuple[int, bytes]]:
+    """Yield the partition and the payload of every event of cases that stand."""
+    for partition, payload in client.query(_EVENTS).result_rows:
+        yield partition, payload if isinstance(payload, bytes) else payload.encode()

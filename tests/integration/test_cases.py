@@ -1,0 +1,119 @@
+"""Cases live: opened by what customers said, moved on by people, told to other systems; exact through a kill."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import main
+from streams.delivery.webhook import signature
+from streams.producers.readers.base import Touch
+from tests.harness.receiver import Receiver
+
+RULES = """
+- id: low_nps
+  kind: cause
+  name: {en: Would not recommend us}
+  opens: {events: cx.survey.answered, where: metric == 'nps' and score <= 6}
+  severity: 3 if score <= 3 else 2
+  tier: segment
+  contact: 24h
+  close: 48h
+  warns: 2h
+  reopens: 7d
+- {id: care, kind: duty, owner: مراقبت}
+- {id: order, kind: priority, parts: {tier: {of: tier, weight: 2, points: {gold: 3}}, severity: {of: severity, weight: 3}}}
+"""
+
+
+def touch(number: int, customer: str, kind: str, ago: timedelta, segment: str = "gold", **data: Any) -> Touch:
+    at = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
+    raw = {"specversion": "1.0", "id": f"e{number}", "source": "/t", "type": f"cx.{kind}", "time": at}
+    raw |= {"subject": customer, "channel": "web", "segment": segment, "data": data}
+    return Touch(0.0, "web", customer, json.dumps(raw).encode())
+
+
+def unhappy(number: int, customer: str, score: int, ago: timedelta, segment: str = "gold") -> Touch:
+    answer = {"survey_id": "s", "metric": "nps", "scale": 10, "score": score}
+    return touch(number, customer, "survey.answered", ago, segment, **answer)
+
+
+def cx(pipeline: Any, *arguments: str) -> Any:
+    environment = {**pipeline.environment, "COLUMNS": "80", "CX_CONFIG": ""}
+    return CliRunner().invoke(main, ["cases", *arguments], env=environment)
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES, encoding="utf-8")
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of webhooks")
+    with Receiver() as receiver:
+        pipeline = pipelines(
+            partitions=2,
+            cases=str(rules),
+            idle_s=1,
+            retention_s=200_000,
+            case_webhooks=receiver.url,
+            webhook_secret_file=str(secret),
+        )
+        worker = pipeline.start("only")
+        sent = [unhappy(1, "c-1", 2, timedelta(hours=1)), unhappy(2, "c-2", 5, timedelta(hours=23), "silver")]
+        sent += [unhappy(3, "c-3", 9, timedelta(hours=1)), touch(4, "c-4", "page.viewed", timedelta(0), page="home")]
+        pipeline.send(sent)
+        pipeline.wait(lambda: opened(pipeline) == {"c-1", "c-2"}, "two cases")
+        worker.kill()
+        worker = pipeline.start("only")
+        pipeline.send(
+            [unhappy(5, "c-1", 1, timedelta(minutes=30)), unhappy(6, "c-5", 0, timedelta(hours=30), "silver")]
+        )
+        pipeline.wait(lambda: opened(pipeline) == {"c-1", "c-2", "c-5"}, "a third one")
+        said = "SELECT arraySort(groupArray((subject, type))) FROM events WHERE type IN ('cx.case.warned', 'cx.case.escalated')"
+        expected = [("c-2", "cx.case.warned"), ("c-5", "cx.case.escalated"), ("c-5", "cx.case.warned")]
+        pipeline.wait(lambda: pipeline.database.value(said) == expected, "one warning each, and one escalation")
+
+        listed = json.loads(cx(pipeline, "list", "--json").output)
+        ids = {one["subject"]: one["case_id"] for one in listed["cases"]}
+        assert [one["subject"] for one in listed["cases"]] == ["c-1", "c-5", "c-2"]
+        text = cx(pipeline, "list").output
+        assert "مراقبت" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+        taken = cx(pipeline, "contact", ids["c-1"], "--by", "Neda", "--key", "k1", "--json")
+        assert json.loads(taken.output)["taken"] is True, taken.output
+        again = cx(pipeline, "contact", ids["c-1"], "--by", "Neda", "--key", "k1", "--json")
+        assert json.loads(again.output) == {**json.loads(taken.output), "repeat": True}
+        stale = cx(pipeline, "close", ids["c-1"], "--outcome", "lost", "--if-version", "1", "--by", "Omid")
+        assert (stale.exit_code, "contacted by Neda meanwhile, version 2" in stale.output) == (3, True), stale.output
+        closed = cx(pipeline, "close", ids["c-1"], "--outcome", "rescued")
+        assert (closed.exit_code, "closed: rescued, version 3" in closed.output) == (0, True), closed.output
+        unknown = cx(pipeline, "assign", "none", "--to", "Omid")
+        assert (unknown.exit_code, "there is no case none" in unknown.output) == (3, True)
+        shown = cx(pipeline, "show", ids["c-1"]).output
+        assert "closed: rescued" in shown
+        assert "[refused: contacted by Neda meanwhile, version 2]" in shown
+
+        kpi = "SELECT count() FROM events WHERE type = 'cx.case.contacted' AND JSONExtractBool(data, 'in_sla')"
+        assert pipeline.database.value(kpi) == 1
+        assert pipeline.database.value("SELECT count() FROM dead_letters") == 0
+        pipeline.wait(lambda: pipeline.total("cases_opened")[1] == 3, "the KPI of openings")
+        pipeline.wait(lambda: {"rescued"} <= outcomes(receiver), "the closing told")
+        one = receiver.received[-1]
+        headers = one.headers
+        expected_signature = signature(
+            b"a secret of webhooks", headers["webhook-id"], int(headers["webhook-timestamp"]), one.body
+        )
+        assert headers["webhook-signature"] == expected_signature
+        pipeline.wait(lambda: not pipeline.verify().differences, "verified")
+
+
+def opened(pipeline: Any) -> set[str]:
+    return {subject for (subject,) in pipeline.database.rows("SELECT subject FROM cases FINAL")}
+
+
+def outcomes(receiver: Receiver) -> set[str]:
+    return {one.json["case"]["outcome"] for one in receiver.received}
