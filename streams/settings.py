@@ -163,14 +163,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A worker's clock that differs by more than this from ClickHouse's or Kafka's is in doubt."""
     touchpoints_path: str = ""
     """A YAML file with the touchpoints of the organisation instead of those shipped; all others count as `unknown`."""
-    series_cap: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
+    series_cap: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Label combinations per KPI and grouping; of more, the largest are kept and the rest is counted as `(other)`."""
     series_memory_mb: Annotated[int, Meta(ge=16, le=65_536)] = 128
     """MiB for the series of all merge partitions, of which each has an equal part; then the largest are kept."""
     series_channel_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """Share of that memory that series brought by one channel may take."""
+    """Share of that memory for series that one channel brought, where there are others; alone, it may take 7 / 8."""
     series_sender_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """Part of a channel's share that series brought by one sender may take, which is the `source` that events name."""
+    """Part of it for one sender, the `source` that events name, where there are others; alone, it may take 3 / 4."""
 
     alertmanagers: str = ""
     """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""

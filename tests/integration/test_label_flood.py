@@ -115,6 +115,24 @@ def test_a_sender_who_came_first_leaves_room_for_others_of_its_channel(database:
     assert database.value("SELECT sum(n) FROM kpi_minutes FINAL WHERE by = 'unitid' AND labels['unitid'] = '(other)'")
 
 
+def test_a_sender_who_is_alone_loses_none(database: Database) -> None:
+    """A company that replays its history: a thousand labels of its own, each of them light, while nobody else sends."""
+    writer = Writer(database.writer)
+    limits = SeriesLimits(lambda _kpi: 10_000, 1 << 25, 0.5, 0.5)
+    pipeline = Pipeline(writer, CATALOGUE, limits=limits, credit=1 << 11)
+    for minute in range(6):
+        pipeline.feed(flood(minute, 200))
+    pipeline.finish()
+    writer.close()
+
+    assert pipeline.merge.registry.used > 0.25 * limits.budget, "more than its share beside others"
+    report = check(database)
+    assert report.differences == []
+    assert report.notes == []
+    assert database.value("SELECT uniqExact(labels) FROM kpi_minutes WHERE kpi = 'wait' AND by = 'unitid'") == 1_200
+    assert not database.value("SELECT count() FROM kpi_minutes WHERE has(mapValues(labels), '(other)')")
+
+
 def test_who_sends_the_name_of_the_rest_is_not_the_rest(database: Database) -> None:
     writer = Writer(database.writer)
     pipeline = Pipeline(writer, CATALOGUE)

@@ -118,16 +118,19 @@ def test_who_was_refused_and_finds_room_by_itself_has_one_number() -> None:
 
 def test_a_channel_takes_its_share_only() -> None:
     known = registry(budget=10 * NEW_BYTES, share=0.5)
+    known.admit(series_key("csat", (("channel", "store"),)), [1], "store")
     flood = [known.admit(unit(f"flood{n}"), [1], "web") for n in range(100)]
     assert len({known.names[number] for number in flood} - {REST}) == 5
-    honest = [known.admit(unit(f"shop{n}"), [1], "store") for n in range(4)]
-    assert [known.names[number] for number in honest] == [unit(f"shop{n}") for n in range(4)]
+    honest = [known.admit(unit(f"shop{n}"), [1], "store") for n in range(3)]
+    assert [known.names[number] for number in honest] == [unit(f"shop{n}") for n in range(3)]
 
 
 def test_a_sender_takes_its_part_of_the_share_of_its_channel_only() -> None:
     """Also over a restart, and though others come later: of those who gave way to others, its own come first."""
     limits = SeriesLimits(lambda _kpi: ALL, 20 * NEW_BYTES, 0.5, 0.6)
     known = Registry(limits)
+    known.admit(series_key("csat", (("channel", "web"),)), [1], "web", 0, "/shop")
+    known.admit(series_key("csat", (("channel", "app"),)), [1], "app", 0, "/app")
     flood = [known.admit(unit(f"flood{n}"), [9], "web", n, "/evil") for n in range(100)]
     assert len({known.names[number] for number in flood} - {REST}) == 6
     shards, decided = dict(known.grown()), known.decide(100, NONE)
@@ -143,6 +146,47 @@ def test_a_sender_takes_its_part_of_the_share_of_its_channel_only() -> None:
     leaving = again.rebalance(weighed(again, shop0=1.0, shop1=1.0, flood0=5.0), 1).leaving
     assert {again.names[number][:10] for number in leaving} == {unit("flood")[:10]}
     assert unit("heavy") in again.numbers
+
+
+def test_a_sender_who_is_alone_uses_the_room_of_its_channel() -> None:
+    """All but what is spared for others; once they come, it gives back what is beyond its share, however heavy."""
+    limits = SeriesLimits(lambda _kpi: ALL, 82 * NEW_BYTES, 40 / 82, 0.5)
+    known = Registry(limits)
+    known.admit(series_key("csat", (("channel", "app"),)), [1], "app", 0, "/app")
+    for n in range(100):
+        known.admit(unit(f"first{n}"), [9], "web", n, "/first")
+    assert len(known.numbers) - 2 == 30, "three quarters of the forty of its channel"
+    heavy = {f"first{n}": 90.0 for n in range(30)}
+    assert known.rebalance(weighed(known, **heavy), 1) == NONE, "nobody else needs the room"
+
+    others = [known.admit(unit(f"other{n}"), [1], "web", 101, "/other") for n in range(15)]
+    admitted = [known.names[number] for number in others]
+    assert admitted[:10] == [unit(f"other{n}") for n in range(10)]
+    assert set(admitted[10:]) == {REST}
+    here = heavy | {f"other{n}": 1.0 for n in range(10)}
+    leaving = known.rebalance(weighed(known, **here), 1).leaving
+    assert {known.names[number].rpartition("first")[0] for number in leaving} == {unit("")}
+    assert all(unit(f"other{n}") in known.numbers for n in range(15))
+    assert sum("first" in key for key in known.numbers) >= 20, "its share stays"
+    again = Registry(limits)
+    again.restore(dict(known.grown()), known.decide(101, NONE))
+    assert again.names[again.admit(unit("one more"), [1], "web", 102, "/first")] == REST, "it is not alone any more"
+
+
+def test_a_channel_that_is_alone_uses_the_room_of_all() -> None:
+    """But for an eighth; once another has more to say than that, it gives back what is beyond its share."""
+    known = registry(budget=80 * NEW_BYTES, share=0.5)
+    for n in range(100):
+        known.admit(unit(f"first{n}"), [9], "web", n)
+    assert len(known.numbers) - 1 == 70
+    heavy = {f"first{n}": 90.0 for n in range(70)}
+    assert known.rebalance(weighed(known, **heavy), 1) == NONE
+    others = [known.admit(unit(f"other{n}"), [1], "store", 101) for n in range(15)]
+    assert [known.names[number] for number in others].count(REST) == 6
+    leaving = known.rebalance(weighed(known, **heavy, **{f"other{n}": 1.0 for n in range(9)}), 1).leaving
+    assert {known.names[number].rpartition("first")[0] for number in leaving} == {unit("")}
+    assert all(unit(f"other{n}") in known.numbers for n in range(15))
+    assert sum("first" in key for key in known.numbers) >= 40, "its share stays"
 
 
 def test_what_alerts_remember_of_a_series_is_part_of_the_budget() -> None:

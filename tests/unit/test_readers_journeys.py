@@ -94,10 +94,13 @@ def test_olist_labels_each_answer_with_how_the_delivery_ended(olist):
     assert answers["o1", 5]["scale"] == 5
 
 
-def test_olist_review_id_of_two_orders_is_two_surveys(olist):
+def test_olist_review_id_of_two_orders_is_two_answers_to_one_survey(olist):
+    """Its name is a label: one for each answer would be a series for each."""
     made, _ = olist
-    surveys = [event["data"]["survey_id"] for event in of_type(made, "cx.survey.sent")]
-    assert len(surveys) == len(set(surveys)) == 6
+    sent = of_type(made, "cx.survey.sent")
+    assert len({event["id"] for event in sent}) == len(sent) == 6
+    assert {event["data"]["survey_id"] for event in sent} == {"order_review"}
+    assert {event["orderid"] for event in sent} == {"o1", "o2", "o3", "o4", "o5"}
     assert all(event["timeimputed"] for event in of_type(made, "cx.survey.sent"))
     # Midnight in Sao Paulo.
     assert {event["time"] for event in of_type(made, "cx.survey.sent")} == {

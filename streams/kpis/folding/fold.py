@@ -37,6 +37,9 @@ EVENTS_A_CREDIT: Final = 8
 SENDERS: Final = 32
 """Senders of a batch that are told apart; all others of it are one."""
 
+SPARED: Final = 0.25
+"""Part of the credit of a source that its only sender leaves to others, who may come at any time."""
+
 SENDERS_KNOWN: Final = 4_096
 MOST_OF_NAME: Final = 80
 """Characters of a sender's name that are kept."""
@@ -69,11 +72,14 @@ class Folder:
             kpis: What is counted.
             remembered: Combinations of facts and labels that are remembered.
             credit: New combinations of labels that each source may bring at once; None: no bound.
-            sender_share: Part of that for events of one sender, which is who they name as their `source`.
+            sender_share: Part of that for events of one sender, which is who they name as their `source`, where there
+                are others: who is alone has more, all but what is spared for them.
         """
         self._remembered = remembered
         self._sender_share = sender_share
         self._senders: dict[tuple[str, str], float] = {}
+        self._alone: dict[str, str | None] = {}
+        """The only sender of each source; None: there are more of them."""
         self._brought: dict[str, str] = {}
         kpis = list(kpis)
         self._touchpoints = next((kpi.touchpoints for kpi in kpis if kpi.touchpoints is not None), None)
@@ -196,7 +202,10 @@ class Folder:
             yield
             table.fresh.clear()
             return
-        most = self._sender_share * self._most
+        if self._alone.setdefault(source, sender) != sender:
+            self._alone[source] = None
+        share = self._sender_share if self._alone[source] is None else max(self._sender_share, 1 - SPARED)
+        most = share * self._most
         if len(self._senders) > SENDERS_KNOWN:
             self._senders.clear()  # what they might bring anew is still bounded by the credit of their source
         credit = min(self._most, self._credits.get(source, self._most) + events / EVENTS_A_CREDIT)
@@ -230,6 +239,7 @@ class Folder:
         self._table.remembered = 0
         self._credits.clear()  # what was known has to be met again
         self._senders.clear()
+        self._alone.clear()
 
     def _add_rows(self, places: list[int], first: int, deltas: defaultdict[int, dict[str, Acc]]) -> None:
         """Add what the rows of events say, each as often as it occurs."""

@@ -2,9 +2,12 @@
 Which series exist, under which number, and who gives way when the memory for them is full.
 
 A series costs memory in every window it is in. Each merge partition has a budget of it, of which series that one
-channel or one sender brought may take a share only, and each grouping of a KPI a number of series. Whatever has no room
-is counted under `OTHER`, and remembered as a candidate by how much it was: between two batches the heaviest candidates
-take the places of series that weigh less than half as much. So the largest are kept, not those that came first.
+channel brought may take a share only, and each grouping of a KPI a number of series. Whatever has no room is counted
+under `OTHER`, and remembered as a candidate by how much it was: between two batches the heaviest candidates take the
+places of series that weigh less than half as much. So the largest are kept, not those that came first.
+
+Channels have a share of the budget, and their senders a share of that. Who is alone may take more, all but what is
+spared for others; once there are others, series beyond the share give way to theirs, whatever they weigh.
 
 Numbers are given in the order of arrival and never taken back, so pages can name series by number. What was decided in
 a batch is saved before the pages of the batch: who applies it again after a crash finds every key where it was then.
@@ -12,7 +15,7 @@ a batch is saved before the pages of the batch: who applies it again after a cra
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from heapq import nlargest
 from typing import Final, NamedTuple, TypeAlias
@@ -21,6 +24,7 @@ import msgspec
 
 from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.series import OTHER, parse_series, rest_key
+from streams.kpis.rolling.bringers import NOBODY, Bringer, Bringers
 
 SHARD_BITS: Final = 10
 SHARD_SERIES: Final = 1 << SHARD_BITS
@@ -57,9 +61,9 @@ class SeriesLimits(NamedTuple):
     budget: int = BUDGET_BYTES
     """Bytes for all series."""
     share: float = 1.0
-    """Share of the budget that series brought by one channel may take."""
+    """Share of the budget that series brought by one channel may take where there are others."""
     sender_share: float = 1.0
-    """Part of that share that series brought by one sender may take."""
+    """Part of that share that series brought by one sender may take where there are others."""
     beside: Callable[[Group], int] = lambda _group: 0
     """Bytes that others remember of each series of a grouping, for as long as it is known: those who judge alerts."""
 
@@ -81,21 +85,11 @@ class Admitted(msgspec.Struct, array_like=True):
     """Numbers by the sender who brought the series."""
 
 
-class Bringer(NamedTuple):
-    """Who brought a series first; empty: not known. Without a sender it stands for all of a channel."""
-
-    channel: str
-    sender: str = ""
-
-
 class Changes(NamedTuple):
     """Who gives way and who comes back, by number."""
 
     leaving: list[int]
     returning: list[int]
-
-
-NOBODY: Final = Bringer("")
 
 
 class Weighed(NamedTuple):
@@ -130,10 +124,7 @@ class Registry:
         self._left_numbers: dict[str, int] = {}
         self._sizes: Counter[Group] = Counter()
         self._brought_by: dict[int, Bringer] = {}
-        self._bringers: dict[tuple[str, str], Bringer] = {}
-        """Each once, however many series they brought."""
-        self._used_by: Counter[Bringer] = Counter()
-        """By channel, and by channel and sender."""
+        self._bringers = Bringers(limits.budget, limits.share, limits.sender_share)
         self._candidates: dict[str, tuple[float, Bringer]] = {}
         self._grown: set[int] = set()
         self._changed = False
@@ -155,30 +146,22 @@ class Registry:
         number = self.numbers.get(key)
         if number is not None:
             return number
-        group = self._group(key)
+        group = self.group_of(key)
         if not group[1] or (OTHER in key and key == rest_key(*group)):
             return self._append(key, NOBODY, group)
         again = offset is not None and offset <= self.decided
-        by = self._bringer(channel, sender)
+        weight, by = self._candidates.get(key) or (0.0, self._bringers.of(channel, sender))
+        self._bringers.note(by)
         if not again and key not in self._left_numbers and self._has_room(group, by):
             return self._append(key, by, group)
         rest = rest_key(*group)
         self.refused[group[0]] += 1
         self._changed = True
-        weight, first = self._candidates.get(key, (0.0, by))
-        self._candidates[key] = weight + (count_of(acc) if acc else 1), first
+        self._candidates[key] = weight + (count_of(acc) if acc else 1), by
         if len(self._candidates) > 4 * CANDIDATES:
             self._keep_heaviest()
         number = self.numbers.get(rest)
         return self._append(rest, NOBODY, group) if number is None else number
-
-    def _bringer(self, channel: str, sender: str = "") -> Bringer:
-        """Return the one object that stands for who brings a series."""
-        known = self._bringers.get((channel, sender))
-        if known is None:
-            known = Bringer(channel, sender)
-            self._bringers[known] = known
-        return known
 
     def take_refused(self) -> Counter[str]:
         """Return what was counted under `OTHER` since the last call, by KPI id."""
@@ -193,18 +176,19 @@ class Registry:
             weighed: All series that hold anything.
             windows: In how many windows what was counted is part of a weight.
         """
-        self.used, self._used_by = 0, Counter()
+        self.used = 0
+        self._bringers.begin_anew(by for _, by in self._candidates.values())
         for number in self.numbers.values():
             self._add_cost(number, self.cost(number, weighed))
         leaving: list[int] = []
         returning: list[int] = []
         victims = _Victims(self, weighed)
-        while self.reserved > self._limits.budget and (victim := victims.lightest(None)) is not None:
+        while self.reserved > self._limits.budget and (victim := victims.lightest()) is not None:
             self._leave(victim, self.cost(victim, weighed))
             leaving.append(victim)
         heaviest = nlargest(CANDIDATES, self._candidates.items(), key=lambda item: (item[1][0], item[0]))
         for key, (count, by) in heaviest:
-            group = self._group(key)
+            group = self.group_of(key)
             if not self._evict_for(group, by, count * windows, victims, leaving):
                 continue
             if key in self._left_numbers:
@@ -260,16 +244,17 @@ class Registry:
         senders = {number: sender for sender, numbers in admitted.senders.items() for number in numbers}
         for channel, numbers in admitted.channels.items():
             for number in numbers:
-                self._brought_by[number] = self._bringer(channel, senders.get(number, ""))
+                by = self._brought_by[number] = self._bringers.of(channel, senders.get(number, ""))
+                self._bringers.note(by)
         for number, key in enumerate(self.names):
             self._note_lasting(number, key)
-            self._note_beside(number, self._group(key))
+            self._note_beside(number, self.group_of(key))
             if number in self.left:
                 self._left_numbers[key] = number
                 self._left_bytes += self._cost_once_left(number)
                 continue
             self.numbers[key] = number
-            self._sizes[self._group(key)] += self.is_bound(key)
+            self._sizes[self.group_of(key)] += self.is_bound(key)
             self._add_cost(number, self.cost(number, {}))
 
     def cost(self, number: int, weighed: Mapping[int, Weighed]) -> int:
@@ -284,7 +269,8 @@ class Registry:
         return any(value != OTHER for _, value in labels)
 
     @staticmethod
-    def _group(key: str) -> Group:
+    def group_of(key: str) -> Group:
+        """Return the KPI of a series and the names of its labels."""
         kpi, labels = parse_series(key)
         return kpi, tuple([name for name, _ in labels])
 
@@ -299,25 +285,22 @@ class Registry:
         )
 
     def _over_its_share(self, group: Group, by: Bringer) -> Bringer | None:
-        """Return who would take more than allowed by a series more: the sender, its channel, or None."""
-        cost, most = NEW_BYTES + self._limits.beside(group), self._limits.share * self._limits.budget
-        if by.sender and self._used_by[by] + cost > self._limits.sender_share * most:
-            return by
-        channel = self._bringer(by.channel)
-        return channel if self._used_by[channel] + cost > most else None
+        return self._bringers.over(by, NEW_BYTES + self._limits.beside(group))
 
     def _evict_for(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
-        """Have lighter series give way until there is room; tell whether there is."""
+        """Have others give way until there is room: lighter series, and what a sender has beyond its share; tell."""
         limits = self._limits
         while not self._has_room(group, by):
             if self._left_bytes + LEFT_BYTES + limits.beside(group) > limits.budget / 2:
                 return False
-            scope: Group | Bringer | None = self._over_its_share(group, by)
-            if self._sizes[group] >= limits.cap(group[0]):
-                scope = group
-            victim = victims.lightest(scope)
-            if victim is None or victims.weight(victim) * _BETTER >= weight:
-                return False
+            over = self._over_its_share(group, by)
+            full = group if self._sizes[group] >= limits.cap(group[0]) else None
+            owes = None if over is by and by.sender else self._bringers.debtor(by, over)
+            victim = victims.lightest(full, owes) if owes else None
+            if victim is None:
+                victim = victims.lightest(full, None if full else over)
+                if victim is None or victims.weight(victim) * _BETTER >= weight:
+                    return False
             self._leave(victim, self.cost(victim, victims.weighed))
             leaving.append(victim)
         return True
@@ -350,7 +333,7 @@ class Registry:
         key = self.names[number]
         self.left.add(number)
         self._left_numbers[key] = self.numbers.pop(key)
-        self._sizes[self._group(key)] -= 1
+        self._sizes[self.group_of(key)] -= 1
         self._add_cost(number, -cost)
         self._left_bytes += self._cost_once_left(number)
 
@@ -358,17 +341,14 @@ class Registry:
         self._candidates.pop(key, None)
         number = self.numbers[key] = self._left_numbers.pop(key)
         self.left.discard(number)
-        self._sizes[self._group(key)] += 1
+        self._sizes[self.group_of(key)] += 1
         self._left_bytes -= self._cost_once_left(number)
         self._add_cost(number, self.cost(number, {}))
         return number
 
     def _add_cost(self, number: int, cost: int) -> None:
         self.used += cost
-        by = self.brought_by(number)
-        self._used_by[self._bringer(by.channel)] += cost
-        if by.sender:
-            self._used_by[by] += cost
+        self._bringers.take(self.brought_by(number), cost)
 
     def brought_by(self, number: int) -> Bringer:
         """Return who brought a series."""
@@ -386,28 +366,27 @@ class _Victims:
         self._registry = registry
         self.weighed = weighed
         self._order: list[int] | None = None
-        self._scopes: dict[Group | Bringer | None, Iterator[int]] = {}
+        self._scopes: dict[tuple[Group | None, Bringer | None], deque[int]] = {}
 
-    def lightest(self, scope: Group | Bringer | None) -> int | None:
-        """Return the next to give way: of a grouping, of what somebody brought, or of all; None if there is none."""
-        names, left = self._registry.names, self._registry.left
+    def lightest(self, group: Group | None = None, by: Bringer | None = None) -> int | None:
+        """Return the next to give way: of a grouping, of what somebody brought (None: of any); None if none is left."""
+        registry = self._registry
         if self._order is None:
-            bound = [n for key, n in self._registry.numbers.items() if self._registry.is_bound(key)]
-            self._order = sorted(bound, key=lambda n: (self.weight(n) / self._registry.cost(n, self.weighed), n))
+            bound = [n for key, n in registry.numbers.items() if registry.is_bound(key)]
+            self._order = sorted(bound, key=lambda n: (self.weight(n) / registry.cost(n, self.weighed), n))
+        scope = group, by
         if scope not in self._scopes:
             order = self._order
-            if isinstance(scope, Bringer):
-                brought = ((n, self._registry.brought_by(n)) for n in order)
-                self._scopes[scope] = iter([n for n, by in brought if scope in {by, Bringer(by.channel)}])
-            elif scope is not None:
-                kpi, labels = scope
-                self._scopes[scope] = iter(
-                    [n for n in order if (parsed := parse_series(names[n]))[0] == kpi
-                     and tuple(name for name, _ in parsed[1]) == labels]
-                )  # fmt: skip
-            else:
-                self._scopes[scope] = iter(order)
-        return next((number for number in self._scopes[scope] if number not in left), None)
+            if by is not None:
+                brought = ((n, registry.brought_by(n)) for n in order)
+                order = [n for n, of in brought if by in {of, Bringer(of.channel)}]
+            if group is not None:
+                order = [n for n in order if registry.group_of(registry.names[n]) == group]
+            self._scopes[scope] = deque(order)
+        waiting = self._scopes[scope]
+        while waiting and waiting[0] in registry.left:
+            waiting.popleft()
+        return waiting[0] if waiting else None
 
     def weight(self, number: int) -> float:
         """Return how much was counted in it lately."""

@@ -28,6 +28,7 @@ from streams.producers.readers.base import (
 )
 
 _ZONE = ZoneInfo("America/Sao_Paulo")
+_SURVEY = "order_review"
 _ORIGIN = Origin("olist")
 _ORDERS = "olist_orders_dataset.csv"
 _REVIEWS = "olist_order_reviews_dataset.csv"
@@ -255,7 +256,6 @@ def _reviews(path: Path, orders: dict[str, _Order], report: ReadReport) -> Itera
         seen.add(key)
         if sent < order.placed - timedelta(days=1):
             report.note(f"{path.name}: review asked for before the order was placed", number)
-        survey = "-".join(key)
         shared: dict[str, Any] = {
             "orderid": order.id,
             "region": order.state,
@@ -264,7 +264,7 @@ def _reviews(path: Path, orders: dict[str, _Order], report: ReadReport) -> Itera
         yield _ORIGIN.made(
             number,
             key,
-            SurveySent(survey_id=survey, metric="csat", kind="transactional", subchannel="email"),
+            SurveySent(survey_id=_SURVEY, metric="csat", kind="transactional", subchannel="email"),
             sent,
             subject=order.customer,
             channel="web",
@@ -273,7 +273,7 @@ def _reviews(path: Path, orders: dict[str, _Order], report: ReadReport) -> Itera
         )
         text = "\n".join(part for part in (row["review_comment_title"], row["review_comment_message"]) if part)
         answer = SurveyAnswered(
-            survey_id=survey,
+            survey_id=_SURVEY,
             metric="csat",
             scale=5,
             score=score,
