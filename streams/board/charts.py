@@ -132,12 +132,13 @@ def chart(
     label: str,
     days: Steps | None = None,
     target: float | None = None,
+    periods: Sequence[tuple[float, float]] = (),
 ) -> str:
     """
     Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer.
 
     With `days`, points are days or weeks, which are marked by their dates in that zone. A target has a line where it is
-    within reach.
+    within reach; `periods`, in which an alert fired, are shaded.
     """
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
     frame = frame_of(points, width - left - 12, height - bottom - top)
@@ -145,6 +146,10 @@ def chart(
         return ""
     parts = [f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">']
     parts.append(f'<g transform="translate({left:g} {top:g})">')
+    for since, until in periods:
+        x, end = frame.x(max(since, frame.start)), frame.x(min(until, frame.end))
+        if end > x:
+            parts.append(f'<rect class="alerted" x="{x}" y="0" width="{end - x:.1f}" height="{frame.height:g}"/>')
     for tick in ticks(frame.low, frame.high):
         y = frame.y(tick)
         parts.append(f'<path class="grid" d="M0,{y}H{frame.width:g}"/>')

@@ -8,7 +8,7 @@ from streams.board.feed import AlertRow
 
 COLUMNS: Final = (
     "id", "at", "rule", "kpi", "labels", "old", "new", "why", "severity", "owner", "inhibited_by", "episode", "window",
-    "unit", "value", "n", "lo", "hi", "baseline", "contributors", "annotations",
+    "unit", "value", "n", "lo", "hi", "baseline", "contributors", "annotations", "links",
 )  # fmt: skip
 
 
@@ -50,7 +50,8 @@ def _episode(steps: Sequence[Mapping[str, Any]]) -> AlertRow | None:
         why=str(evidence["why"]),
         at=int(changed[-1]["at"]),
         inhibited_by=newest["inhibited_by"],
-        summary=evidence["annotations"].get("summary", ""),
+        texts=newest["annotations"] if state == "resolved" else evidence["annotations"],
+        links=evidence["links"],
         value=evidence["value"],
         n=int(evidence["n"]),
         lo=evidence["lo"],

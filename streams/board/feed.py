@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
+from streams.alerts.judging.outcome import begun
 from streams.board.formats import direction_of, plain_labels, pseudonym
 from streams.board.readings import ALL, KpiInfo
 from streams.events.touchpoints import Touchpoint
@@ -96,7 +98,9 @@ class AlertRow:
     at: int
     """When it came into its state, unix s of event time."""
     inhibited_by: str = ""
-    summary: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What it says, by name; Persian ones end in `_fa`."""
+    links: Mapping[str, str] = field(default_factory=dict)
     value: float | None = None
     n: int = 0
     lo: float | None = None
@@ -122,6 +126,14 @@ class AlertView:
     where: str
     numbers: str
     why: str
+    check: str
+    """What to look at first, while it fires."""
+    suspects: str
+    """What was released or begun just before."""
+    runbook: str
+    """Address, empty if it has none here."""
+    window: str
+    channel: str
     because: tuple[str, ...]
     held_back: str
     owner: str
@@ -152,7 +164,12 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
                 alert.rule,
                 f"{name} · {where}",
                 _numbers(alert, unit, lang),
-                alert.summary or alert.why,
+                _text(alert, "summary", lang) or alert.why,
+                _text(alert, "check", lang) if alert.state in {"firing", "pending"} else "",
+                _text(alert, "suspects", lang),
+                _runbook(alert.links.get("runbook", "")),
+                alert.window,
+                alert.labels.get("channel", ALL),
                 tuple(
                     f"{_labels(labels, texts)}: {digits(f'{100 * part:.0f}%', lang)}"
                     for labels, part in alert.contributors[:EXPLAINED_BY]
@@ -164,6 +181,32 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
             )
         )
     return views
+
+
+def _text(alert: AlertRow, name: str, lang: Lang) -> str:
+    """Return what an alert says in a language, or in that in which it says it."""
+    english = alert.texts.get(name, "")
+    return alert.texts.get(f"{name}_fa", english) if lang == "fa" else english
+
+
+def _runbook(link: str) -> str:
+    """Return where a runbook is read; our own is a page here."""
+    path, _, section = link.partition("#")
+    if path.endswith("/runbook") or path == "docs/RUNBOOK.md":
+        return f"/runbook#{section}"
+    return link if link.startswith(("https://", "http://")) else ""
+
+
+def alert_periods(alerts: Iterable[AlertRow], kpi: str, channel: str) -> list[tuple[float, float]]:
+    """Return from when to when alerts fired on a KPI, of a channel or of all, unix s; one that fires has no end."""
+    found = []
+    for alert in alerts:
+        if alert.kpi != kpi or alert.inhibited_by or alert.labels.get("channel", channel) != channel:
+            continue
+        began = 60 * (begun(alert.episode) + 1)
+        if began and alert.state in {"firing", "resolved"}:
+            found.append((float(began), inf if alert.state == "firing" else float(alert.at)))
+    return found
 
 
 def _labels(labels: Mapping[str, str], texts: Texts) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streams.board.charts import chart
-from streams.board.feed import alert_views, announcement, firing_view, verbatim_views
+from streams.board.feed import alert_periods, alert_views, announcement, firing_view, verbatim_views
 from streams.board.formats import iso, utc_text
 from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
@@ -122,7 +122,9 @@ class PageRenderer:
             ),
             "controls": self._render("controls.html", view, windows=known.windows or [view.window]),
             "heat": self._heat(view, known, numbers),
-            "alerts": self._render("alerts.html", view, alerts=alerts, kept=known.alerts is not None),
+            "alerts": self._render(
+                "alerts.html", view, alerts=alerts, kept=known.alerts is not None, windows=known.windows
+            ),
             "announce": html.escape(announcement(alerts, view.lang)),
             "verbatims": self._render(
                 "verbatims.html",
@@ -195,11 +197,12 @@ class PageRenderer:
         )
         key = (info.id, view.channel, "")
         points = up_to_now(detail.trends.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
-        step = trend_step(view.window)
+        step = detail.step if detail else trend_step(view.window)
         if by_day := step >= _DAY_S:
             # A day is named by its beginning, a quarter of an hour by its end, as of when it is known.
             points = [replace(point, at=point.since) for point in points]
         name = texts.kpi(info.id, info.name)
+        periods = alert_periods(known.alerts or (), info.id, view.channel)
         label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
         return self._render(
             "detail.html",
@@ -209,7 +212,7 @@ class PageRenderer:
             name=name,
             loading=detail is None,
             chart=Markup(  # noqa: S704 - made by our own code
-                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, info.target)
+                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, info.target, periods)
             ),
             form="date" if by_day else "moment",
             points=[

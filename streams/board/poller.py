@@ -18,7 +18,7 @@ from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
 from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
 from streams.board.store import BoardStore
-from streams.board.tiles import HEADLINE, asked_span, trend_step
+from streams.board.tiles import HEADLINE, asked_span, detail_step, trend_step
 from streams.board.workers import WorkerTrouble
 from streams.kpis.language.lengths import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError, UnreachableError
@@ -56,6 +56,8 @@ class Detail:
     """What is known of one KPI in one window."""
 
     trends: Mapping[SeriesKey, Sequence[PublishedReading]]
+    step: int
+    """Seconds between two points of the trends."""
     labels: Sequence[tuple[str, Mapping[str, str], PublishedReading]]
 
 
@@ -240,12 +242,21 @@ class Poller:
             if before is not None and not self._is_due(f"detail {kpi} {window}", 10):
                 details[kpi, window] = before
                 continue
-            info, step = known.infos[kpi], trend_step(window)
+            info = known.infos[kpi]
             closed = _closed(known, window)
-            trends = store.trend(info, closed - asked_span(window), closed, step)
+            history_s = closed - self._first_of(kpi, closed)
+            step = detail_step(window, history_s)
+            since = max(closed - asked_span(window), closed - history_s - step)
+            trends = store.trend(info, since, closed, step)
             after = 0 if window == TOTAL else closed - max(2 * _seconds(window), 3_600)
-            details[kpi, window] = Detail(trends, store.by_label(info, window, after))
+            details[kpi, window] = Detail(trends, step, store.by_label(info, window, after))
         self.known = replace(known, details=details)
+
+    def _first_of(self, kpi: str, closed: int) -> int:
+        """Return the end of the first minute of a KPI, unix s; of one without any, now."""
+        if kpi not in self._first:
+            self._first |= self.store.first([kpi])
+        return self._first.get(kpi, closed)
 
     def _comparisons(self) -> None:
         """Ask what the newest closed values are held against: once for each closed minute."""
@@ -254,7 +265,7 @@ class Poller:
             if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
                 continue
             self._due = {job: due for job, due in self._due.items() if due > self._clock()}
-            if not self._first or self._is_due("first", 600):
+            if not self._first.keys() & set(HEADLINE) or self._is_due("first", 600):
                 self._first = self.store.first(HEADLINE)
             numbers[window] = replace(
                 one,

@@ -123,7 +123,7 @@ HAS_ALERTS: Final = "EXISTS TABLE alerts"
 
 ALERTS: Final = """
     SELECT id, toUnixTimestamp(at), rule, kpi, labels, toString(old), toString(new), why, severity, owner, inhibited_by,
-        episode, window, unit, value, n, lo, hi, baseline, contributors, annotations
+        episode, window, unit, value, n, lo, hi, baseline, contributors, annotations, links
     FROM alerts FINAL
     WHERE at > fromUnixTimestamp({after:Int64})
     ORDER BY alerts.at DESC

@@ -245,9 +245,21 @@ _TRENDS: Final[Mapping[str, tuple[int, int]]] = {
 }
 
 
+_DETAIL_STEPS: Final = (60, 300, 900, 3_600, 21_600, 86_400)
+LEAST_POINTS: Final = 12
+"""Of a large course, as long as there are so many minutes."""
+
+
 def trend_step(window: str) -> int:
     """Return the seconds between two points of a course: the window's length, so that points share no events."""
     return _TRENDS.get(window, (900, 48))[0]
+
+
+def detail_step(window: str, history_s: int) -> int:
+    """Return the seconds between two points of a large course: finer than the window while there is little history."""
+    longest = trend_step(window)
+    steps = [step for step in _DETAIL_STEPS if step < longest] + [longest]
+    return next((step for step in reversed(steps) if history_s >= LEAST_POINTS * step), steps[0])
 
 
 def trend_span(window: str) -> int:

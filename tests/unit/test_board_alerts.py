@@ -1,11 +1,17 @@
 """The live page's alerts: which are on top, their episodes, their order, what is announced."""
 
+import re
 from dataclasses import replace
+from math import inf
 
+import pytest
+
+from streams.board.charts import chart
 from streams.board.episodes import COLUMNS, episodes
-from streams.board.feed import AlertRow, alert_views, announcement, firing_view
+from streams.board.feed import AlertRow, alert_periods, alert_views, announcement, firing_view
 from streams.board.pages import PageRenderer, PageView
-from streams.board.readings import ALL
+from streams.board.readings import ALL, PublishedReading
+from streams.board.tiles import detail_step
 from tests.harness.readings import CSAT, NOW, known
 
 
@@ -46,7 +52,7 @@ def transition(number: int, old: str, new: str, **changes: object) -> dict[str, 
         "id": f"1/0/{number}", "at": NOW + 60 * number, "rule": "CsatLow", "kpi": "csat", "labels": {"channel": "web"},
         "old": old, "new": new, "why": f"{old} => {new}", "severity": "page", "owner": "cx", "episode": "e1",
         "window": "15m", "unit": "percent", "value": 60.0, "n": 50, "lo": 46.0, "hi": 72.0, "baseline": 80.0,
-        "contributors": '[{"labels": {"region": "tehran"}, "explained": 0.7}]', "annotations": {},
+        "contributors": '[{"labels": {"region": "tehran"}, "explained": 0.7}]', "annotations": {}, "links": {},
     }  # fmt: skip
     return row | changes
 
@@ -81,3 +87,46 @@ def test_alerts_that_fire_come_first_and_are_announced() -> None:
     assert announcement(views, "en").startswith("New alert: CsatLow. Customer satisfaction · Web.")
     assert announcement(alert_views([resolved], {}, ALL, "en"), "en") == ""
     assert alert_views(made, {"csat": CSAT}, "app", "en") == []
+
+
+def test_an_alert_says_what_to_check_and_leads_onward() -> None:
+    """To the details of its KPI in its window and channel, to the runbook, and whose it is; in the reader's language."""
+    texts = {
+        "summary": "Low",
+        "check": "Is it up?",
+        "summary_fa": "پایین",
+        "check_fa": "کار می‌کند؟",
+        "suspects": "app 5 was deployed",
+    }
+    alert = fired("CsatLow-1-100", 60, texts=texts, links={"runbook": "http://elsewhere/runbook#csatlow"}, window="15m")
+    for lang, check in (("en", "Is it up?"), ("fa", "کار می‌کند؟")):
+        part = PageRenderer().fragments(PageView(lang=lang), known(alerts=[alert], windows=("15m",)), NOW)["alerts"]
+        assert check in part
+        assert "app 5 was deployed" in part
+        assert 'href="/runbook#csatlow"' in part
+        assert re.search(r'href="/\?[^"]*channel=web[^"]*kpi=csat"', part)
+    over = fired("CsatLow-1-100", 60, texts=texts, state="resolved")
+    assert "Is it up?" not in PageRenderer().fragments(PageView(), known(alerts=[over]), NOW)["alerts"]
+
+
+def test_the_times_at_which_alerts_fired_are_known_to_the_chart() -> None:
+    began = NOW // 60 - 20
+    alerts = [
+        fired(f"A-1-{began}", 60),
+        fired(f"B-1-{began - 60}", 600, state="resolved"),
+        fired(f"C-1-{began}", 60, labels={"channel": "app"}),
+        fired(f"D-1-{began}", 60, inhibited_by="mute night"),
+    ]
+    found = alert_periods(alerts, "csat", "web")
+    assert found == [(60.0 * (began + 1), inf), (60.0 * (began - 59), float(NOW - 600))]
+    points = [PublishedReading(NOW - 60 * age, 50.0, 9, 40.0, 60.0) for age in range(40, 0, -1)]
+    drawn = chart(points, 60, "percent", "en", "course", periods=found)
+    assert drawn.count('class="alerted"') == 2
+
+
+@pytest.mark.parametrize(
+    ("window", "history_s", "step"),
+    [("15m", 600, 60), ("15m", 3_600, 300), ("15m", 86_400, 900), ("24h", 86_400, 3_600), ("7d", 90 * 86_400, 604_800), ("1m", 0, 60)],
+)  # fmt: skip
+def test_a_course_has_points_however_young_it_is(window: str, history_s: int, step: int) -> None:
+    assert detail_step(window, history_s) == step
