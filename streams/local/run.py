@@ -18,7 +18,7 @@ from typing import IO, Literal, Self, TypeAlias
 
 import msgspec
 
-from streams.definitions import catalogue_of, steps_of, touchpoint_path, touchpoints_of
+from streams.definitions import case_paths, catalogue_of, steps_of, touchpoint_path, touchpoints_of
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -238,6 +238,7 @@ class EmbeddedRun:
             "CX_DATA_DIR": str(self.data_dir),
             "CX_TOUCHPOINTS_PATH": str(path.resolve()) if (path := touchpoint_path(self.settings)) else "",
             "CX_KPIS_PATH": os.pathsep.join(str(path.resolve()) for path in kpi_paths(self.settings)),
+            "CX_CASES": os.pathsep.join(str(path.resolve()) for path in case_paths(self.settings)),
         }
 
     def address(self, role: Role) -> Address:

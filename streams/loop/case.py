@@ -216,11 +216,12 @@ def _held(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa:
 def _resumed(case: Case, event: Fact, clock: WorkingClock | None) -> None:
     if case.holding is None:
         return
-    waited = elapsed(clock, case.holding, event.time)
+    since, due = case.holding, case.now.close_due
+    waited = elapsed(clock, since, event.time)
     case.holding = None
     case.now.held += waited
-    if case.now.close_due is not None:
-        case.now.close_due = after(clock, case.now.close_due, waited)
+    if due is not None and since <= due:  # a clock that has ended is not set going again
+        case.now.close_due = after(clock, due, waited)
 
 
 def _resolved(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa: ARG001

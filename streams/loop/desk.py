@@ -285,7 +285,7 @@ class CaseDesk:
         if case is None:
             return min(event.time for event in file.events) + FORGETS_MS
         cause = self._rules.causes.get(file.cause)
-        moments = [at for *_, at in notices_of(case, self._rules.causes.get(file.cause))]
+        moments = [one.at for one in notices_of(case, cause)]
         if case.now.closed is not None:
             moments.append(case.now.closed + (cause.reopens_ms if cause else 0) + FORGETS_MS)
         return min(moments, default=None)
@@ -299,14 +299,11 @@ class CaseDesk:
             if customer is None or file is None or file.wakes != at:
                 continue
             case = file.case(self._rules.clock_of)
-            due = (
-                [one for one in notices_of(case, self._rules.causes.get(file.cause)) if one[2] <= until] if case else []
-            )
-            for what, clock, moment in due:
-                assert case is not None
-                number = len(case.cycles) - 1
-                values = {"clock": clock, "cycle": number, "due": case.now.due(clock)}
-                self._decide(subject, case_id, file, what, moment, values, number, clock)
+            cause = self._rules.causes.get(file.cause)
+            due = [one for one in notices_of(case, cause) if one.at <= until] if case else []
+            for one in due:
+                values = {"clock": one.clock, "cycle": one.cycle, "due": one.due}
+                self._decide(subject, case_id, file, one.what, one.at, values, one.cycle, one.clock)
             if due:
                 self._follow(subject, case_id, file)
             elif at <= until and self._is_over(file, case, until):

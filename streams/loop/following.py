@@ -1,6 +1,7 @@
 """What follows of a case as it stands: what it takes in, whether it comes back, and what is said of its clocks."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from streams.loop.case import CLOCKS, PREFIX, SOURCE, Case, ClockName
 from streams.loop.definition import Cause
@@ -24,14 +25,25 @@ def comes_back(case: Case, file: CaseFile, cause: Cause) -> int | None:
     return min((at for at, _, _ in file.facts if closed < at <= until and at not in tried), default=None)
 
 
-def notices_of(case: Case, cause: Cause | None) -> Iterator[tuple[str, ClockName, int]]:
-    """Yield what is to be said of the clocks of a case when their time comes, and when that is (milliseconds)."""
-    now = case.now
+class DueNotice(NamedTuple):
+    """What is to be said of a clock of a cycle, the first being 0, when its time comes (milliseconds)."""
+
+    cycle: int
+    what: str
+    clock: ClockName
+    at: int
+    due: int
+
+
+def notices_of(case: Case, cause: Cause | None) -> Iterator[DueNotice]:
+    """Yield what is still to be said of the clocks of a case: of earlier cycles too, while history is read."""
     warns = cause.warns_ms if cause else 0
-    for clock in CLOCKS:
-        due, done = now.due(clock), now.done(clock)
-        if due is None or (clock == "close" and case.holding is not None):
-            continue
-        for what, at in (("warned", due - warns), ("escalated", due)):
-            if (what == "escalated" or warns) and (what, clock) not in now.said and (done is None or done > at):
-                yield what, clock, max(at, now.began)
+    for number, cycle in enumerate(case.cycles):
+        for clock in CLOCKS:
+            due, done = cycle.due(clock), cycle.done(clock)
+            stands = clock == "close" and cycle is case.now and case.holding is not None
+            if due is None or (stands and (case.holding or 0) <= due):
+                continue
+            for what, at in (("warned", due - warns), ("escalated", due)):
+                if (what == "escalated" or warns) and (what, clock) not in cycle.said and (done is None or done > at):
+                    yield DueNotice(number, what, clock, max(at, cycle.began), due)
