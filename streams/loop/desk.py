@@ -31,6 +31,7 @@ from streams.kpis.rolling.watermarks import Watermarks
 from streams.loop.case import CLOCKS, NOTICES, PREFIX, SOURCE, Case
 from streams.loop.definition import NORMAL, CaseRules, Cause
 from streams.loop.files import (
+    MOST_CASES,
     MOST_EVENTS,
     MOST_FACTS,
     CaseChange,
@@ -53,7 +54,9 @@ from streams.relations.ranges import FactRange
 _ORIGIN: Final = ("channel", "touchpoint", "segment", "region")
 """What later events of a case have of its opening."""
 FORGETS_MS: Final = 30 * 86_400_000
-"""How long a closed case is remembered after it could have been reopened, and what is about a case that never came."""
+"""How long a closed case is remembered after it could have been reopened."""
+AWAITS_MS: Final = 86_400_000
+"""How long what happened to a case is kept before its opening has come."""
 
 
 class CaseNews(NamedTuple):
@@ -157,12 +160,13 @@ class CaseDesk:
                 self.counts["unknown", ""] += 1
                 return
             file = CaseFile("")
-            self._customers.setdefault(subject, CustomerFile()).cases[case_id] = file
         elif file.knows(event):
             return
-        if len(file.events) >= MOST_EVENTS:
+        customer = self._customers.setdefault(subject, CustomerFile())
+        if len(file.events) >= MOST_EVENTS or len(customer.cases.keys() | {case_id}) > MOST_CASES:
             self.counts["forgotten", file.cause] += 1
             return
+        customer.cases[case_id] = file
         asks = "if_version" in event.values or event.type == f"{PREFIX}prioritised"
         case = file.case(self._rules.clock_of) if asks else None
         answer = judge(case, file.events, event)
@@ -283,7 +287,7 @@ class CaseDesk:
 
     def _next_look(self, file: CaseFile, case: Case | None) -> int | None:
         if case is None:
-            return min(event.time for event in file.events) + FORGETS_MS
+            return min(event.time for event in file.events) + AWAITS_MS
         cause = self._rules.causes.get(file.cause)
         moments = [one.at for one in notices_of(case, cause)]
         if case.now.closed is not None:
@@ -306,7 +310,7 @@ class CaseDesk:
                 self._decide(subject, case_id, file, one.what, one.at, values, one.cycle, one.clock)
             if due:
                 self._follow(subject, case_id, file)
-            elif at <= until and self._is_over(file, case, until):
+            elif self._is_over(file, case, until):
                 del customer.cases[case_id]
                 self.counts["forgotten", file.cause] += case is None
                 self._gone.add(subject)

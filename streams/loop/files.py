@@ -15,6 +15,8 @@ from streams.relations.facts import Fact
 MOST_EVENTS: Final = 500
 """Events that are kept of a case; more of them are not taken in."""
 MOST_FACTS: Final = 500
+MOST_CASES: Final = 100
+"""Cases of a customer; what is said of more of them is not taken in."""
 MOST_ANSWERS: Final = 100
 FENCE_KEY: Final = b"f"
 SENT_KEY: Final = b"s"

@@ -264,6 +264,25 @@ def test_21_two_people_on_one_case() -> None:
     assert len(desk.times_told) - before == 6
 
 
+def test_what_is_said_of_cases_that_nobody_opens_is_bounded_and_forgotten() -> None:
+    desk = Desk(rules())
+    for number in range(300):
+        desk.give(("u", action(number, f"a{number}", "contacted", f"made-up-{number}")), until=1_000)
+    assert len(list(desk.desk.files())) == 100
+    assert desk.desk.take_counts()["forgotten", ""] == 200
+    for number in range(700):
+        desk.give(("v", action(number, f"b{number}", "contacted", "one")), until=1_000)
+    (one,) = (file for subject, _, file in desk.desk.files() if subject == "v")
+    assert len(one.events) == 500
+    desk.step()
+    assert desk.saved.keys() >= {b"c/u", b"c/v"}
+    desk.give(until=25 * HOUR_MS)
+    desk.step()
+    desk.step()
+    assert list(desk.desk.files()) == []
+    assert desk.saved.keys() == {b"f", b"s"}, "nothing is left of them"
+
+
 def test_a_case_before_its_opening_is_none() -> None:
     assert fold([action(1, "a", "contacted", "k")]) is None
     assert fold([Fact(5, "/s", "o", PREFIX + "opened", {"case_id": "k"}), action(1, "a", "contacted", "k")]) is not None
