@@ -29,6 +29,7 @@ _COMMANDS = {
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
     "sources": ("streams.commands.sources", "Show stopped source partitions, and let them go on."),
     "board": ("streams.commands.board", "Serve the live page: KPIs, alerts, verbatims, pipeline."),
+    "report": ("streams.commands.report", "Write what changed in a week, in HTML or PDF."),
     "status": ("streams.commands.health", "Show what the workers do: lag, watermarks, outcomes."),
     "doctor": ("streams.commands.health", "Check settings, Kafka, topics, ClickHouse and what is stored there."),
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),

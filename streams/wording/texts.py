@@ -133,6 +133,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "owner": ("Owner", "مسئول"),
     "new_alert": ("New alert", "هشدار تازه"),
     "baseline": ("before", "پیش‌تر"),
+    "week_report": ("The week in customer experience", "هفته در تجربهٔ مشتری"),
     # verbatims
     "verbatims": ("In their own words", "به زبان خودشان"),
     "no_verbatims": ("Nobody has written anything lately.", "تازگی کسی چیزی ننوشته است."),
