@@ -10,7 +10,12 @@ from click.testing import CliRunner
 
 from streams.cli import main
 from streams.delivery.webhook import signature
+from streams.loop.desk import CaseDesk
+from streams.loop.reading import load_rules
 from streams.producers.readers.base import Touch
+from streams.settings import load
+from streams.start.cases import case_entries
+from streams.storage.cases import read_cases
 from tests.harness.receiver import Receiver
 
 RULES = """
@@ -109,6 +114,21 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         )
         assert headers["webhook-signature"] == expected_signature
         pipeline.wait(lambda: not pipeline.verify().differences, "verified")
+        assert restored(pipeline, rules) == {
+            row.case_id: (row.state, row.version) for row in read_cases(pipeline.database.client)
+        }
+
+
+def restored(pipeline: Any, rules: Path) -> dict[str, tuple[str, int]]:
+    """State and version of the cases that workers would begin with, had their changelogs been lost."""
+    settings = load(environ={}, cases=str(rules))
+    found = {}
+    for partition, key, value in case_entries(pipeline.database.client, settings, 1e9):
+        desk = CaseDesk(load_rules([rules]), partition=partition)
+        desk.restore([(key, value)])
+        cases = ((case_id, file.case(lambda _cause: None)) for _, case_id, file in desk.files())
+        found |= {case_id: (case.state, case.version) for case_id, case in cases if case is not None}
+    return found
 
 
 def opened(pipeline: Any) -> set[str]:
