@@ -76,7 +76,7 @@ def main() -> None:
     print(
         f"{len(relations)} relations, {taken:,} events, {results:,} results: {1e6 * spent / taken:.0f} µs CPU per event"
     )
-    print(f"{customers.count:,} customers, {customers.bytes / customers.count:.0f} bytes each")
+    print(f"{customers.count:,} customers, {customers.size / customers.count:.0f} bytes each")
     print(f"resident memory {before // 1024} to {after // 1024} MiB, which the held events are part of")
     print(f"changelog {sum(map(len, changelog.values())) / 2**20:.1f} MiB in {len(changelog)} records")
     began = time.process_time()

@@ -188,7 +188,7 @@ class Relate(Stage):
         for partition, shard in self._shards.items():
             label, state = str(partition), shard.state
             metrics.RELATION_CUSTOMERS.labels(label).set(state.customers.count)
-            metrics.RELATION_BYTES.labels(label).set(state.customers.bytes)
+            metrics.RELATION_BYTES.labels(label).set(state.customers.size)
             metrics.RELATION_HELD.labels(label).set(state.held)
             metrics.RELATION_UNTIL.labels(label).set(state.until / 1000)
             counts = state.take_counts()

@@ -1,15 +1,18 @@
 """The packed states of all customers of one partition: who needs a step next, and what has to be saved of them."""
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
-from zlib import crc32
 
-from streams.relations.journal import CustomerPart, Kept, Record, SavedCustomers, bucket_record
+from streams.relations.journal import CustomerBucket, Record, SavedCustomers, bucket_record, read_bucket
+from streams.relations.pages import CustomerPage, Kept, hash_of, pages_of
 
 BUCKETS: Final = 256
+MOST_BYTES: Final = 64 * 2**20
+"""Of states that are not on pages."""
 _OVERHEAD: Final = 256
-"""Bytes that a record of a bucket costs besides its content."""
+"""Bytes that a record of a bucket costs besides its content, and a customer who is not on a page besides the state."""
 _FEW: Final = 1_024
 NOTHING: Final[Kept] = (b"", None)
 
@@ -17,6 +20,70 @@ NOTHING: Final[Kept] = (b"", None)
 class _SavedPart(NamedTuple):
     step: int
     key: bytes
+
+
+class _Bucket:
+    """
+    Customers by hash: those asked for lately one by one, all others on pages, where older states of some of those are.
+
+    Attributes:
+        changed: Those of whom pages have an older state, or none.
+        bytes: What those one by one take.
+    """
+
+    def __init__(self) -> None:
+        self.recent: dict[str, Kept] = {}
+        self.changed: set[str] = set()
+        self.bytes = 0
+        self.set([])
+
+    def set(self, pages: list[CustomerPage]) -> None:
+        """Have other pages."""
+        self.pages = pages
+        self._firsts = [page.first for page in pages]
+        self.wakes = _least(page.wakes for page in pages)
+
+    def on_page(self, subject: str, number: int) -> Kept:
+        """Return what a page has of a customer."""
+        place = bisect_right(self._firsts, number) - 1
+        return self.pages[place].customers().get(subject, NOTHING) if place >= 0 else NOTHING
+
+    def fold(self) -> None:
+        """Put all that changed on pages."""
+        groups: dict[int, dict[str, Kept]] = {}
+        for subject, kept in self.recent.items():
+            place = bisect_right(self._firsts, hash_of(subject)) - 1
+            if subject in self.changed:
+                groups.setdefault(place, {})[subject] = kept
+            elif kept[1] is not None:
+                page = self.pages[place]
+                page.wakes = _least([page.wakes, kept[1]])
+        pages = [*pages_of(groups.pop(-1, {}).items())]
+        for place, page in enumerate(self.pages):
+            if place in groups:
+                pages += pages_of((page.customers() | groups[place]).items(), page.first)
+            else:
+                pages.append(page)
+        self.changed.clear()
+        self.set(pages)
+
+    def due(self, until: int) -> dict[str, Kept]:
+        """Return the customers on pages who need a step by a moment; from now on none does before the next one."""
+        found: dict[str, Kept] = {}
+        for page in self.pages:
+            if page.wakes is not None and page.wakes <= until:
+                waiting = {one: kept for one, kept in page.customers().items() if one not in self.recent}
+                due = {one: kept for one, kept in waiting.items() if kept[1] is not None and kept[1] <= until}
+                found |= due
+                page.wakes = _least(kept[1] for one, kept in waiting.items() if one not in due)
+        self.wakes = _least(page.wakes for page in self.pages)
+        return found
+
+    def states(self) -> Iterator[bytes]:
+        """Yield all states."""
+        for page in self.pages:
+            yield from (state for one, (state, _) in page.customers().items() if one not in self.recent)
+        yield from (state for state, _ in self.recent.values() if state)
 
 
 class Customers:
@@ -28,9 +95,9 @@ class Customers:
     """
 
     def __init__(self) -> None:
-        self._buckets: list[dict[str, Kept]] = [{} for _ in range(BUCKETS)]
+        self._buckets = [_Bucket() for _ in range(BUCKETS)]
         self._wakes: list[tuple[int, str]] = []
-        """A heap with a moment for each customer who needs a step, which may lie before the moment when they do."""
+        """A heap with a moment for each customer not on a page who needs a step; they may need it later than that."""
         self._awake: set[str] = set()
         """Those whose moment was taken out of it."""
         self._sizes = [0] * BUCKETS
@@ -38,64 +105,93 @@ class Customers:
         """By bucket, the first step that changed it since it was saved; the oldest first."""
         self._parts: list[_SavedPart] = []
         self._owed = 0
+        self._recent, self._recent_bytes = 0, 0
+        """How many customers are not on pages, and what they take."""
         self.count = 0
-        self.bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that all states take."""
+        return self._recent_bytes + sum(len(page.packed) for bucket in self._buckets for page in bucket.pages)
 
     def restore(self, saved: SavedCustomers) -> set[str]:
         """Take over what was saved; return the customers who are ahead of the marker."""
         ahead: set[str] = set()
         for number, bucket in saved.buckets.items():
-            for subject, kept in bucket.customers:
-                self._put(number, subject, kept)
+            self._buckets[number].set(bucket.pages)
+            self._sizes[number] = sum(len(page.packed) for page in bucket.pages)
+            self.count += sum(page.count for page in bucket.pages)
         for key, _, part in saved.parts:
             self._parts.append(_SavedPart(part.step, key))
             for subject, kept in part.customers:
-                number = _bucket_of(subject)
+                number = hash_of(subject) % BUCKETS
                 bucket_of = saved.buckets.get(number)
                 if bucket_of is None or part.step > bucket_of.step:
-                    self._put(number, subject, kept)
-                    self._changed.setdefault(number, part.step)
+                    self.put(subject, kept, part.step)
             if part.step > saved.marker.step.number:
                 ahead |= {subject for subject, _ in part.customers}
         return ahead
 
     def get(self, subject: str) -> bytes:
         """Return a customer's state, empty if nothing is known."""
-        return self._kept(subject)[0]
-
-    def _kept(self, subject: str) -> Kept:
-        return self._buckets[_bucket_of(subject)].get(subject, NOTHING)
+        number = hash_of(subject)
+        return self._kept(subject, number, self._buckets[number % BUCKETS])[0]
 
     def put(self, subject: str, kept: Kept, step: int) -> None:
         """Replace a customer's state by what a step has made of it."""
-        number = _bucket_of(subject)
-        self._put(number, subject, kept)
-        self._changed.setdefault(number, step)
-
-    def _put(self, number: int, subject: str, kept: Kept) -> None:
-        bucket = self._buckets[number]
-        before = bucket.get(subject, NOTHING)
-        self.bytes += len(kept[0]) - len(before[0])
+        number = hash_of(subject)
+        bucket = self._buckets[number % BUCKETS]
+        before = self._kept(subject, number, bucket)
+        bucket.recent[subject] = kept
+        bucket.changed.add(subject)
+        self._grow(bucket, len(kept[0]) - len(before[0]))
         self.count += bool(kept[0]) - bool(before[0])
-        if kept[0]:
-            bucket[subject] = kept
-        else:
-            bucket.pop(subject, None)
-        self._wake(subject, before[1], kept[1])
-
-    def _wake(self, subject: str, before: int | None, at: int | None) -> None:
-        if at is not None and (before is None or at < before or subject in self._awake):
-            if len(self._wakes) > 2 * self.count + _FEW:
-                self._wakes = [(at, subject) for bucket in self._buckets for subject, (_, at) in bucket.items() if at]
-                heapq.heapify(self._wakes)
-            heapq.heappush(self._wakes, (at, subject))
+        if kept[1] is not None and (before[1] is None or kept[1] < before[1] or subject in self._awake):
+            self._wake(kept[1], subject)
         self._awake.discard(subject)
+        self._changed.setdefault(number % BUCKETS, step)
+        if self._recent_bytes > MOST_BYTES:
+            self._let_go(max(self._buckets, key=lambda one: one.bytes))
+
+    def _kept(self, subject: str, number: int, bucket: _Bucket) -> Kept:
+        kept = bucket.recent.get(subject)
+        if kept is None:
+            kept = bucket.on_page(subject, number)
+            self._take_off(bucket, subject, kept)
+            if kept[1] is not None:
+                self._wake(kept[1], subject)
+        return kept
+
+    def _take_off(self, bucket: _Bucket, subject: str, kept: Kept) -> None:
+        bucket.recent[subject] = kept
+        self._recent += 1
+        self._grow(bucket, len(kept[0]) + _OVERHEAD)
+
+    def _grow(self, bucket: _Bucket, size: int) -> None:
+        bucket.bytes += size
+        self._recent_bytes += size
+
+    def _let_go(self, bucket: _Bucket) -> None:
+        bucket.fold()
+        self._recent -= len(bucket.recent)
+        self._recent_bytes -= bucket.bytes
+        bucket.recent, bucket.bytes = {}, 0
+
+    def _wake(self, at: int, subject: str) -> None:
+        if len(self._wakes) > 2 * self._recent + _FEW:
+            found = (one for bucket in self._buckets for one in bucket.recent.items())
+            self._wakes = [(kept[1], one) for one, kept in found if kept[1] is not None]
+            heapq.heapify(self._wakes)
+        heapq.heappush(self._wakes, (at, subject))
 
     def wakes_at(self) -> int | None:
-        """Return the next moment at which somebody needs a step though nothing comes."""
+        """Return a moment before which nobody needs a step though nothing comes: the next one, or a little earlier."""
+        return _least([self._recent_wakes_at(), *[bucket.wakes for bucket in self._buckets]])
+
+    def _recent_wakes_at(self) -> int | None:
         while self._wakes:
             at, subject = self._wakes[0]
-            now = self._kept(subject)[1]
+            now = self._buckets[hash_of(subject) % BUCKETS].recent.get(subject, NOTHING)[1]
             if now == at:
                 return at
             if now is None or now < at:
@@ -107,8 +203,13 @@ class Customers:
     def due(self, until: int) -> set[str]:
         """Return the customers who need a step at a watermark; they are to be put again."""
         found = set()
-        while (at := self.wakes_at()) is not None and at <= until:
+        while (at := self._recent_wakes_at()) is not None and at <= until:
             found.add(heapq.heappop(self._wakes)[1])
+        for bucket in self._buckets:
+            if bucket.wakes is not None and bucket.wakes <= until:
+                for subject, kept in bucket.due(until).items():
+                    self._take_off(bucket, subject, kept)
+                    found.add(subject)
         self._awake |= found
         return found
 
@@ -124,7 +225,11 @@ class Customers:
             if self._owed < self._sizes[number] + _OVERHEAD:
                 return
             del self._changed[number]
-            key, value = bucket_record(number, CustomerPart(step, list(self._buckets[number].items())))
+            bucket = self._buckets[number]
+            bucket.fold()
+            key, value = bucket_record(number, CustomerBucket(step, bucket.pages))
+            # Whoever keeps the record keeps the pages: they need not be there twice.
+            bucket.set(read_bucket(value).pages)
             self._sizes[number] = len(value)
             self._owed -= len(value) + _OVERHEAD
             yield key, value
@@ -139,12 +244,11 @@ class Customers:
     def states(self) -> Iterator[bytes]:
         """Yield all states."""
         for bucket in self._buckets:
-            for state, _ in bucket.values():
-                yield state
+            yield from bucket.states()
 
 
-def _bucket_of(subject: str) -> int:
-    return crc32(subject.encode()) % BUCKETS
+def _least(moments: Iterable[int | None]) -> int | None:
+    return min([at for at in moments if at is not None], default=None)
 
 
 def chunks(subjects: Iterable[str], size: int) -> Iterator[Sequence[str]]:

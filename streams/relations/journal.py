@@ -19,12 +19,10 @@ import cramjam
 import msgspec
 
 from streams.kpis.rolling.watermarks import SourceReport
+from streams.relations.pages import CustomerPage, Kept, pages_of
 
 Record: TypeAlias = tuple[bytes, bytes | None]
 """Key and value; None deletes what the key named."""
-
-Kept: TypeAlias = tuple[bytes, int | None]
-"""A customer's state, empty if there is none, and the next moment at which it needs a step."""
 
 STEP_KEY: Final = b"s"
 MARKER_KEY: Final = b"m"
@@ -74,7 +72,16 @@ class CustomerPart(msgspec.Struct, array_like=True, frozen=True):
     emitted: int = -1
 
 
+class CustomerBucket(msgspec.Struct, array_like=True, frozen=True):
+    """All customers of a bucket in order, as of a step."""
+
+    step: int
+    pages: list[CustomerPage]
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
+_BUCKET: Final = msgspec.msgpack.Decoder(CustomerBucket)
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _STEP: Final = msgspec.msgpack.Decoder(RelationStep)
 _MARKER: Final = msgspec.msgpack.Decoder(StepMarker)
 _PART: Final = msgspec.msgpack.Decoder(CustomerPart)
@@ -85,7 +92,7 @@ class SavedCustomers(msgspec.Struct):
 
     step: RelationStep
     marker: StepMarker
-    buckets: dict[int, CustomerPart]
+    buckets: dict[int, CustomerBucket]
     parts: list[tuple[bytes, int, CustomerPart]]
 
 
@@ -104,9 +111,17 @@ def part_record(number: int, part: CustomerPart) -> tuple[bytes, bytes]:
     return b"p/%d/%d" % (part.step, number), _packed(part)
 
 
-def bucket_record(bucket: int, part: CustomerPart) -> tuple[bytes, bytes]:
+def bucket_record(number: int, bucket: CustomerBucket) -> tuple[bytes, bytes]:
     """Return the record of all customers of a bucket."""
-    return b"b/%d" % bucket, _packed(part)
+    return b"b/%d" % number, _encode(bucket)
+
+
+def read_bucket(value: bytes) -> CustomerBucket:
+    """Return the bucket of a record; its pages stay where they are."""
+    if value.startswith(_ZSTD):  # as it was written before there were pages
+        part = _unpacked(value)
+        return CustomerBucket(part.step, [*pages_of(part.customers)])
+    return _BUCKET.decode(value)
 
 
 def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedCustomers:
@@ -125,7 +140,7 @@ def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedCustomers:
             case b"m", []:
                 saved.marker = _MARKER.decode(value)
             case b"b", [bucket]:
-                saved.buckets[bucket] = _unpacked(value)
+                saved.buckets[bucket] = read_bucket(value)
             case b"p", [_, _]:
                 saved.parts.append((key, len(value), _unpacked(value)))
             case _:

@@ -9,7 +9,7 @@ import pytest
 
 from streams.events.decode import decode_one
 from streams.events.types import Envelope
-from streams.relations import customer, partition
+from streams.relations import customer, customers, partition
 from streams.relations.catalogue import Relations, load
 from streams.relations.facts import Fact, milliseconds
 from streams.relations.journal import RelationStep
@@ -120,6 +120,7 @@ def test_what_holds_in_the_end_is_what_the_events_say(
 ) -> None:
     monkeypatch.setattr(partition, "MOST_HELD", held)
     monkeypatch.setattr(partition, "AT_ONCE", 3)
+    monkeypatch.setattr(customers, "MOST_BYTES", 3_000 * seed)
     monkeypatch.setattr(partition, "MOST_TAKEN", 7)
     chance, lines = random.Random(seed), history(RELATIONS, seed, events=400, days=1)
     world = World(chance, kill, longest_s=chance.choice([1_800.0, 43_200.0]))

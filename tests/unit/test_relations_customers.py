@@ -1,0 +1,59 @@
+"""Customers on pages: wherever they are, what was put is there, and who needs a step is found."""
+
+import random
+
+import pytest
+
+from streams.relations import customers as module
+from streams.relations import pages
+from streams.relations.customers import Customers
+from streams.relations.journal import CustomerPart, StepMarker, marker_record, part_record, read_back
+from streams.relations.pages import Kept
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_customers_are_what_was_put(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random states over many steps, with room for a few, and a new owner now and then."""
+    monkeypatch.setattr(module, "BUCKETS", 4)
+    monkeypatch.setattr(module, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(pages, "_BYTES", 500)
+    chance, known, changelog = random.Random(seed), dict[str, Kept](), dict[bytes, bytes]()
+    customers, now = Customers(), 0
+    for step in range(1, 120):
+        now += chance.randrange(50)
+        due = {subject for subject, (_, at) in known.items() if at is not None and at <= now}
+        wakes = customers.wakes_at()
+        assert not due or (wakes is not None and wakes <= now)
+        assert customers.due(now) == due
+        touched = due | {f"c-{chance.randrange(300)}" for _ in range(12)}
+        part = CustomerPart(step, [])
+        for subject in sorted(touched):
+            assert customers.get(subject) == known.get(subject, (b"", None))[0]
+            state = bytes(chance.choices(b"abc", k=chance.randrange(200))) if chance.random() < 0.8 else b""
+            kept = (state, now + 1 + chance.randrange(400) if state and chance.random() < 0.7 else None)
+            customers.put(subject, kept, step)
+            part.customers.append((subject, kept))
+            known[subject] = kept
+        key, value = part_record(0, part)
+        customers.saved(key, step, len(value))
+        changelog |= dict([(key, value), marker_record(StepMarker())])
+        changelog |= dict(customers.bucket_records(step))
+        for gone, _ in customers.superseded(step):
+            del changelog[gone]
+        assert customers.count == sum(bool(state) for state, _ in known.values())
+        assert sorted(customers.states()) == sorted(state for state, _ in known.values() if state)
+        if chance.random() < 0.1:
+            customers = Customers()
+            customers.restore(read_back(changelog.items()))
+    assert len(changelog) < 100
+
+
+def test_customers_who_wait_take_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On pages the words that are the same in all of them are there once."""
+    monkeypatch.setattr(module, "MOST_BYTES", 100_000)
+    customers = Customers()
+    for number in range(5_000):
+        state = f"opened by {number}: " + "what most of the states of customers say as well" * 10
+        customers.put(f"c-{number}", (state.encode(), number), 1)
+    assert customers.count == 5_000
+    assert customers.size < 5_000 * 100 + 100_000
