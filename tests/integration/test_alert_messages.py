@@ -145,10 +145,10 @@ PERSIAN = """\
 صفحهٔ زنده: http://127.0.0.1:8080/?kpi=payment_failure&window=5m
 راهنمای رفع: http://127.0.0.1:8080/runbook#paymentsfail
 """
-OVER = "Resolved: Failed payments, overall: 2.0 % of 390 now, target 40.0 %"
-OVER_FA = "برطرف شد: پرداخت ناموفق، در کل: اکنون ۲٫۰٪ از ۳۹۰ مورد، هدف ۴۰٫۰٪"
-COST = "Lasted 48 min, from 2026-03-23 09:10 to 09:58 (Asia/Tehran). Meanwhile 741 of 900 (82.3 %), 381 more than at the target of 40.0 %."
-COST_FA = "۴۸ دقیقه طول کشید، از ۰۹:۱۰ تا ۰۹:۵۸، ۳ فروردین ۱۴۰۵ (به وقت تهران). در این مدت ۷۴۱ از ۹۰۰ (۸۲٫۳٪)، ۳۸۱ مورد بیشتر از هدف ۴۰٫۰٪."
+OVER = "Resolved: Failed payments, overall: 2.0 % of 390 now, limit 40.0 %"
+OVER_FA = "برطرف شد: پرداخت ناموفق، در کل: اکنون ۲٫۰٪ از ۳۹۰ مورد، حد هشدار ۴۰٫۰٪"
+COST = "Lasted 48 min, from 2026-03-23 09:10 to 09:58 (Asia/Tehran). Meanwhile 741 of 900 (82.3 %), 381 more than at the limit of 40.0 %."
+COST_FA = "۴۸ دقیقه طول کشید، از ۰۹:۱۰ تا ۰۹:۵۸، ۳ فروردین ۱۴۰۵ (به وقت تهران). در این مدت ۷۴۱ از ۹۰۰ (۸۲٫۳٪)، ۳۸۱ مورد بیشتر از حد هشدار ۴۰٫۰٪."
 
 
 def test_slack_says_all_of_it_and_how_it_ended(messages: Messages) -> None:

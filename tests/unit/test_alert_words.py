@@ -5,6 +5,7 @@ import re
 import pytest
 
 from streams.agents.notices import notice_of
+from streams.alerts.facts import Facts, badness
 from streams.alerts.judging.judge import Active
 from streams.alerts.judging.machine import Instance
 from streams.alerts.judging.outcome import tell_end
@@ -171,3 +172,20 @@ def test_lengths_are_written_as_people_do(minutes: int, english: str, persian: s
 )
 def test_values_are_written_in_persian(value: float | None, unit: str, persian: str) -> None:
     assert value_text(value, unit, "fa") == persian
+
+
+def test_no_rule_asks_for_more_than_the_target_of_its_kpi() -> None:
+    """One target for page, dashboards and documents; a shipped rule may only wait for something worse."""
+    stricter = [
+        rule.alert for rule in SHIPPED
+        if rule.target is not None and rule.kpi.target is not None
+        and badness(Facts.of(rule.kpi), rule.target - rule.kpi.target) < 0
+    ]  # fmt: skip
+    assert stricter == []
+
+
+def test_what_a_rule_lets_pass_beyond_the_target_is_called_a_limit() -> None:
+    """Payments page from 40 %, which nobody aims at."""
+    found = tell_end(SHIPPED["PaymentsDown"], {}, Instance(), Evidence(), Evidence(value=2.0, n=390), MINUTE, TEHRAN)
+    assert found["summary"].endswith("2.0 % of 390 now, limit 40.0 %")
+    assert found["summary_fa"].endswith("، حد هشدار ۴۰٫۰٪")

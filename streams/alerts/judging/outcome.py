@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from streams.alerts.facts import Facts
+from streams.alerts.facts import Facts, badness
 from streams.alerts.judging.machine import Instance, Step
 from streams.alerts.rules.rules import Rule
 from streams.alerts.types import Evidence
@@ -86,14 +86,14 @@ def tell_abandoned(rule: str, labels: Mapping[str, str], episode: str, times: Zo
 def _end(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
     of = f" of {now.n:,}" if rule.kpi.aggregator == "ratio" else "" if _counts(rule) else f" (n = {now.n:,})"
     value = "no data" if now.value is None else f"{value_text(now.value, rule.kpi.unit, 'en')}{of} now"
-    against = f", target {value_text(rule.target, rule.kpi.unit, 'en')}" if rule.target is not None else ""
+    against = f", {_aim(rule)[0]} {value_text(rule.target, rule.kpi.unit, 'en')}" if rule.target is not None else ""
     return f"Resolved: {rule.kpi.name}, {series_text(labels, 'en')}: {value}{against}"
 
 
 def _end_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
     of = "" if _counts(rule) else f" از {digits(f'{now.n:,}', 'fa')} مورد"
     value = "بدون داده" if now.value is None else f"اکنون {value_text(now.value, rule.kpi.unit, 'fa')}{of}"
-    against = f"، هدف {value_text(rule.target, rule.kpi.unit, 'fa')}" if rule.target is not None else ""
+    against = f"، {_aim(rule)[1]} {value_text(rule.target, rule.kpi.unit, 'fa')}" if rule.target is not None else ""
     name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
     return f"برطرف شد: {name}، {series_text(labels, 'fa')}: {value}{against}"
 
@@ -111,6 +111,17 @@ def _lasted_fa(since: int, minute: int, times: ZoneTimes) -> str:
 def _counts(rule: Rule) -> bool:
     """Tell whether a value is itself a number of things."""
     return rule.kpi.aggregator in ADDITIVE or rule.kpi.aggregator in LASTING
+
+
+def _aim(rule: Rule) -> tuple[str, str]:
+    """
+    Return what a rule holds a value against, in English and in Persian.
+
+    The target is what the KPI's owner aims at, on the page as in Grafana; what a rule lets pass beyond it is a limit.
+    """
+    aim = rule.kpi.target
+    looser = aim is not None and rule.target is not None and badness(Facts.of(rule.kpi), rule.target - aim) > 0
+    return ("limit", "حد هشدار") if looser else ("target", "هدف")
 
 
 class _Loss(NamedTuple):
@@ -141,7 +152,7 @@ def _cost(rule: Rule, during: list[int], fired: Evidence) -> str:
         return ""
     share, expected = (value_text(one, rule.kpi.unit, "en") for one in (loss.share, loss.expected))
     side = "fewer" if rule.kpi.direction == "up" else "more"
-    what = "the target of" if rule.target is not None else "the usual"
+    what = f"the {_aim(rule)[0]} of" if rule.target is not None else "the usual"
     cost = f", {loss.missing:,} {side} than at {what} {expected}" if loss.missing else ""
     return f"Meanwhile {loss.hits:,} of {loss.n:,} ({share}){cost}."
 
@@ -153,6 +164,6 @@ def _cost_fa(rule: Rule, during: list[int], fired: Evidence) -> str:
     share, expected = (value_text(one, rule.kpi.unit, "fa") for one in (loss.share, loss.expected))
     n, hits, missing = (digits(f"{one:,}", "fa") for one in (loss.n, loss.hits, loss.missing))
     side = "کمتر" if rule.kpi.direction == "up" else "بیشتر"
-    what = "هدف" if rule.target is not None else "حد معمول"
+    what = _aim(rule)[1] if rule.target is not None else "حد معمول"
     cost = f"، {missing} مورد {side} از {what} {expected}" if loss.missing else ""
     return f"در این مدت {hits} از {n} ({share}){cost}."
