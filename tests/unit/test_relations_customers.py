@@ -2,12 +2,14 @@
 
 import random
 
+import cramjam
+import msgspec
 import pytest
 
 from streams.relations import customers as module
 from streams.relations import pages
 from streams.relations.customers import Customers
-from streams.relations.journal import CustomerPart, StepMarker, marker_record, part_record, read_back
+from streams.relations.journal import CustomerPart, RelationStep, StepMarker, marker_record, part_record, read_back
 from streams.relations.pages import Kept
 
 
@@ -57,3 +59,13 @@ def test_customers_who_wait_take_little_room(monkeypatch: pytest.MonkeyPatch) ->
         customers.put(f"c-{number}", (state.encode(), number), 1)
     assert customers.count == 5_000
     assert customers.size < 5_000 * 100 + 100_000
+
+
+def test_buckets_that_were_packed_whole_are_read() -> None:
+    """So they were written before there were pages."""
+    subject = next(f"c-{n}" for n in range(10_000) if pages.hash_of(f"c-{n}") % module.BUCKETS == 7)
+    former = cramjam.zstd.compress(msgspec.msgpack.encode(CustomerPart(3, [(subject, (b"state", 50))])), 1)
+    customers = Customers()
+    customers.restore(read_back([(b"b/7", bytes(former)), marker_record(StepMarker(RelationStep(number=3)))]))
+    assert (customers.count, customers.get(subject)) == (1, b"state")
+    assert (customers.wakes_at(), customers.due(50)) == (50, {subject})
