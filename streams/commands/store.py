@@ -13,7 +13,7 @@ import click
 from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, When, WindowType
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
-from streams.definitions import catalogue_of, steps_of, touchpoints_of
+from streams.definitions import catalogue_of, live_relations_of, steps_of, touchpoints_of
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.steps import CALENDARS, WEEKDAYS, Steps
@@ -241,7 +241,7 @@ def verify(limit: int, *, as_json: bool) -> None:
     settings = load()
     catalogue = catalogue_of(settings)
     with closing(connect(address_of(settings), timeout_s=600.0)) as client:
-        report = recompute(client, catalogue, window_names(settings))
+        report = recompute(client, catalogue, window_names(settings), live_relations_of(settings), settings.lateness_s)
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
     empty = report.ok and report.checked.get("records") == 0

@@ -5,6 +5,7 @@ The proof that the stored numbers are right: everything is computed anew from th
 2. What every minute holds of every series equals a recomputation in SQL, whole number by whole number. Where labels
    had no room and are counted together, in that minute the grouping equals it as a whole, and no series exceeds it.
 3. The newest closed value of every series and window equals what Python makes of recomputed sums, to the last digit.
+4. What relations derived is what follows from the events (`relation_check.py`).
 
 Only for a store that is at rest: what is on its way shows as a difference.
 """
@@ -27,11 +28,13 @@ from streams.kpis.language.lengths import TOTAL, WINDOWS
 from streams.kpis.language.series import OTHER, SEPARATOR, Labels, parse_series
 from streams.kpis.language.void import CURRENCY, rules_of
 from streams.kpis.language.writing import sql_literal
+from streams.relations.catalogue import Relations
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
 from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, has_set_aside, names
 from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
+from streams.storage.relation_check import RelationComparison
 from streams.storage.retention import horizon, sql_time
 
 _EVENTS: Final = ("events",)
@@ -90,7 +93,13 @@ class VerifyReport:
         return not self.differences
 
 
-def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WINDOWS) -> VerifyReport:
+def verify(
+    client: Client,
+    catalogue: Catalogue,
+    windows: Collection[str] = WINDOWS,
+    relations: Relations | None = None,
+    lateness_s: float = 60.0,
+) -> VerifyReport:
     """
     Compare everything stored with a recomputation; `client` needs to read only.
 
@@ -98,6 +107,8 @@ def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WIND
         client: Of a store that is at rest.
         catalogue: What the KPIs mean.
         windows: Those that are kept. The last values of others stay in the store, and are no more what they were.
+        relations: Those that run.
+        lateness_s: How far their watermarks stay behind the newest event.
 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
@@ -119,9 +130,28 @@ def verify(client: Client, catalogue: Catalogue, windows: Collection[str] = WIND
                 run.check_minutes(kpi)
             run.check_values()
         runs[_EVENTS].check_derived(catalogue)
+        if relations:
+            _check_relations(client, relations, lateness_s, report)
     except FAILURES as error:
         raise explain(error, "verifying") from error
     return report
+
+
+def _check_relations(client: Client, relations: Relations, lateness_s: float, report: VerifyReport) -> None:
+    found = RelationComparison(client, relations, lateness_s, horizon(client, "events")).compare()
+    report.checked["matters"] = found.judged
+    report.notes += found.notes
+    report.differences += [
+        Difference(
+            one.check,
+            one.relation,
+            {"span": one.span},
+            _time(datetime.fromtimestamp(one.at / 1000, UTC)),
+            one.stored,
+            one.found,
+        )
+        for one in found.wrong
+    ]
 
 
 class _Comparison:

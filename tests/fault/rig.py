@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.engine.topics import TABLES
+from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.observe import worker_state
 from tests.fault.evidence import EPOCH_BITS, Evidence, Outcome
@@ -49,7 +50,7 @@ class Rig:
         traffic: Traffic,
         chance: random.Random,
         *,
-        broker: KafkaBroker | KafkaCluster,
+        broker: KafkaBroker | KafkaCluster | EmbeddedBroker,
         server: EmbeddedClickHouse,
         proxies: Mapping[str, Proxy] | None = None,
     ) -> None:

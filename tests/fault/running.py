@@ -9,13 +9,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+from streams.definitions import catalogue_of
+from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
+from streams.settings import Settings
 from tests.fault.evidence import Outcome
 from tests.fault.oracle import RULES
 from tests.fault.rig import BrickedError, Rig
 from tests.fault.scenarios import Scenario
-from tests.fault.traffic import Traffic
+from tests.fault.traffic import Lives, Traffic
 from tests.harness.clickhouse import fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 from tests.harness.proxy import Proxy
@@ -34,7 +37,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._stack = ExitStack()
-        self._brokers: dict[int, KafkaBroker | KafkaCluster] = {}
+        self._brokers: dict[int, KafkaBroker | KafkaCluster | EmbeddedBroker] = {}
         self._clickhouse: EmbeddedClickHouse | None = None
         self._advertised = free_port()
 
@@ -44,12 +47,14 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def broker(self, nodes: int = 1) -> KafkaBroker | KafkaCluster:
-        """Return the broker, or the cluster."""
+    def broker(self, nodes: int = 1) -> KafkaBroker | KafkaCluster | EmbeddedBroker:
+        """Return the broker, the cluster, or of no nodes the embedded one."""
         if nodes not in self._brokers:
             folder = self.folder / f"kafka-{nodes}"
             folder.mkdir()
-            made = KafkaBroker(folder, advertised=self._advertised) if nodes == 1 else KafkaCluster(folder)
+            made: KafkaBroker | KafkaCluster | EmbeddedBroker = KafkaCluster(folder)
+            if nodes < 2:
+                made = KafkaBroker(folder, advertised=self._advertised) if nodes else EmbeddedBroker(folder / "log")
             self._stack.callback(made.stop)
             made.start()
             self._brokers[nodes] = made
@@ -80,14 +85,18 @@ class Stage:
             server = stack.enter_context(_on_a_small_disk(folder)) if scenario.own_store else self.clickhouse()
             database = stack.enter_context(fresh_database(server))
             settings = {"rules_path": _rules(folder), "idle_s": 3600, **scenario.settings}
-            pipeline = Pipeline(broker.bootstrap, database, folder, replication=scenario.nodes, **settings)
+            settings |= {"relations": "all"} if scenario.lives else {}
+            pipeline = Pipeline(broker.bootstrap, database, folder, replication=max(1, scenario.nodes), **settings)
+            if scenario.lives:
+                pipeline.catalogue = catalogue_of(Settings(relations="all"))
             proxies = self._proxies(stack, broker, server) if scenario.proxied else None
             if proxies is not None:
                 pipeline.environment["CX_KAFKA"] = f"127.0.0.1:{proxies['kafka'].port}"
                 pipeline.environment["CX_CLICKHOUSE"] = f"http://127.0.0.1:{proxies['clickhouse'].port}"
             chance = random.Random(f"{scenario.name}-{seed}")
             speed = scenario.speed or chance.choice((1.0, 8.0))
-            traffic = Traffic(pipeline.producer, seed, rate=rate, speed=speed, plain=scenario.plain)
+            kind = Lives if scenario.lives else Traffic
+            traffic = kind(pipeline.producer, seed, rate=rate, speed=speed, plain=scenario.plain)
             rig = stack.enter_context(
                 Rig(outcome, pipeline, traffic, chance, broker=broker, server=server, proxies=proxies)
             )
@@ -101,7 +110,7 @@ class Stage:
         return outcome
 
     def _proxies(
-        self, stack: ExitStack, broker: KafkaBroker | KafkaCluster, server: EmbeddedClickHouse
+        self, stack: ExitStack, broker: KafkaBroker | KafkaCluster | EmbeddedBroker, server: EmbeddedClickHouse
     ) -> dict[str, Proxy]:
         assert isinstance(broker, KafkaBroker)
         kafka, clickhouse = Proxy(self._advertised), Proxy()

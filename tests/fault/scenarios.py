@@ -16,13 +16,15 @@ class Scenario:
     play: Callable[[Rig, int], None]
     faults: int = 10
     nodes: int = 1
-    """Kafka brokers."""
+    """Kafka brokers; none: the embedded one."""
     proxied: bool = False
     """Whether workers reach Kafka and ClickHouse through proxies."""
     own_store: bool = False
     """Whether it needs a ClickHouse of its own, on a disk of its own."""
     speed: float = 0.0
     """How fast event time goes; 0: as the clock or eight times as fast, by the seed."""
+    lives: bool = False
+    """Whether all relations run, on what customers do on all channels."""
     plain: bool = False
     """Whether an older version takes part, to which an id alone names an event."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +46,8 @@ SCENARIOS = {
         Scenario("disk-full", servers.disk_full, faults=2, own_store=True),
         Scenario("network", network.bad_network, faults=8, proxied=True),
         Scenario("held", network.held, faults=6, proxied=True),
+        Scenario("relations", stopping.comings, faults=20, lives=True, speed=30.0),
+        Scenario("relations-embedded", stopping.comings, faults=20, nodes=0, lives=True, speed=30.0),
         Scenario("compaction", state.compaction, faults=6),
         Scenario("losses", lost.losses, faults=2),
         Scenario("truncation", lost.truncation, faults=2),

@@ -78,3 +78,20 @@ def kills(rig: Rig, count: int) -> None:
         kind = "killed once" if burst == 1 else "killed in a burst"
         rig.recover(f"{kind}, {'same name' if named else 'no name'}", began)
         rig.sleep(rig.chance.uniform(0.5, 3))
+
+
+def comings(rig: Rig, count: int) -> None:
+    """SIGKILL one of two workers at random moments; between them a third one comes, or one leaves."""
+    rig.begin(2)
+    for number in range(count):
+        rig.sleep(rig.chance.uniform(0.5, 6))
+        began, victim = time.monotonic(), rig.victim()
+        rig.kill(victim)
+        rig.outcome.faults += 1
+        rig.again(victim)
+        if number % 4 == 1:
+            rig.join()
+        elif number % 4 == 3:
+            rig.leave(rig.chance.choice(rig.workers))
+        if number % 5 == 4:
+            rig.recover("killed while it derives", began)

@@ -104,7 +104,7 @@ class Traffic(threading.Thread):
             if lot < 0.008 and not self._plain:
                 value = self._other(value, number)
         else:
-            channel, subject = chance.choice(CHANNELS), f"c{chance.randrange(CUSTOMERS)}"
+            channel, subject = chance.choice(CHANNELS), self._who()
             value = self._event(number, channel, subject, lot)
             self._again.append((value, channel, subject))
         self._producer.send_encoded(value, channel, subject)
@@ -119,7 +119,7 @@ class Traffic(threading.Thread):
             behind = chance.uniform(0, REVISING_S)
         event = {
             "specversion": "1.0", "id": f"f{number}", "source": "/fault", "type": kind, "subject": subject,
-            "time": self._time(behind), "channel": channel, "data": data,
+            "time": self._time(behind), "channel": channel, "data": data, **self._attributes(subject),
         }  # fmt: skip
         if 0.03 <= lot < 0.04:
             return self._broken(event)
@@ -139,6 +139,9 @@ class Traffic(threading.Thread):
         else:
             event["region"] = f"r{number}"
         return json.dumps(event).encode()
+
+    def _who(self) -> str:
+        return f"c{self._chance.randrange(CUSTOMERS)}"
 
     def _content(self, channel: str) -> tuple[str, dict[str, object]]:
         chance = self._chance
@@ -163,6 +166,9 @@ class Traffic(threading.Thread):
             "wait_s": chance.randint(1, 900_000) / 1000,
         }
 
+    def _attributes(self, subject: str) -> dict[str, str]:
+        return {}
+
     def _broken(self, event: dict[str, object]) -> bytes:
         match self._chance.randrange(3):
             case 0:
@@ -171,3 +177,56 @@ class Traffic(threading.Thread):
                 return json.dumps({**event, "type": "cx.unheard"}).encode()
             case _:
                 return json.dumps({**event, "subject": ""}).encode()
+
+
+class Lives(Traffic):
+    """Customers who come, do a few dozen things on all channels within minutes, and are not heard of any more."""
+
+    def _who(self) -> str:
+        return f"c{self.sent // 12 + self._chance.randrange(CUSTOMERS // 4)}"
+
+    def _attributes(self, subject: str) -> dict[str, str]:
+        return {"orderid": f"o-{subject}", "contactid": f"k-{subject}", "traceid": f"t-{subject}"}
+
+    def _content(self, channel: str) -> tuple[str, dict[str, object]]:
+        chance = self._chance
+        if chance.random() < 0.4:
+            return super()._content(channel)
+        kind, data = chance.choice(DEEDS)
+        if "due" in data:
+            data = {**data, "due": self._time(-chance.uniform(0, 3_600))}
+        return kind, data
+
+
+DEEDS: list[tuple[str, dict[str, object]]] = [
+    ("cx.page.viewed", {"page": "home"}),
+    ("cx.ad.clicked", {"campaign": "spring"}),
+    ("cx.ad.clicked", {"campaign": "summer"}),
+    ("cx.search.performed", {"results": 3}),
+    ("cx.search.clicked", {}),
+    ("cx.cart.added", {"price": 2.5, "quantity": 2}),
+    ("cx.checkout.step", {"step": "address", "position": 1}),
+    ("cx.payment.attempted", {"method": "card"}),
+    ("cx.payment.failed", {"code": "declined"}),
+    ("cx.promise.made", {"due": "", "items": 2}),
+    ("cx.order.delivered", {"late": False, "complete": True}),
+    ("cx.order.delivered", {"late": True, "complete": False}),
+    ("cx.order.return_received", {"items": 1}),
+    ("cx.order.refund_initiated", {"amount": 10}),
+    ("cx.order.refund_completed", {"amount": 5}),
+    ("cx.contact.opened", {"topic": "billing"}),
+    ("cx.contact.queue_entered", {"queue": "q"}),
+    ("cx.contact.answered", {"wait_s": 3}),
+    ("cx.contact.message_sent", {"by": "human"}),
+    ("cx.contact.message_sent", {"by": "bot"}),
+    ("cx.contact.resolved", {"topic": "billing"}),
+    ("cx.contact.reopened", {}),
+    ("cx.contact.closed", {"topic": "billing"}),
+    ("cx.survey.sent", {"survey_id": "s"}),
+    ("cx.case.opened", {"case_id": "a", "reason": "r"}),
+    ("cx.case.closed", {"case_id": "a"}),
+    ("cx.howto.viewed", {"article": "x"}),
+    ("cx.store.queue_joined", {"queue": "q"}),
+    ("cx.store.queue_served", {"queue": "q", "wait_s": 5}),
+]
+"""What they do beside answering, ordering and waiting."""

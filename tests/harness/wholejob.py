@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from streams.definitions import live_relations_of
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -18,6 +19,7 @@ from streams.local.ports import free_port
 from streams.local.values import records_stored, totals
 from streams.producers.client import TouchpointProducer
 from streams.producers.readers.base import Touch
+from streams.settings import Settings
 from streams.storage.connection import StorageError
 from streams.storage.verify import VerifyReport, verify
 from tests.harness.clickhouse import Database
@@ -101,6 +103,7 @@ class Pipeline:
         self.database = database
         self.folder = folder
         self.catalogue = Catalogue.load()
+        self.relations = str(settings.get("relations", ""))
         self.topics = Topics(name)
         self.workers: list[Worker] = []
         password = folder / "password"
@@ -174,7 +177,8 @@ class Pipeline:
             time.sleep(0.2)
 
     def verify(self) -> VerifyReport:
-        return verify(self.database.client, self.catalogue)
+        relations = live_relations_of(Settings(relations=self.relations))
+        return verify(self.database.client, self.catalogue, relations=relations)
 
     def total(self, kpi: str, stat: str = "", **labels: str) -> tuple[float | None, int]:
         """The value since the beginning and its n."""

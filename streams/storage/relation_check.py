@@ -1,0 +1,282 @@
+"""
+Whether stored derived events are what relations make of the stored events: all results are worked out once more.
+
+SQL chooses events and puts customers together, some thousands at a time, so that memory is bounded; what follows from
+a customer's events is worked out by `streams.relations.recount`, which shares definitions alone with what runs live.
+A matter is judged once nothing can change it: when what holds at the watermark of what is stored is what will hold when
+all waiting is over.
+"""
+
+# ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+
+from streams.events.decode import decode_stored
+from streams.events.refusal import Refusal
+from streams.kpis.language.writing import sql_literal
+from streams.relations.catalogue import Relations
+from streams.relations.definition import Relation
+from streams.relations.facts import Fact, milliseconds
+from streams.relations.kinds import SpanRelation, StagesRelation
+from streams.relations.machine import MOST_OPEN
+from streams.relations.recount import FOREVER, Recounted, recount
+from streams.relations.results import event_of
+
+AT_ONCE: Final = 100_000
+"""Events that are looked at together; of one customer, all are."""
+LISTED: Final = 10_000
+"""Differences that are told, at most."""
+_EPOCH_BITS: Final = 40
+
+
+class WrongResult(NamedTuple):
+    """One matter of which something else is stored than follows from the events; `at` in milliseconds."""
+
+    check: str
+    relation: str
+    span: str
+    at: int
+    stored: str
+    found: str
+
+
+@dataclass
+class RelationReport:
+    """
+    What was compared.
+
+    Attributes:
+        judged: Matters that were compared.
+        notes: What could not be judged, and why.
+    """
+
+    judged: int = 0
+    wrong: list[WrongResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Event(NamedTuple):
+    fact: Fact
+    partition: int
+    arrived: datetime
+    epoch: int
+
+
+class _Suspect(NamedTuple):
+    """A difference that may be none; `arrived` is when the customer's first event did."""
+
+    wrong: WrongResult
+    subject: str
+    arrived: datetime
+
+
+class RelationComparison:
+    """The comparison of what some relations say."""
+
+    def __init__(self, client: Client, relations: Relations, lateness_s: float, since: datetime | None) -> None:
+        """
+        Prepare it.
+
+        Args:
+            client: Needs to read only.
+            relations: Those that run.
+            lateness_s: How far watermarks stay behind the newest event.
+            since: Event time before which events may have left the store; None: none have.
+        """
+        self._client = client
+        self._relations = relations
+        self._since_ms = 0 if since is None else int(since.timestamp() * 1000)
+        self._report = RelationReport()
+        self._unjudged: Counter[str] = Counter()
+        self._running: dict[str, datetime] = {}
+        """By relation, when the first event arrived of which something was derived: it ran by then."""
+        self._suspects: list[_Suspect] = []
+        self._raw = f"type IN ({_listed(relations.reader.fields)}) AND outcome = 'counted'"
+        self._derived = f"type IN ({_listed(one.emits for one in relations.values())})"
+        self._until = self._watermarks(int(lateness_s * 1000))
+
+    def compare(self) -> RelationReport:
+        """Compare all; raises clickhouse_connect's errors."""
+        [(events,)] = self._client.query(f"SELECT count() FROM events WHERE {self._raw} OR {self._derived}").result_rows
+        buckets = events // AT_ONCE + 1
+        for bucket in range(buckets):
+            chosen = f"cityHash64(subject) % {buckets} = {bucket}"
+            stored = self._stored(chosen)
+            for subject, customer in self._customers(chosen):
+                self._compare(subject, customer, stored.pop(subject, {}))
+            for subject, left in stored.items():
+                self._compare(subject, [], left)
+        self._judge()
+        return self._report
+
+    def _watermarks(self, lateness_ms: int) -> dict[int, int]:
+        """
+        Return up to when everything surely was derived, in milliseconds, by partition.
+
+        That is the watermark of the least channel, or further if something is stored that became so later.
+        """
+        rows = self._client.query(
+            f"SELECT partition, greatest(minIf(newest, NOT derived) - {lateness_ms + 1}, maxIf(newest, derived)) FROM ("
+            f"SELECT partition, {self._derived} AS derived, topic, toUnixTimestamp64Milli(max(time)) AS newest"
+            " FROM events WHERE outcome = 'counted' GROUP BY partition, derived, topic) GROUP BY partition"
+        ).result_rows
+        return {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the type checker
+
+    def _customers(self, chosen: str) -> Iterator[tuple[str, list[_Event]]]:
+        columns = f"subject, partition, ingested_at, bitShiftRight(offset, {_EPOCH_BITS}), payload"
+        sql = " UNION ALL ".join(
+            f"SELECT {columns} FROM {table} WHERE {self._raw} AND {chosen}" for table in ("events", "set_aside")
+        )
+        rows = self._client.query(f"SELECT * FROM ({sql}) ORDER BY subject").result_rows
+        for subject, group in groupby(rows, key=lambda row: row[0]):
+            yield subject, [*self._events(group)]
+
+    def _events(self, rows: Iterable[Any]) -> Iterator[_Event]:
+        for _, partition, arrived, epoch, payload in rows:
+            event = decode_stored(payload.encode())
+            if not isinstance(event, Refusal) and (fact := self._relations.reader.fact(event)):
+                yield _Event(fact, partition, arrived, epoch)
+
+    def _stored(self, chosen: str) -> dict[str, dict[tuple[str, str], list[dict[str, Any]]]]:
+        """Return the derived events of customers, by relation and matter, in the order of their versions."""
+        found: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
+        rows = self._client.query(f"SELECT subject, payload FROM events WHERE {self._derived} AND {chosen}").result_rows
+        for subject, payload in rows:
+            event = msgspec.json.decode(payload)
+            matter = event["source"].partition("/")[2], event["data"]["span"]
+            found.setdefault(subject, {}).setdefault(matter, []).append(event)
+        for matters in found.values():
+            for events in matters.values():
+                events.sort(key=_version)
+        return found
+
+    def _compare(
+        self, subject: str, customer: list[_Event], stored: Mapping[tuple[str, str], list[dict[str, Any]]]
+    ) -> None:
+        facts = [event.fact for event in customer]
+        until = min((self._until.get(event.partition, 0) for event in customer), default=0)
+        arrived = {(event.fact.source, event.fact.id): event.arrived for event in customer}
+        first = min(arrived.values(), default=datetime.max)  # noqa: DTZ901 - later than any
+        renewed = len({event.epoch for event in customer}) > 1
+        for relation in self._relations.values():
+            now, then = (
+                {one.result.span: one for one in recount(relation, subject, facts, end)} for end in (until, FOREVER)
+            )
+            said = {span: events for (name, span), events in stored.items() if name == relation.id}
+            for span in sorted(now.keys() | then.keys() | said.keys()):
+                events, one = said.get(span, []), now.get(span)
+                if events and (known := one or then.get(span)):
+                    opened = arrived[known.first.source, known.first.id]
+                    self._running[relation.id] = min(opened, self._running.get(relation.id, opened))
+                decided = _said(one) == _said(then.get(span))
+                if not decided and not (events and not _version(events[-1])[1] and _at(events[-1]) <= until):
+                    self._unjudged["matters are still open, or may come back"] += 1
+                elif renewed:
+                    self._unjudged["matters are of customers who were begun anew with CX_EPOCH"] += 1
+                elif one and len(one.history) > MOST_OPEN:
+                    self._unjudged["matters are of customers with more events than are remembered"] += 1
+                elif self._since_ms and (one is None or one.history[0].time < self._since_ms + _reach(relation)):
+                    self._unjudged["matters may rest on events that have left the store"] += 1
+                else:
+                    self._report.judged += 1
+                    wrong = self._wrong(relation, span, events, one)
+                    if wrong and len(self._suspects) < LISTED:
+                        self._suspects.append(_Suspect(wrong, subject, first))
+
+    def _wrong(
+        self, relation: Relation, span: str, events: list[dict[str, Any]], one: Recounted | None
+    ) -> WrongResult | None:
+        """Return what is wrong with what is stored of a matter."""
+        last = events[-1] if events else None
+        holds = None if last is None or last["data"]["withdrawn"] else _content(last)
+        wanted = None if one is None else _content(event_of(relation, one.result))
+        at = _at(last) if last else one.result.at if one else 0
+        versions = [2 * event["data"]["revision"] + event["data"]["withdrawn"] for event in events]
+        if holds == wanted:
+            if versions == [*range(len(versions))]:
+                return None
+            return WrongResult("derived_revision", relation.id, span, at, f"versions {versions}", "all from 0 on")
+        check = "derived_missing" if holds is None else "derived_extra" if wanted is None else "derived_different"
+        return WrongResult(check, relation.id, span, at, *_differing(holds, wanted))
+
+    def _judge(self) -> None:
+        """Report the differences that are some: not those that follow from what nobody can know from the store."""
+        report = self._report
+        late = self._late({one.subject for one in self._suspects})
+        for name in self._relations.keys() - self._running.keys():
+            report.notes.append(f"nothing is derived of {name}: it does not run, or nothing came of it yet")
+        for wrong, subject, arrived in self._suspects:
+            running = self._running.get(wrong.relation)
+            if running is None or arrived < running:
+                self._unjudged["matters rest on events from before the relation ran"] += 1
+            elif late.get(subject, 0) > self._relations[wrong.relation].revises_ms:
+                self._unjudged["matters are of customers with events later than the relation revises"] += 1
+            else:
+                report.wrong.append(wrong)
+                continue
+            report.judged -= 1
+        report.notes += [f"{count:,} {what}: not judged" for what, count in sorted(self._unjudged.items())]
+
+    def _late(self, subjects: set[str]) -> dict[str, int]:
+        """Return by how much the latest event of each customer came after others of its source, in milliseconds."""
+        if not subjects:
+            return {}
+        rows = self._client.query(
+            "SELECT subject, max(toUnixTimestamp64Milli(newest) - toUnixTimestamp64Milli(time)) FROM ("
+            "SELECT subject, type, time, max(time) OVER (PARTITION BY topic, partition ORDER BY offset"
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS newest"
+            f" FROM events WHERE outcome = 'counted' AND NOT ({self._derived}))"
+            f" WHERE subject IN ({_listed(subjects)}) GROUP BY subject"
+        ).result_rows
+        return {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the type checker
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(map(sql_literal, sorted(words)))
+
+
+def _reach(relation: Relation) -> int:
+    """Return how long before its beginning something may have happened that a matter rests on, in milliseconds."""
+    looked_back = [take.before_ms for take in relation.keeps]
+    if isinstance(relation, SpanRelation):
+        after = relation.expires.after_ms if relation.expires else 0
+        return max([after or relation.forgets_ms, *looked_back]) + relation.remembers_ms
+    return max([relation.expires.after_ms if isinstance(relation, StagesRelation) else 0, *looked_back])
+
+
+def _at(event: Mapping[str, Any]) -> int:
+    return milliseconds(datetime.fromisoformat(event["time"]))
+
+
+def _content(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an event says, whatever its revision."""
+    own = {name: value for name, value in event["data"].items() if name not in {"revision", "withdrawn"}}
+    return {**{name: value for name, value in event.items() if name not in {"id", "data"}}, **own}
+
+
+def _differing(stored: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Write what differs of two results."""
+    if stored is None or found is None:
+        return _short(stored), _short(found)
+    names = sorted(name for name in stored.keys() | found.keys() if stored.get(name) != found.get(name))
+    return tuple(", ".join(f"{name} {one.get(name)}" for name in names) for one in (stored, found))  # type: ignore[return-value]
+
+
+def _short(one: Mapping[str, Any] | None) -> str:
+    return "nothing" if one is None else " ".join(str(one[name]) for name in ("outcome", "time") if name in one)
+
+
+def _version(event: Mapping[str, Any]) -> tuple[int, bool]:
+    return event["data"]["revision"], event["data"]["withdrawn"]
+
+
+def _said(one: Recounted | None) -> Any:
+    return None if one is None else (one.result.at, one.result.data)
