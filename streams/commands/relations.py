@@ -8,6 +8,8 @@ import click
 
 from streams.commands.output import as_json_option, clone, print_json, table
 from streams.commands.printing import echo, room
+from streams.commands.relations_explain import relations_explain
+from streams.commands.relations_open import relations_open
 from streams.definitions import relations_of
 from streams.events.derived import SHIPPED, written
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -29,10 +31,14 @@ _HOUR_MS = 3_600_000
 
 @click.group()
 def relations() -> None:
-    """List, show, check and test relations: what happens between the events of one customer.
+    """List, show, check, test and explain relations: what happens between the events of one customer.
 
     Those shipped, and those of the setting relations_path (CX_RELATIONS_PATH); docs/RELATIONS.md tells of every key.
     """
+
+
+relations.add_command(relations_explain)
+relations.add_command(relations_open)
 
 
 def _loaded(paths: tuple[Path, ...] = ()) -> Relations:

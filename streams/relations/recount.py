@@ -17,18 +17,26 @@ from streams.relations.results import DerivedEvent
 from streams.relations.takes import seconds, taken
 
 History = list[Fact]
-Found = tuple[Fact, int, dict[str, Any]]
-"""The event that a result is named by, when it became so, and what it says."""
+Found = tuple[Sequence[Fact], Fact, int, dict[str, Any]]
+"""The events that a result rests on, the one that it is named by, when it became so, and what it says."""
 
 FOREVER: Final = 1 << 62
 
 
 @dataclass(frozen=True)
 class Recounted:
-    """What a relation says of a matter; `history` are the events that may have to do with it."""
+    """
+    What a relation says of a matter.
+
+    Attributes:
+        first: The event that it is named by.
+        inside: The events that it rests on.
+        history: All that may have to do with it.
+    """
 
     result: DerivedEvent
     first: Fact
+    inside: Sequence[Fact]
     history: Sequence[Fact]
 
 
@@ -43,12 +51,12 @@ def recount(relation: Relation, subject: str, facts: Iterable[Fact], until: int)
         until: Up to when everything is known, in milliseconds; `FOREVER`: all waiting is over.
     """
     for key, history in _histories(relation, facts, until):
-        for first, at, said in _results(relation, history, until):
+        for inside, first, at, said in _results(relation, history, until):
             data = {**said, **relation.key_data(key)}
             plain = {name: value for name, value in data.items() if value is not None}
             span, origin = name_of(relation.id, first), origin_of(first)
             result = DerivedEvent(relation.id, relation.emits, span, 0, False, at, subject, origin, plain)
-            yield Recounted(result, first, history)
+            yield Recounted(result, first, [*inside], history)
 
 
 def _histories(relation: Relation, facts: Iterable[Fact], until: int) -> Iterator[tuple[tuple[Any, ...], History]]:
@@ -117,7 +125,13 @@ def _before(take: Take, history: History, place: int) -> Any:
 def _lookbacks(relation: LookbackRelation, history: History) -> Iterator[Found]:
     for place, fact in enumerate(history):
         if relation.at.meets(fact):
-            yield fact, fact.time, {take.name: _before(take, history, place) for take in relation.keeps}
+            said = {take.name: _before(take, history, place) for take in relation.keeps}
+            seen = [one for one in history[:place] if any(_sees(take, one, fact.time) for take in relation.keeps)]
+            yield [*seen, fact], fact, fact.time, said
+
+
+def _sees(take: Take, fact: Fact, now: int) -> bool:
+    return fact.time >= now - take.before_ms and take.meets(fact)
 
 
 Seen = list[tuple[int, int]]
@@ -149,6 +163,7 @@ def _stages(relation: StagesRelation, history: History, until: int) -> Iterator[
             if stage != former:
                 fact, before = journey[at], {one for one, _ in seen[:place]}
                 yield (
+                    journey[: at + 1],
                     fact,
                     fact.time,
                     {
@@ -165,7 +180,8 @@ def _stages(relation: StagesRelation, history: History, until: int) -> Iterator[
         if last + relation.expires.after_ms <= until:
             done = relation.completes and names.index(relation.completes) in {stage for stage, _ in seen}
             outcome = {"outcome": "completed" if done else relation.expires.outcome}
-            yield journey[0], last + relation.expires.after_ms, {**_where(relation, journey, seen, last), **outcome}
+            said = {**_where(relation, journey, seen, last), **outcome}
+            yield journey, journey[0], last + relation.expires.after_ms, said
 
 
 def _where(relation: StagesRelation, journey: History, seen: Seen, now: int) -> dict[str, Any]:
@@ -185,7 +201,7 @@ def _where(relation: StagesRelation, journey: History, seen: Seen, now: int) -> 
 def _spans(relation: SpanRelation, history: History, until: int) -> Iterator[Found]:
     for span in _followed(relation, history, until):
         if span.outcome:
-            yield span.inside[0], span.ended, span.said()
+            yield span.inside, span.inside[0], span.ended, span.said()
 
 
 def _followed(relation: SpanRelation, history: History, until: int) -> list["_Span"]:

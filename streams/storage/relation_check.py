@@ -10,31 +10,24 @@ all waiting is over.
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from clickhouse_connect.driver.client import Client
 
-from streams.events.decode import decode_stored
-from streams.events.refusal import Refusal
-from streams.kpis.language.writing import sql_literal
 from streams.relations.catalogue import Relations
 from streams.relations.definition import Relation
-from streams.relations.facts import Fact, milliseconds
+from streams.relations.facts import milliseconds
 from streams.relations.kinds import SpanRelation, StagesRelation
 from streams.relations.machine import MOST_OPEN
 from streams.relations.recount import FOREVER, Recounted, recount
 from streams.relations.results import event_of
+from streams.storage.customer import CustomerScan, StoredEvent, listed, version_of
 
-AT_ONCE: Final = 100_000
-"""Events that are looked at together; of one customer, all are."""
 LISTED: Final = 10_000
 """Differences that are told, at most."""
-_EPOCH_BITS: Final = 40
 
 
 class WrongResult(NamedTuple):
@@ -61,13 +54,6 @@ class RelationReport:
     judged: int = 0
     wrong: list[WrongResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-class _Event(NamedTuple):
-    fact: Fact
-    partition: int
-    arrived: datetime
-    epoch: int
 
 
 class _Suspect(NamedTuple):
@@ -99,67 +85,27 @@ class RelationComparison:
         self._running: dict[str, datetime] = {}
         """By relation, when the first event arrived of which something was derived: it ran by then."""
         self._suspects: list[_Suspect] = []
-        self._raw = f"type IN ({_listed(relations.reader.fields)}) AND outcome = 'counted'"
-        self._derived = f"type IN ({_listed(one.emits for one in relations.values())})"
-        self._until = self._watermarks(int(lateness_s * 1000))
+        self._too_late = self._links = 0
+        self._scan = CustomerScan(client, relations)
+        self._until = self._scan.watermarks(lateness_s)
 
     def compare(self) -> RelationReport:
         """Compare all; raises clickhouse_connect's errors."""
-        [(events,)] = self._client.query(f"SELECT count() FROM events WHERE {self._raw} OR {self._derived}").result_rows
-        buckets = events // AT_ONCE + 1
-        for bucket in range(buckets):
-            chosen = f"cityHash64(subject) % {buckets} = {bucket}"
-            stored = self._stored(chosen)
-            for subject, customer in self._customers(chosen):
+        links = "SELECT count() FROM events WHERE type IN ('cx.identity.linked', 'cx.identity.merged')"
+        [(self._links,)] = self._client.query(links).result_rows
+        late = f"SELECT count() FROM events WHERE {self._scan.derived} AND outcome = 'late'"
+        [(self._too_late,)] = self._client.query(late).result_rows
+        for chosen in self._scan.buckets():
+            stored = self._scan.stored(chosen)
+            for subject, customer in self._scan.customers(chosen):
                 self._compare(subject, customer, stored.pop(subject, {}))
             for subject, left in stored.items():
                 self._compare(subject, [], left)
         self._judge()
         return self._report
 
-    def _watermarks(self, lateness_ms: int) -> dict[int, int]:
-        """
-        Return up to when everything surely was derived, in milliseconds, by partition.
-
-        That is the watermark of the least channel, or further if something is stored that became so later.
-        """
-        rows = self._client.query(
-            f"SELECT partition, greatest(minIf(newest, NOT derived) - {lateness_ms + 1}, maxIf(newest, derived)) FROM ("
-            f"SELECT partition, {self._derived} AS derived, topic, toUnixTimestamp64Milli(max(time)) AS newest"
-            " FROM events WHERE outcome = 'counted' GROUP BY partition, derived, topic) GROUP BY partition"
-        ).result_rows
-        return {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the type checker
-
-    def _customers(self, chosen: str) -> Iterator[tuple[str, list[_Event]]]:
-        columns = f"subject, partition, ingested_at, bitShiftRight(offset, {_EPOCH_BITS}), payload"
-        sql = " UNION ALL ".join(
-            f"SELECT {columns} FROM {table} WHERE {self._raw} AND {chosen}" for table in ("events", "set_aside")
-        )
-        rows = self._client.query(f"SELECT * FROM ({sql}) ORDER BY subject").result_rows
-        for subject, group in groupby(rows, key=lambda row: row[0]):
-            yield subject, [*self._events(group)]
-
-    def _events(self, rows: Iterable[Any]) -> Iterator[_Event]:
-        for _, partition, arrived, epoch, payload in rows:
-            event = decode_stored(payload.encode())
-            if not isinstance(event, Refusal) and (fact := self._relations.reader.fact(event)):
-                yield _Event(fact, partition, arrived, epoch)
-
-    def _stored(self, chosen: str) -> dict[str, dict[tuple[str, str], list[dict[str, Any]]]]:
-        """Return the derived events of customers, by relation and matter, in the order of their versions."""
-        found: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
-        rows = self._client.query(f"SELECT subject, payload FROM events WHERE {self._derived} AND {chosen}").result_rows
-        for subject, payload in rows:
-            event = msgspec.json.decode(payload)
-            matter = event["source"].partition("/")[2], event["data"]["span"]
-            found.setdefault(subject, {}).setdefault(matter, []).append(event)
-        for matters in found.values():
-            for events in matters.values():
-                events.sort(key=_version)
-        return found
-
     def _compare(
-        self, subject: str, customer: list[_Event], stored: Mapping[tuple[str, str], list[dict[str, Any]]]
+        self, subject: str, customer: list[StoredEvent], stored: Mapping[tuple[str, str], list[dict[str, Any]]]
     ) -> None:
         facts = [event.fact for event in customer]
         until = min((self._until.get(event.partition, 0) for event in customer), default=0)
@@ -177,7 +123,7 @@ class RelationComparison:
                     opened = arrived[known.first.source, known.first.id]
                     self._running[relation.id] = min(opened, self._running.get(relation.id, opened))
                 decided = _said(one) == _said(then.get(span))
-                if not decided and not (events and not _version(events[-1])[1] and _at(events[-1]) <= until):
+                if not decided and not (events and not version_of(events[-1])[1] and _at(events[-1]) <= until):
                     self._unjudged["matters are still open, or may come back"] += 1
                 elif renewed:
                     self._unjudged["matters are of customers who were begun anew with CX_EPOCH"] += 1
@@ -223,6 +169,13 @@ class RelationComparison:
                 report.wrong.append(wrong)
                 continue
             report.judged -= 1
+        if self._links:
+            report.notes.append(f"{self._links:,} links of two keys: live, each key is a customer of its own")
+        if self._too_late:
+            report.notes.append(
+                f"{self._too_late:,} derived events are of a time that KPIs no longer revise: they are in the store,"
+                " and in no KPI"
+            )
         report.notes += [f"{count:,} {what}: not judged" for what, count in sorted(self._unjudged.items())]
 
     def _late(self, subjects: set[str]) -> dict[str, int]:
@@ -233,14 +186,10 @@ class RelationComparison:
             "SELECT subject, max(toUnixTimestamp64Milli(newest) - toUnixTimestamp64Milli(time)) FROM ("
             "SELECT subject, type, time, max(time) OVER (PARTITION BY topic, partition ORDER BY offset"
             " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS newest"
-            f" FROM events WHERE outcome = 'counted' AND NOT ({self._derived}))"
-            f" WHERE subject IN ({_listed(subjects)}) GROUP BY subject"
+            f" FROM events WHERE outcome = 'counted' AND NOT ({self._scan.derived}))"
+            f" WHERE subject IN ({listed(subjects)}) GROUP BY subject"
         ).result_rows
         return {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the type checker
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(map(sql_literal, sorted(words)))
 
 
 def _reach(relation: Relation) -> int:
@@ -272,10 +221,6 @@ def _differing(stored: Mapping[str, Any] | None, found: Mapping[str, Any] | None
 
 def _short(one: Mapping[str, Any] | None) -> str:
     return "nothing" if one is None else " ".join(str(one[name]) for name in ("outcome", "time") if name in one)
-
-
-def _version(event: Mapping[str, Any]) -> tuple[int, bool]:
-    return event["data"]["revision"], event["data"]["withdrawn"]
 
 
 def _said(one: Recounted | None) -> Any:

@@ -47,7 +47,7 @@ SCENARIOS = {
         Scenario("network", network.bad_network, faults=8, proxied=True),
         Scenario("held", network.held, faults=6, proxied=True),
         Scenario("relations", stopping.comings, faults=20, lives=True, speed=30.0),
-        Scenario("relations-embedded", stopping.comings, faults=20, nodes=0, lives=True, speed=30.0),
+        Scenario("relations-embedded", stopping.kills_alone, faults=20, nodes=0, lives=True, speed=30.0),
         Scenario("compaction", state.compaction, faults=6),
         Scenario("losses", lost.losses, faults=2),
         Scenario("truncation", lost.truncation, faults=2),

@@ -95,3 +95,15 @@ def comings(rig: Rig, count: int) -> None:
             rig.leave(rig.chance.choice(rig.workers))
         if number % 5 == 4:
             rig.recover("killed while it derives", began)
+
+
+def kills_alone(rig: Rig, count: int) -> None:
+    """SIGKILL the only worker at random moments; another one goes on. (The embedded broker is for one.)"""
+    rig.begin(1)
+    for _ in range(count):
+        rig.sleep(rig.chance.uniform(0.2, 4))
+        began, victim = time.monotonic(), rig.victim()
+        rig.kill(victim)
+        rig.outcome.faults += 1
+        rig.again(victim)
+        rig.recover("killed while it derives, alone", began)
