@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.collector.access import Key
-from streams.events.decode import Refusal, decode_batch
+from streams.events.decode import Refusal, decode_batch, decode_one
 from streams.events.intake import EARLIEST, FUTURE_TOLERANCE, Intake
 from streams.events.limits import CONTRACT, RecordLimits, excess
 from streams.events.refusal import explain, in_the_decoders_words, of_excess
 from streams.events.types import Envelope
+from streams.privacy.records import Protection, protect
 from streams.producers.client import MAX_EVENT_BYTES
 from streams.producers.foresight import foreseen
 
@@ -58,6 +59,23 @@ class Checked(NamedTuple):
             _id_of(payload) if event is None else event.id
             for payload, event in zip(self.payloads, self.events, strict=True)
         ]
+
+
+def without_personal_data(checked: Checked, protection: Protection | None) -> Checked:
+    """Return records as they go to Kafka; one that breaks the contract without its personal data is refused by now."""
+    found = protect(protection, [None if event is None else value for value, event in zip(*checked[:2], strict=True)])
+    if not found.kinds:
+        return checked
+    payloads, events, refusals = list(checked.payloads), list(checked.events), dict(checked.refusals)
+    for index in found.kinds:
+        payload = found.values[index]
+        event = decode_one(payload)
+        payloads[index] = payload or b""
+        if isinstance(event, Refusal):
+            events[index], refusals[index] = None, msgspec.structs.replace(event, index=index)
+        else:
+            events[index] = event
+    return Checked(payloads, events, refusals)
 
 
 class Checking:

@@ -24,7 +24,7 @@ from streams import metrics
 from streams.collector.access import KeyAccess
 from streams.collector.answers import RejectedError, Verdict, answer
 from streams.collector.bodies import BATCH, Unpacking, media_of, records_of, too_large
-from streams.collector.checks import Checked, Checking, slices, warnings_of
+from streams.collector.checks import Checked, Checking, slices, warnings_of, without_personal_data
 from streams.collector.sending import Delivers, MemoryBudget, Reservation, client_budget, largest, sender_of
 from streams.definitions import touchpoints_of
 from streams.engine.names import Topics
@@ -35,6 +35,7 @@ from streams.listener.hosts import HostGuard, Hosts, named_hosts
 from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import Server, server_of
 from streams.secured.kafka import kafka_client_options
+from streams.secured.protection import protection_of
 from streams.settings import ConfigError, Settings, record_limits
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Door:
         records_of(BATCH, [], b"[]", settings.collect_events)
         self._settings = settings
         self._limits = record_limits(settings)
+        self._protection = protection_of(settings, make=False)
         self._touchpoints = frozenset(touchpoints_of(settings))
         self.clients = Clients(settings.collect_client_share, read_networks(settings.http_proxies))
         self._budget = MemoryBudget(settings.collect_in_flight_bytes, client_budget(settings))
@@ -139,8 +141,10 @@ class Door:
                     for part in slices(records):
                         checking.add(part)
                         await work.pause()
-                checked = checking.checked
-                unconfirmed = await self._sender.deliver(checked.payloads, checked.events, work)
+                    sent = without_personal_data(checking.checked, self._protection)
+                unconfirmed = await self._sender.deliver(sent.payloads, sent.events, work)
+                # Senders find their events by the ids that they gave them.
+                checked = Checked(checking.checked.payloads, sent.events, sent.refusals)
             async with work:
                 _count(checked, unconfirmed)
                 retention_s = self._settings.retention_s

@@ -113,7 +113,7 @@ class Protection:
                 return self._number(field, number.decode(), at, masked)
             if colon is not None:
                 field = _text_of(written)
-            if len(written) < _SHORTEST or not (self._looks_at_all or is_suspicious(b'"' + written + b'"')):
+            if not self._looks_at_all and (len(written) < _SHORTEST or not is_suspicious(b'"' + written + b'"')):
                 return part[0]
             text = _text_of(written)
             better = self._masked(text, masked) if colon is not None else self._string(field, text, at, masked)

@@ -15,6 +15,7 @@ import msgspec
 from streams.events.decode import Refusal, decode_batch
 from streams.events.types import Envelope, Event
 from streams.events.visible import visible
+from streams.privacy.records import Protection, protect
 from streams.producers.delivery import (
     BufferFullError,
     FlushReport,
@@ -109,6 +110,8 @@ class TouchpointProducer:
             `sasl_mechanism`, `sasl_plain_username`, `sasl_plain_password`, `ssl_cafile`, …
         options: tuning of the Kafka client: `linger_ms`, `batch_size`, `compression_type`, `client_id`.
         retention_s: older events are in no KPI: `CX_RETENTION_S` of the workers; for `warnings`.
+        protection: takes personal data out of events before they are sent, see `streams.secured.protection`; None: the
+            workers do, and Kafka keeps what was sent.
         touchpoints: ids of the touchpoints that workers know; when not given, those shipped; for `warnings`.
 
     Raises:
@@ -131,12 +134,14 @@ class TouchpointProducer:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         retention_s: float = RETENTION_S,
         touchpoints: Container[str] | None = None,
+        protection: Protection | None = None,
     ) -> None:
         self._defaults = {key: value for key, value in (("source", source), ("channel", channel)) if value is not None}
         self._prefix = topic_prefix
         self._topics: dict[str, str] = {}
         self._clock = clock
         self._retention_s = retention_s
+        self._protection = protection
         self._touchpoints = shipped_touchpoints() if touchpoints is None else touchpoints
         self._warned: Counter[Kind] = Counter()
         self._warning = threading.Lock()
@@ -171,6 +176,7 @@ class TouchpointProducer:
             payload = _encoded(event)
         else:
             payload = msgspec.json.encode(event)
+        payload = protect(self._protection, [payload]).values[0] or payload
         decoded, refusals = decode_batch([payload])
         checked = decoded[0]
         if checked is None:

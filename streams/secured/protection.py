@@ -19,16 +19,18 @@ _SECRETS_OF_CONTAINERS: Final = Path("/run/secrets")
 """Where a container finds its secrets, with the modes that they have outside; it has no other users."""
 
 
-def protection_of(settings: Settings) -> Protection | None:
+def protection_of(settings: Settings, *, make: bool = True) -> Protection | None:
     """
     Return what takes personal data out of records; None if it is switched off.
 
-    Without a file of keys in the settings, there is one in the data folder, which is made if it is absent.
+    Without a file of keys in the settings, there is one in the data folder. If that is absent it is made, or, where
+    others make it, None is returned: workers protect what comes.
 
     Raises:
         ConfigError: The file of keys or names cannot be used; the text names setting and file.
     """
-    if settings.privacy == "off":
+    absent = not settings.privacy_key_file and not own_key_file(settings).exists()
+    if settings.privacy == "off" or (absent and not make):
         return None
     return Protection(
         pseudonyms_of(settings),
@@ -45,7 +47,7 @@ def pseudonyms_of(settings: Settings) -> Pseudonyms:
     Raises:
         ConfigError: The file of keys cannot be used.
     """
-    path = Path(settings.privacy_key_file) if settings.privacy_key_file else _own_file(settings)
+    path = Path(settings.privacy_key_file) if settings.privacy_key_file else _made(own_key_file(settings))
     return Pseudonyms(
         _keys(path),
         overlap_s=settings.privacy_overlap_s,
@@ -53,8 +55,12 @@ def pseudonyms_of(settings: Settings) -> Pseudonyms:
     )
 
 
-def _own_file(settings: Settings) -> Path:
-    path = Path(settings.data_dir) / "secrets" / KEY_FILE
+def own_key_file(settings: Settings) -> Path:
+    """Return where keys are that no setting names."""
+    return Path(settings.data_dir) / "secrets" / KEY_FILE
+
+
+def _made(path: Path) -> Path:
     if path.exists():
         return path
     try:
