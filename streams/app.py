@@ -10,6 +10,7 @@ from faust.auth import OAuthCredentials
 from streams.agents.cases import Cases
 from streams.agents.clocks import References
 from streams.agents.enrich import Enricher
+from streams.agents.forgetting import ForgottenPeople
 from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
@@ -27,9 +28,9 @@ from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.privacy.records import Protection
 from streams.secured.aio import AsyncProvider
 from streams.secured.kafka import kafka_client_options
-from streams.secured.protection import protection_of
 from streams.secured.tokens import Tokens
 from streams.secured.web import ReceiverAccess
 from streams.settings import Settings, rule_paths, window_names
@@ -37,14 +38,14 @@ from streams.storage.connection import address_of
 from streams.storage.writer import Writer
 
 
-def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
+def build(settings: Settings, writer: Writer, catalogue: Catalogue, protection: Protection | None = None) -> BatchApp:
     """
-    Build the application with all agents; nothing is connected yet.
+    Build the application with all agents; nothing is connected yet. Without `protection` personal data stays in clear.
 
     Raises:
         CatalogueError: a relation, a rule for cases or an alert rule cannot be right.
         AddressError: an address of Alertmanager or of a webhook cannot be right.
-        ConfigError: a password file or the file of privacy keys cannot be used.
+        ConfigError: a password file cannot be read.
     """
     app = BatchApp(
         settings.app_id,
@@ -64,7 +65,9 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue) -> BatchApp:
     references = References(clock, address_of(settings))
     app.on_broker_time = references.broker_said
     app.task(references.keep_comparing)
-    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection_of(settings), case_rules)
+    if protection:
+        app.task(ForgottenPeople(address_of(settings), protection.forgotten).keep_looking)
+    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection, case_rules)
     if relations:
         Relate(app, settings, topics, relations, progress)
     if case_rules:

@@ -27,6 +27,8 @@ _COMMANDS = {
     "verify": ("streams.commands.store", "Recompute every KPI from the stored events and compare."),
     "repair": ("streams.commands.store", "Take away rows that are stored twice."),
     "dlq": ("streams.commands.dlq", "List, explain and replay dead letters."),
+    "forget": ("streams.commands.people", "Erase people; KPIs stay as they are."),
+    "export": ("streams.commands.people", "Print what is stored of a person."),
     "sources": ("streams.commands.sources", "Show stopped source partitions, and let them go on."),
     "board": ("streams.commands.board", "Serve the live page: KPIs, alerts, verbatims, pipeline."),
     "report": ("streams.commands.report", "Write what changed in a week, in HTML or PDF."),

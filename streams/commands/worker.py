@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import faust
 
+from streams.agents.forgetting import ForgottenPeople
 from streams.app import build
 from streams.aside import Aside
 from streams.commands.printing import echo, log_to_stderr
@@ -23,6 +24,7 @@ from streams.listener.exposition import serve
 from streams.listener.hosts import named_hosts
 from streams.listener.serving import listen
 from streams.secured.kafka import kafka_client_options
+from streams.secured.protection import protection_of
 from streams.settings import Settings, load
 from streams.start.check import StartRefusedError, check_start
 from streams.start.member import MemberFile, give_back
@@ -108,13 +110,16 @@ def worker() -> None:
     rights = rights_of("worker", settings.topic_prefix, settings.app_id)
     try:
         catalogue = catalogue_of(settings)
-        app = build(settings, Writer(store), catalogue)
+        protection = protection_of(settings)
+        app = build(settings, Writer(store), catalogue, protection)
         if not settings.instance:  # by that name it goes on with the membership
             members = MemberFile(Path(app.conf.datadir) / f"{settings.app_id}.member")
             app.on_member = members.note
             if members.before:
                 give_back(members.before, settings)
         check_start(settings, store, catalogue)
+        if protection:
+            ForgottenPeople(store, protection.forgotten).look()
     except TopicsError as exc:
         _refuse(_problems(settings, create=False, rights=rights) or [str(exc)])
         raise

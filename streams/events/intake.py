@@ -209,8 +209,14 @@ class Intake:
             values = [mended[index].value if index in mended else value for index, value in enumerate(values)]
         if refusals:
             values, offsets = [values[index] for index in good], [offsets[index] for index in good]
+        if events and self._protection and self._protection.forgotten:
+            named = [(event.subject, _unix(event.time)) for event in events]  # type: ignore[union-attr]
+            kept = self._protection.forgotten.others(named, current.now)
+            current.duplicate += len(events) - len(kept)
+            events, times = [events[index] for index in kept], [times[index] for index in kept]
+            values, offsets = [values[index] for index in kept], [offsets[index] for index in kept]
         if events:
-            self._classify(current, events, times, values, offsets)  # type: ignore[arg-type]  # no None is left
+            self._classify(current, events, times, values, offsets)  # type: ignore[arg-type]
         return taken
 
     def _doubtful(self, now: float, steady: float, events: Sequence[Envelope], times: Sequence[datetime]) -> int | None:

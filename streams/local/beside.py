@@ -1,11 +1,15 @@
 """The run of `cx up` in this folder: a command beside it finds it by itself."""
 
+import dataclasses
 import fcntl
 import os
 import shlex
 from pathlib import Path
 
-from streams.settings import PREFIX, ConfigError
+from streams.local.clickhouse_config import Credentials
+from streams.settings import PREFIX, ConfigError, Settings
+from streams.storage.connection import Address, address_of
+from streams.storage.grants import ADMIN, WRITER
 
 
 def settings_of_run(folder: Path) -> dict[str, str]:
@@ -31,6 +35,15 @@ def settings_of_run(folder: Path) -> dict[str, str]:
         ) from None
     pairs = (word[1].partition("=") for word in words if len(word) > 1)
     return {name: value for name, _, value in pairs if name.startswith(PREFIX) and value}
+
+
+def admin_of(settings: Settings) -> Address:
+    """Return how to reach the store as whoever may alter tables: the admin of a run of this folder, or as is set."""
+    address, folder = address_of(settings), Path(settings.data_dir)
+    if address.user == WRITER and _in_use(folder) and (folder / "clickhouse" / "credentials.json").is_file():
+        admin = Credentials.of_directory(folder / "clickhouse").admin
+        return dataclasses.replace(address, user=ADMIN, password=admin)
+    return address
 
 
 def _in_use(folder: Path) -> bool:

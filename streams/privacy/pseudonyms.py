@@ -71,6 +71,11 @@ class Pseudonyms:
         normal = normal_form(value, fold_local_part=self._fold_local_part)
         return [_pseudonym(key, normal) for key in self._keys] if normal else []
 
+    @property
+    def seed(self) -> int:
+        """A number that follows from the oldest key alone."""
+        return int.from_bytes(hmac.digest(self._keys[0].secret, b"forgotten", "sha256")[:8])
+
     def _key_at(self, at: float) -> SecretKey:
         return self._keys[self._index_at(at)]
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from streams.privacy.finding import NO_NAMES, Names, find
+from streams.privacy.forgotten import Forgotten
 from streams.privacy.masking import mask
 from streams.privacy.numbers import kind_of
 from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, normal_form
@@ -76,6 +77,7 @@ class Protection:
             people: Names of further fields that name a person.
         """
         self._pseudonyms = pseudonyms
+        self.forgotten = Forgotten(pseudonyms.seed)
         self._names = names
         self._all = subjects == "all"
         self._looks_at_all = self._all or bool(names)

@@ -40,13 +40,17 @@ def protection_of(settings: Settings, *, make: bool = True) -> Protection | None
     )
 
 
-def pseudonyms_of(settings: Settings) -> Pseudonyms:
+def pseudonyms_of(settings: Settings, *, make: bool = True) -> Pseudonyms:
     """
     Return what gives pseudonyms.
 
     Raises:
-        ConfigError: The file of keys cannot be used.
+        ConfigError: The file of keys cannot be used; or there is none, and none is to be made.
     """
+    if not make and not settings.privacy_key_file and not own_key_file(settings).exists():
+        raise ConfigError(
+            f"privacy_key_file: there is no key at {str(own_key_file(settings))!r}; name the file that the workers use"
+        )
     path = Path(settings.privacy_key_file) if settings.privacy_key_file else _made(own_key_file(settings))
     return Pseudonyms(
         _keys(path),

@@ -25,6 +25,7 @@ RUNS = [
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
     ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"],
     ["cases", "list"], ["report", "--week", "--out", "/"],
+    ["forget", "nobody"], ["export", "nobody"],
 ]  # fmt: skip
 ELSEWHERE = {"up", "worker", "test"}
 """The job itself, and the tests."""

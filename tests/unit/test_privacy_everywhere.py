@@ -10,9 +10,11 @@ import pytest
 
 from streams.collector.access import Key
 from streams.collector.checks import Checking, without_personal_data
+from streams.events.anonymous import ERASED, Anonymous, names_for_nobody
 from streams.events.decode import decode_one
 from streams.events.envelope import Envelope
 from streams.events.intake import Intake, Outcome
+from streams.kpis.arithmetic.coupons import bin_of
 from streams.privacy.finding import Names
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey, is_pseudonym
 from streams.privacy.records import Protection
@@ -181,3 +183,25 @@ def test_keys_that_protect_nobody_are_refused(tmp_path: Path, content: str | Non
     with pytest.raises(ConfigError, match="privacy_key_file: ") as refused:
         protection_of(Settings(privacy_key_file=str(file)))
     assert said in str(refused.value)
+
+
+def test_an_event_of_nobody_keeps_what_counts() -> None:
+    """Name, ids and text go, and what no contract knows; the name has the bin of the old one. Others lose the name alone."""
+    names = names_for_nobody(["customer-7", "customer-8"], bin_of)
+    assert {name: bin_of(new) for name, new in names.items()} == {name: bin_of(name) for name in names}
+    anonymous = Anonymous(names)
+    (own,) = encoded(event(1, orderid="o-1", unitid="shop-3", labels={"plan": "x"}, phone="1"))
+    kept = json.loads(anonymous.payload(own))
+    assert kept["subject"] == names["customer-7"]
+    assert kept["data"] == {"text": ERASED, "kind": "complaint"}
+    assert (kept["unitid"], kept["labels"], kept["time"]) == ("shop-3", {"plan": "x"}, "2026-03-01T08:00:00Z")
+    assert {kept["id"], kept["orderid"]}.isdisjoint({"e-1", "o-1"})
+    assert "phone" not in kept
+    assert kept == json.loads(anonymous.payload(own))
+    (other,) = encoded(
+        event(2, subject="c-1", type="cx.identity.linked", data={"alias": "customer-8"}, more=["customer-7"])
+    )
+    named = json.loads(anonymous.payload(other))
+    assert named["data"]["alias"] == names["customer-8"]
+    assert named["more"] == [names["customer-7"]]
+    assert (named["subject"], named["id"]) == ("c-1", "e-2")

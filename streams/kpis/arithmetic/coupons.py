@@ -37,6 +37,11 @@ KNOWN_COUPONS: Final = 8 * REGISTERS
 
 @lru_cache(_REMEMBERED)
 def coupon_of(value: str) -> int:
+    """Return the bin of a value, which is remembered."""
+    return bin_of(value)
+
+
+def bin_of(value: str) -> int:
     """Return the bin of a value."""
     hashed = xxh64_intdigest(value.encode())
     rest = hashed >> REGISTER_BITS | _REST

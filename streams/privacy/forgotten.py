@@ -1,0 +1,52 @@
+"""Who was forgotten: known by keyed hashes alone, so that what is read again of them is not taken."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+
+class Oblivion(NamedTuple):
+    """A person who was forgotten."""
+
+    person: int
+    """Keyed hash of the pseudonym."""
+    until: float
+    """Event time (Unix s) up to which nothing of them is taken: when they were forgotten."""
+    since: float
+    """Records that are taken in from then on (Unix s) are held against it: by then all workers know it."""
+
+
+class Forgotten:
+    """All who were forgotten."""
+
+    def __init__(self, seed: int) -> None:
+        """Know nobody yet; `seed` is of the key of pseudonyms, and never changes."""
+        self._seed = seed
+        self._known: dict[int, Oblivion] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def learn(self, found: Iterable[Oblivion]) -> None:
+        """Replace what is known."""
+        self._known = {one.person: one for one in found}
+
+    def person(self, subject: str) -> int:
+        """Return the keyed hash of a subject."""
+        return xxh3_64_intdigest(subject.encode("utf-8", "surrogatepass"), self._seed)
+
+    def others(self, events: Iterable[tuple[str, float]], now: float) -> list[int]:
+        """
+        Return the places of all events but those of people who were forgotten after them.
+
+        Args:
+            events: Their subjects and times (Unix s).
+            now: When they are taken in (Unix s).
+        """
+        known = {person: one for person, one in self._known.items() if now >= one.since}
+        return [
+            place
+            for place, (subject, at) in enumerate(events)
+            if (one := known.get(self.person(subject))) is None or at > one.until
+        ]
