@@ -17,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 from streams import __version__
 from streams.events.anonymous import ERASED, Anonymous
 from streams.privacy.forgotten import Forgotten, Oblivion
+from streams.storage.cluster import SHARD_KEYS
 from streams.storage.connection import never_a_repeat
 from streams.storage.setaside import REASON
 
@@ -92,6 +93,11 @@ def erase(client: Client, names: Mapping[str, str], cluster: str = "") -> Erased
             own_rows += _replace(client, rows, anonymous, cluster)
         for rows in _some(_matching(client, subjects, own=False), _ROWS):
             mentions += _replace(client, rows, anonymous, cluster)
+        # By hashes: a server keeps what it was told to change.
+        [[hashes]] = client.query(
+            "SELECT groupArray(sipHash64(arrayJoin({subjects:Array(String)})))", parameters={"subjects": list(subjects)}
+        ).result_rows
+        _alter(client, "cases", f"DELETE WHERE sipHash64(subject) IN ({', '.join(map(str, hashes))})", cluster)
     return Erased(own_rows, mentions, _empty_dead_letters(client, list(names), anonymous, cluster))
 
 
@@ -223,7 +229,9 @@ def _empty_dead_letters(client: Client, subjects: Sequence[str], anonymous: Anon
 
 
 def _alter(client: Client, table: str, change: str, cluster: str) -> None:
-    name = f"{table}_local ON CLUSTER {cluster}" if cluster else table
+    name = table
+    if cluster:
+        name = f"{table}_local ON CLUSTER {cluster}" if table in SHARD_KEYS else f"{table} ON CLUSTER {cluster}"
     client.command(f"ALTER TABLE {name} {change}", settings={"mutations_sync": 2, **_LONG_QUERY})
 
 

@@ -68,6 +68,7 @@ def test_people_go_and_kpis_stay(database: Database, monkeypatch: pytest.MonkeyP
     )
     assert {text for (text,) in texts} <= {"", ERASED}
     assert database.value("SELECT count() FROM erasing") == 0
+    assert database.rows("SELECT case_id FROM cases") == [("case-2",)]
     erasing.record(database.client, len(people), erased, looked_in, found)
     [record] = database.rows("SELECT people, found FROM erasures")
     assert record == (len(people), 0)
@@ -111,6 +112,9 @@ def _filled(database: Database) -> list[str]:
     pipeline.feed([*payloads, link, unknown, event(3, channel=subjects[2], time="2026-11-22T06:00:30Z")])
     pipeline.finish()
     writer.close()
+    database.client.insert(
+        "cases", [["case-1", subjects[3]], ["case-2", "c-other"]], column_names=["case_id", "subject"]
+    )
     return subjects
 
 
