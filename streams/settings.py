@@ -106,8 +106,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """File of names of people, one a line, which are masked wherever they are written; empty: none."""
     privacy_address_case: bool = False
     """Whether addresses that differ in upper and lower case before the @ are different people."""
-    privacy_overlap_s: Annotated[float, Meta(ge=0)] = 7 * 86_400.0
-    """After a change of keys events carry a person's former pseudonym beside the new one for so long."""
 
     sends: str = ""
     """Event types that are sent though none came yet, `type` or `channel/type`: their absence is 0 %, not unknown."""

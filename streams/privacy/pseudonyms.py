@@ -40,31 +40,21 @@ class SecretKey(NamedTuple):
 class Pseudonyms:
     """Gives pseudonyms by a list of keys."""
 
-    def __init__(self, keys: Sequence[SecretKey], *, overlap_s: float = 0.0, fold_local_part: bool = True) -> None:
+    def __init__(self, keys: Sequence[SecretKey], *, fold_local_part: bool = True) -> None:
         """
         Use keys, each from its time on.
 
         Args:
             keys: At least one.
-            overlap_s: How long after a change of keys a person is known by both pseudonyms.
             fold_local_part: Whether upper and lower case before the @ of an address are the same person.
         """
         self._keys = sorted(keys, key=lambda key: key.since)
-        self._overlap_s = overlap_s
         self._fold_local_part = fold_local_part
 
     def of(self, value: str, at: float) -> str:
         """Return the pseudonym of a person in events of a time (Unix s); empty if the value names nobody."""
         normal = normal_form(value, fold_local_part=self._fold_local_part)
         return _pseudonym(self._key_at(at), normal) if normal else ""
-
-    def former(self, value: str, at: float) -> str:
-        """Return the pseudonym under the key before, while keys overlap at a time (Unix s); else empty."""
-        index = self._index_at(at)
-        normal = normal_form(value, fold_local_part=self._fold_local_part)
-        if not index or not normal or at >= self._keys[index].since + self._overlap_s:
-            return ""
-        return _pseudonym(self._keys[index - 1], normal)
 
     def all_of(self, value: str) -> list[str]:
         """Return the pseudonyms of a person under all keys, the newest last; none if the value names nobody."""
@@ -77,10 +67,7 @@ class Pseudonyms:
         return int.from_bytes(hmac.digest(self._keys[0].secret, b"forgotten", "sha256")[:8])
 
     def _key_at(self, at: float) -> SecretKey:
-        return self._keys[self._index_at(at)]
-
-    def _index_at(self, at: float) -> int:
-        return max(0, sum(1 for key in self._keys if key.since <= at) - 1)
+        return self._keys[max(0, sum(1 for key in self._keys if key.since <= at) - 1)]
 
 
 def is_pseudonym(value: str) -> bool:

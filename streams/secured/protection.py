@@ -54,7 +54,6 @@ def pseudonyms_of(settings: Settings, *, make: bool = True) -> Pseudonyms:
     path = Path(settings.privacy_key_file) if settings.privacy_key_file else _made(own_key_file(settings))
     return Pseudonyms(
         _keys(path),
-        overlap_s=settings.privacy_overlap_s,
         fold_local_part=not settings.privacy_address_case,
     )
 

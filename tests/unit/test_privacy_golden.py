@@ -82,13 +82,10 @@ def test_golden_28_the_case_of_addresses_is_a_setting() -> None:
 
 
 def test_golden_28_keys_overlap() -> None:
-    """A key is used from its time on, and for a while the pseudonym under the key before is known as well."""
-    pseudonyms = Pseudonyms(KEYS, overlap_s=7 * 86_400.0)
+    """A key is used from its time on, and a person is found by the pseudonyms under all keys."""
+    pseudonyms = Pseudonyms(KEYS)
     before, after = pseudonyms.of("09120000012", 9 * 86_400.0), pseudonyms.of("+989120000012", 11 * 86_400.0)
     assert before != after
-    assert pseudonyms.former("+989120000012", 11 * 86_400.0) == before
-    assert not pseudonyms.former("+989120000012", 9 * 86_400.0)
-    assert not pseudonyms.former("+989120000012", 18 * 86_400.0)
     assert pseudonyms.all_of("0912 000 0012") == [before, after]
 
 
