@@ -74,6 +74,7 @@ def test_the_map_names_touchpoints_in_persian() -> None:
         ("ایمیل من a.b@example.com است", "ایمیل من ••• است"),
         ("شمارهٔ من ۰۹۱۲۳۴۵۶۷۸۹", "شمارهٔ من •••"),
         ("waited 45 minutes, 3 times", "waited 45 minutes, 3 times"),
+        ("سفارش ۱۰۰۴۵۸۷۷ هنوز نرسیده", "سفارش ۱۰۰۴۵۸۷۷ هنوز نرسیده"),
     ],
 )
 def test_what_could_reach_a_person_is_masked(text: str, shown: str) -> None:
