@@ -28,7 +28,7 @@ def plan() -> list[TopicSpec]:
 
 def test_missing_topics_are_told_created_once_and_then_right(broker: Any, plan: list[TopicSpec]) -> None:
     missing = check_topics(broker.bootstrap, plan)
-    assert len(missing) == len(plan) == 16
+    assert len(missing) == len(plan) == 19
     assert all("is missing: `cx topics` creates it" in problem for problem in missing)
     assert ensure_topics(broker.bootstrap, plan) == []
     assert ensure_topics(broker.bootstrap, plan) == []
