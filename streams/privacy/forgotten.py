@@ -1,9 +1,8 @@
 """Who was forgotten: known by keyed hashes alone, so that what is read again of them is not taken."""
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
-
-from xxhash import xxh3_64_intdigest
 
 
 class Oblivion(NamedTuple):
@@ -22,7 +21,7 @@ class Forgotten:
 
     def __init__(self, seed: int) -> None:
         """Know nobody yet; `seed` is of the key of pseudonyms, and never changes."""
-        self._seed = seed
+        self._key = seed.to_bytes(8)
         self._known: dict[int, Oblivion] = {}
 
     def __bool__(self) -> bool:
@@ -34,7 +33,8 @@ class Forgotten:
 
     def person(self, subject: str) -> int:
         """Return the keyed hash of a subject."""
-        return xxh3_64_intdigest(subject.encode("utf-8", "surrogatepass"), self._seed)
+        digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key)
+        return int.from_bytes(digest.digest())
 
     def others(self, events: Iterable[tuple[str, float]], now: float) -> list[int]:
         """
