@@ -224,7 +224,7 @@ async def test_notifications_that_cannot_be_finished_are_tried_again() -> None:
 async def test_partitions_move_on_though_webhooks_cannot_be_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     before = failures("webhooks")
     notify = Notify(OneApp(), Settings(), Topics("cx"))  # type: ignore[arg-type]
-    monkeypatch.setattr(notify._webhooks, "close", raising)
+    monkeypatch.setattr(notify._webhooks["alert"], "close", raising)
     await notify._take_over(Assignment(1, {}))
     assert failures("webhooks") == before + 1
 

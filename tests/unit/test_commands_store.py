@@ -243,7 +243,7 @@ def test_verify_compares_the_windows_that_are_kept(cx, monkeypatch: pytest.Monke
     compared = []
     monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(
-        store, "recompute", lambda _client, _catalogue, windows: compared.append(windows) or VerifyReport()
+        store, "recompute", lambda _client, _catalogue, windows, *_: compared.append(windows) or VerifyReport()
     )
     monkeypatch.setenv("CX_WINDOWS", "5m, 2h")
     assert cx("verify").exit_code == 0
