@@ -113,7 +113,7 @@ def _read_metric(block: YamlBlock, kpis: Catalogue, *, guardrail: bool) -> Metri
     block.expect(("kpi", "effect"), ())
     name, effect = block.text("kpi"), block.number("effect")
     if name and name not in kpis:
-        block.problem("kpi", f"no KPI {name!r}{suggest(name, kpis)}")
+        block.problem("kpi", f"no KPI {name!r}{suggest(name, kpis.kpis)}")
     elif name and not is_comparable(kpis, name):
         block.problem("kpi", f"{name!r} cannot be compared by customer: it is no sum, mean or share of single events")
     if effect is not None and effect <= 0:
