@@ -28,7 +28,6 @@ from streams.events.scalars import CHANNELS
 from streams.loop.definition import CaseRules
 from streams.loop.desk import CaseDesk, CaseNews
 from streams.loop.sending import channel_of, encoded, message_of
-from streams.relations.ranges import decode_range
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -88,10 +87,8 @@ class Cases(Stage):
     async def take(self, batch: RecordBatch) -> None:
         """Take in what opens cases and what happens to them."""
         shard = self._shards[batch.partition]
-        for value, offset in zip(batch.values, batch.offsets, strict=True):
-            if value is None:
-                raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a range of facts cannot be empty")
-            shard.desk.take(decode_range(value), records.position(self._settings.epoch, offset))
+        for one, position in records.fact_ranges(batch, self._settings.epoch):
+            shard.desk.take(one, position)
         shard.waiting.append(batch)
         batch.release()
 

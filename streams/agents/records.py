@@ -1,14 +1,17 @@
 """What the agents write to each other's topics: one record per range or flush, never one per event."""
 
 import base64
+from collections.abc import Iterator
 
 import msgspec
 
 from streams import __version__
 from streams.alerts.types import Transition
+from streams.engine.batch import RecordBatch
 from streams.events.intake import Outcome, Tally
 from streams.kpis.folding.ranges import RangeTimes, times_of
 from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
+from streams.relations.ranges import FactRange, decode_range
 from streams.storage.rows import Events, pack_events
 from streams.storage.setaside import EXPECTED, REASON, SetAside
 
@@ -165,3 +168,16 @@ encode_kpis = msgspec.json.Encoder().encode
 encode_alert = msgspec.json.Encoder().encode
 decode_alert = msgspec.json.Decoder(AlertRecord).decode
 decode_kpis = msgspec.json.Decoder(KpiRecord).decode
+
+
+def fact_ranges(batch: RecordBatch, epoch: int) -> Iterator[tuple[FactRange, int]]:
+    """
+    Yield the ranges of facts of a batch, each with its position.
+
+    Raises:
+        ValueError: A record is none.
+    """
+    for value, offset in zip(batch.values, batch.offsets, strict=True):
+        if value is None:
+            raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a range of facts cannot be empty")
+        yield decode_range(value), position(epoch, offset)

@@ -30,7 +30,6 @@ from streams.events.scalars import CHANNELS
 from streams.relations.catalogue import Relations
 from streams.relations.journal import Record
 from streams.relations.partition import Advance, RelationsPartition
-from streams.relations.ranges import decode_range
 from streams.relations.results import event_of
 from streams.settings import Settings
 
@@ -136,10 +135,8 @@ class Relate(Stage):
     async def take(self, batch: RecordBatch) -> None:
         """Take in the facts of a batch; take steps at once when many wait."""
         shard = self._shards[batch.partition]
-        for value, offset in zip(batch.values, batch.offsets, strict=True):
-            if value is None:
-                raise ValueError(f"{batch.topic}/{batch.partition}@{offset}: a range of facts cannot be empty")
-            shard.state.take(decode_range(value), records.position(self._settings.epoch, offset))
+        for one, position in records.fact_ranges(batch, self._settings.epoch):
+            shard.state.take(one, position)
         shard.waiting.append(batch)
         self._report_lag(shard)
         if len(shard.waiting) - shard.flushed >= BATCHES_AT_ONCE:
