@@ -72,9 +72,12 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
     """Return what identifies people in a text, in order and without overlap, as indices of the text itself."""
     folded = fold(text)
     found: list[Found] = []
-    reserved = [Found(*match.span(), "email") for match in _UUID.finditer(folded.text)]
+    taken = bytearray(len(folded.text))
+    for match in _UUID.finditer(folded.text):
+        taken[slice(*match.span())] = bytes([1]) * len(match[0])
     for one in (*_emails(folded.text), *_foreign_ibans(folded.text), *numbers(folded.text), *names.find(folded.text)):
-        if not any(one.start < other.end and other.start < one.end for other in (*reserved, *found)):
+        if 1 not in taken[one.start : one.end]:
+            taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)
     found.sort()
     return [Found(folded.origin[one.start], folded.origin[one.end - 1] + 1, one.kind) for one in found]

@@ -23,7 +23,7 @@ _NOBODY: Final = frozenset(
     {"null", "none", "nil", "unknown", "undefined", "anonymous", "guest", "n/a", "na", "ناشناس", "نامشخص", "مهمان"}
 )
 _SAYS_WHAT_IT_IS: Final = re.compile(
-    r"[\W_]*(?:(?:tel|sms|mailto|email|phone|mobile|msisdn|whatsapp|card|iban|nid|customer|user)[\W_]+)?[\W_]*",
+    r"[\W_]*+(?:(?:tel|sms|mailto|email|phone|mobile|msisdn|whatsapp|card|iban|nid|customer|user)[\W_]++)?+",
     re.IGNORECASE,
 )
 _DIGITS: Final = re.compile("[^0-9]")

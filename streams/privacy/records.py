@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -28,11 +29,11 @@ PEOPLE: Final = frozenset({"subject", "alias", "merged_into"})
 _SHORTEST: Final = 6
 """Bytes of the shortest identifier, an address."""
 _LONGEST_ID: Final = 128
-_REFERENCE: Final = re.compile("source|.*id", re.DOTALL)
 _PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE)
 _NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)", re.IGNORECASE)
+# A string that never ends is a part, too: else all the quotes in it are tried again, each to the end of the record.
 _PARTS: Final = re.compile(
-    rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?+|(?<![0-9A-Za-z.+-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
+    rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
 )
 _TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
 
@@ -54,6 +55,22 @@ class Protected(NamedTuple):
 def protect(protection: "Protection | None", values: Sequence[bytes | None]) -> Protected:
     """Return records without personal data, or as they are if nothing protects them."""
     return protection.protect(values) if protection else Protected(values, {})
+
+
+class _FieldName:
+    """The name of a field, and what it says of what is in it; a long name is searched once, however much it holds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_reference = name == "source" or name.endswith("id")
+
+    @cached_property
+    def is_phone(self) -> bool:
+        return _PHONE_FIELD.search(self.name) is not None
+
+    @cached_property
+    def is_national_id(self) -> bool:
+        return _NATIONAL_ID_FIELD.search(self.name) is not None
 
 
 class Protection:
@@ -106,15 +123,17 @@ class Protection:
 
     def _one(self, value: bytes, masked: Counter[str]) -> bytes:
         at = _time_of(value)
-        field = ""
+        field = _FieldName("")
 
         def instead(part: re.Match[bytes]) -> bytes:
             nonlocal field
-            written, colon, number = part.groups()
+            written, closed, colon, number = part.groups()
             if number is not None:
                 return self._number(field, number.decode(), at, masked)
+            if closed is None:
+                return part[0]
             if colon is not None:
-                field = _text_of(written)
+                field = _FieldName(_text_of(written))
             if not self._looks_at_all and (len(written) < _SHORTEST or not is_suspicious(b'"' + written + b'"')):
                 return part[0]
             text = _text_of(written)
@@ -124,13 +143,13 @@ class Protection:
         better = _PARTS.sub(instead, value)
         return better if _is_json(better) else self._plain(better, masked)
 
-    def _string(self, field: str, text: str, at: float, masked: Counter[str]) -> str:
-        if field in self._people:
+    def _string(self, field: _FieldName, text: str, at: float, masked: Counter[str]) -> str:
+        if field.name in self._people:
             return self._person(text, at, masked)
-        if _PHONE_FIELD.search(field) and normal_form(text).startswith("+"):
+        if field.is_phone and normal_form(text).startswith("+"):
             masked["phone"] += 1
             return "[phone]"
-        if not _REFERENCE.fullmatch(field):
+        if not field.is_reference:
             return self._masked(text, masked)
         better, kinds = mask(text, self._names, lambda written, _: self._pseudonyms.of(written, at))
         masked.update(kinds)
@@ -149,14 +168,14 @@ class Protection:
             masked.update(kinds or {"person"})
         return pseudonym or text
 
-    def _number(self, field: str, digits: str, at: float, masked: Counter[str]) -> bytes:
+    def _number(self, field: _FieldName, digits: str, at: float, masked: Counter[str]) -> bytes:
         kind = kind_of(digits)
-        if field in self._people:
+        if field.name in self._people:
             better = self._person(digits, at, masked)
             return digits.encode() if better == digits else _written(better)
-        if _PHONE_FIELD.search(field):
+        if field.is_phone:
             kind = "phone"
-        elif kind != "card" and not (kind == "national_id" and _NATIONAL_ID_FIELD.search(field)):
+        elif kind != "card" and not (kind == "national_id" and field.is_national_id):
             return digits.encode()
         masked[kind] += 1
         return _written(f"[{kind}]")
