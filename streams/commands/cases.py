@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from streams.commands.arguments import MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
-from streams.commands.printing import echo
+from streams.commands.printing import echo, line
 from streams.definitions import case_paths, case_rules_of
 from streams.events.decode import decode_batch
 from streams.kpis.language.blocks import CatalogueError
@@ -103,7 +103,7 @@ def cases_show(case_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_plain(row, urgency))
         return
-    echo(f"{row.case_id}: {row.cause}, {_state(row)}, version {row.version}")
+    line(f"{row.case_id}: {row.cause}, {_state(row)}, version {row.version}")
     where = ", ".join(filter(None, (row.channel, row.touchpoint, row.segment)))
     known: list[tuple[str, str]] = [
         ("customer", row.subject),
@@ -116,14 +116,14 @@ def cases_show(case_id: str, *, as_json: bool) -> None:
         ("close", _clock(row.close_due, row.closed, now, row.outcome)),
     ]
     for label, value in known:
-        echo(f"  {label:9} {value}")
+        line(f"  {label:9} {value}")
     echo(f"\nUrgency {urgency.score:g}:")
     for part in urgency.parts:
-        echo(f"  {part.name:9} {part.points:>6g}  {part.text}")
+        line(f"  {part.name:9} {part.points:>6g}  {part.text}")
     echo("\nWhat has happened:")
-    for line in row.story:
-        refused = f" [refused: {line.refused}]" if line.refused else ""
-        echo(f"  {_moment(line.at)}  {line.what}{refused}")
+    for one in row.story:
+        refused = f" [refused: {one.refused}]" if one.refused else ""
+        line(f"  {_moment(one.at)}  {one.what}{refused}")
 
 
 @cases.command("check")
@@ -222,7 +222,7 @@ def _do(what: str, given: dict[str, Any], **said: Any) -> None:
     settings = load()
     row = _found(settings, given["case_id"])
     name = given["key"] or f"{row.case_id}-{uuid.uuid4().hex[:12]}"
-    if any(line.name == f"{PEOPLE} {name}" for line in row.story):
+    if any(one.name == f"{PEOPLE} {name}" for one in row.story):
         _tell(settings, row, f"{PEOPLE} {name}", given, repeat=True)
         return
     when: When | None = given["when"]
@@ -276,23 +276,23 @@ def _measures(what: str, row: CaseRow, at: int) -> dict[str, Any]:
 
 
 def _tell(settings: Settings, before: CaseRow, name: str, given: dict[str, Any], *, repeat: bool = False) -> None:
-    row, line, ends = before, None, time.monotonic() + given["wait_s"]
-    while line is None and time.monotonic() < ends:
+    row, found, ends = before, None, time.monotonic() + given["wait_s"]
+    while found is None and time.monotonic() < ends:
         row = _found(settings, before.case_id)
-        line = next((one for one in row.story if one.name == name), None)
-        if line is None:
+        found = next((one for one in row.story if one.name == name), None)
+        if found is None:
             time.sleep(_LOOK_S)
     if given["as_json"]:
-        answer = None if line is None else not line.refused
+        answer = None if found is None else not found.refused
         print_json({"case_id": row.case_id, "key": name.partition(" ")[2], "taken": answer, "version": row.version,
-                    "refused": line.refused if line else "", "repeat": repeat})  # fmt: skip
-    elif line is None:
-        echo(f"{row.case_id}: sent; whether it is taken will be seen in `cx cases show {row.case_id}`")
-    elif line.refused:
-        echo(f"{row.case_id}: refused: {line.refused}", err=True)
+                    "refused": found.refused if found else "", "repeat": repeat})  # fmt: skip
+    elif found is None:
+        line(f"{row.case_id}: sent; whether it is taken will be seen in `cx cases show {row.case_id}`")
+    elif found.refused:
+        line(f"{row.case_id}: refused: {found.refused}", err=True)
     else:
-        echo(f"{row.case_id}: {line.what}, version {row.version}{' (it was done before)' if repeat else ''}")
-    if line is not None and line.refused:
+        line(f"{row.case_id}: {found.what}, version {row.version}{' (it was done before)' if repeat else ''}")
+    if found is not None and found.refused:
         sys.exit(_CONFLICT)
 
 
@@ -313,7 +313,7 @@ def _found(settings: Settings, case_id: str) -> CaseRow:
     with _store(settings) as client:
         found = read_cases(client, "case_id = {case_id:String}", {"case_id": case_id})
     if not found:
-        echo(f"there is no case {case_id}; `cx cases list --all` shows those that there are", err=True)
+        line(f"there is no case {case_id}; `cx cases list --all` shows those that there are", err=True)
         sys.exit(_CONFLICT)
     return found[0]
 

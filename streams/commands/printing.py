@@ -20,6 +20,11 @@ def echo(text: object = "", *, err: bool = False) -> None:
     print(visible(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
+def line(text: str, *, err: bool = False) -> None:
+    """Print one line, and no more than one whatever a name in it holds: line breaks are escaped, too."""
+    print(visible_line(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
 def room() -> int | None:
     """Return the columns of the terminal; None where there is none, and nothing needs to fit."""
     given = os.environ.get("COLUMNS", "")

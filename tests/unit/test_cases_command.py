@@ -13,7 +13,7 @@ from streams.commands.cases import cases as command
 from streams.loop.case import PREFIX, fold
 from streams.loop.desk import CaseDesk
 from streams.loop.reading import load_rules
-from streams.loop.rows import CaseRow
+from streams.loop.rows import CaseRow, Happening
 from streams.loop.sending import encoded
 from streams.relations.facts import Fact, moment_of
 from streams.settings import load
@@ -86,6 +86,17 @@ def test_a_case_tells_why_it_comes_first_and_what_has_happened(shown: Any) -> No
     assert f"in time, {NAME}" in text
     assert f"[refused: contacted by {NAME} meanwhile, version 2]" in text
     assert json.loads(shown.run("show", shown.ids["c-3"], "--json").output)["version"] == 2
+
+
+def test_no_name_forges_a_line_of_the_story(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = "x\n  2026-01-01 00:00 UTC  closed by Eve: rescued"
+    [row] = cases.read_cases(None, "", {"case_id": shown.ids["c-2"]})  # type: ignore[arg-type]
+    story = [*row.story, Happening(NOW, f"assigned to {forged}", "s e")]
+    changed = msgspec.structs.replace(row, story=story, owner=forged, subject=forged)
+    monkeypatch.setattr(cases, "read_cases", lambda *_: [changed])
+    lines = shown.run("show", row.case_id).output.splitlines()
+    assert not [line for line in lines if line.startswith("  2026-01-01")]
+    assert len([line for line in lines if "closed by Eve" in line]) == 3
 
 
 def test_what_is_wrong_is_said(shown: Any) -> None:
