@@ -48,7 +48,7 @@ def forget(subjects: tuple[str, ...], file: Path | None, *, as_json: bool) -> No
       cx forget "+98 912 000 0012" --json
       cx forget --from erase-these.txt
     """
-    asked = [*subjects, *(file.read_text(encoding="utf-8").splitlines() if file else [])]
+    asked = [*subjects, *(_lines_of(file) if file else [])]
     people = [name for name in map(str.strip, asked) if name]
     if not people:
         raise click.UsageError("who? Name a SUBJECT, or a file by --from")
@@ -111,6 +111,13 @@ def export(subject: str) -> None:
             raise explain(error, "reading what is stored of a person") from error
 
 
+def _lines_of(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{file} cannot be read: {error}") from error
+
+
 def _all_names(pseudonyms: Pseudonyms, people: list[str]) -> list[str]:
     """Return the people as they were named, and their pseudonyms under all keys."""
     return list(dict.fromkeys(name for one in people for name in (one, *pseudonyms.all_of(one))))
@@ -119,5 +126,5 @@ def _all_names(pseudonyms: Pseudonyms, people: list[str]) -> list[str]:
 def _read(payload: str) -> Any:
     try:
         return json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return payload

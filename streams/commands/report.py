@@ -52,8 +52,15 @@ def report(*, week: bool, end: When | None, lang: Lang, out: Path) -> None:  # n
     if out.suffix == ".pdf":
         _print(page, out)
     else:
-        out.write_text(page, encoding="utf-8")
+        _write(page, out)
     echo(f"wrote {out}: {len(rows)} KPIs, {len(alerts)} alerts")
+
+
+def _write(page: str, out: Path) -> None:
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written: {error.strerror}") from error
 
 
 def _print(page: str, out: Path) -> None:
