@@ -12,10 +12,10 @@ import click
 
 from streams.commands.arguments import EARLIEST, KpiIdType, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
-from streams.commands.printing import echo
+from streams.commands.printing import echo, line
 from streams.definitions import catalogue_of, experiments_of
 from streams.experiments.comparing import ArmResult, assignment_of, compare
-from streams.experiments.definition import Experiment, Metric, is_comparable
+from streams.experiments.definition import Experiment, Metric, is_comparable, is_measure
 from streams.experiments.judging import FEWEST_ASSIGNED, FEWEST_KNOWN, MISMATCH_P, ArmSplit, Interval, intersection
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
@@ -166,8 +166,8 @@ def _checked(settings: Settings, kpis: Catalogue, paths: tuple[Path, ...]) -> Ma
 
 
 def _metrics(experiment: Experiment, asked: tuple[str, ...], effect: float | None, kpis: Catalogue) -> list[Metric]:
-    if effect is not None and (not asked or effect <= 0):
-        raise click.UsageError("--effect belongs to --kpi, and is above 0")
+    if effect is not None and (not asked or not is_measure(effect)):
+        raise click.UsageError("--effect belongs to --kpi, and is above 0, neither tiny nor huge")
     if not asked:
         if not experiment.metrics:
             raise click.UsageError(f"{experiment.id!r} has no plan that says what it looks at: ask for a --kpi")
@@ -233,8 +233,8 @@ def _print(
     metrics: Sequence[Metric],
     kpis: Catalogue,
 ) -> None:
-    echo(f"{experiment.id}: {experiment.question or 'nothing was planned: equal shares are assumed'}")
-    echo(f"customers: {_arms_text(found, defined)}; {_assignment_word(judged)}")
+    line(f"{experiment.id}: {experiment.question or 'nothing was planned: equal shares are assumed'}")
+    line(f"customers: {_arms_text(found, defined)}; {_assignment_word(judged)}")
     if found.crossed:
         echo(f"{found.crossed:,} customers were seen in more than one arm, and are left out")
     if judged.mismatch:

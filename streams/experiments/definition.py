@@ -11,7 +11,12 @@ from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, bl
 from streams.kpis.language.expressions import suggest
 
 ALPHA: Final = 0.05
+_LEAST_ALPHA: Final = 1e-9
 _MOST_ALPHA: Final = 0.5
+_LEAST: Final = 1e-9
+_MOST: Final = 1e12
+"""What shares and effects may be: their squares and sums are numbers, too."""
+_LIMITS: Final = f", and from {_LEAST:g} to {_MOST:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def load_experiments(paths: Sequence[Path], kpis: Catalogue) -> dict[str, Experi
 def _read(block: YamlBlock, kpis: Catalogue) -> Experiment:
     block.expect(("id", "question", "owner", "arms", "goals"), ("guardrails", "alpha"))
     alpha = block.number("alpha")
-    if alpha is not None and not 0 < alpha <= _MOST_ALPHA:
+    if alpha is not None and not _LEAST_ALPHA <= alpha <= _MOST_ALPHA:
         block.problem("alpha", f"'alpha' must be above 0 and {_MOST_ALPHA:g} at most, not {alpha:g}")
     metrics = [
         _read_metric(one, kpis, guardrail=key == "guardrails")
@@ -104,8 +109,8 @@ def _read_arms(block: YamlBlock) -> Mapping[str, float]:
     if len(arms) < 2:
         block.problem("arms", "an experiment has two arms or more, each with its planned share")
     for arm, share in arms.items():
-        if share <= 0:
-            given.problem(arm, f"the planned share of {arm!r} must be above 0, not {share:g}")
+        if not is_measure(share):
+            given.problem(arm, f"the planned share of {arm!r} must be above 0, not {share:g}{_LIMITS}")
     return arms
 
 
@@ -116,9 +121,14 @@ def _read_metric(block: YamlBlock, kpis: Catalogue, *, guardrail: bool) -> Metri
         block.problem("kpi", f"no KPI {name!r}{suggest(name, kpis.kpis)}")
     elif name and not is_comparable(kpis, name):
         block.problem("kpi", f"{name!r} cannot be compared by customer: it is no sum, mean or share of single events")
-    if effect is not None and effect <= 0:
-        block.problem("effect", f"'effect' must be above 0, not {effect:g}")
+    if effect is not None and not is_measure(effect):
+        block.problem("effect", f"'effect' must be above 0, not {effect:g}{_LIMITS}")
     return Metric(name, float(effect or 1.0), guardrail)
+
+
+def is_measure(number: float) -> bool:
+    """Tell whether a number can be a share or an effect: above 0, and neither too small nor too large for that."""
+    return _LEAST <= number <= _MOST
 
 
 def is_comparable(kpis: Catalogue, name: str) -> bool:

@@ -18,6 +18,8 @@ from streams.relations.definition import Matcher
 
 KINDS: Final = ("cause", "duty", "priority", "clock")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_MOST: Final = 1e15
+"""Weights and points are between it and its negative: products and sums of them are numbers, too."""
 _NO_TIMES: Final = Times()
 _SAYS: Final[Mapping[str, Kind]] = {
     name: Kind.TEXT if name in {"tier", "priority"} else Kind.NUMBER for name in SAID
@@ -189,6 +191,13 @@ def _duty(block: YamlBlock, clocks: Mapping[str, WorkingClock], names: Iterable[
     return Duty(block.text("owner"), touchpoints, causes, _clock(block, "shift", clocks))
 
 
+def _weight(block: YamlBlock, key: str) -> float:
+    found = block.number(key) or 0.0
+    if abs(found) > _MOST:
+        block.problem(key, f"{key!r} must be between -{_MOST:g} and {_MOST:g}, not {found:g}")
+    return found
+
+
 def _priority(block: YamlBlock) -> tuple[UrgencyPart, ...]:
     block.expect(("id", "kind", "parts"), ())
     parts = block.block("parts")
@@ -201,7 +210,7 @@ def _priority(block: YamlBlock) -> tuple[UrgencyPart, ...]:
         part.expect(("of", "weight"), ("points", "most"))
         of = part.choice("of", tuple(KINDS_OF), "severity")
         points = part.block("points")
-        worth = {text: points.number(text) or 0.0 for text in points} if points is not None else {}
+        worth = {text: _weight(points, text) for text in points} if points is not None else {}
         if points is None and of not in NUMBERS:
             part.problem(
                 "of", f"{of!r} is a word: 'points' has to say what each is worth, such as {{gold: 3, silver: 2}}"
@@ -210,5 +219,5 @@ def _priority(block: YamlBlock) -> tuple[UrgencyPart, ...]:
             part.problem(
                 "points", f"{of!r} is a number already: 'points' are for {', '.join(KINDS_OF.keys() - NUMBERS)}"
             )
-        found.append(UrgencyPart(name, of, part.number("weight") or 0.0, worth, part.number("most")))
+        found.append(UrgencyPart(name, of, _weight(part, "weight"), worth, part.number("most")))
     return tuple(found)

@@ -58,6 +58,18 @@ def problems(text: str) -> str:
             "'points'",
         ),
         ("owner: night}", "owner: night}\n- {id: p, kind: priority, parts: {t: {of: teir, weight: 2}}}", 11, "'tier'"),
+        (
+            "owner: night}",
+            "owner: night}\n- {id: p, kind: priority, parts: {t: {of: value, weight: 1.0e+300}}}",
+            11,
+            "'weight' must be between",
+        ),
+        (
+            "owner: night}",
+            "owner: night}\n- {id: p, kind: priority, parts: {t: {of: tier, weight: 1, points: {a: -1.0e+300}}}}",
+            11,
+            "'a' must be between",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_its_line(old: str, new: str, line: int, said: str) -> None:
