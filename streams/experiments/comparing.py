@@ -31,8 +31,8 @@ class ArmResult:
         customers: Of whom the value is.
         value: Of the KPI; None: of nothing.
         difference: The value less that of the control; None: it is the control, or there are too few customers.
-        interval: Where the difference lies, however often one looks.
-        verdict: What that means; empty without an interval.
+        interval: Where the difference lies, however often one looks; None: the customers of both arms are all alike.
+        verdict: What that means; empty without a difference.
         adjusted: The difference with what customers had done before taken out, of KPIs by customer.
         adjusted_interval: Where that lies.
     """
@@ -97,15 +97,20 @@ def compare(
             results.append(ArmResult(arm, n, value))
             continue
         difference, interval = _less(here, there, metric, alpha)
-        verdict = verdict_of(interval, kpi.direction, metric.effect if metric.guardrail else None)
+        verdict = (
+            "not known yet"
+            if interval is None
+            else verdict_of(interval, kpi.direction, metric.effect if metric.guardrail else None)
+        )
         taken = _less(before[arm], before[control], metric, alpha) if {arm, control} <= before.keys() else (None, None)
         results.append(ArmResult(arm, n, value, difference, interval, verdict, *taken))
     return results
 
 
-def _less(here: Estimate, there: Estimate, metric: Metric, alpha: float) -> tuple[float, Interval]:
-    difference = here.value - there.value
-    return difference, always_valid(difference, here.variance + there.variance, metric.effect, alpha)
+def _less(here: Estimate, there: Estimate, metric: Metric, alpha: float) -> tuple[float, Interval | None]:
+    """Return a difference, and where it lies; None: all customers are alike, which says nothing of those to come."""
+    difference, variance = here.value - there.value, here.variance + there.variance
+    return difference, always_valid(difference, variance, metric.effect, alpha) if variance > 0 else None
 
 
 def _adjusted(kpi: Kpi, arms: Mapping[str, PastSums]) -> Mapping[str, Estimate]:

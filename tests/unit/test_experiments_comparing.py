@@ -117,3 +117,10 @@ def test_an_experiment_that_stands_twice_is_refused(tmp_path: Path) -> None:
     file.write_text(PLAN + PLAN)
     with pytest.raises(CatalogueError, match="there is another experiment 'checkout'"):
         load_experiments([file], CATALOGUE)
+
+
+@pytest.mark.parametrize("metric", [GOAL, GUARD])
+@pytest.mark.parametrize(("control", "a"), [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+def test_customers_who_are_all_alike_make_nothing_sure(metric: Metric, control: float, a: float) -> None:
+    found = _results((metric,), metric, control=_sums(12, control), a=_sums(12, a))["a"]
+    assert (found.difference, found.interval, found.verdict) == (100 * (a - control), None, "not known yet")
