@@ -95,6 +95,19 @@ async def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _expose(settings: Settings) -> None:
+    """Serve metrics and state; the command ends where it cannot."""
+    if not settings.metrics_port:
+        return
+    try:
+        listening = listen(settings.metrics_host, settings.metrics_port)
+    except OSError as exc:
+        where = f"{settings.metrics_host}:{settings.metrics_port} (CX_METRICS_HOST, CX_METRICS_PORT)"
+        echo(f"cx worker: cannot listen at {where}: {exc.strerror or exc}", err=True)
+        sys.exit(1)
+    serve(listening, settings.metrics_host, named_hosts(settings.http_hosts))
+
+
 @click.command()
 def worker() -> None:
     """Run one worker; start more of them to share the partitions.
@@ -130,7 +143,5 @@ def worker() -> None:
     if _HAS_GLIBC:
         app.timer(_RETURN_EVERY_S)(_return_memory)
     calm_garbage_collector()
-    if settings.metrics_port:
-        listening = listen(settings.metrics_host, settings.metrics_port)
-        serve(listening, settings.metrics_host, named_hosts(settings.http_hosts))
+    _expose(settings)
     faust.Worker(app, loglevel=settings.log_level, override_logging=False).execute_from_commandline()

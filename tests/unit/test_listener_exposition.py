@@ -6,8 +6,10 @@ import socket
 import pytest
 
 from streams import metrics
+from streams.commands.worker import _expose
 from streams.listener import exposition
 from streams.listener.serving import listen
+from streams.settings import Settings
 
 PATIENCE_S = 120
 
@@ -55,3 +57,13 @@ def test_connections_are_bounded(port: int) -> None:
     finally:
         for connection in crowd:
             connection.close()
+
+
+def test_a_worker_whose_port_is_taken_says_which_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            _expose(Settings(metrics_port=port))
+    assert ended.value.code == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"cx worker: cannot listen at 127.0.0.1:{port} (CX_METRICS_HOST, CX_METRICS_PORT): ")

@@ -138,4 +138,4 @@ def test_commands_print_through_one_door():
         found = re.findall(
             r"click\.s?echo\(|console\.print\(|(?<![\w.])print\(|sys\.std\w+\.write", path.read_text(encoding="utf-8")
         )
-        assert found == (["print("] if path.name == "printing.py" else []), path.name
+        assert set(found) == ({"print("} if path.name == "printing.py" else set()), path.name
