@@ -37,6 +37,7 @@ _COMMANDS = {
     "kpis": ("streams.commands.contract", "List, show and check KPI definitions."),
     "cases": ("streams.commands.cases", "Show cases of unhappy customers, and act on them."),
     "relations": ("streams.commands.relations", "List, show, check and test relations between events."),
+    "surveys": ("streams.commands.surveys", "Say who may be asked, and whether enough are heard."),
     "experiments": ("streams.commands.experiments", "Compare the variants of experiments in any KPI."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
     "rules": ("streams.commands.rules", "List, check, test, backtest and tune alert rules."),

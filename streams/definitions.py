@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from streams.asking.definition import SurveyRules
+from streams.asking.reading import load_surveys
 from streams.events.derived import declare
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
@@ -18,7 +20,7 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths
-from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS
+from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS, SURVEYS
 
 
 def touchpoint_path(settings: Settings) -> Path | None:
@@ -104,6 +106,18 @@ def case_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> CaseRules |
         return None
     relations_of(settings)
     return load_rules(chosen)
+
+
+def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRules:
+    """
+    Return the rules that say who may be asked, of the paths or of the settings; those shipped if there are none.
+
+    Raises:
+        CatalogueError: A rule, or a relation that it may ask for, cannot be right.
+    """
+    relations_of(settings)
+    own = [Path(part) for part in settings.surveys_path.split(os.pathsep) if part]
+    return load_surveys(paths or own or [SURVEYS])
 
 
 def kpis_of(

@@ -121,6 +121,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As `kpis_path`, with plans of experiments; the shipped one, of the simulator, if empty."""
     cases: str = ""
     """As `kpis_path`, with rules that open cases for unhappy customers; `shipped`: those shipped; empty: none."""
+    surveys_path: str = ""
+    """As `kpis_path`, with rules that say who may be asked; those shipped, of the simulator, if empty."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0

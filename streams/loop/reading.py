@@ -1,20 +1,19 @@
 """Rules for cases as people write them: blocks of YAML, read strictly."""
 
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from streams.events.types import DERIVED_TYPES, EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
-from streams.kpis.language.expressions import TRUE, Expression, ExpressionError, parse, suggest
-from streams.kpis.language.fields import Kind, all_fields, lacking
+from streams.kpis.language.expressions import Expression, suggest
+from streams.kpis.language.fields import Kind
 from streams.loop.case import PREFIX
 from streams.loop.definition import LONGEST_WORD, NORMAL, SAID, CaseRules, Cause, Duty, Times, UrgencyPart
 from streams.loop.urgency import KINDS_OF, NUMBERS
 from streams.relations.clocks import WorkingClock, read_clock, read_duration
 from streams.relations.definition import Matcher
+from streams.relations.matching import read_expression, read_matcher
 
 KINDS: Final = ("cause", "duty", "priority", "clock")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -94,7 +93,9 @@ def _cause(block: YamlBlock, clocks: Mapping[str, WorkingClock], names: Iterable
     texts = block.block("name")
     if texts is not None:
         texts.expect(("en",), ("fa",))
-    opens = _opens(block)
+    opens = read_matcher(
+        block, "opens", PREFIX, "is what happens to cases: it cannot open one, or they would never end"
+    )
     times = {NORMAL: _times(block)}
     priorities = block.block("priorities")
     for priority in priorities or ():
@@ -128,47 +129,11 @@ def _times(block: YamlBlock, normal: Times = _NO_TIMES) -> Times:
     return Times(contact, close)
 
 
-def _opens(block: YamlBlock) -> Matcher:
-    given = block.block("opens")
-    nothing = Matcher(frozenset(), ())
-    if given is None:
-        return nothing
-    given.expect(("events",), ("where",))
-    known = sorted((EVENT_TYPES.keys() | DERIVED_TYPES.keys()) - PIPELINE_TYPES)
-    found: dict[str, None] = {}
-    for name in map(str, given.list("events")):
-        matching = fnmatch.filter(known, name) if "*" in name else [name]
-        if name.startswith(PREFIX):
-            given.problem("events", f"{name!r} is what happens to cases: it cannot open one, or they would never end")
-        elif not matching or matching[0] not in known:
-            given.problem("events", f"unknown event type {name!r}{suggest(name, known)}")
-        else:
-            found.update(dict.fromkeys(one for one in matching if not one.startswith(PREFIX)))
-    if not found:
-        return nothing
-    where = _expression(given, "where", Kind.BOOL, tuple(found)) or TRUE
-    return Matcher(frozenset(found), tuple(map(str, given.list("events"))), where)
-
-
 def _said(block: YamlBlock, name: str, opens: Matcher) -> Expression | None:
     """Read what is said of a case: a number or a word as it is, or an expression over the fact."""
     if name not in block or not opens.events:
         return None
-    return _expression(block, name, _SAYS[name], tuple(sorted(opens.events)))
-
-
-def _expression(block: YamlBlock, key: str, kind: Kind, events: tuple[str, ...]) -> Expression | None:
-    if key not in block:
-        return None
-    try:
-        found = parse(str(block.plain(key)), kind, all_fields(events), {})
-    except ExpressionError as error:
-        block.problem(key, f"{key}: {error}")
-        return None
-    for name in sorted(found.fields) if "type" not in found.fields else ():
-        if without := lacking(name, events):
-            block.problem(key, f"{key}: {name!r} is no field of {without}")
-    return found
+    return read_expression(block, name, _SAYS[name], tuple(sorted(opens.events)))
 
 
 def _clock(block: YamlBlock, key: str, clocks: Mapping[str, WorkingClock]) -> WorkingClock | None:

@@ -1,0 +1,1 @@
+"""Who may be asked: surveys that do not tire customers, what answers stand for, how keys of a telephone are read."""

@@ -1,0 +1,183 @@
+"""
+Whether a survey may be shown to a customer: by what was shown before, not by what was answered.
+
+Nothing here knows a clock: the order of what is given decides, and times are those of the occasions.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from streams.asking.definition import Survey, SurveyRules, SurveyTrigger
+from streams.relations.facts import moment_of
+
+SAME_MATTER: Final = "same_matter"
+ASKED_LATELY: Final = "asked_lately"
+SAME_SURVEY_LATELY: Final = "same_survey_lately"
+NOT_SAMPLED: Final = "not_sampled"
+REASONS: Final = (SAME_MATTER, ASKED_LATELY, SAME_SURVEY_LATELY, NOT_SAMPLED)
+_DAY_MS: Final = 86_400_000
+_UNITS: Final = ((_DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A survey that was shown, when in milliseconds since 1970, and about what."""
+
+    survey: str
+    time: int
+    matter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingDecision:
+    """
+    Whether a customer may be asked, and why not.
+
+    Attributes:
+        reason: One of `REASONS`; empty: the customer may be asked.
+        held_by: The invitation that stands against it; None: none does.
+        gap_ms: How far from that it would have to be; 0: it is about the same matter.
+        again: From when on the same survey may be shown to the customer about another matter, as far as is known by
+            now, in milliseconds since 1970.
+        share: Percentage of such occasions that is in the sample: 100 / share is what an answer stands for.
+    """
+
+    trigger: SurveyTrigger
+    reason: str
+    held_by: Invitation | None
+    gap_ms: int
+    again: int
+    share: float
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the customer may be asked."""
+        return not self.reason
+
+    def words(self) -> str:
+        """Return why a customer is not asked, in words; empty: they are."""
+        if self.reason == NOT_SAMPLED:
+            return f"not among the {self.share:g} % of the sample"
+        if self.held_by is None:
+            return ""
+        shown = f"{self.held_by.survey} shown at {moment_of(self.held_by.time):%Y-%m-%d %H:%M:%S}"
+        if self.reason == SAME_MATTER:
+            return f"{shown}, about {self.trigger.matter}"
+        return f"{shown}, gap {length_text(self.gap_ms)}"
+
+
+class CustomerAsking:
+    """
+    What one customer was shown, and what is decided on each occasion.
+
+    An occasion may come late: what was shown after it holds it back as well, so that no two invitations are ever nearer
+    to each other than the rules say.
+    """
+
+    def __init__(self, rules: SurveyRules) -> None:
+        self._rules, self._reach = rules, rules.longest_gap()
+        self._shown: list[Invitation] = []
+        self._about: dict[tuple[object, ...], Invitation] = {}
+        self._decided: dict[tuple[str, str, str], AskingDecision] = {}
+
+    def shown(self, invitation: Invitation) -> None:
+        """Note what was shown, whatever the rules say of it."""
+        insort(self._shown, invitation, key=_time)
+        survey = self._rules.surveys.get(invitation.survey)
+        if survey is not None and invitation.matter:
+            self._about.setdefault(_matter(survey, invitation.matter), invitation)
+
+    def knows(self, trigger: SurveyTrigger) -> bool:
+        """Tell whether an occasion came before."""
+        return (trigger.survey, trigger.source, trigger.id) in self._decided
+
+    def decide(self, trigger: SurveyTrigger) -> AskingDecision:
+        """
+        Decide on an occasion; who may be asked counts as asked from then on. One that came before is decided as then.
+
+        Raises:
+            UnknownSurveyError: No rule defines its survey.
+        """
+        survey = self._rules.survey(trigger.survey)
+        name = trigger.survey, trigger.source, trigger.id
+        if name not in self._decided:
+            self._decided[name] = found = self._judged(survey, trigger)
+            if found.eligible:
+                self.shown(Invitation(trigger.survey, trigger.time, trigger.matter))
+        return self._decided[name]
+
+    def _judged(self, survey: Survey, trigger: SurveyTrigger) -> AskingDecision:
+        first = bisect_left(self._shown, trigger.time - self._reach, key=_time)
+        last = bisect_right(self._shown, trigger.time + self._reach, key=_time)
+        around = self._shown[first:last]
+        reason, held_by, gap_ms = "", None, 0
+        if trigger.matter and (same := self._about.get(_matter(survey, trigger.matter))):
+            reason, held_by = SAME_MATTER, same
+        elif near := [one for one in around if abs(trigger.time - one.time) < self._gap(trigger, one)]:
+            held_by = _newest(near, trigger.time)
+            gap_ms = self._gap(trigger, held_by)
+            reason = SAME_SURVEY_LATELY if held_by.survey == trigger.survey else ASKED_LATELY
+        elif not survey.draws(trigger):
+            reason = NOT_SAMPLED
+        known = around if reason else [*around, Invitation(survey.id, trigger.time)]
+        again = max((trigger.time, *(one.time + self._rules.gap_between(one.survey, survey.id) for one in known)))
+        return AskingDecision(trigger, reason, held_by, gap_ms, again, survey.share_of(trigger.stratum))
+
+    def _gap(self, trigger: SurveyTrigger, shown: Invitation) -> int:
+        """Return how far an occasion has to be from what was shown before it, or after it."""
+        pair = (shown.survey, trigger.survey) if shown.time <= trigger.time else (trigger.survey, shown.survey)
+        return self._rules.gap_between(*pair)
+
+
+def decide_all(
+    rules: SurveyRules, triggers: Iterable[SurveyTrigger], shown: Iterable[tuple[str, Invitation]] = ()
+) -> Iterator[AskingDecision]:
+    """
+    Decide on the occasions of many customers, each once, in the order of time whatever order they come in.
+
+    At one moment a rare survey comes before a frequent one, then the one that stands first among the rules.
+
+    Args:
+        rules: The rules.
+        triggers: The occasions; those that come again with the same source and id are left out.
+        shown: Customers, and what they were shown before all of that.
+
+    Raises:
+        UnknownSurveyError: No rule defines the survey of an occasion.
+    """
+    customers: dict[str, CustomerAsking] = defaultdict(lambda: CustomerAsking(rules))
+    for subject, invitation in shown:
+        customers[subject].shown(invitation)
+
+    def order(trigger: SurveyTrigger) -> tuple[int, bool, int, str, str]:
+        survey = rules.survey(trigger.survey)
+        return trigger.time, not survey.rare, survey.rank, trigger.source, trigger.id
+
+    for trigger in sorted(triggers, key=order):
+        customer = customers[trigger.subject]
+        if not customer.knows(trigger):
+            yield customer.decide(trigger)
+
+
+def _time(invitation: Invitation) -> int:
+    return invitation.time
+
+
+def _matter(survey: Survey, matter: str) -> tuple[object, ...]:
+    """Return what two invitations about one matter have in common: a review about it is another thing."""
+    return survey.review, survey.touchpoint, survey.matter, matter
+
+
+def _newest(shown: Iterable[Invitation], time: int) -> Invitation:
+    """Return what was shown last up to a moment, or else first after it."""
+    before = [one for one in shown if one.time <= time]
+    return max(before, key=_time) if before else min(shown, key=_time)
+
+
+def length_text(length_ms: int) -> str:
+    """Write a length of time as rules do, such as `30d`."""
+    size, unit = next((size, unit) for size, unit in _UNITS if length_ms % size == 0)
+    return f"{length_ms // size}{unit}"
