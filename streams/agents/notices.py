@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from streams.alerts.judging.judge import Active
+from streams.alerts.judging.judge import Active, Unjudged
 from streams.alerts.judging.outcome import begun
 from streams.alerts.types import Contribution, Evidence, Movement, Transition
 from streams.delivery.notice import Notice
@@ -28,6 +28,7 @@ def notice_of(active: Active, times: ZoneTimes) -> Notice:
     annotations = dict(transition.annotations)
     if active.ended is None:
         annotations |= _explanation(transition, times)
+        annotations |= _unjudged(active.unjudged, times)
         annotations["verbatims"] = "\n".join(f"«{text}»" for text in evidence.verbatims)
     annotations |= _links(evidence)
     return Notice(
@@ -71,6 +72,35 @@ def _explanation(transition: Transition, times: ZoneTimes) -> dict[str, str]:
         }
     return found
 
+
+def _unjudged(unjudged: Unjudged | None, times: ZoneTimes) -> dict[str, str]:
+    """Return since when it cannot be judged, and what becomes of it."""
+    if unjudged is None:
+        return {}
+    since, ends = unjudged.since, unjudged.ends
+    found: dict[str, str] = {}
+    for lang in LANGS:
+        words = _UNJUDGED[lang]
+        text = words[unjudged.empty].format(since=times.moment((since + 1) * 60, lang))
+        if ends is not None:
+            text += words[2].format(ends=times.moment((ends + 1) * 60, lang))
+        found[f"unjudged{_SUFFIX[lang]}"] = text
+    return found
+
+
+_UNJUDGED: Final[Mapping[Lang, tuple[str, str, str]]] = {
+    "en": (
+        "since {since} too few answers to judge it: it fires on until recovery is shown",
+        "since {since} nothing comes to judge it by: it fires on until recovery is shown",
+        ", at most until {ends}",
+    ),
+    "fa": (
+        "از {since} موارد برای داوری کم است؛ تا برطرف‌شدن آن دیده شود برقرار می‌ماند",
+        "از {since} چیزی برای داوری نمی‌رسد؛ تا برطرف‌شدن آن دیده شود برقرار می‌ماند",
+        "، حداکثر تا {ends}",
+    ),
+}
+"""Too few, nothing at all, and until when."""
 
 _WORDS: Final[Mapping[str, Mapping[Lang, str]]] = {
     "alike": {"en": "everywhere alike", "fa": "همه‌جا یکسان"},

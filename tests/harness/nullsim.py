@@ -161,6 +161,7 @@ def simulated(rule: shipped_rules.Rule) -> Rule:
     policy = Policy(
         for_=rule.for_minutes, keep_firing_for=rule.keep_firing_minutes, recover_for=rule.recover.for_minutes,
         no_data=rule.no_data.action, no_data_for=rule.no_data.for_minutes,
+        unjudged_limit=rule.no_data.limit_minutes,
     )  # fmt: skip
     good, rate = 0.85, 1.0
     if isinstance(rule.params, Floor | BurnRate):

@@ -280,7 +280,9 @@ def _mirrored(params: Detector) -> Detector:
     "rule",
     [
         Rule("z", "15m", ZTest(baseline="1h", z=2.0), Policy(for_=3, keep_firing_for=5), min_n=10, min_denominator=20),
-        Rule("c", "15m", Cusum(p0=85.0, p1=75.0, h=4.0, min_failures=4), Policy(no_data_for=10), min_n=10),
+        Rule(
+            "c", "15m", Cusum(p0=85.0, p1=75.0, h=4.0, min_failures=4), Policy(no_data="ok", no_data_for=10), min_n=10
+        ),
     ],
 )
 def test_firings_of_arrays_are_those_of_the_state_machine(rule: Rule) -> None:

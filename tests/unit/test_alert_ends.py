@@ -13,7 +13,7 @@ from streams.alerts.types import Evidence
 from streams.delivery.notice import body_of
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.wording.moments import ZoneTimes
-from tests.harness.judged import BAD, CUSUM, GOOD, LOW, WINDOWS, Run, rules, taken_over
+from tests.harness.judged import BAD, CUSUM, GOOD, LOW, WINDOWS, Run, level, rules, taken_over
 
 TIMES = ZoneTimes()
 MINUTE = 29_000_000 - 29_000_000 % 1440  # midnight
@@ -158,6 +158,46 @@ def test_an_alert_whose_rule_was_taken_away_does_not_fire_on_in_words() -> None:
     assert told["description"].endswith("UTC; whether that is over is not known.")  # type: ignore[index]
     [ended] = [one for one in run.log if one.new == "resolved" and one.rule == "Low"]
     assert ended.annotations["summary"] == told["summary"]  # type: ignore[index]
+
+
+THIN = level((3, 1), (0, 0))
+
+
+def test_while_it_cannot_be_judged_an_alert_fires_on_and_says_so() -> None:
+    """A decline that lost its answers is one page, however often there are enough of them for a moment."""
+    run = Run(LOW.replace("for: 2m", "no_data: {limit: 2h, action: keep}").split("      - {alert: LowByChannel")[0])
+    run.play(GOOD, 10)
+    run.play(BAD, 5)
+    for _ in range(4):
+        run.play(THIN, 100)
+        run.play(BAD, 1)
+    run.play(THIN, 30)
+    [active] = run.judge.active(run.minute)
+    assert notice_of(active, TIMES).annotations["unjudged"] == (
+        "since 1970-01-01 23:41 UTC too few answers to judge it: it fires on until recovery is shown,"
+        " at most until 1970-01-02 01:41 UTC"
+    )
+    run.play({}, 80)
+    [active] = run.judge.active(run.minute)
+    assert notice_of(active, TIMES).annotations["unjudged_fa"].startswith("از ۲۳:۴۱، ۱۱ دی ۱۳۴۸ (به وقت UTC) چیزی برای")
+    assert [one.new for one in run.log] == ["firing"]
+    run.play(THIN, 20)
+    [over] = run.judge.active(run.minute)
+    assert over.transition.annotations["summary"] == (
+        "Ended unjudged: Service level, of offered, overall: 3 are too few to judge; whether it is over is not known"
+    )
+    assert "unjudged" not in notice_of(over, TIMES).annotations
+    assert [one.new for one in run.log] == ["firing", "resolved"]
+
+
+def test_an_alert_for_want_of_data_is_resolved_by_data() -> None:
+    """Also by too little of it to judge: it was about there being none."""
+    run = Run(LOW.replace("for: 2m", "no_data: {action: alert, for: 1m}").split("      - {alert: LowByChannel")[0])
+    run.play(GOOD, 5)
+    run.play({}, 3)
+    run.play(THIN, 1)
+    assert [one.new for one in run.log] == ["pending", "firing", "resolved"]
+    assert run.log[-1].annotations["summary"].startswith("Resolved: ")
 
 
 def test_the_end_of_what_was_held_back_is_not_told_as_that_of_what_was_passed_on(

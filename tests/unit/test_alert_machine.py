@@ -1,6 +1,8 @@
 """The state machine of one rule on one series: every way from state to state, and its clocks."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.alerts.judging.machine import (
     RESOLVED_MINUTES,
@@ -9,6 +11,7 @@ from streams.alerts.judging.machine import (
     Step,
     advance,
     ended_unjudged,
+    ends_unjudged_at,
     is_flapping,
     minutes,
 )
@@ -64,17 +67,32 @@ def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str
         pytest.param(Policy(keep_firing_for=2), "!5_,_,",
                      [(0, "inactive => firing"), (5, "firing => resolved")], id="calm must be seen"),
         pytest.param(Policy(), "5_5_5", [], id="what cannot be judged stays inactive"),
-        pytest.param(Policy(no_data_for=2), "!___",
+        pytest.param(Policy(no_data="ok", no_data_for=2), "!___",
                      [(0, "inactive => firing"), (3, "firing => resolved")], id="no data is ok after its time"),
-        pytest.param(Policy(no_data_for=2), "!__!__!", [(0, "inactive => firing")], id="the no-data clock starts anew"),
-        pytest.param(Policy(no_data_for=2), "!555",
-                     [(0, "inactive => firing"), (3, "firing => resolved")], id="too little is no data in the end"),
-        pytest.param(Policy(no_data_for=2), "!___!___",
+        pytest.param(Policy(no_data="ok", no_data_for=2), "!__!__!", [(0, "inactive => firing")],
+                     id="the no-data clock starts anew"),
+        pytest.param(Policy(no_data="ok", no_data_for=2, unjudged_limit=9), "!5555_5_555",
+                     [(0, "inactive => firing"), (10, "firing => resolved")], id="too little is not no data"),
+        pytest.param(Policy(no_data="ok", no_data_for=2), "!5555.",
+                     [(0, "inactive => firing"), (5, "firing => resolved")], id="too little ends when recovery is shown"),
+        pytest.param(Policy(no_data="ok", no_data_for=9, unjudged_limit=2), "!___",
+                     [(0, "inactive => firing"), (3, "firing => resolved")], id="no data does not outlast the limit"),
+        pytest.param(Policy(unjudged_limit=3), "!555!5__5",
+                     [(0, "inactive => firing"), (8, "firing => resolved")], id="the limit counts from the last verdict"),
+        pytest.param(Policy(unjudged_limit=3), "!___!~__.",
+                     [(0, "inactive => firing"), (8, "firing => resolved")], id="nothing at all is no recovery either"),
+        pytest.param(Policy(unjudged_limit=0), "!5", [(0, "inactive => firing"), (1, "firing => resolved")],
+                     id="with no limit to it at once"),
+        pytest.param(Policy(no_data="alert", unjudged_limit=3), "!______5",
+                     [(0, "inactive => firing"), (7, "firing => resolved")],
+                     id="of missing data that alerts only too little runs out"),
+        pytest.param(Policy(no_data="ok", no_data_for=2), "!___!___",
                      [(0, "inactive => firing"), (3, "firing => resolved"), (4, "resolved => firing"),
                       (7, "firing => resolved")], id="the no-data clock of an episode is its own"),
         pytest.param(Policy(no_data="keep", no_data_for=2), "!_______", [(0, "inactive => firing")], id="kept firing"),
-        pytest.param(Policy(for_=2, no_data="keep", no_data_for=1), "!_____!",
-                     [(0, "inactive => pending"), (6, "pending => firing")], id="kept pending"),
+        pytest.param(Policy(for_=4, no_data="keep", no_data_for=1), "!_____!",
+                     [(0, "inactive => pending"), (2, "pending => inactive"), (6, "inactive => pending")],
+                     id="two bad minutes far apart are no lasting trouble"),
         pytest.param(Policy(for_=9, no_data_for=2), "!___",
                      [(0, "inactive => pending"), (3, "pending => inactive")], id="pending runs out without data"),
         pytest.param(Policy(for_=2, no_data_for=5), "!_!",
@@ -183,7 +201,7 @@ def test_whatever_is_remembered_is_worth_keeping(kept):
 def test_ends_without_data_say_so():
     """Also where the detector gave no reason of its own; and a resolved one says since when it was quiet."""
     silent = Verdict(None)
-    for policy, first in ((Policy(no_data_for=2), BAD), (Policy(for_=9, no_data_for=2), BAD)):
+    for policy, first in ((Policy(no_data="ok", no_data_for=2), BAD), (Policy(for_=9, no_data_for=2), BAD)):
         instance = Instance()
         steps = [advance(instance, policy, minute, verdict) for minute, verdict in enumerate([first, *[silent] * 20])]
         ended = next(step for step in steps[1:] if step is not None)
@@ -234,3 +252,49 @@ def test_reasons_carry_numbers():
 def test_writes_times(count, text):
     """As people do."""
     assert minutes(count) == text
+
+
+@pytest.mark.parametrize("sign", ["5", "_"])
+@pytest.mark.parametrize("policy", [Policy(unjudged_limit=20), Policy(no_data="ok", no_data_for=5, unjudged_limit=20)])
+def test_knows_when_an_alert_that_cannot_be_judged_ends(policy, sign):
+    """What is said of it is what happens."""
+    instance = Instance()
+    assert advance(instance, policy, 100, BAD) is not None
+    assert ends_unjudged_at(instance, policy) is None
+    step, minute = None, 100
+    while step is None:
+        minute += 1
+        expected = ends_unjudged_at(instance, policy)
+        step = advance(instance, policy, minute, SIGNS[sign])
+    assert (step.new, minute) == ("resolved", expected)
+    assert minute == (106 if policy.no_data == "ok" and sign == "_" else 121)
+
+
+POLICIES = st.builds(
+    Policy,
+    for_=st.integers(0, 3),
+    keep_firing_for=st.integers(0, 3),
+    recover_for=st.integers(0, 3),
+    no_data=st.sampled_from(["ok", "keep", "alert"]),
+    no_data_for=st.integers(0, 6),
+    unjudged_limit=st.integers(0, 12),
+    flaps=st.integers(0, 2),
+)
+
+
+@given(POLICIES, st.text("!~.,5_", max_size=60))
+def test_no_verdict_is_no_recovery(policy, signs):
+    """Whatever comes: what fires ends in a minute that shows it, or after a limit in which none was judged."""
+    instance = Instance()
+    for minute, sign in enumerate(signs):
+        cause = instance.cause
+        step = advance(instance, policy, minute, SIGNS[sign])
+        if step is None or step.old != "firing" or cause == "no data":
+            continue
+        lasted = len(signs[: minute + 1]) - len(signs[: minute + 1].rstrip("5_")) - 1
+        empty = len(signs[: minute + 1]) - len(signs[: minute + 1].rstrip("_")) - 1
+        assert (
+            sign in ".,"
+            or (policy.no_data == "ok" and empty >= policy.no_data_for)
+            or (lasted >= policy.unjudged_limit and not (policy.no_data == "alert" and sign == "_"))
+        )

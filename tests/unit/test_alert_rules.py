@@ -41,7 +41,7 @@ groups:
         for: 90s
         keep_firing_for: 10m
         recover: {above: 70, for: 1h30m}
-        no_data: {action: alert, for: 1d}
+        no_data: {action: alert, for: 1d, limit: 2d}
         maturity: immediate
         inhibit_by: [pipeline]
         mute: [night]
@@ -88,7 +88,7 @@ def test_every_key_is_read():
     assert (found.min_n, found.min_denominator, found.limit) == (120, 25, 7)
     assert (found.for_minutes, found.keep_firing_minutes) == (2, 10)
     assert found.recover == Recover(above=70, below=None, for_minutes=90)
-    assert found.no_data == NoData("alert", 1440)
+    assert found.no_data == NoData("alert", 1440, 2880)
     assert (found.maturity, found.inhibit_by, found.mute) == ("immediate", ("pipeline",), ("night",))
     assert found.severity == "ticket"
     assert found.severity_of({"channel": "call_center"}) == "page"
@@ -112,7 +112,11 @@ def test_a_rule_says_what_it_is_told():
 def test_what_is_left_out_has_defaults_of_the_kpi_and_the_method():
     found = one(rule())
     assert (found.by, dict(found.where), found.min_n, found.owner) == ((), {}, 30, "customer-insight")
-    assert (found.inhibit_by, found.no_data, found.recover) == (("parent", "pipeline"), NoData("ok", 15), Recover())
+    assert (found.inhibit_by, found.no_data, found.recover) == (
+        ("parent", "pipeline"),
+        NoData("keep", 15, 1440),
+        Recover(),
+    )
     assert (found.for_minutes, found.keep_firing_minutes, found.maturity) == (0, 0, "immediate")
     silence = one(rule(kpi="volume", method="absence", params=None, window="5m"))
     assert (silence.params, silence.min_n, silence.inhibit_by) == (Absence(), 0, ())

@@ -345,7 +345,7 @@ def test_clocks_go_on_through_minutes_that_were_left_out():
 
 def test_what_ended_without_data_fires_again_for_new_reasons_only():
     """A CUSUM in breach when nothing comes any more: what it had added up ends with its alert."""
-    run = Run(CUSUM.replace("window: 1h", "window: 5m"))
+    run = Run(CUSUM.replace("window: 1h", "window: 5m, no_data: {action: ok}"))
     run.play(GOOD, 10)
     assert [line.split("} ")[1] for line in run.play(BAD, 5)] == ["INACTIVE => FIRING"]
     assert [line.split("} ")[1] for line in run.play({}, 30)] == ["FIRING => RESOLVED"]

@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.alerts.judging.inhibition import Mutes, Trust
-from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged
+from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged, ends_unjudged_at
 from streams.alerts.judging.outcome import count_during
 from streams.alerts.judging.sources import observe
 from streams.alerts.judging.state import InstanceStore, Record, chunk_of
@@ -41,6 +41,17 @@ MAX_SERIES: Final = 10_000
 _FAULTS: Final = 1_000  # of which nobody took note yet
 
 
+class Unjudged(msgspec.Struct, frozen=True):
+    """Since when an alert that fires cannot be judged."""
+
+    since: int
+    """The first minute."""
+    ends: int | None
+    """The minute in which it ends, unless it can be judged before; None: it stays."""
+    empty: bool
+    """Whether nothing at all came, rather than too little."""
+
+
 class Active(msgspec.Struct, frozen=True):
     """An alert that was passed on, as long as receivers should hear of it."""
 
@@ -48,6 +59,8 @@ class Active(msgspec.Struct, frozen=True):
     """Its firing: labels, texts, evidence."""
     ended: int | None
     """The minute in which it ended; None while it fires."""
+    unjudged: Unjudged | None = None
+    """While it fires and cannot be judged."""
 
 
 class Judge:
@@ -81,6 +94,7 @@ class Judge:
                 raise ValueError(
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
+        self._policies = {watch.rule.alert: watch.policy for watch in self._watches}
         self._indexes = {watch.rule.kpi.id: Index(watch.rule.kpi.id) for watch in self._watches}
         self._store = InstanceStore()
         self._unclaimed: set[tuple[str, str]] | None = None
@@ -132,8 +146,8 @@ class Judge:
     def active(self, minute: int) -> list[Active]:
         """Return the alerts that receivers should hear of as of a minute: those that fire, and those ended lately."""
         found = [
-            Active(instance.last, instance.ended)
-            for instance in self._teller.reported.values()
+            Active(instance.last, instance.ended, self._unjudged(rule, instance))
+            for (rule, _), instance in self._teller.reported.items()
             if instance.last is not None and (instance.ended is None or minute - instance.ended < RESOLVED_MINUTES)
         ]
         return sorted(found, key=lambda active: active.transition.seq)
@@ -187,6 +201,12 @@ class Judge:
             self._unclaimed.add((rule, series))
             if instance.last is not None:
                 self._teller.reported[rule, series] = instance
+
+    def _unjudged(self, rule: str, instance: Instance) -> Unjudged | None:
+        if instance.ended is not None or instance.state != "firing" or instance.unjudged_since is None:
+            return None
+        ends = ends_unjudged_at(instance, self._policies[rule])
+        return Unjudged(instance.unjudged_since, ends, instance.empty_since is not None)
 
     def _grow(self, view: ClosedView) -> None:
         """Watch series that are new."""

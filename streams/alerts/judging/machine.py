@@ -8,14 +8,23 @@ inside the gap is not made up: no transition carries a minute that was not judge
 | state | trouble | no trouble | cannot be judged |
 |---|---|---|---|
 | inactive | pending; firing if `for` is 0 | - | pending if nothing came and no data shall alert |
-| pending | firing once it lasted for `for` | inactive | inactive after the no-data time, unless `keep` |
+| pending | firing once it lasted for `for` | inactive | inactive after the no-data time |
 | pending for no data | anew, for trouble | inactive | firing after the no-data time, if nothing came |
-| firing | clocks of calm start anew | resolved once calm for long enough | resolved after the no-data time if `ok` |
+| firing | clocks of calm start anew | resolved once calm for long enough | resolved after the limit, see below |
 | resolved | as inactive | inactive after a quarter of an hour | as inactive |
 
 Calm for long enough means: no trouble for `keep_firing_for`, and beyond the recovery threshold for the recovery time,
 without a break. Between the two thresholds a firing alert stays. One that has fired more than `flaps` times in
 `flap_hours` stays until it was calm for `flap_hold`: better one long alert than ten short ones.
+
+No verdict is no recovery: an alert that fires and cannot be judged any more, because too little comes or nothing at
+all, fires on until recovery is shown, at most for the limit.
+
+| no data means | too little to judge | nothing at all |
+|---|---|---|
+| `keep` | resolved after the limit | resolved after the limit |
+| `ok` | resolved after the limit | resolved after the no-data time |
+| `alert` | resolved after the limit | fires on |
 
 What ends because it cannot be judged any longer takes the evidence of its detector with it: when data is back, only
 what is new can make it fire again.
@@ -27,13 +36,13 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from streams.alerts.rules.rules import NoData, NoDataAction
 from streams.alerts.types import State, Transition, Verdict
 
 RESOLVED_MINUTES: Final = 15
 """How long an alert stays resolved, in which receivers that were away hear of it, before it is inactive."""
 
-NoData: TypeAlias = Literal["ok", "alert", "keep"]
-"""What it means that nothing came: all is well, trouble of its own, or nothing at all."""
+_NO_DATA: Final = NoData()
 
 Cause: TypeAlias = Literal["trouble", "no data"]
 
@@ -47,9 +56,12 @@ class Policy(msgspec.Struct, frozen=True):
     """It fires on for as long after the trouble ended."""
     recover_for: int = 0
     """How long recovery must last."""
-    no_data: NoData = "ok"
-    no_data_for: int = 15
+    no_data: NoDataAction = _NO_DATA.action
+    """What it means that nothing came."""
+    no_data_for: int = _NO_DATA.for_minutes
     """How long there must be nothing to judge before that counts."""
+    unjudged_limit: int = _NO_DATA.limit_minutes
+    """How long one that fires is held on at most while it cannot be judged."""
     flaps: int = 3
     """How often it may fire in `flap_hours` without being held back; 0: as often as it likes."""
     flap_hours: int = 6
@@ -130,6 +142,16 @@ def ended_unjudged(step: Step, verdict: Verdict) -> bool:
     return verdict.breach is None and step.old in {"pending", "firing"} and step.new in {"inactive", "resolved"}
 
 
+def ends_unjudged_at(instance: Instance, policy: Policy) -> int | None:
+    """Return the minute in which a firing alert ends if it is not judged until then; None if it is judged, or stays."""
+    if instance.unjudged_since is None or instance.cause == "no data":
+        return None
+    limit = instance.unjudged_since + policy.unjudged_limit
+    if instance.empty_since is None or policy.no_data == "keep":
+        return limit
+    return min(limit, instance.empty_since + policy.no_data_for) if policy.no_data == "ok" else None
+
+
 def is_flapping(instance: Instance, policy: Policy) -> bool:
     """Tell whether it has fired more often of late than the policy lets pass."""
     return 0 < policy.flaps < len(instance.fired)
@@ -192,8 +214,7 @@ def _pending(instance: Instance, policy: Policy, minute: int, verdict: Verdict) 
         return ("firing", f"{verdict.reason}; for {minutes(lasted)}") if lasted >= policy.for_ else None
     if verdict.breach is False:
         return "inactive", f"{verdict.reason}; after {minutes(lasted)}"
-    if policy.no_data == "keep" or instance.unjudged_since is None:
-        return None
+    assert instance.unjudged_since is not None
     if policy.no_data == "alert" and instance.empty_since is not None:
         empty = minute - instance.empty_since
         instance.cause = "no data" if empty >= policy.no_data_for else "trouble"
@@ -209,11 +230,11 @@ def _firing(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
         instance.cause, instance.calm_since, instance.recovered_since = "trouble", None, None
         return None
     if verdict.breach is None and not (instance.cause == "no data" and verdict.n):
-        if policy.no_data != "ok" or instance.cause == "no data" or instance.unjudged_since is None:
+        end = ends_unjudged_at(instance, policy)
+        if end is None or minute < end:
             return None
+        assert instance.unjudged_since is not None
         unjudged = minute - instance.unjudged_since
-        if unjudged < policy.no_data_for:
-            return None
         return "resolved", f"{verdict.reason or 'no data'}, not judged for {minutes(unjudged)}"
     if instance.calm_since is None:
         instance.calm_since = minute

@@ -41,6 +41,8 @@ def tell_end(
     now: Evidence,
     minute: int,
     times: ZoneTimes,
+    *,
+    judged: bool = True,
 ) -> dict[str, str]:
     """
     Return `summary` and `description` of an alert that has ended, and both in Persian (`..._fa`).
@@ -53,6 +55,7 @@ def tell_end(
         now: What is known as of the minute in which it ended.
         minute: That minute, unix seconds // 60.
         times: Writes moments.
+        judged: Whether recovery was seen; if not, it ended because it could not be judged for too long.
     """
     since = begun(instance.episode)
     english = [
@@ -64,9 +67,9 @@ def tell_end(
         _cost_fa(rule, instance.during, fired),
     ]
     return {
-        "summary": _end(rule, labels, now),
+        "summary": _end(rule, labels, now) if judged else _lost(rule, labels, now),
         "description": " ".join(filter(None, english)),
-        "summary_fa": _end_fa(rule, labels, now),
+        "summary_fa": _end_fa(rule, labels, now) if judged else _lost_fa(rule, labels, now),
         "description_fa": " ".join(filter(None, persian)),
     }
 
@@ -96,6 +99,17 @@ def _end_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
     against = f"، {_aim(rule)[1]} {value_text(rule.target, rule.kpi.unit, 'fa')}" if rule.target is not None else ""
     name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
     return f"برطرف شد: {name}، {series_text(labels, 'fa')}: {value}{against}"
+
+
+def _lost(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
+    why = f"{now.n:,} are too few to judge" if now.n else "nothing comes any more"
+    return f"Ended unjudged: {rule.kpi.name}, {series_text(labels, 'en')}: {why}; whether it is over is not known"
+
+
+def _lost_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
+    why = f"{digits(f'{now.n:,}', 'fa')} مورد برای داوری کم است" if now.n else "دیگر چیزی نمی‌رسد"
+    name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
+    return f"بی‌داوری پایان یافت: {name}، {series_text(labels, 'fa')}: {why}؛ معلوم نیست که برطرف شده باشد"
 
 
 def _lasted(since: int, minute: int, times: ZoneTimes) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from streams.alerts.judging.evidence import Wider, evidence_of, explain_change, list_children
 from streams.alerts.judging.inhibition import Mutes, Trust, parent_of
-from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, is_flapping, minutes
+from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, ended_unjudged, is_flapping, minutes
 from streams.alerts.judging.outcome import tell_abandoned, tell_end
 from streams.alerts.judging.state import InstanceStore, chunk_of
 from streams.alerts.judging.watch import Index, Subject, by_rank
@@ -120,7 +120,8 @@ class Teller:
             if step.old == "firing":
                 transition.inhibited_by = None if instance.delivered else instance.held_by
                 self._fill(subject, transition)
-                self._say_end(subject, instance, transition)
+                judged = instance.cause == "no data" or not ended_unjudged(step, subject.verdict or Verdict(None))
+                self._say_end(subject, instance, transition, judged=judged)
                 if instance.delivered:
                     instance.ended = minute
                 instance.delivered, instance.held_by = False, None
@@ -181,7 +182,7 @@ class Teller:
             subject.labels, transition.minute, transition.evidence, self._times
         )
 
-    def _say_end(self, subject: Subject, instance: Instance, transition: Transition) -> None:
+    def _say_end(self, subject: Subject, instance: Instance, transition: Transition, *, judged: bool) -> None:
         """Replace the texts of an alert that has ended, also in what receivers are told again of it."""
         # What was passed on last is of an earlier episode, and ended with it, if this one was held back.
         passed_on = instance.last if instance.delivered else None
@@ -194,6 +195,7 @@ class Teller:
             transition.evidence,
             transition.minute,
             self._times,
+            judged=judged,
         )
         if passed_on is not None:
             instance.last = msgspec.structs.replace(passed_on, annotations=transition.annotations)

@@ -118,6 +118,7 @@ class Watch:
             recover_for=rule.recover.for_minutes,
             no_data=rule.no_data.action,
             no_data_for=rule.no_data.for_minutes,
+            unjudged_limit=rule.no_data.limit_minutes,
         )
         self.subjects: dict[str, Subject] = {}
         self.too_many = 0

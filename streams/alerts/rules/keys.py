@@ -179,9 +179,11 @@ def read_no_data(block: YamlBlock) -> NoData:
     given = block.block("no_data")
     if given is None:
         return NoData()
-    given.expect(("action",), ("for",))
-    action: NoDataAction = given.choice("action", get_args(NoDataAction), "ok")
-    return NoData(action, read_duration(given, "for", NoData().for_minutes))
+    default = NoData()
+    given.expect(("action",), ("for", "limit"))
+    action: NoDataAction = given.choice("action", get_args(NoDataAction), default.action)
+    limit = read_duration(given, "limit", default.limit_minutes)
+    return NoData(action, read_duration(given, "for", default.for_minutes), limit)
 
 
 def read_maturity(block: YamlBlock, kpi: Kpi) -> Maturity:

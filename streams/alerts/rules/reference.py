@@ -43,9 +43,9 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
         "Value to be reached again, and for how long; apart from the target, or alerts at the edge come and go.",
     ),
     "no_data": (
-        "action, for",
-        f"ok, {NoData().for_minutes}m",
-        "What missing data means: `ok` ends the alert after `for`, `keep` leaves it as it is, `alert` fires.",
+        "action, for, limit",
+        f"keep, {NoData().for_minutes}m, {NoData().limit_minutes // 1440}d",
+        "Nothing came `for` so long: `ok` ends it, `alert` fires, `keep` does neither. `limit`: of firing unjudged.",
     ),
     "maturity": (
         "`immediate`, `provisional`, `matured`",

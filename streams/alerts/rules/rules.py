@@ -55,12 +55,15 @@ class NoData:
     What becomes of an alert when there is nothing to judge.
 
     Attributes:
-        action: `ok` ends it, `keep` leaves it as it is, `alert` makes missing data an alert of its own.
-        for_minutes: After how long.
+        action: `keep` lets it fire on until recovery is shown, `ok` ends it, `alert` makes missing data an alert of its
+            own.
+        for_minutes: After how long nothing came.
+        limit_minutes: For how long one that fires does so at most while it cannot be judged.
     """
 
-    action: NoDataAction = "ok"
+    action: NoDataAction = "keep"
     for_minutes: int = 15
+    limit_minutes: int = 1440
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
