@@ -2,8 +2,8 @@
 Tails of the distributions behind our intervals and detectors, in plain Python: SciPy is not worth its 100 MB for them.
 
 Accuracy against SciPy: `student_quantile` 1e-10 relative for tails from 1e-6 to 0.49 and any degrees of freedom;
-`binomial_cdf` 1e-11 absolute up to n = 2,000; `poisson_cdf`, `negative_binomial_cdf` and `chi_square_tail` 1e-8
-relative for probabilities above 1e-200 and means up to 1e6.
+`binomial_cdf` 1e-11 absolute up to n = 2,000; `poisson_cdf`, `negative_binomial_cdf`, `chi_square_tail`,
+`student_tail` and `f_tail` 1e-8 relative for probabilities above 1e-200 and means up to 1e6.
 """
 
 from __future__ import annotations
@@ -42,11 +42,21 @@ def student_quantile(tail: float, degrees: int) -> float:
     if degrees >= _SERIES_FROM:
         return t
     for _ in range(60):  # Newton on the convex tail converges from the left, where the expansion starts
-        step = (_student_tail(t, degrees) - tail) / _student_density(t, degrees)
+        step = (student_tail(t, degrees) - tail) / _student_density(t, degrees)
         t += step
         if abs(step) <= 1e-13 * t:
             break
     return t
+
+
+def student_tail(t: float, degrees: int) -> float:
+    """Return the probability that Student's t exceeds t >= 0."""
+    return 0.5 * _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t))
+
+
+def f_tail(value: float, over: int, under: int) -> float:
+    """Return the probability that F of so many degrees of freedom, over and under, exceeds `value`."""
+    return _incomplete_beta(under / 2, over / 2, under / (under + over * value)) if value > 0 else 1.0
 
 
 def binomial_cdf(successes: int, n: int, p: float) -> float:
@@ -92,11 +102,6 @@ def _around_normal(z: float, degrees: int) -> float:
         z * ((((79 * s + 776) * s + 1482) * s - 1920) * s - 945) / 92_160,
     )
     return z + sum(term / float(degrees) ** (order + 1) for order, term in enumerate(terms))
-
-
-def _student_tail(t: float, degrees: int) -> float:
-    """Return the probability that Student's t exceeds t >= 0."""
-    return 0.5 * _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t))
 
 
 def _student_density(t: float, degrees: int) -> float:

@@ -1,0 +1,80 @@
+"""Which drivers matter most, what less of one would go with, and where effects differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from streams.drivers.definition import Driver
+from streams.drivers.discovery import false_discovery
+from streams.drivers.model import FEWEST_CUSTOMERS, Answers, Model
+from streams.drivers.results import Ranking, WhatIf
+from streams.kpis.arithmetic.distributions import chi_square_tail
+
+
+def rank(answers: Answers, drivers: Sequence[Driver], alpha: float = 0.05) -> Ranking:
+    """
+    Rank drivers by what the mean of all answers would gain, those that are no more than chance last.
+
+    Raises:
+        ValueError: There are too few customers, or all answers are alike.
+    """
+    model = Model(answers, drivers)
+    found = [model.ranked(driver) for driver in drivers]
+    tested = false_discovery({one.driver: one.gain.p if one.gain else None for one in found}, alpha)
+    judged = [replace(one, q=tested.q[one.driver], kept=one.driver in tested.kept) for one in found]
+    judged.sort(key=lambda one: (not one.kept, one.gain is None, -abs(one.gain.value) if one.gain else 0.0))
+    return Ranking(
+        len(answers.outcome),
+        answers.people(),
+        float(answers.outcome.mean()),
+        model.fit.r2,
+        tuple(judged),
+        model.together(),
+    )
+
+
+def what_if(answers: Answers, drivers: Sequence[Driver], name: str, to: float) -> WhatIf:
+    """
+    Return what goes with bringing everybody who is above `to` to the level that ends there.
+
+    Raises:
+        ValueError: There are too few customers, too few above or just below the limit, or there is no such driver.
+    """
+    known = {driver.name: driver for driver in drivers}
+    if name not in known:
+        raise ValueError(f"there is no driver {name!r}: expected one of {', '.join(known)}")
+    driver = known[name]
+    limited = Driver(name, tuple(sorted({*driver.cuts, to})), driver.unit)
+    return Model(answers, [limited if one.name == name else one for one in drivers], {name: to}).brought(limited, to)
+
+
+def by_label(
+    answers: Answers, drivers: Sequence[Driver], labels: Sequence[str], alpha: float = 0.05
+) -> tuple[dict[str, Ranking], dict[str, float | None]]:
+    """
+    Rank drivers within each label, and tell at which share of false discoveries effects differ between labels.
+
+    Labels of too few customers, or whose answers are all alike, are left out. None: a driver is known in fewer than
+    two.
+    """
+    column, rankings = np.asarray(labels, dtype=object), {}
+    for label in sorted(set(labels)):
+        part = answers.only(column == label)
+        if part.people() >= FEWEST_CUSTOMERS and np.ptp(part.outcome) > 0:
+            rankings[label] = rank(part, drivers, alpha)
+    return rankings, dict(false_discovery({driver.name: _differs(driver.name, rankings) for driver in drivers}).q)
+
+
+def _differs(name: str, rankings: Mapping[str, Ranking]) -> float | None:
+    """Return the probability of effects so different by chance (Cochran's Q)."""
+    found = [
+        one.effect for ranking in rankings.values() for one in ranking.drivers if one.driver == name and one.effect
+    ]
+    known = [(effect.value, 1 / effect.se**2) for effect in found if effect.se > 0]
+    if len(known) < 2:
+        return None
+    mean = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+    return chi_square_tail(sum(weight * (value - mean) ** 2 for value, weight in known), len(known) - 1)

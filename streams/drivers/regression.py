@@ -1,0 +1,188 @@
+"""
+Several drivers in one regression: what each goes with while the others are held equal.
+
+Answers of one customer resemble each other, so customers are the independent units. Standard errors hold where answers
+vary more in some groups than in others (HC3: MacKinnon and White, J. Econometrics 1985), with the residuals of a
+customer added up first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streams.kpis.arithmetic.distributions import f_tail, student_quantile, student_tail
+
+Numbers = NDArray[np.float64]
+
+_SAME: Final = 1e-9
+"""Relative size below which a difference comes of rounding."""
+
+
+class Association(NamedTuple):
+    """
+    What goes with a change of drivers, in the unit of the outcome.
+
+    Attributes:
+        value: The change of the outcome.
+        se: Its standard error.
+        lo: Lower end of the 95 % interval.
+        hi: Upper end.
+        p: Probability of one at least as large by chance.
+        inflation: How many times the others in the model make its variance larger (VIF, with a constant).
+    """
+
+    value: float
+    se: float
+    lo: float
+    hi: float
+    p: float
+    inflation: float
+
+    def times(self, factor: float) -> Association:
+        """Return it for a change so many times as large; a negative factor turns it round."""
+        ends = sorted((self.lo * factor, self.hi * factor))
+        return self._replace(value=self.value * factor, se=self.se * abs(factor), lo=ends[0], hi=ends[1])
+
+
+class Regression:
+    """
+    Least squares with a constant; each block of columns is a driver, or something to be held equal.
+
+    Attributes:
+        n: Answers.
+        r2: Share of the outcome's variance that goes with the blocks.
+        p: Probability of such a share if no block mattered, by the F test; 1 without anything to test.
+    """
+
+    def __init__(
+        self,
+        outcome: ArrayLike,
+        blocks: Mapping[str, ArrayLike],
+        customers: ArrayLike | None = None,
+        *,
+        robust: bool = True,
+    ) -> None:
+        """
+        Fit.
+
+        Args:
+            outcome: One number an answer.
+            blocks: By name one or several columns, a row an answer.
+            customers: Who gave the answer, by number; by default each answer is of another customer.
+            robust: False: standard errors as if answers varied alike everywhere, and none were of one customer.
+
+        Raises:
+            ValueError: Numbers are missing or of another length, answers are all alike, or too few for so many columns.
+        """
+        y = _finite(outcome, "outcome", None)[:, 0]
+        self.n = n = len(y)
+        columns = {name: _finite(block, name, n) for name, block in blocks.items()}
+        if not columns:
+            raise ValueError("expected at least one block of columns")
+        if np.ptp(y) <= _SAME * np.max(np.abs(y), initial=0.0):
+            raise ValueError(f"all {n} answers are alike: nothing goes with anything")
+        self._columns, width = {}, 0
+        for name, block in columns.items():
+            self._columns[name] = slice(width, width + block.shape[1])
+            width += block.shape[1]
+        raw = np.hstack(list(columns.values()))
+        largest = np.max(np.abs(raw), axis=0, initial=0.0)
+        x = raw / np.where(largest > 0, largest, 1.0)
+        x -= x.mean(axis=0)
+        norms = np.sqrt((x * x).sum(axis=0))
+        varies = norms > _SAME * sqrt(n)
+        self._scale: Numbers = np.where(varies, norms, 1.0) * np.where(largest > 0, largest, 1.0)
+        self._x = np.where(varies, x / np.where(varies, norms, 1.0), 0.0)
+        self._y = y - y.mean()
+        self._gram = self._x.T @ self._x
+        inverse, self._known, rank = _inverse(self._gram)
+        self._weights = self._x @ inverse
+        groups = np.arange(n) if customers is None else np.unique(np.asarray(customers), return_inverse=True)[1]
+        if len(groups) != n:
+            raise ValueError(f"customers: {len(groups)} for {n} answers")
+        self._groups, whole = groups, int(groups.max()) + 1
+        self._degrees = (whole if robust else n) - rank - 1
+        if self._degrees < 1:
+            raise ValueError(f"{whole} customers are too few for {rank} columns that differ: at least {rank + 2}")
+        residuals = self._y - self._x @ (self._weights.T @ self._y)
+        left, total = float(residuals @ residuals), float(self._y @ self._y)
+        self.r2 = max(0.0, 1 - left / total)
+        under = n - rank - 1
+        self.p = f_tail(self.r2 / rank / max(1 - self.r2, 1e-300) * under, rank, under) if rank else 1.0
+        self._sigma = None if robust else sqrt(left / under)
+        # Whoever has a column alone fits by itself: of what goes with the other columns it says nothing.
+        spare = 1 - 1 / n - (self._weights * self._x).sum(axis=1)
+        self._alone = spare < _SAME
+        self._residuals = np.where(self._alone, 0.0, residuals / np.where(self._alone, 1.0, spare))
+
+    def change(self, steps: Mapping[str, Sequence[float]]) -> Association | None:
+        """
+        Return what goes with a step of each column of the named blocks, in the columns' units.
+
+        None: the answers cannot tell, because these columns always move with others, do not vary, or a single answer
+        would decide.
+        """
+        wanted = self._wanted(steps)
+        size = sqrt(float(wanted @ wanted))
+        if size == 0 or np.max(np.abs(wanted - self._known @ wanted)) > 1e-6 * size:
+            return None
+        weights = self._weights @ wanted
+        length = float(weights @ weights)
+        if np.any(np.abs(weights[self._alone]) > 1e-6 * sqrt(length)):
+            return None
+        value = float(weights @ self._y)
+        if self._sigma is None:
+            sums = np.bincount(self._groups, weights * self._residuals)
+            se = sqrt(float(sums @ sums))
+        else:
+            se = self._sigma * sqrt(length)
+        half = student_quantile(0.025, self._degrees) * se
+        p = 2 * student_tail(abs(value) / se, self._degrees) if se > 0 else float(value == 0)
+        return Association(value, se, value - half, value + half, p, length / self._length(wanted, [*steps]))
+
+    def inflation(self, steps: Mapping[str, Sequence[float]], other: str) -> float:
+        """Return how many times a single other block makes the variance of a step larger; infinite: they are one."""
+        wanted = self._wanted(steps)
+        alone, both = (self._length(wanted, names) for names in ([*steps], [*steps, other]))
+        return both / alone if alone > 0 else inf
+
+    def _wanted(self, steps: Mapping[str, Sequence[float]]) -> Numbers:
+        wanted: Numbers = np.zeros(len(self._scale))
+        for name, step in steps.items():
+            wanted[self._columns[name]] = step
+        # Columns have been divided by their scale, so what belongs to them is so much the larger.
+        return wanted / self._scale
+
+    def _length(self, wanted: Numbers, names: Sequence[str]) -> float:
+        """Return the variance of a step, in units of the residuals', in a model of some blocks only."""
+        places = np.concatenate([np.arange(len(wanted))[self._columns[name]] for name in names])
+        inverse, known, _ = _inverse(self._gram[np.ix_(places, places)])
+        step = wanted[places]
+        if np.max(np.abs(step - known @ step)) > 1e-6 * sqrt(float(step @ step)):
+            return inf
+        return float(step @ inverse @ step)
+
+
+def _finite(given: ArrayLike, name: str, n: int | None) -> Numbers:
+    """Return columns of numbers. Raises ValueError naming the first that is missing."""
+    numbers = np.asarray(given, dtype=np.float64)
+    columns = numbers[:, None] if numbers.ndim == 1 else numbers
+    if columns.ndim != 2 or not len(columns) or (n is not None and len(columns) != n):
+        raise ValueError(f"{name}: expected {n or 'some'} rows of numbers, not the shape {numbers.shape}")
+    missing = np.flatnonzero(~np.isfinite(columns).all(axis=1))
+    if len(missing):
+        raise ValueError(f"{name}: row {missing[0]} holds no number, and so do {len(missing) - 1} others")
+    return columns
+
+
+def _inverse(gram: Numbers) -> tuple[Numbers, Numbers, int]:
+    """Return the generalised inverse, the projection on what can be known at all, and the rank."""
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > _SAME * max(1.0, float(values[-1]))
+    vectors, values = vectors[:, kept], values[kept]
+    return (vectors / values) @ vectors.T, vectors @ vectors.T, int(kept.sum())
