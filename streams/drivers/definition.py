@@ -71,10 +71,10 @@ class Rating:
 
 
 OUTCOMES: Final = {
-    "csat": Rating("csat", "points of the scale", "satisfaction, mean rating"),
+    "csat": Rating("csat", "points", "satisfaction, mean rating"),
     "satisfied": Rating("csat", "pp", "satisfied customers in percent, as the KPI csat counts them"),
     "nps": Rating("nps", "points", "net promoter score"),
-    "ces": Rating("ces", "points of the scale", "how easy it was, mean rating; high is easy"),
+    "ces": Rating("ces", "points", "how easy it was, mean rating; high is easy"),
 }
 
 

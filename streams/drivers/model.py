@@ -113,7 +113,7 @@ class Model:
         name, n = driver.name, self.fit.n
         if name not in self._known:
             met = int((self._places[name] >= 0).sum())
-            some = f"fewer than {FEWEST_OF_LEVEL} answers in all but one level" if met else "nobody met it"
+            some = f"too few (n < {FEWEST_OF_LEVEL})" if met else "nobody met it"
             return Ranked(name, why=some)
         levels = self._levels(driver)
         above = self._places[name] > 0
@@ -126,7 +126,7 @@ class Model:
         alone = gain_of(levels, levels[0].name, [level.name for level in levels[1:]], n)
         steps = np.eye(len(levels) - 1).tolist()
         return Ranked(
-            name, levels[0].name, levels, affected, self._answers.people(above),
+            name, levels[0].name, self._cuts[name][0], levels, affected, self._answers.people(above),
             gain.times(-n / affected) if gain else None, gain,
             {level.name: self.fit.change({name: step}) for level, step in zip(levels[1:], steps, strict=True)},
             -alone.value * n / affected, together=together, why=why,

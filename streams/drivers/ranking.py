@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.drivers.definition import Driver
 from streams.drivers.discovery import false_discovery
 from streams.drivers.model import FEWEST_CUSTOMERS, Answers, Model
 from streams.drivers.results import Ranking, WhatIf
+from streams.drivers.strata import Side, StratifiedDifference, stratified
 from streams.kpis.arithmetic.distributions import chi_square_tail
 
 
@@ -66,6 +68,31 @@ def by_label(
         if part.people() >= FEWEST_CUSTOMERS and np.ptp(part.outcome) > 0:
             rankings[label] = rank(part, drivers, alpha)
     return rankings, dict(false_discovery({driver.name: _differs(driver.name, rankings) for driver in drivers}).q)
+
+
+def within(answers: Answers, name: str, limit: float, labels: Sequence[str]) -> StratifiedDifference:
+    """
+    Compare answers of those who were above a limit with those below, pooled and within each label.
+
+    Only the first answer of a customer counts: strata take answers for independent. Who did not meet the driver is on
+    no side.
+    """
+    first = np.unique(answers.customers, return_index=True)[1]
+    values, outcome, column = (
+        answers.lived[name][first],
+        answers.outcome[first],
+        np.asarray(labels, dtype=object)[first],
+    )
+    share = set(np.unique(outcome)) <= {0.0, 100.0}
+
+    def side(chosen: NDArray[np.bool_]) -> Side:
+        some = outcome[chosen]
+        return Side.of_share(int((some > 0).sum()), len(some)) if share else Side.of_values(some)
+
+    return stratified({
+        str(label): (side((column == label) & (values > limit)), side((column == label) & (values <= limit)))
+        for label in sorted(set(column))
+    })  # fmt: skip
 
 
 def _differs(name: str, rankings: Mapping[str, Ranking]) -> float | None:

@@ -17,6 +17,7 @@ class Ranked:
     Attributes:
         driver: Its name.
         goal: Its lowest level that has enough answers; empty: it has no levels that could be compared.
+        limit: Where that level ends; None: there is none.
         levels: Its levels, from the lowest on, with nothing held equal.
         affected: Answers above the lowest level.
         customers: Whose answers these are.
@@ -32,6 +33,7 @@ class Ranked:
 
     driver: str
     goal: str = ""
+    limit: float | None = None
     levels: tuple[DriverLevel, ...] = ()
     affected: int = 0
     customers: int = 0

@@ -1,0 +1,331 @@
+"""`cx drivers`: what goes with satisfaction, how much, and what less of it would go with."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.printing import echo
+from streams.drivers.definition import DRIVERS, OUTCOMES
+from streams.drivers.levels import LevelGain, level_names
+from streams.drivers.ranking import by_label, rank, what_if, within
+from streams.drivers.regression import Association
+from streams.drivers.results import Ranked, Ranking, WhatIf
+from streams.drivers.strata import StratifiedDifference
+from streams.settings import load
+from streams.storage.connection import address_of, connect
+from streams.storage.drivers import LABELS, StoredAnswers, answers_of
+from streams.storage.queries import as_reader
+
+_NAMES = [driver.name for driver in DRIVERS]
+_ASSOCIATION = "Association, not cause: what is not seen may move both. An experiment tells."
+
+_outcome_option = click.option("--outcome", type=click.Choice([*OUTCOMES]), default="csat", show_default=True)
+_from_option = click.option("--from", "start", type=MomentType(), help="Start, included.  [default: all there is]")
+_until_option = click.option("--until", "end", type=MomentType(), help="End, not included.  [default: now]")
+
+
+@click.group()
+def drivers() -> None:
+    """Rank what goes with satisfaction, and say what less of it would go with.
+
+    Made of the view `experience`: each answer beside what its customer had lived through. docs/DRIVERS.md tells of the
+    rest.
+
+    \b
+    Examples:
+      cx drivers rank --outcome csat --from -90d
+      cx drivers rank --outcome nps --by segment
+      cx drivers show wait_s --by touchpoint
+      cx drivers what-if --driver wait_s --to 120
+    """
+
+
+@drivers.command("list")
+@as_json_option
+def drivers_list(*, as_json: bool) -> None:
+    """List the drivers that are known of, and the levels in which they are looked at."""
+    known = [(one.name, level_names(one.cuts, one.unit), one.about) for one in DRIVERS]
+    if as_json:
+        print_json([{"driver": name, "levels": levels, "about": about} for name, levels, about in known])
+    else:
+        rows = [(name, ", ".join(levels), about) for name, levels, about in known]
+        echo(table(("DRIVER", "LEVELS", "WHAT"), rows))
+
+
+@drivers.command("rank")
+@_outcome_option
+@_from_option
+@click.option("--to", "--until", "end", type=MomentType(), help="End, not included.  [default: now]")
+@click.option("--by", type=click.Choice(LABELS), help="Rank within each of these, and tell where effects differ.")
+@as_json_option
+@plain_errors
+def drivers_rank(outcome: str, *, start: When | None, end: When | None, by: str | None, as_json: bool) -> None:
+    """Rank drivers by what the mean would gain if nobody met more than the least of them.
+
+    All drivers are in one model, with channel, touchpoint, segment and region held equal; 95 % intervals, customers
+    being the independent units.
+
+    Exit codes: 0 ranked, 1 there is too little data, or the store cannot be asked.
+    """
+    with _stored(outcome, start, end) as found:
+        ranking = rank(found.answers, DRIVERS)
+        apart = None if by is None else by_label(found.answers, DRIVERS, [*found.answers.held[by]])
+    if as_json:
+        whole = {**_plain_stored(outcome, found), **_plain_ranking(ranking)}
+        if apart is not None:
+            whole["by"] = {label: _plain_ranking(one) for label, one in apart[0].items()}
+            whole["differs_q"] = apart[1]
+        print_json(whole)
+        return
+    _print_stored(outcome, found)
+    if apart is None:
+        _print_ranking(ranking)
+    else:
+        _print_apart(ranking, *apart)
+    echo(_ASSOCIATION)
+
+
+@drivers.command("show")
+@click.argument("name", type=click.Choice(_NAMES))
+@_outcome_option
+@click.option("--by", type=click.Choice(LABELS), default="touchpoint", show_default=True, help="Strata to compare in.")
+@_from_option
+@_until_option
+@as_json_option
+@plain_errors
+def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: When | None, as_json: bool) -> None:
+    """Show one driver: its levels, and the difference it makes pooled and within strata.
+
+    Where pooled and stratified differences contradict each other, the mix of strata makes the pooled one.
+
+    Exit codes: 0 shown, 1 there is too little data, or the store cannot be asked.
+    """
+    with _stored(outcome, start, end) as found:
+        [driver] = [one for one in rank(found.answers, DRIVERS).drivers if one.driver == name]
+        strata = None
+        if driver.limit is not None:
+            strata = within(found.answers, name, driver.limit, [*found.answers.held[by]])
+    if as_json:
+        print_json(
+            {**_plain_stored(outcome, found), **_plain_driver(driver), "by": by, "strata": _plain_strata(strata)}
+        )
+        return
+    _print_stored(outcome, found)
+    echo(f"{name}: {driver.verdict}")
+    if not driver.levels:
+        return
+    effects = driver.by_level or {}
+    rows = [
+        (
+            one.name,
+            f"{one.n:,}",
+            f"{one.mean:.2f}",
+            _ends(effects[one.name]) if one.name in effects else "compared with",
+        )
+        for one in driver.levels
+    ]
+    echo(table(("LEVEL", "ANSWERS", "MEAN", "EFFECT, THE OTHERS HELD EQUAL"), rows))
+    _print_strata(strata, driver, by)
+    echo(_ASSOCIATION)
+
+
+@drivers.command("what-if")
+@click.option("--driver", "name", type=click.Choice(_NAMES), required=True)
+@click.option("--to", "limit", type=float, required=True, help="What it is brought down to, in its unit.")
+@_outcome_option
+@_from_option
+@_until_option
+@as_json_option
+@plain_errors
+def drivers_what_if(
+    name: str, *, limit: float, outcome: str, start: When | None, end: When | None, as_json: bool
+) -> None:
+    """Say what goes with bringing everybody above a limit to the level just below it.
+
+    Exit codes: 0 said, 1 there is too little data beside the limit, or the store cannot be asked.
+    """
+    if not isfinite(limit):
+        raise click.UsageError(f"--to must be a number, not {limit}")
+    with _stored(outcome, start, end) as found:
+        result = what_if(found.answers, DRIVERS, name, limit)
+    if as_json:
+        print_json({**_plain_stored(outcome, found), **_plain_what_if(result)})
+        return
+    _print_stored(outcome, found)
+    _print_what_if(result, limit, outcome, float(found.answers.outcome.mean()))
+    echo(_ASSOCIATION)
+
+
+@contextmanager
+def _stored(outcome: str, start: When | None, end: When | None) -> Iterator[StoredAnswers]:
+    """Read the answers of a span; what cannot be worked out of them ends the command in a line."""
+    settings = load()
+    zone = ZoneInfo(settings.zone)
+    since = start.moment(zone) if start else EARLIEST
+    until = end.moment(zone) if end else datetime.now(UTC)
+    if until <= since:
+        raise click.UsageError("the start is not before the end")
+    try:
+        with closing(connect(as_reader(address_of(settings), settings))) as client:
+            found = answers_of(client, outcome, since, until)
+        yield found
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print_stored(outcome: str, found: StoredAnswers) -> None:
+    answers = found.answers
+    scale = "" if outcome == "nps" else f", scale of {found.scale}"
+    n, people = len(answers.outcome), answers.people()
+    echo(f"{outcome}: {OUTCOMES[outcome].about}{scale}")
+    echo(f"{answers.outcome.mean():.2f} in {n:,} answers of {people:,} customers")
+    if found.other_scales:
+        echo(f"{found.other_scales:,} answers of other scales are left out")
+    if found.drawn > 1:
+        echo(f"there are so many that one of {found.drawn} customers was drawn")
+
+
+def _print_ranking(ranking: Ranking) -> None:
+    echo(f"{100 * ranking.r2:.0f} % of what differs between answers goes with drivers and what is held equal\n")
+    rows = [
+        (
+            one.driver, one.goal, f"{one.customers:,}" if one.levels else "", _ends(one.effect), _ends(one.gain),
+            _probability(one.q), "" if one.alone is None else f"{one.alone:+.2f}", one.verdict,
+        )
+        for one in ranking.drivers
+    ]  # fmt: skip
+    columns = ("DRIVER", "BROUGHT TO", "AFFECTED", "EFFECT ON THEM", "GAIN OF THE MEAN", "Q", "ALONE", "VERDICT")
+    echo(table(columns, rows, least=("ALONE", "BROUGHT TO", "EFFECT ON THEM")))
+    for names, gain in ranking.together.items():
+        all_of_it = _ends(gain) or "not known"
+        echo(f"{' and '.join(names)} move together: at their lowest {all_of_it}")
+
+
+def _print_apart(whole: Ranking, rankings: Mapping[str, Ranking], differs: Mapping[str, float | None]) -> None:
+    if not rankings:
+        raise click.ClickException("none of these has answers enough to be ranked on its own")
+    rows = []
+    for driver in whole.drivers:
+        for label, ranking in rankings.items():
+            [one] = [found for found in ranking.drivers if found.driver == driver.driver]
+            rows.append(
+                (
+                    one.driver, label or "(none)", f"{one.customers:,}" if one.levels else "", _ends(one.effect),
+                    _probability(differs[one.driver]), one.verdict,
+                )
+            )  # fmt: skip
+    echo(
+        table(
+            ("DRIVER", "WHERE", "AFFECTED", "EFFECT ON THEM", "Q OF DIFFERENCE", "VERDICT"), rows, least=("AFFECTED",)
+        )
+    )
+
+
+def _print_strata(strata: StratifiedDifference | None, driver: Ranked, by: str) -> None:
+    if strata is None:
+        return
+    echo(f"\nabove less {driver.goal}, the first answer of each customer:")
+    if strata.pooled is not None and strata.pooled_ends is not None:
+        low, high = strata.pooled_ends
+        echo(f"  pooled: {strata.pooled:+.2f} [{low:+.2f}, {high:+.2f}]")
+    if strata.value is not None and strata.ends is not None:
+        low, high = strata.ends
+        echo(f"  within each {by}, nothing else held equal: {strata.value:+.2f} [{low:+.2f}, {high:+.2f}]")
+    echo(f"  {strata.verdict}")
+    if left_out := sum(strata.left_out.values()):
+        echo(f"  {left_out:,} answers of a {by} that has one side only are left out")
+
+
+def _print_what_if(result: WhatIf, limit: float, outcome: str, mean: float) -> None:
+    unit = OUTCOMES[outcome].unit
+    if result.gain is None or result.each is None:
+        raise click.ClickException(f"{result.driver} always comes with others: nothing is known of it alone")
+    echo(f"\n{result.driver} above {limit:g} brought to {result.to}: {outcome} {_ends(result.gain)} {unit}")
+    echo(f"  from {mean:.2f} to {mean + result.gain.value:.2f}")
+    echo(f"  touched: {result.touched:,} answers of {result.customers:,} customers, {_ends(result.each)} each")
+    echo(f"  with nothing held equal: {_ends(result.alone)}")
+    if result.together:
+        echo(f"  it moves together with {', '.join(result.together)}: the gain may be theirs")
+    rows = [
+        (one.name, f"{one.n:,}", f"{one.mean:.2f}", f"{result.alone.by_level.get(one.name, 0.0):+.2f}")
+        for one in result.levels
+    ]
+    echo(table(("LEVEL", "ANSWERS", "MEAN", "GAIN WITH NOTHING HELD EQUAL"), rows))
+
+
+def _ends(found: Association | LevelGain | None) -> str:
+    return "" if found is None else f"{found.value:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"
+
+
+def _probability(q: float | None) -> str:
+    return "" if q is None else "<0.001" if q < 0.001 else f"{q:.3f}"
+
+
+def _plain_stored(outcome: str, found: StoredAnswers) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "unit": OUTCOMES[outcome].unit,
+        "scale": found.scale,
+        "answers": len(found.answers.outcome),
+        "customers": found.answers.people(),
+        "mean": float(found.answers.outcome.mean()),
+        "other_scales": found.other_scales,
+        "drawn_one_of": found.drawn,
+        "association_only": True,
+    }
+
+
+def _plain_ranking(ranking: Ranking) -> dict[str, Any]:
+    return {
+        "r2": ranking.r2,
+        "drivers": [_plain_driver(one) for one in ranking.drivers],
+        "together": [{"drivers": names, "gain": _plain_association(gain)} for names, gain in ranking.together.items()],
+    }
+
+
+def _plain_driver(one: Ranked) -> dict[str, Any]:
+    return {
+        "driver": one.driver,
+        "brought_to": one.goal or None,
+        "affected_answers": one.affected,
+        "affected_customers": one.customers,
+        "effect": _plain_association(one.effect),
+        "gain": _plain_association(one.gain),
+        "effect_by_level": {name: _plain_association(effect) for name, effect in (one.by_level or {}).items()},
+        "levels": [level._asdict() for level in one.levels],
+        "alone": one.alone,
+        "q": one.q,
+        "kept": one.kept,
+        "together_with": one.together,
+        "verdict": one.verdict,
+    }
+
+
+def _plain_what_if(result: WhatIf) -> dict[str, Any]:
+    return {
+        "driver": result.driver,
+        "brought_to": result.to,
+        "gain": _plain_association(result.gain),
+        "each": _plain_association(result.each),
+        "alone": result.alone._asdict(),
+        "affected_answers": result.touched,
+        "affected_customers": result.customers,
+        "levels": [level._asdict() for level in result.levels],
+        "together_with": result.together,
+    }
+
+
+def _plain_strata(strata: StratifiedDifference | None) -> dict[str, Any] | None:
+    return None if strata is None else dataclasses.asdict(strata)
+
+
+def _plain_association(found: Association | None) -> dict[str, float] | None:
+    return None if found is None else found._asdict()
