@@ -134,7 +134,7 @@ class Source:
             end = start + self._fitting(values[start:end], settings.max_range_bytes)
         with metrics.STAGE_SECONDS.labels("ingest", "classify").time():
             since = offsets[start - 1] + 1 if start else batch.since
-            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady(), since)
+            taken = self.intake.add(values[start:end], offsets[start:end], time.time(), steady(), since, batch.appended)
         with metrics.STAGE_SECONDS.labels("ingest", "fold").time():
             # At once, while they are in the processor's cache: kept until the flush, events would fill the memory.
             events = self.intake.collect()
@@ -194,7 +194,7 @@ class Source:
         frozen, tally = outcome.frozen, outcome.tally
         # While our clock is right, a time ahead of it is the fault of its sender alone: others must not stop for that.
         sparing = frozen.ahead if clocks.read(clock).verdict == "right" else 0
-        return self.breaker.take(frozen.now, tally.read - sparing, tally.bad - sparing)
+        return self.breaker.take(frozen.came, tally.read - sparing, tally.bad - sparing)
 
     def finished(self, last: int) -> list[RecordBatch]:
         """Return, and forget, the batches that a range up to offset `last` has dealt with."""

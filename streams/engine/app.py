@@ -16,7 +16,7 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from streams import metrics
-from streams.engine.batch import BatchSchema
+from streams.engine.batch import LOG_APPEND_TIME, BatchSchema
 from streams.engine.consumer import BatchConsumer, BatchTransport
 from streams.engine.lane import Assignment, Lane
 from streams.engine.lease import Lease
@@ -27,9 +27,6 @@ from streams.engine.watchdog import Limits, Watchdog
 
 #: Bytes of one record, at most: a packed block of raw events has to fit.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
-
-#: Of a confirmation: the topic's records have the time at which the broker took them.
-LOG_APPEND_TIME = 1
 
 #: Seconds between two looks of a thread that waits for a confirmation of the membership.
 _LOOK_AGAIN_S = 0.02

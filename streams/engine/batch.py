@@ -9,6 +9,9 @@ from typing import Any
 import faust
 from faust.types import TP
 
+#: Of a confirmation: the topic's records have the time at which the broker took them.
+LOG_APPEND_TIME = 1
+
 
 class RecordBatch:
     """All records of one partition that one fetch returned, in offset order.
@@ -20,12 +23,14 @@ class RecordBatch:
         offsets: Offset of each value: a `range`, or a list where the log has holes.
         since: Offset from which on all records are here, up to the last one: below the first there may be a hole.
         max_timestamp_ms: Largest broker timestamp in the batch, milliseconds since 1970.
+        appended: When the newest record came, as the broker says (Unix s); None where senders say it.
         nbytes: Size of the fetched data before decompression.
         generation: Assignment the batch belongs to; batches of an older one must not be processed.
     """
 
     __slots__ = (
         "_on_release",
+        "appended",
         "generation",
         "max_timestamp_ms",
         "nbytes",
@@ -46,6 +51,7 @@ class RecordBatch:
         *,
         max_timestamp_ms: int = 0,
         nbytes: int = 0,
+        appended: float | None = None,
     ) -> None:
         if len(values) != len(offsets):
             raise ValueError(f"{topic}/{partition}: {len(values)} values but {len(offsets)} offsets")
@@ -56,6 +62,7 @@ class RecordBatch:
         self.since = offsets[0] if len(offsets) else 0
         self.max_timestamp_ms = max_timestamp_ms
         self.nbytes = nbytes
+        self.appended = appended
         self.generation = -1
         self.released = False
         self._on_release: Callable[[TP], None] | None = None
@@ -110,6 +117,7 @@ class RecordBatch:
             self.offsets[cut:],
             max_timestamp_ms=self.max_timestamp_ms,
             nbytes=self.nbytes,
+            appended=self.appended,
         )
         rest.since = max(start, self.since)
         return rest

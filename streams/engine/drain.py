@@ -22,7 +22,7 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.engine.batch import RecordBatch
+from streams.engine.batch import LOG_APPEND_TIME, RecordBatch
 
 #: Milliseconds a fetch may wait at the broker. aiokafka has one fetch in flight per broker, and a partition
 #: released by its agent meanwhile joins only the next one: this bounds that delay.
@@ -271,7 +271,7 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
     nbytes = records.size_in_bytes()
     values: list[bytes | None] = []
     offsets = _Offsets()
-    newest_ms = 0
+    newest_ms, by_broker = 0, True
     hole_ahead = False
     while len(values) < limit and records.has_next():
         kafka_batch = records.next_batch()
@@ -295,10 +295,14 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
                 offsets.add_run(base, end)
                 values += taken
             newest_ms = max(newest_ms, kafka_batch.max_timestamp)
+            by_broker &= kafka_batch.timestamp_type == LOG_APPEND_TIME
         partition_records.next_fetch_offset = end
     if not values:
         return None, hole_ahead
-    batch = RecordBatch(tp.topic, tp.partition, values, offsets.joined(), max_timestamp_ms=newest_ms, nbytes=nbytes)
+    appended = newest_ms / 1000 if by_broker else None
+    batch = RecordBatch(
+        tp.topic, tp.partition, values, offsets.joined(), max_timestamp_ms=newest_ms, nbytes=nbytes, appended=appended
+    )
     return batch, hole_ahead
 
 

@@ -3,8 +3,9 @@ Tell when the bad records of a source partition are no longer single ones but wh
 
 Counted over time, so that any rate of traffic trips it, and over every stretch of the window that ends now, so that
 hours of good records do not have to be outweighed first. Bad records that come beside as many good ones as ever, and
-not in their place, stop nothing: else one sender could stop all others. A function of what was taken in; nothing here
-reads a clock.
+not in their place, stop nothing: else one sender could stop all others. How many are usual is measured by when records
+came, not by when they were read: a worker that falls behind a flood reads fewer good ones a second than ever. A
+function of what was taken in; nothing here reads a clock.
 """
 
 from collections import deque
@@ -26,6 +27,13 @@ _MISSING_S: Final = 30.0
 _MISSING_SIGMA: Final = 4.0
 """By so many standard deviations of a Poisson count they must be fewer."""
 
+_MIX_S: Final = 30.0
+"""In so long the mixture of good and bad records fades."""
+
+_UNMIXED: Final = 3.0
+"""To so small a part the odds of a good record must fall: a flood that slows down together with all else is as mixed
+as before."""
+
 _PAUSE_S: Final = 10.0
 """Of a longer silence no more is counted: a quiet night says nothing of how many are usual by day."""
 
@@ -38,8 +46,24 @@ class Stretch(NamedTuple):
     bad: int
 
 
+class _Mix(NamedTuple):
+    """Good and bad records of lately."""
+
+    good: float
+    bad: float
+
+    def faded(self, seconds: float) -> "_Mix":
+        """Return what is left of it so much later."""
+        left = exp(-seconds / _MIX_S)
+        return _Mix(self.good * left, self.bad * left)
+
+    def is_of(self, good: int, bad: int) -> bool:
+        """Tell whether good and bad records came about as mixed as here."""
+        return _UNMIXED * good * self.bad >= bad * self.good > 0
+
+
 class _Taken(NamedTuple):
-    """A range: when it was taken in, in how many seconds it came, its records, and the bad ones of them."""
+    """A range: when it came, in how many seconds, its records, the bad ones of them, and the mixture before it."""
 
     at: float
     seconds: float
@@ -47,6 +71,7 @@ class _Taken(NamedTuple):
     bad: int
     first: bool
     """Whether nothing had come for the whole window before."""
+    mix: _Mix
 
 
 class Breaker:
@@ -64,7 +89,7 @@ class Breaker:
     Once `least` good records came before the newest range, it must also be that they are missing: of those that are
     usual in the time of the stretch at least as many as `ratio` of the bad ones did not come. Or, where a source sends
     many times more bad records than it ever sent good ones: for half a minute fewer than half of the usual good ones
-    came, and that is no chance.
+    came, and that is no chance. In both cases the mixture must be another one than just before the stretch.
     """
 
     def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
@@ -81,6 +106,7 @@ class Breaker:
         self._window_s = window_s
         self._taken: deque[_Taken] = deque()
         self._bad = 0
+        self._mix = _Mix(0.0, 0.0)
         self._good = self._watched_s = 0.0
         """Good records, and the seconds in which they came; both fade within `window_s`."""
 
@@ -89,15 +115,16 @@ class Breaker:
         for frozen in sorted(ranges, key=lambda one: one.first)[:-1]:
             before, after = frozen.before.tally, frozen.after.tally
             ahead = frozen.ahead
-            self.take(frozen.now, after.read - before.read - ahead, after.bad - before.bad - ahead)
+            self.take(frozen.came, after.read - before.read - ahead, after.bad - before.bad - ahead)
 
     def forget(self) -> None:
         """Hold nothing against the source any more, and nothing in its favour."""
         self._taken.clear()
         self._bad, self._good, self._watched_s = 0, 0.0, 0.0
+        self._mix = _Mix(0.0, 0.0)
 
     def take(self, at: float, read: int, bad: int) -> Stretch | None:
-        """Take note of a range that was taken in at `at` (Unix s); return the stretch that trips, if there is one."""
+        """Take note of a range that came at `at` (Unix s); return the stretch that trips, if there is one."""
         if self._taken and not self._taken[-1].at - self._window_s <= at:
             self.forget()  # the clock was turned back: nothing is known of how long ago that was
         before = self._taken[-1].at if self._taken else at - _FIRST_S
@@ -106,7 +133,9 @@ class Breaker:
         faded = exp(-seconds / self._window_s)
         self._good = self._good * faded + read - bad
         self._watched_s = self._watched_s * faded + seconds
-        self._taken.append(_Taken(at, seconds, read, bad, at - before >= self._window_s))
+        mix = self._mix.faded(seconds)
+        self._taken.append(_Taken(at, seconds, read, bad, at - before >= self._window_s, mix))
+        self._mix = _Mix(mix.good + read - bad, mix.bad + bad)
         self._bad += bad
         while self._taken[0].at <= at - self._window_s:
             self._bad -= self._taken.popleft().bad
@@ -123,7 +152,8 @@ class Breaker:
             # A long silence lacks none of the good ones that come behind it as ever.
             lasted = seconds - one.seconds + _FIRST_S if one.first and one is not newest else seconds
             expected = self._good / self._watched_s * lasted
-            if known and not self._good_are_missing(expected, read - bad, bad, lasted):
+            good = read - bad
+            if known and (one.mix.is_of(good, bad) or not self._good_are_missing(expected, good, bad, lasted)):
                 continue
             if bad >= self._at_once or (bad >= self._least and now - one.at >= SHORTEST_S):
                 return Stretch(now - one.at, read, bad)

@@ -81,6 +81,13 @@ class FrozenRange(msgspec.Struct, frozen=True, array_like=True):
     """How late an event might be; this and the next are None of ranges frozen before they were written down."""
     dedup_ids: int | None = None
     """How many ids were remembered."""
+    appended: float | None = None
+    """When the newest record came, as the broker says (Unix s); None where senders say it, and of older ranges."""
+
+    @property
+    def came(self) -> float:
+        """When its records came (Unix s): by our own clock, where the broker does not say it, when they were read."""
+        return self.now if self.appended is None else self.appended
 
     @property
     def inherited(self) -> bool:

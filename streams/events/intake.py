@@ -130,6 +130,7 @@ class Intake:
         now: float,
         steady: float | None = None,
         since: int | None = None,
+        appended: float | None = None,
     ) -> int:
         """
         Classify records that `cut` allowed into the current range, whose `now` (Unix s) its first ones fix.
@@ -144,6 +145,7 @@ class Intake:
             steady: What the one beside it says that nobody sets; None: `now` is not doubted.
             since: From which offset on there is no record but these; None: from the first of them. The range that they
                 begin reaches back to it: marks of transactions, and what was taken back in one, are no gap.
+            appended: When the broker says that they came (Unix s); None: it does not.
 
         Returns:
             How many records were taken, from the first one on.
@@ -158,6 +160,7 @@ class Intake:
             retention_s = repeated.retention_s if repeated and repeated.retention_s is not None else self._retention_s
             self._open = OpenRange(now, self._head, limits, retention_s)
         current = self._open
+        current.appended = appended
         if self._pending is not None:
             steady = None
         for start in range(skip, len(values), _AT_ONCE):
@@ -356,6 +359,7 @@ class Intake:
                 written,
                 current.retention_s,
                 memory,
+                pending.appended if pending else current.appended,
             ),
             tally,
             current.counted,

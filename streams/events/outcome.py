@@ -49,6 +49,8 @@ class OpenRange:
         self.now = now
         self.limits = limits
         self.retention_s = retention_s
+        self.appended: float | None = None
+        """When the broker says that the newest came (Unix s)."""
         self.before = head
         self.first = -1
         self.last = -1

@@ -32,7 +32,7 @@ def summary(outcome: Outcome) -> str:
         found = outcome.problems.get(kind, [])
         if found:
             lines.append(f"  {kind}: {len(found)}")
-            lines += [f"    {one[:600]}" for one in found[:4]]
+            lines += [f"    {one[:4_000]}" for one in found[:4]]
     lines += [f"  ended: {one}" for one in outcome.ended[:4]]
     return "\n".join(lines)
 

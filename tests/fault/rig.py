@@ -337,7 +337,7 @@ class Rig:
                 since, idle = time.monotonic(), 0
                 return False
             states = [worker_state(worker.port) for worker in self.workers]
-            idle += bool(states) and all(state is not None and state.idle for state in states)
+            idle = idle + 1 if states and all(state is not None and state.idle for state in states) else 0
             return idle >= 5 and time.monotonic() - since > 5.0
 
         try:

@@ -2,10 +2,11 @@
 
 import random
 
+import msgspec
 import pytest
 
 from streams.events.breaker import Breaker, Stretch
-from streams.events.frozen import FrozenRange, SourceHead, Tally
+from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.settings import Settings
 
 FLUSH_S = 0.5
@@ -138,6 +139,39 @@ def test_who_sends_many_times_more_bad_ones_instead_of_good_ones_is_stopped(rate
     began, flood = at, max(1, int(rate * times * FLUSH_S))
     while one.take(at := at + FLUSH_S, flood, flood) is None:
         assert at < began + 60
+
+
+@pytest.mark.parametrize("slower", [2, 4, 20])
+@pytest.mark.parametrize("share", [0.55, 0.9])
+def test_a_mixture_that_slows_down_stops_nothing(slower: float, share: float) -> None:
+    """Who sends good and bad ones by turns, and is short of breath: no good one is missing for a bad one."""
+    one, at, chance = breaker(), 100.0, random.Random(1)
+    for half_second in range(1_200):
+        at += FLUSH_S
+        read = int(4_000 / (slower if half_second > 120 else 1))
+        bad = sum(chance.random() < share for _ in range(read)) if half_second > 60 else 0
+        read = read if half_second > 60 else int(read * (1 - share))
+        assert one.take(at, read, bad) is None, half_second
+
+
+@pytest.mark.parametrize("flood", [1, 10])
+def test_who_turns_bad_beside_a_flood_is_stopped(flood: int) -> None:
+    """A flood of others hides nobody: its records go on, and good ones come no more."""
+    one, at = breaker(), 100.0
+    for half_second in range(360):
+        at += FLUSH_S
+        others = 100 * flood if half_second > 120 else 0
+        assert one.take(at, 100 + others, others) is None
+    began = at
+    while one.take(at := at + FLUSH_S, 100 + 100 * flood, 100 + 100 * flood) is None:
+        assert at < began + 60
+
+
+def test_a_backlog_is_judged_by_when_its_records_came() -> None:
+    """Ten minutes of bad records where good ones were, read in a few seconds: as if they had been read as they came."""
+    frozen = FrozenRange("web/0", 0, 4, 900.0, SourceHead(), SourceHead(5), b"", NEVER, appended=100.0)
+    assert frozen.came == 100.0
+    assert msgspec.structs.replace(frozen, appended=None).came == 900.0
 
 
 def test_who_turns_bad_after_a_flood_of_another_is_stopped() -> None:

@@ -16,7 +16,9 @@ from streams.engine.drain import drain
 TP0 = TP("t", 3)
 
 
-def encoded(base: int, offsets: Iterable[int], *, compression: int = 0, control: bool = False) -> bytearray:
+def encoded(
+    base: int, offsets: Iterable[int], *, compression: int = 0, control: bool = False, by_broker: bool = False
+) -> bytearray:
     """A Kafka record batch at `base` with records at `offsets`."""
     builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 20)
     for offset in offsets:
@@ -25,6 +27,8 @@ def encoded(base: int, offsets: Iterable[int], *, compression: int = 0, control:
     data[0:8] = base.to_bytes(8, "big")
     if control:
         data[22] |= 0x20
+    if by_broker:
+        data[22] |= 0x08
     return data
 
 
@@ -46,6 +50,17 @@ def test_consecutive_kafka_batches_become_one_batch_with_a_range_of_offsets(comp
     assert (batch.topic, batch.partition, batch.max_timestamp_ms) == ("t", 3, 1_009)
     assert not hole_ahead
     assert records.next_fetch_offset == 10
+
+
+@pytest.mark.parametrize(("kinds", "appended"), [((True, True), 1.009), ((True, False), None), ((False,), None)])
+def test_only_the_broker_is_believed_about_when_records_came(kinds: Sequence[bool], appended: float | None) -> None:
+    parts = [encoded(5 * place, range(5 * place, 5 * place + 5), by_broker=kind) for place, kind in enumerate(kinds)]
+    batch, _ = taken(fetched(parts, start=0))
+    assert batch is not None
+    assert batch.appended == appended
+    rest = batch.trimmed(2)
+    assert rest is not None
+    assert rest.appended == appended
 
 
 def test_a_seek_into_a_kafka_batch_skips_its_beginning() -> None:
