@@ -81,6 +81,19 @@ class WindowType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class MonthType(click.ParamType):
+    """A month of whatever calendar: `2026-03`, `1404-12`."""
+
+    name = "month"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return year and month in ASCII digits, whatever digits they are given in."""
+        text = _with_ascii_digits(str(value)).strip()
+        if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+            self.fail(f"{value!r} is no month; expected year and month, e.g. 2026-03 or 1404-12", param, ctx)
+        return text
+
+
 class IncidentType(click.ParamType):
     """An incident of the simulator; refused before anything starts if it is none."""
 

@@ -47,14 +47,16 @@ def overflowing(client: Client) -> set[str]:
     return {kpi for (kpi,) in client.query(sql).result_rows}
 
 
-def counted_events(*, aside: bool) -> str:
+def counted_events(*, aside: bool, late: bool = False) -> str:
     """
     Write the name in a WITH for the events that are counted; `aside`: also those whose rows the store refuses.
 
+    With `late` also those that came after their minute was closed: they are in no KPI, and happened all the same.
     Reading what was set aside multiplies the time that planning a query takes: ask for it where there is something.
     """
     tables = ("events", "set_aside") if aside else ("events",)
-    asked = [f"SELECT {_COLUMNS} FROM {table} WHERE outcome = 'counted' AND NOT synthetic" for table in tables]
+    outcomes = "outcome IN ('counted', 'late')" if late else "outcome = 'counted'"
+    asked = [f"SELECT {_COLUMNS} FROM {table} WHERE {outcomes} AND NOT synthetic" for table in tables]
     return f"counted_events AS ({' UNION ALL '.join(asked)})"
 
 

@@ -56,11 +56,10 @@ class Refund(NamedTuple):
 
 class Purchase(NamedTuple):
     """
-    A paid order, less what was given back.
+    A paid order that was not called off, less what was given back.
 
     Attributes:
         net: What is left; None: nobody knows what it was worth.
-        whole: Whether nothing of it was given back.
     """
 
     order: str
@@ -68,7 +67,6 @@ class Purchase(NamedTuple):
     at: int
     currency: str
     net: float | None
-    whole: bool = True
 
     @property
     def counts(self) -> bool:
@@ -84,7 +82,7 @@ class Ignored(NamedTuple):
 
 
 class Netted(NamedTuple):
-    """Paid orders by time, and what took no part."""
+    """Paid orders that were not called off, by time, and what took no part."""
 
     purchases: Sequence[Purchase]
     ignored: Sequence[Ignored]
@@ -106,7 +104,7 @@ def net_of(orders: Iterable[PlacedOrder], refunds: Iterable[Refund] = ()) -> Net
         by_id[order.id].append(order)
     taken: dict[tuple[str, str], dict[RefundKind, list[float | None]]] = defaultdict(lambda: defaultdict(list))
     seen: set[str] = set()
-    for refund in sorted(refunds, key=lambda one: (one.id, one.order, one.kind, _known(one.id, one.amount) or 0.0)):
+    for refund in sorted(refunds, key=lambda one: (*one[:2], one.kind, _rank(one.id, one.amount), *one[3:5])):
         found = _order_of(refund, by_id)
         if refund.id in seen:
             ignored.append(Ignored(refund.id, "came before"))
@@ -115,13 +113,14 @@ def net_of(orders: Iterable[PlacedOrder], refunds: Iterable[Refund] = ()) -> Net
         else:
             taken[found.customer, found.id][refund.kind].append(refund.amount)
         seen.add(refund.id)
-    purchases = [_purchase(order, taken.get(key, {}), ignored) for key, order in kept.items() if order.paid]
+    left = [_purchase(order, taken.get(key, {}), ignored) for key, order in kept.items() if order.paid]
+    purchases = [one for one in left if one is not None]
     return Netted(sorted(purchases, key=lambda one: (one.at, one.customer, one.order)), sorted(ignored))
 
 
 def _once(orders: Iterable[PlacedOrder], ignored: list[Ignored]) -> dict[tuple[str, str], PlacedOrder]:
     kept: dict[tuple[str, str], PlacedOrder] = {}
-    for order in sorted(orders, key=lambda one: (not one.paid, one.at, _known(one.id, one.amount) or 0.0, one[1:])):
+    for order in sorted(orders, key=lambda one: (not one.paid, one.at, one.currency, _rank(one.id, one.amount))):
         if (order.customer, order.id) in kept:
             ignored.append(Ignored(order.id, "order came before"))
         else:
@@ -129,8 +128,11 @@ def _once(orders: Iterable[PlacedOrder], ignored: list[Ignored]) -> dict[tuple[s
     return kept
 
 
-def _known(what: str, amount: float | None) -> float | None:
-    if amount is not None and not (isfinite(amount) and amount >= 0):
+def _rank(what: str, amount: float | None) -> float:
+    """Return an amount for sorting, an unknown one first."""
+    if amount is None:
+        return -1.0
+    if not (isfinite(amount) and amount >= 0):
         raise ValueError(f"the amount of {what!r} is {amount}, expected a number from 0 on")
     return amount
 
@@ -158,16 +160,17 @@ def _order_of(refund: Refund, by_id: Mapping[str, Sequence[PlacedOrder]]) -> Pla
 
 def _purchase(
     order: PlacedOrder, taken: Mapping[RefundKind, Sequence[float | None]], ignored: list[Ignored]
-) -> Purchase:
-    cancelled = None in taken.get("cancelled", ())
-    back = max((fsum(filter(None, amounts)) for amounts in taken.values()), default=0.0)
+) -> Purchase | None:
+    """Return what is left of an order; None: it was called off whole."""
+    sums = {kind: fsum(filter(None, amounts)) for kind, amounts in taken.items()}
+    back = max(sums.values(), default=0.0)
     if order.amount is not None and back > order.amount + _ROUNDING / 2:
         ignored.append(Ignored(order.id, "more given back than the order was worth"))
+    if None in taken.get("cancelled", ()) or (order.amount and sums.get("cancelled", 0.0) > order.amount - _ROUNDING):
+        return None
     net = order.amount
-    if cancelled:
-        net = 0.0
-    elif net is not None and back:
+    if net is not None and back:
         # What is less than a rounding error of doubles is nothing, and no purchase.
         left = net - back
         net = left if left >= _ROUNDING else 0.0
-    return Purchase(order.id, order.customer, order.at, order.currency, net, whole=not cancelled and not back)
+    return Purchase(order.id, order.customer, order.at, order.currency, net)

@@ -23,7 +23,7 @@ RUNS = [
     ["status", "--json"], ["doctor"], ["doctor", "--json"], ["topics", "--check"], ["migrate"],
     ["query", "SELECT 1"], ["verify"], ["repair"], ["dlq", "list"], ["kpis", "list"], ["rules", "list"], ["schemas", "check"],
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
-    ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"], ["drivers", "rank"],
+    ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"], ["drivers", "rank"], ["value", "summary"],
     ["cases", "list"], ["surveys", "check"], ["report", "--week", "--out", "/"],
     ["forget", "nobody"], ["export", "nobody"],
 ]  # fmt: skip
