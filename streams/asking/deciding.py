@@ -8,10 +8,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Final
 
-from streams.asking.definition import Survey, SurveyRules, SurveyTrigger
-from streams.relations.facts import moment_of
+from streams.asking.definition import SENT, Survey, SurveyRules, SurveyTrigger, text_of_field
+from streams.relations.facts import Fact, moment_of
 
 SAME_MATTER: Final = "same_matter"
 ASKED_LATELY: Final = "asked_lately"
@@ -57,13 +58,13 @@ class AskingDecision:
         """Whether the customer may be asked."""
         return not self.reason
 
-    def words(self) -> str:
-        """Return why a customer is not asked, in words; empty: they are."""
+    def words(self, zone: tzinfo = UTC) -> str:
+        """Return why a customer is not asked, in words, with moments of a zone; empty: they are."""
         if self.reason == NOT_SAMPLED:
             return f"not among the {self.share:g} % of the sample"
         if self.held_by is None:
             return ""
-        shown = f"{self.held_by.survey} shown at {moment_of(self.held_by.time):%Y-%m-%d %H:%M:%S}"
+        shown = f"{self.held_by.survey} shown at {moment_of(self.held_by.time).astimezone(zone):%Y-%m-%d %H:%M:%S}"
         if self.reason == SAME_MATTER:
             return f"{shown}, about {self.trigger.matter}"
         return f"{shown}, gap {length_text(self.gap_ms)}"
@@ -160,6 +161,24 @@ def decide_all(
         customer = customers[trigger.subject]
         if not customer.knows(trigger):
             yield customer.decide(trigger)
+
+
+def decide_on_events(rules: SurveyRules, subject: str, facts: Iterable[Fact], since: int) -> list[AskingDecision]:
+    """
+    Decide on what happened to one customer from a moment on, in milliseconds since 1970, as if the rules had held.
+
+    Surveys that were sent before count as shown; those that were sent later do not, for the rules say what is.
+    """
+    triggers, shown = list[SurveyTrigger](), list[tuple[str, Invitation]]()
+    for fact in facts:
+        if fact.time >= since:
+            triggers += rules.triggers_of(subject, fact)
+        elif fact.type == SENT:
+            name = str(fact.values.get("survey_id"))
+            survey = rules.surveys.get(name)
+            matter = text_of_field(fact, survey.matter) if survey else ""
+            shown.append((subject, Invitation(name, fact.time, matter)))
+    return [*decide_all(rules, triggers, shown)]
 
 
 def _time(invitation: Invitation) -> int:

@@ -1,7 +1,7 @@
 """Surveys as their rules say: what asks for an answer, how long a customer is left alone, and how many are asked."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -156,12 +156,16 @@ class SurveyRules:
         own = (max((one.again_ms, *one.after_ms.values(), one.after_frequent_ms or 0)) for one in self.surveys.values())
         return max((self.gap_ms, *own))
 
-    def reader(self) -> Reader:
-        """Return what makes facts of events: occasions, invitations and answers."""
+    def grouped_by(self, name: str) -> "SurveyRules":
+        """Return the same rules with customers grouped by another field, which no sample is drawn by."""
+        return SurveyRules({one.id: replace(one, by=name) for one in self.surveys.values()}, self.gap_ms)
+
+    def reader(self, also: Iterable[str] = ()) -> Reader:
+        """Return what makes facts of events: occasions, invitations and answers; of these `also` further fields."""
         envelope = {one.matter for one in self.surveys.values() if one.matter in ENVELOPE_FIELDS}
         wanted: dict[str, set[str]] = {
             SENT: {"survey_id", *envelope},
-            ANSWERED: {"survey_id", "metric", "scale", "score", *envelope},
+            ANSWERED: {"survey_id", "metric", "score", *envelope, *also},
         }
         for survey in self.surveys.values():
             for event in survey.opens.events:

@@ -84,6 +84,11 @@ class SurveyBias:
     not_covered: tuple[str, ...]
     covered_share: float
 
+    def weight(self, name: str) -> float | None:
+        """Return for how many answers one of a group stands; None: it has none, or none is known."""
+        found = self.weighted or self.covered
+        return found.weights.get(name) if found else None
+
 
 def weigh(strata: Sequence[Stratum], fewest: int = FEWEST_ANSWERS) -> SurveyBias:
     """
