@@ -11,10 +11,11 @@ import msgspec
 from streams.alerts.rules.defaults import GROUP
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import Rule, RuleBook
-from streams.commands.arguments import AlertType, KpiIdType
-from streams.commands.output import table
+from streams.commands.arguments import AlertType, KpiIdType, MomentType, When
+from streams.commands.output import plain_errors, table
 from streams.commands.printing import echo
-from streams.commands.rules_history import rules_backtest, rules_test
+from streams.commands.rules_history import narrowed_to, refused, rules_backtest, rules_test
+from streams.commands.rules_past import check_against_store
 from streams.commands.rules_tune import rules_tune
 from streams.definitions import catalogue_of
 from streams.kpis.language.blocks import CatalogueError
@@ -90,12 +91,30 @@ def rules_show(alert: str, *, as_json: bool) -> None:
 
 @rules.command("check")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--against-store", is_flag=True, help="Say what each rule would do on series like those in ClickHouse.")
+@click.option("--only", multiple=True, type=AlertType(), help="With --against-store: only this rule; repeatable.")
+@click.option("--from", "start", type=MomentType(), help="With --against-store: its start.  [default: 28 days]")
+@click.option("--to", "end", type=MomentType(), help="With --against-store: its end.  [default: the newest minute]")
 @_JSON
-def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
+@plain_errors
+def rules_check(
+    paths: tuple[Path, ...],
+    *,
+    against_store: bool,
+    only: tuple[str, ...],
+    start: When | None,
+    end: When | None,
+    as_json: bool,
+) -> None:
     """Check rules and calendars: those in PATHS, else the configured ones.
 
-    Exit codes: 0 all sound, 1 problems, each with file and line.
+    With --against-store each rule is tried on series drawn from its KPI's own past, by whole days or weeks: false
+    alarms to expect, the smallest change seen within a day, or that it cannot fire at this volume.
+
+    Exit codes: 0 all sound, 1 problems, each with file and line, or no history.
     """
+    if not against_store and (only or start or end):
+        raise click.UsageError("--only, --from and --to need --against-store")
     problems: tuple[str, ...] = ()
     book = RuleBook.of()
     try:
@@ -104,6 +123,13 @@ def rules_check(paths: tuple[Path, ...], *, as_json: bool) -> None:
         problems = exc.problems
     if paths and not problems and not book.calendars and all(rule.place == GROUP for rule in book):
         problems = (f"{', '.join(map(str, paths))}: no rule and no calendar in it",)
+    if against_store and not problems:
+        try:
+            chosen = narrowed_to(book, only)
+        except ValueError as error:
+            refused(error)
+        check_against_store(chosen, start, end, as_json=as_json)
+        return
     if as_json:
         found = {"rules": len(book), "calendars": len(book.calendars), "problems": list(problems)}
         echo(json.dumps(found, ensure_ascii=False))
@@ -152,7 +178,11 @@ def plain(rule: Rule) -> dict[str, Any]:
             "below": rule.recover.below,
             "for": f"{rule.recover.for_minutes}m",
         },
-        "no_data": {"action": rule.no_data.action, "for": f"{rule.no_data.for_minutes}m"},
+        "no_data": {
+            "action": rule.no_data.action,
+            "for": f"{rule.no_data.for_minutes}m",
+            "limit": f"{rule.no_data.limit_minutes}m",
+        },
         "maturity": rule.maturity,
         "inhibit_by": list(rule.inhibit_by),
         "mute": list(rule.mute),
@@ -190,6 +220,7 @@ def _described(rule: Rule) -> list[tuple[str, str]]:
         ),
         ("recovers", f"{' and '.join(recover)}, for {rule.recover.for_minutes} min" if recover else ""),
         ("no data", f"{rule.no_data.action} after {rule.no_data.for_minutes} min"),
+        ("unjudged", f"it fires on for at most {rule.no_data.limit_minutes} min"),
         ("inhibited", " or ".join(rule.inhibit_by)),
         ("muted", ", ".join(rule.mute)),
         ("severity", "; ".join([rule.severity, *others])),

@@ -150,7 +150,7 @@ def rules_backtest(
         raise click.UsageError(f"--picture {wrong}")
     try:
         catalogue = catalogue_of(settings)
-        book = replayable(_narrowed(book_of(settings, paths, catalogue), only))
+        book = replayable(narrowed_to(book_of(settings, paths, catalogue), only))
         known = [incident_of(text) for text in incidents]
     except (CatalogueError, ValueError) as error:
         refused(error)
@@ -306,7 +306,13 @@ def _verdict(test: Backtest, one: Firing) -> str:
     return "false" if test.is_false(one) else "right"
 
 
-def _narrowed(book: RuleBook, only: Iterable[str]) -> RuleBook:
+def narrowed_to(book: RuleBook, only: Iterable[str]) -> RuleBook:
+    """
+    Return the rules that are named, all if none is.
+
+    Raises:
+        ValueError: There is no such rule.
+    """
     wanted = tuple(only)
     for name in wanted:
         if name not in book.rules:

@@ -1,35 +1,40 @@
 """`cx rules tune`: which threshold brings the wanted rate of false alarms on a KPI's own past."""
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
 import click
-from clickhouse_connect.driver.client import Client
 
 from streams.alerts.detectors import Detector, ParamError
 from streams.alerts.detectors.cusum import Cusum
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts
-from streams.alerts.offline.tuning import Method, Null, Past, Tried, TuningError, proposed, thresholds, tune
+from streams.alerts.offline.past import Null, Past, TuningError
+from streams.alerts.offline.tuning import (
+    Method,
+    Trials,
+    Tried,
+    bounds_of_proposal,
+    first_threshold,
+    most_of,
+    proposed,
+    search,
+    too_short,
+)
 from streams.commands.arguments import KpiIdType, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
-from streams.commands.rules_history import incident_of, minute_of
+from streams.commands.rules_history import incident_of
+from streams.commands.rules_past import read_held
 from streams.definitions import catalogue_of
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.expressions import suggest
-from streams.kpis.language.series import parse_series
 from streams.settings import load, window_names
 from streams.storage.connection import address_of, connect
-from streams.storage.minutes import stored_minutes, stored_span
 
-_HISTORY_DAYS: Final = 28
-_MOST_SERIES: Final = 50
-_NEWEST: Final = (1 << 32) // 60 - 1  # the last minute that ClickHouse's DateTime knows
 _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 
 
@@ -48,7 +53,7 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--to", "end", type=MomentType(), help="Its end.  [default: the newest minute]")
 @click.option("--incident", "incidents", multiple=True, metavar="FROM/TO", help="Left out of history; repeatable.")
 @click.option("--null", type=click.Choice(["blocks", "steady"]), default="blocks", show_default=True,
-              help="blocks: hours of the past put together anew; steady: its volumes, one mean.")  # fmt: skip
+              help="blocks: days or weeks of the past put together anew; steady: its volumes, one mean.")  # fmt: skip
 @click.option("--try", "tried", type=float, multiple=True, help="A threshold to try; repeatable.")
 @click.option("--series", type=click.IntRange(1, 5000), default=200, show_default=True, help="Series to simulate.")
 @click.option("--days", type=click.IntRange(1, 365), default=10, show_default=True, help="Days of each.")
@@ -78,7 +83,9 @@ def rules_tune(
 ) -> None:
     """Propose a threshold: what each would bring in false alarms, and how long a drop would go unseen.
 
-    Tried on series simulated from the KPI's own minutes in ClickHouse. Nothing is changed.
+    Tried on series drawn from the KPI's own minutes in ClickHouse, by whole weeks, or days if there are less than two
+    weeks: what hangs together within them stays. Intervals are as wide as so much history leaves them. Nothing is
+    changed.
 
     \b
     Exit codes: 0 proposed, 1 no threshold keeps to the wanted rate, or no history, 2 wrong options.
@@ -100,25 +107,33 @@ def rules_tune(
         raise click.UsageError(str(error)) from None
     try:
         with closing(connect(address_of(settings))) as client:
-            past = _past(client, kpi, names, start, end, [(one.since, one.until) for one in left_out])
+            held = read_held(client, kpi, start, end)
+        past, _, known = held.past(names)
+        past = past.without([(one.since, one.until) for one in left_out], held.until)
         facts = Facts.of(kpi)
-        found = list(
-            tune(params, facts, window, past, tried or thresholds(params, facts, past, wanted), drop=drop,
-                 min_n=(1 if method == "cusum" else kpi.min_n.alert) if min_n is None else min_n, null=null,
-                 series=series, days=days, seed=seed)
-        )  # fmt: skip
+        trials = Trials(params, facts, window, past, drop=drop, null=null, series=series, days=days, seed=seed,
+                        min_n=(1 if method == "cusum" else kpi.min_n.alert) if min_n is None else min_n)  # fmt: skip
+        found = [trials.at(threshold) for threshold in sorted(tried)] or list(
+            search(trials.at, first_threshold(params, facts, past, wanted), wanted, most_of(params))
+        )
     except TuningError as error:
         echo(str(error), err=True)
         sys.exit(1)
+    found.sort(key=lambda one: one.threshold)
     best = proposed(found, wanted)
+    low, high = bounds_of_proposal(found, wanted)
+    warnings = too_short(past, wanted) if null == "blocks" else []
     if as_json:
         print_json({
             "kpi": kpi.id, "by": names, "method": method, "parameter": _NAMES[method], "series": past.n.shape[2],
-            "hours": len(past.hour), "tried": [one._asdict() for one in found],
-            "proposed": None if best is None else best.threshold,
+            "known_series": known, "days": len(past.day), "block_days": past.block,
+            "tried": [one._asdict() for one in found], "proposed": None if best is None else best.threshold,
+            "surely_too_low": low, "surely_enough": high, "warnings": warnings,
         })  # fmt: skip
     else:
-        echo(_described(kpi, names, method, past, found, best, wanted, drop))
+        echo(_described(kpi, names, method, past, found, wanted, drop))
+        for warning in warnings:
+            echo(f"warning: {warning}")
     if best is None:
         sys.exit(1)
 
@@ -161,43 +176,11 @@ def _params(
     return params
 
 
-def _past(
-    client: Client,
-    kpi: Kpi,
-    names: tuple[str, ...],
-    start: When | None,
-    end: When | None,
-    left_out: Iterable[tuple[int, int]],
-) -> Past:
-    """
-    Read what there is to learn from: the series of a grouping, those seen in most minutes first.
-
-    Raises:
-        TuningError: There is nothing.
-    """
-    first = 0 if start is None else minute_of(start.moment())
-    last = _NEWEST if end is None else minute_of(end.moment()) - 1
-    span = stored_span(client, [kpi], first, last)
-    if span is None:
-        raise TuningError(f"no minute of {kpi.id} in this time")
-    since = max(span[0], first if start is not None else span[1] + 1 - _HISTORY_DAYS * 1440)
-    held = list(stored_minutes(client, [kpi], since, span[1]))
-    seen: Counter[str] = Counter()
-    for _, sums in held:
-        seen.update(sums.keys())
-    own = [key for key in seen if tuple(name for name, _ in parse_series(key)[1]) == names]
-    if not own:
-        raise TuningError(f"no series of {kpi.id} by {' × '.join(names) or 'the whole'} in this time")
-    keys = sorted(own, key=lambda key: (-seen[key], key))[:_MOST_SERIES]
-    return Past.of(held, keys, since, span[1]).without(left_out, since)
-
-
 def _described(
-    kpi: Kpi, by: tuple[str, ...], method: str, past: Past, found: Sequence[Tried], best: Tried | None, wanted: float,
-    drop: float,
-) -> str:  # fmt: skip
+    kpi: Kpi, by: tuple[str, ...], method: str, past: Past, found: Sequence[Tried], wanted: float, drop: float
+) -> str:
     name = _NAMES[method]
-    answers = past.n.sum() / max(1, past.n.shape[0] * 60 * past.n.shape[2])
+    answers = past.n.sum() / max(1, past.n.size)
     heads = (name.upper(), "FALSE PER DAY AND SERIES (95 %)", "DROP SEEN AFTER", "ANSWERS", "NOT IN 2 DAYS")
     rows = [
         (
@@ -210,14 +193,17 @@ def _described(
         for one in found
     ]
     head = (
-        f"{kpi.id} by {' × '.join(by) or 'the whole'}, {method}: {past.n.shape[2]} series over {past.n.shape[0]} hours,"
-        f" {answers:.2f} answers a minute; worse by {drop:g} {kpi.unit}, simulated {found[0].days:.0f} days"
+        f"{kpi.id} by {' × '.join(by) or 'the whole'}, {method}: {past.n.shape[2]} series over {len(past.day)} days,"
+        f" drawn by {'week' if past.block > 1 else 'day'}, {answers:.2f} answers a minute; worse by {drop:g}"
+        f" {kpi.unit}, simulated {found[0].days:.0f} days"
     )
-    foot = (
-        f"none of these keeps to {wanted:g} false alarms a day; try higher ones with --try"
-        if best is None
-        else f"proposed: {name}: {best.threshold:g}"
-    )
-    if best is not None and best.hi > wanted:
-        foot += f"; {best.days:.0f} days do not rule out {best.hi:.2g} a day: simulate more with --series and --days"
-    return f"{head}\n\n{table(heads, rows)}\n\n{foot}"
+    return f"{head}\n\n{table(heads, rows)}\n\n{_proposal(name, found, wanted)}"
+
+
+def _proposal(name: str, found: Sequence[Tried], wanted: float) -> str:
+    best = proposed(found, wanted)
+    if best is None:
+        return f"none of these keeps to {wanted:g} false alarms a day; try higher ones with --try"
+    low, high = bounds_of_proposal(found, wanted)
+    sure = "this history is too short to be sure of any of these" if high is None else f"surely enough: {high:g}"
+    return f"proposed: {name}: {best.threshold:g}; {sure}{'' if low is None else f', surely too low: {low:g}'}"

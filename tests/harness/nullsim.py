@@ -11,12 +11,11 @@ import numpy as np
 
 from streams.alerts.detectors import Detector
 from streams.alerts.detectors.burn_rate import BurnRate
-from streams.alerts.detectors.cusum import Cusum
 from streams.alerts.detectors.floor import Floor
-from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.machine import Policy
-from streams.alerts.offline.vectorised import RulePlan, SeriesBatch
+from streams.alerts.judging.watch import policy_of
+from streams.alerts.offline.vectorised import SIMULATED, RulePlan, SeriesBatch
 from streams.alerts.offline.vectorised import firings as vectorised_firings
 from streams.alerts.rules import rules as shipped_rules
 from streams.alerts.rules.parsing import load_rules
@@ -28,7 +27,6 @@ SETTLED = 3 * DAY
 
 PERCENT = Facts("ratio", "up", "percent")
 RULES = Path(__file__).resolve().parents[2] / "deploy" / "rules"
-SIMULATED = (Cusum, ZTest, Floor, BurnRate)
 
 
 class Rule(NamedTuple):
@@ -158,11 +156,7 @@ def shipped(*severities: str, kpi: str | None = None, folder: Path = RULES) -> l
 def simulated(rule: shipped_rules.Rule) -> Rule:
     """Return what of a rule is simulated, and on which series."""
     facts = Facts.of(rule.kpi)
-    policy = Policy(
-        for_=rule.for_minutes, keep_firing_for=rule.keep_firing_minutes, recover_for=rule.recover.for_minutes,
-        no_data=rule.no_data.action, no_data_for=rule.no_data.for_minutes,
-        unjudged_limit=rule.no_data.limit_minutes,
-    )  # fmt: skip
+    policy = policy_of(rule)
     good, rate = 0.85, 1.0
     if isinstance(rule.params, Floor | BurnRate):
         edge = rule.recover.above if facts.direction == "up" else rule.recover.below

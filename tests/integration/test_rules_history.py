@@ -1,6 +1,7 @@
 """`cx rules backtest` and `cx rules tune` on a real store: history read in order, judged as it would have been live."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from streams.storage.baselines import baseline_query, learn_kpi
 from streams.storage.connection import connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, block_of, event
+from tests.harness.clickhouse import Database, EmbeddedClickHouse, block_of, event, fresh_database
 
 CATALOGUE = Catalogue.load()
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -61,9 +62,15 @@ def history() -> list[tuple[int, dict[str, list[int]]]]:
     return found
 
 
-@pytest.fixture
-def stored(database: Database, monkeypatch, tmp_path: Path) -> Database:
+@pytest.fixture(scope="module")
+def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
     """Each minute in two parts, and one of them twice: the newer revision is right."""
+    with fresh_database(clickhouse) as database:
+        fill(database)
+        yield database
+
+
+def fill(database: Database) -> None:
     rows = []
     for minute, sums in history():
         for series, (n, hits) in sums.items():
@@ -74,6 +81,12 @@ def stored(database: Database, monkeypatch, tmp_path: Path) -> Database:
     writer.store_catalogue(CATALOGUE.kpis.values())
     writer.insert_kpi_minutes(rows, "cx.kpis-0-0-0")
     writer.close()
+
+
+@pytest.fixture
+def stored(filled: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Database:
+    """Return the store, which no test changes, as the one that commands read."""
+    database = filled
     (tmp_path / "password").write_text(database.reader.password, encoding="utf-8")
     (tmp_path / "password").chmod(0o600)
     for name, value in (
@@ -104,12 +117,12 @@ def test_minutes_come_in_order_and_whole(stored: Database):
     client.close()
 
 
-def test_sources_are_counted_by_minute(stored: Database):
-    writer = Writer(stored.writer)
+def test_sources_are_counted_by_minute(database: Database):
+    writer = Writer(database.writer)
     payloads = [event(n, time=f"2026-03-01T10:0{n % 3}:30Z") for n in range(9)]
     writer.insert_block(block_of(payloads))
     writer.close()
-    client = connect(stored.reader)
+    client = connect(database.reader)
     found = stored_sources(client, lambda topic: topic.removeprefix("cx.touchpoints."), FIRST, FIRST + MINUTES)
     assert found == {FIRST + 600 + n: {"web/0": (3, 0)} for n in range(3)}
     client.close()
@@ -194,16 +207,57 @@ def test_what_cannot_be_is_said(stored: Database, tmp_path: Path, options, code,
 
 def test_a_threshold_is_proposed_from_the_past(stored: Database):
     asked = ("tune", "--kpi", "abandonment", "--by", "channel", "--drop", 20, "--baseline", "1h", "--window", "15m")
-    small = ("--series", 8, "--days", 1, "--incident", f"{at(BAD.start)}/{at(BAD.stop)}")
+    small = ("--series", 8, "--days", 1, "--to", at(BAD.start))
     result = cx(*asked, *small, "--try", 1, "--try", 12, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["series"], found["hours"], found["proposed"]) == (2, 29, 12.0)
+    assert (found["series"], found["days"], found["block_days"], found["proposed"]) == (2, 1, 1, 12.0)
+    assert "cannot show fewer" in found["warnings"][0]
     low, high = found["tried"]
     assert low["per_day"] >= high["per_day"]
     assert high["minutes"] <= 30
     words = cx(*asked, *small, "--try", 12)
-    assert "proposed: h: 12" in words.stdout
+    assert "proposed: h: 12; this history is too short to be sure of any of these" in words.stdout
+    assert "warning: " in words.stdout
+
+
+def test_what_rules_would_do_at_this_volume_is_said(stored: Database, tmp_path: Path):
+    """Before a rule is put to work: false alarms to expect, the smallest change it sees, or that it never fires."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        RULES
+        + """
+      - {alert: Never, kpi: abandonment, method: floor, window: 15m, params: {target: 35}, min_n: 1000, severity: ticket}
+      - {alert: Nothing, kpi: csat, method: floor, window: 15m, params: {target: 70}, severity: ticket}
+"""
+    )
+    asked = (
+        "check",
+        file,
+        "--against-store",
+        "--to",
+        at(BAD.start),
+        "--only",
+        "Low",
+        "--only",
+        "Never",
+        "--only",
+        "Nothing",
+    )
+    result = cx(*asked)
+    assert result.exit_code == 0, result.output
+    assert "Low: abandonment, floor, 1 days" in result.stdout
+    assert "channel web: 0.000 false alarms a day" in result.stdout
+    assert "Never: abandonment" in result.stdout
+    assert "overall: cannot fire at your volume: " in result.stdout
+    assert "came at most in 15m, 1000 needed" in result.stdout
+    assert "Nothing: no minute of csat" in result.stdout
+    assert "1 cannot fire at this volume" in result.stdout
+    found = json.loads(cx(*asked, "--json").stdout)
+    web = next(one for one in found["series"] if one["rule"] == "Low" and "web" in one["series"])
+    assert 20 < web["smallest"] < 60, "from 10 % to surely beyond 35 %"
+    assert cx("check", file, "--only", "Low").exit_code == 2
+    assert "no such rule" in cx("check", file, "--against-store", "--only", "Lo").stderr
 
 
 @pytest.mark.parametrize(

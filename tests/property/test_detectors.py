@@ -250,7 +250,10 @@ def test_arrays_judge_as_the_detector_does(params: Detector, window: str, rate: 
     n = rng.poisson(rate, (2000, 5))
     p = np.where((np.arange(2000) > 1500) & (np.arange(2000) < 1700), 0.5, 0.85)[:, None]
     hits = rng.binomial(n, p if direction == "up" else 1 - p)
-    facts = Facts("ratio", direction, "percent")
+    _agree(params, window, Facts("ratio", direction, "percent"), n, hits)
+
+
+def _agree(params: Detector, window: str, facts: Facts, n: np.ndarray, hits: np.ndarray) -> None:
     seen = list(judged(params, facts, window, SeriesBatch.of(n, hits)))
     breaches = 0
     for series in range(5):
@@ -267,6 +270,19 @@ def test_arrays_judge_as_the_detector_does(params: Detector, window: str, rate: 
                 assert array.n[series] == verdict.n
                 breaches += verdict.breach
     assert breaches > 0
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize(
+    "params", [Cusum(baseline="24h", delta=40.0, h=4.0), ZTest(baseline="24h", z=2.5), Floor(target=120.0, z=2.0)]
+)
+def test_arrays_judge_rates_as_the_detector_does(params: Detector, direction) -> None:
+    """More hits than trials, too: both are Poisson counts."""
+    rng = np.random.default_rng(8)
+    n = rng.poisson(2.0, (2000, 5))
+    bad = 0.5 if direction == "up" else 2.0
+    hits = rng.poisson(n * np.where((np.arange(2000) > 1500) & (np.arange(2000) < 1700), bad, 1.2)[:, None])
+    _agree(params, "15m", Facts("ratio", direction, "per_100"), n, hits)
 
 
 def _mirrored(params: Detector) -> Detector:

@@ -44,6 +44,18 @@ def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ..
     return of
 
 
+def policy_of(rule: Rule) -> Policy:
+    """Return how patient a rule is."""
+    return Policy(
+        for_=rule.for_minutes,
+        keep_firing_for=rule.keep_firing_minutes,
+        recover_for=rule.recover.for_minutes,
+        no_data=rule.no_data.action,
+        no_data_for=rule.no_data.for_minutes,
+        unjudged_limit=rule.no_data.limit_minutes,
+    )
+
+
 class Fault(NamedTuple):
     """Something that went wrong with one rule; the others went on."""
 
@@ -112,14 +124,7 @@ class Watch:
         self.definition = rule.kpi.definition_id
         self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
         """What the memory of its detectors depends on: of another one nothing can be taken over."""
-        self.policy = Policy(
-            for_=rule.for_minutes,
-            keep_firing_for=rule.keep_firing_minutes,
-            recover_for=rule.recover.for_minutes,
-            no_data=rule.no_data.action,
-            no_data_for=rule.no_data.for_minutes,
-            unjudged_limit=rule.no_data.limit_minutes,
-        )
+        self.policy = policy_of(rule)
         self.subjects: dict[str, Subject] = {}
         self.too_many = 0
         """Series that are not watched because the rule has too many."""

@@ -305,9 +305,9 @@ def name_of(rule: Rule, labels: Mapping[str, str]) -> str:
     return f"{rule.alert}{{{', '.join(f'{name}={value}' for name, value in labels.items())}}}"
 
 
-def rate_interval(events: int, days: float) -> tuple[float, float]:
+def rate_interval(events: float, days: float) -> tuple[float, float]:
     """Return a 95 % interval of a Poisson rate: Byar's approximation (Breslow & Day 1987, vol. II, eq. 2.12-2.13)."""
-    lo = 0.0 if not events else events * (1 - 1 / (9 * events) - Z95 / (3 * sqrt(events))) ** 3
+    lo = 0.0 if not events else max(0.0, events * (1 - 1 / (9 * events) - Z95 / (3 * sqrt(events))) ** 3)
     more = events + 1
     return lo / days, more * (1 - 1 / (9 * more) + Z95 / (3 * sqrt(more))) ** 3 / days
 

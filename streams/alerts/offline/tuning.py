@@ -1,14 +1,13 @@
 """
-Thresholds for a wanted rate of false alarms, found by trying them on series like those of the past.
+Thresholds for a wanted rate of false alarms, found by trying them on series like those of the past (`past`).
 
-Ratios are simulated, many series at once (`fleet`). Two ways to draw a time in which nothing happens: `blocks` puts
-hours of the past together anew, each from the same hour of another day, so that bursts, quiet nights and the spread
-from hour to hour stay; `steady` keeps only the volumes, and draws hits by chance at the series' own mean.
+How often a threshold cries wolf is known no better than there is history: simulating more of the same days makes the
+figures smoother, not surer. Intervals are those of the days that were there, and of how much they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,64 +19,21 @@ from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.machine import Policy
 from streams.alerts.offline.backtest import rate_interval
-from streams.alerts.offline.vectorised import Ints, RulePlan, SeriesBatch, firings
-from streams.kpis.arithmetic.accumulators import Acc
+from streams.alerts.offline.past import DAY, WEEKS_FROM, Drawn, Null, Past, TuningError, drawn, worsened
+from streams.alerts.offline.vectorised import RulePlan, SeriesBatch, firings
 
-Null: TypeAlias = Literal["blocks", "steady"]
 Method: TypeAlias = Literal["cusum", "ztest", "floor"]
 
-DAY: Final = 1440
-HOUR: Final = 60
 WATCHED_MINUTES: Final = 2 * DAY
 """How long a drop is given to be seen."""
 
-_STEPS: Final = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-_Z: Final = (2.6, 3.0, 3.3, 3.7, 4.1, 4.6, 5.2)
-
-
-class TuningError(ValueError):
-    """There is nothing to find a threshold from."""
-
-
-class Past(NamedTuple):
-    """What whole hours held, by hour (row), minute of it and series."""
-
-    n: Ints
-    hits: Ints
-    hour: Ints
-    """Hour of the day of each row, UTC."""
-
-    @classmethod
-    def of(cls, minutes: Iterable[tuple[int, Mapping[str, Acc]]], keys: Sequence[str], since: int, until: int) -> Past:
-        """
-        Lay minutes of ratios out; those of hours that are not whole are left out.
-
-        Raises:
-            TuningError: There is less than a day.
-        """
-        first, end = -(-since // HOUR), (until + 1) // HOUR
-        if end - first < 24:
-            raise TuningError(
-                f"{max(0, end - first)} whole hours of history; a day at least is needed, a week is better"
-            )
-        place = {key: at for at, key in enumerate(keys)}
-        held = np.zeros((2, end - first, HOUR, len(keys)), np.int64)
-        for minute, sums in minutes:
-            row = minute // HOUR - first
-            if not 0 <= row < end - first:
-                continue
-            for key, acc in sums.items():
-                if key in place and type(acc) is list:
-                    held[:, row, minute % HOUR, place[key]] = acc
-        return cls(held[0], held[1], np.arange(first, end) % 24)
-
-    def without(self, spans: Iterable[tuple[int, int]], since: int) -> Past:
-        """Leave out the hours that touch spans of minutes (first, last); `since` is the first minute asked for."""
-        rows = np.arange(len(self.hour)) + -(-since // HOUR)
-        kept = np.ones(len(rows), bool)
-        for first, last in spans:
-            kept &= (rows < first // HOUR) | (rows > last // HOUR)
-        return Past(self.n[kept], self.hits[kept], self.hour[kept])
+_COMMON_Z: Final = 3.7
+_FACTOR: Final = 1.4
+_LEAST: Final = 1.0
+_MOST_H: Final = 200.0
+_MOST_Z: Final = 38.0
+_TRIES: Final = 14
+_CLOSE: Final = 0.03
 
 
 class Tried(NamedTuple):
@@ -86,9 +42,11 @@ class Tried(NamedTuple):
     threshold: float
     false: int
     days: float
+    """Days simulated, of all series."""
     per_day: float
     lo: float
     hi: float
+    """95 % interval, as far as the history tells."""
     minutes: float | None
     """Minutes until half of the series with the drop have fired; None if they never do."""
     answers: float | None
@@ -96,53 +54,125 @@ class Tried(NamedTuple):
     """Part of the series in which the drop is not seen in two days."""
 
 
-def drawn(past: Past, generator: np.random.Generator, series: int, days: int, null: Null) -> tuple[Ints, Ints]:
+class Trials:
+    """Series in which nothing happens, and some with a drop, on which thresholds are tried."""
+
+    def __init__(
+        self,
+        params: Detector,
+        facts: Facts,
+        window: str,
+        past: Past,
+        *,
+        drop: float,
+        min_n: int = 1,
+        min_denominator: int = 20,
+        policy: Policy = Policy(),  # noqa: B008 - it is frozen
+        null: Null = "blocks",
+        series: int = 200,
+        days: int = 10,
+        seed: int = 1,
+    ) -> None:
+        """
+        Draw them.
+
+        Raises:
+            TuningError: The past is empty.
+        """
+        if not past.n.any():
+            raise TuningError("no answers in this time")
+        warm_days = -(-max(length_of(getattr(params, "baseline", None) or window), DAY) // DAY)
+        self.since = warm_days * DAY
+        self._plan = RulePlan(params, facts, window, policy, min_n, 0 if isinstance(params, Floor) else min_denominator)
+        self._calm = drawn(past, facts, np.random.default_rng([seed, 1]), series, days + warm_days, null)
+        generator = np.random.default_rng([seed, 2])
+        bad = drawn(past, facts, generator, min(series, 100), warm_days + WATCHED_MINUTES // DAY, null)
+        hits = worsened(generator, facts, bad.n, bad.hits, drop, self.since)
+        self._calm_batch, self._bad = SeriesBatch.of(self._calm.n, self._calm.hits), SeriesBatch.of(bad.n, hits)
+        self._real_days = float(past.series_days) if null == "blocks" else float(series * days)
+
+    def at(self, threshold: float) -> Tried:
+        """Try a threshold."""
+        plan = self._plan._replace(params=with_threshold(self._plan.params, threshold))
+        began = [[minute for minute in fired if minute >= self.since] for fired in firings(plan, self._calm_batch)]
+        false = sum(map(len, began))
+        total = float(self._calm.n.size // DAY - self._calm.n.shape[1] * self.since // DAY)
+        seen = [next((minute for minute in fired if minute >= self.since), None) for fired in firings(plan, self._bad)]
+        waits = np.array([np.inf if at is None else at + 1 - self.since for at in seen])
+        counts = np.array(
+            [
+                np.inf if at is None else self._bad.n[at + 1, column] - self._bad.n[self.since, column]
+                for column, at in enumerate(seen)
+            ]
+        )
+        lo, hi = interval_of(self._calm, began, self.since, self._real_days)
+        missed = float(np.isinf(waits).mean())
+        return Tried(threshold, false, total, false / total, lo, hi, _median(waits), _median(counts), missed)
+
+
+def interval_of(calm: Drawn, began: Sequence[Sequence[int]], since: int, real_days: float) -> tuple[float, float]:
     """
-    Draw minutes (rows) of series (columns) in which nothing happens; columns take turns among the series of the past.
+    Return a 95 % interval of the rate of alarms per day and series, by how much the blocks of the past differ.
 
-    Raises:
-        TuningError: An hour of the day is missing in the past.
+    Args:
+        calm: What was simulated.
+        began: The minutes in which alarms began, of each series.
+        since: The first minute that counts.
+        real_days: Days of history behind it: nothing is known better than by as many.
     """
-    rows = [np.flatnonzero(past.hour == hour) for hour in range(24)]
-    if any(not len(found) for found in rows):
-        raise TuningError("some hour of the day was never seen; give a longer time, or fewer incidents to leave out")
-    source = np.arange(series) % past.n.shape[2]
-    picked = np.stack([generator.choice(rows[hour % 24], series) for hour in range(24 * days)])
-    n = past.n[picked[:, :, None], np.arange(HOUR), source[None, :, None]].transpose(0, 2, 1).reshape(-1, series)
-    if null == "blocks":
-        hits = past.hits[picked[:, :, None], np.arange(HOUR), source[None, :, None]]
-        return n, hits.transpose(0, 2, 1).reshape(-1, series)
-    share = past.hits.sum((0, 1)) / np.maximum(past.n.sum((0, 1)), 1)
-    return n, generator.binomial(n, np.minimum(share, 1.0)[source])
+    origin = calm.origin[since // DAY :]
+    counts = np.zeros(origin.shape)
+    for column, minutes in enumerate(began):
+        for minute in minutes:
+            counts[minute // DAY - since // DAY, column] += 1
+    _, block = np.unique(origin, return_inverse=True)
+    by_block, days = np.bincount(block.ravel(), counts.ravel()), np.bincount(block.ravel())
+    rate, blocks = by_block.sum() / days.sum(), len(days)
+    known = min(real_days, float(days.sum()))
+    variance = float(((by_block - rate * days) ** 2).sum()) / days.sum() ** 2 * blocks / max(1, blocks - 1)
+    if variance > 0:
+        known = min(known, rate / variance)
+    return rate_interval(rate * known, known)
 
 
-def worsened(
-    generator: np.random.Generator, facts: Facts, n: Ints, hits: Ints, drop: float, since: int
-) -> tuple[Ints, Ints]:
-    """Let the value be worse by `drop`, in the KPI's unit, from a minute on: good answers turn bad by chance."""
-    lost = drop / facts.factor
-    after = hits.copy()
-    share = hits.sum(0) / np.maximum(n.sum(0), 1)
-    if facts.direction == "up":
-        p = np.clip(lost / np.maximum(share, 1e-9), 0.0, 1.0)
-        after[since:] -= generator.binomial(hits[since:], p)
-    else:
-        p = np.clip(lost / np.maximum(1 - share, 1e-9), 0.0, 1.0)
-        after[since:] += generator.binomial(np.maximum(n[since:] - hits[since:], 0), p)
-    return n, after
-
-
-def thresholds(params: Detector, facts: Facts, past: Past, per_day: float) -> list[float]:
-    """Return thresholds to try: of a CUSUM around what theory gives, else usual values of z."""
+def first_threshold(params: Detector, facts: Facts, past: Past, per_day: float) -> float:
+    """Return where to begin: of a CUSUM what theory gives for independent answers, else a usual z."""
     if not isinstance(params, Cusum):
-        return list(_Z)
+        return _COMMON_Z
     assert params.delta is not None
     share = float(past.hits.sum() / max(past.n.sum(), 1))
     level = level_of(Cusum(p0=facts.factor * share, delta=params.delta), facts, None)
     if isinstance(level, str):
         raise TuningError(level)
-    middle = threshold_for(level, facts, per_day)
-    return [round(max(1.0, middle + 0.8 * step), 1) for step in _STEPS]
+    return round(max(_LEAST, threshold_for(level, facts, per_day)), 1)
+
+
+def search(at: Callable[[float], Tried], first: float, per_day: float, most: float = _MOST_Z) -> Iterator[Tried]:
+    """Try thresholds, up or down from the first, until two enclose the wanted rate, and then between these."""
+    threshold, often, kept = first, None, None
+    for _ in range(_TRIES):
+        found = at(threshold)
+        yield found
+        if found.per_day > per_day:
+            often = threshold
+        else:
+            kept = threshold
+        if kept is None:
+            threshold = min(most, threshold * _FACTOR)
+        elif often is None:
+            threshold = max(_LEAST, threshold / _FACTOR)
+        elif kept - often <= max(0.1, _CLOSE * kept):
+            return
+        else:
+            threshold = (often + kept) / 2
+        threshold = round(threshold, 1)
+        if threshold in {often, kept}:
+            return
+
+
+def most_of(params: Detector) -> float:
+    """Return the highest threshold of a method."""
+    return _MOST_H if isinstance(params, Cusum) else _MOST_Z
 
 
 def with_threshold(params: Detector, threshold: float) -> Detector:
@@ -158,62 +188,36 @@ def with_threshold(params: Detector, threshold: float) -> Detector:
             raise TypeError(f"{type(params).__name__} has no threshold to tune")
 
 
-def tune(
-    params: Detector,
-    facts: Facts,
-    window: str,
-    past: Past,
-    tried: Sequence[float],
-    *,
-    drop: float,
-    min_n: int = 1,
-    min_denominator: int = 20,
-    policy: Policy = Policy(),  # noqa: B008 - it is frozen
-    null: Null = "blocks",
-    series: int = 200,
-    days: int = 10,
-    seed: int = 1,
-) -> Iterator[Tried]:
-    """
-    Try thresholds, one after the other, all on the same series.
-
-    Raises:
-        TuningError: The past is too thin.
-    """
-    if not past.n.any():
-        raise TuningError("no answers in this time")
-    warm = max(length_of(getattr(params, "baseline", None) or window), DAY)
-    warm_days = -(-warm // DAY)
-    calm = SeriesBatch.of(*drawn(past, np.random.default_rng([seed, 1]), series, days + warm_days, null))
-    generator = np.random.default_rng([seed, 2])
-    n, hits = drawn(past, generator, min(series, 100), warm_days + WATCHED_MINUTES // DAY, null)
-    since = warm_days * DAY
-    bad = SeriesBatch.of(*worsened(generator, facts, n, hits, drop, since))
-    thin = 0 if isinstance(params, Floor) else min_denominator
-    for threshold in tried:
-        plan = RulePlan(with_threshold(params, threshold), facts, window, policy, min_n, thin)
-        false = sum(minute >= since for fired in firings(plan, calm) for minute in fired)
-        seen = [next((minute for minute in fired if minute >= since), None) for fired in firings(plan, bad)]
-        waits = np.array([np.inf if at is None else at + 1 - since for at in seen])
-        counts = np.array(
-            [np.inf if at is None else bad.n[at + 1, column] - bad.n[since, column] for column, at in enumerate(seen)]
-        )
-        total = float(series * days)
-        yield Tried(
-            threshold,
-            false,
-            total,
-            false / total,
-            *rate_interval(false, total),
-            _median(waits),
-            _median(counts),
-            float(np.isinf(waits).mean()),
-        )
-
-
 def proposed(tried: Iterable[Tried], per_day: float) -> Tried | None:
-    """Return the lowest threshold that keeps to the wanted rate; None if none does."""
-    return min((one for one in tried if one.per_day <= per_day), key=lambda one: one.threshold, default=None)
+    """Return the lowest threshold that keeps to the wanted rate, as do all above it; None if none does."""
+    found = None
+    for one in sorted(tried, key=lambda one: -one.threshold):
+        if one.per_day > per_day:
+            return found
+        found = one
+    return found
+
+
+def bounds_of_proposal(tried: Sequence[Tried], per_day: float) -> tuple[float | None, float | None]:
+    """Return the highest threshold that is surely too low, and the lowest that is surely high enough; None: none is."""
+    low = max((one.threshold for one in tried if one.lo > per_day), default=None)
+    high = min((one.threshold for one in tried if one.hi <= per_day), default=None)
+    return low, high
+
+
+def too_short(past: Past, per_day: float) -> list[str]:
+    """Say what of the history is too little for the wanted rate."""
+    found = []
+    days = len(past.day)
+    least = rate_interval(0, max(1, past.series_days))[1]
+    if least > per_day:
+        found.append(
+            f"{past.series_days} days of all series cannot show fewer than {least:.2g} false alarms a day (95 %);"
+            f" {per_day:g} a day need {rate_interval(0, 1)[1] / per_day:.0f}"
+        )
+    if days < WEEKS_FROM:
+        found.append(f"{days} days are less than two weeks: how weeks differ, and days of rest, is not in them")
+    return found
 
 
 def _median(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:

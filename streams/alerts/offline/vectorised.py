@@ -6,7 +6,7 @@ operations; that the verdicts are those of the detectors themselves is tested mi
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ from streams.kpis.arithmetic.intervals import Z95
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+SIMULATED: Final = (Cusum, ZTest, Floor, BurnRate)
+"""Methods that are simulated."""
 
 
 class SeriesBatch(NamedTuple):
@@ -136,12 +140,19 @@ def _wilson(hits: Ints, n: Ints, z: float) -> tuple[Floats, Floats]:
     return np.where(hits > 0, centre - half, 0.0), np.where(hits < n, centre + half, 1.0)
 
 
+def _interval(facts: Facts, hits: Ints, n: Ints, z: float) -> tuple[Floats, Floats]:
+    if not facts.is_rate:
+        return _wilson(hits, n, z)
+    low, high = _wilson(hits, hits + np.maximum(n, 1), z)
+    return low / (1 - low), high / (1 - high)
+
+
 def _floor(params: Floor, facts: Facts, window: int, batch: SeriesBatch) -> Iterator[Verdicts]:
     target = params.target / facts.factor
     up = facts.direction == "up"
     for minute in range(batch.minutes):
         n, hits = batch.sums(minute, window)
-        low, high = _wilson(hits, n, params.critical)
+        low, high = _interval(facts, hits, n, params.critical)
         share = hits / np.maximum(n, 1)
         known = n > 0
         breach = known & (high < target if up else low > target)
@@ -171,13 +182,19 @@ def _ztest(params: ZTest, facts: Facts, window: int, batch: SeriesBatch) -> Iter
         now_n, now_hits = batch.before(minute, longer, window)
         base_n, base_hits = np.where(frozen, old_n, now_n), np.where(frozen, old_hits, now_hits)
         both = np.maximum(n + base_n, 1)
-        pooled = (hits + base_hits) / both
-        least = np.minimum(n, base_n) * np.minimum(pooled, 1 - pooled)
-        known = (least >= params.min_expected) & (n > 0) & (base_n > 0)
         safe_n, safe_base = np.maximum(n, 1), np.maximum(base_n, 1)
-        variance = pooled * (1 - pooled) * (1 / safe_n + 1 / safe_base)
         change = hits / safe_n - base_hits / safe_base
-        z = change / np.sqrt(np.where(variance > 0, variance, 1.0))
+        if facts.is_rate:
+            total, part = hits + base_hits, n / both
+            least = total * np.minimum(part, 1 - part)
+            variance = total * part * (1 - part)
+            z = (hits - total * part) / np.sqrt(np.where(variance > 0, variance, 1.0))
+        else:
+            pooled = (hits + base_hits) / both
+            least = np.minimum(n, base_n) * np.minimum(pooled, 1 - pooled)
+            variance = pooled * (1 - pooled) * (1 / safe_n + 1 / safe_base)
+            z = change / np.sqrt(np.where(variance > 0, variance, 1.0))
+        known = (least >= params.min_expected) & (n > 0) & (base_n > 0)
         bad = -z if facts.direction == "up" else z if facts.direction == "down" else np.abs(z)
         breach = known & (bad > params.z) & (np.abs(change) * facts.factor >= params.min_change)
         recovered = bad <= params.z / 2
@@ -208,7 +225,7 @@ def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: 
                 seen_n, seen_hits = batch.before(minute, longer, young)
                 due &= seen_n >= SPREAD_N
                 share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
-                seen_mean, seen_variance = factor * share, factor**2 * share * (1 - share)
+                seen_mean, seen_variance = factor * share, factor**2 * share * (1.0 if facts.is_rate else 1 - share)
                 length = longer - young
                 most = seen_n * max(1.0, LEARNING_WINDOWS * length / LEARNING_INTERVAL_MIN)
                 first = due & (anew | ~learnt)
@@ -229,13 +246,9 @@ def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: 
         bad = np.full(size, params.p1) if params.p1 is not None else good + sign * (params.delta or 0.0)
         change = sign * (bad - good)
         known = learnt & (change > 0) & (error * KNOWN <= apart)
-        p0 = np.clip(good / factor, 1e-6, 1 - 1e-6)
-        p1 = bad / factor
-        p1 = np.where(p1 < p0, np.maximum(p1, p0 / 10), np.minimum(p1, 1 - (1 - p0) / 10))
         n, hits = batch.sums(minute, 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.where(known, hits * np.log(p1 / p0) + (n - hits) * np.log((1 - p1) / (1 - p0)), 0.0)
-        missed = n - hits if facts.direction == "up" else hits
+        step = np.where(known, _step(facts, good / factor, bad / factor, n, hits), 0.0)
+        missed = np.maximum(0, n - hits) if facts.direction == "up" else hits
         moved = np.maximum(0.0, back - step)
         well = known & fired & (moved >= _threshold(params.h, run_n, run_minutes) / 2)
         raw = total + step
@@ -249,6 +262,18 @@ def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: 
         enough = (total > _threshold(params.h, run_n, run_minutes)) & (run_bad >= params.min_failures)
         fired = (fired & ~clear) | (go & ~fired & enough)
         yield Verdicts(fired & known, known, ~fired, batch.sums(minute, length_of(window))[0], np.round(stands))
+
+
+def _step(facts: Facts, good: Floats, bad: Floats, n: Ints, hits: Ints) -> Floats:
+    if facts.is_rate:
+        p0 = np.maximum(good, 1e-6)
+        p1 = np.maximum(bad, p0 / 10)
+        rate: Floats = hits * np.log(p1 / p0) - n * (p1 - p0)
+        return rate
+    p0 = np.clip(good, 1e-6, 1 - 1e-6)
+    p1 = np.where(bad < p0, np.maximum(bad, p0 / 10), np.minimum(bad, 1 - (1 - p0) / 10))
+    share: Floats = hits * np.log(p1 / p0) + (n - hits) * np.log((1 - p1) / (1 - p0))
+    return share
 
 
 def _apart(params: Cusum, sign: float, mean: Floats) -> Floats:

@@ -1,0 +1,55 @@
+"""What is said of a rule before it is put to work is what it does."""
+
+import numpy as np
+import pytest
+
+from streams.alerts.offline.outlook import outlooks
+from streams.alerts.offline.past import DAY, Past
+from streams.alerts.rules.parsing import parse_rules
+from streams.kpis.catalogue.catalogue import Catalogue
+
+CATALOGUE = Catalogue.load()
+
+
+def rule(kpi: str, rest: str):
+    text = f"groups: [{{name: g, rules: [{{alert: A, kpi: {kpi}, severity: ticket, {rest}}}]}}]"
+    return parse_rules(text, CATALOGUE)["A"]
+
+
+def past(per_minute: float, share: float, days: int = 3) -> Past:
+    generator = np.random.default_rng(7)
+    n = generator.poisson(per_minute, (days, DAY, 1))
+    return Past(n, generator.binomial(n, share), np.arange(days))
+
+
+def test_the_smallest_change_seen_in_a_day_is_told():
+    [found] = outlooks(rule("csat", "method: cusum, window: 1h, params: {baseline: 24h, delta: 20}"),
+                       past(0.5, 0.85), ["csat"])  # fmt: skip
+    assert found.can_fire
+    assert 10 <= found.smallest <= 70
+    assert found.lo <= found.per_day <= found.hi
+    assert found.hi > 1, "three days show no less"
+
+
+@pytest.mark.parametrize(
+    ("rest", "per_minute", "said"),
+    [
+        ("method: floor, window: 15m, params: {target: 55}, min_n: 100", 2.0, "came at most in 15m, 100 needed"),
+        ("method: cusum, window: 1h, params: {baseline: 24h, delta: 20, min_failures: 500}", 0.05, "no change is seen"),
+    ],
+)
+def test_a_rule_that_can_never_fire_is_told(rest, per_minute, said):
+    [found] = outlooks(rule("csat", rest), past(per_minute, 0.85), ["csat"])
+    assert found.can_fire is False
+    assert said in found.note
+
+
+def test_of_methods_that_are_not_simulated_only_the_volume_is_judged():
+    quiet, busy = past(0.1, 1.0), past(50.0, 1.0)
+    silence = rule("volume", "by: [channel], method: absence, window: 5m, params: {baseline: 1h, min_expected: 20}")
+    seasonal = rule("csat", "method: seasonal, window: 1h, params: {weeks: 6}, min_n: 100")
+    [dead], [alive] = (list(outlooks(silence, one, ["volume"])) for one in (quiet, busy))
+    assert (dead.can_fire, alive.can_fire) == (False, None)
+    assert alive.note == "absence is not simulated"
+    [thin] = outlooks(seasonal, quiet, ["csat"])
+    assert thin.can_fire is False
