@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import click
@@ -12,6 +13,7 @@ import msgspec
 
 from streams.agents.clocks import store_time
 from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.personal import look_for_personal_data
 from streams.commands.printing import echo
 from streams.confidential import shown
 from streams.definitions import catalogue_of, touchpoints_of
@@ -35,6 +37,7 @@ from streams.storage.unknown import unknown_fields
 
 Verdict: TypeAlias = Literal["right", "wrong", "unknown"]
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CHANNELS = ("web", "app", "store", "call_center")
 _OUTCOMES = ("read", "counted", "duplicate", "late", "bad", "conflict")
 
@@ -367,17 +370,26 @@ class _WrongError(Exception):
 
 
 @click.command()
+@click.option("--personal-data", is_flag=True, help="Look for personal data in clear in all tables and topics of ours.")
+@click.option("--planted", type=_FILE, help="With it: a file of identifiers that were sent, one a line.")
+@click.option("--file", "files", type=_FILE, multiple=True, help="With it: a log, export … to look at as well.")
 @as_json_option
-def doctor(*, as_json: bool) -> None:
+def doctor(*, personal_data: bool, planted: Path | None, files: tuple[Path, ...], as_json: bool) -> None:
     """Explain the settings in force, and check everything a worker needs.
 
-    Changes nothing. Exit code 1 if something is wrong; each such line says what to do.
+    Changes nothing. Exit code 1 if something is wrong; each such line says what to do. With --personal-data: 1 if any
+    is in clear; then it is said where, in which field and of what kind, never the value. docs/PRIVACY.md tells more.
 
     \b
     Examples:
       cx doctor
       CX_KAFKA=broker:9092 cx doctor --json
+      cx doctor --personal-data --file .cx/logs/worker.log
     """
+    if personal_data:
+        look_for_personal_data(load(), planted, files, as_json=as_json)
+    if planted or files:
+        raise click.UsageError("--planted and --file go with --personal-data")
     settings, origins = load_with_origins()
     joined = {name.removeprefix(PREFIX).lower() for name in click.get_current_context().find_root().obj or ()}
     origins = {name: "the run of cx up here" if name in joined else origin for name, origin in origins.items()}

@@ -4,6 +4,8 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,8 +15,9 @@ import click
 from streams.commands.arguments import IncidentType, MomentType, When
 from streams.commands.printing import echo
 from streams.producers.client import BufferFullError, NotDeliveredError, TouchpointProducer
+from streams.producers.planting import Planter, PlantingSender
 from streams.producers.readers import DATA_SETS, DataSetError, ReadReport, read
-from streams.producers.replay import ReplayProgress
+from streams.producers.replay import ReplayProgress, ReplaySender
 from streams.producers.replay import replay as run_replay
 from streams.producers.simulator import Flaws, Plan
 from streams.producers.simulator import RunProgress as SimulationProgress
@@ -36,6 +39,49 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def planting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that have made-up identifiers of people planted into what is sent."""
+    for option in (
+        click.option(
+            "--planted",
+            type=click.Path(dir_okay=False, path_type=Path),
+            default=Path("planted.txt"),
+            show_default=True,
+            help="Where to write what was planted, for `cx doctor --personal-data --planted`.",
+        ),
+        click.option(
+            "--plant-identifiers",
+            "planting_seed",
+            type=int,
+            metavar="SEED",
+            help="Plant identifiers of made-up people.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def planted_into(producer: TouchpointProducer, seed: int | None, file: Path) -> Iterator[ReplaySender]:
+    """Give what sends records; with a seed it plants identifiers into them, which are written down in the end."""
+    if seed is None:
+        yield producer
+        return
+    planter = Planter(seed)
+    _write(file, ())
+    try:
+        yield PlantingSender(producer, planter)
+    finally:
+        _write(file, planter.planted)
+
+
+def _write(file: Path, lines: Iterable[str]) -> None:
+    try:
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as exc:
+        raise click.UsageError(f"{file} cannot be written: {exc.strerror}") from exc
 
 
 def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> float | str:
@@ -66,9 +112,20 @@ def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> fl
 @click.option("--seed", default=0, show_default=True, help="Decides the disorder.")
 @click.option("--repeat", default=1, show_default=True, help="Send everything so many times.")
 @click.option("--rebase", is_flag=True, help="Move times so that the last event is now.")
+@planting_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def replay(
-    name: str, path: Path, speed: Any, shuffle_s: float, seed: int, repeat: int, *, rebase: bool, as_json: bool
+    name: str,
+    path: Path,
+    speed: Any,
+    shuffle_s: float,
+    seed: int,
+    repeat: int,
+    planting_seed: int | None,
+    planted: Path,
+    *,
+    rebase: bool,
+    as_json: bool,
 ) -> None:
     """Produce the events of a data set, in event-time order.
 
@@ -88,10 +145,10 @@ def replay(
         echo(f"{progress.sent:>9,} of {progress.total:,} sent, event time {reached}", err=True)
 
     try:
-        with producer_of(load()) as producer:
+        with producer_of(load()) as producer, planted_into(producer, planting_seed, planted) as sender:
             result = run_replay(
                 events,
-                producer,
+                sender,
                 speed,
                 shuffle_within_s=shuffle_s,
                 seed=seed,
@@ -158,6 +215,7 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
 @click.option("--duplicate-rate", default=0.0, help="Share of records sent twice.")
 @click.option("--late-rate", default=0.0, help="Share of records that come late.")
 @click.option("--flat", is_flag=True, help="Without daily and weekly rhythm.")
+@planting_options
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as one JSON object.")
 def simulate(
     rate: float,
@@ -171,6 +229,8 @@ def simulate(
     bad_rate: float,
     duplicate_rate: float,
     late_rate: float,
+    planting_seed: int | None,
+    planted: Path,
     *,
     flat: bool,
     as_json: bool,
@@ -196,10 +256,10 @@ def simulate(
             flat=flat,
         )
         flaws = Flaws(bad=bad_rate, duplicate=duplicate_rate, late=late_rate)
-        with producer_of(load()) as producer:
+        with producer_of(load()) as producer, planted_into(producer, planting_seed, planted) as sender:
             done = run_simulation(
                 plan,
-                producer,
+                sender,
                 flaws=flaws,
                 speed=None if speed == "max" else speed,
                 count=count,

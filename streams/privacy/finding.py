@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from streams.privacy.checksums import is_iban
-from streams.privacy.folding import fold
+from streams.privacy.folding import INVISIBLE, fold
 from streams.privacy.numbers import Found, may_hold_numbers, numbers
 
 _AT: Final = re.compile("@|%40")
@@ -17,7 +17,7 @@ _LONGEST_LOCAL: Final = 64
 _DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})")
 _DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
 _UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
-_IBAN: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}(?:[ -]?[0-9A-Za-z]){11,30}")
+_IBAN: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}")
 _IBAN_LENGTHS: Final = {
     "AE": 23, "AT": 20, "AZ": 28, "BE": 16, "BH": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "ES": 24,
     "FI": 18, "FR": 27, "GB": 22, "GE": 22, "GR": 27, "HU": 28, "IE": 22, "IQ": 23, "IT": 27, "JO": 30, "KW": 30,
@@ -25,6 +25,10 @@ _IBAN_LENGTHS: Final = {
     "SE": 24, "TR": 26,
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
+_IBAN_BEGINS: Final = re.compile(
+    rf"(?:{'|'.join(_IBAN_LENGTHS)}|[Ａ-Ｚａ-ｚ]{{2}})[{INVISIBLE}]{{0,8}}\d", re.IGNORECASE
+)
+"""In text that is not folded."""
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
@@ -88,7 +92,7 @@ def may_hold(text: str) -> bool:
     return (
         may_hold_numbers(text)
         or (any(at in text for at in _AT_AS_WRITTEN) and next(_emails(fold(text).text), None) is not None)
-        or next(_foreign_ibans(text), None) is not None
+        or (_IBAN_BEGINS.search(text) is not None and next(_foreign_ibans(fold(text).text), None) is not None)
     )
 
 

@@ -43,6 +43,8 @@ _LOCAL: Final = rf"(?:9[0-9]{{9}}|(?:{_AREAS})[2-9][0-9]{{7}})"
 _PHONE: Final = re.compile(rf"0{_LOCAL}|00980?{_LOCAL}|980?9[0-9]{{9}}")
 _PHONE_AFTER_PLUS: Final = re.compile(rf"980?{_LOCAL}|(?!98)[1-9][0-9]{{9,14}}")
 _PHONE_BEGINS: Final = re.compile(rf"09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*|00")
+BARE_MOBILE: Final = re.compile("9[0-9]{9}")
+"""A mobile number without the zero: one where a person or a telephone is named, and nowhere else."""
 _MOBILE_BEGINS: Final = ("09", "989", "00989")
 _CARDS: Final = {
     14: re.compile("30[0-5]|3[689]"),
@@ -91,6 +93,8 @@ def may_hold_numbers(text: str) -> bool:
     for match in (_ASCII_CANDIDATE if text.isascii() else _CANDIDATE).finditer(text):
         start, end = match.span()
         written, after_plus = match[0], text[start - 1 : start] in {" ", "+", "B", "b"}
+        if BARE_MOBILE.fullmatch(written) or (not written.isascii() and BARE_MOBILE.fullmatch(fold(written).text)):
+            return True
         if not after_plus and written.isascii() and written.isdigit() and kind_of(written) is None:
             continue
         around = fold(text[max(0, start - _LONGEST_WORD) : end + _LONGEST_WORD]).text

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from streams.privacy.finding import find
 from streams.privacy.folding import fold
-from streams.privacy.numbers import kind_of
+from streams.privacy.numbers import BARE_MOBILE, kind_of
 
 PREFIX: Final = "p-"
 _BYTES: Final = 10
@@ -27,7 +27,6 @@ _SAYS_WHAT_IT_IS: Final = re.compile(
     re.IGNORECASE,
 )
 _DIGITS: Final = re.compile("[^0-9]")
-_MOBILE: Final = re.compile("9[0-9]{9}")
 
 
 class SecretKey(NamedTuple):
@@ -89,7 +88,7 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
             characters = "".join(filter(str.isalnum, written)).upper()
             return characters if characters[0].isalpha() else f"IR{characters}"
         return _number(_DIGITS.sub("", written), kind)
-    return _number(text, "phone") if _MOBILE.fullmatch(text) and kind_of(text) != "national_id" else text
+    return _number(text, "phone") if BARE_MOBILE.fullmatch(text) and kind_of(text) != "national_id" else text
 
 
 def _address(written: str, *, fold_local_part: bool) -> str:
@@ -102,7 +101,7 @@ def _number(digits: str, kind: str) -> str:
         return digits
     # One form of 0912…, 0098912…, 98912…, 980912… and 912…; what is of other countries begins with their code.
     bare = re.sub("^(?:00)?980?|^0", "", digits)
-    return f"+98{bare}" if (len(bare) == 10 and bare != digits) or _MOBILE.fullmatch(digits) else f"+{digits}"
+    return f"+98{bare}" if (len(bare) == 10 and bare != digits) or BARE_MOBILE.fullmatch(digits) else f"+{digits}"
 
 
 def _pseudonym(key: SecretKey, normal: str) -> str:

@@ -100,6 +100,11 @@ class Protection:
         self._looks_at_all = self._all or bool(names)
         self._people = PEOPLE | frozenset(people)
 
+    @property
+    def has_names(self) -> bool:
+        """Tell whether names of people are masked, which can be in any record."""
+        return bool(self._names)
+
     def protect(self, values: Sequence[bytes | None]) -> Protected:
         """Return records without personal data."""
         candidates = range(len(values)) if self._looks_at_all else suspicious(values)

@@ -33,6 +33,8 @@ _OTHER_SIGNS: Final = re.compile(
     rb"|\xd8\x9c"
 )
 """Full-width and invisible signs, scripts with digits of their own; not what all emoji begin or end with."""
+_ESCAPED: Final = re.compile(rb"\\u|[0-9\x80-\xbf ().-]\\[t/]")
+"""Escapes that may stand for a digit, or for what separates digits."""
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -86,13 +88,15 @@ def _records_with(sign: bytes, tested: bytes) -> Iterator[int]:
 
 
 def _may_hold(value: bytes, tested: bytes) -> bool:
-    if b"\\" in tested and b"\\u" in value:
-        try:
-            value = _encode(_decode(value))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
-            return True
+    if b"\\" in tested and _ESCAPED.search(value):
+        value = value.replace(b"\\t", b" ").replace(b"\\/", b"/")
         if b"\\u" in value:
-            return True
+            try:
+                value = _encode(_decode(value))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
+                return True
+            if b"\\u" in value:
+                return True
         tested = value.translate(_TABLE, _BETWEEN_DIGITS)
     if _FEWEST_DIGITS in tested:
         return may_hold(value.decode("utf-8", "surrogateescape"))

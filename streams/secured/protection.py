@@ -40,6 +40,16 @@ def protection_of(settings: Settings, *, make: bool = True) -> Protection | None
     )
 
 
+def recognition_of(settings: Settings) -> Protection:
+    """
+    Return what finds what is masked, without the key of anybody's pseudonyms; also where masking is switched off.
+
+    Raises:
+        ConfigError: The file of names cannot be used.
+    """
+    return Protection(Pseudonyms([SecretKey(secrets.token_bytes())]), names=Names(_names(settings)))
+
+
 def pseudonyms_of(settings: Settings, *, make: bool = True) -> Pseudonyms:
     """
     Return what gives pseudonyms.

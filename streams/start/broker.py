@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -30,9 +30,8 @@ from kafka.structs import OffsetAndMetadata
 from streams.engine.drain import probe_end_offsets
 from streams.engine.fence import LogRecord, PartitionLog, fence_of
 from streams.engine.topics import TopicsError
-from streams.secured.aio import AsyncProvider
+from streams.secured.aio import reading_options
 from streams.secured.kafka import kafka_client_options
-from streams.secured.tokens import Tokens
 from streams.settings import Settings
 from streams.start.facts import Log
 
@@ -225,7 +224,7 @@ class StartBroker:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=100,
-                **_reading_options(self._settings),
+                **reading_options(self._settings),
             )
             await consumer.start()
             try:
@@ -253,14 +252,6 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Pause all of them, before the first fetch."""
         self._consumer.pause(*assigned)
-
-
-def _reading_options(settings: Settings) -> dict[str, Any]:
-    """Give the options of a secured connection as the other client library wants them."""
-    options = kafka_client_options(settings)
-    if "sasl_oauth_token_provider" in options:
-        options["sasl_oauth_token_provider"] = AsyncProvider(Tokens(settings))
-    return options
 
 
 async def _edges(consumer: AIOKafkaConsumer, tps: Sequence[TP]) -> tuple[dict[TP, int], dict[TP, int]]:

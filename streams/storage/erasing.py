@@ -19,6 +19,7 @@ from streams.events.anonymous import ERASED, Anonymous
 from streams.privacy.forgotten import Forgotten, Oblivion
 from streams.storage.cluster import SHARD_KEYS
 from streams.storage.connection import never_a_repeat
+from streams.storage.personal import text_columns
 from streams.storage.setaside import REASON
 
 LEARNED_S: Final = 120.0
@@ -103,14 +104,9 @@ def erase(client: Client, names: Mapping[str, str], cluster: str = "") -> Erased
 
 def search(client: Client, subjects: Sequence[str]) -> tuple[list[str], list[Trace]]:
     """Look for people in every column of text of every table; return the tables, and what is found. Raises FAILURES."""
-    columns = client.query(
-        "SELECT table, name FROM system.columns WHERE database = currentDatabase() AND (type LIKE '%String%')"
-        " AND default_kind NOT IN ('EPHEMERAL', 'ALIAS') AND table IN (SELECT name FROM system.tables WHERE"
-        " database = currentDatabase() AND (engine LIKE '%MergeTree' OR engine = 'Distributed') AND name NOT LIKE"
-        " '%\\_local') ORDER BY table, position"
-    ).result_rows
+    tables = text_columns(client)
     found = []
-    for table, column in columns:
+    for table, column in ((table, column) for table, columns in tables.items() for column in columns):
         # Maps and arrays are searched as they are written.
         text = f"toString(`{column}`)"
         counting = f"SELECT count() FROM `{table}` WHERE {_naming(text)}"  # noqa: S608
@@ -119,7 +115,7 @@ def search(client: Client, subjects: Sequence[str]) -> tuple[list[str], list[Tra
         )
         if rows:
             found.append(Trace(table, column, rows))
-    return list(dict.fromkeys(table for table, _ in columns)), found
+    return list(tables), found
 
 
 def record(client: Client, people: int, erased: Erased, looked_in: Sequence[str], found: Sequence[Trace]) -> None:

@@ -1,0 +1,185 @@
+"""The look for personal data in clear, and the identifiers that are planted so that it has some to find."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import main
+from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
+from streams.privacy.pseudonyms import Pseudonyms, SecretKey
+from streams.privacy.records import Protection
+from streams.privacy.scan import Planted, Scan, as_record, fields_of
+from streams.producers.planting import Planter, PlantingSender
+from streams.producers.replay import Deliveries
+
+PROTECTION = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
+EVENT = {"id": "e-1", "subject": "c-1", "labels": None, "data": {"text": "سفارش ۱۰۰۴۵۸۷۷"}}
+
+
+def written(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def found_in(*records: Any, planted: Planted = Planted(())) -> dict[tuple[str, str], int]:  # noqa: B008
+    scan = Scan(PROTECTION, planted)
+    scan.look("table t", list(map(written, records)))
+    assert {one.where for one in scan.findings} <= {"table t"}
+    return {(one.field, one.kind): one.records for one in scan.findings}
+
+
+def planted_by(seed: int, number: int = 1_000) -> tuple[Planter, list[bytes]]:
+    planter = Planter(seed, share=1.0)
+    return planter, [planter.plant(written({**EVENT, "id": f"e{i}"}), f"c-{i}")[0] for i in range(number)]
+
+
+def test_what_is_planted_passes_the_checks_and_is_repeatable() -> None:
+    """National ids, cards and account numbers are right; the same seed plants the same, another one others."""
+    planter, records = planted_by(7)
+    assert (planter.planted, records) == ((again := planted_by(7))[0].planted, again[1])
+    numbers = [one for one in planter.planted if one.isdecimal()]
+    assert set(numbers).isdisjoint(planted_by(8)[0].planted)
+    assert all(is_national_id(one) for one in numbers if len(one) == 10)
+    assert all(passes_luhn(one) for one in numbers if len(one) == 16)
+    assert all(is_iban(one) for one in planter.planted if one[:2] in {"IR", "DE"})
+    assert {len(one) for one in numbers} >= {10, 11, 16}
+    text = b"".join(records).decode()
+    assert all(sign in text for sign in ("۰", "٠", "\u200c", "\u200f", "@Example.Com", '"crm"', '"contact"'))
+
+
+def test_all_that_is_planted_is_masked_and_found_before_but_not_after() -> None:
+    """In every place, script and with every separator: the scan sees it in clear, and nothing once it is masked."""
+    planter, records = planted_by(7)
+    planted = Planted(planter.planted)
+    for before, after in zip(records, PROTECTION.protect(records).values, strict=True):
+        assert after is not None
+        for detector in (Scan(PROTECTION), Scan(PROTECTION, planted)):
+            detector.look("x", [before])
+            assert detector.findings
+        assert any(one.kind == "planted" for one in detector.findings)
+        clean = Scan(PROTECTION, planted)
+        clean.look("x", [after])
+        assert clean.findings == []
+
+
+def test_a_planting_sender_keys_a_record_by_the_subject_that_it_has() -> None:
+    sent: list[tuple[bytes, str, str]] = []
+
+    class Sender:
+        def send_encoded(self, payload: bytes, channel: str, subject: str) -> None:
+            sent.append((payload, channel, subject))
+
+        def flush(self, timeout_s: float = 30.0) -> Deliveries:
+            raise AssertionError(timeout_s)
+
+    sender = PlantingSender(Sender(), Planter(1, share=1.0))
+    for _ in range(60):
+        sender.send_encoded(written(EVENT), "web", "c-1")
+    sender.send_encoded(b"{cut", "web", "c-1")
+    assert all(json.loads(payload)["subject"] == subject for payload, _, subject in sent[:-1])
+    # One customer stays one: whatever stands for them is the same each time.
+    assert len({subject for _, _, subject in sent} - {"c-1"}) == 1
+    assert sent[-1] == (b"{cut", "web", "c-1")
+
+
+def test_findings_tell_field_and_kind_and_never_the_value() -> None:
+    """Of columns, of JSON in a column, of names of fields, numbers, escapes, and records that are no JSON."""
+    payload = json.dumps({"data": {"text": "call 0912 000 0012"}, "subject": "9120000012", "card": 6037991234567893})
+    assert found_in(
+        {"subject": "a@b.co", "payload": payload, "text": "fine"},
+        {"subject": "c-1", "payload": payload},
+        {"payload": r'{"text":"0912\t000\t0012"}'},
+        {"payload": r'{"text":"\u06f0\u06f9\u06f1\u06f2\u06f0\u06f0\u06f0\u06f0\u06f0\u06f1\u06f2"}'},
+        {"payload": '{"x":{"09120000012":1}}', "labels": {"plan": ["09120000012"]}},
+        {"payload": "{0912-000-0012"},
+    ) == {
+        ("subject", "email"): 1,
+        ("payload.data.text", "phone"): 2,
+        ("payload.subject", "phone"): 2,
+        ("payload.card", "card"): 2,
+        ("payload.text", "phone"): 2,
+        ("payload.x", "phone"): 1,
+        ("labels.plan", "phone"): 1,
+        ("payload", "phone"): 1,
+    }
+    assert found_in({"a 09120000012 b": {"text": "a@b.co"}}).keys() == {("", "phone"), ("a [phone] b.text", "email")}
+    assert found_in(
+        {"subject": "p-abcdefghijklmnopabcd", "payload": '{"text":"[phone] p-abcdefghijklmnopabcd"}', "n": 1795327200000}
+    ) == {}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "same"),
+    [
+        ("0912 000 0012", "x ۰۹۱۲-۰۰۰-۰۰۱۲ y", True),
+        ("09120000012", "+98 912 000 0012", True),
+        ("09120000012", "09120000013", False),
+        ("Sara+1@Example.com", "to: ｓara+1@EXAMPLE.com.", True),
+        ("sara@example.com", "sara@example.org", False),
+        ("customer-4711", '{"subject":"Customer-4711"}', True),
+        ("IR06 0960 0000 0010 0324 2000 01", "۰۶۰۹۶۰۰۰۰۰۰۰۱۰۰۳۲۴۲۰۰۰۰۱", True),
+    ],
+)
+def test_planted_identifiers_are_compared_without_separators(line: str, text: str, *, same: bool) -> None:
+    assert Planted([line, "", "  "]).is_in(text) is same
+
+
+def test_what_no_detector_knows_is_found_if_it_was_planted() -> None:
+    assert found_in({"note": "membership 7001"}) == {}
+    assert found_in({"note": "membership 7001"}, planted=Planted(["membership 7001"])) == {("note", "planted"): 1}
+
+
+def test_records_of_topics_are_opened() -> None:
+    """JSON, message-pack, frames of zstd within each other; of anything else what is readable, but no counts."""
+    packed = msgspec.msgpack.encode(["x", {"s": b"0912 000 0012"}, bytes(cramjam.zstd.compress(b"\x01\x02a@b.co\x00"))])
+    values = [
+        b'{"to":"0912 000 0012"}',
+        bytes(cramjam.zstd.compress(packed)),
+        b"\x28\xb5\x2f\xfd broken a@b.co",
+        b"".join(number.to_bytes(8, "little") for number in range(48, 58)) + b"\xff",
+        msgspec.msgpack.encode({1: b"0912 000 0012"}),
+    ]
+    found = []
+    for value in values:
+        scan = Scan(PROTECTION)
+        scan.look("topic t", [as_record({"value": fields_of(value)})])
+        found.append({one.kind for one in scan.findings})
+    assert found == [{"phone"}, {"phone", "email"}, {"email"}, set(), {"phone"}]
+
+
+@pytest.mark.parametrize(
+    "text", [r"0912\t000\t0012", r"0912\/000\/0012", "DE٨٩ ٣٧٠٤ ٠٠٤٤ ٠٥٣٢ ٠١٣٠ ٠٠", "DE89.3704.0044.0532.0130.00"]
+)
+def test_escapes_and_scripts_hide_nothing_from_masking(text: str) -> None:
+    """Separators that are written as escapes, and account numbers of other countries in any digits."""
+    [masked] = PROTECTION.protect([f'{{"text":"{text}"}}'.encode()]).values
+    assert json.loads(masked or b"")["text"] in {"[phone]", "[iban]"}
+
+
+def test_a_mobile_number_without_its_zero_is_one_where_a_person_or_a_telephone_is_named() -> None:
+    """In any digits, and nowhere else: there it is an order or an amount."""
+    [masked] = PROTECTION.protect(
+        [written({"subject": "9120000012", "alias": "۹۱۲۰۰۰۰۰۱۲", "phone": "9120000012", "order": "9120000012"})]
+    ).values
+    person = PROTECTION.protect([b'{"subject":"+989120000012"}']).values[0]
+    subject = json.loads(person or b"")["subject"]
+    assert json.loads(masked or b"") == {
+        "subject": subject,
+        "alias": subject,
+        "phone": "[phone]",
+        "order": "9120000012",
+    }
+
+
+@pytest.mark.parametrize("option", ["--planted", "--file"])
+def test_options_of_the_look_go_with_it(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").touch()
+    result = CliRunner().invoke(main, ["doctor", option, "x"])
+    assert (result.exit_code, "go with --personal-data" in result.output) == (2, True)
