@@ -1,8 +1,6 @@
 """Real parts for the tests. Every test that takes `broker` runs on the embedded one and on Apache Kafka."""
 
-import fcntl
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -105,14 +103,6 @@ def database(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
     """A migrated database of the test's own."""
     with fresh_database(clickhouse) as fresh:
         yield fresh
-
-
-@pytest.fixture(scope="module")
-def only_run() -> Iterator[None]:
-    """No other test runs `cx up` meanwhile: two that start at once may choose the same of its usual ports."""
-    with (Path(tempfile.gettempdir()) / "cx-streams-only-run.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import socket
+import sys
 
 LOOPBACK = "127.0.0.1"
 # Below those from which systems take the ports of outgoing connections: a client that tries again and again to reach
@@ -26,6 +27,43 @@ def free_port(host: str = LOOPBACK, preferred: int = 0) -> int:
         if _is_free(host, port):
             return port
     raise OSError(f"no free port on {host}")
+
+
+class PortClaims:
+    """
+    Ports that a run has chosen and does not use yet: no other run of this machine that starts meanwhile chooses them.
+
+    Only where sockets may have names without a file (Linux): elsewhere runs that start at once may choose the same.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def choose(self, preferred: int) -> int:
+        """
+        Return `preferred` when nobody uses or claims it, else any free port.
+
+        Raises:
+            OSError: There is none.
+        """
+        return free_port(preferred=preferred) if self._claim(preferred) else free_port()
+
+    def give_back(self) -> None:
+        """Claim nothing any more."""
+        while self._held:
+            self._held.pop().close()
+
+    def _claim(self, port: int) -> bool:
+        if sys.platform != "linux":
+            return True
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0cx-streams-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._held.append(claim)
+        return True
 
 
 def _is_free(host: str, port: int) -> bool:

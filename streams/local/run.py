@@ -24,7 +24,7 @@ from streams.local.broker import EmbeddedBroker
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.clickhouse_config import write_private
 from streams.local.observe import WorkerState, worker_state
-from streams.local.ports import free_port
+from streams.local.ports import PortClaims
 from streams.local.supervisor import Child, ChildError, wait_until
 from streams.settings import Settings, kpi_paths
 from streams.start.check import StartRefusedError, check_start
@@ -77,11 +77,12 @@ class EmbeddedRun:
         self.load = load
         self._say = say
         self.epoch = 0
-        self.metrics_port = free_port(preferred=9464)
+        self._ports = PortClaims()
+        self.metrics_port = 0
         self.worker: Child | None = None
         self.producer: Child | None = None
         self.board: Child | None = None
-        self.board_port = free_port(preferred=settings.board_port) if board else 0
+        self.board_port = 0
         self._parts: list[EmbeddedBroker | EmbeddedClickHouse] = []
         self._lock: IO[str] | None = None
 
@@ -104,11 +105,13 @@ class EmbeddedRun:
         self.data_dir.chmod(0o700)
         self._take_folder()
         (self.data_dir / "logs").mkdir(exist_ok=True)
-        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log", free_port(preferred=9092))
+        self.metrics_port = self._ports.choose(9464)
+        self.board_port = self._ports.choose(self.settings.board_port) if self._with_board else 0
+        self.broker = EmbeddedBroker(self.data_dir / "logs" / "broker.log", self._ports.choose(9092))
         self.clickhouse = EmbeddedClickHouse(
             self.data_dir / "clickhouse",
-            http_port=free_port(preferred=8123),
-            tcp_port=free_port(preferred=9000),
+            http_port=self._ports.choose(8123),
+            tcp_port=self._ports.choose(9000),
             database=self.settings.clickhouse_database,
             # No other run uses the folder, so it can only be the one of a run that was killed, which is ending.
             patience_s=ENDING_S,
@@ -333,6 +336,7 @@ class EmbeddedRun:
             list(pool.map(lambda part: part.stop(left_s), self._parts))
         if self._lock is not None:
             self._lock.close()
+        self._ports.give_back()
 
     def _drained(self, deadline: float) -> bool:
         """Wait until all that was taken in is stored; say what is not by then."""

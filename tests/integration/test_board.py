@@ -394,7 +394,6 @@ def test_a_store_that_goes_away_is_told_and_comes_back(look: Opener, server: Emb
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("only_run")
 def test_the_embedded_run_serves_it(tmp_path: Path) -> None:
     said: list[str] = []
     settings = load(data_dir=str(tmp_path / "data"), environ={})

@@ -32,7 +32,6 @@ ELSEWHERE = {"up", "worker", "test"}
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("only_run")
 def test_no_secret_is_seen_anywhere(tmp_path: Path) -> None:
     """Neither in logs, output, command lines, metrics nor on the page."""
     assert {run[0] for run in RUNS} | ELSEWHERE == set(_COMMANDS)

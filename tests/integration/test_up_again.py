@@ -63,7 +63,6 @@ def of_customers(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("only_run")
 @pytest.mark.timeout(2000)
 def test_runs_over_a_kept_store_are_one(tmp_path: Path) -> None:
     """Sent again, everything is a duplicate; new events add to windows and totals; a new KPI counts the old ones too."""

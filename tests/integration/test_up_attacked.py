@@ -116,7 +116,7 @@ class _Evil(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def running(only_run: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("attacked")
     data, ports = folder / "data", {"door": free_port(), "door_metrics": free_port()}
     # As an earlier version left it: open to others.

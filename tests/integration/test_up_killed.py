@@ -58,7 +58,6 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("only_run")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
 def test_nothing_is_left_of_a_run_that_is_killed(tmp_path: Path) -> None:
     """Broker, ClickHouse, worker and page; nobody but them knew of their ports, and memory would be lost for good."""

@@ -71,7 +71,6 @@ def test_a_producer_alone(wheel: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("only_run")
 def test_the_whole_job(wheel: Path, tmp_path: Path) -> None:
     """With everything: it migrates, counts, verifies and judges rules with what the wheel brings."""
     installed = Installed(tmp_path, wheel, "[local]")
