@@ -1,5 +1,6 @@
 """`cx value`: what customers are worth, who stays, who comes back, from stored orders."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 import click
+from clickhouse_connect.driver.client import Client
 
 from streams.commands.arguments import EARLIEST, MomentType, MonthType, When
 from streams.commands.output import as_json_option, plain_errors, print_json
@@ -15,21 +17,24 @@ from streams.commands.value_output import (
     KnownOrders,
     plain_cohort,
     plain_known,
+    plain_model,
     plain_period,
     plain_tier,
     print_cohorts,
+    print_models,
     print_period,
     print_tiers,
 )
 from streams.definitions import steps_of
 from streams.kpis.language.steps import CALENDARS
-from streams.settings import load
+from streams.settings import Settings, load
 from streams.storage.connection import address_of, connect
-from streams.storage.customer_value import stored_orders
+from streams.storage.customer_value import stored_orders, stored_scores
 from streams.storage.queries import as_reader
 from streams.value.loyalty import cohorts
 from streams.value.periods import Period, last_whole_month, month_named, value_of
 from streams.value.purchases import net_of
+from streams.value.risk import checked_models
 from streams.value.tiers import LIMITS, TierBasis, tiers
 from streams.value.worth import worth_of
 
@@ -66,25 +71,34 @@ def value() -> None:
       cx value summary --month 1404-08 --calendar jalali --margin 0.25
       cx value cohorts --to 2026-03-01
       cx value tiers --by revenue --limits 50,80 --customers
+      cx value risk
     """
 
 
 def _known(zone: str | None, calendar: str | None, since: When | None, until: When | None) -> KnownOrders | None:
     """Read all there is; None: nothing."""
     settings = load(zone=zone, calendar=calendar)
-    clocks = ZoneInfo(settings.zone)
-    now = datetime.now(UTC)
-    begin = since.moment(clocks) if since else EARLIEST
-    end = until.moment(clocks) if until else now
-    if end <= begin:
-        raise click.UsageError("the start is not before the end")
-    with closing(connect(as_reader(address_of(settings), settings))) as client:
+    begin, end = _span(since, until, ZoneInfo(settings.zone))
+    with _reading(settings) as client:
         stored = stored_orders(client, begin, end)
     if stored is None:
         return None
     # The newest event is known, too: whole seconds end behind it.
     as_of = min(int(stored.known_until.timestamp()) + 1, int(end.timestamp()))
     return KnownOrders(stored, net_of(stored.orders, stored.refunds), as_of, steps_of(settings, "1mo"))
+
+
+def _span(since: When | None, until: When | None, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    begin = since.moment(zone) if since else EARLIEST
+    end = until.moment(zone) if until else datetime.now(UTC)
+    if end <= begin:
+        raise click.UsageError("the start is not before the end")
+    return begin, end
+
+
+def _reading(settings: Settings) -> closing[Client]:
+    """Open the store as whoever may only read."""
+    return closing(connect(as_reader(address_of(settings), settings)))
 
 
 @value.command("summary")
@@ -218,6 +232,46 @@ def value_tiers(
         print_json({"by": basis, "limits": ends, "tiers": plain, **plain_known(known)})
         return
     print_tiers(found, worths if named else None, known)
+
+
+@value.command("risk")
+@click.option("--from", "start", type=MomentType(), help="Scores from then on.  [default: all there are]")
+@click.option("--horizon", type=click.FloatRange(1, 3650), default=90.0, show_default=True,
+              help="Days, for scores that name none.")  # fmt: skip
+@_common
+@plain_errors
+def value_risk(
+    *,
+    start: When | None,
+    horizon: float,
+    end: When | None,
+    zone: str | None,
+    calendar: str | None,
+    as_json: bool,
+) -> None:
+    """Hold the risks that models gave to customers against who bought afterwards and who did not.
+
+    Risks come as cx.churn.scored. A customer has left who buys nothing within the horizon of the score; one whose
+    horizon is not over is not counted. A model that is not calibrated is not to be used, however well it ranks.
+
+    Exit codes: 0 all models may be used, or there is none; 1 the store cannot be asked; 3 one or more may not.
+    """
+    known = _known(zone, calendar, None, None)
+    if known is None:
+        _nothing(as_json)
+        return
+    since, until = _span(start, end, ZoneInfo(known.steps.zone))
+    with _reading(load()) as client:
+        scores = stored_scores(client, since, until)
+    found = checked_models(scores, known.purchases, known.as_of, horizon)
+    if as_json:
+        print_json({"models": [plain_model(one) for one in found], **plain_known(known)})
+    elif not found:
+        echo("no risk of a customer is stored: cx.churn.scored")
+    else:
+        print_models(found, known)
+    if any(one.found is None or not one.found.usable for one in found):
+        sys.exit(3)
 
 
 def _limits(text: str | None, basis: TierBasis) -> Sequence[float]:

@@ -13,9 +13,11 @@ from streams.storage.customer_value import StoredOrders
 from streams.value.loyalty import Cohort
 from streams.value.periods import PeriodValue
 from streams.value.purchases import Netted, Purchase
+from streams.value.risk import ModelCheck
 from streams.value.tiers import ValueTier
 
 _MOST_COLUMNS = 12
+_NOT_YET = "too early to judge, not used"
 
 
 class KnownOrders(NamedTuple):
@@ -85,6 +87,68 @@ def print_tiers(
             for currency, tier in found.items() for one in tier for customer in one.customers
         ]  # fmt: skip
         echo(table(("CUSTOMER", "CURRENCY", "TIER", "WORTH"), listed))
+
+
+def plain_model(check: ModelCheck) -> dict[str, Any]:
+    """Return what is known of a model as JSON has it."""
+    found = check.found
+    if found is None:
+        return {"model": check.model, "customers": 0, "pending": check.pending, "usable": False, "verdict": _NOT_YET}
+    return {
+        "model": check.model,
+        "customers": found.observed.n,
+        "pending": check.pending,
+        "usable": found.usable,
+        "verdict": found.verdict,
+        "left": found.churned,
+        "expected": found.expected,
+        "observed": _plain_measure(found.observed),
+        "mean_predicted": found.mean_predicted,
+        "calibration_error": found.error,
+        "brier": found.brier,
+        "brier_of_rate": found.brier_of_rate,
+        "log_loss": found.log_loss,
+        "auc": found.auc,
+        "p": found.p,
+        "bins": [
+            {
+                "customers": one.n,
+                "left": one.churned,
+                "predicted": one.predicted,
+                "observed": _plain_measure(one.observed),
+            }
+            for one in found.bins
+        ],
+    }
+
+
+def print_models(checks: Sequence[ModelCheck], known: KnownOrders) -> None:
+    """Print of each model what it predicted, what came, and whether it may be used."""
+    _print_known(known)
+    for check in checks:
+        echo()
+        found = check.found
+        line(f"{check.model or '(model not given)'}: {_NOT_YET if found is None else found.verdict}")
+        if check.pending:
+            echo(f"{check.pending:,} customers are scored whose horizon is not over yet")
+        if found is None:
+            continue
+        echo(
+            f"{found.churned:,} of {found.observed.n:,} customers left, {found.expected:,.1f} were expected to;"
+            f" calibration error {found.error:.4f}"
+        )
+        auc = "" if found.auc is None else f", AUC {found.auc:.3f}"
+        echo(
+            f"Brier {found.brier:.4f} (churn rate alone {found.brier_of_rate:.4f}), log loss {found.log_loss:.4f}{auc}"
+        )
+        rows = [
+            (
+                f"{100 * one.predicted:.1f}%", _amount(one.observed.value, "%"), _ends(one.observed, "%"),
+                f"{one.n:,}", f"{one.churned:,}", f"{one.n * one.predicted:,.1f}",
+            )
+            for one in found.bins
+        ]  # fmt: skip
+        echo(table(("RISK", "HAVE LEFT", "95 % INTERVAL", "CUSTOMERS", "LEFT", "EXPECTED"), rows))
 
 
 def _plain_measure(measure: Measure | None) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from clickhouse_connect.driver.client import Client
 from streams.storage.connection import FAILURES, PermanentStorageError, explain
 from streams.storage.overflow import counted_events, has_set_aside
 from streams.value.purchases import PlacedOrder, Refund
+from streams.value.risk import Score
 
-MOST_ORDERS: Final = 3_000_000
+MOST_ORDERS: Final = 2_000_000
 """Orders that one answer is made of, at most."""
 
 _IS_ORDER: Final = (
@@ -92,3 +93,23 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
     except FAILURES as error:
         raise explain(error, "customer value") from error
     return StoredOrders(orders, refunds, anonymous, newest.replace(tzinfo=UTC))
+
+
+def stored_scores(client: Client, since: datetime, until: datetime) -> list[Score]:
+    """
+    Return the risks to leave that models gave to known customers (`cx.churn.scored`) from `since` until `until`.
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked.
+    """
+    try:
+        rows = client.query(
+            f"""WITH {counted_events(aside=has_set_aside(client), late=True)}
+            SELECT JSONExtractString(data, 'model'), subject, toUnixTimestamp(time), JSONExtractFloat(data, 'risk'),
+                JSONExtract(data, 'horizon_d', 'Nullable(Float64)')
+            FROM counted_events WHERE type = 'cx.churn.scored' AND subject != '' AND {_IN_SPAN}""",
+            parameters={"since": since, "until": until},
+        ).result_rows
+    except FAILURES as error:
+        raise explain(error, "customer value") from error
+    return [Score(*row) for row in rows]

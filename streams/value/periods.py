@@ -133,14 +133,16 @@ def value_of(
     before = {one.customer for one in known if one.counts and period.before <= one.at < period.since}
     now = {one.customer for one in known if one.counts and one.at >= period.since}
     loyalty = retention_of(before, now)
-    clock = clock_of(zone)
-    bought: dict[str, list[int]] = defaultdict(list)
     first: dict[str, int] = {}
     for one in purchases:
         if one.counts and one.at < as_of:
-            bought[one.customer].append(clock.local(one.at) // _DAY)
             first[one.customer] = min(one.at, first.get(one.customer, one.at))
-    joined = {customer: bought[customer] for customer, at in first.items() if period.since <= at < period.until}
+    joined = {customer for customer, at in first.items() if period.since <= at < period.until}
+    clock = clock_of(zone)
+    days_of: dict[str, set[int]] = defaultdict(set)
+    for one in purchases:
+        if one.counts and one.at < as_of and one.customer in joined:
+            days_of[one.customer].add(clock.local(one.at) // _DAY)
     worths, shares = worth_of(known), repeat_share(known, period.since, period.until)
     lost = loyalty.start - (loyalty.end - loyalty.new)
     money = {}
@@ -153,7 +155,7 @@ def value_of(
             None if lifespan is None else _simple([one for one in bought_here if one.at >= year], lifespan),
         )  # fmt: skip
     last_day = clock.local(as_of) // _DAY - 1
-    return PeriodValue(period, period.until <= as_of, loyalty, returns(joined, days, last_day), money)
+    return PeriodValue(period, period.until <= as_of, loyalty, returns(days_of, days, last_day), money)
 
 
 def _simple(purchases: Sequence[Purchase], lifespan: float) -> float:

@@ -38,6 +38,12 @@ class _World:
                 self._buy(subject)
         for _ in range(5):
             self._say("", START - timedelta(days=20), "cx.order.placed", {"amount": 9.0, "currency": "EUR"})
+        for subject in PEOPLE:
+            score = {"risk": self.chance.choice((0.2, 0.6)), "horizon_d": 30}
+            self._say(subject, START + timedelta(days=40), "cx.churn.scored", {**score, "model": "logit"})
+            self._say(
+                subject, START + timedelta(days=90), "cx.churn.scored", {"risk": 0.5, "horizon_d": 30, "model": "new"}
+            )
         self._say("c0", UNTIL, "cx.session.started", {})
 
     def _buy(self, subject: str) -> None:
@@ -230,6 +236,32 @@ def test_cohorts_are_what_plain_python_finds(cx: CliRunner, lines: list[dict[str
     assert re.search(r"^1404-10 +\d+ +[\d.]+ +[\d.]+ +\([\d.]+\)$", text, re.MULTILINE), text
     earlier = asked(cx, "cohorts", "--to", "2026-02-15")["cohorts"]
     assert [one["months"][-1]["month"] for one in earlier] == ["2026-02"] * 2
+
+
+def test_risks_are_held_against_what_plain_python_finds(cx: CliRunner, lines: list[dict[str, Any]]) -> None:
+    since = START + timedelta(days=40)
+    stayed = {
+        customer
+        for customer, at, _, net in _bought(lines)
+        if (net is None or net > 0) and since < at <= since + timedelta(days=30)
+    }
+    answer = cx.invoke(main, ["value", "risk", "--json"])
+    assert answer.exit_code == 3, answer.output
+    early, late = json.loads(answer.output)["models"]
+    assert (early["model"], early["customers"], early["left"]) == ("logit", len(PEOPLE), len(PEOPLE) - len(stayed))
+    risks = {
+        one["subject"]: one["data"]["risk"] for one in lines if one["data"].get("model") == "logit" and one["subject"]
+    }  # fmt: skip
+    assert early["expected"] == pytest.approx(sum(risks.values()))
+    assert {one["predicted"]: one["left"] for one in early["bins"]} == pytest.approx(
+        {risk: sum(risks[who] == risk for who in risks if who not in stayed) for risk in (0.2, 0.6)}
+    )
+    assert (late["model"], late["customers"], late["pending"], late["usable"]) == ("new", 0, len(PEOPLE), False)
+    text = cx.invoke(main, ["value", "risk"]).output
+    assert f"logit: {early['verdict']}" in text
+    assert "new: too early to judge, not used" in text
+    none = cx.invoke(main, ["value", "risk", "--to", "2026-01-02"])
+    assert (none.exit_code, none.output) == (0, "no risk of a customer is stored: cx.churn.scored\n")
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from math import log
 import pytest
 
 from streams.value.calibration import Calibration, RiskBin, calibration, calibration_of_bins
+from streams.value.purchases import Purchase
+from streams.value.risk import Score, checked_models
 from tests.harness.golden import golden
 
 
@@ -121,3 +123,37 @@ def test_equal_risks_stay_together() -> None:
     assert found is not None
     assert [(one.n, one.churned) for one in found.bins] == [(100, 12), (5, 3)]
     assert sum(one.n for one in found.bins) == 105
+
+
+DAY = 86_400
+
+
+def test_who_left_is_who_bought_nothing_within_the_horizon() -> None:
+    """Of each customer the newest score counts whose horizon is over; the end of the horizon belongs to it."""
+    scores = [
+        Score("m", "a", 0, 0.9, 30), Score("m", "a", 10 * DAY, 0.4, 30), Score("m", "a", 80 * DAY, 0.7, 30),
+        Score("m", "b", 0, 0.2, 30), Score("m", "c", 0, 0.1), Score("m", "d", 50 * DAY, 0.5), Score("m", "e", 0, 0.3, 30),
+        Score("other", "a", 90 * DAY, 0.5, 30),
+    ]  # fmt: skip
+    bought = [
+        Purchase("1", "a", 10 * DAY, "EUR", 5.0), Purchase("2", "b", 30 * DAY, "EUR", None),
+        Purchase("3", "c", 91 * DAY, "EUR", 5.0), Purchase("4", "e", 9 * DAY, "EUR", 0.0),
+    ]  # fmt: skip
+    mine, other = checked_models(scores, bought, 100 * DAY)
+    assert (mine.model, mine.pending, other.model, other.pending, other.found) == ("m", 1, "other", 1, None)
+    assert mine.found is not None
+    assert [(one.predicted, one.n, one.churned) for one in mine.found.bins] == [
+        (0.1, 1, 1), (0.2, 1, 0), (0.3, 1, 1), (0.4, 1, 1)
+    ]  # fmt: skip
+    assert checked_models([], bought, 100 * DAY) == []
+    [whole] = checked_models(scores[:1], bought, 30 * DAY)
+    assert whole.found is not None, "the horizon is over at its end"
+    [early] = checked_models(scores[:1], bought, 30 * DAY - 1)
+    assert early.found is None
+
+
+def test_who_is_scored_daily_counts_once() -> None:
+    scores = [Score("m", f"c{number}", day * DAY, 0.1 + number / 1_000, 7) for number in range(30) for day in range(60)]
+    [one] = checked_models(scores, [], 100 * DAY)
+    assert one.found is not None
+    assert one.found.observed.n == 30
