@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from streams.storage.connection import FAILURES, PermanentStorageError, explain
 from streams.storage.overflow import counted_events, has_set_aside
 from streams.value.purchases import PlacedOrder, Refund
-from streams.value.risk import Score
+from streams.value.risk import ChurnScore
 
 MOST_ORDERS: Final = 2_000_000
 """Orders that one answer is made of, at most."""
@@ -95,7 +95,7 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
     return StoredOrders(orders, refunds, anonymous, newest.replace(tzinfo=UTC))
 
 
-def stored_scores(client: Client, since: datetime, until: datetime) -> list[Score]:
+def stored_scores(client: Client, since: datetime, until: datetime) -> list[ChurnScore]:
     """
     Return the risks to leave that models gave to known customers (`cx.churn.scored`) from `since` until `until`.
 
@@ -112,4 +112,4 @@ def stored_scores(client: Client, since: datetime, until: datetime) -> list[Scor
         ).result_rows
     except FAILURES as error:
         raise explain(error, "customer value") from error
-    return [Score(*row) for row in rows]
+    return [ChurnScore(*row) for row in rows]

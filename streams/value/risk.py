@@ -11,7 +11,7 @@ from streams.value.purchases import Purchase
 _DAY: Final = 86_400
 
 
-class Score(NamedTuple):
+class ChurnScore(NamedTuple):
     """
     A predicted risk to leave.
 
@@ -44,7 +44,7 @@ class ModelCheck(NamedTuple):
 
 
 def checked_models(
-    scores: Iterable[Score], purchases: Iterable[Purchase], as_of: int, horizon_d: float = 90.0, bins: int = 10
+    scores: Iterable[ChurnScore], purchases: Iterable[Purchase], as_of: int, horizon_d: float = 90.0, bins: int = 10
 ) -> list[ModelCheck]:
     """
     Hold the risks of each model against what came: a customer has left who buys nothing within the horizon.
@@ -67,7 +67,7 @@ def checked_models(
             bought[one.customer].append(one.at)
     for moments in bought.values():
         moments.sort()
-    mature: dict[str, dict[str, Score]] = defaultdict(dict)
+    mature: dict[str, dict[str, ChurnScore]] = defaultdict(dict)
     scored: dict[str, set[str]] = defaultdict(set)
     for score in sorted(scores, key=lambda one: (one.at, one.risk)):
         scored[score.model].add(score.customer)
@@ -81,10 +81,10 @@ def checked_models(
     return checks
 
 
-def _end(score: Score, horizon_d: float) -> float:
+def _end(score: ChurnScore, horizon_d: float) -> float:
     return score.at + (horizon_d if score.horizon_d is None else score.horizon_d) * _DAY
 
 
-def _left(score: Score, bought: Sequence[int], horizon_d: float) -> bool:
+def _left(score: ChurnScore, bought: Sequence[int], horizon_d: float) -> bool:
     after = bisect_right(bought, score.at)
     return after == len(bought) or bought[after] > _end(score, horizon_d)

@@ -7,7 +7,7 @@ import pytest
 
 from streams.value.calibration import Calibration, RiskBin, calibration, calibration_of_bins
 from streams.value.purchases import Purchase
-from streams.value.risk import Score, checked_models
+from streams.value.risk import ChurnScore, checked_models
 from tests.harness.golden import golden
 
 
@@ -131,9 +131,9 @@ DAY = 86_400
 def test_who_left_is_who_bought_nothing_within_the_horizon() -> None:
     """Of each customer the newest score counts whose horizon is over; the end of the horizon belongs to it."""
     scores = [
-        Score("m", "a", 0, 0.9, 30), Score("m", "a", 10 * DAY, 0.4, 30), Score("m", "a", 80 * DAY, 0.7, 30),
-        Score("m", "b", 0, 0.2, 30), Score("m", "c", 0, 0.1), Score("m", "d", 50 * DAY, 0.5), Score("m", "e", 0, 0.3, 30),
-        Score("other", "a", 90 * DAY, 0.5, 30),
+        ChurnScore("m", "a", 0, 0.9, 30), ChurnScore("m", "a", 10 * DAY, 0.4, 30), ChurnScore("m", "a", 80 * DAY, 0.7, 30),
+        ChurnScore("m", "b", 0, 0.2, 30), ChurnScore("m", "c", 0, 0.1), ChurnScore("m", "d", 50 * DAY, 0.5), ChurnScore("m", "e", 0, 0.3, 30),
+        ChurnScore("other", "a", 90 * DAY, 0.5, 30),
     ]  # fmt: skip
     bought = [
         Purchase("1", "a", 10 * DAY, "EUR", 5.0), Purchase("2", "b", 30 * DAY, "EUR", None),
@@ -153,7 +153,9 @@ def test_who_left_is_who_bought_nothing_within_the_horizon() -> None:
 
 
 def test_who_is_scored_daily_counts_once() -> None:
-    scores = [Score("m", f"c{number}", day * DAY, 0.1 + number / 1_000, 7) for number in range(30) for day in range(60)]
+    scores = [
+        ChurnScore("m", f"c{number}", day * DAY, 0.1 + number / 1_000, 7) for number in range(30) for day in range(60)
+    ]
     [one] = checked_models(scores, [], 100 * DAY)
     assert one.found is not None
     assert one.found.observed.n == 30
