@@ -114,10 +114,11 @@ def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRul
 
     Raises:
         CatalogueError: A rule, or a relation that it may ask for, cannot be right.
+        ConfigError: The dictionary of touchpoints cannot be used.
     """
     relations_of(settings)
     own = [Path(part) for part in settings.surveys_path.split(os.pathsep) if part]
-    return load_surveys(paths or own or [SURVEYS])
+    return load_surveys(paths or own or [SURVEYS], touchpoints_of(settings))
 
 
 def kpis_of(

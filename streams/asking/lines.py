@@ -93,7 +93,7 @@ class _Lines:
         event = decode_stored(line)
         if isinstance(event, Refusal):
             raise ValueError(event.message)  # noqa: TRY004 - what came is wrong, not our types
-        fact = self._reader.fact(event)
+        fact = None if event.synthetic else self._reader.fact(event)
         if fact is not None and self._is_new(("", fact.source, fact.id), fact, number):
             self.customers.setdefault(event.subject, CustomerLines()).facts.append(fact)
 

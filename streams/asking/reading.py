@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from streams.asking.deciding import length_text
 from streams.asking.definition import AnswerPlan, Survey, SurveyRules
+from streams.events.scalars import LABEL_LENGTH
 from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.fields import Kind, all_fields, lacking
@@ -15,7 +16,7 @@ from streams.relations.clocks import read_duration
 from streams.relations.matching import read_matcher
 
 _KINDS: Final = ("limits", "survey", "review")
-_NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
+_NAME: Final = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LABEL_LENGTH}}}")
 _OF_SURVEYS: Final = (
     "cx.survey.eligible", "cx.survey.suppressed", "cx.survey.sent", "cx.survey.delivered", "cx.survey.opened",
     "cx.survey.started", "cx.survey.dismissed",
@@ -23,9 +24,9 @@ _OF_SURVEYS: Final = (
 _MOST_ANSWERS: Final = 1_000_000_000
 
 
-def load_surveys(paths: Sequence[Path]) -> SurveyRules:
+def load_surveys(paths: Sequence[Path], touchpoints: Collection[str] = ()) -> SurveyRules:
     """
-    Read the rules of files and of the YAML files of folders.
+    Read the rules of files and of the YAML files of folders; surveys ask at the `touchpoints` alone, if there are any.
 
     Raises:
         CatalogueError: Anything cannot be right; names every problem with file and line.
@@ -37,6 +38,10 @@ def load_surveys(paths: Sequence[Path]) -> SurveyRules:
         files = sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"}) if path.is_dir() else [path]
         for file in files if path.exists() else ():
             blocks += blocks_of(text_of(file, problems), str(file), "rule", problems)
+    for block in blocks if touchpoints else ():
+        name = block.text("touchpoint")
+        if name and name not in touchpoints:
+            block.problem("touchpoint", f"no touchpoint {name!r}{suggest(name, touchpoints)}")
     return _read(blocks, problems, str(paths[0]) if paths else "")
 
 
@@ -89,7 +94,9 @@ def _survey(block: YamlBlock, kind: str, rank: int) -> Survey:
     )
     name = block.text("id")
     if name and not _NAME.fullmatch(name):
-        block.problem("id", f"id {name!r} must be what events carry as 'survey_id': 64 characters at most, no blanks")
+        block.problem(
+            "id", f"id {name!r} must be what events carry as 'survey_id': one line, {LABEL_LENGTH} characters at most"
+        )
     texts = block.block("name")
     if texts is not None:
         texts.expect(("en",), ("fa",))

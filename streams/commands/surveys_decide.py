@@ -15,7 +15,7 @@ import click
 from streams.asking.deciding import REASONS, AskingDecision, decide_all, decide_on_events
 from streams.asking.definition import SurveyRules
 from streams.asking.lines import OccasionError, read_occasions
-from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.arguments import EARLIEST, LATEST, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import survey_rules_of
@@ -77,19 +77,21 @@ def surveys_decide(
 
     Of the stored events, or of FILE, a JSON object a line: an event, or an occasion (survey, subject, time, id; matter,
     stratum and source if there are any), or with "shown": true what a customer was shown. Nothing is sent or written.
-    Surveys that were sent before --from count as shown.
+    Surveys that were sent before --from count as shown. Of a FILE all is decided on, the future too.
     """
     settings = load()
     rules, zone = survey_rules_of(settings, paths), ZoneInfo(settings.zone)
     since, until = span_of(settings, start, end)
     if file is not None:
+        # What is planned is decided on as well.
+        until = until if end else LATEST
         decided = _in_file(rules, file, since, until, customer)
     else:
         before = max(EARLIEST, since - timedelta(milliseconds=rules.longest_gap()))
         decided = _in_store(settings, rules, before, since, until, customer)
     summary = _DecisionCounts()
     # The newest of many; ties in an order that does not depend on that of the store.
-    newest = heapq.nlargest(limit, map(summary.count, decided), key=_decision_order)
+    newest = heapq.nlargest(max(1, limit), map(summary.count, decided), key=_decision_order)[:limit]
     if as_json:
         print_json({"surveys": summary.plain(rules), "decisions": [_plain_decision(one) for one in newest[::-1]]})
         return

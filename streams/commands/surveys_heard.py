@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -68,6 +69,8 @@ def surveys_coverage(*, paths: tuple[Path, ...], start: When, end: When | None, 
             )
             for one in found
         ]  # fmt: skip
+        zone, days = ZoneInfo(settings.zone), (until - since).total_seconds() / 86_400
+        echo(f"{since.astimezone(zone):%Y-%m-%d %H:%M} to {until.astimezone(zone):%Y-%m-%d %H:%M}, {days:.1f} days")
         columns = ("TOUCHPOINT", "OCCASIONS", "ASKED", "ANSWERED", "RESPONSE", "HEARD", "ANSWERS", "PLAN", "VERDICT")
         echo(table(columns, rows, least=("ANSWERED", "HEARD")))
         planned = [one for one in found if one.wanted is not None]

@@ -226,7 +226,7 @@ def test_surveys_are_decided_counted_and_weighted_as_plain_python_does(
 
 def test_the_page_shows_what_is_printed(cx: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "150")
     [occasions] = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     Path("occasions.jsonl").write_text(occasions, encoding="utf-8")
     assert len(SHOWN) == 3

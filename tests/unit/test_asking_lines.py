@@ -148,6 +148,13 @@ def test_files_are_decided_without_a_store(rules: Path, tmp_path: Path) -> None:
     code, output = run("decide", str(file), "--json", "--limit", "1")
     answer = json.loads(output)
     assert (len(answer["decisions"]), answer["surveys"]["delivery"]["occasions"]) == (1, 3)
+    code, output = run("decide", str(file), "--limit", "0")
+    assert (code, "3 older decisions are counted" in output) == (0, True), output
+    years = [{**ONE, "id": f"y{year}", "time": f"{year:04}-12-31T23:59:59Z"} for year in (1, 1989, 1990, 2099, 9999)]
+    file.write_bytes(b"\n".join(lines(*years)))
+    assert [one["id"] for one in json.loads(run("decide", str(file), "--json")[1])["decisions"]] == ["y1990", "y2099"]
+    file.write_bytes(b"\n".join(lines({**EVENT, "synthetic": True})))
+    assert json.loads(run("decide", str(file), "--json")[1])["decisions"] == []
     file.write_text("{}\nnot json\n")
     code, output = run("decide", str(file))
     assert (code, f"{file}:2: " in output) == (1, True)

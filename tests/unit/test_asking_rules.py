@@ -43,14 +43,14 @@ SOUND = """- id: limits
 - id: claim
   kind: survey
   name: {en: Claim}
-  touchpoint: claims
+  touchpoint: support_portal
   opens: {events: cx.case.closed}
   after: {delivery: 3d}
   again: 180d
 - id: review
   kind: review
   name: {en: Review}
-  touchpoint: web
+  touchpoint: reviews
   opens: {events: cx.survey.answered, where: metric == 'nps' and score >= 9}
   again: 90d
 """
@@ -97,7 +97,8 @@ def test_the_shipped_rules_are_sound() -> None:
         ("kind: survey", "kind: servey", 5, "'kind' cannot be 'servey'"),
         ("  kind: survey\n", "", 4, "'kind' is missing"),
         ("id: claim", "id: delivery", 12, "delivery is defined already at <text>:4"),
-        ("id: claim", "id: two words", 12, "must be what events carry as 'survey_id'"),
+        ("id: claim", f"id: {'x' * 129}", 12, "must be what events carry as 'survey_id'"),
+        ("id: claim", 'id: "two\\nlines"', 12, "must be what events carry as 'survey_id'"),
         ("name: {en: Delivery}", "name: {fa: D}", 6, "'en' is missing"),
         ("cx.order.delivered", "cx.order.deliverd", 8, "unknown event type 'cx.order.deliverd'; did you mean"),
         ("cx.order.delivered", "cx.survey.sent", 8, "is what becomes of surveys"),
@@ -130,6 +131,15 @@ def test_what_cannot_be_right_is_refused_with_its_line(old: str, new: str, line:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no such file or folder"):
         load_surveys([tmp_path / "none.yaml"])
+
+
+def test_a_touchpoint_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(SOUND)
+    assert load_surveys([tmp_path], {"delivery", "support_portal", "reviews"}).surveys
+    with pytest.raises(
+        CatalogueError, match=r"rules.yaml:7: rule delivery: no touchpoint 'delivery'; did you mean 'delivry'"
+    ):
+        load_surveys([tmp_path], {"delivry", "support_portal", "reviews"})
 
 
 def test_an_unknown_survey_is_said_with_what_was_meant() -> None:
