@@ -128,9 +128,9 @@ def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: W
             one.name,
             f"{one.n:,}",
             f"{one.mean:.2f}",
-            _ends(effects[one.name]) if one.name in effects else "compared with",
+            (_ends(effects[one.name]) or "not known") if one.name in effects else "compared with",
         )
-        for one in driver.levels
+        for one in (*driver.levels, *([driver.not_met] if driver.not_met else []))
     ]
     echo(table(("LEVEL", "ANSWERS", "MEAN", "EFFECT, THE OTHERS HELD EQUAL"), rows))
     _print_strata(strata, driver, by)
@@ -301,6 +301,7 @@ def _plain_driver(one: Ranked) -> dict[str, Any]:
         "gain": _plain_association(one.gain),
         "effect_by_level": {name: _plain_association(effect) for name, effect in (one.by_level or {}).items()},
         "levels": [level._asdict() for level in one.levels],
+        "not_met": None if one.not_met is None else one.not_met._asdict(),
         "alone": one.alone,
         "q": one.q,
         "kept": one.kept,

@@ -23,7 +23,7 @@ from streams.drivers.results import Ranked, WhatIf
 FEWEST_CUSTOMERS: Final = 100
 """Customers below which nothing is ranked."""
 FEWEST_OF_LEVEL: Final = 20
-"""Answers below which a level is joined to its neighbour."""
+"""Customers below which a level is joined to its neighbour."""
 MOST_INFLATION: Final = 5.0
 """Variance inflation from which drivers are not taken apart."""
 _MOST_LABELS: Final = 30
@@ -83,6 +83,19 @@ class Model:
     """One regression with all drivers by levels."""
 
     def __init__(self, answers: Answers, drivers: Sequence[Driver], limits: Mapping[str, float] | None = None) -> None:
+        """
+        Fit.
+
+        Args:
+            answers: What was said, beside what was lived through.
+            drivers: Each must be a column of the answers.
+            limits: By driver an end of a level that stays though there are few answers beside it.
+
+        Raises:
+            ValueError: A column is missing, there are too few customers, or all answers are alike.
+        """
+        if missing := [driver.name for driver in drivers if driver.name not in answers.lived]:
+            raise ValueError(f"answers have no column of {', '.join(missing)}: they have {', '.join(answers.lived)}")
         people = answers.people()
         if people < FEWEST_CUSTOMERS:
             raise ValueError(f"answers of {people} customers are too few: at least {FEWEST_CUSTOMERS} are needed")
@@ -90,7 +103,7 @@ class Model:
         blocks: dict[str, Numbers] = {}
         for driver in drivers:
             values = answers.lived[driver.name]
-            cuts = _cuts_with_enough(values, driver.cuts, (limits or {}).get(driver.name))
+            cuts = _cuts_with_enough(values, answers.customers, driver.cuts, (limits or {}).get(driver.name))
             places = np.where(np.isnan(values), -1, np.searchsorted(cuts, values, side="left"))
             self._cuts[driver.name], self._places[driver.name] = cuts, places
             if cuts:
@@ -103,7 +116,7 @@ class Model:
                 blocks[f"{name}="] = columns
         if not self._known:
             raise ValueError(
-                f"no driver has two levels of {FEWEST_OF_LEVEL} answers or more, of {len(answers.outcome)} answers"
+                f"no driver has two levels of {FEWEST_OF_LEVEL} customers or more, of {len(answers.outcome)} answers"
             )
         self._blocks = [*blocks]
         self.fit = Regression(answers.outcome, blocks, answers.customers)
@@ -125,11 +138,15 @@ class Model:
         )
         alone = gain_of(levels, levels[0].name, [level.name for level in levels[1:]], n)
         steps = np.eye(len(levels) - 1).tolist()
+        by_level = {level.name: self.fit.change({name: step}) for level, step in zip(levels[1:], steps, strict=True)}
+        not_met = None
+        if f"{name}?" in self._blocks:
+            [not_met] = summarise(self._answers.outcome, self._places[name] + 1, ["not met"])
+            by_level[not_met.name] = self.fit.change({f"{name}?": [1.0]})
         return Ranked(
-            name, levels[0].name, self._cuts[name][0], levels, affected, self._answers.people(above),
-            gain.times(-n / affected) if gain else None, gain,
-            {level.name: self.fit.change({name: step}) for level, step in zip(levels[1:], steps, strict=True)},
-            -alone.value * n / affected, together=together, why=why,
+            name, levels[0].name, self._cuts[name][0], levels, not_met, affected, self._answers.people(above),
+            gain.times(-n / affected) if gain else None, gain, by_level, -alone.value * n / affected,
+            together=together, why=why,
         )  # fmt: skip
 
     def brought(self, driver: Driver, to: float) -> WhatIf:
@@ -138,8 +155,8 @@ class Model:
         cuts = self._cuts[name]
         if to not in cuts:
             raise ValueError(
-                f"{name}: fewer than {FEWEST_OF_LEVEL} answers above {to:g} or in the level that ends there: nothing is"
-                " known of such a change"
+                f"{name}: fewer than {FEWEST_OF_LEVEL} customers above {to:g} or in the level that ends there: nothing"
+                " is known of such a change"
             )
         place = cuts.index(to)
         levels, above = self._levels(driver), self._places[name] > place
@@ -188,11 +205,14 @@ class Model:
         return tuple(summarise(self._answers.outcome, self._places[driver.name], names))
 
 
-def _cuts_with_enough(values: Numbers, cuts: Sequence[float], limit: float | None) -> list[float]:
-    """Return the cuts that leave enough answers in each level; a limit goes last."""
-    met, left = values[~np.isnan(values)], [*cuts]
+def _cuts_with_enough(
+    values: Numbers, customers: NDArray[Any], cuts: Sequence[float], limit: float | None
+) -> list[float]:
+    """Return the cuts that leave enough customers in each level; a limit goes last."""
+    met, left = ~np.isnan(values), [*cuts]
     while left:
-        counts = np.bincount(np.searchsorted(left, met, side="left"), minlength=len(left) + 1)
+        places = np.searchsorted(left, values[met], side="left")
+        counts = [len(np.unique(customers[met][places == place])) for place in range(len(left) + 1)]
         sparse = [place for place, count in enumerate(counts) if count < FEWEST_OF_LEVEL]
         if not sparse:
             break

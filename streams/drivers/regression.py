@@ -2,8 +2,8 @@
 Several drivers in one regression: what each goes with while the others are held equal.
 
 Answers of one customer resemble each other, so customers are the independent units. Standard errors hold where answers
-vary more in some groups than in others (HC3: MacKinnon and White, J. Econometrics 1985), with the residuals of a
-customer added up first.
+vary more in some groups than in others, and allow for what each customer does to the fit: HC3 (MacKinnon and White, J.
+Econometrics 1985), for customers with several answers in the form of Bell and McCaffrey (Survey Methodology 2002).
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ class Regression:
         self._x = np.where(varies, x / np.where(varies, norms, 1.0), 0.0)
         self._y = y - y.mean()
         self._gram = self._x.T @ self._x
-        inverse, self._known, rank = _inverse(self._gram)
-        self._weights = self._x @ inverse
+        root, self._known = _root(self._gram)
+        rank = root.shape[1]
+        self._weights = self._x @ root @ root.T
         groups = np.arange(n) if customers is None else np.unique(np.asarray(customers), return_inverse=True)[1]
         if len(groups) != n:
             raise ValueError(f"customers: {len(groups)} for {n} answers")
@@ -115,16 +116,16 @@ class Regression:
         under = n - rank - 1
         self.p = f_tail(self.r2 / rank / max(1 - self.r2, 1e-300) * under, rank, under) if rank else 1.0
         self._sigma = None if robust else sqrt(left / under)
-        # Whoever has a column alone fits by itself: of what goes with the other columns it says nothing.
-        spare = 1 - 1 / n - (self._weights * self._x).sum(axis=1)
-        self._alone = spare < _SAME
-        self._residuals = np.where(self._alone, 0.0, residuals / np.where(self._alone, 1.0, spare))
+        self._residuals = residuals
+        self._deciding: list[tuple[NDArray[np.intp], Numbers]] = []
+        if robust:
+            self._enlarge(np.hstack([np.full((n, 1), 1 / sqrt(n)), self._x @ root]))
 
     def change(self, steps: Mapping[str, Sequence[float]]) -> Association | None:
         """
         Return what goes with a step of each column of the named blocks, in the columns' units.
 
-        None: the answers cannot tell, because these columns always move with others, do not vary, or a single answer
+        None: the answers cannot tell, because these columns always move with others, do not vary, or a single customer
         would decide.
         """
         wanted = self._wanted(steps)
@@ -133,7 +134,7 @@ class Regression:
             return None
         weights = self._weights @ wanted
         length = float(weights @ weights)
-        if np.any(np.abs(weights[self._alone]) > 1e-6 * sqrt(length)):
+        if any(np.max(np.abs(weights[rows] @ basis)) > 1e-6 * sqrt(length) for rows, basis in self._deciding):
             return None
         value = float(weights @ self._y)
         if self._sigma is None:
@@ -151,6 +152,32 @@ class Regression:
         alone, both = (self._length(wanted, names) for names in ([*steps], [*steps, other]))
         return both / alone if alone > 0 else inf
 
+    def _enlarge(self, basis: Numbers) -> None:
+        """
+        Enlarge each customer's residuals to what they would be without that customer: (I - H)⁻¹ e, H = Z Zᵀ.
+
+        Where a customer alone has a column, the fit follows whatever they say: that direction of their answers says
+        nothing of the other columns, and must not decide of a change.
+        """
+        order = np.argsort(self._groups, kind="stable")
+        sizes = np.bincount(self._groups)
+        starts = np.cumsum(sizes) - sizes
+        for size in np.unique(sizes):
+            rows = order[starts[sizes == size][:, None] + np.arange(size)]
+            part, left = basis[rows], self._residuals[rows]
+            # The smaller of Z Zᵀ and Zᵀ Z, which have the same values above zero.
+            if size <= basis.shape[1]:
+                values, vectors = np.linalg.eigh(part @ part.transpose(0, 2, 1))
+            else:
+                values, inner = np.linalg.eigh(part.transpose(0, 2, 1) @ part)
+                vectors = part @ inner / np.sqrt(np.maximum(values, _SAME))[:, None, :]
+            decides = values > 1 - 1e-7
+            factor = np.where(decides, -1.0, values / np.where(decides, 1.0, 1 - values))
+            along = (vectors.transpose(0, 2, 1) @ left[:, :, None])[:, :, 0]
+            self._residuals[rows] = left + (vectors @ (factor * along)[:, :, None])[:, :, 0]
+            for place in np.flatnonzero(decides.any(axis=1)):
+                self._deciding.append((rows[place], vectors[place][:, decides[place]]))
+
     def _wanted(self, steps: Mapping[str, Sequence[float]]) -> Numbers:
         wanted: Numbers = np.zeros(len(self._scale))
         for name, step in steps.items():
@@ -161,11 +188,12 @@ class Regression:
     def _length(self, wanted: Numbers, names: Sequence[str]) -> float:
         """Return the variance of a step, in units of the residuals', in a model of some blocks only."""
         places = np.concatenate([np.arange(len(wanted))[self._columns[name]] for name in names])
-        inverse, known, _ = _inverse(self._gram[np.ix_(places, places)])
+        root, known = _root(self._gram[np.ix_(places, places)])
         step = wanted[places]
         if np.max(np.abs(step - known @ step)) > 1e-6 * sqrt(float(step @ step)):
             return inf
-        return float(step @ inverse @ step)
+        half = step @ root
+        return float(half @ half)
 
 
 def _finite(given: ArrayLike, name: str, n: int | None) -> Numbers:
@@ -180,9 +208,9 @@ def _finite(given: ArrayLike, name: str, n: int | None) -> Numbers:
     return columns
 
 
-def _inverse(gram: Numbers) -> tuple[Numbers, Numbers, int]:
-    """Return the generalised inverse, the projection on what can be known at all, and the rank."""
+def _root(gram: Numbers) -> tuple[Numbers, Numbers]:
+    """Return what times its transpose is the generalised inverse, and the projection on what can be known at all."""
     values, vectors = np.linalg.eigh(gram)
     kept = values > _SAME * max(1.0, float(values[-1]))
-    vectors, values = vectors[:, kept], values[kept]
-    return (vectors / values) @ vectors.T, vectors @ vectors.T, int(kept.sum())
+    vectors = vectors[:, kept]
+    return vectors / np.sqrt(values[kept]), vectors @ vectors.T

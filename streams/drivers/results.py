@@ -19,11 +19,12 @@ class Ranked:
         goal: Its lowest level that has enough answers; empty: it has no levels that could be compared.
         limit: Where that level ends; None: there is none.
         levels: Its levels, from the lowest on, with nothing held equal.
+        not_met: Those who did not meet it and have no level; None: there are none, or another driver says it.
         affected: Answers above the lowest level.
         customers: Whose answers these are.
         effect: What goes with being above it, of those who are, the others held equal; None: see `why`.
         gain: What the mean of all answers would gain if nobody were.
-        by_level: The effect of each level above the lowest.
+        by_level: The effect of each level above the lowest, and of not meeting it.
         alone: The effect with nothing held equal; None: see `why`.
         q: Least share of false discoveries at which it is kept.
         kept: Whether it is more than chance.
@@ -35,6 +36,7 @@ class Ranked:
     goal: str = ""
     limit: float | None = None
     levels: tuple[DriverLevel, ...] = ()
+    not_met: DriverLevel | None = None
     affected: int = 0
     customers: int = 0
     effect: Association | None = None

@@ -5,20 +5,28 @@ Run where the data is: in the folder CX_DATA names, or in shared/data beside the
 which is how the pure core is asked when everything has been read.
 """
 
+import csv
 import os
 import statistics
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from streams.drivers.definition import DRIVERS
+from streams.drivers.model import Answers
+from streams.drivers.ranking import rank
 from streams.events.decode import decode_batch
 from streams.events.types import Envelope
 from streams.producers.readers import DATA_SETS, DataSetError, read
 from streams.relations.customer import advance
 from streams.relations.facts import Fact
 from streams.relations.results import DerivedEvent
+from streams.storage.drivers import COLUMNS
 from tests.harness.derived import events_of, relations, value
 
 ROOT = Path(os.environ.get("CX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -83,6 +91,48 @@ def test_olist_scores_fall_with_every_day_of_delay() -> None:
     assert [round(mean, 2) for mean in means] == [4.28, 4.03, 3.71, 3.69]
     joined = events_of(found, relations())
     assert value(joined, "csat_after_delivery", delay="on time").n == len(scores["on time"])
+
+
+def test_olist_delay_is_the_first_driver_with_the_size_of_a_direct_regression() -> None:
+    """
+    Directly from the tables: reviews after the delivery of their order, by how late that was.
+
+    Of customers with one order, as with two the newer delivery counts. Who is late mostly answers before anything has
+    come, and is in no level of delay: answers without a delivery are beside them.
+    """
+    found = results("olist", "experience")
+    orders = Counter(one.subject for one in found)
+    said = [one for one in found if orders[one.subject] == 1]
+    lived = {name: [one.data.get(column) for one in said] for name, column in COLUMNS.items()}
+    first, *others = rank(Answers([one.data["score"] for one in said], lived), DRIVERS).drivers
+    assert (first.driver, first.verdict) == ("delay_h", "goes with lower scores")
+    assert not any(one.kept for one in others)
+
+    delivered = {row["order_id"]: row for row in table("orders") if row["order_delivered_customer_date"]}
+    alone = {one.origin["orderid"] for one in said}
+    rows = []
+    for review in table("order_reviews"):
+        order = delivered.get(review["order_id"])
+        if order is None or review["order_id"] not in alone:
+            continue
+        due, at = (
+            datetime.fromisoformat(order[f"order_{name}_date"]) for name in ("estimated_delivery", "delivered_customer")
+        )
+        if at <= datetime.fromisoformat(review["review_answer_timestamp"]) <= at + timedelta(days=30):
+            rows.append((int(review["review_score"]), (at - due) / timedelta(hours=1)))
+    score, hours = np.array(rows).T
+    flags = [np.ones(len(rows)), (hours > 0) & (hours <= 24), (hours > 24) & (hours <= 72), hours > 72]
+    direct, *_ = np.linalg.lstsq(np.column_stack(flags), score, rcond=None)
+    assert first.by_level is not None
+    by_level = [first.by_level[level.name] for level in first.levels[1:]]
+    assert [effect and effect.value for effect in by_level] == pytest.approx([*direct[1:]], abs=1e-9)
+    assert first.not_met is not None
+    assert first.not_met.mean < first.levels[-1].mean - 1
+
+
+def table(name: str) -> Iterator[dict[str, str]]:
+    with (ROOT / "cross_olist" / f"olist_{name}_dataset.csv").open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
 
 
 def test_boston_requests_pass_their_due_time_as_published_by_channel() -> None:

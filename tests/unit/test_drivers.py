@@ -161,6 +161,40 @@ def test_a_single_answer_decides_nothing() -> None:
     assert known(fit.change({"x": [1.0]})).value == pytest.approx(known(without.change({"x": [1.0]})).value)
 
 
+def test_errors_by_customer_are_those_of_leaving_each_out() -> None:
+    """Solved customer by customer, some with many answers."""
+    rng = np.random.default_rng(12)
+    sizes = [1, 2, 3, 1, 9, 4, 2, 2, 1, 5, 3, 1, 12, 2, 1, 3]
+    customers = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(customers)
+    x = np.column_stack([rng.normal(size=len(sizes))[customers], rng.normal(size=n), rng.random(n) < 0.4]).astype(float)
+    y = x[:, 0] + rng.normal(size=len(sizes))[customers] + rng.normal(size=n)
+    design = np.column_stack([np.ones(n), x])
+    inverse = np.linalg.inv(design.T @ design)
+    beta = inverse @ design.T @ y
+    scores = []
+    for customer in range(len(sizes)):
+        mine = customers == customer
+        hat = design[mine] @ inverse @ design[mine].T
+        scores.append(design[mine].T @ np.linalg.solve(np.eye(mine.sum()) - hat, (y - design @ beta)[mine]))
+    meat = np.array(scores).T @ np.array(scores)
+    errors = np.sqrt(np.diag(inverse @ meat @ inverse))[1:]
+    shuffled = rng.permutation(n)
+    found = Regression(y[shuffled], {"x": x[shuffled]}, customers[shuffled])
+    assert [known(found.change({"x": step})).se for step in np.eye(3).tolist()] == pytest.approx(errors)
+
+
+@pytest.mark.parametrize("answers", [2, 70])
+def test_a_single_customer_decides_nothing_however_often_they_answer(answers: int) -> None:
+    rng = np.random.default_rng(13)
+    customers = np.concatenate([np.arange(60), np.full(answers, 60)])
+    only = (customers == 60).astype(float)
+    x = rng.normal(size=len(customers))
+    fit = Regression(rng.normal(size=len(customers)) + 3 * only, {"only": only, "x": x}, customers)
+    assert fit.change({"only": [1.0]}) is None
+    assert known(fit.change({"x": [1.0]})).se > 0.05
+
+
 @pytest.mark.parametrize(
     ("outcome", "blocks", "said"),
     [

@@ -123,7 +123,7 @@ def test_a_limit_between_levels_makes_a_level_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "to", "said"),
     [
-        ("wait_s", 1e9, "fewer than 20 answers above 1e[+]09"), ("wait_s", 0.001, "or in the level that ends there"),
+        ("wait_s", 1e9, "fewer than 20 customers above 1e[+]09"), ("wait_s", 0.001, "or in the level that ends there"),
         ("wait_s", nan, "must be numbers"), ("wayt_s", 1, "there is no driver 'wayt_s': expected one of wait_s"),
     ],
 )  # fmt: skip
@@ -208,7 +208,7 @@ def test_effects_that_differ_by_segment_are_told_from_those_that_do_not() -> Non
         (Answers([1.0, 5.0] * 49, {"late": [0, 1] * 49}), "answers of 98 customers are too few: at least 100"),
         (Answers([1.0, 5.0] * 90, {"late": [0, 1] * 90}, customers=[*range(90)] * 2), "answers of 90 customers"),
         (Answers([4.0] * 200, {"late": [0, 1] * 100}), "all 200 answers are alike"),
-        (Answers([1.0, 5.0] * 100, {"late": [0] * 200}), "no driver has two levels of 20 answers or more, of 200"),
+        (Answers([1.0, 5.0] * 100, {"late": [0] * 200}), "no driver has two levels of 20 customers or more, of 200"),
         (Answers([1.0, 5.0] * 100, {"late": [None] * 200}), "no driver has two levels"),
         (Answers([], {"late": []}), "answers of 0 customers"),
     ],
