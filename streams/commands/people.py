@@ -14,7 +14,7 @@ from streams.commands.printing import echo
 from streams.definitions import relations_of
 from streams.events.anonymous import names_for_nobody
 from streams.kpis.arithmetic.coupons import bin_of
-from streams.local.beside import admin_of
+from streams.local.admin import admin_of
 from streams.privacy.forgotten import Forgotten
 from streams.privacy.pseudonyms import Pseudonyms
 from streams.secured.protection import pseudonyms_of

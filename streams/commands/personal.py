@@ -16,7 +16,7 @@ from streams.commands.output import plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.engine.names import TABLES, Topics
 from streams.engine.reading import read_topics
-from streams.local.beside import admin_of
+from streams.local.admin import admin_of
 from streams.privacy.scan import Planted, Scan, as_record, fields_of
 from streams.secured.protection import recognition_of
 from streams.settings import Settings

@@ -1,15 +1,11 @@
 """The run of `cx up` in this folder: a command beside it finds it by itself."""
 
-import dataclasses
 import fcntl
 import os
 import shlex
 from pathlib import Path
 
-from streams.local.clickhouse_config import Credentials
-from streams.settings import PREFIX, ConfigError, Settings
-from streams.storage.connection import Address, address_of
-from streams.storage.grants import ADMIN, WRITER
+from streams.settings import PREFIX, ConfigError
 
 
 def settings_of_run(folder: Path) -> dict[str, str]:
@@ -19,7 +15,7 @@ def settings_of_run(folder: Path) -> dict[str, str]:
     Raises:
         ConfigError: What the run wrote down was changed to something that cannot be read.
     """
-    if not _in_use(folder):
+    if not in_use(folder):
         return {}
     file = folder / "environment"
     try:
@@ -37,16 +33,8 @@ def settings_of_run(folder: Path) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith(PREFIX) and value}
 
 
-def admin_of(settings: Settings) -> Address:
-    """Return how to reach the store as whoever may alter tables: the admin of a run of this folder, or as is set."""
-    address, folder = address_of(settings), Path(settings.data_dir)
-    if address.user == WRITER and _in_use(folder) and (folder / "clickhouse" / "credentials.json").is_file():
-        admin = Credentials.of_directory(folder / "clickhouse").admin
-        return dataclasses.replace(address, user=ADMIN, password=admin)
-    return address
-
-
-def _in_use(folder: Path) -> bool:
+def in_use(folder: Path) -> bool:
+    """Tell whether a run uses a folder now."""
     try:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from streams.events import types
 from streams.events.types import EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.language.blocks import YamlBlock
 from streams.kpis.language.expressions import TRUE, Expression, ExpressionError, parse, suggest
-from streams.kpis.language.fields import Field, Kind, all_fields, lacking
+from streams.kpis.language.fields import Field, Fields, Kind, all_fields, lacking
 from streams.relations.clocks import WorkingClock, read_duration
 from streams.relations.definition import COMMON, KEPT, Matcher, Relation, Take
 from streams.relations.kinds import Expiry, LookbackRelation, SpanRelation, StagesRelation
@@ -242,9 +242,10 @@ _SAID: Final = {
 _NONE: Final = Matcher(frozenset(), ())
 
 
-def _with(fields: dict[str, Field], kept: _Fields) -> dict[str, Field]:
-    fields.update(kept)
-    return fields
+def _with(fields: Mapping[str, Field], kept: _Fields) -> dict[str, Field]:
+    own = Fields(fields) if isinstance(fields, Fields) else dict(fields)
+    own.update(kept)
+    return own
 
 
 def _is_time(name: str, events: tuple[str, ...]) -> bool:

@@ -118,13 +118,18 @@ def _fields_of(event_type: str, derived: object) -> Mapping[str, Field]:  # noqa
     return MappingProxyType(found if event_type in types.PIPELINE_TYPES else Fields(found))
 
 
-def all_fields(event_types: Iterable[str]) -> dict[str, Field]:
+def all_fields(event_types: Iterable[str]) -> Mapping[str, Field]:
     """
     Give the fields that any of these types has, with the weakest promise among them: missing where a type lacks it.
 
     A name that means different kinds in different types is left out.
     """
-    event_types = list(event_types)
+    named = tuple(event_types)
+    return _all_fields(named, tuple(types.DERIVED_TYPES.get(event_type) for event_type in named))
+
+
+@cache
+def _all_fields(event_types: tuple[str, ...], derived: object) -> Mapping[str, Field]:  # noqa: ARG001 - as above
     tables = [fields_of(event_type) for event_type in event_types]
     merged: dict[str, Field] = {}
     for name in dict.fromkeys(name for table in tables for name in table):
