@@ -154,7 +154,7 @@ def test_examples_in_help_are_understood(example: str, tmp_path: Path, monkeypat
     words = shlex.split(example, comments=True)
     words = list(itertools.takewhile(lambda word: word not in {"|", ">", "&&"}, words[words.index("cx") + 1 :]))
     for number, word in enumerate(words):  # files that an example speaks of
-        if number > 1 and (word == "DATA" or re.fullmatch(r"[\w~/-]+[.][a-z]+|~/[\w/]+", word)):
+        if number > 1 and (word == "DATA" or re.fullmatch(r"[.]?[\w~/-]+[.][a-z]+|~/[\w/]+", word)):
             words[number] = str(tmp_path / "given")
             (tmp_path / "given").touch()
     command: click.Command = main
