@@ -16,12 +16,15 @@ from streams.value.risk import ChurnScore
 MOST_ORDERS: Final = 2_000_000
 """Orders that one answer is made of, at most."""
 
-_IS_ORDER: Final = (
-    "(type = 'cx.order.placed' OR type = 'cx.store.pos_transaction' AND NOT JSONExtractBool(data, 'refund'))"
+# As a tuple: of a key that stands twice the last value counts, as it does for KPIs.
+_SAID: Final = (
+    "JSONExtract(data, 'Tuple(amount Nullable(Float64), currency String, refund Bool, model String, risk Float64,"
+    " horizon_d Nullable(Float64))') AS said"
 )
+_IS_ORDER: Final = "(type = 'cx.order.placed' OR type = 'cx.store.pos_transaction' AND NOT said.refund)"
 _IN_SPAN: Final = "(time >= {since:DateTime64(3, 'UTC')} AND time < {until:DateTime64(3, 'UTC')})"
 # A number below 0 is in no valid event; one from elsewhere is as good as none.
-_AMOUNT: Final = "if(JSONExtract(data, 'amount', 'Nullable(Float64)') >= 0, JSONExtractFloat(data, 'amount'), NULL)"
+_AMOUNT: Final = "if(said.amount >= 0, said.amount, NULL)"
 _EVENT: Final = "concat('event ', source, ' ', id)"
 
 _ORDERS: Final = f"""
@@ -29,19 +32,19 @@ _ORDERS: Final = f"""
                 SELECT subject, orderid FROM counted_events
                 WHERE type IN ('cx.payment.failed', 'cx.payment.succeeded') AND orderid != ''
                 GROUP BY subject, orderid HAVING countIf(type = 'cx.payment.succeeded') = 0)
-        SELECT if(orderid = '', {_EVENT}, orderid), subject, toUnixTimestamp(time), {_AMOUNT},
-            JSONExtractString(data, 'currency'), toBool(orderid = '' OR (subject, orderid) NOT IN unpaid)
+        SELECT if(orderid = '', {_EVENT}, orderid), subject, toUnixTimestamp(time), {_AMOUNT}, said.currency,
+            toBool(orderid = '' OR (subject, orderid) NOT IN unpaid), {_SAID}
         FROM counted_events WHERE subject != '' AND {_IS_ORDER} AND {_IN_SPAN}"""
 _REFUNDS: Final = f"""
-        SELECT {_EVENT}, orderid, {_AMOUNT}, JSONExtractString(data, 'currency'), subject,
+        SELECT {_EVENT}, orderid, {_AMOUNT}, said.currency, subject,
             transform(toString(type), ['cx.order.cancelled', 'cx.order.refund_initiated'], ['cancelled', 'initiated'],
-                'completed')
+                'completed'), {_SAID}
         FROM counted_events
         WHERE (type IN ('cx.order.cancelled', 'cx.order.refund_initiated', 'cx.order.refund_completed')
-                OR type = 'cx.store.pos_transaction' AND JSONExtractBool(data, 'refund'))
+                OR type = 'cx.store.pos_transaction' AND said.refund)
             AND orderid NOT IN (
-                SELECT orderid FROM counted_events WHERE {_IS_ORDER} AND orderid != ''
-                GROUP BY orderid HAVING NOT max({_IN_SPAN}))"""
+                SELECT orderid FROM (SELECT orderid, subject, type, time, {_SAID} FROM counted_events)
+                WHERE {_IS_ORDER} GROUP BY orderid HAVING orderid != '' AND NOT max(subject != '' AND {_IN_SPAN}))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
     try:
         events = counted_events(aside=has_set_aside(client), late=True)
         [[known, anonymous]] = ask(
-            f" SELECT countIf(subject != ''), countIf(subject = '') FROM counted_events"
+            f" SELECT countIf(subject != ''), countIf(subject = '') FROM (SELECT *, {_SAID} FROM counted_events)"
             f" WHERE {_IS_ORDER} AND {_IN_SPAN}"
         )
         if known > MOST_ORDERS:
@@ -88,8 +91,8 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
         if not known + anonymous:
             return None
         [[newest]] = ask(" SELECT max(time) FROM counted_events WHERE time <= now64(3)")
-        orders = [PlacedOrder(*row) for row in ask(f", {_ORDERS}")]
-        refunds = [Refund(*row) for row in ask(_REFUNDS)]
+        orders = [PlacedOrder(*row[:-1]) for row in ask(f", {_ORDERS}")]
+        refunds = [Refund(*row[:-1]) for row in ask(_REFUNDS)]
     except FAILURES as error:
         raise explain(error, "customer value") from error
     return StoredOrders(orders, refunds, anonymous, newest.replace(tzinfo=UTC))
@@ -105,11 +108,10 @@ def stored_scores(client: Client, since: datetime, until: datetime) -> list[Chur
     try:
         rows = client.query(
             f"""WITH {counted_events(aside=has_set_aside(client), late=True)}
-            SELECT JSONExtractString(data, 'model'), subject, toUnixTimestamp(time), JSONExtractFloat(data, 'risk'),
-                JSONExtract(data, 'horizon_d', 'Nullable(Float64)')
+            SELECT said.model, subject, toUnixTimestamp(time), said.risk, said.horizon_d, {_SAID}
             FROM counted_events WHERE type = 'cx.churn.scored' AND subject != '' AND {_IN_SPAN}""",
             parameters={"since": since, "until": until},
         ).result_rows
     except FAILURES as error:
         raise explain(error, "customer value") from error
-    return [ChurnScore(*row) for row in rows]
+    return [ChurnScore(*row[:-1]) for row in rows]

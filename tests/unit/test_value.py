@@ -9,6 +9,7 @@ from streams.kpis.arithmetic.intervals import NOTHING, wilson
 from streams.kpis.language.steps import Steps
 from streams.value.loyalty import cohorts, month_name, retention, retention_of, returns
 from streams.value.measures import mean, percent, ratio_percent
+from streams.value.periods import Period, last_whole_month, month_named, value_of
 from streams.value.purchases import Ignored, PlacedOrder, Purchase, Refund, net_of
 from streams.value.tiers import tiers
 from streams.value.worth import (
@@ -290,6 +291,43 @@ def test_cohorts_say_what_is_not_over() -> None:
     assert (march.month, march.size, march.complete) == ("2026-03", 1, False)
     assert cohorts(bought, "UTC", "gregorian", unix("2026-04-01T00:00:00Z"))[-1].complete
     assert cohorts([], "Asia/Tehran", "jalali", 0) == []
+
+
+def test_a_month_is_found_by_its_name_and_the_last_whole_one_by_the_clock() -> None:
+    """Of a leap year of the Jalali calendar, too; a month that has not ended is not whole."""
+    tehran = Steps("month", 1, "Asia/Tehran", "jalali")
+    esfand = month_named("1403-12", tehran)
+    assert [datetime.fromtimestamp(at, ZoneInfo("Asia/Tehran")).isoformat() for at in esfand[:3]] == [
+        "2025-01-20T00:00:00+03:30", "2025-02-19T00:00:00+03:30", "2025-03-21T00:00:00+03:30"
+    ]  # fmt: skip
+    assert last_whole_month(esfand.until, tehran) == esfand
+    assert last_whole_month(esfand.until - 1, tehran).month == "1403-11"
+    assert month_named("2026-03", Steps("month", 1)).before == unix("2026-02-01T00:00:00Z")
+    for name in ("1403-12", "2026-13", "1989-12", "2026-3", ""):
+        with pytest.raises(ValueError, match="of the gregorian calendar, expected 1990-02 to"):
+            month_named(name, Steps("month", 1))
+
+
+def test_a_period_that_is_not_over_says_so() -> None:
+    """And what is known only afterwards takes no part, but return within days that reach beyond it."""
+    day = 86_400
+    bought = [
+        Purchase("1", "a", 5 * day, "EUR", 10.0), Purchase("2", "b", 6 * day, "EUR", 10.0),
+        Purchase("3", "a", 15 * day, "EUR", 30.0), Purchase("4", "c", 16 * day, "EUR", None),
+        Purchase("5", "c", 21 * day, "EUR", 50.0), Purchase("6", "d", 19 * day, "EUR", 0.0),
+    ]  # fmt: skip
+    period = Period(0, 10 * day, 20 * day)
+    found = value_of(bought, period, 40 * day, "UTC", days=7, margin=0.5, lifespan=2)
+    assert (found.complete, found.loyalty[:3]) == (True, (2, 2, 1))
+    assert (found.loyalty.churned.value, found.returned.matured, found.returned.returned) == (50, ["c"], ["c"])
+    money = found.money["EUR"]
+    assert (money.revenue, money.order_value[:2], money.arpu[:2]) == (30, (30, 1), (15, 2))
+    assert (money.predicted.value, money.historic[:2]) == (15, (pytest.approx(50 / 3), 3))
+    assert money.simple == pytest.approx(50 / 3 * 1.5 * 2)
+    early = value_of(bought, period, 17 * day, "UTC", days=7)
+    assert (early.complete, early.returned.share.n, early.returned.pending) == (False, 0, ["c"])
+    assert early.money["EUR"].simple is None
+    assert value_of([], period, 40 * day, "UTC").money == {}
 
 
 def test_tiers_by_customers_and_by_revenue() -> None:
