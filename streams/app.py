@@ -71,7 +71,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue, protection: 
     if relations:
         Relate(app, settings, topics, relations, progress)
     if case_rules:
-        Cases(app, settings, topics, case_rules)
+        Cases(app, settings, topics, case_rules, protection.forgotten if protection else None)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     StoreStage(app, settings, topics, writer)
     Notify(app, settings, topics)

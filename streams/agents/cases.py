@@ -28,6 +28,7 @@ from streams.events.scalars import CHANNELS
 from streams.loop.definition import CaseRules
 from streams.loop.desk import CaseDesk, CaseNews
 from streams.loop.sending import channel_of, encoded, message_of
+from streams.privacy.forgotten import Forgotten
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,16 @@ class Cases(Stage):
     name = "cases"
     stall_limit_s = None  # what changes nothing is acknowledged now and then
 
-    def __init__(self, app: BatchApp, settings: Settings, topics: Topics, rules: CaseRules) -> None:
+    def __init__(
+        self,
+        app: BatchApp,
+        settings: Settings,
+        topics: Topics,
+        rules: CaseRules,
+        forgotten: Forgotten | None = None,
+    ) -> None:
+        """Show nothing more of cases of people who were `forgotten` since they were opened."""
+        self._forgotten = forgotten
         self._settings = settings
         self._topics = topics
         self._rules = rules
@@ -111,6 +121,8 @@ class Cases(Stage):
 
     def _outgoing(self, partition: int, news: Sequence[CaseNews]) -> Iterator[Outgoing]:
         published = time.time()
+        if self._forgotten:
+            news = [one for one in news if not self._forgotten.includes(one.row.subject, one.row.opened / 1000)]
         for one in news:
             change, row = one
             key = row.subject.encode()

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 import click
+from clickhouse_connect.driver.client import Client
 
 from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, When, WindowType
 from streams.commands.output import as_json_option, plain_errors, print_json, table
@@ -17,10 +18,13 @@ from streams.definitions import catalogue_of, live_relations_of, steps_of, touch
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.steps import CALENDARS, WEEKDAYS, Steps
+from streams.privacy.forgotten import Forgotten
+from streams.secured.protection import protection_of
 from streams.settings import Settings, load, window_names
 from streams.storage import doubled, retention
-from streams.storage.connection import Address, address_of, connect
+from streams.storage.connection import FAILURES, Address, address_of, connect, explain
 from streams.storage.derived import over_span
+from streams.storage.erasing import read_forgotten
 from streams.storage.queries import NAMED, as_reader, run_query
 from streams.storage.series import run_series
 from streams.storage.setup import prepare
@@ -223,6 +227,18 @@ NOTHING_STORED: Final = 3
 """Exit code of `cx verify` on an empty store."""
 
 
+def _forgotten_of(settings: Settings, client: Client) -> Forgotten:
+    """Return who was forgotten, as far as the key that they are known by is here."""
+    protection = protection_of(settings, make=False)
+    if protection is None:
+        return Forgotten(0)
+    try:
+        protection.forgotten.learn(read_forgotten(client))
+    except FAILURES as error:
+        raise explain(error, "reading who was forgotten") from error
+    return protection.forgotten
+
+
 @click.command()
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Differences shown.")
 @as_json_option
@@ -240,8 +256,12 @@ def verify(limit: int, *, as_json: bool) -> None:
     """
     settings = load()
     catalogue = catalogue_of(settings)
+    relations = live_relations_of(settings)
     with closing(connect(address_of(settings), timeout_s=600.0)) as client:
-        report = recompute(client, catalogue, window_names(settings), live_relations_of(settings), settings.lateness_s)
+        forgotten = _forgotten_of(settings, client) if relations else Forgotten(0)
+        report = recompute(
+            client, catalogue, window_names(settings), relations, settings.lateness_s, forgotten.includes
+        )
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
     empty = report.ok and report.checked.get("records") == 0

@@ -214,7 +214,7 @@ class Intake:
             values, offsets = [values[index] for index in good], [offsets[index] for index in good]
         if events and self._protection and self._protection.forgotten:
             named = [(event.subject, _unix(event.time)) for event in events]  # type: ignore[union-attr]
-            kept = self._protection.forgotten.others(named, current.now)
+            kept = self._protection.forgotten.others(named, current.now, derived=self._derived)
             current.duplicate += len(events) - len(kept)
             events, times = [events[index] for index in kept], [times[index] for index in kept]
             values, offsets = [values[index] for index in kept], [offsets[index] for index in kept]

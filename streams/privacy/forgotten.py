@@ -36,17 +36,24 @@ class Forgotten:
         digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key)
         return int.from_bytes(digest.digest())
 
-    def others(self, events: Iterable[tuple[str, float]], now: float) -> list[int]:
+    def includes(self, subject: str, began: float = float("-inf")) -> bool:
+        """Tell whether what began at a time (Unix s) is of a person who was forgotten since; by default, anything."""
+        one = self._known.get(self.person(subject)) if self._known else None
+        return one is not None and began <= one.until
+
+    def others(self, events: Iterable[tuple[str, float]], now: float, *, derived: bool = False) -> list[int]:
         """
         Return the places of all events but those of people who were forgotten after them.
 
         Args:
             events: Their subjects and times (Unix s).
             now: When they are taken in (Unix s).
+            derived: They are what relations say, which may rest on what was before: of people who were forgotten no
+                such event is taken, whenever it became so.
         """
         known = {person: one for person, one in self._known.items() if now >= one.since}
         return [
             place
             for place, (subject, at) in enumerate(events)
-            if (one := known.get(self.person(subject))) is None or at > one.until
+            if (one := known.get(self.person(subject))) is None or (at > one.until and not derived)
         ]

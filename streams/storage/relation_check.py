@@ -10,13 +10,14 @@ all waiting is over.
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from streams.events.anonymous import NOBODY
 from streams.relations.catalogue import Relations
 from streams.relations.definition import Relation
 from streams.relations.facts import milliseconds
@@ -67,7 +68,14 @@ class _Suspect(NamedTuple):
 class RelationComparison:
     """The comparison of what some relations say."""
 
-    def __init__(self, client: Client, relations: Relations, lateness_s: float, since: datetime | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        relations: Relations,
+        lateness_s: float,
+        since: datetime | None,
+        is_forgotten: Callable[[str], bool] = lambda _subject: False,
+    ) -> None:
         """
         Prepare it.
 
@@ -76,8 +84,10 @@ class RelationComparison:
             relations: Those that run.
             lateness_s: How far watermarks stay behind the newest event.
             since: Event time before which events may have left the store; None: none have.
+            is_forgotten: Tells of a customer who came back that nothing derived of them is taken any more.
         """
         self._client = client
+        self._is_forgotten = is_forgotten
         self._relations = relations
         self._since_ms = 0 if since is None else int(since.timestamp() * 1000)
         self._report = RelationReport()
@@ -107,6 +117,10 @@ class RelationComparison:
     def _compare(
         self, subject: str, customer: list[StoredEvent], stored: Mapping[tuple[str, str], list[dict[str, Any]]]
     ) -> None:
+        if subject.startswith(NOBODY):
+            # Their ids are other ones, and matters are named by ids.
+            self._unjudged["matters are of people who were forgotten"] += len(stored)
+            return
         facts = [event.fact for event in customer]
         until = min((self._until.get(event.partition, 0) for event in customer), default=0)
         arrived = {(event.fact.source, event.fact.id): event.arrived for event in customer}
@@ -161,7 +175,9 @@ class RelationComparison:
             report.notes.append(f"nothing is derived of {name}: it does not run, or nothing came of it yet")
         for wrong, subject, arrived in self._suspects:
             running = self._running.get(wrong.relation)
-            if running is None or arrived < running:
+            if self._is_forgotten(subject):
+                self._unjudged["matters are of people who were forgotten"] += 1
+            elif running is None or arrived < running:
                 self._unjudged["matters rest on events from before the relation ran"] += 1
             elif late.get(subject, 0) > self._relations[wrong.relation].revises_ms:
                 self._unjudged["matters are of customers with events later than the relation revises"] += 1

@@ -12,7 +12,7 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
 from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, has_set_aside, names
 from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
-from streams.storage.relation_check import RelationComparison
+from streams.storage.relation_check import RelationComparison, RelationReport
 from streams.storage.retention import horizon, sql_time
 
 _EVENTS: Final = ("events",)
@@ -99,6 +99,7 @@ def verify(
     windows: Collection[str] = WINDOWS,
     relations: Relations | None = None,
     lateness_s: float = 60.0,
+    is_forgotten: Callable[[str], bool] = lambda _subject: False,
 ) -> VerifyReport:
     """
     Compare everything stored with a recomputation; `client` needs to read only.
@@ -109,6 +110,7 @@ def verify(
         windows: Those that are kept. The last values of others stay in the store, and are no more what they were.
         relations: Those that run.
         lateness_s: How far their watermarks stay behind the newest event.
+        is_forgotten: Tells of a customer that nothing derived of them is taken any more.
 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
@@ -131,14 +133,14 @@ def verify(
             run.check_values()
         runs[_EVENTS].check_derived(catalogue)
         if relations:
-            _check_relations(client, relations, lateness_s, report)
+            comparison = RelationComparison(client, relations, lateness_s, horizon(client, "events"), is_forgotten)
+            _note_relations(comparison.compare(), report)
     except FAILURES as error:
         raise explain(error, "verifying") from error
     return report
 
 
-def _check_relations(client: Client, relations: Relations, lateness_s: float, report: VerifyReport) -> None:
-    found = RelationComparison(client, relations, lateness_s, horizon(client, "events")).compare()
+def _note_relations(found: RelationReport, report: VerifyReport) -> None:
     report.checked["matters"] = found.judged
     report.notes += found.notes
     report.differences += [

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from streams.cli import main
 from streams.events.anonymous import ERASED, NOBODY, names_for_nobody
 from streams.events.decode import encode
 from streams.events.intake import Intake
@@ -16,16 +19,20 @@ from streams.privacy.forgotten import Forgotten, Oblivion
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection
 from streams.producers.simulator import Plan, simulated
+from streams.secured.protection import protection_of
+from streams.settings import Settings
 from streams.storage import erasing
 from streams.storage.verify import verify
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, event
 from tests.harness.pipeline import Pipeline
+from tests.harness.related import fill_with_relations
 
 START = datetime(2026, 11, 22, 6, tzinfo=UTC)
 ALL = Catalogue.load()
 CHOSEN = {kpi.id for kpi in ALL if kpi.aggregator == "distinct"} | {"csat", "orders", "conversion", "dead_letters"}
 CATALOGUE = ALL.without({kpi.id for kpi in ALL} - CHOSEN)
+NO_KPIS = Catalogue({})
 KPI_TABLES = ("kpi_minutes", "kpi_values", "kpi_newest", "outcomes", "alerts")
 
 
@@ -95,6 +102,86 @@ def test_nothing_of_them_comes_back(database: Database) -> None:
         assert outcome is not None
         assert outcome.tally.duplicate == (4 if now + 7_200 >= listed[0].since else duplicates)
         assert {one.subject for one in outcome.counted} == {f"c{number}" for number in range(7)}
+
+
+def test_many_of_more_are_forgotten_and_old_topics_bring_none_back(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 of 2,000, by the command: nothing of them is found, all else and all KPIs stay, and a replay changes nothing."""
+    monkeypatch.setattr(erasing, "_VISIBLE_AFTER", timedelta(seconds=-2))
+    payloads = [
+        event(
+            number,
+            subject=f"c-{number % 2_000:04}",
+            time=f"2026-11-22T06:{number % 60:02}:00Z",
+            data={"score": number % 5 + 1},
+        )
+        for number in range(6_000)
+    ]
+    writer = Writer(database.writer)
+    pipeline = Pipeline(writer, CATALOGUE)
+    pipeline.feed(payloads)
+    pipeline.finish()
+    writer.close()
+    people = [f"c-{number:04}" for number in range(0, 2_000, 20)]
+    before, kpis = _others(database, people), _kpis(database)
+    (tmp_path / "key").write_text("k" * 32)
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "password").write_text(database.admin.password)
+    (tmp_path / "people.txt").write_text("\n".join(people))
+    settings = {
+        "CX_CLICKHOUSE": database.admin.url,
+        "CX_CLICKHOUSE_DATABASE": database.name,
+        "CX_CLICKHOUSE_USER": database.admin.user,
+        "CX_CLICKHOUSE_PASSWORD_FILE": str(tmp_path / "password"),
+        "CX_PRIVACY_KEY_FILE": str(tmp_path / "key"),
+        "CX_DATA_DIR": str(tmp_path),
+    }
+    done = CliRunner().invoke(main, ["forget", "--from", str(tmp_path / "people.txt"), "--json"], env=settings)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.output)
+    assert (said["people"], said["events"], said["found"]) == (100, 300, [])
+    assert (_others(database, people), _kpis(database)) == (before, kpis)
+    report = verify(database.client, CATALOGUE)
+    assert (report.differences, report.checked["records"]) == ([], 6_000)
+    protection = protection_of(Settings(privacy_key_file=str(tmp_path / "key")))
+    assert protection is not None
+    protection.forgotten.learn(erasing.read_forgotten(database.client))
+    again = Intake("web/1", retention_s=1e9, dedup_ids=10_000, protection=protection)
+    again.add(payloads, range(len(payloads)), datetime.now(UTC).timestamp() + 1_000)
+    outcome = again.close()
+    assert outcome is not None
+    assert (outcome.tally.counted, outcome.tally.duplicate) == (5_700, 300)
+    assert not {one.subject for one in outcome.counted} & {*people}
+
+
+def test_relations_of_the_forgotten_are_left_out_of_the_second_derivation(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matters of everybody else are judged as before; what stays of the forgotten is said not to be, and is no difference."""
+    monkeypatch.setattr(erasing, "_VISIBLE_AFTER", timedelta(seconds=-2))
+    relations = fill_with_relations(database)
+    judged = verify(database.client, NO_KPIS, relations=relations)
+    assert judged.differences == []
+    people = ["c-3", "c-5"]
+    erased = erasing.erase(database.client, names_for_nobody(people, bin_of))
+    assert erased.events > 20
+    assert erasing.search(database.client, people)[1] == []
+    after = verify(database.client, NO_KPIS, relations=relations)
+    assert after.differences == []
+    assert 0 < judged.checked["matters"] - after.checked["matters"] < judged.checked["matters"] / 2
+    assert any("of people who were forgotten: not judged" in note for note in after.notes)
+    # One comes back: what relations say of them is not taken any more, which is no difference to who has the key.
+    database.client.command(
+        "ALTER TABLE events DELETE WHERE subject = 'c-1' AND endsWith(topic, '.derived') SETTINGS mutations_sync = 2"
+    )
+
+    def derived_wrongly(back: str) -> set[str]:
+        report = verify(database.client, NO_KPIS, relations=relations, is_forgotten=lambda subject: subject == back)
+        return {one.check for one in report.differences if one.check.startswith("derived")}
+
+    assert derived_wrongly("c-2") == {"derived_missing"}
+    assert derived_wrongly("c-1") == set()
 
 
 def _filled(database: Database) -> list[str]:

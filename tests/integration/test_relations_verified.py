@@ -10,16 +10,12 @@ from rich.cells import cell_len
 from streams.cli import main
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.relations.catalogue import Relations, load
-from streams.relations.results import event_of
-from streams.relations.timelines import play
 from streams.shipped import RELATIONS
 from streams.storage import customer
 from streams.storage.connection import connect
 from streams.storage.verify import VerifyReport, verify
-from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database
-from tests.harness.pipeline import Pipeline
-from tests.unit.test_relations_oracle import LATENESS, arrivals_of, history
+from tests.harness.related import fill_with_relations
 
 NONE = Catalogue({})
 
@@ -30,19 +26,9 @@ def relations() -> Relations:
 
 
 @pytest.fixture
-def filled(database: Database, relations: Relations) -> Database:
+def filled(database: Database) -> Database:
     """A store with a day of customers, and what relations made of them until then."""
-    lines = history(relations, 5, events=900, days=1)
-    arrivals = arrivals_of(lines)
-    until = max(one.at for one in arrivals)
-    played = [result for clock, result in play(relations, arrivals, LATENESS).results if clock <= until]
-    writer = Writer(database.writer)
-    pipeline = Pipeline(writer, NONE)
-    pipeline.feed([line.encode() for line in lines])
-    sent = [json.dumps(event_of(relations[one.relation], one)).encode() for one in played]
-    pipeline.feed_derived(sent, until / 1000 + 1)
-    pipeline.finish()
-    writer.close()
+    fill_with_relations(database)
     return database
 
 

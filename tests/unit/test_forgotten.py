@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import msgspec
 
+from streams.agents.cases import Cases
+from streams.engine.names import Topics
 from streams.events.anonymous import Anonymous
+from streams.loop.case import ClockName
+from streams.loop.desk import CaseNews
+from streams.loop.files import CaseChange
+from streams.loop.rows import CaseRow, Happening
 from streams.privacy.forgotten import Forgotten, Oblivion
 
 
@@ -18,6 +25,37 @@ def test_nothing_is_taken_that_was_before_once_all_workers_know() -> None:
     events = [("c-1", 99.0), ("c-2", 99.0), ("c-1", 100.0), ("c-1", 100.5)]
     assert forgotten.others(events, now=220.0) == [1, 3]
     assert forgotten.others(events, now=219.0) == [0, 1, 2, 3], "a range that some worker took without knowing"
+
+
+def test_what_relations_say_of_the_forgotten_is_not_taken_whenever_it_became_so() -> None:
+    """It may rest on what was before: a cart that is given up days later would bring the name back."""
+    forgotten = Forgotten(7)
+    forgotten.learn([Oblivion(forgotten.person("c-1"), until=100.0, since=220.0)])
+    assert forgotten.others([("c-1", 900.0), ("c-2", 900.0)], now=1_000.0, derived=True) == [1]
+    assert (forgotten.includes("c-1"), forgotten.includes("c-1", 100.5), forgotten.includes("c-2")) == (
+        True,
+        False,
+        False,
+    )
+    assert not Forgotten(7).includes("c-1")
+
+
+def test_cases_of_the_forgotten_are_told_no_more() -> None:
+    """A clock that ends later would bring the name back: into topics, the store, and messages. What is new is told."""
+    forgotten = Forgotten(7)
+    forgotten.learn([Oblivion(forgotten.person("c-1"), until=100.0, since=220.0)])
+    stage = SimpleNamespace(_topics=Topics("cx"), _webhooks=False, _forgotten=forgotten)
+    empty = {str: "", int: 0, list[Happening]: [], list[ClockName]: []}
+    row = CaseRow(**{field.name: empty.get(field.type) for field in msgspec.structs.fields(CaseRow)})
+    news = [
+        CaseNews(
+            CaseChange(id_, None, ours=True), msgspec.structs.replace(row, case_id=id_, subject=subject, opened=at)
+        )
+        for id_, subject, at in (("old", "c-1", 99_000), ("new", "c-1", 101_000), ("other", "c-2", 99_000))
+    ]
+    assert [one.key for one in Cases._outgoing(stage, 0, news)] == [b"new", b"other"]  # type: ignore[arg-type]
+    stage._forgotten = None
+    assert len(list(Cases._outgoing(stage, 0, news))) == 3  # type: ignore[arg-type]
 
 
 def test_another_key_knows_nobody() -> None:
