@@ -56,6 +56,7 @@ generate: $(PYTHON) ## Write everything that is made from code: schemas, docs, d
 	$(PYTHON) -m streams schemas check
 	$(PYTHON) -m streams kpis docs
 	$(PYTHON) -m streams.commands.settings_page
+	$(PYTHON) -m streams.commands.privacy_page
 	$(PYTHON) -m streams rules docs
 	$(PYTHON) -m streams dashboards generate
 	$(PYTHON) deploy/sbom.py
