@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streams.drivers.definition import Driver
 from streams.drivers.levels import DriverLevel, gain_of, level_names, summarise
-from streams.drivers.regression import Association, Numbers, Regression
+from streams.drivers.regression import Association, Numbers, Regression, shares_explained
 from streams.drivers.results import Ranked, WhatIf
 
 FEWEST_CUSTOMERS: Final = 100
@@ -109,8 +109,14 @@ class Model:
             if cuts:
                 blocks[driver.name] = _flags(places, range(1, len(cuts) + 1))
         self._known = [*blocks]
-        for name, flag in _not_met(self._places, blocks).items():
-            blocks[f"{name}?"] = flag
+        for name in self._known:
+            others = [blocks[other] for other in self._known if other != name]
+            flag, beyond = (
+                (self._places[name] < 0)[:, None].astype(np.float64),
+                _beyond(answers.lived[name], self._places[name]),
+            )
+            blocks |= {f"{name}?": left for left in _unsaid(flag, others)}
+            blocks |= {f"{name}+": left for left in _unsaid(beyond, others)}
         for name, labels in answers.held.items():
             if (columns := _flags_of_labels(labels)).shape[1]:
                 blocks[f"{name}="] = columns
@@ -192,7 +198,7 @@ class Model:
         """Return drivers, and what is held equal, by each of which alone a driver cannot be told apart."""
         down = {name: self._down(name)}
         return [
-            other.rstrip("=?") for other in self._blocks if other != name and isinf(self.fit.inflation(down, other))
+            other.rstrip("=?+") for other in self._blocks if other != name and isinf(self.fit.inflation(down, other))
         ]
 
     def _down(self, name: str) -> list[float]:
@@ -223,23 +229,32 @@ def _cuts_with_enough(
     return left
 
 
-def _not_met(places: Mapping[str, Numbers], blocks: Mapping[str, Numbers]) -> dict[str, Numbers]:
+def _beyond(values: Numbers, places: NDArray[Any]) -> Numbers:
     """
-    Return flags of answers whose customers did not meet a driver, where no other driver says the same.
+    Return how far answers are above or below the mean of their level, a column a level, its outermost hundredths cut.
+
+    Levels are wide. Left out, what a driver does within them would be ascribed to others that come with much of it.
+    """
+    columns = []
+    for place in range(places.max() + 1):
+        here = places == place
+        inner = np.clip(values, *np.quantile(values[here], (0.01, 0.99)))
+        columns.append(np.where(here, inner - inner[here].mean(), 0.0))
+    return np.stack(columns, axis=1)
+
+
+def _unsaid(columns: Numbers, others: Sequence[Numbers]) -> list[Numbers]:
+    """
+    Return, in one block, the columns that vary and that no other drivers say; none if there are none.
 
     Who did not call has no wait, and is no match for who waited a moment only. But where the number of contacts is in
-    the model, that says it, and a second flag of it would take away what contacts go with.
+    the model, that says it, and a second column of it would take away what contacts go with.
     """
-    flags = {}
-    for name in blocks:
-        flag = (places[name] < 0).astype(np.float64)
-        others = [block for other, block in blocks.items() if other != name]
-        if not flag.any():
-            continue
-        if others and Regression(flag, {"others": np.hstack(others)}, robust=False).r2 > 1 - 1 / MOST_INFLATION:
-            continue
-        flags[name] = flag[:, None]
-    return flags
+    found = [column for column in columns.T if np.ptp(column) > 0]
+    if found and others:
+        said = shares_explained(np.stack(found, axis=1), np.hstack(others)) > 1 - 1 / MOST_INFLATION
+        found = [column for column, known in zip(found, said, strict=True) if not known]
+    return [np.stack(found, axis=1)] if found else []
 
 
 def _flags(places: NDArray[Any], wanted: Sequence[int]) -> Numbers:

@@ -196,6 +196,15 @@ class Regression:
         return float(half @ half)
 
 
+def shares_explained(columns: Numbers, others: Numbers) -> Numbers:
+    """Return which share of each column's variance goes with other columns; each must vary."""
+    x, y = others - others.mean(axis=0), columns - columns.mean(axis=0)
+    x = x / np.maximum(np.sqrt((x * x).sum(axis=0)), _SAME)
+    root, _ = _root(x.T @ x)
+    along: Numbers = (x @ root).T @ y
+    return np.asarray((along * along).sum(axis=0) / (y * y).sum(axis=0))
+
+
 def _finite(given: ArrayLike, name: str, n: int | None) -> Numbers:
     """Return columns of numbers. Raises ValueError naming the first that is missing."""
     numbers = np.asarray(given, dtype=np.float64)

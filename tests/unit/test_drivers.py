@@ -10,7 +10,7 @@ from scipy import stats
 from streams.drivers.definition import Driver, worth
 from streams.drivers.discovery import false_discovery
 from streams.drivers.levels import DriverLevel, gain_of, level_names
-from streams.drivers.regression import Association, Regression
+from streams.drivers.regression import Association, Regression, shares_explained
 from streams.drivers.strata import Side, stratified
 from streams.kpis.arithmetic.distributions import f_tail, student_tail
 from tests.harness.golden import golden
@@ -220,6 +220,16 @@ def test_units_do_not_matter() -> None:
     for factor, offset in ((1e-9, 0.0), (1e12, 5.0), (1.0, 1e6)):
         other = known(Regression(y, {"x": x * factor + offset, "z": z}).change({"x": [factor]}))
         assert [*other] == pytest.approx([*plain], rel=1e-5)
+
+
+def test_shares_explained_are_r2() -> None:
+    rng = np.random.default_rng(14)
+    others = rng.normal(size=(50, 3))
+    columns = np.column_stack(
+        [others @ [1.0, 2.0, 0.0] + rng.normal(size=50), others[:, 2] * 5 + 1, rng.normal(size=50)]
+    )
+    wanted = [Regression(column, {"others": others}).r2 for column in columns.T]
+    assert shares_explained(columns, others) == pytest.approx(wanted)
 
 
 # -- levels ----------------------------------------------------------------------------------------------------------

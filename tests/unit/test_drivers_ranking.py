@@ -27,7 +27,7 @@ class World:
     """Customers with one to three answers that resemble each other; calls bring waits, the channel waits and moods."""
 
     seed: int
-    customers: int = 3_500
+    customers: int = 2_500
     levels: dict[str, tuple[float, ...]] = field(default_factory=lambda: TRUE_LEVELS)
 
     def __post_init__(self) -> None:
@@ -169,6 +169,27 @@ def test_a_companion_is_not_reported_as_a_driver_of_its_own() -> None:
     assert kept.verdict == "goes with lower scores; not apart from steps"
 
 
+def test_what_a_driver_does_within_its_levels_is_not_ascribed_to_its_companions() -> None:
+    """Satisfaction falls with every second of wait; who waits longest is transferred most, which costs nothing."""
+    drivers = [Driver("wait_s", (30, 60, 120, 300), "s"), Driver("transfers", (0, 1))]
+    wrong = held = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        wait = rng.exponential(180, 3_000)
+        transfers = rng.poisson(0.1 + wait / 400).astype(float)
+        outcome = 5 - 0.003 * wait + rng.normal(0, 1, 3_000)
+        found = {
+            one.driver: one for one in rank(Answers(outcome, {"wait_s": wait, "transfers": transfers}), drivers).drivers
+        }
+        true = 0.003 * (wait - wait[wait <= 30].mean())[wait > 30].sum() / 3_000
+        gain = found["wait_s"].gain
+        assert gain is not None
+        held += gain.lo <= true <= gain.hi
+        wrong += found["transfers"].kept
+    assert wrong <= 2
+    assert held >= 10
+
+
 def test_the_mix_of_channels_is_held_equal() -> None:
     """Errors are seen in the app, where moods are better: alone they seem to please."""
     rng = np.random.default_rng(5)
@@ -211,6 +232,7 @@ def test_effects_that_differ_by_segment_are_told_from_those_that_do_not() -> Non
         (Answers([1.0, 5.0] * 100, {"late": [0] * 200}), "no driver has two levels of 20 customers or more, of 200"),
         (Answers([1.0, 5.0] * 100, {"late": [None] * 200}), "no driver has two levels"),
         (Answers([], {"late": []}), "answers of 0 customers"),
+        (Answers([1.0, 5.0] * 100, {"lat": [0, 1] * 100}), "answers have no column of late: they have lat"),
     ],
 )
 def test_too_little_data_is_said(answers: Answers, said: str) -> None:
