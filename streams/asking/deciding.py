@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final
 
-from streams.asking.definition import SENT, Survey, SurveyRules, SurveyTrigger, text_of_field
+from streams.asking.definition import DECIDED_HERE, ELIGIBLE, SENT, Survey, SurveyRules, SurveyTrigger, text_of_field
 from streams.relations.facts import Fact, moment_of
 
 SAME_MATTER: Final = "same_matter"
@@ -167,13 +167,14 @@ def decide_on_events(rules: SurveyRules, subject: str, facts: Iterable[Fact], si
     """
     Decide on what happened to one customer from a moment on, in milliseconds since 1970, as if the rules had held.
 
-    Surveys that were sent before count as shown; those that were sent later do not, for the rules say what is.
+    Surveys that were sent before count as shown, and so does what was decided here, which may be on its way. What was
+    sent later does not, for the rules say what is.
     """
     triggers, shown = list[SurveyTrigger](), list[tuple[str, Invitation]]()
     for fact in facts:
         if fact.time >= since:
             triggers += rules.triggers_of(subject, fact)
-        elif fact.type == SENT:
+        elif fact.type == SENT or (fact.type == ELIGIBLE and fact.source == DECIDED_HERE):
             name = str(fact.values.get("survey_id"))
             survey = rules.surveys.get(name)
             matter = text_of_field(fact, survey.matter) if survey else ""

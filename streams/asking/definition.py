@@ -1,5 +1,6 @@
 """Surveys as their rules say: what asks for an answer, how long a customer is left alone, and how many are asked."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -12,6 +13,9 @@ from streams.relations.facts import Fact, Reader
 
 SENT: Final = "cx.survey.sent"
 ANSWERED: Final = "cx.survey.answered"
+ELIGIBLE: Final = "cx.survey.eligible"
+DECIDED_HERE: Final = "/cx/surveys"
+"""The source of decisions that are made by the rules."""
 _DRAWS: Final = 1 << 64
 
 
@@ -30,6 +34,7 @@ class SurveyTrigger:
         id: Names the occasion, together with `source`; the same once more is a repeat.
         matter: What it is about, such as the id of an order; empty: nothing in particular.
         stratum: The group by which customers are sampled and answers weighted; empty: not known.
+        channel: Where it happened; empty: not known.
     """
 
     survey: str
@@ -39,6 +44,12 @@ class SurveyTrigger:
     source: str = ""
     matter: str = ""
     stratum: str = ""
+    channel: str = ""
+
+    def name(self) -> str:
+        """Return a name of its own for it, made of what names it."""
+        named = json.dumps([self.survey, self.source, self.id]).encode()
+        return blake2b(named, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +176,13 @@ class SurveyRules:
         envelope = {one.matter for one in self.surveys.values() if one.matter in ENVELOPE_FIELDS}
         wanted: dict[str, set[str]] = {
             SENT: {"survey_id", *envelope},
+            ELIGIBLE: {"survey_id", *envelope},
             ANSWERED: {"survey_id", "metric", "score", *envelope, *also},
         }
         for survey in self.surveys.values():
             for event in survey.opens.events:
                 fields = wanted.setdefault(event, set())
-                fields.update(survey.opens.where.fields, filter(None, (survey.matter, survey.by)))
+                fields.update(survey.opens.where.fields, filter(None, ("channel", survey.matter, survey.by)))
         return Reader(wanted)
 
     def triggers_of(self, subject: str, fact: Fact) -> Iterator[SurveyTrigger]:
@@ -185,6 +197,7 @@ class SurveyRules:
                     source=fact.source,
                     matter=text_of_field(fact, survey.matter),
                     stratum=text_of_field(fact, survey.by),
+                    channel=text_of_field(fact, "channel"),
                 )
 
 

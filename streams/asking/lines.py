@@ -11,6 +11,7 @@ from streams.asking.deciding import Invitation
 from streams.asking.definition import SurveyRules, SurveyTrigger
 from streams.events.decode import decode_stored
 from streams.events.refusal import Refusal
+from streams.events.scalars import Channel
 from streams.relations.facts import Fact, Reader, milliseconds
 
 _MOST_PROBLEMS: Final = 20
@@ -38,6 +39,7 @@ class _WrittenOccasion(msgspec.Struct, forbid_unknown_fields=True):
     source: str = ""
     matter: str = ""
     stratum: str = ""
+    channel: Channel | None = None
     shown: bool = False
 
 
@@ -51,8 +53,8 @@ def read_occasions(rules: SurveyRules, lines: Iterable[bytes], name: str) -> dic
 
     Args:
         rules: What the surveys are.
-        lines: An event, or `survey`, `subject`, `time` and `id`, with `source`, `matter`, `stratum`, and `shown` where
-            it is no occasion but what the customer was shown.
+        lines: An event, or `survey`, `subject`, `time` and `id`, and `source`, `matter`, `stratum` and
+            `channel` if they are known; with `shown` it is no occasion, but what the customer was shown.
         name: What errors call the file.
 
     Raises:
@@ -110,7 +112,7 @@ class _Lines:
             customer.triggers.append(
                 SurveyTrigger(
                     survey=written.survey, subject=written.subject, time=time, id=written.id, source=written.source,
-                    matter=written.matter, stratum=written.stratum,
+                    matter=written.matter, stratum=written.stratum, channel=written.channel or "",
                 )
             )  # fmt: skip
 

@@ -15,9 +15,10 @@ import click
 from streams.asking.deciding import REASONS, AskingDecision, decide_all, decide_on_events
 from streams.asking.definition import SurveyRules
 from streams.asking.lines import OccasionError, read_occasions
+from streams.asking.sending import NoChannelError, event_of
 from streams.commands.arguments import EARLIEST, LATEST, MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
-from streams.commands.printing import echo
+from streams.commands.printing import echo, line
 from streams.definitions import survey_rules_of
 from streams.relations.facts import milliseconds, moment_of
 from streams.settings import Settings, load
@@ -61,6 +62,7 @@ def survey_history(settings: Settings, since: datetime, until: datetime) -> Iter
 @to_option
 @click.option("--customer", default="", help="Only this customer.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0, 1_000_000), help="Decisions shown.")
+@click.option("--events", "as_events", is_flag=True, help="Print all decisions as events, one a line.")
 @as_json_option
 @plain_errors
 def surveys_decide(
@@ -71,13 +73,14 @@ def surveys_decide(
     end: When | None,
     customer: str,
     limit: int,
+    as_events: bool,
     as_json: bool,
 ) -> None:
     """Say who would have been asked by the rules, who not, and why.
 
     Of the stored events, or of FILE, a JSON object a line: an event, or an occasion (survey, subject, time, id; matter,
-    stratum and source if there are any), or with "shown": true what a customer was shown. Nothing is sent or written.
-    Surveys that were sent before --from count as shown. Of a FILE all is decided on, the future too.
+    stratum, channel and source if known), or with "shown": true what a customer was shown. Nothing is sent or written.
+    What was sent before --from counts as shown. Of a FILE all is decided on, the future too.
     """
     settings = load()
     rules, zone = survey_rules_of(settings, paths), ZoneInfo(settings.zone)
@@ -89,6 +92,9 @@ def surveys_decide(
     else:
         before = max(EARLIEST, since - timedelta(milliseconds=rules.longest_gap()))
         decided = _in_store(settings, rules, before, since, until, customer)
+    if as_events:
+        _print_events(rules, decided)
+        return
     summary = _DecisionCounts()
     # The newest of many; ties in an order that does not depend on that of the store.
     newest = heapq.nlargest(max(1, limit), map(summary.count, decided), key=_decision_order)[:limit]
@@ -114,6 +120,15 @@ def surveys_decide(
     echo(table(columns, counted))
     if (left := summary.total - len(shown)) > 0:
         echo(f"{left:,} older decisions are counted and not shown (--limit)")
+
+
+def _print_events(rules: SurveyRules, decided: Iterator[AskingDecision]) -> None:
+    try:
+        for one in sorted(decided, key=_decision_order):
+            line(event_of(rules, one).decode())
+    except NoChannelError as error:
+        echo(str(error), err=True)
+        sys.exit(1)
 
 
 class _DecisionCounts:

@@ -203,6 +203,13 @@ def test_surveys_are_decided_counted_and_weighted_as_plain_python_does(
     alone = json.loads(cx.invoke(main, ["surveys", "decide", *SPAN, "--json", "--customer", one]).output)
     assert alone["decisions"] == [each for each in answer["decisions"] if each["subject"] == one]
 
+    events = [
+        json.loads(line) for line in cx.invoke(main, ["surveys", "decide", *SPAN, "--events"]).output.splitlines()
+    ]
+    assert [one["time"] for one in events] == sorted(one["time"] for one in events)
+    assert sum(one["type"] == "cx.survey.eligible" for one in events) == sum(wanted.values())
+    assert len({one["id"] for one in events}) == len(wanted)
+
     counts, groups = _heard(lines)
     covered = cx.invoke(main, ["surveys", "coverage", *SPAN, "--json"])
     assert covered.exit_code == 3, covered.output

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from streams.asking.coverage import CoverageTally, StrataTally, occasions_of
-from streams.asking.deciding import ASKED_LATELY, SAME_MATTER, Invitation, decide_on_events
+from streams.asking.deciding import ASKED_LATELY, SAME_MATTER, SAME_SURVEY_LATELY, Invitation, decide_on_events
 from streams.asking.lines import OccasionError, read_occasions
 from streams.asking.reading import parse_surveys
 from streams.cli import main
+from streams.events.decode import decode_batch
 from streams.relations.facts import Fact
 from tests.unit.test_asking_rules import DAY, EVERYBODY, RULES
 
@@ -81,6 +82,15 @@ def test_what_was_sent_before_the_span_counts_as_shown_and_later_does_not() -> N
     ]  # fmt: skip
     found = [(one.trigger.id, one.reason) for one in decide_on_events(RULES, "c", facts, 10 * DAY)]
     assert found == [("do2", ASKED_LATELY), ("do1", SAME_MATTER), ("do3", "")]
+
+
+def test_what_was_decided_here_before_may_be_on_its_way() -> None:
+    ours, theirs = (
+        Fact(0, source, "x", "cx.survey.eligible", {"survey_id": "delivery"}) for source in ("/cx/surveys", "/shop")
+    )
+    for before, reason in ((ours, SAME_SURVEY_LATELY), (theirs, "")):
+        [found] = decide_on_events(RULES, "c", [before, delivered(20, "o1")], 10 * DAY)
+        assert found.reason == reason
 
 
 def test_occasions_invitations_and_answers_find_each_other() -> None:
@@ -159,6 +169,30 @@ def test_files_are_decided_without_a_store(rules: Path, tmp_path: Path) -> None:
     code, output = run("decide", str(file))
     assert (code, f"{file}:2: " in output) == (1, True)
     assert run("decide", str(file), "--from", "2026-06-02", "--to", "2026-06-01")[0] == 2
+
+
+def test_decisions_are_events_that_the_contract_takes(rules: Path, tmp_path: Path) -> None:
+    """One for each decision, in the order of time, and the same bytes each time."""
+    file = tmp_path / "o.jsonl"
+    second = {**EVENT, "id": "e2", "time": "2026-05-01T10:05:00Z"}
+    written = {**ONE, "channel": "app", "time": "2026-07-01T10:00:00Z", "subject": "d\n\u202e"}
+    file.write_bytes(b"\n".join(lines(written, second, EVENT)))
+    code, output = run("decide", str(file), "--events", "--limit", "1")
+    assert (code, run("decide", str(file), "--events")[1]) == (0, output)
+    records = output.splitlines()
+    events = decode_batch([one.encode() for one in records])[0]
+    assert [
+        (one.type, one.subject, one.channel, one.touchpoint, one.orderid, getattr(one.data, "reason", None))
+        for one in events if one is not None
+    ] == [
+        ("cx.survey.eligible", "c", "web", "delivery", "o1", None),
+        ("cx.survey.suppressed", "c", "web", "delivery", "o1", SAME_MATTER),
+        ("cx.survey.eligible", "d\n\u202e", "app", "delivery", None, None),
+    ]  # fmt: skip
+    assert len({one.id for one in events if one is not None}) == 3
+    file.write_bytes(lines(ONE)[0])
+    code, output = run("decide", str(file), "--events")
+    assert (code, "occasion 't1' has no 'channel'" in output) == (1, True)
 
 
 def test_rules_are_refused_by_every_command(rules: Path) -> None:
