@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from math import isfinite
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
 from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.drivers_picture import SUFFIXES, draw_ranking
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
+from streams.commands.rules_picture import PictureError
 from streams.drivers.definition import DRIVERS, OUTCOMES
 from streams.drivers.levels import LevelGain, level_names
 from streams.drivers.ranking import by_label, rank, what_if, within
@@ -65,9 +68,12 @@ def drivers_list(*, as_json: bool) -> None:
 @_from_option
 @click.option("--to", "--until", "end", type=MomentType(), help="End, not included.  [default: now]")
 @click.option("--by", type=click.Choice(LABELS), help="Rank within each of these, and tell where effects differ.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw into FILE.png or .svg.")
 @as_json_option
 @plain_errors
-def drivers_rank(outcome: str, *, start: When | None, end: When | None, by: str | None, as_json: bool) -> None:
+def drivers_rank(
+    outcome: str, *, start: When | None, end: When | None, by: str | None, picture: Path | None, as_json: bool
+) -> None:
     """Rank drivers by what the mean would gain if nobody met more than the least of them.
 
     All drivers are in one model, with channel, touchpoint, segment and region held equal; 95 % intervals, customers
@@ -75,9 +81,13 @@ def drivers_rank(outcome: str, *, start: When | None, end: When | None, by: str 
 
     Exit codes: 0 ranked, 1 there is too little data, or the store cannot be asked.
     """
+    if picture is not None and picture.suffix not in SUFFIXES:
+        raise click.UsageError(f"--picture {picture.name!r}: expected a name that ends with {' or '.join(SUFFIXES)}")
     with _stored(outcome, start, end) as found:
         ranking = rank(found.answers, DRIVERS)
         apart = None if by is None else by_label(found.answers, DRIVERS, [*found.answers.held[by]])
+    if picture is not None:
+        _draw(ranking, outcome, picture)
     if as_json:
         whole = {**_plain_stored(outcome, found), **_plain_ranking(ranking)}
         if apart is not None:
@@ -179,6 +189,14 @@ def _stored(outcome: str, start: When | None, end: When | None) -> Iterator[Stor
         yield found
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _draw(ranking: Ranking, outcome: str, picture: Path) -> None:
+    try:
+        drawn = draw_ranking(ranking, outcome, OUTCOMES[outcome].unit, picture)
+    except (PictureError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    echo(f"{picture}: {drawn} drivers drawn", err=True)
 
 
 def _print_stored(outcome: str, found: StoredAnswers) -> None:

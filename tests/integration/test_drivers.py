@@ -102,7 +102,20 @@ def test_of_too_many_answers_whole_customers_are_drawn(cx: CliRunner, monkeypatc
     assert "one of 3 customers was drawn" in asked(cx, "rank")
 
 
+def test_a_picture_shows_whom_drivers_affect_and_by_how_much(cx: CliRunner, tmp_path: Path) -> None:
+    picture = tmp_path / "drivers.svg"
+    asked(cx, "rank", "--picture", str(picture))
+    drawn = picture.read_text(encoding="utf-8")
+    assert [name for name in ("delay_h", "wait_s", "frustrations", "returns") if f"<!-- {name} -->" in drawn] == [
+        "delay_h", "wait_s", "frustrations",
+    ]  # fmt: skip
+    asked(cx, "rank", "--picture", str(tmp_path / "drivers.png"))
+    assert (tmp_path / "drivers.png").read_bytes().startswith(b"\x89PNG")
+    assert "No such file" in asked(cx, "rank", "--picture", str(tmp_path / "none" / "a.png"), code=1)
+
+
 WRONG = (
+    (["rank", "--picture", "a.gif"], 2, "expected a name that ends with .png or .svg"),
     (["rank", "--outcome", "nps"], 1, "no answer of nps of that time"),
     (["rank", "--from", "2026-05-01", "--to", "2026-05-01T12:00"], 1, "customers are too few: at least 100 are needed"),
     (["rank", "--from", "2026-05-02", "--to", "2026-05-01"], 2, "the start is not before the end"),
