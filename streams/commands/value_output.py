@@ -273,7 +273,7 @@ def print_period(found: PeriodValue, known: KnownOrders) -> None:
     for currency, one in found.money.items():
         name = _currency(currency)
         rows += [
-            ("revenue", name, _amount(one.revenue), "", "", open_yet),
+            ("revenue", name, _amount(one.revenue), "", f"{one.arpu.n:,}", open_yet),
             _row("value of an order", name, one.order_value),
             _row("revenue per active customer", name, one.arpu, note=open_yet),
             *([_row("revenue of returning customers", name, one.repeat_share, "%")] if one.repeat_share else []),

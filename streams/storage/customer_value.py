@@ -33,18 +33,18 @@ _ORDERS: Final = f"""
                 WHERE type IN ('cx.payment.failed', 'cx.payment.succeeded') AND orderid != ''
                 GROUP BY subject, orderid HAVING countIf(type = 'cx.payment.succeeded') = 0)
         SELECT if(orderid = '', {_EVENT}, orderid), subject, toUnixTimestamp(time), {_AMOUNT}, said.currency,
-            toBool(orderid = '' OR (subject, orderid) NOT IN unpaid), {_SAID}
+            toBool(orderid = '' OR (subject, orderid) NOT IN unpaid)
         FROM counted_events WHERE subject != '' AND {_IS_ORDER} AND {_IN_SPAN}"""
 _REFUNDS: Final = f"""
         SELECT {_EVENT}, orderid, {_AMOUNT}, said.currency, subject,
             transform(toString(type), ['cx.order.cancelled', 'cx.order.refund_initiated'], ['cancelled', 'initiated'],
-                'completed'), {_SAID}
+                'completed')
         FROM counted_events
         WHERE (type IN ('cx.order.cancelled', 'cx.order.refund_initiated', 'cx.order.refund_completed')
                 OR type = 'cx.store.pos_transaction' AND said.refund)
             AND orderid NOT IN (
-                SELECT orderid FROM (SELECT orderid, subject, type, time, {_SAID} FROM counted_events)
-                WHERE {_IS_ORDER} GROUP BY orderid HAVING orderid != '' AND NOT max(subject != '' AND {_IN_SPAN}))"""
+                SELECT orderid FROM counted_events WHERE {_IS_ORDER}
+                GROUP BY orderid HAVING orderid != '' AND NOT max(subject != '' AND {_IN_SPAN}))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
     span = {"since": since, "until": until}
 
     def ask(sql: str) -> Any:
-        return client.query(f"WITH {events}{sql}", parameters=span).result_rows
+        return client.query(f"WITH {_SAID}, {events}{sql}", parameters=span).result_rows
 
     try:
         events = counted_events(aside=has_set_aside(client), late=True)
         [[known, anonymous]] = ask(
-            f" SELECT countIf(subject != ''), countIf(subject = '') FROM (SELECT *, {_SAID} FROM counted_events)"
+            f" SELECT countIf(subject != ''), countIf(subject = '') FROM counted_events"
             f" WHERE {_IS_ORDER} AND {_IN_SPAN}"
         )
         if known > MOST_ORDERS:
@@ -91,8 +91,8 @@ def stored_orders(client: Client, since: datetime, until: datetime) -> StoredOrd
         if not known + anonymous:
             return None
         [[newest]] = ask(" SELECT max(time) FROM counted_events WHERE time <= now64(3)")
-        orders = [PlacedOrder(*row[:-1]) for row in ask(f", {_ORDERS}")]
-        refunds = [Refund(*row[:-1]) for row in ask(_REFUNDS)]
+        orders = [PlacedOrder(*row) for row in ask(f", {_ORDERS}")]
+        refunds = [Refund(*row) for row in ask(_REFUNDS)]
     except FAILURES as error:
         raise explain(error, "customer value") from error
     return StoredOrders(orders, refunds, anonymous, newest.replace(tzinfo=UTC))
@@ -107,11 +107,11 @@ def stored_scores(client: Client, since: datetime, until: datetime) -> list[Chur
     """
     try:
         rows = client.query(
-            f"""WITH {counted_events(aside=has_set_aside(client), late=True)}
-            SELECT said.model, subject, toUnixTimestamp(time), said.risk, said.horizon_d, {_SAID}
+            f"""WITH {_SAID}, {counted_events(aside=has_set_aside(client), late=True)}
+            SELECT said.model, subject, toUnixTimestamp(time), said.risk, said.horizon_d
             FROM counted_events WHERE type = 'cx.churn.scored' AND subject != '' AND {_IN_SPAN}""",
             parameters={"since": since, "until": until},
         ).result_rows
     except FAILURES as error:
         raise explain(error, "customer value") from error
-    return [ChurnScore(*row[:-1]) for row in rows]
+    return [ChurnScore(*row) for row in rows]
