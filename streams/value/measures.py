@@ -1,10 +1,10 @@
 """Shares, means and ratios over customers, each with its number of customers and its 95 % interval."""
 
 from collections.abc import Collection, Sequence
-from math import fsum, sqrt
+from math import fsum
 from typing import Final
 
-from streams.kpis.arithmetic.intervals import FEWEST, NOTHING, Z95, Measure, mean_interval, student_factor, wilson
+from streams.kpis.arithmetic.intervals import NOTHING, Z95, Measure, mean_interval, student_factor, wilson
 
 _SCALE: Final = 1_000_000
 """Amounts are squared in whole millionths, in which nothing is lost."""
@@ -30,17 +30,19 @@ def mean(amounts: Collection[float], z: float = Z95) -> Measure:
 
 def ratio_percent(pairs: Sequence[tuple[float, float]]) -> Measure:
     """
-    Return Σ part / Σ whole in percent of pairs (part, whole), one per customer.
+    Return Σ part / Σ whole in percent of pairs (part, whole), one per customer, each part at most its whole.
 
-    The interval is by the delta method, customers being the independent units (Cochran, Sampling Techniques, 3rd ed.,
-    1977, ch. 2.11). None: fewer than five customers, or all alike.
+    The interval is Wilson's of as many customers as the ratio is worth: as its variance by the delta method says
+    (Cochran, Sampling Techniques, 3rd ed., 1977, ch. 2.11), but of no more than unequal wholes leave (Kish, Survey
+    Sampling, 1965, ch. 11.7), since a few large ones hide how uncertain rare parts are.
     """
     n, whole = len(pairs), fsum(one[1] for one in pairs)
     if whole <= 0:
         return Measure(None, n, None, None)
-    share = fsum(one[0] for one in pairs) / whole
+    share = min(1.0, fsum(one[0] for one in pairs) / whole)
+    worth = whole * whole / fsum(amount * amount for _, amount in pairs)
     spread = fsum((part - share * amount) ** 2 for part, amount in pairs)
-    if n < FEWEST or spread <= 0:
-        return Measure(100 * share, n, None, None)
-    half = student_factor(n - 1) * sqrt(n / (n - 1) * spread) / whole
-    return Measure(100 * share, n, 100 * max(0.0, share - half), 100 * min(1.0, share + half))
+    if n > 1 and spread > 0:
+        worth = max(1.0, min(worth, share * (1 - share) * whole * whole * (n - 1) / (n * spread)))
+    lo, hi = wilson(share * worth, worth, student_factor(max(1, round(worth) - 1)))
+    return Measure(100 * share, n, 100 * lo, 100 * hi)

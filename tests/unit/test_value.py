@@ -1,5 +1,6 @@
 """What customers are worth: by golden vectors, and where formulas have their edges."""
 
+import random
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -257,7 +258,7 @@ def test_repeat_share_knows_what_came_before_the_period() -> None:
         Purchase("5", "c", 2, "EUR", 0.0), Purchase("6", "c", 13, "EUR", 5.0), Purchase("7", "d", 20, "EUR", 90.0),
     ]  # fmt: skip
     found = repeat_share(bought, 10, 20)["EUR"]
-    assert (found.value, found.n, found.lo) == (45, 3, None)
+    assert found[:2] == (45, 3)
     assert repeat_share(bought, 30, 40) == {}
 
 
@@ -267,9 +268,31 @@ def test_a_ratio_over_customers_has_an_interval_within_its_range() -> None:
     assert found.value == pytest.approx(100 * 115 / 155)
     assert found.lo is not None
     assert found.hi is not None
-    assert 0 < found.lo < found.value < found.hi == 100
-    assert ratio_percent([(1.0, 1.0)] * 9) == (100, 9, None, None), "all alike says nothing of those to come"
+    assert 0 < found.lo < found.value < found.hi < 100
+    for part, value in ((0.0, 0), (1.0, 100), (0.5, 50)):
+        alike = ratio_percent([(part, 1.0)] * 9)
+        assert alike.value == value
+        assert alike.lo is not None
+        assert alike.hi is not None
+        assert alike.hi - alike.lo > 30, "nine who are alike do not say that all are"
+    beside_little = ratio_percent([(1e13, 1e13), (0.0, 1e-4)])
+    assert beside_little.value == 100
+    assert beside_little.lo is not None
+    assert beside_little.lo < 10
     assert ratio_percent([(0.0, 0.0)]) == (None, 1, None, None)
+
+
+@pytest.mark.parametrize(("customers", "returning"), [(20, 0.1), (100, 0.05), (300, 0.5)])
+def test_the_interval_of_a_ratio_holds_the_truth(customers: int, returning: float) -> None:
+    """Also where few return, and amounts are as unequal as they are in shops."""
+    chance, held = random.Random(7), 0
+    for _ in range(300):
+        wholes = [chance.lognormvariate(3, 0.9) for _ in range(customers)]
+        found = ratio_percent([(whole if chance.random() < returning else 0.0, whole) for whole in wholes])
+        assert found.lo is not None
+        assert found.hi is not None
+        held += found.lo <= 100 * returning <= found.hi
+    assert held >= 0.93 * 300
 
 
 def test_cohorts_say_what_is_not_over() -> None:

@@ -68,7 +68,7 @@ def range_of(unit: str) -> Range:
     return _RANGES.get(unit, (None, None))
 
 
-def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(hits: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, as shares: never outside 0 to 1, sound at 0 and at n hits."""
     share = hits / n
     spread = z * z / n
