@@ -7,8 +7,8 @@ not answered the rest, which is not the same as being dissatisfied.
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 BOUNCE_MS: Final = 300
@@ -39,10 +39,17 @@ class KeyQuestion:
 
 @dataclass(frozen=True, slots=True)
 class KeyPress:
-    """A key as the switch reports it, and when, in milliseconds of the call."""
+    """
+    A key as the switch reports it.
+
+    Attributes:
+        at_ms: When, in milliseconds of the call.
+        question: The question that was being asked; empty: the switch does not say, so it is the first not over yet.
+    """
 
     key: str
     at_ms: int
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,46 +89,45 @@ def read_call(presses: Iterable[KeyPress], questions: Sequence[KeyQuestion]) -> 
     """
     Read the keys of a call, until the caller hung up or the last question was over; later keys mean nothing.
 
-    Digits count in every script. Keys are read in the order of their times.
+    Digits count in every script. Keys are read in the order of their times; those of a question that is over by then
+    mean nothing, and one of a later question says that those before are over.
 
     Raises:
-        ValueError: There is no question, or two have one id.
+        ValueError: There is no question, or two have one id, or a key is of a question that is not asked.
     """
-    if not questions or len({one.id for one in questions}) < len(questions):
+    places = {question.id: place for place, question in enumerate(questions)}
+    if not questions or len(places) < len(questions):
         raise ValueError(f"expected questions with ids of their own, not {[one.id for one in questions]}")
-    keys = _pressed(presses)
-    return CallAnswers(tuple(_answer(question, keys) for question in questions))
+    answers = [KeyAnswer(question.id, "unanswered") for question in questions]
+    asked = 0
+    for press in _without_bounces(presses):
+        if press.question and press.question not in places:
+            raise ValueError(f"no question {press.question!r} is asked; there are {', '.join(places)}")
+        place = places.get(press.question, asked)
+        if asked <= place < len(questions):
+            answers[place] = _after(answers[place], questions[place], press.key)
+            asked = place + (answers[place].outcome != "unanswered")
+    return CallAnswers(tuple(answers))
 
 
-def _pressed(presses: Iterable[KeyPress]) -> "list[str]":
-    """Return the keys that were pressed, the last first; what bounces is one."""
-    found: list[str] = []
+def _without_bounces(presses: Iterable[KeyPress]) -> Iterator[KeyPress]:
+    """Yield the keys that were pressed in the order of time, digits as ASCII ones; what bounces is one."""
     last: KeyPress | None = None
     for press in sorted(presses, key=lambda one: one.at_ms):
-        key = _plain(press.key)
-        if last is None or key != last.key or press.at_ms - last.at_ms > BOUNCE_MS:
-            found.append(key)
-        last = KeyPress(key, press.at_ms)
-    return found[::-1]
+        digit = unicodedata.decimal(press.key, None) if len(press.key) == 1 else None
+        plain = press if digit is None else replace(press, key=str(digit))
+        if last is None or plain.key != last.key or plain.at_ms - last.at_ms > BOUNCE_MS:
+            yield plain
+        last = plain
 
 
-def _plain(key: str) -> str:
-    """Return a digit of any script as an ASCII one; what is none stays."""
-    digit = unicodedata.decimal(key, None) if len(key) == 1 else None
-    return key if digit is None else str(digit)
-
-
-def _answer(question: KeyQuestion, keys: "list[str]") -> KeyAnswer:
-    """Take the keys of one question off those that are left."""
-    again = 0
-    while keys:
-        key = keys.pop()
-        if key == SKIP:
-            return KeyAnswer(question.id, "skipped", None, again)
-        if len(key) == 1 and key.isdecimal() and question.low <= int(key) <= question.high:
-            return KeyAnswer(question.id, "answered", int(key), again)
-        again += 1
-    return KeyAnswer(question.id, "unanswered", None, again)
+def _after(answer: KeyAnswer, question: KeyQuestion, key: str) -> KeyAnswer:
+    """Return what becomes of a question that is not over by one more key."""
+    if key == SKIP:
+        return replace(answer, outcome="skipped")
+    if len(key) == 1 and key.isdecimal() and question.low <= int(key) <= question.high:
+        return replace(answer, outcome="answered", score=int(key))
+    return replace(answer, asked_again=answer.asked_again + 1)
 
 
 @dataclass(frozen=True, slots=True)

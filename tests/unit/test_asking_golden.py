@@ -151,11 +151,23 @@ QUESTIONS = (KeyQuestion("q1", 1, 5), KeyQuestion("q2", 1, 5))
 def presses_of(*answers: str | None) -> list[KeyPress]:
     """Keys of questions: apart by commas, or within 300 ms of each other; None: the caller had hung up."""
     found, now = [], 0
-    for keys in answers:
+    for question, keys in zip(QUESTIONS, answers, strict=True):
         for group in keys.split(",") if keys is not None else ():
-            found += [KeyPress(key, now + 200 * number) for number, key in enumerate(group)]
+            found += [KeyPress(key, now + 200 * number, question.id) for number, key in enumerate(group)]
             now += 5_000
     return found
+
+
+@pytest.mark.parametrize(
+    ("q1", "q2", "scores"),
+    [
+        ("5,3", "4", (5, 4)), ("#,5", "4", (None, 4)), ("55", "5", (5, 5)), ("5,5", "5", (5, 5)), ("9", "4", (None, 4)),
+        ("6,7,8", None, (None, None)), (None, "3", (None, 3)), ("#", "#", (None, None)), ("٤", "۵", (4, 5)), ("*,0,2", "1,2", (2, 1)),
+    ],
+)  # fmt: skip
+def test_25_further_calls_by_the_same_rule(q1: str | None, q2: str | None, scores: tuple[int | None, ...]) -> None:
+    found = read_call(presses_of(q1, q2), QUESTIONS)
+    assert (found.score("q1"), found.score("q2")) == scores
 
 
 def calls() -> dict[str, CallAnswers]:

@@ -14,6 +14,8 @@ from streams.asking.lines import OccasionError, read_occasions
 from streams.asking.reading import parse_surveys
 from streams.cli import main
 from streams.events.decode import decode_batch
+from streams.producers.readers.base import ReadReport
+from streams.producers.readers.jsonl import touches
 from streams.relations.facts import Fact
 from tests.unit.test_asking_rules import DAY, EVERYBODY, RULES
 
@@ -190,6 +192,9 @@ def test_decisions_are_events_that_the_contract_takes(rules: Path, tmp_path: Pat
         ("cx.survey.eligible", "d\n\u202e", "app", "delivery", None, None),
     ]  # fmt: skip
     assert len({one.id for one in events if one is not None}) == 3
+    decisions, report = tmp_path / "decisions.jsonl", ReadReport("jsonl")
+    decisions.write_text(output)
+    assert len([*touches(decisions, report)]) == 3, "`cx replay jsonl` sends them"
     file.write_bytes(lines(ONE)[0])
     code, output = run("decide", str(file), "--events")
     assert (code, "occasion 't1' has no 'channel'" in output) == (1, True)

@@ -381,3 +381,15 @@ def test_scales_and_questions_that_cannot_be_are_refused() -> None:
     for questions in ((), (QUESTIONS[0], QUESTIONS[0])):
         with pytest.raises(ValueError, match="questions with ids of their own"):
             read_call([], questions)
+    with pytest.raises(ValueError, match="no question 'q3' is asked; there are q1, q2"):
+        read_call([KeyPress("1", 0, "q3")], QUESTIONS)
+
+
+def test_keys_of_a_question_that_is_over_mean_nothing() -> None:
+    """Also one that bounces into the next question, and one of a question that the switch went on from."""
+    pressed = [("5", 0, "q1"), ("3", 900, "q1"), ("4", 2000, "q2"), ("4", 2100, "q2"), ("1", 4000, "q1")]
+    assert [one.score for one in read_call([KeyPress(*one) for one in pressed], QUESTIONS).answers] == [5, 4]
+    bounced = read_call([KeyPress("5", 0, "q1"), KeyPress("5", 250, "q2"), KeyPress("2", 900, "q2")], QUESTIONS)
+    assert [one.score for one in bounced.answers] == [5, 2]
+    late = read_call([KeyPress("4", 0, "q2"), KeyPress("5", 900, "q1")], QUESTIONS)
+    assert [one.outcome for one in late.answers] == ["unanswered", "answered"]
