@@ -85,6 +85,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Why, with numbers: goes into the log and onto the pager."""
     threshold: float | None = None
     """What the statistic, or the value, was held against."""
+    window: str = ""
+    """What was judged, where that is not the rule's own window: a longer one, as that one held too little."""
 
 
 class Contribution(msgspec.Struct, kw_only=True):

@@ -167,6 +167,7 @@ def plain(rule: Rule) -> dict[str, Any]:
         "by": list(rule.by),
         "where": {label: list(values) for label, values in rule.where.items()},
         "window": rule.window,
+        **({"lengthen": rule.longer[-1]} if rule.longer else {}),
         "method": rule.method,
         "params": msgspec.to_builtins(rule.params),
         "min_n": rule.min_n,
@@ -213,6 +214,7 @@ def _described(rule: Rule) -> list[tuple[str, str]]:
         ("by", _by(rule)),
         ("where", "; ".join(f"{label} is {' or '.join(values)}" for label, values in rule.where.items())),
         ("method", f"{rule.method} over {rule.window}: {', '.join(f'{key} {value}' for key, value in params.items())}"),
+        ("lengthens", f"to {rule.longer[-1]} at most, while n < {rule.min_n}" if rule.longer else ""),
         ("gates", f"n ≥ {rule.min_n}; what it is compared with ≥ {rule.min_denominator}"),
         (
             "fires",

@@ -5,10 +5,9 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from scipy import stats
 
 from streams.alerts.detectors import DETECTORS, Detector
-from streams.alerts.detectors.absence import Absence, AbsenceState, silence_of
+from streams.alerts.detectors.absence import Absence, AbsenceState
 from streams.alerts.detectors.burn_rate import BurnRate, budget_of
 from streams.alerts.detectors.cusum import Cusum, CusumState
 from streams.alerts.detectors.ewma import Ewma, limits, smooth
@@ -17,7 +16,6 @@ from streams.alerts.detectors.mix_shift import MixShift
 from streams.alerts.detectors.seasonal import Seasonal
 from streams.alerts.detectors.ztest import ZState, ZTest
 from streams.alerts.facts import Expected, Facts
-from streams.alerts.types import SourceHealth
 from tests.harness.reading import (
     COUNT,
     LOSS,
@@ -252,65 +250,6 @@ def test_what_the_whole_day_had_is_no_anomaly_of_the_hour() -> None:
     assert judge(Seasonal(), SHARE, "1h", standing(usual=expected, w1h=[100, 60], w24h=[2400, 2000])).breach is True
 
 
-# -- absence -----------------------------------------------------------------------------------------------------
-
-SILENCE = Absence(baseline="1h", p_value=1e-6, min_expected=20.0)
-
-
-def test_absence_is_the_lower_tail_of_what_was_to_be_expected() -> None:
-    seen = judge(SILENCE, COUNT, "15m", standing(w15m=[3], w1h=[93]))
-    assert (seen.breach, seen.baseline) == (True, 30.0)
-    assert seen.statistic == pytest.approx(stats.poisson.cdf(3, 30), rel=1e-9)
-    assert judge(SILENCE, COUNT, "15m", standing(w15m=[8], w1h=[98])).breach is False
-    assert judge(SILENCE, COUNT, "15m", standing(w15m=None, w1h=[90])).breach is True
-
-
-def test_where_nothing_is_expected_silence_means_nothing() -> None:
-    for reading in (standing(w15m=None, w1h=None), standing(w15m=None, w1h=[12])):
-        assert judge(SILENCE, COUNT, "15m", reading).breach is None
-
-
-def test_silence_does_not_become_what_is_expected() -> None:
-    """The pace before it began stays the measure, long after the hour of the baseline is silent too."""
-    seen = verdicts(SILENCE, COUNT, "15m", Played(["15m", "1h"]), [[10]] * 120 + [None] * 600 + [[10]] * 30)
-    first = next(minute for minute, verdict in enumerate(seen) if verdict.breach)
-    assert 130 < first < 136
-    assert all(verdict.breach for verdict in seen[first:720])
-    assert (seen[-1].breach, seen[-1].recovered) == (False, True)
-
-
-def test_a_shop_that_closes_is_not_absent() -> None:
-    """Where the usual volume of the hour is known, the lower of both is expected; it ends what began, too."""
-    params = SILENCE
-    closed = usual(0.2, n=0.2)
-    assert judge(params, COUNT, "15m", standing(usual=closed, w15m=None, w1h=[900])).breach is None
-    reading = standing(w15m=None, w1h=[900])
-    verdict, memory = params.judge(COUNT, "15m", reading, None)
-    reading.usual = closed
-    after, memory = params.judge(COUNT, "15m", reading, memory)
-    assert (verdict.breach, after.breach, after.recovered, memory) == (True, False, True, None)
-
-
-def test_volumes_that_vary_make_few_less_surprising() -> None:
-    calm, wild = usual(30, n=30), usual(30, n=30, dispersion=0.5)
-    assert judge(SILENCE, COUNT, "15m", standing(usual=calm, w15m=[3], w1h=[900])).breach is True
-    seen = judge(SILENCE, COUNT, "15m", standing(usual=wild, w15m=[3], w1h=[900]))
-    assert seen.breach is False
-
-
-def test_an_absence_says_whether_it_is_the_collector() -> None:
-    alive = SourceHealth("web", 0, 500, 0)
-    silent = SourceHealth("web", 12, 0, 0)
-    spoilt = SourceHealth("web", 0, 500, 400)
-    assert "alive" in silence_of({"web/0": alive})
-    assert "all its sources silent for up to 12 min" in silence_of({"web/0": silent, "web/1": silent})
-    assert "web/1 silent" in silence_of({"web/0": alive, "web/1": silent})
-    assert "cannot be read" in silence_of({"web/0": spoilt})
-    reading = standing(w15m=None, w1h=[90])
-    reading.health = {"web/0": silent}
-    assert "the collector, not the customers" in judge(SILENCE, COUNT, "15m", reading).reason
-
-
 # -- mix shift ---------------------------------------------------------------------------------------------------
 
 
@@ -388,7 +327,7 @@ def test_without_evidence_only_what_is_normal_is_remembered() -> None:
     assert (anew.smoothed, anew.spread, anew.waiting, anew.normal) == (None, 0.0, [], memory.normal)
     cusum = CusumState(9.0, 50, 20, 30, True, 1.0, memory.normal)
     assert Cusum(p0=80.0, p1=70.0).without_evidence(cusum) == CusumState(normal=memory.normal)
-    for params, other in ((ZTest(baseline="1h"), ZState([100, 90], 7)), (SILENCE, AbsenceState(3.0, 7))):
+    for params, other in ((ZTest(baseline="1h"), ZState([100, 90], 7)), (Absence(), AbsenceState(3.0, 7))):
         assert params.without_evidence(other) is other
     assert all(kind.without_evidence(Floor(target=1.0), None) is None for kind in DETECTORS.values())
 
@@ -397,6 +336,6 @@ def test_each_method_says_which_windows_it_reads() -> None:
     assert PROMISE.windows("1h") == {"1h", "5m"}
     assert Cusum(p0=80.0, p1=70.0).windows("1h") == {"1h"}
     assert Cusum(baseline="24h", p1=70.0).windows("1h") == {"5m", "1h", "24h"}
-    assert SILENCE.windows("15m") == {"15m", "1h"}
+    assert Absence().windows("15m") == {"15m", "1h"}
     assert Seasonal().windows("1h") == {"1h", "24h"}
     assert Floor(target=1.0).windows("1h") == {"1h"}

@@ -3,6 +3,7 @@
 import re
 from random import Random
 
+import numpy as np
 import pytest
 
 from streams.alerts.judging.inhibition import Trust, parent_of
@@ -256,3 +257,19 @@ def test_silence_of_which_the_records_were_refused_is_told_by_who_refuses_them()
     watched.play(0, times=6)
     assert Trust(seen.closed, watched.channels, index, WINDOWS).refused(subject) is None
     assert Trust(seen.closed, {}, index, WINDOWS).refused(subject) is None
+
+
+@pytest.mark.parametrize("usual", [1.0, 3.0, 10.0])
+def test_a_silence_by_chance_is_no_illness_of_a_channel(usual: float) -> None:
+    """At one record a minute two minutes without any are nothing."""
+    watched = Watched()
+    counts = np.random.default_rng(4).poisson(usual, 3_000)
+    ill = sum(watched.play(int(count)).kind == "silent" for count in counts)
+    assert ill <= 6
+
+
+@pytest.mark.parametrize(("usual", "minutes"), [(60, 1), (9, 1), (3, 3), (1, 9)])
+def test_a_channel_is_silent_once_nine_records_are_missing(usual: int, minutes: int) -> None:
+    watched = Watched()
+    watched.play(usual, times=60)
+    assert [watched.play(0).kind == "silent" for _ in range(minutes)] == [False] * (minutes - 1) + [True]

@@ -45,11 +45,12 @@ def test_a_rule_that_can_never_fire_is_told(rest, per_minute, said):
 
 
 def test_of_methods_that_are_not_simulated_only_the_volume_is_judged():
-    quiet, busy = past(0.1, 1.0), past(50.0, 1.0)
+    quiet, busy = past(0.005, 1.0), past(50.0, 1.0)
     silence = rule("volume", "by: [channel], method: absence, window: 5m, params: {baseline: 1h, min_expected: 20}")
     seasonal = rule("csat", "method: seasonal, window: 1h, params: {weeks: 6}, min_n: 100")
     [dead], [alive] = (list(outlooks(silence, one, ["volume"])) for one in (quiet, busy))
     assert (dead.can_fire, alive.can_fire) == (False, None)
     assert alive.note == "absence is not simulated"
+    assert "came at most in 1h, 4.292 needed" in dead.note
     [thin] = outlooks(seasonal, quiet, ["csat"])
     assert thin.can_fire is False

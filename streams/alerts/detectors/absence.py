@@ -22,6 +22,14 @@ class AbsenceState(msgspec.Struct, array_like=True, frozen=True):
 
     per_minute: float
     since: int
+    """The minute in which it was seen that too little comes."""
+    n: int = 0
+    """What came from the beginning of that minute's window on, of series whose window is too short to judge."""
+    expected: float = 0.0
+    """What was to be expected in that time."""
+    minutes: int = 0
+    """How long that is; 0 where the window is long enough."""
+    fired: bool = True
 
 
 class Absence(Detector, frozen=True, kw_only=True):
@@ -54,32 +62,30 @@ class Absence(Detector, frozen=True, kw_only=True):
         Expected is the rate of the baseline window, frozen while nothing comes; where the usual volume of this hour is
         known, the lower of the two, so that a shop that closes is not absent. The volume at this hour varies from week
         to week: then few events are less of a surprise (negative binomial instead of Poisson).
+
+        Where so little is to be expected in the window that silence means nothing, it is judged over all the time in
+        which too little has come, as soon as enough was to be expected in it: after minutes or hours.
         """
         minutes = length_of(window)
         acc = reading.window(window)
         n = 0 if acc is None else count_of(acc)
-        if memory is None:
-            earlier = before(reading, self.baseline, window)
-            per_minute = 0.0 if earlier is None else count_of(earlier) / (length_of(self.baseline) - minutes)
-        else:
-            per_minute = memory.per_minute
-        baseline = reading.expected(window)
+        per_minute = memory.per_minute if memory is not None else self._rate_before(reading, window)
+        expected = reading.expected(window)
         mean, dispersion, text = per_minute * minutes, 0.0, f"after the rate of {self.baseline}"
-        if baseline is not None and baseline.n < mean:
-            mean, dispersion, text = baseline.n, baseline.dispersion, f"at this {baseline.level}"
-        if mean < self.min_expected:
-            reason = f"{n} came, {mean:.1f} were to be expected {text}: too few for silence to mean anything"
-            # Trouble that began is over, not unknown, when nothing is to be expected any more.
-            breach, recovered = (None, None) if memory is None else (False, True)
-            verdict = Verdict(breach, recovered, float(n), n, baseline=mean, reason=reason, threshold=self.p_value)
-            return verdict, None
+        if expected is not None and expected.n < mean:
+            mean, dispersion, text = expected.n, expected.dispersion, f"at this {expected.level}"
         few = n <= self.at_most * mean
+        if mean < self.min_expected:
+            if memory is None or memory.minutes:
+                return self._judge_longer(reading, window, memory, n, mean, dispersion, text)
+            # Trouble that began is over, not unknown, when nothing is to be expected any more.
+            return self._quiet(n, mean, text, over=True), None
         chance = negative_binomial_cdf(n, mean, dispersion) if few else 1.0
         breach = few and chance < self.p_value
         reason = f"{n} came in {window}, {mean:.0f} were to be expected {text}"
         if breach:
             reason += f" (p = {chance:.1g}); {silence_of(reading.sources())}"
-            memory = memory or AbsenceState(per_minute, reading.minute)
+            memory = AbsenceState(per_minute, reading.minute if memory is None else memory.since)
         elif not few:
             memory = None
         return Verdict(
@@ -93,6 +99,66 @@ class Absence(Detector, frozen=True, kw_only=True):
             reason=reason,
             threshold=self.p_value,
         ), memory
+
+    def _judge_longer(
+        self,
+        reading: SeriesReading,
+        window: str,
+        memory: AbsenceState | None,
+        n: int,
+        mean: float,
+        dispersion: float,
+        text: str,
+    ) -> tuple[Verdict, AbsenceState | None]:
+        """Judge over all the time since too little comes."""
+        minutes = length_of(window)
+        per_minute = self._rate_before(reading, window) if memory is None else memory.per_minute
+        fired = memory is not None and memory.fired
+        ended = fired and memory is not None and mean / minutes < self.at_most * memory.expected / memory.minutes
+        if n > self.at_most * mean or mean <= 0 or ended:
+            return self._quiet(n, mean, text, over=fired), None
+        if memory is None:
+            memory = AbsenceState(per_minute, reading.minute, n, mean, minutes, fired=False)
+        else:
+            acc = reading.in_minute()
+            memory = msgspec.structs.replace(
+                memory,
+                n=memory.n + (0 if acc is None else count_of(acc)),
+                expected=memory.expected + mean / minutes,
+                minutes=memory.minutes + 1,
+            )
+        # The per_minute itself is known from so many events only.
+        known = per_minute * (length_of(self.baseline) - minutes)
+        chance = negative_binomial_cdf(memory.n, memory.expected, max(dispersion, 1 / known) if known else dispersion)
+        enough = memory.expected >= self.min_expected and memory.n <= self.at_most * memory.expected
+        if not fired and not (enough and chance < self.p_value):
+            return self._quiet(memory.n, memory.expected, text), memory
+        reason = (
+            f"{memory.n} came in {memory.minutes} min, {memory.expected:.0f} were to be expected {text}"
+            f" (p = {chance:.1g}); {silence_of(reading.sources())}"
+        )
+        return Verdict(
+            breach=True,
+            recovered=False,
+            value=float(memory.n),
+            n=memory.n,
+            baseline=memory.expected,
+            baseline_n=round(memory.expected),
+            statistic=chance,
+            reason=reason,
+            threshold=self.p_value,
+            window=f"{memory.minutes}m",
+        ), msgspec.structs.replace(memory, fired=True)
+
+    def _rate_before(self, reading: SeriesReading, window: str) -> float:
+        """Return what came per minute of the baseline, before the window."""
+        earlier = before(reading, self.baseline, window)
+        return 0.0 if earlier is None else count_of(earlier) / (length_of(self.baseline) - length_of(window))
+
+    def _quiet(self, n: int, mean: float, text: str, *, over: bool = False) -> Verdict:
+        reason = f"{n} came, {mean:.1f} were to be expected {text}: too few for silence to mean anything"
+        breach, recovered = (False, True) if over else (None, None)
+        return Verdict(breach, recovered, float(n), n, baseline=mean, reason=reason, threshold=self.p_value)
 
     def season(self) -> Season:
         """Return the usual history: at an hour when little comes, little is not absence."""

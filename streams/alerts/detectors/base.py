@@ -86,6 +86,8 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether each minute is evidence of its own: of one with untrusted sources it must not hear."""
     sees_silence: ClassVar[bool] = False
     """Whether a series without any data is judged as well: silence may be just what it looks for."""
+    lengthens: ClassVar[bool] = False
+    """Whether a longer window says the same, only later: then one that holds too little can be lengthened."""
     is_absence: ClassVar[bool] = False
     """Whether its alerts say that nothing comes: they go first, nothing inhibits them, and no `min_n` gates them."""
     summary: ClassVar[str] = ", usually {{ baseline | show }}"

@@ -19,6 +19,7 @@ class Floor(Detector, frozen=True, kw_only=True):
     """The value is on the wrong side of a target, and so is its whole interval: for collapse, and for promises."""
 
     method: ClassVar = "floor"
+    lengthens: ClassVar = True
     summary: ClassVar = " against {{ target | show }}"
     summary_fa: ClassVar = " در برابر {{ target | show }}"
     aggregators: ClassVar = ("ratio", "mean", "nps", "quantile", "level")

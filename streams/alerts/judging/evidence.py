@@ -35,7 +35,7 @@ def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
         lo=verdict.lo,
         hi=verdict.hi,
         unit=rule.kpi.unit,
-        window=rule.window,
+        window=verdict.window or rule.window,
         baseline=verdict.baseline,
         baseline_n=verdict.baseline_n,
         statistic=verdict.statistic,

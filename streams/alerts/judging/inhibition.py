@@ -90,7 +90,8 @@ class Trust:
         if trouble is not None:
             return trouble
         rule = subject.watch.rule
-        minutes = length_of(rule.window)
+        window = (subject.verdict.window if subject.verdict is not None else "") or rule.window
+        minutes = length_of(window)
         for name, channel in self._channels.items():
             gap = channel.missing(self._view.minute, minutes)
             if not gap:
@@ -101,7 +102,7 @@ class Trust:
             else:
                 distorted = share < 1 and share * (1 - share) * gap / (1 - share * gap) >= DISPLACED
             if distorted:
-                return f"pipeline {name}: {100 * gap:.0f} % of {rule.window} cannot be trusted"
+                return f"pipeline {name}: {100 * gap:.0f} % of {window} cannot be trusted"
         return None
 
     def _share(self, subject: Subject, channel: str, *, over: bool = False) -> float:

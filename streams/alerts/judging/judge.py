@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.alerts.judging.gates import gated, lengthened
 from streams.alerts.judging.inhibition import Mutes, Trust
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged, ends_unjudged_at
 from streams.alerts.judging.outcome import count_during
@@ -31,7 +32,7 @@ from streams.alerts.judging.state import InstanceStore, Record, chunk_of
 from streams.alerts.judging.telling import Teller
 from streams.alerts.judging.watch import Baselines, Fault, Index, Subject, SubjectReading, Watch
 from streams.alerts.rules.rules import Rule, RuleBook
-from streams.alerts.types import ClosedView, Transition, Verdict
+from streams.alerts.types import ClosedView, Transition
 from streams.kpis.language.lengths import WINDOWS
 from streams.wording.moments import ZoneTimes
 
@@ -90,7 +91,7 @@ class Judge:
         self._max_series = max_series
         self._watches = [Watch(rule, order) for order, rule in enumerate(rules)]
         for watch in self._watches:
-            if lacking := watch.rule.params.windows(watch.rule.window) - set(windows):
+            if lacking := {*watch.rule.params.windows(watch.rule.window), *watch.rule.longer} - set(windows):
                 raise ValueError(
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
@@ -250,10 +251,11 @@ class Judge:
     ) -> None:
         """Judge all series of one rule; a fault in one of them is no reason to leave out the others."""
         rule = watch.rule
+        longest = rule.longer[-1] if rule.longer else rule.window
         needs_data = rule.no_data.action != "alert" and not rule.params.sees_silence
         failed = 0
         for subject in watch.subjects.values():
-            if needs_data and subject.instance is None and view.window(subject.key, rule.window) is None:
+            if needs_data and subject.instance is None and view.window(subject.key, longest) is None:
                 continue
             reading.turn_to(subject)
             if rule.params.by_minutes and trust.trouble_of(subject) is not None:
@@ -274,7 +276,10 @@ class Judge:
         rule = watch.rule
         memory = None if instance is None else instance.detector
         found, after = rule.params.judge(watch.facts, rule.window, reading, memory)
-        verdict = subject.verdict = gated(rule, found, reading)
+        verdict = gated(rule, found, reading)
+        if rule.longer and verdict.breach is None:
+            verdict = lengthened(rule, watch.facts, found, verdict, reading)
+        subject.verdict = verdict
         if instance is None:
             if after is None and not verdict.breach and not (verdict.breach is None and rule.no_data.action == "alert"):
                 return None
@@ -308,28 +313,3 @@ class Judge:
     def _fault(self, rule: Rule, reason: str, minute: int) -> None:
         if len(self._faults) < _FAULTS:
             self._faults.append(Fault(rule.alert, reason, minute))
-
-
-def gated(rule: Rule, verdict: Verdict, reading: SubjectReading) -> Verdict:
-    """Return a verdict as a rule lets it pass: none on thin samples, and recovery by the rule's own threshold."""
-    if verdict.breach is None:
-        return verdict
-    thin = ""
-    if verdict.n < rule.min_n:
-        thin = f"n = {verdict.n}, {rule.min_n} needed"
-    elif compared := rule.params.compared_with(verdict, reading):
-        n, which = compared
-        if n < rule.min_denominator:
-            thin = f"n = {n} {which}, {rule.min_denominator} needed"
-    if thin:
-        return msgspec.structs.replace(verdict, breach=None, recovered=None, reason=thin)
-    recover = rule.recover
-    if recover.above is None and recover.below is None:
-        return verdict
-    value = verdict.value
-    recovered = (
-        value is not None
-        and (recover.above is None or value > recover.above)
-        and (recover.below is None or value < recover.below)
-    )
-    return msgspec.structs.replace(verdict, recovered=recovered)

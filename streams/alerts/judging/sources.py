@@ -18,8 +18,8 @@ import msgspec
 
 from streams.alerts.types import SourceHealth
 
-MISSED: Final = 3.0
-"""Records that would have come in the silence if all was well: 3 are missed by luck once in twenty times."""
+MISSED: Final = 9.0
+"""Records that would have come in the silence if all was well: 9 are missed by luck once in eight thousand times."""
 
 BAD_SHARE: Final = 0.2
 """Share of bad records above which a channel's numbers are not its customers' any more."""

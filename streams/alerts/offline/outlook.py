@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import log, log1p
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -62,13 +63,15 @@ def outlooks(rule: Rule, past: Past, keys: Sequence[str], *, seed: int = 1) -> I
 
 def _gate(rule: Rule, n: Ints) -> str:
     """Say why a rule never judges so few answers; empty if it does."""
-    window = length_of(rule.window)
     if isinstance(rule.params, Absence):
-        most = _fullest(n, length_of(rule.params.baseline)) * window / length_of(rule.params.baseline)
-        needed, what = rule.params.min_expected, "expected at most in"
+        # Silence of a day must be a surprise, at a pace that is known from so few events only.
+        longest = rule.params.baseline
+        times = DAY / length_of(longest)
+        needed = max(rule.params.min_expected / times, log(1 / rule.params.p_value) / log1p(times))
     else:
-        most, needed, what = float(_fullest(n, window)), float(rule.min_n), "came at most in"
-    return "" if most >= needed else f"{most:.0f} {what} {rule.window}, {needed:g} needed"
+        longest, needed = rule.longer[-1] if rule.longer else rule.window, float(rule.min_n)
+    most = _fullest(n, length_of(longest))
+    return "" if most >= needed else f"{most} came at most in {longest}, {needed:.4g} needed"
 
 
 def _fullest(n: Ints, minutes: int) -> int:
@@ -82,7 +85,7 @@ def _simulated(rule: Rule, facts: Facts, past: Past, keys: Sequence[str], seed: 
     longest = max(length_of(name) for name in rule.params.windows(rule.window))
     since = -(-max(longest, DAY) // DAY) * DAY
     thin = 0 if isinstance(rule.params, Floor) else rule.min_denominator
-    plan = RulePlan(rule.params, facts, rule.window, policy_of(rule), rule.min_n, thin)
+    plan = RulePlan(rule.params, facts, rule.window, policy_of(rule), rule.min_n, thin, rule.longer)
     size, days = len(keys), since // DAY
     calm = drawn(past, facts, np.random.default_rng([seed, 1]), size * CALM_DRAWS, days + CALM_DAYS, "blocks")
     began = [

@@ -18,6 +18,7 @@ from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
 from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
+from streams.alerts.judging.gates import STILL
 from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.intervals import Z95
@@ -73,6 +74,8 @@ class RulePlan(NamedTuple):
     policy: Policy = Policy()
     min_n: int = 1
     min_denominator: int = 0
+    longer: tuple[str, ...] = ()
+    """Windows that are judged while the shorter ones hold too little; of a floor."""
 
 
 class Verdicts(NamedTuple):
@@ -93,7 +96,8 @@ def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
     active = np.zeros(batch.series, bool)
     ended = np.zeros(batch.series, bool)
     found: list[list[int]] = [[] for _ in range(batch.series)]
-    for minute, verdicts in enumerate(judged(plan.params, plan.facts, plan.window, batch, ended)):
+    by_minute = _lengthened(plan, batch) if plan.longer else judged(plan.params, plan.facts, plan.window, batch, ended)
+    for minute, verdicts in enumerate(by_minute):
         ended[:] = False
         gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
         breach = verdicts.breach & gate
@@ -112,6 +116,25 @@ def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
                     found[at].append(minute)
             active[at] = instances[at].state != "inactive"
     return found
+
+
+def _lengthened(plan: RulePlan, batch: SeriesBatch) -> Iterator[Verdicts]:
+    """Judge each series over the shortest window that holds enough, as `judging.gates` does."""
+    windows = [judged(plan.params, plan.facts, window, batch) for window in (plan.window, *plan.longer)]
+    for own, *longer in zip(*windows, strict=True):
+        verdicts, shorter, thin = own, own, own.n < plan.min_n
+        for one in longer:
+            taken = thin & (one.n >= plan.min_n)
+            shown = taken & ~(one.breach & (shorter.n < STILL))
+            verdicts = Verdicts(
+                np.where(shown, one.breach & ~shorter.recovered, verdicts.breach),
+                np.where(shown, one.known, verdicts.known),
+                np.where(shown, one.recovered, verdicts.recovered),
+                np.where(shown, one.n, verdicts.n),
+                np.where(shown, one.baseline_n, verdicts.baseline_n),
+            )
+            shorter, thin = one, thin & ~taken
+        yield verdicts
 
 
 def judged(

@@ -101,6 +101,7 @@ def _rule(kpi: Kpi, alert: Alert, windows: Sequence[str]) -> Rule:
         kpi=kpi,
         by=() if () in kpi.groupings else kpi.groupings[0],
         where=MappingProxyType({}),
+        longer=(),
         window=getattr(params, "long", alert.window),
         method=params.method,
         params=params,

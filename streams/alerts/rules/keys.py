@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 from streams.alerts.detectors import DETECTORS, Detector
 from streams.alerts.detectors.base import bounds_of
+from streams.alerts.facts import length_of
 from streams.alerts.rules.rules import SEVERITIES, Inhibitor, NoData, NoDataAction, Recover
 from streams.alerts.rules.texts import Text, TextError, compile_text
 from streams.alerts.types import Severity
@@ -125,6 +126,22 @@ def read_min_n(block: YamlBlock, kpi: Kpi, method: str, params: Detector | None,
     if pages and given < least:
         block.problem("min_n", f"a page on {kpi.id} needs at least {least} (its 'min_n', alert), not {given}")
     return given
+
+
+def read_longer(block: YamlBlock, method: str, window: str, kept: Iterable[str]) -> tuple[str, ...]:
+    """Read how long the window may become where it holds too little: the kept windows up to there, in order."""
+    longest = block.text("lengthen")
+    if not longest:
+        return ()
+    windows = sorted((name for name in kept if length_of(name) > length_of(window)), key=length_of)
+    if not DETECTORS[method].lengthens:
+        able = ", ".join(name for name, kind in DETECTORS.items() if kind.lengthens)
+        block.problem("lengthen", f"a {method} is not judged over longer windows; {able} is")
+    elif longest not in windows:
+        block.problem("lengthen", f"{longest!r} is no kept window longer than {window}; kept: {', '.join(windows)}")
+    else:
+        return tuple(windows[: windows.index(longest) + 1])
+    return ()
 
 
 def read_duration(block: YamlBlock, key: str, default: int) -> int:

@@ -29,9 +29,9 @@ from streams.kpis.language.lengths import WINDOWS
 
 RULE_REQUIRED: Final = ("alert", "kpi", "method", "severity")
 RULE_ALLOWED: Final = (
-    "by", "where", "window", "params", "min_n", "min_denominator", "for", "keep_firing_for", "recover", "no_data",
-    "maturity", "inhibit_by", "mute", "severity_by", "owner", "runbook", "dashboard", "labels", "annotations", "limit",
-    "replace",
+    "by", "where", "window", "lengthen", "params", "min_n", "min_denominator", "for", "keep_firing_for", "recover",
+    "no_data", "maturity", "inhibit_by", "mute", "severity_by", "owner", "runbook", "dashboard", "labels",
+    "annotations", "limit", "replace",
 )  # fmt: skip
 GROUP_ALLOWED: Final = ("owner", "labels", "mute")
 
@@ -231,6 +231,7 @@ class _RuleReader:
             by=by,
             where=keys.read_where(block, kpi, by),
             window=window,
+            longer=keys.read_longer(block, method, window, self.windows),
             method=method,
             params=params or Absence(),  # no more than a stand-in: there are problems, so the rule is dropped
             min_n=keys.read_min_n(block, kpi, method, params, pages),

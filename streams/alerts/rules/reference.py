@@ -24,6 +24,11 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "by": ("labels", "the whole", "One of the KPI's groupings; each series is judged on its own."),
     "where": ("label: [values]", "all", "Series to judge, by values of labels that `by` has."),
     "window": ("window", "", "The rolling window that is judged; a burn rate has its own two."),
+    "lengthen": (
+        "window",
+        "",
+        "How long the window may become while it holds fewer than `min_n`; of a `floor`.",
+    ),
     "params": ("mapping", "", "Parameters of the method; see Methods."),
     "min_n": (
         "number",

@@ -78,6 +78,7 @@ class Rule:
         by: One of the KPI's groupings; label names in alphabetical order, `()` for the whole.
         where: Label values to judge, by label; of labels that are not named all values are.
         window: The kept window that is judged.
+        longer: Longer ones that are judged in its place, one after the other, while it holds fewer than `min_n`.
         min_n: Answers, trials or events that the window must hold; with fewer there is no verdict.
         min_denominator: The same for each sample that it is compared with: baseline, second window, label value.
         for_minutes: How long trouble must last before it fires.
@@ -97,6 +98,7 @@ class Rule:
     by: tuple[str, ...]
     where: Mapping[str, tuple[str, ...]]
     window: str
+    longer: tuple[str, ...]
     method: str
     params: Detector
     min_n: int
@@ -174,7 +176,7 @@ class Rule:
                 LANG: lang,
                 "name": Texts(lang).kpi(self.kpi.id, self.kpi.name),
                 "series": series_text(labels, lang),
-                "window": window_text(self.window, lang),
+                "window": window_text(evidence.window or self.window, lang),
                 "until": times.moment((minute + 1) * 60, lang),
             }
             for lang in LANGS
