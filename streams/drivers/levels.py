@@ -52,11 +52,12 @@ def gain_of(levels: Sequence[DriverLevel], target: str, moved: Collection[str], 
     By default the mean is of the answers of all levels.
 
     Raises:
-        ValueError: There is no such level, one is to be brought to itself, or is of fewer than two answers.
+        ValueError: There is no such level, two have one name, one is to be brought to itself, or is of fewer than two
+            answers.
     """
     known = {level.name: level for level in levels}
     unknown = [name for name in (target, *moved) if name not in known]
-    if unknown or target in moved or not moved:
+    if unknown or target in moved or not moved or len(known) < len(levels):
         raise ValueError(f"bringing {sorted(moved)} to {target!r}: expected other levels of {[*known]}")
     few = [name for name in (target, *moved) if known[name].n < 2]
     if few:

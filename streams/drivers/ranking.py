@@ -49,6 +49,8 @@ def what_if(answers: Answers, drivers: Sequence[Driver], name: str, to: float) -
     if name not in known:
         raise ValueError(f"there is no driver {name!r}: expected one of {', '.join(known)}")
     driver = known[name]
+    if not driver.unit and not float(to).is_integer():
+        raise ValueError(f"{name} is a count: expected a whole number, not {to:g}")
     limited = Driver(name, tuple(sorted({*driver.cuts, to})), driver.unit)
     return Model(answers, [limited if one.name == name else one for one in drivers], {name: to}).brought(limited, to)
 

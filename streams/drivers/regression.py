@@ -21,6 +21,8 @@ Numbers = NDArray[np.float64]
 
 _SAME: Final = 1e-9
 """Relative size below which a difference comes of rounding."""
+_MOST: Final = 1e100
+"""What can be squared and added up."""
 
 
 class Association(NamedTuple):
@@ -127,6 +129,9 @@ class Regression:
 
         None: the answers cannot tell, because these columns always move with others, do not vary, or a single customer
         would decide.
+
+        Raises:
+            ValueError: There is no such block, or it has another number of columns.
         """
         wanted = self._wanted(steps)
         size = sqrt(float(wanted @ wanted))
@@ -181,7 +186,10 @@ class Regression:
     def _wanted(self, steps: Mapping[str, Sequence[float]]) -> Numbers:
         wanted: Numbers = np.zeros(len(self._scale))
         for name, step in steps.items():
-            wanted[self._columns[name]] = step
+            columns = self._columns.get(name, slice(0, 0))
+            if len(step) != columns.stop - columns.start or len(step) == 0:
+                raise ValueError(f"{name}: no block of {len(step)} columns; there are {', '.join(self._columns)}")
+            wanted[columns] = step
         # Columns have been divided by their scale, so what belongs to them is so much the larger.
         return wanted / self._scale
 
@@ -211,9 +219,10 @@ def _finite(given: ArrayLike, name: str, n: int | None) -> Numbers:
     columns = numbers[:, None] if numbers.ndim == 1 else numbers
     if columns.ndim != 2 or not len(columns) or (n is not None and len(columns) != n):
         raise ValueError(f"{name}: expected {n or 'some'} rows of numbers, not the shape {numbers.shape}")
-    missing = np.flatnonzero(~np.isfinite(columns).all(axis=1))
+    missing = np.flatnonzero(~(np.abs(columns) <= _MOST).all(axis=1))
     if len(missing):
-        raise ValueError(f"{name}: row {missing[0]} holds no number, and so do {len(missing) - 1} others")
+        more = f", and so do {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise ValueError(f"{name}: row {missing[0]} holds no number up to {_MOST:g}{more}")
     return columns
 
 

@@ -43,8 +43,10 @@ class Side(NamedTuple):
 
     @classmethod
     def of_values(cls, values: ArrayLike) -> Side:
-        """Return the side of some answers."""
+        """Return the side of some answers. Raises ValueError: one of them is no number."""
         numbers = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"answer {np.flatnonzero(~np.isfinite(numbers))[0]} of a side is no number")
         n = len(numbers)
         return cls(n, float(numbers.mean()) if n else 0.0, float(numbers.var(ddof=1)) if n > 1 else 0.0)
 

@@ -65,6 +65,8 @@ def test_sides_that_are_all_alike_are_not_certain() -> None:
     assert same.verdict == "not known: all answers of a side and stratum are alike"
     with pytest.raises(ValueError, match="13 hits among 12 answers"):
         Side.of_share(13, 12)
+    with pytest.raises(ValueError, match="answer 1 of a side is no number"):
+        Side.of_values([1.0, nan])
 
 
 def test_intervals_within_strata_hold_what_they_promise() -> None:
@@ -199,8 +201,9 @@ def test_a_single_customer_decides_nothing_however_often_they_answer(answers: in
     ("outcome", "blocks", "said"),
     [
         ([4, 4, 4, 4], {"x": [1, 2, 3, 4]}, "all 4 answers are alike"),
-        ([1, 2, nan, 4], {"x": [1, 2, 3, 4]}, "outcome: row 2 holds no number"),
-        ([1, 2, 3, 4], {"x": [1, inf, 3, nan]}, "x: row 1 holds no number, and so do 1 others"),
+        ([1, 2, nan, 4], {"x": [1, 2, 3, 4]}, "outcome: row 2 holds no number up to 1e[+]100$"),
+        ([1e300, 2, 3, 4], {"x": [1, 2, 3, 4]}, "outcome: row 0 holds no number up to"),
+        ([1, 2, 3, 4], {"x": [1, inf, 3, nan]}, "x: row 1 holds no number up to 1e[+]100, and so do 1 others"),
         ([1, 2, 3, 4], {"x": [1, 2, 3]}, "x: expected 4 rows"),
         ([1, 2, 3, 4], {}, "at least one block"),
         ([], {"x": []}, "outcome: expected some rows"),
@@ -210,6 +213,12 @@ def test_a_single_customer_decides_nothing_however_often_they_answer(answers: in
 def test_what_is_missing_is_said(outcome: list[float], blocks: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Regression(outcome, blocks)
+
+
+@pytest.mark.parametrize(("name", "step"), [("z", [1.0]), ("x", [1.0, 2.0]), ("x", [])])
+def test_a_step_of_what_is_not_in_the_model_is_refused(name: str, step: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"{name}: no block of {len(step)} columns; there are x"):
+        Regression([1, 2, 3.5, 2], {"x": [1, 2, 1, 2]}).change({name: step})
 
 
 def test_units_do_not_matter() -> None:

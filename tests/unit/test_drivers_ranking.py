@@ -124,7 +124,7 @@ def test_a_limit_between_levels_makes_a_level_of_its_own() -> None:
     ("name", "to", "said"),
     [
         ("wait_s", 1e9, "fewer than 20 customers above 1e[+]09"), ("wait_s", 0.001, "or in the level that ends there"),
-        ("wait_s", nan, "must be numbers"), ("wayt_s", 1, "there is no driver 'wayt_s': expected one of wait_s"),
+        ("wait_s", nan, "must be numbers"), ("contacts", 0.5, "is a count"), ("wayt_s", 1, "there is no driver 'wayt_s': expected one of wait_s"),
     ],
 )  # fmt: skip
 def test_a_limit_of_which_nothing_is_known_is_refused(name: str, to: float, said: str) -> None:
