@@ -17,7 +17,7 @@ from streams.events.decode import decode_batch
 from streams.producers.readers.base import ReadReport
 from streams.producers.readers.jsonl import touches
 from streams.relations.facts import Fact
-from tests.unit.test_asking_rules import DAY, EVERYBODY, RULES
+from tests.unit.test_asking_rules import DAY, EVERYBODY, RULES, SOUND
 
 ONE = {"survey": "delivery", "subject": "c", "time": "2026-05-01T10:00:00Z", "id": "t1"}
 EVENT = {
@@ -205,6 +205,16 @@ def test_rules_are_refused_by_every_command(rules: Path) -> None:
     for arguments in (["check"], ["decide"], ["coverage"], ["bias"]):
         code, output = run(*arguments)
         assert (code, f"{rules}:3: " in output) == (1, True), output
+
+
+def test_check_shows_what_the_rules_say(rules: Path) -> None:
+    rules.write_text(SOUND)
+    code, output = run("check")
+    assert code == 0
+    shown = [one.split("  ")[0] for one in output.splitlines()]
+    assert shown == ["SURVEY", "delivery", "claim", "review", "2 surveys and 1 invitations to review, all sound"]
+    for said in ("web 10%, other 25%", "delivery 3d", "180d", "metric == 'nps' and score >= 9"):
+        assert said in output
 
 
 def test_bias_takes_only_what_is_a_share_of_answers(rules: Path) -> None:
