@@ -368,3 +368,11 @@ def test_of_nothing_nothing_is_said(cx: CliRunner) -> None:
     assert (summary["start_customers"], summary["retention"]["value"], summary["money"]) == (0, None, {})
     text = cx.invoke(main, ["value", "summary", "--month", "2025-12"]).output
     assert "no data: nobody bought in the period before" in text
+
+
+def test_more_orders_than_fit_are_refused(cx: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.storage.customer_value.MOST_ORDERS", 3)
+    answer = cx.invoke(main, ["value", "cohorts"])
+    assert answer.exit_code == 1
+    assert re.fullmatch(r"\d+ orders are stored, an answer is made of 3 at most: look back less far\n", answer.output)
+    assert asked(cx, "tiers", "--to", "2026-01-01") is not None
