@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.privacy.checksums import is_iban
 from streams.privacy.folding import INVISIBLE, fold
-from streams.privacy.numbers import Found, may_hold_numbers, numbers
+from streams.privacy.numbers import Found, candidates, may_be_number, numbers
 
 _AT: Final = re.compile("@|%40")
 _AT_AS_WRITTEN: Final = ("@", "%40", "＠")
@@ -17,7 +17,8 @@ _LONGEST_LOCAL: Final = 64
 _DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})")
 _DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
 _UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
-_IBAN: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}")
+_IBAN: Final = re.compile("(?<![0-9A-Za-z])(?=(([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
+"""Looks ahead, so that what only begins like one hides none that follows."""
 _IBAN_LENGTHS: Final = {
     "AE": 23, "AT": 20, "AZ": 28, "BE": 16, "BH": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "ES": 24,
     "FI": 18, "FR": 27, "GB": 22, "GE": 22, "GR": 27, "HU": 28, "IE": 22, "IQ": 23, "IT": 27, "JO": 30, "KW": 30,
@@ -26,9 +27,12 @@ _IBAN_LENGTHS: Final = {
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
 _IBAN_BEGINS: Final = re.compile(
-    rf"(?:{'|'.join(_IBAN_LENGTHS)}|[Ａ-Ｚａ-ｚ]{{2}})[{INVISIBLE}]{{0,8}}\d", re.IGNORECASE
+    rf"(?<![0-9A-Za-z])[A-Za-zＡ-Ｚａ-ｚ]{{2}}[{INVISIBLE}]{{0,8}}\d[{INVISIBLE}]{{0,8}}\d"
 )
 """In text that is not folded."""
+_IBAN_HEAD: Final = 40
+"""Characters before the first ten digits in a row of an account number, with what is invisible among them."""
+_IBAN_LONGEST: Final = 160
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
@@ -89,11 +93,19 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
 def may_hold(text: str) -> bool:
     """Tell whether a text, or a part of it, may hold what `find` would find, but for names."""
-    return (
-        may_hold_numbers(text)
-        or (any(at in text for at in _AT_AS_WRITTEN) and next(_emails(fold(text).text), None) is not None)
-        or (_IBAN_BEGINS.search(text) is not None and next(_foreign_ibans(fold(text).text), None) is not None)
+    return any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text)) or (
+        any(at in text for at in _AT_AS_WRITTEN) and next(_emails(fold(text).text), None) is not None
     )
+
+
+def _may_be_iban(text: str, digits: re.Match[str]) -> bool:
+    before = text[digits.start() - 1 : digits.start()] if digits.start() else ""
+    if before.isascii() and not before.isalnum() and before not in {"", " ", ".", "-", "\0"}:
+        return False
+    start = max(0, digits.start() - _IBAN_HEAD)
+    if not _IBAN_BEGINS.search(text, start, min(len(text), digits.start() + _IBAN_HEAD)):
+        return False
+    return next(_foreign_ibans(fold(text[start : digits.start() + _IBAN_LONGEST]).text), None) is not None
 
 
 def _emails(text: str) -> Iterator[Found]:
@@ -107,8 +119,8 @@ def _emails(text: str) -> Iterator[Found]:
 
 def _foreign_ibans(text: str) -> Iterator[Found]:
     for match in _IBAN.finditer(text):
-        length = _IBAN_LENGTHS.get(match[1].upper(), 0)
-        characters = [at for at in range(*match.span()) if text[at].isalnum()][:length]
+        length = _IBAN_LENGTHS.get(match[2].upper(), 0)
+        characters = [at for at in range(*match.span(1)) if text[at].isalnum()][:length]
         if length and len(characters) == length and is_iban("".join(text[at] for at in characters).upper()):
             yield Found(match.start(), characters[-1] + 1, "iban")
 

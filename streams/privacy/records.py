@@ -28,6 +28,8 @@ PEOPLE: Final = frozenset({"subject", "alias", "merged_into"})
 """Fields that name a person."""
 _SHORTEST: Final = 6
 """Bytes of the shortest identifier, an address."""
+_HARMLESS: Final = re.compile(rb"[A-Za-z_./: -]*+")
+"""Without digits, signs of addresses, escapes and other scripts there is no identifier."""
 _LONGEST_ID: Final = 128
 _PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE)
 _NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)", re.IGNORECASE)
@@ -139,7 +141,9 @@ class Protection:
                 return part[0]
             if colon is not None:
                 field = _FieldName(_text_of(written))
-            if not self._looks_at_all and (len(written) < _SHORTEST or not is_suspicious(b'"' + written + b'"')):
+            if not self._looks_at_all and (
+                len(written) < _SHORTEST or _HARMLESS.fullmatch(written) or not is_suspicious(b'"' + written + b'"')
+            ):
                 return part[0]
             text = _text_of(written)
             better = self._masked(text, masked) if colon is not None else self._string(field, text, at, masked)

@@ -24,10 +24,10 @@ _FEWEST_DIGITS: Final = b"0" * 10
 _SEPARATOR: Final = b"\xff"
 """Stands between records that are tested together: no text holds it."""
 _SIGNS: Final = _FEWEST_DIGITS, b"@", b"\\", b"%"
-_HASH: Final = re.compile(
-    rb'["/:-](?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})(?![0-9a-zA-Z-])'
+_UUID: Final = re.compile(
+    rb'-(?<=["/:-][0-9a-fA-F]{8}-)[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9a-zA-Z-])'
 )
-"""A UUID or hash, in which there are as many digits in a row by chance."""
+"""A UUID but for its head, in which there are as many digits in a row by chance; a sign to begin with is found fast."""
 _OTHER_SIGNS: Final = re.compile(
     rb"\xef[\xbb\xbc]|(?:[0-9]|\xdb[\xb0-\xb9]|\xd9[\xa0-\xa9])\xef\xb8|[\xe0\xe1\xea]|\xf0(?:[^\x9f]|\x9f\xaf)"
     rb"|\xd8\x9c"
@@ -69,7 +69,7 @@ def is_suspicious(value: bytes) -> bool:
     """Tell whether a record, or a string of one, holds what may identify people."""
     tested = value.translate(_TABLE, _BETWEEN_DIGITS)
     if _FEWEST_DIGITS in tested:
-        value = _HASH.sub(b"", value)
+        value = _UUID.sub(b"", value)
         tested = value.translate(_TABLE, _BETWEEN_DIGITS)
     return _may_hold(value, tested)
 

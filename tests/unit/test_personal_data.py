@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import cramjam
@@ -13,10 +14,11 @@ from click.testing import CliRunner
 
 from streams.cli import main
 from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
+from streams.privacy.masking import mask
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection
 from streams.privacy.scan import Planted, Scan, as_record, fields_of
-from streams.producers.planting import Planter, PlantingSender
+from streams.producers.planting import _KINDS, Planter, PlantingSender, _written
 from streams.producers.replay import Deliveries
 
 PROTECTION = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
@@ -175,6 +177,40 @@ def test_a_mobile_number_without_its_zero_is_one_where_a_person_or_a_telephone_i
         "phone": "[phone]",
         "order": "9120000012",
     }
+
+
+BEFORE = [
+    "",
+    "x",
+    "سلام ",
+    "id:",
+    "a1-",
+    "12 34 ",
+    "+",
+    "+\u200e",
+    "%2B",
+    "http://x/",
+    "(",
+    "s-00aa11",
+    "2026-01-01 ",
+    "/",
+]
+BEFORE += ["550e8400-e29b-41d4-a716-446655440000 ", "-1234-1234-1234-123456789012 ", "ab12cd34-", "09", "b"]
+AFTER = ["", "x", " ریال", "-1", "/2", ".5", "\u200c", "12", "\n", "a@b.co", "-446655440000"]
+
+
+def test_the_quick_test_lets_nothing_pass_that_the_search_finds() -> None:
+    """Whatever stands before and behind an identifier, and however JSON writes it, a record is masked as its text is."""
+    rng = Random(9)
+    people = Planter(5)._people
+    for _ in range(4_000):
+        kind = rng.choice(_KINDS)
+        written_ = _written(kind, rng.choice(people).identifiers[kind], rng)
+        text = f"{rng.choice(BEFORE)}{rng.choice(BEFORE)}{written_}{rng.choice(AFTER)}{rng.choice(AFTER)}"
+        record = json.dumps({"text": text}, ensure_ascii=rng.random() < 0.3).encode()
+        record = record.replace(b"/", rb"\/") if rng.random() < 0.2 else record
+        [masked] = PROTECTION.protect([record]).values
+        assert json.loads(masked or b"")["text"] == mask(text).text
 
 
 @pytest.mark.parametrize("option", ["--planted", "--file"])
