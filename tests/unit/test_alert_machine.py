@@ -255,7 +255,13 @@ def test_writes_times(count, text):
 
 
 @pytest.mark.parametrize("sign", ["5", "_"])
-@pytest.mark.parametrize("policy", [Policy(unjudged_limit=20), Policy(no_data="ok", no_data_for=5, unjudged_limit=20)])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(no_data="keep", unjudged_limit=20),
+        Policy(no_data_for=5, unjudged_limit=20),
+    ],
+)
 def test_knows_when_an_alert_that_cannot_be_judged_ends(policy, sign):
     """What is said of it is what happens."""
     instance = Instance()
@@ -268,6 +274,18 @@ def test_knows_when_an_alert_that_cannot_be_judged_ends(policy, sign):
         step = advance(instance, policy, minute, SIGNS[sign])
     assert (step.new, minute) == ("resolved", expected)
     assert minute == (106 if policy.no_data == "ok" and sign == "_" else 121)
+
+
+@pytest.mark.parametrize(
+    ("n", "window", "lengthened", "quiet"),
+    [(100, 5, "", 15), (10, 5, "", 15), (1, 5, "", 50), (1, 60, "", 600), (10, 5, "4h", 240), (1, 5, "1d", 1_440)],
+)
+def test_nothing_at_all_means_something_once_ten_answers_are_missing(n, window, lengthened, quiet):
+    """Who answered every minute is gone after a quarter of an hour; of one an hour, a quiet hour says nothing."""
+    instance, policy = Instance(), Policy(window=window)
+    assert advance(instance, policy, 100, Verdict(True, None, 40.0, n, window=lengthened)) is not None
+    steps = (advance(instance, policy, minute, Verdict(None)) for minute in range(101, 3_000))
+    assert next(place for place, step in enumerate(steps) if step is not None) == quiet
 
 
 POLICIES = st.builds(

@@ -114,7 +114,7 @@ def test_what_is_left_out_has_defaults_of_the_kpi_and_the_method():
     assert (found.by, dict(found.where), found.min_n, found.owner) == ((), {}, 30, "customer-insight")
     assert (found.inhibit_by, found.no_data, found.recover) == (
         ("parent", "pipeline"),
-        NoData("keep", 15, 1440),
+        NoData("ok", 15, 1440),
         Recover(),
     )
     assert (found.for_minutes, found.keep_firing_minutes, found.maturity) == (0, 0, "immediate")

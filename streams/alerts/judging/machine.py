@@ -18,12 +18,14 @@ without a break. Between the two thresholds a firing alert stays. One that has f
 `flap_hours` stays until it was calm for `flap_hold`: better one long alert than ten short ones.
 
 No verdict is no recovery: an alert that fires and cannot be judged any more, because too little comes or nothing at
-all, fires on until recovery is shown, at most for the limit.
+all, fires on until recovery is shown, at most for the limit. Nothing at all may be a verdict of its own: whoever is
+gone, or closed, is no trouble any more. But only once `MISSED` are missing at the pace of the last verdict: of a
+customer an hour, a quiet quarter of an hour says nothing.
 
 | no data means | too little to judge | nothing at all |
 |---|---|---|
 | `keep` | resolved after the limit | resolved after the limit |
-| `ok` | resolved after the limit | resolved after the no-data time |
+| `ok` | resolved after the limit | resolved after the no-data time, once `MISSED` are missing, or after the limit |
 | `alert` | resolved after the limit | fires on |
 
 What ends because it cannot be judged any longer takes the evidence of its detector with it: when data is back, only
@@ -32,15 +34,20 @@ what is new can make it fire again.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from streams.alerts.facts import length_of
 from streams.alerts.rules.rules import NoData, NoDataAction
 from streams.alerts.types import State, Transition, Verdict
 
 RESOLVED_MINUTES: Final = 15
 """How long an alert stays resolved, in which receivers that were away hear of it, before it is inactive."""
+
+MISSED: Final = 10
+"""So many answers must be missing before nothing at all means anything."""
 
 _NO_DATA: Final = NoData()
 
@@ -50,6 +57,8 @@ Cause: TypeAlias = Literal["trouble", "no data"]
 class Policy(msgspec.Struct, frozen=True):
     """How patient a rule is; all times in minutes."""
 
+    window: int = 1
+    """Length of the window that is judged."""
     for_: int = 0
     """Trouble must last as long before it fires."""
     keep_firing_for: int = 0
@@ -99,6 +108,8 @@ class Instance(msgspec.Struct, array_like=True, omit_defaults=True):
     """The minute in which what was passed on ended; None while it goes on."""
     during: list[int] = []
     """Of a ratio: trials and hits since the trouble began, while it lasts."""
+    per_minute: float = 0.0
+    """While pending or firing: answers a minute when it was last judged."""
 
     @property
     def is_fresh(self) -> bool:
@@ -125,6 +136,8 @@ def advance(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
         _forget_flaps(instance, policy, minute)
     if old == "inactive" and (verdict.breach is False or (verdict.breach is None and policy.no_data != "alert")):
         return None
+    if verdict.breach is not None:
+        instance.per_minute = verdict.n / (length_of(verdict.window) if verdict.window else policy.window)
     if old in {"pending", "firing"}:
         _run_clocks(instance, minute, verdict)
         found = (_firing if old == "firing" else _pending)(instance, policy, minute, verdict)
@@ -149,7 +162,10 @@ def ends_unjudged_at(instance: Instance, policy: Policy) -> int | None:
     limit = instance.unjudged_since + policy.unjudged_limit
     if instance.empty_since is None or policy.no_data == "keep":
         return limit
-    return min(limit, instance.empty_since + policy.no_data_for) if policy.no_data == "ok" else None
+    if policy.no_data == "alert":
+        return None
+    missed = ceil(MISSED / instance.per_minute) if instance.per_minute else 0
+    return min(limit, instance.empty_since + max(policy.no_data_for, missed))
 
 
 def is_flapping(instance: Instance, policy: Policy) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from streams.alerts.facts import Expected, Facts
+from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.judging.machine import Instance, Policy
 from streams.alerts.judging.state import chunk_of
 from streams.alerts.rules.rules import SEVERITIES, Rule
@@ -50,6 +50,7 @@ def policy_of(rule: Rule) -> Policy:
         for_=rule.for_minutes,
         keep_firing_for=rule.keep_firing_minutes,
         recover_for=rule.recover.for_minutes,
+        window=length_of(rule.window),
         no_data=rule.no_data.action,
         no_data_for=rule.no_data.for_minutes,
         unjudged_limit=rule.no_data.limit_minutes,

@@ -49,8 +49,8 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "no_data": (
         "action, for, limit",
-        f"keep, {NoData().for_minutes}m, {NoData().limit_minutes // 1440}d",
-        "Nothing came `for` so long: `ok` ends it, `alert` fires, `keep` does neither. `limit`: of firing unjudged.",
+        f"{NoData().action}, {NoData().for_minutes}m, {NoData().limit_minutes // 1440}d",
+        "Nothing came `for` so long, and ten are missing: `ok` ends it, `alert` fires. `limit`: of firing unjudged.",
     ),
     "maturity": (
         "`immediate`, `provisional`, `matured`",

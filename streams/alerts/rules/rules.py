@@ -55,13 +55,13 @@ class NoData:
     What becomes of an alert when there is nothing to judge.
 
     Attributes:
-        action: `keep` lets it fire on until recovery is shown, `ok` ends it, `alert` makes missing data an alert of its
+        action: `ok` ends it, `keep` lets it fire on until recovery is shown, `alert` makes missing data an alert of its
             own.
         for_minutes: After how long nothing came.
         limit_minutes: For how long one that fires does so at most while it cannot be judged.
     """
 
-    action: NoDataAction = "keep"
+    action: NoDataAction = "ok"
     for_minutes: int = 15
     limit_minutes: int = 1440
 
