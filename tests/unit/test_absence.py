@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from streams.alerts.detectors.absence import Absence, silence_of
-from streams.alerts.facts import Expected
+from streams.alerts.facts import Expected, length_of
 from streams.alerts.types import SourceHealth
 from tests.harness.reading import COUNT, Played, judge, standing, verdicts
 
@@ -60,6 +60,12 @@ def test_a_silence_longer_than_the_window_is_told_with_its_length() -> None:
     assert (first.window, first.n, round(first.baseline)) == ("8m", 3, 24)
     assert first.reason.startswith("3 came in 8 min, 24 were to be expected after the rate of 1h (p = ")
     assert (seen[-1].window, seen[-1].n) == ("31m", 3)
+
+
+def test_a_silence_of_weeks_is_a_window_that_can_be_read() -> None:
+    seen = verdicts(SILENCE, COUNT, "5m", Played(["5m", "1h"]), [[3]] * 90 + [None] * 15_000)
+    assert seen[-1].breach
+    assert (seen[-1].window, length_of(seen[-1].window)) == ("250h", 15_000)
 
 
 def test_silences_that_come_by_chance_are_not_told() -> None:
@@ -129,3 +135,19 @@ def test_an_absence_says_whether_it_is_the_collector() -> None:
     reading = standing(w15m=None, w1h=[90])
     reading.health = {"web/0": silent}
     assert "the collector, not the customers" in judge(SILENCE, COUNT, "15m", reading).reason
+
+
+def test_a_rate_counts_for_two_hours_where_the_hour_is_not_known() -> None:
+    """Six an hour by day: at night nobody is there, and nobody is called. With history it is told when it is none."""
+
+    def told(*, known: bool) -> list[int]:
+        reading, memory, found = Played(["5m", "1h"]), None, []
+        for minute in range(1200):
+            reading.usual = expected_now(0.5, n=0.5) if known else None
+            reading.play([1] if minute < 600 and minute % 10 == 0 else None)
+            verdict, memory = SILENCE.judge(COUNT, "5m", reading, memory)
+            found += [minute - 600] if verdict.breach else []
+        return found
+
+    assert told(known=False) == []
+    assert 150 < told(known=True)[0] < 420

@@ -16,6 +16,11 @@ from streams.kpis.arithmetic.distributions import negative_binomial_cdf
 
 _MOST_BAD: Final = 0.5
 
+_DAY: Final = 1440
+
+LASTS: Final = 2
+"""Baselines for which their rate is expected to go on, where it is not known what is usual at this hour."""
+
 
 class AbsenceState(msgspec.Struct, array_like=True, frozen=True):
     """What is remembered while next to nothing comes: how much came per minute before."""
@@ -64,7 +69,8 @@ class Absence(Detector, frozen=True, kw_only=True):
         to week: then few events are less of a surprise (negative binomial instead of Poisson).
 
         Where so little is to be expected in the window that silence means nothing, it is judged over all the time in
-        which too little has come, as soon as enough was to be expected in it: after minutes or hours.
+        which too little has come, as soon as enough was to be expected in it: after minutes or hours. Without history
+        nobody knows that the rate of two hours ago is to be expected still: it may be night.
         """
         minutes = length_of(window)
         acc = reading.window(window)
@@ -113,6 +119,7 @@ class Absence(Detector, frozen=True, kw_only=True):
         """Judge over all the time since too little comes."""
         minutes = length_of(window)
         per_minute = self._rate_before(reading, window) if memory is None else memory.per_minute
+        has_history = reading.expected(window) is not None
         fired = memory is not None and memory.fired
         ended = fired and memory is not None and mean / minutes < self.at_most * memory.expected / memory.minutes
         if n > self.at_most * mean or mean <= 0 or ended:
@@ -121,15 +128,17 @@ class Absence(Detector, frozen=True, kw_only=True):
             memory = AbsenceState(per_minute, reading.minute, n, mean, minutes, fired=False)
         else:
             acc = reading.in_minute()
+            goes_on = has_history or memory.minutes < LASTS * length_of(self.baseline)
             memory = msgspec.structs.replace(
                 memory,
                 n=memory.n + (0 if acc is None else count_of(acc)),
-                expected=memory.expected + mean / minutes,
+                expected=memory.expected + (mean / minutes if goes_on else 0.0),
                 minutes=memory.minutes + 1,
             )
-        # The per_minute itself is known from so many events only.
-        known = per_minute * (length_of(self.baseline) - minutes)
-        chance = negative_binomial_cdf(memory.n, memory.expected, max(dispersion, 1 / known) if known else dispersion)
+        if not has_history:
+            # The rate itself is known from so many events only.
+            dispersion = 1 / (per_minute * (length_of(self.baseline) - minutes))
+        chance = negative_binomial_cdf(memory.n, memory.expected, dispersion)
         enough = memory.expected >= self.min_expected and memory.n <= self.at_most * memory.expected
         if not fired and not (enough and chance < self.p_value):
             return self._quiet(memory.n, memory.expected, text), memory
@@ -147,7 +156,7 @@ class Absence(Detector, frozen=True, kw_only=True):
             statistic=chance,
             reason=reason,
             threshold=self.p_value,
-            window=f"{memory.minutes}m",
+            window=f"{memory.minutes}m" if memory.minutes < _DAY else f"{memory.minutes // 60}h",
         ), msgspec.structs.replace(memory, fired=True)
 
     def _rate_before(self, reading: SeriesReading, window: str) -> float:
