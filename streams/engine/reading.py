@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -75,9 +76,11 @@ async def _whole(consumer: Any, parts: Sequence[TopicPartition], see: Callable[.
         while probed.keys() != claimed.keys():
             probed = await probe_end_offsets(consumer, claimed)
             await asyncio.sleep(_PAUSE_S)
+    heard = monotonic()
     while waiting := [part for part in parts if await consumer.position(part) < max(claimed[part], probed[part])]:
-        async with asyncio.timeout(_ANSWER_S):
-            while not (found := await consumer.getmany(*waiting, timeout_ms=500)):
-                pass
+        found = await consumer.getmany(*waiting, timeout_ms=500)
+        if not found and monotonic() - heard > _ANSWER_S:
+            raise TimeoutError(f"nothing came of {waiting[0].topic} for {_ANSWER_S:.0f} s")
+        heard = monotonic() if found else heard
         for part, records in found.items():
             see(part.topic, [(bytes(record.key or b""), bytes(record.value or b"")) for record in records])

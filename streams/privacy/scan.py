@@ -143,8 +143,10 @@ class Scan:
 
     def _leaf(self, value: str | int, path: tuple[str, ...], name: str) -> Iterator[tuple[str, str]]:
         kinds: set[str] = set()
-        for found in self._protection.protect([_written({name: value})]).kinds.values():
-            kinds |= found.keys()
+        # Numbers that are no text are what people sent in payloads alone; elsewhere they are sums and counts of ours.
+        if isinstance(value, str) or "payload" in path:
+            for found in self._protection.protect([_written({name: value})]).kinds.values():
+                kinds |= found.keys()
         if self._planted and self._planted.is_in(str(value)):
             kinds.add("planted")
         if kinds:

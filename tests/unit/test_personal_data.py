@@ -116,6 +116,17 @@ def test_findings_tell_field_and_kind_and_never_the_value() -> None:
     ) == {}  # fmt: skip
 
 
+def test_numbers_are_cards_in_payloads_alone() -> None:
+    """A sum of ours may pass a check by chance; what was planted is found as any number."""
+    record = {"sum": 6037991234567893, "payload": {"card": 6037991234567893}}
+    assert found_in(record) == {("payload.card", "card"): 1}
+    assert found_in(record, planted=Planted(["6037-9912-3456-7893"])) == {
+        ("sum", "planted"): 1,
+        ("payload.card", "planted"): 1,
+        ("payload.card", "card"): 1,
+    }
+
+
 @pytest.mark.parametrize(
     ("line", "text", "same"),
     [
