@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from streams.alerts.offline import outlook
 from streams.alerts.offline.outlook import outlooks
 from streams.alerts.offline.past import DAY, Past
 from streams.alerts.rules.parsing import parse_rules
@@ -54,3 +55,17 @@ def test_of_methods_that_are_not_simulated_only_the_volume_is_judged():
     assert "came at most in 1h, 4.292 needed" in dead.note
     [thin] = outlooks(seasonal, quiet, ["csat"])
     assert thin.can_fire is False
+
+
+def test_many_series_are_simulated_a_few_at_a_time(monkeypatch):
+    """Each keeps its own numbers: one is busy, one has nothing, one is quiet."""
+    monkeypatch.setattr(outlook, "AT_ONCE", 1)
+    both = [past(per_minute, 0.85, days=2) for per_minute in (20.0, 0.0, 2.0)]
+    together = Past(
+        np.concatenate([one.n for one in both], 2), np.concatenate([one.hits for one in both], 2), both[0].day
+    )
+    floor = rule("csat", "method: floor, window: 15m, params: {target: 55}, min_n: 10, by: [channel]")
+    busy, empty, quiet = outlooks(floor, together, ["a", "b", "c"])
+    assert [busy.series, empty.series, quiet.series] == ["a", "b", "c"]
+    assert (busy.can_fire, empty.can_fire, quiet.can_fire) == (True, False, True)
+    assert 25 < busy.smallest <= quiet.smallest

@@ -26,6 +26,9 @@ SEEN: Final = 0.8
 PARTS: Final = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 """Sizes of change that are tried, as parts of all that the value can lose."""
 
+AT_ONCE: Final = 8
+"""Series that are simulated together: more would take gigabytes."""
+
 TENFOLD: Final = 9.0
 """A rate has no worst value: what is tried reaches up to ten times as much as is usual."""
 
@@ -52,9 +55,10 @@ def outlooks(rule: Rule, past: Past, keys: Sequence[str], *, seed: int = 1) -> I
     simulated = isinstance(rule.params, SIMULATED) and facts.aggregator == "ratio"
     open_ = [at for at, gate in enumerate(gates) if not gate] if simulated else []
     found: dict[int, Outlook] = {}
-    if open_:
-        kept = Past(past.n[:, :, open_], past.hits[:, :, open_], past.day)
-        found = dict(zip(open_, _simulated(rule, facts, kept, [keys[at] for at in open_], seed), strict=True))
+    for first in range(0, len(open_), AT_ONCE):
+        chunk = open_[first : first + AT_ONCE]
+        kept = Past(past.n[:, :, chunk], past.hits[:, :, chunk], past.day)
+        found |= zip(chunk, _simulated(rule, facts, kept, [keys[at] for at in chunk], seed), strict=True)
     for at, gate in enumerate(gates):
         yield found.get(at) or Outlook(
             keys[at], None, None, None, None, False if gate else None, gate or f"{rule.method} is not simulated"
