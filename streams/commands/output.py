@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 SHORTEST = 12
 """Columns to which a text is cut at most."""
-_NUMBER = re.compile(r"[-+−]?[\d.,]*\s?(?:%|s)?|\d{4}-\d\d-\d\d[ T:\d]*")
+_PLAIN = r"[-+−]?[\d.,]*\s?(?:%|s|M)?"
+_NUMBER = re.compile(rf"{_PLAIN}|{_PLAIN} to {_PLAIN}|{_PLAIN} and more|\d{{4}}-\d\d-\d\d[ T:\d]*")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, NamedTuple
 
 from streams.commands.output import table
@@ -16,6 +17,7 @@ from streams.value.purchases import Netted, Purchase
 from streams.value.risk import ModelCheck
 from streams.value.tiers import ValueTier
 
+_MILLION = 1_000_000
 _MOST_COLUMNS = 12
 _NOT_YET = "too early to judge, not used"
 
@@ -282,9 +284,11 @@ def print_period(found: PeriodValue, known: KnownOrders) -> None:
         ]
         if one.simple is not None:
             rows.append(("lifetime value, simple", name, _amount(one.simple), "", "", open_yet))
-    columns = ("MEASURE", "CURRENCY", "VALUE", "95 % INTERVAL", "N", "NOTE")
-    width = len(columns) if any(row[-1] for row in rows) else -1
-    echo(table(columns[:width], [row[:width] for row in rows]))
+    columns = ["MEASURE", "CURRENCY", "VALUE", "95 % INTERVAL", "N", "NOTE"]
+    needed = [True, len(found.money) > 1, True, True, True, any(row[-1] for row in rows)]
+    if len(found.money) == 1:
+        line(f"money in {_currency(*found.money)}")
+    echo(table([*compress(columns, needed)], [[*compress(row, needed)] for row in rows]))
 
 
 def _no_data(start: int) -> str:
@@ -308,6 +312,8 @@ def _amount(number: float | None, unit: str = "") -> str:
         return ""
     if unit:
         return f"{number:.1f}{unit}"
+    if abs(number) >= _MILLION:
+        return f"{number / _MILLION:,.2f} M"
     return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:,.2f}"
 
 
