@@ -192,7 +192,7 @@ class RelationComparison:
                 f"{self._too_late:,} derived events are of a time that KPIs no longer revise: they are in the store,"
                 " and in no KPI"
             )
-        report.notes += [f"{count:,} {what}: not judged" for what, count in sorted(self._unjudged.items())]
+        report.notes += [f"{count:,} {what}: not judged" for what, count in sorted(self._unjudged.items()) if count]
 
     def _late(self, subjects: set[str]) -> dict[str, int]:
         """Return by how much the latest event of each customer came after others of its source, in milliseconds."""
