@@ -120,7 +120,7 @@ def _try(host: str, port: int, options: Mapping[str, Any]) -> None:
 def _encrypted(plain: socket.socket, host: str, options: Mapping[str, Any]) -> socket.socket:
     try:
         return _context(options).wrap_socket(plain, server_hostname=host)
-    except (ssl.SSLEOFError, ConnectionResetError) as error:
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError) as error:
         raise ConnectionError("the server hangs up in the handshake: it does not speak TLS at this port") from error
 
 

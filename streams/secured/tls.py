@@ -97,7 +97,7 @@ class Tls:
                     return f"the server {text.format(**names)}"
             if any(part in reason for part in _NO_TLS):
                 return "the server does not speak TLS at this port"
-            if isinstance(root, ssl.SSLEOFError):
+            if isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 # What it said before it hung up is lost when we were still writing.
                 return f"the server hangs up: it accepts no certificate in {self.name}_cert_file, or speaks no TLS"
             return f"TLS failed: {reason}"
