@@ -9,7 +9,7 @@ from typing import Any, Final
 from streams.asking.deciding import length_text
 from streams.asking.definition import AnswerPlan, Survey, SurveyRules
 from streams.events.scalars import LABEL_LENGTH
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.fields import Kind, all_fields, lacking
 from streams.relations.clocks import read_duration
@@ -32,12 +32,8 @@ def load_surveys(paths: Sequence[Path], touchpoints: Collection[str] = ()) -> Su
         CatalogueError: Anything cannot be right; names every problem with file and line.
     """
     problems, blocks = Problems(), list[YamlBlock]()
-    for path in paths:
-        if not path.exists():
-            problems.add(str(path), 1, "no such file or folder of rules of surveys")
-        files = sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"}) if path.is_dir() else [path]
-        for file in files if path.exists() else ():
-            blocks += blocks_of(text_of(file, problems), str(file), "rule", problems)
+    for file in files_of(paths, "rules of surveys", problems):
+        blocks += blocks_of(text_of(file, problems), str(file), "rule", problems)
     for block in blocks if touchpoints else ():
         name = block.text("touchpoint")
         if name and name not in touchpoints:

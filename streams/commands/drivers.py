@@ -14,8 +14,8 @@ import click
 from streams.commands.arguments import EARLIEST, MomentType, When
 from streams.commands.drivers_picture import SUFFIXES, draw_ranking
 from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.picture import PictureError
 from streams.commands.printing import echo
-from streams.commands.rules_picture import PictureError
 from streams.drivers.definition import DRIVERS, OUTCOMES
 from streams.drivers.levels import LevelGain, level_names
 from streams.drivers.ranking import by_label, rank, what_if, within

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from streams.commands.rules_picture import PictureError
+from streams.commands.picture import PictureError, new_figure
 from streams.drivers.results import Ranked, Ranking
 
 SUFFIXES: Final = (".png", ".svg")
@@ -21,14 +21,10 @@ def draw_ranking(ranking: Ranking, title: str, unit: str, file: Path) -> int:
         PictureError: matplotlib is not installed, or no driver could be assessed.
         OSError: The file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise PictureError("pictures need matplotlib: pip install 'cx-streams[pictures]'") from None
     drawn = [one for one in ranking.drivers if one.effect is not None]
     if not drawn:
         raise PictureError("no driver could be assessed: nothing to draw")
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = new_figure(10, 6)
     axis = figure.subplots()
     shares = [100 * one.affected / ranking.n for one in drawn]
     axis.set_xlim(0, 1.25 * max(shares))

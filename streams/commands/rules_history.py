@@ -18,8 +18,9 @@ from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
 from streams.commands.arguments import AlertType, MomentType, When
 from streams.commands.output import as_json_option, print_json, table
+from streams.commands.picture import PictureError
 from streams.commands.printing import echo
-from streams.commands.rules_picture import PictureError, draw, unfit
+from streams.commands.rules_picture import draw, unfit
 from streams.definitions import catalogue_of
 from streams.engine.names import Topics
 from streams.kpis.catalogue.catalogue import Catalogue

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.alerts.offline.backtest import Backtest, Track, name_of
+from streams.commands.picture import PictureError, new_figure
 
 SUFFIXES: Final = (".png", ".html", ".svg")
 MOST: Final = 8
 """Series in a picture, those that fired first."""
 
 _INK, _BAND, _BASELINE, _NOTIFIED, _HELD, _INCIDENT = "#1f5f8b", "#9cc3de", "#6b6b6b", "#c0392b", "#d9a441", "#f2d7b6"
-
-
-class PictureError(Exception):
-    """The picture cannot be drawn."""
 
 
 def draw(test: Backtest, file: Path) -> int:
@@ -29,14 +26,10 @@ def draw(test: Backtest, file: Path) -> int:
         PictureError: matplotlib is not installed, or there is nothing to draw.
         OSError: The file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise PictureError("pictures need matplotlib: pip install 'cx-streams[board]'") from None
     tracks = _chosen(test)
     if not tracks:
         raise PictureError("no series has a value in this time: nothing to draw")
-    figure = Figure(figsize=(14, 2.6 * len(tracks) + 0.6), layout="constrained")
+    figure = new_figure(14, 2.6 * len(tracks) + 0.6)
     axes = figure.subplots(len(tracks), 1, sharex=True, squeeze=False)[:, 0]
     for axis, track in zip(axes, tracks, strict=True):
         _panel(axis, test, track)

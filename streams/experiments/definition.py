@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
 from streams.kpis.language.expressions import suggest
 
 ALPHA: Final = 0.05
@@ -71,14 +71,12 @@ def load_experiments(paths: Sequence[Path], kpis: Catalogue) -> dict[str, Experi
     """
     problems = Problems()
     found: dict[str, Experiment] = {}
-    for path in paths:
-        files = sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"}) if path.is_dir() else [path]
-        for file in files:
-            for block in blocks_of(text_of(file, problems), str(file), "experiment", problems):
-                experiment = _read(block, kpis)
-                if experiment.id in found:
-                    block.problem("id", f"there is another experiment {experiment.id!r}")
-                found[experiment.id] = experiment
+    for file in files_of(paths, "experiments", problems):
+        for block in blocks_of(text_of(file, problems), str(file), "experiment", problems):
+            experiment = _read(block, kpis)
+            if experiment.id in found:
+                block.problem("id", f"there is another experiment {experiment.id!r}")
+            found[experiment.id] = experiment
     problems.raise_any(CatalogueError)
     return found
 

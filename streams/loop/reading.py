@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
 from streams.kpis.language.expressions import Expression, suggest
 from streams.kpis.language.fields import Kind
 from streams.loop.case import PREFIX
@@ -33,12 +33,8 @@ def load_rules(paths: Sequence[Path]) -> CaseRules:
         CatalogueError: Anything cannot be right; names every problem with file and line.
     """
     problems, blocks = Problems(), list[YamlBlock]()
-    for path in paths:
-        if not path.exists():
-            problems.add(str(path), 1, "no such file or folder of rules for cases")
-        files = sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"}) if path.is_dir() else [path]
-        for file in files if path.exists() else ():
-            blocks += blocks_of(text_of(file, problems), str(file), "rule", problems)
+    for file in files_of(paths, "rules of cases", problems):
+        blocks += blocks_of(text_of(file, problems), str(file), "rule", problems)
     return read_rules(blocks, problems)
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from streams.events.types import EVENT_TYPES
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
 from streams.kpis.language.expressions import suggest
 from streams.relations.clocks import WorkingClock, read_clock
 from streams.relations.definition import Relation
@@ -81,16 +81,8 @@ def load(paths: Sequence[Path]) -> Relations:
         CatalogueError: Anything cannot be right; names every problem with file and line.
     """
     problems = Problems()
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"})
-        elif path.is_file():
-            found.append(path)
-        else:
-            problems.add(str(path), 1, "no such file or folder of relations")
     blocks: list[YamlBlock] = []
-    for path in found:
+    for path in files_of(paths, "relations", problems):
         blocks += blocks_of(text_of(path, problems), str(path), "relation", problems)
     return read(blocks, problems)
 

@@ -80,3 +80,10 @@ def test_checksums_of_kafka_records_are_not_computed_in_pure_python() -> None:
 
     assert util.crc32c_c is crc32c.crc32c
     assert util.calc_crc32c(b"123456789") == 0xE3069283
+
+
+def test_extras_that_people_are_told_to_install_exist() -> None:
+    """A message that names another would send them nowhere."""
+    texts = [*(ROOT / "streams").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    named = {extra for path in texts for extra in re.findall(r"cx-streams\[(\w+)\]", path.read_text(encoding="utf-8"))}
+    assert {"local", "worker", "pictures"} <= named <= EXTRAS.keys()

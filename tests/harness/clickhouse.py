@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from clickhouse_connect.driver.client import Client
 
 from streams.local.clickhouse import EmbeddedClickHouse
@@ -122,6 +123,17 @@ def fresh_database(server: EmbeddedClickHouse) -> Iterator[Database]:
 
 def elsewhere(address: Address, port: int) -> Address:
     return replace(address, url=f"http://127.0.0.1:{port}")
+
+
+def read_by_commands(address: Address, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands of this process ask a database, with the password in a file of the folder."""
+    monkeypatch.setenv("CX_CLICKHOUSE", address.url)
+    monkeypatch.setenv("CX_CLICKHOUSE_DATABASE", address.database)
+    monkeypatch.setenv("CX_CLICKHOUSE_USER", address.user)
+    if address.password:
+        (folder / "password").write_text(address.password)
+        (folder / "password").chmod(0o600)
+        monkeypatch.setenv("CX_CLICKHOUSE_PASSWORD_FILE", str(folder / "password"))
 
 
 def event(number: int, **changes: Any) -> bytes:

@@ -14,7 +14,7 @@ from streams.cli import main
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.shipped import CLONE
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, block_of, fresh_database
+from tests.harness.clickhouse import Database, block_of, fresh_database, read_by_commands
 from tests.harness.lived import experiences
 
 
@@ -29,13 +29,7 @@ def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
 
 @pytest.fixture
 def cx(filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    address = filled.reader
-    (tmp_path / "password").write_text(address.password)
-    monkeypatch.setenv("CX_CLICKHOUSE", address.url)
-    monkeypatch.setenv("CX_CLICKHOUSE_DATABASE", address.database)
-    monkeypatch.setenv("CX_CLICKHOUSE_USER", address.user)
-    if address.password:
-        monkeypatch.setenv("CX_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password"))
+    read_by_commands(filled.reader, tmp_path, monkeypatch)
     return CliRunner()
 
 

@@ -17,7 +17,7 @@ from streams.kpis.catalogue.catalogue import Catalogue
 from streams.shipped import CLONE
 from streams.storage.experiments import BEFORE, ExperimentStore
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, block_of, event
+from tests.harness.clickhouse import Database, block_of, event, read_by_commands
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 UNTIL = START + timedelta(days=50)
@@ -145,13 +145,7 @@ def _dot(first: Sequence[float], second: Sequence[float]) -> float:
 
 @pytest.fixture
 def cx(filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    address = filled.reader
-    (tmp_path / "password").write_text(address.password)
-    monkeypatch.setenv("CX_CLICKHOUSE", address.url)
-    monkeypatch.setenv("CX_CLICKHOUSE_DATABASE", address.database)
-    monkeypatch.setenv("CX_CLICKHOUSE_USER", address.user)
-    if address.password:
-        monkeypatch.setenv("CX_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password"))
+    read_by_commands(filled.reader, tmp_path, monkeypatch)
     return CliRunner()
 
 

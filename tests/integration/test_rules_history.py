@@ -23,7 +23,7 @@ from streams.storage.baselines import baseline_query, learn_kpi
 from streams.storage.connection import connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, EmbeddedClickHouse, block_of, event, fresh_database
+from tests.harness.clickhouse import Database, EmbeddedClickHouse, block_of, event, fresh_database, read_by_commands
 
 CATALOGUE = Catalogue.load()
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -86,16 +86,9 @@ def fill(database: Database) -> None:
 @pytest.fixture
 def stored(filled: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Database:
     """Return the store, which no test changes, as the one that commands read."""
-    database = filled
-    (tmp_path / "password").write_text(database.reader.password, encoding="utf-8")
-    (tmp_path / "password").chmod(0o600)
-    for name, value in (
-        ("CX_CLICKHOUSE", database.reader.url), ("CX_CLICKHOUSE_DATABASE", database.name),
-        ("CX_CLICKHOUSE_USER", database.reader.user), ("CX_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password")),
-    ):  # fmt: skip
-        monkeypatch.setenv(name, value)
+    read_by_commands(filled.reader, tmp_path, monkeypatch)
     (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
-    return database
+    return filled
 
 
 def cx(*arguments: object):

@@ -16,7 +16,7 @@ from streams.cli import main
 from streams.kpis.arithmetic.intervals import wilson
 from streams.shipped import CLONE
 from streams.storage.writer import Writer
-from tests.harness.clickhouse import Database, block_of, event
+from tests.harness.clickhouse import Database, block_of, event, read_by_commands
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 FROM, TO = START + timedelta(days=40), START + timedelta(days=130)
@@ -172,15 +172,9 @@ def cx(database: Database, lines: list[dict[str, Any]], tmp_path: Path, monkeypa
     writer = Writer(database.writer)
     writer.insert_block(block_of([json.dumps(one).encode() for one in lines]))
     writer.close()
-    address = database.reader
-    (tmp_path / "password").write_text(address.password)
+    read_by_commands(database.reader, tmp_path, monkeypatch)
     (tmp_path / "rules.yaml").write_text(RULES)
-    monkeypatch.setenv("CX_CLICKHOUSE", address.url)
-    monkeypatch.setenv("CX_CLICKHOUSE_DATABASE", address.database)
-    monkeypatch.setenv("CX_CLICKHOUSE_USER", address.user)
     monkeypatch.setenv("CX_SURVEYS_PATH", str(tmp_path / "rules.yaml"))
-    if address.password:
-        monkeypatch.setenv("CX_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password"))
     return CliRunner()
 
 

@@ -7,7 +7,8 @@ from streams.alerts.judging.view import MinuteView
 from streams.alerts.offline.backtest import Backtest, RealIncident, rate_interval
 from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.parsing import parse_rules
-from streams.commands.rules_picture import PictureError, draw
+from streams.commands.picture import PictureError
+from streams.commands.rules_picture import draw
 from streams.events.intake import Tally
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import Partial

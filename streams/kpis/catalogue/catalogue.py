@@ -23,7 +23,7 @@ from streams.kpis.arithmetic.sketch import probability_steps
 from streams.kpis.catalogue.alert_blocks import read_alert, read_gates
 from streams.kpis.catalogue.derived_blocks import colocation, read_derivation, resolve
 from streams.kpis.catalogue.maturing import PROVISIONAL, wait_s, with_provisional
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
 from streams.kpis.language.definition import (
     Class,
     Delay,
@@ -74,14 +74,7 @@ class Catalogue:
         if built_in and not own and touchpoints is None:
             return _shipped()
         problems = Problems()
-        found: list[Path] = []
-        for path in [*([BUILT_IN] if built_in else []), *own]:
-            if path.is_dir():
-                found += sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"})
-            elif path.is_file():
-                found.append(path)
-            else:
-                problems.add(str(path), 1, "no such file or folder of KPI definitions")
+        found = files_of([*([BUILT_IN] if built_in else []), *own], "KPI definitions", problems)
         texts = [(text_of(path, problems), str(path)) for path in found]
         return cls._read(texts, problems, frozenset(load_touchpoints() if touchpoints is None else touchpoints))
 

@@ -231,6 +231,19 @@ def block_of(text: str, file: str, what: str, problems: Problems) -> YamlBlock |
     return YamlBlock(root, file, what, problems)
 
 
+def files_of(paths: Iterable[Path], of: str, problems: Problems) -> list[Path]:
+    """Give the files, and of folders the YAML files by name; where there is neither, `of` says what was to be there."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(one for one in path.iterdir() if one.suffix in {".yaml", ".yml"})
+        elif path.exists():
+            found.append(path)
+        else:
+            problems.add(str(path), 1, f"no such file or folder of {of}")
+    return found
+
+
 def text_of(path: Path, problems: Problems) -> str:
     """Give the text of a file; of one that cannot be read, or is too large, which becomes a problem, none."""
     read = b""
