@@ -130,7 +130,7 @@ class Scan:
                 yield from self._in(inner, path, depth + 1)
                 return
         if depth >= _DEEPEST and not isinstance(value, str):
-            value = json.dumps(value)
+            value = _texts(value)
         if isinstance(value, dict):
             for name, held in value.items():
                 yield from self._leaf(str(name), path, "")
@@ -170,7 +170,10 @@ def fields_of(value: bytes) -> Any:
         packed = _unpack(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
         packed = None
-    return _opened(packed) if isinstance(packed, dict | list) else _readable(value)
+    try:
+        return _opened(packed) if isinstance(packed, dict | list) else _readable(value)
+    except RecursionError:
+        return _readable(value)
 
 
 def as_record(fields: Any) -> bytes:
@@ -219,5 +222,21 @@ def _read(record: bytes) -> Any:
 def _written(value: Any) -> bytes:
     try:
         return _encode(value)
+    except RecursionError:
+        return _written(_texts(value))
     except (UnicodeEncodeError, TypeError, ValueError, OverflowError):
         return json.dumps(value, ensure_ascii=True, default=str).encode()
+
+
+def _texts(value: Any) -> str:
+    """Return all that is in a value as one text, however deep it is nested; quotes part what is not one."""
+    left, found = [value], list[str]()
+    while left:
+        held = left.pop()
+        if isinstance(held, dict):
+            left += chain.from_iterable(held.items())
+        elif isinstance(held, list):
+            left += held
+        else:
+            found.append(str(held))
+    return '"'.join(found)

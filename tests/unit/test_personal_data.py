@@ -166,6 +166,18 @@ def test_records_of_topics_are_opened() -> None:
     assert found == [{"phone"}, {"phone", "email"}, {"email"}, set(), {"phone"}]
 
 
+@pytest.mark.parametrize("depth", [100, 600, *range(930, 1_001, 5), 50_000])
+def test_what_is_nested_however_deep_is_looked_at(depth: int) -> None:
+    """Readers and writers of JSON give up at a depth that depends on how deep they were called."""
+    nested = "[" * depth + '"0912 000 0012"' + "]" * depth
+    packed = b"\x91" * depth + msgspec.msgpack.encode("0912 000 0012")
+    for value in (nested.encode(), json.dumps({"payload": nested}).encode(), packed):
+        for record in (as_record({"line": value.decode("utf-8", "replace")}), as_record({"value": fields_of(value)})):
+            scan = Scan(PROTECTION)
+            scan.look("topic t", [record])
+            assert {one.kind for one in scan.findings} == {"phone"}
+
+
 @pytest.mark.parametrize(
     "text", [r"0912\t000\t0012", r"0912\/000\/0012", "DE٨٩ ٣٧٠٤ ٠٠٤٤ ٠٥٣٢ ٠١٣٠ ٠٠", "DE89.3704.0044.0532.0130.00"]
 )
