@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streams.drivers.definition import Driver
 from streams.drivers.levels import DriverLevel, gain_of, level_names, summarise
-from streams.drivers.regression import Association, Numbers, Regression, shares_explained
+from streams.drivers.regression import Association, Numbers, Regression, TooFewAnswersError, shares_explained
 from streams.drivers.results import Ranked, WhatIf
 
 FEWEST_CUSTOMERS: Final = 100
@@ -92,13 +92,16 @@ class Model:
             limits: By driver an end of a level that stays though there are few answers beside it.
 
         Raises:
-            ValueError: A column is missing, there are too few customers, or all answers are alike.
+            TooFewAnswersError: There are too few customers, of all or of every level, or all answers are alike.
+            ValueError: A column is missing.
         """
         if missing := [driver.name for driver in drivers if driver.name not in answers.lived]:
             raise ValueError(f"answers have no column of {', '.join(missing)}: they have {', '.join(answers.lived)}")
         people = answers.people()
         if people < FEWEST_CUSTOMERS:
-            raise ValueError(f"answers of {people} customers are too few: at least {FEWEST_CUSTOMERS} are needed")
+            raise TooFewAnswersError(
+                f"answers of {people} customers are too few: at least {FEWEST_CUSTOMERS} are needed"
+            )
         self._answers, self._cuts, self._places = answers, {}, {}
         blocks: dict[str, Numbers] = {}
         for driver in drivers:
@@ -121,7 +124,7 @@ class Model:
             if (columns := _flags_of_labels(labels)).shape[1]:
                 blocks[f"{name}="] = columns
         if not self._known:
-            raise ValueError(
+            raise TooFewAnswersError(
                 f"no driver has two levels of {FEWEST_OF_LEVEL} customers or more, of {len(answers.outcome)} answers"
             )
         self._blocks = [*blocks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from streams.drivers.definition import Driver
 from streams.drivers.discovery import false_discovery
-from streams.drivers.model import FEWEST_CUSTOMERS, Answers, Model
+from streams.drivers.model import Answers, Model
+from streams.drivers.regression import TooFewAnswersError
 from streams.drivers.results import Ranking, WhatIf
 from streams.drivers.strata import Side, StratifiedDifference, stratified
 from streams.kpis.arithmetic.distributions import chi_square_tail
@@ -61,14 +63,13 @@ def by_label(
     """
     Rank drivers within each label, and tell at which share of false discoveries effects differ between labels.
 
-    Labels of too few customers, or whose answers are all alike, are left out. None: a driver is known in fewer than
-    two.
+    Labels of which nothing can be ranked are left out: too few customers, or all alike in what they say or lived
+    through. None: a driver is known in fewer than two.
     """
     column, rankings = np.asarray(labels, dtype=object), {}
     for label in sorted(set(labels)):
-        part = answers.only(column == label)
-        if part.people() >= FEWEST_CUSTOMERS and np.ptp(part.outcome) > 0:
-            rankings[label] = rank(part, drivers, alpha)
+        with suppress(TooFewAnswersError):
+            rankings[label] = rank(answers.only(column == label), drivers, alpha)
     return rankings, dict(false_discovery({driver.name: _differs(driver.name, rankings) for driver in drivers}).q)
 
 

@@ -25,6 +25,10 @@ _MOST: Final = 1e100
 """What can be squared and added up."""
 
 
+class TooFewAnswersError(ValueError):
+    """Answers are too few, or too much alike, for anything to be said."""
+
+
 class Association(NamedTuple):
     """
     What goes with a change of drivers, in the unit of the outcome.
@@ -79,7 +83,8 @@ class Regression:
             robust: False: standard errors as if answers varied alike everywhere, and none were of one customer.
 
         Raises:
-            ValueError: Numbers are missing or of another length, answers are all alike, or too few for so many columns.
+            TooFewAnswersError: Answers are all alike, or too few for so many columns.
+            ValueError: Numbers are missing or of another length.
         """
         y = _finite(outcome, "outcome", None)[:, 0]
         self.n = n = len(y)
@@ -87,7 +92,7 @@ class Regression:
         if not columns:
             raise ValueError("expected at least one block of columns")
         if np.ptp(y) <= _SAME * np.max(np.abs(y), initial=0.0):
-            raise ValueError(f"all {n} answers are alike: nothing goes with anything")
+            raise TooFewAnswersError(f"all {n} answers are alike: nothing goes with anything")
         self._columns, width = {}, 0
         for name, block in columns.items():
             self._columns[name] = slice(width, width + block.shape[1])
@@ -111,7 +116,9 @@ class Regression:
         self._groups, whole = groups, int(groups.max()) + 1
         self._degrees = (whole if robust else n) - rank - 1
         if self._degrees < 1:
-            raise ValueError(f"{whole} customers are too few for {rank} columns that differ: at least {rank + 2}")
+            raise TooFewAnswersError(
+                f"{whole} customers are too few for {rank} columns that differ: at least {rank + 2}"
+            )
         residuals = self._y - self._x @ (self._weights.T @ self._y)
         left, total = float(residuals @ residuals), float(self._y @ self._y)
         self.r2 = max(0.0, 1 - left / total)

@@ -223,6 +223,14 @@ def test_effects_that_differ_by_segment_are_told_from_those_that_do_not() -> Non
     assert [one.why for one in rankings["new"].drivers if one.driver == "nothing"] == ["nobody met it"]
 
 
+def test_a_label_whose_customers_all_lived_through_the_same_is_left_out() -> None:
+    late = np.array([0, 1, 0, 0] * 100)
+    outcome = np.random.default_rng(12).integers(1, 6, 400)
+    rankings, q = by_label(Answers(outcome, {"late": late}), [Driver("late", (0,))], ["web", "web", "ivr", "ivr"] * 100)
+    assert [*rankings] == ["web"]
+    assert q == {"late": None}
+
+
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
