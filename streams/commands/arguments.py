@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import isnan
 from typing import Any, Final, NamedTuple
 
 import click
@@ -64,6 +65,17 @@ class MomentType(click.ParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Offer the words."""
         return _beginning(incomplete, ("now", "today", "yesterday", "-1h", "-24h", "-7d"))
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds, which NaN is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; refuse what is none, or outside."""
+        number = super().convert(value, param, ctx)
+        if isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 class WindowType(click.ParamType):

@@ -24,7 +24,7 @@ from streams.alerts.offline.tuning import (
     search,
     too_short,
 )
-from streams.commands.arguments import KpiIdType, MomentType, When
+from streams.commands.arguments import KpiIdType, MomentType, NumberRange, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.commands.rules_history import incident_of
@@ -47,7 +47,7 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--target", type=float, help="Of a floor.")
 @click.option("--drop", type=float, default=10.0, show_default=True, help="The change to be seen, in the KPI's unit.")
 @click.option("--min-n", type=click.IntRange(1), help="Answers that the window must hold.  [default: the KPI's own]")
-@click.option("--false-alarms-per-day", "wanted", type=click.FloatRange(1e-4, 24), default=0.02, show_default=True,
+@click.option("--false-alarms-per-day", "wanted", type=NumberRange(1e-4, 24), default=0.02, show_default=True,
               help="Per series.")  # fmt: skip
 @click.option("--from", "start", type=MomentType(), help="History to learn from.  [default: 28 days]")
 @click.option("--to", "end", type=MomentType(), help="Its end.  [default: the newest minute]")

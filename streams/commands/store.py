@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 from clickhouse_connect.driver.client import Client
 
-from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, When, WindowType
+from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, NumberRange, When, WindowType
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, live_relations_of, steps_of, touchpoints_of
@@ -85,7 +85,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in SQL; repeatable.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds.")
+@click.option("--timeout", "timeout_s", type=NumberRange(1), default=60.0, show_default=True, help="Seconds.")
 @plain_errors
 def query(
     question: str,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import click
 from clickhouse_connect.driver.client import Client
 
-from streams.commands.arguments import EARLIEST, MomentType, MonthType, When
+from streams.commands.arguments import EARLIEST, MomentType, MonthType, NumberRange, When
 from streams.commands.output import as_json_option, plain_errors, print_json
 from streams.commands.printing import echo
 from streams.commands.value_output import (
@@ -107,8 +107,8 @@ def _reading(settings: Settings) -> closing[Client]:
 )
 @click.option("--from", "start", type=MomentType(), help="Instead of --month: start, included.")
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="To come back in.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Of revenue, 0 to 1.")
-@click.option("--lifespan", type=click.FloatRange(0, 100), help="Years a customer stays, for the simple formula.")
+@click.option("--margin", type=NumberRange(0, 1), default=1.0, show_default=True, help="Of revenue, 0 to 1.")
+@click.option("--lifespan", type=NumberRange(0, 100), help="Years a customer stays, for the simple formula.")
 @_history_option
 @_common
 @plain_errors
@@ -236,7 +236,7 @@ def value_tiers(
 
 @value.command("risk")
 @click.option("--from", "start", type=MomentType(), help="Scores from then on.  [default: all there are]")
-@click.option("--horizon", type=click.FloatRange(1, 3650), default=90.0, show_default=True,
+@click.option("--horizon", type=NumberRange(1, 3650), default=90.0, show_default=True,
               help="Days, for scores that name none.")  # fmt: skip
 @_common
 @plain_errors

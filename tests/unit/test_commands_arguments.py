@@ -56,6 +56,16 @@ def test_a_moment_before_now(text: str, ago: int) -> None:
     assert before <= found <= datetime.now(UTC)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["value summary --margin", "value summary --lifespan", "value risk --horizon", "rules tune --false-alarms-per-day"],
+)
+def test_what_is_no_number_is_within_no_bounds(arguments: str) -> None:
+    answer = CliRunner().invoke(main, [*arguments.split(), "nan"])
+    assert answer.exit_code == 2, answer.output
+    assert "'nan' is no number" in " ".join(answer.output.split())
+
+
 def test_days_begin_at_midnight_of_the_zone() -> None:
     today, yesterday = moment("today").astimezone(TEHRAN), moment("yesterday").astimezone(TEHRAN)
     assert (today.hour, today.minute, yesterday.hour) == (0, 0, 0)
