@@ -117,7 +117,7 @@ def surveys_decide(
         (name, *(f"{summary.counts[name][what]:,}" for what in ("occasions", "asked", *REASONS)))
         for name in rules.surveys
     ]
-    echo(table(columns, counted))
+    echo(table(columns, counted, least=("OCCASIONS",)))
     if (left := summary.total - len(shown)) > 0:
         echo(f"{left:,} older decisions are counted and not shown (--limit)")
 

@@ -81,7 +81,7 @@ def print_tiers(
         for currency, tier in found.items() for one in tier
     ]  # fmt: skip
     columns = ("CURRENCY", "TIER", "CUSTOMERS", "SHARE", "REVENUE", "OF REVENUE", "FROM", "MEAN", "95 % INTERVAL")
-    echo(table(columns, rows, least=("FROM", "SHARE")))
+    echo(table(columns, rows, least=("FROM", "SHARE", "OF REVENUE", "CUSTOMERS")))
     if worths is not None:
         echo()
         listed = [
@@ -288,7 +288,7 @@ def print_period(found: PeriodValue, known: KnownOrders) -> None:
     needed = [True, len(found.money) > 1, True, True, True, any(row[-1] for row in rows)]
     if len(found.money) == 1:
         line(f"money in {_currency(*found.money)}")
-    echo(table([*compress(columns, needed)], [[*compress(row, needed)] for row in rows]))
+    echo(table([*compress(columns, needed)], [[*compress(row, needed)] for row in rows], least=("N",)))
 
 
 def _no_data(start: int) -> str:
@@ -312,9 +312,8 @@ def _amount(number: float | None, unit: str = "") -> str:
         return ""
     if unit:
         return f"{number:.1f}{unit}"
-    if abs(number) >= _MILLION:
-        return f"{number / _MILLION:,.2f} M"
-    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:,.2f}"
+    scaled, millions = (number / _MILLION, " M") if abs(number) >= _MILLION else (number, "")
+    return f"{scaled:,.{0 if abs(scaled) >= 1_000 else 2}f}{millions}"
 
 
 def _currency(currency: str) -> str:

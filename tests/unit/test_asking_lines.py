@@ -239,3 +239,11 @@ def test_rules_of_the_page_are_sound() -> None:
     page = Path(__file__).parents[2] / "docs" / "SURVEYS.md"
     text = page.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
     assert [*parse_surveys(text).surveys] == ["delivery", "claim", "praise"]
+
+
+def test_the_counts_of_decisions_fit_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "none.jsonl").write_text("")
+    printed = CliRunner().invoke(main, ["surveys", "decide", str(tmp_path / "none.jsonl")]).output
+    assert "SAME SURVEY LATELY" in printed
+    assert max(map(len, printed.splitlines())) <= 80, printed
