@@ -61,7 +61,7 @@ def _read(blocks: Sequence[YamlBlock], problems: Problems, file: str) -> SurveyR
             block.problem("kind", f"'kind' is missing: it is one of {', '.join(_KINDS)}")
         kind = block.choice("kind", _KINDS, "") if "kind" in block else ""
         name = block.text("id")
-        if name in defined:
+        if name and name in defined:
             block.problem("id", f"{name} is defined already at {defined[name]}")
         defined.setdefault(name, f"{block.file}:{block.line}")
         if kind == "limits":

@@ -128,6 +128,12 @@ def test_what_cannot_be_right_is_refused_with_its_line(old: str, new: str, line:
     assert [one for one in caught.value.problems if said in one and one.startswith(f"<text>:{line}: ")], caught.value
 
 
+def test_rules_without_an_id_are_not_taken_for_one_another() -> None:
+    with pytest.raises(CatalogueError) as caught:
+        parse_surveys(SOUND.replace("id: delivery", "id: 5").replace("id: claim", "id: 6"))
+    assert not [one for one in caught.value.problems if "defined already" in one], caught.value
+
+
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no such file or folder"):
         load_surveys([tmp_path / "none.yaml"])
