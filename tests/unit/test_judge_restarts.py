@@ -1,5 +1,8 @@
 """The judge over restarts: what it takes over, from itself and from rules that have changed or are gone."""
 
+import msgspec
+import pytest
+
 from tests.harness.judged import BAD, CUSUM, GOOD, LOW, Run, level, taken_over
 
 
@@ -50,6 +53,21 @@ def test_a_rule_that_is_gone_ends_its_alerts():
     taken_over(run, text)
     assert not [line for line in run.play(BAD, 20) if "LowByChannel" in line]
     assert "LowByChannel" not in {rule for rule, _, _ in run.judge._store}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_cannot_be_judged_is_told_before_the_first_minute_also_where_its_rule_is_gone(gone):
+    """Receivers are told at once after a restart."""
+    run = Run()
+    run.play(GOOD, 10)
+    run.play(BAD, 4)
+    run.play(level((1, 1), (1, 1)), 3)
+    before = run.judge.active(run.minute)
+    assert [(active.ended, active.unjudged is None) for active in before] == [(None, False)] * 3
+    left = taken_over(run, "groups: []\n" if gone else LOW).judge.active(run.minute)
+    assert left == [msgspec.structs.replace(active, unjudged=None if gone else active.unjudged) for active in before]
+    run.play(GOOD)
+    assert [active.ended for active in run.judge.active(run.minute)] == [run.minute] * 3
 
 
 def test_a_pending_alert_of_a_rule_that_is_gone_goes_quietly():

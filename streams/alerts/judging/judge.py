@@ -204,9 +204,12 @@ class Judge:
                 self._teller.reported[rule, series] = instance
 
     def _unjudged(self, rule: str, instance: Instance) -> Unjudged | None:
-        if instance.ended is not None or instance.state != "firing" or instance.unjudged_since is None:
+        # Of a rule that is no more alerts are still there until the first minute is judged.
+        policy = self._policies.get(rule)
+        firing = instance.ended is None and instance.state == "firing"
+        if policy is None or not firing or instance.unjudged_since is None:
             return None
-        ends = ends_unjudged_at(instance, self._policies[rule])
+        ends = ends_unjudged_at(instance, policy)
         return Unjudged(instance.unjudged_since, ends, instance.empty_since is not None)
 
     def _grow(self, view: ClosedView) -> None:
