@@ -109,6 +109,8 @@ class Breaker:
         self._mix = _Mix(0.0, 0.0)
         self._good = self._watched_s = 0.0
         """Good records, and the seconds in which they came; both fade within `window_s`."""
+        self._back_s = 0.0
+        """By how much the clock was turned back: time goes on, and does not wait until it is again."""
 
     def restore(self, ranges: Iterable[FrozenRange]) -> None:
         """Take over what the frozen ranges of a changelog tell, the newest of them left out: it is repeated."""
@@ -120,15 +122,17 @@ class Breaker:
     def forget(self) -> None:
         """Hold nothing against the source any more, and nothing in its favour."""
         self._taken.clear()
-        self._bad, self._good, self._watched_s = 0, 0.0, 0.0
+        self._bad, self._good, self._watched_s, self._back_s = 0, 0.0, 0.0, 0.0
         self._mix = _Mix(0.0, 0.0)
 
     def take(self, at: float, read: int, bad: int) -> Stretch | None:
         """Take note of a range that came at `at` (Unix s); return the stretch that trips, if there is one."""
-        if self._taken and not self._taken[-1].at - self._window_s <= at:
+        if self._taken and not self._taken[-1].at - self._window_s <= at + self._back_s:
             self.forget()  # the clock was turned back: nothing is known of how long ago that was
+        at += self._back_s
         before = self._taken[-1].at if self._taken else at - _FIRST_S
-        at = max(at, before)
+        if at < before:
+            self._back_s, at = self._back_s + before - at, before
         seconds = min(at - before, _PAUSE_S)
         faded = exp(-seconds / self._window_s)
         self._good = self._good * faded + read - bad

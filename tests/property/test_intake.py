@@ -98,14 +98,14 @@ def test_a_range_is_repeated_under_the_limits_it_was_frozen_with():
     strict, loose = RecordLimits(values=100), RecordLimits()
     for first, second, bad in ((strict, loose, 1), (loose, strict, 0)):
         intake = Intake("web/0", retention_s=3600, dedup_ids=1000, limits=first)
-        intake.add([record(1), long], [0, 1], NOW)
+        intake.add([record(1), long], [0, 1], NOW, appended=NOW - 3)
         outcome = close(intake)
         assert outcome.tally.bad == bad
         frozen = msgspec.msgpack.decode(msgspec.msgpack.encode(outcome.frozen), type=FrozenRange)
 
         other = Intake("web/0", retention_s=3600, dedup_ids=1000, limits=second)
         other.restore([frozen])
-        other.add([record(1), long], [0, 1], NOW + 5)
+        other.add([record(1), long], [0, 1], NOW + 5, appended=NOW - 2)
         repeated = close(other)
         assert (repeated.frozen, repeated.tally, repeated.bad) == (frozen, outcome.tally, outcome.bad)
         other.add([long.replace(b'"e2"', b'"e3"')], [2], NOW + 6)

@@ -202,13 +202,16 @@ def test_a_short_burst_stops_nothing_unless_it_is_a_large_one() -> None:
         assert (one.take(101.0, burst, burst) is not None) is trips
 
 
-def test_who_takes_over_goes_on_counting() -> None:
+@pytest.mark.parametrize("by_broker", [False, True])
+def test_who_takes_over_goes_on_counting(by_broker: bool) -> None:
     """Partitions that move every few seconds do not reset it; what is repeated is not counted twice."""
     ranges, tally = [], Tally()
     for number in range(13):
         after = Tally(tally.read + 5, 0, 0, 0, tally.bad + 5)
         head = SourceHead(number * 5, tally=tally), SourceHead(number * 5 + 5, tally=after)
-        ranges.append(FrozenRange("web/0", number * 5, number * 5 + 4, 100.0 + number / 2, *head, b"", 0.0))
+        came = 100.0 + number / 2
+        one = FrozenRange("web/0", number * 5, number * 5 + 4, came, *head, b"", 0.0)
+        ranges.append(msgspec.structs.replace(one, now=900.0, appended=came) if by_broker else one)
         tally = after
     successor = breaker()
     successor.restore(ranges)
@@ -232,6 +235,21 @@ def test_a_clock_that_is_turned_neither_trips_nor_blinds_it() -> None:
         traffic.at += jump
         assert traffic.send(60, 0.4) is None
     assert traffic.send(30, 1.0) is not None
+
+
+@pytest.mark.parametrize("back", [20.0, 200.0, 299.0])
+def test_time_does_not_stand_still_until_a_clock_that_went_back_is_where_it_was(back: float) -> None:
+    """Another broker leads: by its clock, who turns bad is stopped as soon, and a flood of others stops nobody."""
+    traffic = Traffic(10)
+    assert traffic.send(600, 0.0) is None
+    traffic.at -= back
+    assert traffic.send(10, 0.0) is None
+    assert traffic.send(6, 1.0) is not None
+    others = breaker()
+    for half_second in range(1_200):
+        at = half_second / 2 - (back if half_second > 240 else 0)
+        flood = 10 if half_second > 300 else 0
+        assert others.take(at, 5 + flood, flood) is None, half_second
 
 
 def test_a_ratio_of_one_never_trips() -> None:

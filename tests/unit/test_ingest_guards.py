@@ -47,11 +47,11 @@ class Run:
         await self.app.begin()
         return self
 
-    async def read(self, topic: str, *values: bytes) -> RecordBatch:
+    async def read(self, topic: str, *values: bytes, appended: float | None = None) -> RecordBatch:
         """Have a batch read, and the timer tick."""
         first = self._next[topic]
         self._next[topic] += len(values)
-        batch = RecordBatch(topic, 0, list(values), range(first, first + len(values)))
+        batch = RecordBatch(topic, 0, list(values), range(first, first + len(values)), appended=appended)
         await self.stage.take(batch)
         await self.stage.tick()
         return batch
@@ -243,6 +243,15 @@ async def test_an_order_of_another_epoch_or_place_or_none_at_all_changes_nothing
     assert caplog.text.count("is no order") == 4
     await run.read(APP, event(99))
     assert run.tally(APP) == (1, 0)
+
+
+@pytest.mark.parametrize("every_s", [0.0, 2.0])
+async def test_a_source_is_judged_by_when_the_broker_says_that_its_records_came(every_s: float) -> None:
+    """Thirty bad ones, read at once: in ten seconds they came, or in none, which stops nothing."""
+    run = await Run().start()
+    for part in range(6):
+        await run.read(WEB, *[b"no event"] * 5, appended=1_000.0 + every_s * part)
+    assert run.held == ({WEB} if every_s else set())
 
 
 @pytest.mark.parametrize(("first", "until"), [(5, 5), (-1, 5), (6, 5)])
