@@ -179,7 +179,7 @@ def test_while_it_cannot_be_judged_an_alert_fires_on_and_says_so() -> None:
     )
     run.play({}, 80)
     [active] = run.judge.active(run.minute)
-    assert notice_of(active, TIMES).annotations["unjudged_fa"].startswith("از ۲۳:۴۱، ۱۱ دی ۱۳۴۸ (به وقت UTC) چیزی برای")
+    assert notice_of(active, TIMES).annotations["unjudged_fa"].startswith("از ۲۳:۴۱، ۱۱ دی ۱۳۴۸ (به وقت UTC) موارد")
     assert [one.new for one in run.log] == ["firing"]
     run.play(THIN, 20)
     [over] = run.judge.active(run.minute)
@@ -188,6 +188,22 @@ def test_while_it_cannot_be_judged_an_alert_fires_on_and_says_so() -> None:
     )
     assert "unjudged" not in notice_of(over, TIMES).annotations
     assert [one.new for one in run.log] == ["firing", "resolved"]
+
+
+def test_it_says_that_nothing_comes_only_of_a_time_in_which_nothing_came() -> None:
+    run = Run(LOW.replace("for: 2m", "no_data: {action: keep}").split("      - {alert: LowByChannel")[0])
+    run.play(GOOD, 10)
+    run.play(BAD, 5)
+    for series, said, said_fa in (
+        ({}, "nothing comes to judge it by", "چیزی برای داوری نمی‌رسد"),
+        (THIN, "too few answers to judge it", "موارد برای داوری کم است"),
+        ({}, "too few answers to judge it", "موارد برای داوری کم است"),
+    ):
+        run.play(series, 3)
+        [active] = run.judge.active(run.minute)
+        texts = notice_of(active, TIMES).annotations
+        assert texts["unjudged"].startswith(f"since 1970-01-01 16:57 UTC {said}: ")
+        assert texts["unjudged_fa"].startswith(f"از ۱۶:۵۷، ۱۱ دی ۱۳۴۸ (به وقت UTC) {said_fa}؛ ")
 
 
 def test_an_alert_for_want_of_data_is_resolved_by_data() -> None:

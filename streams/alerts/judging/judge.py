@@ -50,7 +50,7 @@ class Unjudged(msgspec.Struct, frozen=True):
     ends: int | None
     """The minute in which it ends, unless it can be judged before; None: it stays."""
     empty: bool
-    """Whether nothing at all came, rather than too little."""
+    """Whether nothing at all came since then, rather than too little."""
 
 
 class Active(msgspec.Struct, frozen=True):
@@ -210,7 +210,7 @@ class Judge:
         if policy is None or not firing or instance.unjudged_since is None:
             return None
         ends = ends_unjudged_at(instance, policy)
-        return Unjudged(instance.unjudged_since, ends, instance.empty_since is not None)
+        return Unjudged(instance.unjudged_since, ends, instance.empty_since == instance.unjudged_since)
 
     def _grow(self, view: ClosedView) -> None:
         """Watch series that are new."""
