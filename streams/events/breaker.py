@@ -34,6 +34,9 @@ _UNMIXED: Final = 3.0
 """To so small a part the odds of a good record must fall: a flood that slows down together with all else is as mixed
 as before."""
 
+_PURER: Final = 1.5
+"""Where they rise by more than that, a flood has ended, and nothing slowed down together with it."""
+
 _PAUSE_S: Final = 10.0
 """Of a longer silence no more is counted: a quiet night says nothing of how many are usual by day."""
 
@@ -59,7 +62,7 @@ class _Mix(NamedTuple):
 
     def is_of(self, good: int, bad: int) -> bool:
         """Tell whether good and bad records came about as mixed as here."""
-        return _UNMIXED * good * self.bad >= bad * self.good > 0
+        return _UNMIXED * good * self.bad >= bad * self.good > 0 and good * self.bad <= _PURER * bad * self.good
 
 
 class _Taken(NamedTuple):

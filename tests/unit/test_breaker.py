@@ -167,6 +167,20 @@ def test_who_turns_bad_beside_a_flood_is_stopped(flood: int) -> None:
         assert at < began + 60
 
 
+@pytest.mark.parametrize("rate", [20, 100, 1_000])
+@pytest.mark.parametrize(("broken", "on_s"), [(0.5, 60), (0.8, 600)])
+def test_a_flood_that_comes_and_goes_hides_nobody(rate: int, broken: float, on_s: int) -> None:
+    """Where it pauses there are more good ones among all than before, and fewer than usual all the same."""
+    one, at = breaker(), 0.0
+    while at < 700:
+        at += FLUSH_S
+        others = 5 * rate if at > 120 and at % (2 * on_s) < on_s else 0
+        bad = int(broken * rate / 2) if at >= 600 else 0
+        if one.take(at, rate // 2 + others, bad + others) is not None:
+            break
+    assert 600 <= at < 690
+
+
 def test_a_backlog_is_judged_by_when_its_records_came() -> None:
     """Ten minutes of bad records where good ones were, read in a few seconds: as if they had been read as they came."""
     frozen = FrozenRange("web/0", 0, 4, 900.0, SourceHead(), SourceHead(5), b"", NEVER, appended=100.0)
