@@ -163,14 +163,23 @@ def decide_all(
             yield customer.decide(trigger)
 
 
-def decide_on_events(rules: SurveyRules, subject: str, facts: Iterable[Fact], since: int) -> list[AskingDecision]:
+def decide_on_events(
+    rules: SurveyRules,
+    subject: str,
+    facts: Iterable[Fact],
+    since: int,
+    listed: Iterable[SurveyTrigger] = (),
+    shown: Iterable[Invitation] = (),
+) -> list[AskingDecision]:
     """
     Decide on what happened to one customer from a moment on, in milliseconds since 1970, as if the rules had held.
+
+    Occasions that are listed, and what else was shown, hold back and are held back as events are.
 
     Surveys that were sent before count as shown, and so does what was decided here, which may be on its way. What was
     sent later does not, for the rules say what is.
     """
-    triggers, shown = list[SurveyTrigger](), list[tuple[str, Invitation]]()
+    triggers, known = [*listed], [(subject, one) for one in shown]
     for fact in facts:
         if fact.time >= since:
             triggers += rules.triggers_of(subject, fact)
@@ -178,8 +187,8 @@ def decide_on_events(rules: SurveyRules, subject: str, facts: Iterable[Fact], si
             name = str(fact.values.get("survey_id"))
             survey = rules.surveys.get(name)
             matter = text_of_field(fact, survey.matter) if survey else ""
-            shown.append((subject, Invitation(name, fact.time, matter)))
-    return [*decide_all(rules, triggers, shown)]
+            known.append((subject, Invitation(name, fact.time, matter)))
+    return [*decide_all(rules, triggers, known)]
 
 
 def _time(invitation: Invitation) -> int:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.asking.deciding import REASONS, AskingDecision, decide_all, decide_on_events
+from streams.asking.deciding import REASONS, AskingDecision, decide_on_events
 from streams.asking.definition import SurveyRules
 from streams.asking.lines import OccasionError, read_occasions
 from streams.asking.sending import NoChannelError, event_of
@@ -186,9 +186,9 @@ def _in_file(
         sys.exit(1)
     for subject, said in found.items():
         if customer in {"", subject}:
-            yield from decide_on_events(rules, subject, (one for one in said.facts if one.time < end), first)
-            triggers = [one for one in said.triggers if first <= one.time < end]
-            yield from decide_all(rules, triggers, [(subject, one) for one in said.shown])
+            facts = (one for one in said.facts if one.time < end)
+            listed = [one for one in said.triggers if first <= one.time < end]
+            yield from decide_on_events(rules, subject, facts, first, listed, said.shown)
 
 
 def _in_store(

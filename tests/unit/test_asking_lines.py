@@ -173,6 +173,18 @@ def test_files_are_decided_without_a_store(rules: Path, tmp_path: Path) -> None:
     assert run("decide", str(file), "--from", "2026-06-02", "--to", "2026-06-01")[0] == 2
 
 
+def test_events_of_a_file_and_what_it_lists_hold_each_other_back(rules: Path, tmp_path: Path) -> None:
+    """What was shown before an event, and an event before a listed occasion; whatever order the lines come in."""
+    file = tmp_path / "o.jsonl"
+    shown = {**ONE, "id": "s", "time": "2026-04-30T10:00:00Z", "shown": True}
+    later = {**ONE, "subject": "d", "time": "2026-05-02T10:00:00Z"}
+    file.write_bytes(b"\n".join(lines(later, EVENT, {**EVENT, "id": "e2", "subject": "d", "orderid": "o2"}, shown)))
+    answer = json.loads(run("decide", str(file), "--json")[1])
+    assert [(one["id"], one["reason"]) for one in answer["decisions"]] == [
+        ("e1", SAME_SURVEY_LATELY), ("e2", None), ("t1", SAME_SURVEY_LATELY),
+    ]  # fmt: skip
+
+
 def test_decisions_are_events_that_the_contract_takes(rules: Path, tmp_path: Path) -> None:
     """One for each decision, in the order of time, and the same bytes each time."""
     file = tmp_path / "o.jsonl"
