@@ -88,6 +88,7 @@ def test_23_answers_are_weighted_to_all_who_were_served() -> None:
     assert responses == wanted["response_pct"]
     assert found.not_covered == ("store",)
     assert 100 * found.covered_share == pytest.approx(96.2, abs=0.05)
+    assert weigh([Stratum("as many as must be", 90, 10, 0.5)], 10).not_covered == ()
     left_out = weigh([one for one in strata if one.name != "store"], 10)
     assert found.covered == left_out.weighted
 

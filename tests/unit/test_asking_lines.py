@@ -133,6 +133,10 @@ def test_advice_says_which_step_loses_customers() -> None:
     assert delivery.advice() == "50 missing: ask on 100 of the 900 occasions left"
     delivery.answered = delivery.answers = 5
     assert delivery.advice() == "95 missing: asking all brings 45, raise the response"
+    delivery.asked, delivery.answered = 900, 9
+    assert delivery.advice() == "95 missing: asking all brings 1, raise the response"
+    delivery.asked, delivery.answered, delivery.answers = 900, 450, 10
+    assert delivery.advice() == "90 missing: asking all brings 50, raise the response"
     delivery.answers = 100
     assert (delivery.advice(), delivery.on_plan) == ("", True)
 
@@ -259,3 +263,11 @@ def test_the_counts_of_decisions_fit_80_columns(tmp_path: Path, monkeypatch: pyt
     printed = CliRunner().invoke(main, ["surveys", "decide", str(tmp_path / "none.jsonl")]).output
     assert "SAME SURVEY LATELY" in printed
     assert max(map(len, printed.splitlines())) <= 80, printed
+
+
+def test_one_matter_at_two_touchpoints_is_two(rules: Path, tmp_path: Path) -> None:
+    rules.write_text(EVERYBODY.replace("  after: {delivery: 3d}\n", "  matter: orderid\n"))
+    file = tmp_path / "o.jsonl"
+    claim = {**ONE, "survey": "claim", "id": "t2", "matter": "o1", "time": "2026-07-01T10:00:00Z"}
+    file.write_bytes(b"\n".join(lines({**ONE, "matter": "o1"}, claim)))
+    assert [one["reason"] for one in json.loads(run("decide", str(file), "--json")[1])["decisions"]] == [None, None]

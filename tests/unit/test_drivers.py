@@ -285,6 +285,7 @@ def test_levels_are_named_by_their_ends() -> None:
 
 def test_what_answers_are_worth() -> None:
     assert worth("nps", [0, 6, 7, 8, 9, 10], [None] * 6)[0].tolist() == [-100, -100, 0, 0, 100, 100]
+    assert worth("satisfied", [2, 3], [3, 3])[0].tolist() == [0, 100]
     values, scale = worth("satisfied", [4, 3, 5, 9], [5, 5, None, 10])
     assert (values[:3].tolist(), scale) == ([100, 0, 100], 5)
     assert np.isnan(values[3])

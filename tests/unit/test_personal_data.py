@@ -166,6 +166,13 @@ def test_records_of_topics_are_opened() -> None:
     assert found == [{"phone"}, {"phone", "email"}, {"email"}, set(), {"phone"}]
 
 
+def test_a_record_counts_once_in_a_field_and_many_fields_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_in({"a": ["0912 000 0012", "0912 000 0013"]}) == {("a", "phone"): 1}
+    monkeypatch.setattr("streams.privacy.scan._MOST_FIELDS", 2)
+    fields = [{name: "0912 000 0012"} for name in "abcd"]
+    assert found_in(*fields) == {("a", "phone"): 1, ("b", "phone"): 1, ("…", "phone"): 2}
+
+
 @pytest.mark.parametrize("depth", [100, 600, *range(930, 1_001, 5), 50_000])
 def test_what_is_nested_however_deep_is_looked_at(depth: int) -> None:
     """Readers and writers of JSON give up at a depth that depends on how deep they were called."""

@@ -351,6 +351,10 @@ def test_a_period_that_is_not_over_says_so() -> None:
     assert (early.complete, early.returned.share.n, early.returned.pending) == (False, 0, ["c"])
     assert early.money["EUR"].simple is None
     assert value_of([], period, 40 * day, "UTC").money == {}
+    half_a_day_too_early = value_of(bought, period, 23 * day + day // 2, "UTC", days=7)
+    assert half_a_day_too_early.returned.pending == ["c"]
+    year = [Purchase("0", "a", 19 * day - 365 * day, "EUR", 90.0), *bought]
+    assert value_of(year, period, 40 * day, "UTC", lifespan=2).money["EUR"].simple == money.simple
 
 
 def test_tiers_by_customers_and_by_revenue() -> None:
