@@ -1,15 +1,19 @@
 """Windows that hold too little become longer, and rules see small companies."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.facts import Facts
+from streams.alerts.judging.gates import lengthened
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.machine import Policy
 from streams.alerts.offline.vectorised import RulePlan, SeriesBatch, firings
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook, RulesError
+from streams.alerts.types import Verdict
 from streams.shipped import RULES
 from tests.harness.closed import Closed
 from tests.harness.judged import CATALOGUE, Run, key, rules
@@ -40,6 +44,27 @@ def test_a_window_that_holds_too_little_becomes_longer_and_the_alert_says_so():
     assert one.why.endswith("; target 80 %, in 1h, as 15m has too few (n = 45, 100 needed)")
     assert "of 180 so far, in the 1\u00a0h up to" in one.annotations["description"]
     assert run.play(calls(3, 3), 53) == ["1172 Low{} FIRING => RESOLVED"]
+
+
+@pytest.mark.parametrize(
+    ("hour", "breach"),
+    [((10, 50.0), True), ((10, 90.0), False), ((5, 0.0), True), ((4, 0.0), None), ((0, None), None)],
+)
+def test_the_next_shorter_window_says_whether_trouble_goes_on(hour, breach):
+    """Not the rule's own one, which has a bad answer here; well is a verdict, and next to nobody is none."""
+    [rule] = rules(FLOOR)
+    n, value = hour
+    found = {"1h": Verdict(True, False, value, n), "24h": Verdict(True, False, 40.0, 200)}
+    thin = Verdict(None, None, 0.0, 3)
+
+    class Params:
+        target = 80.0
+        judge = staticmethod(lambda _facts, window, _reading, _memory: (found[window], None))
+        compared_with = staticmethod(lambda _verdict, _reading: None)
+
+    asked = dataclasses.replace(rule, params=Params())
+    verdict = lengthened(asked, Facts("ratio", "up", "percent"), thin, thin, None)
+    assert (verdict.breach, verdict.window) == (breach, "" if breach is None else "24h")
 
 
 def test_with_enough_the_window_is_the_rules_own():
