@@ -8,8 +8,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from streams.events import derived
 from streams.kpis.language.expressions import DEEPEST, ExpressionError, parse
 from streams.kpis.language.fields import Field, Kind, all_fields, fields_of
 from streams.kpis.language.tree import TOP_BOX
@@ -301,6 +303,19 @@ def test_divisions_below_divisions_do_not_double_the_source() -> None:
         for deep in (8, 16)
     ]
     assert sizes[1] < 3 * sizes[0]
+
+
+def test_a_type_that_is_declared_anew_has_its_new_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its fields were asked for before, alone and beside others."""
+    one = derived.shipped()[0]
+    derived.declare([one])
+    for kept in (derived._declared, derived._data, derived._events):
+        monkeypatch.setitem(kept, one.name, kept[one.name])  # type: ignore[arg-type]
+    fewer = msgspec.structs.replace(one, fields=one.fields[:-1])
+    for declared in (one, fewer, one):
+        derived.declare([declared])
+        for names in ([one.name], [one.name, "cx.session.started"]):
+            assert (one.fields[-1].name in all_fields(names)) is (declared is one)
 
 
 def test_a_field_some_types_lack_is_optional() -> None:
