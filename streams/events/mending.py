@@ -13,16 +13,13 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from streams.characters import INVISIBLE, OVERRIDES, character_class
 from streams.events.limits import MAX_VALUES
 from streams.events.types import ENVELOPE_FIELDS, FieldInfo, data_fields
 
 Kind: TypeAlias = Literal["byte_order_mark", "invisible", "blank_field", "leap_second"]
 
-# Overrides of direction (U+202D, U+202E) are not among them: under one, people see other digits than are written.
-_MEANINGLESS: Final = (
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202c\u2060-\u2064\u2066-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff"
-)
+_MEANINGLESS: Final = character_class(tuple(span for span in INVISIBLE if span != OVERRIDES))
 _UNICODE_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _BLANKS: Final = rf"[ \t-\r{_UNICODE_BLANKS}]+"
 _UNSEEN: Final = re.compile(rf"[{_MEANINGLESS}]|\A{_BLANKS}|{_BLANKS}\Z")
@@ -33,7 +30,7 @@ _UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_UNICODE_BLANKS}\x00]")
 _WORTH_A_TRY: Final = re.compile(
     rb'"\s*"|" +[^ ,:}\]"]|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
     rb"|\xe1(?:\x85[\x9f\xa0]|\x9a\x80|\x9e[\xb4\xb5]|\xa0[\x8b-\x8f])|\xe2(?:\x80|\x81)|\xe3(?:\x80\x80|\x85\xa4)"
-    rb"|\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb9-\xbb])|\xf3\xa0"
+    rb"|\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb9-\xbb])|\xf0(?:\x9b\xb2|\x9d\x85)|\xf3\xa0"
 )
 _BLANK_BEFORE_QUOTE: Final = re.compile(rb' (?<=[^ ,:{\[\\"] ) *"')
 _LEAP: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:)60(?:\.\d+)?([Zz]|[+-]\d\d:?\d\d)", re.ASCII)

@@ -15,11 +15,13 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from streams.characters import INVISIBLE, character_class, character_class_sql
+
 MAX_LABEL: Final = 64
 """Longest label value, in characters."""
 
-_HASH_DIGITS: Final = 10
-_HEAD: Final = MAX_LABEL - _HASH_DIGITS - 1
+HASH_DIGITS: Final = 10
+_HEAD: Final = MAX_LABEL - HASH_DIGITS - 1
 _CACHED: Final = 1 << 16
 
 _PERSIAN_DIGITS: Final = "۰۱۲۳۴۵۶۷۸۹"
@@ -36,15 +38,13 @@ _LETTERS: Final = str.maketrans(_FROM, _TO)
 _PRESENTED: Final = ((0xFB50, 0xFDFF), (0xFE70, 0xFEFE))
 """Letters of the Arabic script in the form of their position, and ligatures: old systems store them."""
 _DROPPED: Final = (
-    (0xAC, 0xAC), (0xAD, 0xAD), (0x200C, 0x200C),  # the half-space, and what stands for it
-    (0x34F, 0x34F), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2069),
-    (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),  # joiners, direction marks, variants, byte order mark: invisible
+    *INVISIBLE, (0xAC, 0xAC),  # the last stands for the half-space where old code pages lack it
     (0x610, 0x61A), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x6D6, 0x6DC), (0x6DF, 0x6E8), (0x6EA, 0x6ED),
 )  # fmt: skip
-"""Invisible signs, the stretching stroke, harakat and Quranic marks: they tell no two values apart."""
+"""Also the stretching stroke, harakat and Quranic marks: they tell no two values apart."""
 _SPACES: Final = (
     (0x9, 0xD), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029),
-    (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000),
+    (0x202F, 0x202F), (0x205F, 0x205F), (0x2800, 0x2800), (0x3000, 0x3000),
 )  # fmt: skip
 _CONTROLS: Final = ((0x0, 0x8), (0xE, 0x1B), (0x7F, 0x84), (0x86, 0x9F))
 """Control characters that are no blanks."""
@@ -59,22 +59,12 @@ or a Python knows, so text that holds any is left as composed as it came.
 """
 
 
-def _class(ranges: tuple[tuple[int, int], ...]) -> str:
-    """Write the inside of a character class for Python's patterns."""
-    return "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in ranges)
-
-
-def _class_sql(ranges: tuple[tuple[int, int], ...]) -> str:
-    """Write the inside of a character class for ClickHouse's patterns, in a literal of SQL."""
-    return "".join(f"\\\\x{{{low:x}}}-\\\\x{{{high:x}}}" for low, high in ranges)
-
-
 _PLAIN: Final = re.compile(r"[!-~]+(?: [!-~]+)*")
-_PRESENTED_RUN: Final = re.compile(f"[{_class(_PRESENTED)}]+")
-_DROPPED_RUN: Final = re.compile(f"[{_class(_DROPPED)}]+")
-_SPACE_RUN: Final = re.compile(f"[{_class(_SPACES)}]+")
-_CONTROL: Final = re.compile(f"[{_class(_CONTROLS)}\ud800-\udfff]")
-_YOUNG_ANY: Final = re.compile(f"[{_class(_YOUNG)}]")
+_PRESENTED_RUN: Final = re.compile(f"[{character_class(_PRESENTED)}]+")
+_DROPPED_RUN: Final = re.compile(f"[{character_class(_DROPPED)}]+")
+_SPACE_RUN: Final = re.compile(f"[{character_class(_SPACES)}]+")
+_CONTROL: Final = re.compile(f"[{character_class(_CONTROLS)}\ud800-\udfff]")
+_YOUNG_ANY: Final = re.compile(f"[{character_class(_YOUNG)}]")
 _RATING: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
@@ -97,18 +87,18 @@ def normalise(text: str) -> str:
 
 def normalise_sql(expression: str) -> str:
     """Return the ClickHouse expression that makes of a String expression what `normalise` makes of text."""
-    presented = f"[{_class_sql(_PRESENTED)}]"
+    presented = f"[{character_class_sql(_PRESENTED)}]"
     spread = (
         f"if(match(text, '{presented}'), arrayStringConcat(arrayMap("
         f"part -> if(match(part, '^{presented}'), normalizeUTF8NFKC(part), part),"
-        f" extractAll(text, '{presented}+|[^{_class_sql(_PRESENTED)}]+'))), text)"
+        f" extractAll(text, '{presented}+|[^{character_class_sql(_PRESENTED)}]+'))), text)"
     )
-    dropped = f"'[{_class_sql(_DROPPED)}]+', ''"
+    dropped = f"'[{character_class_sql(_DROPPED)}]+', ''"
     composed = (
-        f"if(match(text, '[{_class_sql(_YOUNG)}]'), replaceRegexpAll(text, {dropped}),"
+        f"if(match(text, '[{character_class_sql(_YOUNG)}]'), replaceRegexpAll(text, {dropped}),"
         f" normalizeUTF8NFC(replaceRegexpAll(normalizeUTF8NFC(text), {dropped})))"
     )
-    blanks = f"replaceRegexpAll(translateUTF8(text, '{_FROM}', '{_TO}'), '[{_class_sql(_SPACES)}]+', ' ')"
+    blanks = f"replaceRegexpAll(translateUTF8(text, '{_FROM}', '{_TO}'), '[{character_class_sql(_SPACES)}]+', ' ')"
     steps = f"arrayMap(text -> trimBoth({blanks}), arrayMap(text -> {composed}, arrayMap(text -> {spread}, [sent])))[1]"
     return f"arrayMap(sent -> if(match(sent, '^[!-~]+( [!-~]+)*$'), sent, {steps}), [{expression}])[1]"
 
@@ -124,16 +114,16 @@ def label_of(text: str) -> str:
     normal = normalise(text)
     if len(normal) <= MAX_LABEL and not _CONTROL.search(normal):
         return normal
-    digest = hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    digest = hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
     return f"{_CONTROL.sub('�', normal)[:_HEAD]}~{digest}"
 
 
 def label_sql(expression: str) -> str:
     """Return the ClickHouse expression that makes of a Nullable(String) what `label_of` does; NULL for an empty one."""
-    controls = f"[{_class_sql(_CONTROLS)}]"
+    controls = f"[{character_class_sql(_CONTROLS)}]"
     cut = (
         f"concat(substringUTF8(replaceRegexpAll(whole, '{controls}', '�'), 1, {_HEAD}), '~',"
-        f" lower(substring(hex(SHA256(whole)), 1, {_HASH_DIGITS})))"
+        f" lower(substring(hex(SHA256(whole)), 1, {HASH_DIGITS})))"
     )
     carried = f"lengthUTF8(whole) <= {MAX_LABEL} AND NOT match(whole, '{controls}')"
     normal = normalise_sql(f"ifNull({expression}, '')")

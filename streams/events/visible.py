@@ -9,15 +9,16 @@ import codecs
 import re
 from typing import Final
 
+from streams.characters import INVISIBLE, character_class
+
 ENCODING_ERRORS: Final = "streams.escaped"
 """Name of the handler that writes what an encoding lacks as an escape that JSON reads back."""
 
-# Controls but tab and line break; overrides, embeddings and isolates of direction; what is invisible; line separators;
-# halves of surrogate pairs. Joiners and plain marks of direction stay: Persian is written with them, and they hide
-# nothing.
+# Controls but tab and line break, line separators, halves of surrogate pairs, and what is invisible. Joiners and plain
+# marks of direction stay: Persian is written with them, and variants belong to emoji; they hide nothing.
+_JOINERS: Final = "\u200c-\u200f\u061c\ufe00-\ufe0f"
 _HOSTILE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e0fff]"
+    f"(?![{_JOINERS}])[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{character_class(INVISIBLE)}]"
 )
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from streams.privacy.checksums import is_iban
-from streams.privacy.folding import INVISIBLE, fold
+from streams.privacy.folding import UNSEEN, fold
 from streams.privacy.numbers import Found, candidates, may_be_number, numbers
 
 _AT: Final = re.compile("@|%40")
@@ -26,9 +26,7 @@ _IBAN_LENGTHS: Final = {
     "SE": 24, "TR": 26,
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
-_IBAN_BEGINS: Final = re.compile(
-    rf"(?<![0-9A-Za-z])[A-Za-zＡ-Ｚａ-ｚ]{{2}}[{INVISIBLE}]{{0,8}}\d[{INVISIBLE}]{{0,8}}\d"
-)
+_IBAN_BEGINS: Final = re.compile(rf"(?<![0-9A-Za-z])[A-Za-zＡ-Ｚａ-ｚ]{{2}}[{UNSEEN}]{{0,8}}\d[{UNSEEN}]{{0,8}}\d")
 """In text that is not folded."""
 _IBAN_HEAD: Final = 40
 """Characters before the first ten digits in a row of an account number, with what is invisible among them."""

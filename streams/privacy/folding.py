@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from streams.characters import INVISIBLE, character_class
+
 DASHES: Final = "‐‑‒–—―−﹘﹣－"
-INVISIBLE: Final = (
-    r"\0\u00ad\u034f\u061c\u0640\u064b-\u065f\u0670\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    r"\u20e3\ufe00-\ufe0f\ufeff"
-)
-"""Signs of direction, joiners, the half-space, the stretching stroke, vowel marks, variants: none separates."""
-_UNSEEN: Final = re.compile(f"[{INVISIBLE}]")
+_STROKES: Final = (0x0, 0x0), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x20E3, 0x20E3)
+"""Zero bytes, the stretching stroke, vowel marks, the frame of a key: they separate nothing either."""
+UNSEEN: Final = character_class((*INVISIBLE, *_STROKES))
+_UNSEEN: Final = re.compile(f"[{UNSEEN}]")
 
 
 _LAST_DIGIT: Final = 0x1FBF9
@@ -32,7 +32,7 @@ def _form() -> dict[int, str]:
             form[code] = str(unicodedata.decimal(chr(code)))
         elif category == "Zs":
             form[code] = " "
-    return form | {ord(dash): "-" for dash in DASHES} | {ord("\t"): " ", ord("٫"): ".", ord("٬"): ","}
+    return form | {ord(dash): "-" for dash in DASHES} | {ord("\t"): " ", 0x2800: " ", ord("٫"): ".", ord("٬"): ","}
 
 
 class Folded(NamedTuple):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
-from streams.privacy.folding import DASHES, INVISIBLE, fold
+from streams.privacy.folding import DASHES, UNSEEN, fold
 
 Kind = Literal["email", "phone", "national_id", "card", "iban", "name"]
 
@@ -27,10 +27,10 @@ class Found(NamedTuple):
 _SEPARATORS: Final = r" \-().\[\]/,_*|"
 _RUN: Final = re.compile(rf"(?P<plus>\+ ?|%2[Bb])?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9])*)")
 _ASCII_STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}\t\0]{{9,}}+", re.ASCII)
-_STRETCH: Final = re.compile(rf"\d[\d{_SEPARATORS}\s٫٬{DASHES}{INVISIBLE}]{{9,}}+")
+_STRETCH: Final = re.compile(rf"\d[\d{_SEPARATORS}\s\u2800٫٬{DASHES}{UNSEEN}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
 _ASCII_CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}\t\0]{{0,8}}[0-9]){{9,}}+", re.ASCII)
-_CANDIDATE: Final = re.compile(rf"\d(?:[{_SEPARATORS}\s٫٬{DASHES}{INVISIBLE}]{{0,8}}\d){{9,}}+")
+_CANDIDATE: Final = re.compile(rf"\d(?:[{_SEPARATORS}\s\u2800٫٬{DASHES}{UNSEEN}]{{0,8}}\d){{9,}}+")
 """Digits that are enough for an identifier, in text that is not folded."""
 _GROUP: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile("[A-Za-z0-9]*")

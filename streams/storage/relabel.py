@@ -13,7 +13,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.events.text import MAX_LABEL, label_sql
+from streams.events.text import HASH_DIGITS, MAX_LABEL, label_sql
 from streams.kpis.language.series import SEPARATOR, parse_series, series_key
 from streams.kpis.language.writing import sql_literal
 from streams.storage.connection import DELETED_AT_ONCE, never_a_repeat
@@ -21,9 +21,10 @@ from streams.storage.overflow import KEY
 from streams.storage.retention import sql_time
 from streams.storage.rollups import newest_again, whole_days_since
 
-# Earlier versions cut labels at the same length: what stands there may be the beginning of several.
+# The first versions cut labels at the same length, without a hash: what stands there may be the beginning of several.
 _OTHERWISE: Final = (
-    f"arrayExists(value -> lengthUTF8(value) >= {MAX_LABEL} OR ifNull({label_sql('value')}, '') != value,"
+    f"arrayExists(value -> (lengthUTF8(value) >= {MAX_LABEL} AND NOT match(value, '~[0-9a-f]{{{HASH_DIGITS}}}$'))"
+    f" OR ifNull({label_sql('value')}, '') != value,"
     " mapValues(labels))"
 )
 

@@ -84,6 +84,7 @@ def test_all_are_recomputed_and_named_as_now(filled: Database, catalogue: Catalo
     assert {name: n for name, n in found.items() if "~" not in name} == {"کتاب": 9, "fars": 6}
     assert sorted(n for name, n in found.items() if name.startswith("region region") and "~" in name) == [3, 3]
     assert repair(filled.client, kpis, PART) == [], "minutes are what the events say"
+    assert "csat" not in named_otherwise(filled.client), "labels cut as now are in the form of now"
     assert set(regions(filled, "kpi_values")) <= set(found)
 
 

@@ -15,8 +15,21 @@ from streams.privacy.records import Protection
 from streams.privacy.suspicion import is_suspicious, suspicious
 
 SCRIPTS = ["0123456789", "۰۱۲۳۴۵۶۷۸۹", "٠١٢٣٤٥٦٧٨٩", "０１２３４５６７８９", "०१२३४५६७८९", "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗"]
-INVISIBLE = ["", "\u200c", "\u200e", "\u200f", "\u202b", "\u2067", "\ufeff", "\u00ad", "\u061c", "\u0640"]
-SEPARATORS = ["", " ", "-", "\u00a0", "\u2009", "\u202f", "–", "‑", ".", "_"]
+INVISIBLE = [
+    "",
+    "\u200c",
+    "\u200e",
+    "\u200f",
+    "\u202b",
+    "\u2067",
+    "\ufeff",
+    "\u00ad",
+    "\u061c",
+    "\u0640",
+    "\u3164",
+    "\U000e0041",
+]
+SEPARATORS = ["", " ", "-", "\u00a0", "\u2009", "\u202f", "–", "‑", ".", "_", "\u2800"]
 AROUND = ["", " ", "شماره من ", "با", "، ", "tel: ", "«", "(", "\n"]
 PROTECTION = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
 

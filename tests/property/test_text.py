@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.characters import INVISIBLE
 from streams.events.text import MAX_LABEL, is_cut, label_of, label_sql, normalise, parse_digits
+from streams.events.visible import visible
 
 PERSIAN = st.text(alphabet=st.sampled_from("یيىکكەهةآاأ\u0654\u064b\u0651\u0670ۀؤئ ‌\u200f\u0640۰۱٤٥89\u00a0\ufeffﷲﻻ"))
 DIGITS = {"ascii": "0123456789", "persian": "۰۱۲۳۴۵۶۷۸۹", "arabic": "٠١٢٣٤٥٦٧٨٩"}
@@ -109,6 +111,24 @@ def labels_in_sql():
         return [bytes.fromhex(line).decode() for line in answer.split("\n")[:-1]]
 
     return read
+
+
+@pytest.mark.parametrize(
+    "code", [code for low, high in INVISIBLE for code in range(low, min(high, low + 40) + 1)], ids=hex
+)
+def test_what_nobody_sees_tells_no_two_labels_apart(code):
+    assert label_of(f"te{chr(code)}hran") == label_of("tehran")
+    assert label_of(chr(code)) == ""
+    assert chr(code) in visible(chr(code)) or visible(chr(code)).startswith("\\u")
+
+
+def test_every_filler_and_mark_of_format_is_known_to_be_invisible():
+    """Format characters that are drawn, or that join what is drawn, are left out by name."""
+    known = {code for low, high in INVISIBLE for code in range(low, high + 1)}
+    drawn = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+    formats = {code for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"}
+    assert formats - drawn <= known
+    assert label_of("\u2800 tehran\u2800") == "tehran"
 
 
 @settings(deadline=None, max_examples=40)

@@ -23,7 +23,7 @@ OTHER: Final = "(other)"
 UNKNOWN: Final = "unknown"
 """Label value of touchpoints that are not in the dictionary."""
 
-LABEL_FORM: Final = 1
+LABEL_FORM: Final = 2
 """Number of the rule by which labels are made; under another one, some series have another name."""
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
