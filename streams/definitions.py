@@ -108,6 +108,16 @@ def case_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> CaseRules |
     return load_rules(chosen)
 
 
+def shown_case_rules(settings: Settings) -> CaseRules:
+    """
+    Return the rules by which cases are shown: those of the settings, else those shipped.
+
+    Raises:
+        CatalogueError: A rule, or a relation that it may ask for, cannot be right.
+    """
+    return case_rules_of(settings) or case_rules_of(settings, [CASES]) or CaseRules({})
+
+
 def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRules:
     """
     Return the rules that say who may be asked, of the paths or of the settings; those shipped if there are none.

@@ -86,20 +86,35 @@ def _word(query: Mapping[str, str], name: str) -> str:
     return given if re.fullmatch("[a-z0-9_]{1,64}", given) else ""
 
 
+def templates(days: Steps) -> Environment:
+    """Return the templates of all pages, in which whatever strangers wrote is shown as text."""
+
+    def time(at: float, form: str = "time") -> Markup:
+        """
+        Return a moment, which the browser shows in the reader's zone and calendar, a date in the zone of the days.
+
+        `form`: time, moment, ago, due, open or date.
+        """
+        return _moment(at, form, days.day(int(at)) if form == "date" else utc_text(at))
+
+    found = Environment(
+        loader=PackageLoader("streams.board"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals.update(time=time, age=_age, zone=days.zone)
+    return found
+
+
 class PageRenderer:
     """Renders views; holds no state but the templates. `days`: whose zone and calendar days are shown by."""
 
     def __init__(self, days: Steps = Steps("day", 1)) -> None:  # noqa: B008 - never changed
         self._days = days
-        self._templates = Environment(
-            loader=PackageLoader("streams.board"),
-            autoescape=True,
-            finalize=_shown,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals.update(time=self._time, age=_age, zone=days.zone)
+        self._templates = templates(days)
         self._touchpoints: Mapping[str, Touchpoint] = load_touchpoints()
 
     def whole(self, view: PageView, known: Known, now: float) -> str:
@@ -258,14 +273,6 @@ class PageRenderer:
             }
             for by, rows in sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else 99)
         ]
-
-    def _time(self, at: float, form: str = "time") -> Markup:
-        """
-        Return a moment, which the browser shows in the reader's zone and calendar, a date in the zone of the days.
-
-        `form`: time, moment, ago, open or date.
-        """
-        return _moment(at, form, self._days.day(int(at)) if form == "date" else utc_text(at))
 
     def _label(self, name: str, value: str, lang: Lang) -> str:
         if name == "touchpoint" and value in self._touchpoints:

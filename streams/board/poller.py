@@ -4,11 +4,9 @@ The one poller: asks ClickHouse for all viewers together, and tells them when th
 Nobody looking means nothing asked. Fifty viewers of the same page cost the same questions as one.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,17 +15,16 @@ from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
 from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
+from streams.board.rounds import LINGER_S, Rounds, Step, StoreState
 from streams.board.store import BoardStore
 from streams.board.tiles import HEADLINE, asked_span, detail_step, trend_step
 from streams.board.workers import WorkerTrouble
 from streams.kpis.language.lengths import TOTAL, window_minutes
-from streams.storage.connection import PermanentStorageError, UnreachableError
+from streams.storage.connection import PermanentStorageError
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 2.0
-LINGER_S: Final = 30.0
-"""A view that nobody looks at is kept up for so long: readers come back, and pages reload."""
 TRENDS_S: Final = 0.8
 """Time that a round gives to lines."""
 REVISED_S: Final = 300
@@ -62,7 +59,7 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(StoreState):
     """All that the page can show at one moment; replaced as a whole, never changed."""
 
     infos: Mapping[str, KpiInfo] = field(default_factory=dict)
@@ -76,13 +73,9 @@ class Known:
     troubles: Sequence[WorkerTrouble] = ()
     """What workers say does not go on."""
     newest: int = 0
-    away_since: float | None = None
-    """When ClickHouse was first found away, unix s; None while it answers."""
-    refusal: str = ""
-    """What ClickHouse says when it refuses; empty when it does not."""
 
 
-class Poller:
+class Poller(Rounds[Known]):
     """Keeps `known` up to date while somebody looks."""
 
     def __init__(
@@ -93,22 +86,12 @@ class Poller:
         clock: Callable[[], float] = time.monotonic,
         troubles: Callable[[], Sequence[WorkerTrouble]] = tuple,
     ) -> None:
-        self.known = Known()
-        self.version = 0
-        """Grows with everything new."""
-        self.store = store
-        self._every_s = every_s
-        self._clock = clock
+        super().__init__(store, Known(), every_s, clock)
         self._ask_workers = troubles
         self._wanted_windows: dict[str, float] = {}
         self._wanted_details: dict[tuple[str, str], float] = {}
-        self._due: dict[str, float] = {}
         self._rates: dict[str, Rate] = {}
         self._first: dict[str, int] = {}
-        self._wake = asyncio.Event()
-        self._changed = asyncio.Condition()
-        self._stopped = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="board-store")
 
     # -- what viewers want ---------------------------------------------------------------------------------------
 
@@ -124,75 +107,23 @@ class Poller:
     def has(self, window: str, kpi: str = "") -> bool:
         """Tell whether there is something to show, be it that the store is away."""
         known = self.known
-        if known.away_since is not None or known.refusal:
+        if known.down:
             return True
         return window in known.numbers and (not kpi or (kpi, window) in known.details)
 
-    async def next_version(self, seen: int) -> int:
-        """Wait for a version other than `seen`; returns it, or `seen` when the poller has stopped."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.version != seen or self._stopped)
-        return self.version
-
     # -- rounds --------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Ask in rounds until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            started = self._clock()
-            self._drop_unwanted(started)
-            if self._wanted_windows:
-                for step in (self._workers, self._essentials, self._rest, self._trends):
-                    before = self.known
-                    await loop.run_in_executor(self._thread, self._safely, step)
-                    if self.known is not before:
-                        await self._tell()
-                    if step != self._workers and (self.known.away_since is not None or self.known.refusal):
-                        break
-            self._wake.clear()
-            pause = self._every_s - (self._clock() - started) if self._wanted_windows else None
-            try:
-                await asyncio.wait_for(self._wake.wait(), None if pause is None else max(pause, 0.05))
-            except TimeoutError:
-                continue
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self.version += 1
-            self._changed.notify_all()
-
-    async def stop(self) -> None:
-        """Let go of the store, and of everybody who waits."""
-        self._stopped = True
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        async with self._changed:
-            self._changed.notify_all()
-        self.store.close()
-
-    def _drop_unwanted(self, now: float) -> None:
+    def _wanted(self) -> bool:
+        now = self._clock()
         self._wanted_windows = {key: until for key, until in self._wanted_windows.items() if until > now}
         self._wanted_details = {key: until for key, until in self._wanted_details.items() if until > now}
+        return bool(self._wanted_windows)
 
-    def _safely(self, step: Callable[[], None]) -> None:
-        """Do a step; a store that is away or refuses becomes part of what is known, and the values stay."""
-        try:
-            step()
-        except UnreachableError as error:
-            if self.known.away_since is None:
-                log.warning("ANSWERS => AWAY: ClickHouse at %s: %s", self.store.address.url, error)
-                self.known = replace(self.known, away_since=time.time())
-        except PermanentStorageError as error:
-            if self.known.refusal != str(error):
-                log.warning("ClickHouse at %s refuses: %s", self.store.address.url, error)
-                self.known = replace(self.known, refusal=str(error))
+    def _steps(self) -> Sequence[Step]:
+        return self._workers, self._essentials, self._rest, self._trends
 
-    def _is_due(self, job: str, every_s: float) -> bool:
-        now = self._clock()
-        if self._due.get(job, 0.0) > now:
-            return False
-        self._due[job] = now + every_s
-        return True
+    def _asks_store(self, step: Step) -> bool:
+        return step != self._workers
 
     def _workers(self) -> None:
         """Ask the workers, also while the store is away: they know what is not stored."""

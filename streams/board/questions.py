@@ -130,3 +130,13 @@ ALERTS: Final = """
     LIMIT 1000
 """
 """In the order of `episodes.COLUMNS`."""
+
+HAS_CASES: Final = "EXISTS TABLE cases"
+
+CASE_MARK: Final = "SELECT count(), sum(cityHash64(case_id, revision)) FROM cases"
+"""Rows that are not merged yet count too: this costs two columns, and at worst the cases are read once more."""
+
+CASES_BY_DUE: Final = """
+    least(ifNull(if(contacted IS NULL, contact_due, NULL), close_due),
+        ifNull(close_due, if(contacted IS NULL, contact_due, NULL))) ASC NULLS LAST, case_id
+"""

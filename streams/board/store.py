@@ -1,8 +1,8 @@
 """Questions to ClickHouse over one connection that is kept, and their rows as what the page knows."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from clickhouse_connect.driver.client import Client
 
@@ -13,6 +13,8 @@ from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts
 from streams.board.readings import KpiInfo, Latest, PublishedReading, SeriesKey
 from streams.events.types import VERBATIM_TYPES
+from streams.loop.rows import CaseRow
+from streams.storage.cases import read_cases
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
 
 TIMEOUT_S: Final = 10.0
@@ -20,6 +22,7 @@ _DAY_S: Final = 86_400
 _WHOLE_DAY: Final = 2
 """Rank of the comparison with the 24 hours before, behind those with the same window a week and a day earlier."""
 Row = Sequence[Any]
+A = TypeVar("A")
 
 
 class BoardStore:
@@ -39,23 +42,33 @@ class BoardStore:
 
     def ask(self, sql: str, **parameters: Any) -> Sequence[Row]:
         """Return the rows of a question; a connection that failed is made anew for the next one."""
-        if self._client is None:
-            self._client = connect(self.address, timeout_s=TIMEOUT_S)
-        self.asked += 1
-        try:
-            raw = self._client.raw_query(
+
+        def asked(client: Client) -> bytes:
+            return client.raw_query(
                 sql, parameters=parameters, settings={"max_execution_time": int(TIMEOUT_S)}, fmt="JSONCompact"
             )
-        except FAILURES as error:
-            failed = explain(error, "the page's question")
-            if isinstance(failed, UnreachableError):
-                self.close()
-            raise failed from error
+
+        raw = self._using(asked)
         try:
             rows: Sequence[Row] = json.loads(raw)["data"]
         except ValueError as error:  # a failure in the middle of an answer stands in its text
             raise UnreachableError(f"the answer broke off: {raw[-300:].decode(errors='replace')}") from error
         return rows
+
+    def _using(self, ask: Callable[[Client], A]) -> A:
+        if self._client is None:
+            self._client = connect(self.address, timeout_s=TIMEOUT_S)
+        self.asked += 1
+        try:
+            return ask(self._client)
+        except UnreachableError:
+            self.close()
+            raise
+        except FAILURES as error:
+            failed = explain(error, "the page's question")
+            if isinstance(failed, UnreachableError):
+                self.close()
+            raise failed from error
 
     def close(self) -> None:
         """Give the connection back."""
@@ -207,6 +220,33 @@ class BoardStore:
             Verbatim(float(at), key, channel, touchpoint, subject, text, score, scale)
             for at, key, channel, touchpoint, subject, text, score, scale in rows
         ]
+
+    def has_cases(self) -> bool:
+        """Tell whether the store keeps cases."""
+        return bool(int(self.ask(questions.HAS_CASES)[0][0]))
+
+    def case_mark(self) -> str:
+        """Return what is another text as soon as any case has changed."""
+        return str(self.ask(questions.CASE_MARK)[0])
+
+    def open_cases(self, most: int) -> list[CaseRow]:
+        """Return the cases that are not closed, what is due first first, without their stories."""
+        return self._using(
+            lambda client: read_cases(
+                client, "state != 'closed'", order=questions.CASES_BY_DUE, most=most, stories=False
+            )
+        )
+
+    def closed_cases(self, most: int) -> list[CaseRow]:
+        """Return the cases that were closed last, without their stories."""
+        last = "closed DESC, case_id"
+        return self._using(lambda client: read_cases(client, "state = 'closed'", order=last, most=most, stories=False))
+
+    def case(self, case_id: str) -> CaseRow | None:
+        """Return a case; None: there is none of this name."""
+        where, asked = "case_id = {case_id:String}", {"case_id": case_id}
+        found = self._using(lambda client: read_cases(client, where, asked))
+        return found[0] if found else None
 
 
 def _reading(newest: Row, stat: str, *, closed: bool = True) -> PublishedReading:

@@ -3,6 +3,7 @@
 import click
 
 from streams.board.server import serve
+from streams.commands.output import plain_errors
 from streams.commands.printing import echo, log_to_stderr
 from streams.settings import is_loopback, load
 from streams.storage.connection import address_of
@@ -11,6 +12,7 @@ from streams.storage.connection import address_of
 @click.command()
 @click.option("--host", help="Where to listen; default: only this machine (CX_BOARD_HOST).")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Default: 8080 (CX_BOARD_PORT).")
+@plain_errors
 def board(host: str | None, port: int | None) -> None:
     """Serve the live page: KPIs, alerts, verbatims and the pipeline's health.
 

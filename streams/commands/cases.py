@@ -3,7 +3,7 @@
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,34 +11,24 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
-import msgspec
-from kafka.errors import KafkaError
 
 from streams.commands.arguments import MomentType, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo, line
-from streams.definitions import case_paths, case_rules_of
-from streams.events.decode import decode_batch
+from streams.definitions import case_paths, case_rules_of, shown_case_rules
 from streams.kpis.language.blocks import CatalogueError
-from streams.loop.definition import CaseRules
-from streams.loop.reading import load_rules
+from streams.loop.acting import COMMAND, OUTCOMES, CaseAction
 from streams.loop.rows import CaseRow
 from streams.loop.urgency import Urgency, in_urgency, page_of
-from streams.producers.client import topic_of
-from streams.producers.wire import connection_options, open_client
+from streams.producers.cases import CaseSender, UnsentActionError, UnsoundActionError
 from streams.relations.facts import milliseconds
-from streams.secured.kafka import kafka_client_options
 from streams.settings import Settings, load
 from streams.shipped import CASES
 from streams.storage.cases import read_cases
 from streams.storage.connection import address_of, connect
 from streams.storage.queries import as_reader
 
-OUTCOMES: Final = ("rescued", "satisfied", "unsatisfied", "unreachable", "lost", "informed")
-PEOPLE: Final = "/cx/people"
-"""The source of what people do by this command."""
 _LOOK_S: Final = 0.5
-_SEND_S: Final = 20.0
 _CONFLICT: Final = 3
 
 
@@ -75,7 +65,7 @@ def cases_list(
     settings, now = load(), _now()
     with _store(settings) as client:
         found = read_cases(client, " AND ".join(wheres) or "1", given)
-    ordered = in_urgency(found, _rules(settings).parts, CaseRow.standing, now)
+    ordered = in_urgency(found, shown_case_rules(settings).parts, CaseRow.standing, now)
     shown = page_of(ordered, page, size)
     if as_json:
         print_json({"cases": [_plain(row, urgency) for row, urgency in shown], "total": len(ordered), "page": page})
@@ -99,7 +89,7 @@ def cases_show(case_id: str, *, as_json: bool) -> None:
     """Show one case: how it stands, why it is where it is in the queue, and what has happened to it."""
     settings, now = load(), _now()
     row = _found(settings, case_id)
-    ((_, urgency),) = in_urgency([row], _rules(settings).parts, CaseRow.standing, now)
+    ((_, urgency),) = in_urgency([row], shown_case_rules(settings).parts, CaseRow.standing, now)
     if as_json:
         print_json(_plain(row, urgency))
         return
@@ -221,70 +211,47 @@ def _do(what: str, given: dict[str, Any], **said: Any) -> None:
     """Send an action as an event, wait until the workers have judged it, and tell what became of it."""
     settings = load()
     row = _found(settings, given["case_id"])
-    name = given["key"] or f"{row.case_id}-{uuid.uuid4().hex[:12]}"
-    if any(one.name == f"{PEOPLE} {name}" for one in row.story):
-        _tell(settings, row, f"{PEOPLE} {name}", given, repeat=True)
-        return
     when: When | None = given["when"]
     at = _now() if when is None else milliseconds(when.moment(ZoneInfo(settings.zone)))
     version = given["if_version"]
     if version is None and when is None:
         version = row.version  # what is done now is done to the case as it is shown
-    data = {"case_id": row.case_id, "if_version": version, **said, **_measures(what, row, at)}
-    event = {
-        "specversion": "1.0",
-        "id": name,
-        "source": PEOPLE,
-        "type": f"cx.case.{what}",
-        "time": datetime.fromtimestamp(at / 1000, UTC),
-        "subject": row.subject,
-        "channel": row.channel or "call_center",
-        "touchpoint": row.touchpoint or None,
-        "segment": row.segment or None,
-        "agentid": given["by"] or None,
-        "data": {key: value for key, value in data.items() if value is not None},
-    }
-    _send(settings, row, {key: value for key, value in event.items() if value is not None})
-    _tell(settings, row, f"{PEOPLE} {name}", given)
+    action = CaseAction(
+        what=what,
+        key=given["key"] or f"{row.case_id}-{uuid.uuid4().hex[:12]}",
+        source=COMMAND,
+        by=given["by"],
+        at=at,
+        if_version=version,
+        said=said,
+    )
+    known = action.answer(row) is not None
+    if not known:
+        _send(settings, row, action)
+    _tell(settings, row, action, given, repeat=known)
 
 
-def _send(settings: Settings, row: CaseRow, event: Mapping[str, Any]) -> None:
-    """Send an event to the partition of its case: by the key of a customer who has a pseudonym it is another one."""
-    payload = msgspec.json.encode(event)
-    _, refusals = decode_batch([payload])
-    if refusals:
-        raise click.UsageError(refusals[0].message)
+def _send(settings: Settings, row: CaseRow, action: CaseAction) -> None:
     try:
-        producer = open_client(connection_options(settings.kafka, _SEND_S, 5.0, kafka_client_options(settings)))
-        try:
-            topic = topic_of(str(event["channel"]), settings.topic_prefix)
-            sent = producer.send(topic, payload, key=row.subject.encode(), partition=row.partition)
-            sent.get(_SEND_S)
-        finally:
-            producer.close(5.0)
-    except (KafkaError, OSError) as error:
-        echo(f"{row.case_id}: Kafka at {settings.kafka} does not take the event: {error}", err=True)
+        with CaseSender(settings) as sender:
+            sender.send(row, action)
+    except UnsoundActionError as error:
+        raise click.UsageError(str(error)) from error
+    except UnsentActionError as error:
+        echo(f"{row.case_id}: {error}", err=True)
         sys.exit(1)
 
 
-def _measures(what: str, row: CaseRow, at: int) -> dict[str, Any]:
-    """Return how long it took, and whether that was in time, as KPIs of the closed loop ask for it."""
-    if what not in {"contacted", "closed"}:
-        return {}
-    due = row.contact_due if what == "contacted" else row.close_due
-    return {"duration_s": max(0, at - row.began) / 1000, "in_sla": None if due is None else at <= due}
-
-
-def _tell(settings: Settings, before: CaseRow, name: str, given: dict[str, Any], *, repeat: bool = False) -> None:
+def _tell(settings: Settings, before: CaseRow, action: CaseAction, given: dict[str, Any], *, repeat: bool) -> None:
     row, found, ends = before, None, time.monotonic() + given["wait_s"]
     while found is None and time.monotonic() < ends:
         row = _found(settings, before.case_id)
-        found = next((one for one in row.story if one.name == name), None)
+        found = action.answer(row)
         if found is None:
             time.sleep(_LOOK_S)
     if given["as_json"]:
         answer = None if found is None else not found.refused
-        print_json({"case_id": row.case_id, "key": name.partition(" ")[2], "taken": answer, "version": row.version,
+        print_json({"case_id": row.case_id, "key": action.key, "taken": answer, "version": row.version,
                     "refused": found.refused if found else "", "repeat": repeat})  # fmt: skip
     elif found is None:
         line(f"{row.case_id}: sent; whether it is taken will be seen in `cx cases show {row.case_id}`")
@@ -297,10 +264,6 @@ def _tell(settings: Settings, before: CaseRow, name: str, given: dict[str, Any],
 
 
 # How it is shown
-
-
-def _rules(settings: Settings) -> CaseRules:
-    return case_rules_of(settings) or load_rules([CASES])
 
 
 @contextmanager

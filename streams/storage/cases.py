@@ -26,7 +26,15 @@ def _stored(name: str, value: Any) -> Any:
     return msgspec.json.encode(value).decode() if name == "story" else value
 
 
-def read_cases(client: Client, where: str = "1", parameters: Mapping[str, Any] | None = None) -> list[CaseRow]:
+def read_cases(
+    client: Client,
+    where: str = "1",
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    order: str = "case_id",
+    most: int = 0,
+    stories: bool = True,
+) -> list[CaseRow]:
     """
     Return cases as they stand.
 
@@ -34,12 +42,18 @@ def read_cases(client: Client, where: str = "1", parameters: Mapping[str, Any] |
         client: Of the store.
         where: A condition over the columns of `cases`.
         parameters: What it asks for.
+        order: Which come first, over the columns of `cases`.
+        most: So many at most; 0: all.
+        stories: Whether what has happened to each is read too; else none of them has a story.
 
     Raises:
         StorageError: The store does not answer, or refuses.
     """
-    columns = ", ".join(f"toUnixTimestamp64Milli({name})" if name in _TIMES else name for name in CASE_COLUMNS)
-    question = f"SELECT {columns} FROM cases FINAL WHERE {where} ORDER BY case_id"  # noqa: S608 - names of ours
+    columns = [f"toUnixTimestamp64Milli({name})" if name in _TIMES else name for name in CASE_COLUMNS]
+    if not stories:
+        columns[CASE_COLUMNS.index("story")] = "'[]'"
+    limit = f" LIMIT {most:d}" if most else ""
+    question = f"SELECT {', '.join(columns)} FROM cases FINAL WHERE {where} ORDER BY {order}{limit}"  # noqa: S608 - names of ours
     try:
         rows = client.query(question, parameters=dict(parameters or {})).result_rows
     except FAILURES as error:

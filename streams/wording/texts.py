@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args
 
+from streams.wording.case_texts import CASE_WORDS
 from streams.wording.names import PERSIAN_NAMES
 
 Lang: TypeAlias = Literal["en", "fa"]
@@ -266,6 +267,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "reason_invalid": ("invalid", "نامعتبر"),
     "reason_conflict": ("same id, other content", "شناسهٔ یکسان، محتوای دیگر"),
     "reason_time_too_old": ("time too old", "زمان بسیار قدیمی"),
+    **CASE_WORDS,
 }
 
 

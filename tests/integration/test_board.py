@@ -180,13 +180,14 @@ def test_the_map_shows_another_kpi(look: Opener, wall: Wall) -> None:
     assert "heat=ces" in page.url
 
 
-def test_details_open_over_the_page_and_give_the_focus_back(look: Opener) -> None:
+def test_details_open_over_the_page_and_give_the_focus_back(look: Opener, wall: Wall) -> None:
     page = look()
     page.locator("#tile-csat a").focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Customer satisfaction")
     expect(dialog).to_be_visible()
-    expect(dialog.locator(".chart circle")).to_have_count(9)
+    # The newest closed value is a point of its own, unless a quarter of an hour ends with it.
+    expect(dialog.locator(".chart circle")).to_have_count(8 if wall.minute % 900 == 0 else 9)
     expect(dialog).to_contain_text("Formula")
     expect(dialog).to_contain_text("csat@")
     expect(dialog).to_contain_text("customer-insight")

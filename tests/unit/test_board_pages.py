@@ -16,8 +16,9 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Known, Numbers, Poller
 from streams.board.readings import ALL, Latest, PublishedReading
-from streams.board.server import BoardServer, Rendered
+from streams.board.server import BoardServer
 from streams.board.store import BoardStore
+from streams.board.streaming import Rendered
 from streams.board.workers import Workers, WorkerTrouble
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.listener.clients import Budget, Client
@@ -272,15 +273,15 @@ async def test_viewers_are_bounded_in_all_and_from_one_address() -> None:
 
     streams: list[asyncio.Task[None]] = []
     assert [await stream(client) for client in (one, one, one, other, other)] == [200, 200, 503, 200, 503]
-    assert (board.viewers, one.streams, other.streams) == (3, 2, 1)
+    assert (board.streams.viewers, one.streams, other.streams) == (3, 2, 1)
     streams[0].cancel()
     await asyncio.wait({streams[0]})
-    assert (board.viewers, one.streams) == (2, 1)
+    assert (board.streams.viewers, one.streams) == (2, 1)
     assert await stream(other) == 200
     for running in streams:
         running.cancel()
     await asyncio.wait(streams)
-    assert (board.viewers, one.streams, other.streams) == (0, 0, 0)
+    assert (board.streams.viewers, one.streams, other.streams) == (0, 0, 0)
 
 
 def test_what_does_not_go_on_is_told_with_since_when_and_why() -> None:

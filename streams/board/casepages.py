@@ -1,0 +1,70 @@
+"""The pages of cases: from what is known to HTML, whole once, then only the fragments that have changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from streams.board.casewatch import OPEN_READ, KnownCases
+from streams.board.pages import templates
+from streams.board.queue import CaseNames, CaseView, choices
+from streams.kpis.language.steps import Steps
+from streams.wording.numbers import number
+from streams.wording.texts import Texts
+
+
+class CasePages:
+    """
+    Renders views of cases; holds no state but the templates.
+
+    Args:
+        names: What cases are called, and their rules.
+        opens: Whether rules open cases here.
+        days: Whose zone and calendar days are shown by.
+    """
+
+    def __init__(self, names: CaseNames, *, opens: bool, days: Steps) -> None:
+        self._names = names
+        self._opens = opens
+        self._templates = templates(days)
+
+    def whole(self, view: CaseView, known: KnownCases, now: float) -> str:
+        """Return the page of a view."""
+        return self._render("cases.html", view, fragments=self.fragments(view, known, now))
+
+    def fragments(self, view: CaseView, known: KnownCases, now: float) -> Mapping[str, str]:
+        """Return the parts of a page that change, by the id of the element that holds them; `now` is unix s."""
+        parts = {"status": self._render("cases_status.html", view, known=known)}
+        if view.case_id:
+            parts["case"] = self._case(view, known, now)
+        else:
+            rows = known.closed if view.state == "closed" else known.open
+            parts["filters"] = self._render(
+                "cases_filters.html", view, offered=choices(self._names, [*known.open, *known.closed], view)
+            )
+            parts["queue"] = self._render(
+                "cases_queue.html",
+                view,
+                known=known,
+                queue=self._names.queue(rows, view, known.ranked_at or now),
+                opens=self._opens,
+                capped=number(OPEN_READ, view.lang, 0) if len(known.open) >= OPEN_READ else "",
+            )
+        return {name: Markup(text) for name, text in parts.items()}  # noqa: S704 - made by our own templates
+
+    def _case(self, view: CaseView, known: KnownCases, now: float) -> str:
+        row = known.opened.get(view.case_id)
+        return self._render(
+            "case.html",
+            view,
+            known=known,
+            asked=view.case_id in known.opened,
+            line=None if row is None else self._names.line(row, view, now),
+            history=[] if row is None else self._names.history(row, view.lang),
+        )
+
+    def _render(self, template: str, view: CaseView, **values: Any) -> str:
+        def count(value: float) -> str:
+            return number(value, view.lang, 0)
+
+        return self._templates.get_template(template).render(view=view, t=Texts(view.lang), count=count, **values)
