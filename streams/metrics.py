@@ -181,6 +181,9 @@ LABELS_CUT = Counter(
     ["channel"],
     registry=REGISTRY,
 )
+SYNTHETIC = Counter(
+    "cx_records_synthetic", "Events taken that say they are tests: stored, in no KPI", ["channel"], registry=REGISTRY
+)
 UNKNOWN_TOUCHPOINTS = Counter(
     "cx_unknown_touchpoints",
     "Counted events whose touchpoint is not in the dictionary: the label value `unknown`",

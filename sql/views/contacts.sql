@@ -13,7 +13,7 @@ SELECT
     countIf(type = 'cx.contact.resolved') > 0 AS resolved,
     anyIf(e.agentid, e.agentid != '') AS agentid
 FROM events AS e
-WHERE startsWith(type, 'cx.contact.') AND contactid != ''
+WHERE startsWith(type, 'cx.contact.') AND contactid != '' AND NOT e.synthetic
 GROUP BY contactid
 COMMENT 'One row per contact with the contact centre, from its first event to its last';
 

@@ -13,10 +13,9 @@ SELECT
     JSONExtractString(data, 'condition') AS condition,
     JSONExtract(data, 'complete', 'Nullable(Bool)') AS complete,
     JSONExtract(data, 'duration_s', 'Nullable(Float64)') AS duration_s,
-    synthetic,
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event
 FROM events
-WHERE type = 'cx.order.delivered'
+WHERE type = 'cx.order.delivered' AND NOT synthetic
 COMMENT 'One row per delivery';
 
 ALTER TABLE deliveries
@@ -33,5 +32,4 @@ ALTER TABLE deliveries
     COMMENT COLUMN condition 'of the goods; empty: not given',
     COMMENT COLUMN complete 'whether all of it came; NULL: unknown',
     COMMENT COLUMN duration_s 'seconds from order to delivery; NULL: not given',
-    COMMENT COLUMN synthetic 'made by a test: in no KPI',
     COMMENT COLUMN event 'topic, partition and offset of the event';

@@ -12,10 +12,9 @@ SELECT
     JSONExtract(data, 'items', 'Nullable(Float64)') AS items,
     JSONExtract(data, 'first', 'Nullable(Bool)') AS is_first,
     sessionid,
-    synthetic,
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event
 FROM events
-WHERE type = 'cx.order.placed'
+WHERE type = 'cx.order.placed' AND NOT synthetic
 COMMENT 'One row per placed order';
 
 ALTER TABLE orders
@@ -31,5 +30,4 @@ ALTER TABLE orders
     COMMENT COLUMN items 'number of items; NULL: not given',
     COMMENT COLUMN is_first 'whether the customer ordered for the first time; NULL: unknown',
     COMMENT COLUMN sessionid 'empty: not given',
-    COMMENT COLUMN synthetic 'made by a test: in no KPI',
     COMMENT COLUMN event 'topic, partition and offset of the event';

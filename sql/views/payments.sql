@@ -14,10 +14,9 @@ SELECT
     JSONExtract(data, 'duration_s', 'Nullable(Float64)') AS duration_s,
     orderid,
     sessionid,
-    synthetic,
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event
 FROM events
-WHERE type IN ('cx.payment.failed', 'cx.payment.succeeded')
+WHERE type IN ('cx.payment.failed', 'cx.payment.succeeded') AND NOT synthetic
 COMMENT 'One row per payment that failed or succeeded';
 
 ALTER TABLE payments
@@ -35,5 +34,4 @@ ALTER TABLE payments
     COMMENT COLUMN duration_s 'seconds until it was paid; NULL: not given',
     COMMENT COLUMN orderid 'empty: not given',
     COMMENT COLUMN sessionid 'empty: not given',
-    COMMENT COLUMN synthetic 'made by a test: in no KPI',
     COMMENT COLUMN event 'topic, partition and offset of the event';

@@ -13,10 +13,9 @@ SELECT
     JSONExtract(data, 'converted', 'Nullable(Bool)') AS converted,
     JSONExtract(data, 'bounced', 'Nullable(Bool)') AS bounced,
     JSONExtract(data, 'errors', 'Nullable(Float64)') AS errors,
-    synthetic,
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event
 FROM events
-WHERE type = 'cx.session.ended'
+WHERE type = 'cx.session.ended' AND NOT synthetic
 COMMENT 'One row per ended session of web or app';
 
 ALTER TABLE sessions
@@ -33,5 +32,4 @@ ALTER TABLE sessions
     COMMENT COLUMN converted 'whether an order was placed in it; NULL: unknown',
     COMMENT COLUMN bounced 'left after one page; NULL: unknown',
     COMMENT COLUMN errors 'failed requests that it met; NULL: not counted',
-    COMMENT COLUMN synthetic 'made by a test: in no KPI',
     COMMENT COLUMN event 'topic, partition and offset of the event';

@@ -16,10 +16,9 @@ SELECT
     JSONExtractString(data, 'text') AS text,
     orderid,
     contactid,
-    synthetic,
     concat(topic, '/', toString(partition), '/', toString(offset)) AS event
 FROM events
-WHERE type = 'cx.survey.answered'
+WHERE type = 'cx.survey.answered' AND NOT synthetic
 COMMENT 'One row per answered survey';
 
 ALTER TABLE surveys
@@ -39,5 +38,4 @@ ALTER TABLE surveys
     COMMENT COLUMN text 'what the customer wrote; empty: nothing',
     COMMENT COLUMN orderid 'empty: not given',
     COMMENT COLUMN contactid 'empty: not given',
-    COMMENT COLUMN synthetic 'made by a test: in no KPI',
     COMMENT COLUMN event 'topic, partition and offset of the event';

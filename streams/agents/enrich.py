@@ -61,7 +61,7 @@ _VERBATIMS: Final = """
         SELECT subject, touchpoint FROM events
         WHERE type IN {kpi_types:Array(String)}
             AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
-            AND outcome = 'counted')
+            AND outcome = 'counted' AND NOT synthetic)
     SELECT substringUTF8(JSONExtractString(data, 'text'), 1, {length:UInt32}) AS text,
         subject IN (SELECT subject FROM met_by) AS met
     FROM events
@@ -104,7 +104,7 @@ _CHANGES: Final = """
     FROM events
     WHERE type IN {types:Array(String)}
         AND time >= toDateTime({since:Int64}, 'UTC') AND time < toDateTime({until:Int64}, 'UTC')
-        AND outcome = 'counted'
+        AND outcome = 'counted' AND NOT synthetic
     ORDER BY time DESC LIMIT 3"""
 
 

@@ -22,7 +22,7 @@ from streams.kpis.folding.fold import Deltas, Folder
 from streams.kpis.folding.partials import MINUTES
 from streams.kpis.folding.ranges import events_of
 from streams.privacy.records import Protection
-from streams.relations.facts import Fact, Reader
+from streams.relations.facts import Fact, Reader, customer_of
 from streams.settings import Settings, record_limits
 from streams.steady import steady
 
@@ -142,13 +142,22 @@ class Source:
             self.brought |= folder.take_brought()
             metrics.LABELS_OVERFLOWED.labels(self.channel).inc(folder.take_overflowed())
             metrics.LABELS_CUT.labels(self.channel).inc(folder.take_cut())
+            metrics.SYNTHETIC.labels(self.channel).inc(sum(event.synthetic for event in events))
             metrics.UNKNOWN_TOUCHPOINTS.labels(self.channel).inc(folder.unknown_touchpoints(events))
         if reader is not None and self.channel != DERIVED:
             with metrics.STAGE_SECONDS.labels("ingest", "facts").time():
-                self.facts += [(event.subject, fact) for event in events if (fact := reader.fact(event))]
+                self.facts += [
+                    (customer_of(event.subject, synthetic=event.synthetic), fact)
+                    for event in events
+                    if (fact := reader.fact(event))
+                ]
         if case_reader is not None:
             with metrics.STAGE_SECONDS.labels("ingest", "facts").time():
-                self.case_facts += [(event.subject, fact) for event in events if (fact := case_reader.fact(event))]
+                self.case_facts += [
+                    (event.subject, fact)
+                    for event in events
+                    if not event.synthetic and (fact := case_reader.fact(event))
+                ]
         full = end < len(offsets) or self.intake.open_records >= settings.max_range
         return start + taken, full and start + taken == end
 

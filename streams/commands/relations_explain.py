@@ -68,16 +68,15 @@ class _Story:
     def __init__(self, relations: Relations, subject: str, history: CustomerHistory) -> None:
         self._subject = subject
         self._history = history
-        facts = [fact for event in history.sent if (fact := relations.reader.fact(event))]
-        now = max((fact.time for fact in facts), default=0)
-        self._anew: dict[str, Recounted] = {
-            one.result.span: one
-            for relation in relations.values()
-            for one in recount(relation, subject, facts, FOREVER)
-        }
-        self._open: list[OpenMatter] = [
-            one for relation in relations.values() for one in still_open(relation, facts, now)
-        ]
+        self._anew: dict[str, Recounted] = {}
+        self._open: list[OpenMatter] = []
+        for synthetic in (False, True):
+            sent = [event for event in history.sent if event.synthetic is synthetic]
+            facts = [fact for event in sent if (fact := relations.reader.fact(event))]
+            now = max((fact.time for fact in facts), default=0)
+            for relation in relations.values():
+                self._anew |= {one.result.span: one for one in recount(relation, subject, facts, FOREVER)}
+                self._open += still_open(relation, facts, now)
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON holds it."""

@@ -318,7 +318,7 @@ SELECT time, type, channel, touchpoint, subject AS customer, segment, region, un
 FROM events
 WHERE ({KPI} IN ({sql.listed(everything)}) OR type IN arrayFilter(kind -> kind != '', [
         {types}]))
-    AND {sql.EVENT_FILTER}
+    AND NOT synthetic AND {sql.EVENT_FILTER}
     AND {sql.chosen("subject", "customer")}
 ORDER BY time DESC
 LIMIT 500

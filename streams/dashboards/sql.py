@@ -316,7 +316,7 @@ def events(types: Iterable[str], limit: int = 200) -> str:
 SELECT time, type, channel, touchpoint, subject AS customer, segment, unitid AS unit, agentid AS agent, score,
     outcome, data, {choice("subject")} AS customer_choice
 FROM events
-WHERE {named}{EVENT_FILTER}
+WHERE {named}NOT synthetic AND {EVENT_FILTER}
 ORDER BY time DESC
 LIMIT {limit}
 """

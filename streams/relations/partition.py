@@ -25,7 +25,7 @@ from streams.kpis.rolling.watermarks import Watermarks
 from streams.relations import customer
 from streams.relations.catalogue import Relations
 from streams.relations.customers import Customers, chunks
-from streams.relations.facts import Fact
+from streams.relations.facts import Fact, subject_of
 from streams.relations.journal import (
     CustomerPart,
     Record,
@@ -244,7 +244,7 @@ class RelationsPartition:
         advance = Advance(CustomerPart(step.number, []), number, [])
         for subject in subjects:
             state, new = self.customers.get(subject), facts.get(subject, ())
-            found = customer.advance(self._relations, subject, state, new, step.since, step.until)
+            found = customer.advance(self._relations, subject_of(subject), state, new, step.since, step.until)
             advance.part.customers.append((subject, (found.state, found.wakes_at)))
             advance.results += found.results
             self.counts.late.update(found.late)

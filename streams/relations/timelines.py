@@ -11,7 +11,7 @@ from streams.events.families.identity import IdentityLinked, IdentityMerged
 from streams.events.types import Envelope
 from streams.relations import customer
 from streams.relations.catalogue import Relations
-from streams.relations.facts import Fact, milliseconds
+from streams.relations.facts import Fact, customer_of, milliseconds, subject_of
 from streams.relations.results import DerivedEvent
 
 FUTURE_MS: Final = 600_000
@@ -177,7 +177,7 @@ class _Player:
             if milliseconds(event.time) > clock + FUTURE_MS:
                 self.played.refused.append(event.id)
                 continue
-            person = self._person(event.subject)
+            person = self._person(customer_of(event.subject, synthetic=event.synthetic))
             self._note_link(event)
             if fact := self._relations.reader.fact(event):
                 facts.setdefault(person, []).append(fact)
@@ -210,6 +210,8 @@ class _Player:
 
     def _note_link(self, event: Envelope) -> None:
         link: tuple[str, str] | None = None
+        if event.synthetic:
+            return
         if isinstance(event.data, IdentityLinked):
             link = event.data.alias, event.subject
         elif isinstance(event.data, IdentityMerged):
@@ -221,7 +223,7 @@ class _Player:
         awake = {subject for subject, at in self._wakes.items() if at <= until}
         for subject in sorted(awake | facts.keys()):
             state, new = self.states.get(subject, b""), facts.get(subject, ())
-            step = customer.advance(self._relations, subject, state, new, self._watermark, until)
+            step = customer.advance(self._relations, subject_of(subject), state, new, self._watermark, until)
             self._take(subject, step)
         self._watermark = max(self._watermark, until)
 

@@ -69,7 +69,7 @@ STANDING: Final = "state != 'closed' OR closed > now() - INTERVAL 60 DAY"
 """Cases to which something may still happen."""
 _EVENTS: Final = f"""
     SELECT partition, payload FROM events
-    WHERE startsWith(type, 'cx.case.')
+    WHERE startsWith(type, 'cx.case.') AND NOT synthetic
         AND JSONExtractString(data, 'case_id') IN (SELECT case_id FROM cases FINAL WHERE {STANDING})
     ORDER BY time, topic, offset"""  # noqa: S608 - all of it is ours
 

@@ -16,7 +16,7 @@ from streams.events.refusal import Refusal
 from streams.events.types import Envelope
 from streams.kpis.language.writing import sql_literal
 from streams.relations.catalogue import Relations
-from streams.relations.facts import Fact
+from streams.relations.facts import Fact, customer_of
 from streams.storage.connection import FAILURES, explain
 
 AT_ONCE: Final = 100_000
@@ -70,17 +70,17 @@ class CustomerScan:
         return {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the type checker
 
     def customers(self, chosen: str) -> Iterator[tuple[str, list[StoredEvent]]]:
-        """Yield customers with their events, those of a bucket."""
-        columns = f"subject, partition, ingested_at, bitShiftRight(offset, {_EPOCH_BITS}), payload"
+        """Yield customers (see `customer_of`) with their events, those of a bucket."""
+        columns = f"subject, synthetic, partition, ingested_at, bitShiftRight(offset, {_EPOCH_BITS}), payload"
         sql = " UNION ALL ".join(
             f"SELECT {columns} FROM {table} WHERE {self._raw} AND {chosen}" for table in ("events", "set_aside")
         )
-        rows = self._client.query(f"SELECT * FROM ({sql}) ORDER BY subject").result_rows
-        for subject, group in groupby(rows, key=lambda row: row[0]):
-            yield subject, [*self._events(group)]
+        rows = self._client.query(f"SELECT * FROM ({sql}) ORDER BY subject, synthetic").result_rows
+        for (subject, synthetic), group in groupby(rows, key=lambda row: row[:2]):
+            yield customer_of(subject, synthetic=synthetic), [*self._events(group)]
 
     def _events(self, rows: Iterable[Any]) -> Iterator[StoredEvent]:
-        for _, partition, arrived, epoch, payload in rows:
+        for _, _, partition, arrived, epoch, payload in rows:
             event = decode_stored(payload.encode())
             if not isinstance(event, Refusal) and (fact := self._relations.reader.fact(event)):
                 yield StoredEvent(fact, partition, arrived, epoch)
@@ -92,7 +92,8 @@ class CustomerScan:
         for subject, payload in rows:
             event = msgspec.json.decode(payload)
             matter = event["source"].partition("/")[2], event["data"]["span"]
-            found.setdefault(subject, {}).setdefault(matter, []).append(event)
+            customer = customer_of(subject, synthetic=event.get("synthetic", False))
+            found.setdefault(customer, {}).setdefault(matter, []).append(event)
         for matters in found.values():
             for events in matters.values():
                 events.sort(key=version_of)

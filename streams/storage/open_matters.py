@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from clickhouse_connect.driver.client import Client
 
 from streams.relations.catalogue import Relations
+from streams.relations.facts import is_made_up
 from streams.relations.kinds import LookbackRelation
 from streams.relations.recount import recount, still_open
 from streams.storage.connection import FAILURES, explain
@@ -44,6 +45,8 @@ def standings(client: Client, relations: Relations, lateness_s: float) -> dict[s
         until = scan.watermarks(lateness_s)
         for chosen in scan.buckets():
             for subject, events in scan.customers(chosen):
+                if is_made_up(subject):
+                    continue
                 facts = [event.fact for event in events]
                 end = min(until.get(event.partition, 0) for event in events)
                 for name, relation in waiting.items():

@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 from streams.events.anonymous import NOBODY
 from streams.relations.catalogue import Relations
 from streams.relations.definition import Relation
-from streams.relations.facts import milliseconds
+from streams.relations.facts import milliseconds, subject_of
 from streams.relations.kinds import SpanRelation, StagesRelation
 from streams.relations.machine import MOST_OPEN
 from streams.relations.recount import FOREVER, Recounted, recount
@@ -107,10 +107,10 @@ class RelationComparison:
         [(self._too_late,)] = self._client.query(late).result_rows
         for chosen in self._scan.buckets():
             stored = self._scan.stored(chosen)
-            for subject, customer in self._scan.customers(chosen):
-                self._compare(subject, customer, stored.pop(subject, {}))
-            for subject, left in stored.items():
-                self._compare(subject, [], left)
+            for customer, events in self._scan.customers(chosen):
+                self._compare(subject_of(customer), events, stored.pop(customer, {}))
+            for customer, left in stored.items():
+                self._compare(subject_of(customer), [], left)
         self._judge()
         return self._report
 

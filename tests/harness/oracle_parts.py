@@ -154,7 +154,7 @@ class Relation:
         for event in events:
             key = tuple(event.get(name) for name in self.by)
             if event["type"] in self.ranks and None not in key:
-                groups.setdefault((event["subject"], *key), []).append(event)
+                groups.setdefault((event["subject"], event.get("synthetic", False), *key), []).append(event)
         for group in groups.values():
             yield sorted(group, key=lambda e: (e["time"], self.ranks[e["type"]], e["source"], e["id"]))
 

@@ -93,13 +93,13 @@ def of_persons(events: list[Event]) -> list[Event]:
         return key
 
     for event in sorted(events, key=lambda e: e["time"]):
-        pair = {
+        pair = not event["synthetic"] and {
             "cx.identity.linked": (event.get("alias"), event["subject"]),
             "cx.identity.merged": (event["subject"], event.get("merged_into")),
         }.get(event["type"])
         if pair and (gone := person(pair[0])) != (stays := person(pair[1])):
             remaining[gone] = stays
-    return [{**event, "subject": person(event["subject"])} for event in events]
+    return [event if event["synthetic"] else {**event, "subject": person(event["subject"])} for event in events]
 
 
 class Lookbacks(Relation):

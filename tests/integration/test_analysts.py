@@ -48,6 +48,10 @@ EVENTS = [
     happened(17, "cx.session.ended", {"errors": 0, "converted": True, "views": 4}, sessionid="v2"),
     happened(18, "cx.session.ended", {"errors": 0, "converted": False, "views": 4}, sessionid="v3"),
 ]  # fmt: skip
+MADE_UP = [
+    json.dumps({**(one := json.loads(sent)), "id": f"test-{one['id']}", "synthetic": True}).encode() for sent in EVENTS
+]
+"""The same once more, sent by tests: no answer is another one."""
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "Why do payments fail today, and with which method?": [("timeout", "card", 2, 1), ("51", "wallet", 1, 1)],
     "Which share of payments fails, by region?": [("fars", 66.7, 3), ("gilan", 50.0, 2)],
@@ -63,7 +67,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 def filled(database: Database) -> Database:
     prepare(database.admin, Catalogue.load(), lambda _: None)
     writer = Writer(database.writer)
-    writer.insert_blocks([block_of(EVENTS)])
+    writer.insert_blocks([block_of([*EVENTS, *MADE_UP])])
     writer.close()
     return database
 

@@ -69,6 +69,7 @@ def history(relations: Relations, seed: int, *, events: int = 1_500, customers: 
         data |= {"score": chance.randint(1, data["scale"])} if {"score", "scale"} <= data.keys() else {}
         raw = {"specversion": "1.0", "id": f"e{number}", "source": "s", "type": kind, "time": iso(time)}
         raw |= {"subject": f"c-{chance.randrange(customers)}", "channel": chance.choice(["web", "app", "store"])}
+        raw |= {"synthetic": True} if number % 19 == 4 else {}
         raw |= {name: chance.choice(values) for name, values in ATTRIBUTES.items() if chance.random() < 0.8}
         line = json.dumps({**raw, "data": data})
         if isinstance(decode_one(line.encode()), Envelope):

@@ -11,7 +11,7 @@ from streams.events.decode import decode_one
 from streams.events.types import Envelope
 from streams.relations import customer, customers, partition
 from streams.relations.catalogue import Relations, load
-from streams.relations.facts import Fact, milliseconds
+from streams.relations.facts import Fact, customer_of, milliseconds
 from streams.relations.journal import RelationStep
 from streams.relations.partition import RelationsPartition
 from streams.relations.ranges import FactRange, decode_range, encode_range
@@ -83,7 +83,7 @@ def ranges(lines: list[str], chance: random.Random) -> Iterator[FactRange]:
         lot, arrivals = [event for *_, event in arrivals[:size]], arrivals[size:]
         for source, offset in offsets.items():
             facts = [
-                (event.subject, fact)
+                (customer_of(event.subject, synthetic=event.synthetic), fact)
                 for event in lot
                 if (fact := RELATIONS.reader.fact(event)) and (event.channel == "store") == (source == "store")
             ]
