@@ -40,6 +40,7 @@ _COMMANDS = {
     "surveys": ("streams.commands.surveys", "Say who may be asked, and whether enough are heard."),
     "experiments": ("streams.commands.experiments", "Compare the variants of experiments in any KPI."),
     "drivers": ("streams.commands.drivers", "Rank what goes with satisfaction, and by how much."),
+    "gaps": ("streams.commands.gaps", "Show gaps: channels, promises, beliefs, answers to feedback."),
     "value": ("streams.commands.value", "Show what customers are worth: retention, cohorts, tiers."),
     "dashboards": ("streams.commands.dashboards", "Generate and check Grafana's dashboards."),
     "rules": ("streams.commands.rules", "List, check, test, backtest and tune alert rules."),

@@ -11,6 +11,7 @@ from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.events.types import EVENT_TYPES
 from streams.experiments.definition import Experiment, load_experiments
+from streams.gaps.promises import ServicePromise, load_promises
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
@@ -20,7 +21,7 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths
-from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, RELATIONS, SURVEYS
+from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, PROMISES, RELATIONS, SURVEYS
 
 
 def touchpoint_path(settings: Settings) -> Path | None:
@@ -129,6 +130,17 @@ def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRul
     relations_of(settings)
     own = [Path(part) for part in settings.surveys_path.split(os.pathsep) if part]
     return load_surveys(paths or own or [SURVEYS], touchpoints_of(settings))
+
+
+def promises_of(settings: Settings, paths: Sequence[Path] = ()) -> Mapping[str, ServicePromise]:
+    """
+    Return what customers are promised by id, of the paths or of the settings; those shipped if there are none.
+
+    Raises:
+        CatalogueError: A promise cannot be right.
+    """
+    own = [Path(part) for part in settings.promises_path.split(os.pathsep) if part]
+    return load_promises(paths or own or [PROMISES])
 
 
 def kpis_of(

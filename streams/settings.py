@@ -123,6 +123,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As `kpis_path`, with rules that open cases for unhappy customers; `shipped`: those shipped; empty: none."""
     surveys_path: str = ""
     """As `kpis_path`, with rules that say who may be asked; those shipped, of the simulator, if empty."""
+    promises_path: str = ""
+    """As `kpis_path`, with what customers are promised of service; those shipped, of the simulator, if empty."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0
     """Allowed disorder: the watermark of a partition stays this far behind its newest event."""
     retention_s: Seconds = 86_400.0
@@ -342,10 +344,8 @@ def load_with_origins(
     origin: dict[str, str] = {}
     problems: list[str] = []
 
-    if file is None and environ.get("CX_CONFIG"):
-        file = Path(environ["CX_CONFIG"])
-    if file is None and Path("cx.toml").is_file():
-        file = Path("cx.toml")
+    if file is None and (environ.get("CX_CONFIG") or Path("cx.toml").is_file()):
+        file = Path(environ.get("CX_CONFIG") or "cx.toml")
     if file is not None:
         for name, value, line in _lines(file):
             where = f"{file}, line {line}"

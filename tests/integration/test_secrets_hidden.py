@@ -24,7 +24,7 @@ RUNS = [
     ["query", "SELECT 1"], ["verify"], ["repair"], ["dlq", "list"], ["kpis", "list"], ["rules", "list"], ["schemas", "check"],
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
     ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"], ["drivers", "rank"], ["value", "summary"],
-    ["cases", "list"], ["surveys", "check"], ["report", "--week", "--out", "/"],
+    ["cases", "list"], ["surveys", "check"], ["gaps", "listening"], ["report", "--week", "--out", "/"],
     ["forget", "nobody"], ["export", "nobody"],
 ]  # fmt: skip
 ELSEWHERE = {"up", "worker", "test"}

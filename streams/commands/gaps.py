@@ -1,0 +1,340 @@
+"""`cx gaps`: how far channels, promises, beliefs and answers to feedback are from what customers meet."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import click
+
+from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.gaps_output import (
+    NO_DATA,
+    plain_channels,
+    plain_informed,
+    plain_kano,
+    plain_listening,
+    plain_perception,
+    plain_promise,
+    plain_pyramid,
+    print_channels,
+    print_informed,
+    print_kano,
+    print_listening,
+    print_perception,
+    print_promise,
+    print_pyramid,
+)
+from streams.commands.output import as_json_option, plain_errors, print_json
+from streams.commands.printing import echo, line
+from streams.definitions import promises_of, touchpoints_of
+from streams.gaps import consistency, kano, listening, perception
+from streams.gaps.informed import informed_rates
+from streams.gaps.promises import judge_promise
+from streams.gaps.pyramid import TARGETS, pyramids
+from streams.kpis.language.expressions import suggest
+from streams.kpis.language.steps import known_zones
+from streams.settings import Settings, load
+from streams.storage.connection import address_of, connect
+from streams.storage.gaps import PLACES, SAID_KPIS, STRATA, GapStore
+from streams.storage.queries import as_reader
+
+NOT_MET = 3
+"""Exit code where something is not as it is to be."""
+
+
+class GapSpan(NamedTuple):
+    """From when to when a command looks, by whose clocks it shows that, and how far the store knows."""
+
+    since: datetime
+    until: datetime
+    zone: ZoneInfo
+    known_until: datetime
+
+    def words(self) -> str:
+        """Return it for people."""
+        first = "the beginning" if self.since == EARLIEST else f"{self.since.astimezone(self.zone):%Y-%m-%d %H:%M}"
+        known = f"{self.known_until.astimezone(self.zone):%Y-%m-%d %H:%M}"
+        return f"{first} to {self.until.astimezone(self.zone):%Y-%m-%d %H:%M} ({self.zone.key}), known until {known}"
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "from": self.since.isoformat(), "to": self.until.isoformat(), "zone": self.zone.key,
+            "known_until": self.known_until.isoformat(),
+        }  # fmt: skip
+
+
+def span_options(start: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that all of them have; by default it looks from `start` on."""
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            as_json_option,
+            click.option("--zone", help="Whose clocks hours and times follow.  [default: CX_ZONE]"),
+            click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]"),
+            click.option(
+                "--from", "start", type=MomentType(), default=start, show_default=True, help="Start, included."
+            ),
+        ):
+            command = option(command)
+        return plain_errors(command)
+
+    return give
+
+
+def span_settings(zone: str | None) -> Settings:
+    """
+    Return the settings, with a zone if one is given.
+
+    Raises:
+        click.UsageError: There is no such zone.
+    """
+    if zone is not None and zone not in known_zones():
+        raise click.UsageError(f"--zone {zone!r}: no such time zone{suggest(zone, known_zones())}")
+    return load(zone=zone)
+
+
+@contextmanager
+def gap_store(settings: Settings, start: When, end: When | None) -> Iterator[tuple[GapStore, GapSpan | None]]:
+    """Open the store, to be asked about a span by whoever may only read; the span is None where nothing is stored."""
+    zone = ZoneInfo(settings.zone)
+    since, until = start.moment(zone), end.moment(zone) if end else datetime.now(UTC)
+    if until <= since:
+        raise click.UsageError("--from is not before --to")
+    with closing(connect(as_reader(address_of(settings), settings))) as client:
+        store = GapStore(client, since, until)
+        known = store.known_until()
+        yield store, None if known is None else GapSpan(since, until, zone, known)
+
+
+def nothing(as_json: bool, what: str) -> None:
+    """Say that there is nothing of that time."""
+    if as_json:
+        print_json(None)
+    else:
+        line(f"{NO_DATA}{what}")
+
+
+@click.group()
+def gaps() -> None:
+    """Show gaps: between channels, promise and delivery, belief and answers, feedback and what became of it.
+
+    All from stored events, by the definitions of docs/GAPS.md. What was never measured is "no data", not 0.
+
+    \b
+    Examples:
+      cx gaps consistency --within topic --within segment
+      cx gaps promises --from -28d
+      cx gaps listening --fewest 30
+      cx gaps pyramid --by touchpoint
+    """
+
+
+@gaps.command("consistency")
+@click.option("--kpi", type=click.Choice([*SAID_KPIS]), default="csat", show_default=True, help="What is compared.")
+@click.option(
+    "--within", "strata", multiple=True, type=click.Choice(STRATA), default=("topic", "segment"), show_default=True,
+    help="Compare within these; repeatable.",
+)  # fmt: skip
+@click.option("--fewest", default=consistency.FEWEST, show_default=True, type=click.IntRange(2), help="Customers.")
+@span_options("-90d")
+def gaps_consistency(
+    *, kpi: str, strata: tuple[str, ...], fewest: int, start: When, end: When | None, zone: str | None, as_json: bool
+) -> None:
+    """Compare channels in one KPI, within topic and segment, with the plain difference beside it.
+
+    Exit codes: 0 shown, 1 the store cannot be asked, 3 two channels differ.
+    """
+    with gap_store(span_settings(zone), start, end) as (store, span):
+        said = store.said_on_channels(SAID_KPIS[kpi], strata)
+    found = consistency.channel_gap(said, SAID_KPIS[kpi].low, SAID_KPIS[kpi].high, fewest)
+    if span is None or not said:
+        nothing(as_json, f"no answer of {kpi} by a known customer in that time")
+        return
+    if as_json:
+        print_json({**span.plain(), "kpi": kpi, "unit": SAID_KPIS[kpi].unit, "within": strata, **plain_channels(found)})
+    else:
+        print_channels(found, kpi, SAID_KPIS[kpi].unit, strata, span.words(), fewest)
+    if any(one.verdict.startswith("differ") for one in found.pairs):
+        sys.exit(NOT_MET)
+
+
+@gaps.command("promises")
+@click.option(
+    "--promises", "paths", multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="Promises instead of those of CX_PROMISES_PATH; repeatable.",
+)  # fmt: skip
+@click.option("--promise", "only", multiple=True, help="Only this one; repeatable.  [default: all]")
+@span_options("-28d")
+def gaps_promises(
+    *,
+    paths: tuple[Path, ...],
+    only: tuple[str, ...],
+    start: When,
+    end: When | None,
+    zone: str | None,
+    as_json: bool,
+) -> None:
+    """Hold what is promised of service against what was delivered, by hour of the day.
+
+    Hours are those of each promise's own clock. Exit codes: 0 none is broken, 1 the store cannot be asked or a promise
+    cannot be right, 3 one or more are broken, as a whole or in an hour.
+    """
+    settings = span_settings(zone)
+    promises = promises_of(settings, paths)
+    for name in only:
+        if name not in promises:
+            raise click.UsageError(f"no promise {name!r}{suggest(name, promises)}")
+    with gap_store(settings, start, end) as (store, span):
+        contacts = store.served_contacts()
+    if span is None or not contacts:
+        nothing(as_json, "no contact asked for a person in that time")
+        return
+    since = max(int(span.since.timestamp()), min(one.began for one in contacts))
+    until = min(int(span.until.timestamp()), int(span.known_until.timestamp()) + 1)
+    found = [judge_promise(one, contacts, since, until) for name, one in promises.items() if not only or name in only]
+    if as_json:
+        print_json({**span.plain(), "promises": [plain_promise(one) for one in found]})
+    else:
+        echo(span.words())
+        for one in found:
+            print_promise(one)
+    if any("broken" in (one.state, *(hour.state for hour in one.hours)) for one in found):
+        sys.exit(NOT_MET)
+
+
+@gaps.command("perception")
+@click.option("--by", "place", type=click.Choice(PLACES), default="touchpoint", show_default=True, help="Places.")
+@click.option(
+    "--fewest", default=perception.FEWEST_CUSTOMERS, show_default=True, type=click.IntRange(2), help="Customers."
+)
+@click.option("--fewest-own", default=perception.FEWEST_OWN, show_default=True, type=click.IntRange(1), help="Of us.")
+@span_options("-90d")
+def gaps_perception(
+    *, place: str, fewest: int, fewest_own: int, start: When, end: When | None, zone: str | None, as_json: bool
+) -> None:
+    """Hold what we believe of our customers' satisfaction against what they say, by place.
+
+    Exit codes: 0 shown, 1 the store cannot be asked, 3 at one or more places we believe too much.
+    """
+    with gap_store(span_settings(zone), start, end) as (store, span):
+        own, said = store.own_estimates(place), store.said_at_places(place)
+    found = perception.perception_gaps(own, said, fewest, fewest_own)
+    if span is None or not found.places:
+        nothing(as_json, "nobody of us estimates, and no customer answers in that time")
+        return
+    if as_json:
+        print_json({**span.plain(), "by": place, **plain_perception(found)})
+    else:
+        print_perception(found, place, span.words())
+    if any(one.gap is not None and one.gap.sign > 0 for one in found.places):
+        sys.exit(NOT_MET)
+
+
+@gaps.command("listening")
+@click.option("--fewest", default=listening.FEWEST, show_default=True, type=click.IntRange(1), help="To be heard.")
+@span_options("-30d")
+def gaps_listening(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
+    """Say at which touchpoints enough customers are heard, and what to do where they are not.
+
+    Exit codes: 0 all touchpoints in use are heard, 1 the store cannot be asked, 3 one or more are not.
+    """
+    settings = span_settings(zone)
+    known = touchpoints_of(settings)
+    with gap_store(settings, start, end) as (store, span):
+        rows = store.heard()
+    if span is None or not rows:
+        nothing(as_json, "no customer was at a touchpoint in that time")
+        return
+    found = listening.listening(
+        [
+            listening.HeardTouchpoint(
+                name, known[name].owner if name in known else "", there, sent, given, free, fewest
+            )
+            for name, there, sent, given, free in rows
+        ],
+        known,
+    )
+    if as_json:
+        print_json({**span.plain(), "fewest": fewest, **plain_listening(found)})
+    else:
+        print_listening(found, fewest, span.words())
+    if found.heard < len(found.touchpoints):
+        sys.exit(NOT_MET)
+
+
+@gaps.command("informed")
+@click.option("--within", "days", default=30, show_default=True, type=click.IntRange(1, 1_000), help="Days to tell in.")
+@span_options("-365d")
+def gaps_informed(*, days: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
+    """You said, we did: of the customers whose feedback led to a change, who was told?
+
+    Exit codes: 0 shown, 1 the store cannot be asked.
+    """
+    with gap_store(span_settings(zone), start, end) as (store, span):
+        made = store.implemented()
+    if span is None or not made:
+        nothing(as_json, "no feedback of a known customer led to a change in that time (cx.feedback.implemented)")
+        return
+    until = min(int(span.until.timestamp()), int(span.known_until.timestamp()) + 1)
+    found = informed_rates(made, until, days * 86_400)
+    if as_json:
+        print_json({**span.plain(), "within_days": days, "changes": [plain_informed(one) for one in found]})
+    else:
+        print_informed(found, days, span.words())
+
+
+@gaps.command("pyramid")
+@click.option("--by", "place", type=click.Choice(PLACES), help="A pyramid for each of these.  [default: one of all]")
+@click.option(
+    "--targets", nargs=3, type=click.FloatRange(0, 100), default=TARGETS, show_default=True,
+    help="Percent that needs met, easy and enjoyable take.",
+)  # fmt: skip
+@span_options("-90d")
+def gaps_pyramid(
+    *,
+    place: str | None,
+    targets: tuple[float, float, float],
+    start: When,
+    end: When | None,
+    zone: str | None,
+    as_json: bool,
+) -> None:
+    """Show the CX pyramid: needs met, easy, enjoyable; a level counts only if those below hold.
+
+    Exit codes: 0 shown, 1 the store cannot be asked.
+    """
+    with gap_store(span_settings(zone), start, end) as (store, span):
+        said = store.pyramid_sayings(place or "")
+    found = pyramids(said, targets)
+    if span is None or not found:
+        nothing(as_json, "no customer answered a survey in that time")
+        return
+    if as_json:
+        print_json({**span.plain(), "by": place, "pyramids": [plain_pyramid(one) for one in found]})
+    else:
+        print_pyramid(found, place or "", span.words())
+
+
+@gaps.command("kano")
+@click.option("--fewest", default=kano.FEWEST, show_default=True, type=click.IntRange(2), help="Customers of a class.")
+@span_options("-365d")
+def gaps_kano(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
+    """Show which features are expected, which delight, and which nobody cares about.
+
+    Exit codes: 0 shown, 1 the store cannot be asked.
+    """
+    with gap_store(span_settings(zone), start, end) as (store, span):
+        pairs: Sequence[kano.KanoPair] = store.kano_pairs()
+    if span is None or not pairs:
+        nothing(as_json, "no customer answered a pair of Kano questions in that time (cx.kano.answered)")
+        return
+    found = kano.kano_features(pairs, fewest)
+    if as_json:
+        print_json({**span.plain(), "features": [plain_kano(one) for one in found]})
+    else:
+        print_kano(found, fewest, span.words())
