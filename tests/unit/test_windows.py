@@ -211,3 +211,24 @@ def test_minutes_added_together_are_the_same_as_one_after_the_other() -> None:
         assert together.sums(name) == apart.sums(name)
     assert sum(acc[0] for acc in together.sums("total").values()) == 27  # type: ignore[misc]
     assert [contributions for _, contributions in counted] == before, "what was given is not changed"
+
+
+def test_a_leap_over_minutes_equals_one_step_after_the_other() -> None:
+    """Minutes that enter or leave together are added up before they reach the windows, in any company."""
+    chance = random.Random(5)
+    minutes: dict[int, dict[int, Acc]] = {
+        minute: {
+            **{n: [1, minute] for n in chance.sample(range(8), 3)},
+            **{n: {chance.randrange(4): 2} for n in chance.sample(range(8, 14), 3)},
+        }
+        for minute in chance.sample(range(100), 60)
+    }
+    pages, lasting = pages_of(minutes), {3, 9}
+    walked, leapt = (Windows(("1m", "5m", "15m", "1h"), {7}, lasting) for _ in range(2))
+    for minute in range(100):
+        walked.advance(minute, pages)
+        if chance.random() < 0.1 or minute == 99:
+            leapt.advance(minute, pages)
+            assert [leapt.sums(name) for name in leapt.names] == [walked.sums(name) for name in walked.names]
+    fallen = {name: {n for n, acc in settled if not any(acc)} for name, settled in leapt.advanced()}
+    assert fallen == {name: {n for n, acc in settled if not any(acc)} for name, settled in walked.advanced()}

@@ -5,7 +5,7 @@ leaves.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
@@ -22,7 +22,7 @@ from streams.kpis.arithmetic.accumulators import (
 from streams.kpis.language.lengths import SHORT_MINUTES, TOTAL, WINDOWS, first_minute, window_minutes
 from streams.kpis.rolling.admission import SERIES_BYTES, SHARD_BITS, Weighed
 from streams.kpis.rolling.packing import Totals, add_up
-from streams.kpis.rolling.pages import Pages
+from streams.kpis.rolling.pages import Page, Pages
 
 NO_PAGES: Final = Pages()
 
@@ -31,10 +31,10 @@ _LONG_MINUTES: Final = 60
 _LIST_BYTES: Final = 220
 _BINS_BYTES: Final = 500
 
-Contributions: TypeAlias = Sequence[tuple[int, Acc]]
+Contributions: TypeAlias = Collection[tuple[int, Acc]]
 """Series numbers with accumulators."""
 
-WindowSums: TypeAlias = tuple[str, Contributions]
+WindowSums: TypeAlias = tuple[str, Sequence[tuple[int, Acc]]]
 """A window and its sums to publish."""
 
 
@@ -234,24 +234,37 @@ class Windows:
 
         What came for minutes that the same windows hold is added up first: history brings a hundred minutes at once.
         """
+        self._enter(sorted(counted, key=_minute_of, reverse=True))
+
+    def _enter(self, counted: Iterable[tuple[int, Contributions]]) -> None:
+        """Add what came, newest minute first: from window to longer window only what has been added up by then."""
         assert self.as_of is not None
-        rings: dict[int, list[Contributions]] = {}
+        outside: list[Window] = []
+        held: Contributions = ()
+        newest: int | None = None
+        totals: Totals | None = None
         for minute, contributions in counted:
-            outside = [window for window in self._outwards if not window.holds(minute, self.as_of)]
-            rings.setdefault(len(outside), []).append(contributions)
+            while len(outside) < len(self._outwards):
+                window = self._outwards[len(outside)]
+                if window.holds(minute, self.as_of):
+                    break
+                if held:
+                    window.add(held)
+                outside.append(window)
             if outside and (lasting := [(n, lasting_part(acc)) for n, acc in contributions if n in self._lasting]):
                 for window in outside:
                     window.add(lasting)
-        held: list[Contributions] = []
-        for ring, window in enumerate([*self._outwards, self._total]):
-            held += rings.get(ring, ())
-            if len(held) > 1:
-                totals: Totals = {}
-                for contributions in held:
-                    add_all(totals, contributions)
-                held = [list(totals.items())]
-            if held:
-                window.add(held[0])
+            if newest is None or minute == newest:  # of one minute every series comes once: nothing to be added up
+                held, newest = [*held, *contributions], minute
+                continue
+            if totals is None:
+                totals = {}
+                add_all(totals, held)
+            add_all(totals, contributions)
+            held = totals.items()
+        if held:
+            for window in [*self._outwards[len(outside) :], self._total]:
+                window.add(held)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
@@ -299,21 +312,23 @@ class Windows:
                 window.gone.update((number, cleared(acc)) for number, acc in window.sums.items() if number not in kept)
                 window.sums = kept
         self.as_of = to
-        for page in pages.between(before, to):
-            totals = [(number, acc) for number, acc in page.read().items() if number not in self._left]
-            for window in self._all:
-                if window.holds(page.minute, to):
-                    window.add(totals)
-                else:  # passed by in one leap; a state lost since may have published what it saw half-way
-                    window.add([(number, lasting_part(acc)) for number, acc in totals if number in self._lasting])
-                    window.gone.update((number, cleared(acc)) for number, acc in totals if number not in self._lasting)
+        self._enter((page.minute, self._entering(page)) for page in reversed(pages.between(before, to)))
         for window in self._windows:
             if before is not None and window.first(before) < window.first(to) <= before:
                 leaving = window.first(before) - 1, window.first(to) - 1
-                for page in [*pages.between(*leaving), *hours.between(*leaving)]:
-                    window.take_out(page.read(), self._left, self._lasting)
+                gone = _added_up([*pages.between(*leaving), *hours.between(*leaving)])
+                window.take_out(gone, self._left, self._lasting)
             for number in window.gone.keys() & window.sums.keys():
                 del window.gone[number]
+
+    def _entering(self, page: Page) -> Contributions:
+        """Return what a page holds; windows that it was passed by in one leap note what is gone with it."""
+        assert self.as_of is not None
+        totals = [(number, acc) for number, acc in page.read().items() if number not in self._left]
+        for window in self._windows:
+            if not window.holds(page.minute, self.as_of):  # a state lost since may have published what it saw half-way
+                window.gone.update((number, cleared(acc)) for number, acc in totals if number not in self._lasting)
+        return totals
 
     def advanced(self) -> Iterator[WindowSums]:
         """Yield all sums after an advance, series that fell out with nothing, and of the total only what changed."""
@@ -344,6 +359,20 @@ class Windows:
         for window in self._all:
             window.touched.clear()
             window.gone, window.ended = {}, {}
+
+
+def _minute_of(counted: tuple[int, Contributions]) -> int:
+    return counted[0]
+
+
+def _added_up(pages: Sequence[Page]) -> Totals:
+    """Return the sums of pages, to be looked at only."""
+    if len(pages) == 1:
+        return pages[0].read()
+    totals: Totals = {}
+    for page in pages:
+        add_all(totals, page.read().items())
+    return totals
 
 
 def _length(window: Window) -> int:
