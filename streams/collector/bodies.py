@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from streams.collector.answers import RejectedError
+from streams.events.foreign import not_json
 from streams.events.mending import without_byte_order_mark
 from streams.events.types import ENVELOPE_FIELDS
 
@@ -199,7 +200,8 @@ def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     except RecursionError as error:
         raise RejectedError(400, "too_deep", "the body is nested too deep; nothing of it was taken") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RejectedError(400, "not_json", f"the body is not JSON, nothing of it was taken: {error}") from error
+        said = f"not JSON, nothing of it was taken: {not_json(body, error)}" if body.strip() else "empty"
+        raise RejectedError(400, "not_json", f"the body is {said}") from error
 
 
 def _attributes(headers: Headers) -> list[tuple[str, bytes]]:

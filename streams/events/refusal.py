@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
-from streams.events.foreign import looks_like
+from streams.events.foreign import looks_like, looks_like_json, not_json
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.scalars import LABEL_LENGTH, LABEL_NAME, MOST_LABELS, LabelName, LabelText
 from streams.events.shown import cut, expectation, is_huge, nearest_name, nearest_type, show
@@ -127,8 +127,9 @@ def _findings(index: int, value: bytes | None, limits: RecordLimits, *, derived:
     if value is None:
         yield _refuse(index, "null_record", "", "null", "a JSON object", "the record has no value")
         return
-    if not value:
-        yield _refuse(index, "empty_record", "", "0 bytes", "a JSON object", "the record is empty")
+    if not value or value.isspace():
+        got = f"{len(value)} blanks" if value else "0 bytes"
+        yield _refuse(index, "empty_record", "", got, "a JSON object", "the record is empty")
     if (beyond := excess(value, limits)) is not None:
         yield of_excess(index, beyond)
     yield from _of_json(index, value, derived=derived)
@@ -139,7 +140,8 @@ def _of_json(index: int, value: bytes, *, derived: bool) -> Iterator[Refusal]:
         text = value.decode()
     except UnicodeDecodeError as error:
         got = f"byte 0x{value[error.start]:02x} at {error.start}"
-        yield _refuse(index, "not_utf8", "", got, "UTF-8 text", f"the record is not UTF-8: {got}{_foreign(value)}")
+        message = f"the record is not UTF-8: {got}{_hint(looks_like(value))}"
+        yield _refuse(index, "not_utf8", "", got, "UTF-8 text", message)
         return
     try:
         record = msgspec.json.decode(value)
@@ -162,7 +164,8 @@ def _of_json(index: int, value: bytes, *, derived: bool) -> Iterator[Refusal]:
             return
     if not isinstance(record, dict):
         got = show(record)
-        yield _refuse(index, "not_an_object", "", got, "a JSON object", f"the record is no object but {got}")
+        message = f"the record is no object but {got}{_hint(looks_like_json(record))}"
+        yield _refuse(index, "not_an_object", "", got, "a JSON object", message)
         return
     yield from _of_event(index, record, derived=derived)
     yield from _of_names(index, text)
@@ -180,19 +183,19 @@ def _of_names(index: int, text: str) -> Iterator[Refusal]:
 
 
 def _not_json(index: int, value: bytes, got: str, error: Exception) -> Refusal:
-    message = f"the record is not JSON: {error}{_foreign(value)}"
+    message = f"the record is not JSON: {not_json(value, error)}"
     return _refuse(index, "not_json", "", got, "a JSON object", message)
 
 
-def _foreign(value: bytes) -> str:
-    words = looks_like(value)
+def _hint(words: str) -> str:
     return f"; it looks like {words}" if words else ""
 
 
 def _of_event(index: int, record: Mapping[str, Any], *, derived: bool) -> Iterator[Refusal]:
     name = record.get("type")
     if "type" not in record:
-        yield _missing(index, "type", "an event type", record, ENVELOPE_FIELDS)
+        missing = _missing(index, "type", "an event type", record, ENVELOPE_FIELDS)
+        yield msgspec.structs.replace(missing, message=missing.message + _hint(looks_like_json(record)))
         return
     if not isinstance(name, str):
         yield _refuse(index, "wrong_type", "type", show(name), "text", f"type is {show(name)}, not text")
