@@ -1,5 +1,6 @@
 """The command `cx`: one door to everything, thin over the packages. Exit codes: 0 done, 1 not right, 2 wrong usage."""
 
+import errno
 import gc
 import importlib
 import logging
@@ -11,7 +12,7 @@ from typing import Any, Final
 import click
 
 from streams import __version__
-from streams.commands.printing import echo, write_what_encodings_lack
+from streams.commands.printing import echo, give_up_output, write_what_encodings_lack
 from streams.settings import ConfigError, load_with_origins
 
 # Command → module that defines it, and its help: modules are imported when used, so that `cx --help` is instant.
@@ -47,6 +48,8 @@ _COMMANDS = {
     "schemas": ("streams.commands.contract", "Generate and check the event schemas."),
     "test": ("streams.commands.contract", "Run the tests (arguments go to pytest)."),
 }
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What is said of a full disk, or a device that takes no more."""
 _ALONE: Final = frozenset({"up", "worker", "test", "dashboards"})
 """Commands that need no run beside them, or must not join one."""
 
@@ -75,7 +78,14 @@ class _Lazy(click.Group):
         if isinstance(logging.lastResort, logging.Handler):
             # What a driver finds wrong becomes an error that a command tells in its own words.
             logging.lastResort.addFilter(logging.Filter("streams"))
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None or error.errno not in _NO_ROOM:
+                raise
+            give_up_output()
+            echo(f"cannot write: {error.strerror}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

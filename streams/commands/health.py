@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from streams.agents.clocks import store_time
-from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.output import as_json_option, plain_errors, print_json, table, wrapped
 from streams.commands.personal import look_for_personal_data
 from streams.commands.printing import echo
 from streams.confidential import shown
@@ -101,7 +101,7 @@ def _print_state(place: str, state: WorkerState, now: float) -> None:
     for fate, times in state.labels.items():
         echo(f"  labels: {times:,} {fate}")
     for problem in _problems(state):
-        echo(f"  {problem}", err=True)
+        echo(wrapped(f"  {problem}", 4), err=True)
 
 
 def _problems(state: WorkerState) -> list[str]:
@@ -410,5 +410,5 @@ def doctor(*, personal_data: bool, planted: Path | None, files: tuple[Path, ...]
     echo()
     for finding in findings:
         mark = {"right": "ok   ", "wrong": "WRONG", "unknown": "?    "}[finding.verdict]
-        echo(f"{mark} {finding.what}: {finding.text}")
+        echo(wrapped(f"{mark} {finding.what}: {finding.text}", len(mark) + 1))
     sys.exit(0 if fine else 1)

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -21,7 +22,7 @@ T = TypeVar("T")
 SHORTEST = 12
 """Columns to which a text is cut at most."""
 _PLAIN = r"[-+−]?[\d.,]*\s?(?:%|s|M)?"
-_NUMBER = re.compile(rf"{_PLAIN}|{_PLAIN} to {_PLAIN}|{_PLAIN} and more|\d{{4}}-\d\d-\d\d[ T:\d]*")
+_NUMBER = re.compile(rf"{_PLAIN}|{_PLAIN} to {_PLAIN}|{_PLAIN} and more|\d{{4}}-\d\d-\d\d[ T:\d]*(?:[+-]\d\d:?\d\d|Z)?")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -67,11 +68,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, least: Se
     """
     Lay rows out under their columns; nothing known is empty.
 
-    On a terminal it fits: the columns that are `least` needed go first, from the first named on, then texts are cut. No
-    number is.
+    On a terminal it fits: columns in which nothing stands go first, then those that are `least` needed, from the first
+    named on, then texts are cut. No number is, and no time.
     """
     shown = [columns, *([("" if value is None else str(value)) for value in row] for row in rows)]
-    return "\n".join(aligned(fitted(shown, [columns.index(name) for name in least])))
+    return "\n".join(aligned(fitted(shown, [columns.index(name) for name in least if name in columns])))
 
 
 def fitted(rows: Sequence[Sequence[str]], least: Sequence[int] = (), *, width: int | None = None) -> list[list[str]]:
@@ -81,7 +82,8 @@ def fitted(rows: Sequence[Sequence[str]], least: Sequence[int] = (), *, width: i
     if most is None or not cells:
         return cells
     gone: set[int] = set()
-    for place in least:
+    empty = [place for place in range(len(cells[0])) if not any(row[place] for row in cells[1:])]
+    for place in [*(empty if len(cells) > 1 else ()), *least]:
         if _width(cells, gone) > most:
             gone.add(place)
     cells = [[cell for place, cell in enumerate(row) if place not in gone] for row in cells]
@@ -99,6 +101,14 @@ def fitted(rows: Sequence[Sequence[str]], least: Sequence[int] = (), *, width: i
         for row in cells:
             row[widest] = cut(row[widest], limit)
     return cells
+
+
+def wrapped(text: str, indent: int) -> str:
+    """Return one line as those of a terminal's width, all but the first set in; whole where there is no terminal."""
+    width = room()
+    if width is None:
+        return text
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def cut(text: str, width: int) -> str:

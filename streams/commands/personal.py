@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+import codecs
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -18,6 +20,7 @@ from streams.engine.names import TABLES, Topics
 from streams.engine.reading import read_topics
 from streams.local.admin import admin_of
 from streams.privacy.scan import Planted, Scan, as_record, fields_of
+from streams.producers.readers.base import DataSetError, bytes_of
 from streams.secured.protection import recognition_of
 from streams.settings import Settings
 from streams.storage.connection import FAILURES, connect, explain
@@ -26,6 +29,7 @@ from streams.storage.rows import unpack_events
 
 _PROGRESS_S: Final = 2.0
 _LINES: Final = 1_000
+_UTF_16: Final = frozenset({codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE})
 
 
 class _Everywhere:
@@ -74,11 +78,13 @@ class _Everywhere:
         """Look at every line of a file."""
         self._reached(f"file {path}", 0)
         try:
-            with path.open(encoding="utf-8", errors="replace") as file:
+            with opened(path) as file:
                 for lines in _some(file):
                     self._see(f"file {path}", [as_record({"line": line}) for line in lines])
         except OSError as error:
-            raise click.UsageError(f"{path} cannot be read: {error}") from error
+            raise click.UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        except DataSetError as error:
+            raise click.UsageError(str(error)) from error
 
     def _see(self, where: str, records: Sequence[bytes]) -> None:
         self._scan.look(where, records)
@@ -140,6 +146,15 @@ def _lines_of(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read: {error}") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[str]]:
+    """Open a text file, also one that is packed, in UTF-16 or behind a byte order mark: none of these hides a line."""
+    with bytes_of(path, "file") as file:
+        encoding = "utf-16" if file.read(2) in _UTF_16 else "utf-8-sig"
+        file.seek(0)
+        yield io.TextIOWrapper(file, encoding=encoding, errors="replace")
 
 
 def _some(lines: Iterator[str]) -> Iterator[list[str]]:

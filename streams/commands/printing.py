@@ -40,6 +40,13 @@ def write_what_encodings_lack() -> None:
             stream.reconfigure(errors=ENCODING_ERRORS)
 
 
+def give_up_output() -> None:
+    """Let what could not be written to stdout go, so that the end of the program does not fail of it once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def log_to_stderr(level: str) -> None:
     """Log from `level` on, one line per message whatever it holds; only tracebacks have more."""
     handler = logging.StreamHandler()

@@ -158,7 +158,8 @@ def query(
     else:
         answer = run_query(question, {**parameters, **times}, address, timeout_s=timeout_s)
     written: Literal["json", "csv", "table"] = "json" if as_json else form
-    echo(table(answer.columns, answer.cells) if written == "table" else answer.render(written))
+    least = ("definition", "zone", "until", "unit", "as_of") if ready else ()
+    echo(table(answer.columns, answer.cells, least=least) if written == "table" else answer.render(written))
     if kpi_id is not None and not answer.rows:
         echo(_why_nothing(catalogue_of(settings)[kpi_id], question, address), err=True)
 

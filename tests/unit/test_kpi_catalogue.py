@@ -105,6 +105,9 @@ def test_a_block_in_a_file_is_a_kpi(tmp_path: Path) -> None:
         ("results < enough", "results < enough and dataschema is None", 14, "'dataschema' is no field"),
         ("id: search_failure", "id: Search", 1, "id 'Search' must be lower case"),
         ("id: search_failure", "id: a\n  id: b", 2, "'id' stands twice"),
+        ("id: search_failure", 'id: "a\\nb\\u202e"', 1, r"KPI a\nb\u202e: id 'a\nb"),
+        ("owner: digital", "owner: digital\n  value: results", 11, "unknown key 'value'; it belongs below 'of'"),
+        ("unit: percent", "unit: minutes", 4, "unit 'minutes' is impossible for ratio"),
         ("id: search_failure", "id: [", 3, "not YAML"),
     ],
 )
@@ -129,6 +132,18 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(problems) == 3
     assert problems[2].startswith("mine.yaml:15: ")
     assert problems[2].endswith("is defined already at mine.yaml:1")
+
+
+def test_a_problem_is_one_line_whatever_names_are_in_it() -> None:
+    problems = refused(GOOD.replace("id: search_failure", 'id: "a\\nmine.yaml:9: KPI b: fine"'))
+    assert not [problem for problem in problems if "\n" in problem]
+    assert all(problem.startswith("mine.yaml:1: KPI a\\nmine.yaml:9: KPI b: fine: ") for problem in problems)
+
+
+def test_minutes_are_meant_as_seconds() -> None:
+    """Of all units there are, not the one that is spelled most alike."""
+    mean = GOOD.replace("aggregator: ratio", "aggregator: mean").replace("unit: percent", "unit: minutes")
+    assert any("did you mean 'seconds'?" in problem for problem in refused(mean))
 
 
 def test_values_and_quantiles() -> None:

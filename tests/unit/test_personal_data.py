@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cramjam
 import msgspec
@@ -13,13 +14,18 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli import main
+from streams.commands.personal import opened
 from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
 from streams.privacy.masking import mask
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection
 from streams.privacy.scan import Planted, Scan, as_record, fields_of
 from streams.producers.planting import _KINDS, Planter, PlantingSender, _written
+from streams.producers.readers.base import DataSetError
 from streams.producers.replay import Deliveries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROTECTION = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
 EVENT = {"id": "e-1", "subject": "c-1", "labels": None, "data": {"text": "سفارش ۱۰۰۴۵۸۷۷"}}
@@ -249,3 +255,28 @@ def test_options_of_the_look_go_with_it(option: str, tmp_path: Path, monkeypatch
     (tmp_path / "x").touch()
     result = CliRunner().invoke(main, ["doctor", option, "x"])
     assert (result.exit_code, "go with --personal-data" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: gzip.compress(text.encode()),
+        lambda text: gzip.compress(b"\xef\xbb\xbf" + text.encode()),
+    ],
+)
+def test_a_file_hides_nothing_by_how_it_is_written(pack: Callable[[str], bytes], tmp_path: Path) -> None:
+    """A mark in front of the first line would make it no JSON, whose escapes nobody reads."""
+    path = tmp_path / "export"
+    path.write_bytes(pack('{"comment": "ali\\u0040example.com"}\n{"n": 1}\n'))
+    with opened(path) as file:
+        lines = [line.rstrip("\n") for line in file]
+    assert found_in(*({"line": line} for line in lines)) == {("line.comment", "email"): 1}
+
+
+def test_a_file_that_is_cut_short_is_not_called_clean(tmp_path: Path) -> None:
+    path = tmp_path / "export.gz"
+    path.write_bytes(gzip.compress(b"x" * 100)[:-5])
+    with pytest.raises(DataSetError, match="is not a whole gzip file"), opened(path) as file:
+        file.read()

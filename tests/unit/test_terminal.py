@@ -11,7 +11,7 @@ from rich.console import Console
 
 from streams.cli import main
 from streams.commands.dlq import _listed
-from streams.commands.output import cut, fitted
+from streams.commands.output import cut, fitted, table, wrapped
 from streams.events.scalars import CHANNELS
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.observe import StoppedSource, WorkerState
@@ -116,6 +116,30 @@ def test_texts_give_way_and_numbers_and_names_do_not() -> None:
     assert sum(map(cell_len, shown[1])) + 4 <= 60
     assert fitted(rows, width=400) == [list(row) for row in rows]
     assert cut("日本語", 4) == "日…"
+
+
+def test_times_are_whole_and_empty_columns_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `cx query series`, where a time that is cut says nothing."""
+    monkeypatch.setenv("COLUMNS", "60")
+    columns = ("time", "labels", "stat", "value", "zone")
+    rows = [("2026-11-29 12:00+03:30", "region=" + "x" * 50, None, 99.5, "UTC")]
+    lines = table(columns, rows, least=("unit", "zone")).splitlines()
+    assert lines[0].split() == ["time", "labels", "value"]
+    assert lines[1].startswith("2026-11-29 12:00+03:30  region=xxx")
+    assert max(map(cell_len, lines)) <= 60
+    monkeypatch.setenv("COLUMNS", "200")
+    assert table(columns, rows, least=("zone",)).splitlines()[0].split() == [*columns]
+
+
+def test_a_long_line_is_wrapped_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "WRONG ids: " + "events of /a-source counted twice " * 5
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = wrapped(line, 6).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert all(one.startswith("      ") for one in lines[1:])
+    assert " ".join(map(str.strip, lines)) == line.strip()
+    monkeypatch.delenv("COLUMNS")
+    assert wrapped(line, 6) == line
 
 
 def test_dead_letters_fit_and_name_what_to_show() -> None:

@@ -4,8 +4,10 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -89,6 +91,21 @@ def test_output_does_not_die_of_its_encoding(monkeypatch: pytest.MonkeyPatch, en
     assert json.loads(raw.getvalue().decode(encoding)) == text.replace("\udc80", "\udc80")
     if encoding == "cp1252":
         assert b"\\u06f4" in raw.getvalue()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize("command", [["kpis", "list"], ["--help"]])
+def test_a_full_disk_is_said_in_one_line(command: list[str]):
+    """And makes no success of it."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from streams.cli import main; main()", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert (ended.returncode, ended.stderr.decode()) == (1, "cannot write: No space left on device\n")
 
 
 @pytest.mark.parametrize("charset", ["cp1252", "ascii"])

@@ -48,6 +48,7 @@ _REQUIRED: Final = (
     "groupings",
 )  # fmt: skip
 _ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "range", "quantiles", "params", "alert")
+_BELOW_OF: Final = dict.fromkeys(("events", "where", "value", "delay_s"), "of")
 _DERIVED: Final = "derived"
 
 
@@ -179,9 +180,10 @@ def _kpi(block: YamlBlock) -> Kpi:
     seconds = sorted({kind.second for kind in AGGREGATORS.values() if kind.second})
     if unclear:
         # Nothing that hangs on how it is put together can be said.
-        block.expect(_REQUIRED, ("of", "derive", *seconds, *_ALLOWED))
+        block.expect(_REQUIRED, ("of", "derive", *seconds, *_ALLOWED), below=_BELOW_OF)
         raise _UnclearError
-    block.expect((*_REQUIRED, "of" if aggregator else "derive"), (*seconds, *_ALLOWED) if aggregator else ("min_n",))
+    allowed = (*seconds, *_ALLOWED) if aggregator else ("min_n",)
+    block.expect((*_REQUIRED, "of" if aggregator else "derive"), allowed, below=_BELOW_OF if aggregator else {})
     kpi_id = block.text("id")
     if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
         block.problem("id", f"id {kpi_id!r} must be lower case letters, digits and underscores")

@@ -1,15 +1,18 @@
 """Reading YAML strictly: every value knows the line it stands on, and every problem is told with it."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import yaml
 
+from streams.events.visible import visible_line
 from streams.kpis.language.expressions import meant, suggest
 
 T = TypeVar("T")
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _DEEPEST: Final = 32
 _MOST: Final = 200_000
@@ -45,8 +48,8 @@ class Problems:
         self._found: dict[str, None] = {}
 
     def add(self, file: str, line: int, message: str) -> None:
-        """Note one problem, once; lines count from 1."""
-        self._found[f"{file}:{line}: {message}"] = None
+        """Note one problem, once, as one line whatever names are in it; lines count from 1."""
+        self._found[visible_line(f"{file}:{line}: {message}")] = None
 
     def __len__(self) -> int:
         return len(self._found)
@@ -91,15 +94,16 @@ class YamlBlock:
         """Note a problem with the value of a key."""
         self.problems.add(self.file, self.line_of(key), f"{self.what}: {message}")
 
-    def expect(self, required: Iterable[str], allowed: Iterable[str]) -> None:
-        """Note each key that is unknown, and each that is missing."""
+    def expect(self, required: Iterable[str], allowed: Iterable[str], *, below: Mapping[str, str] = NOTHING) -> None:
+        """Note each key that is unknown, and each that is missing; `below` says of keys under which one they belong."""
         known = [*required, *allowed]
         unknown = [key for key in self._nodes if key not in known]
         # What was meant by another name is there, only misnamed.
-        misnamed = {near for key in unknown if (near := meant(key, [one for one in known if one not in self._nodes]))}
+        free = [one for one in known if one not in self._nodes]
+        misnamed = {near for key in unknown if key not in below and (near := meant(key, free))}
         listed = f"; known: {', '.join(known)}"
         for key in unknown:
-            hint = suggest(key, known)
+            hint = f"; it belongs below {below[key]!r}" if key in below else suggest(key, known)
             self.problem(key, f"unknown key {key!r}{hint or listed}")
             # The known ones are listed once.
             listed = listed if hint else ""
