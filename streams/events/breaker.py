@@ -24,8 +24,8 @@ _FIRST_S: Final = 0.5
 _MISSING_S: Final = 30.0
 """So long the usual good records must be missing beside a flood of bad ones."""
 
-_MISSING_SIGMA: Final = 4.0
-"""By so many standard deviations of a Poisson count they must be fewer."""
+_MISSING_SIGMA: Final = 3.75
+"""By more than so many standard deviations of a Poisson count good ones must be missing: else it can be chance."""
 
 _MIX_S: Final = 30.0
 """In so long the mixture of good and bad records fades."""
@@ -90,9 +90,9 @@ class Breaker:
     | more, at least `at_once` | up to `window_s` | yes |
 
     Once `least` good records came before the newest range, it must also be that they are missing: of those that are
-    usual in the time of the stretch at least as many as `ratio` of the bad ones did not come. Or, where a source sends
-    many times more bad records than it ever sent good ones: for half a minute fewer than half of the usual good ones
-    came, and that is no chance. In both cases the mixture must be another one than just before the stretch.
+    usual in the time of the stretch more did not come than chance explains, and as many as `ratio` of the bad ones. Or,
+    where a source sends many times more bad records than it ever sent good ones, more than half of the usual ones for
+    half a minute. In both cases the mixture must be another one than just before the stretch.
     """
 
     def __init__(self, *, ratio: float, least: int, at_once: int, window_s: float) -> None:
@@ -168,6 +168,6 @@ class Breaker:
 
     def _good_are_missing(self, expected: float, good: int, bad: int, seconds: float) -> bool:
         missing = expected - good
-        if missing >= self._ratio * bad:
-            return True
-        return seconds >= _MISSING_S and good < expected / 2 and missing > _MISSING_SIGMA * sqrt(expected)
+        if missing <= _MISSING_SIGMA * sqrt(expected):
+            return False
+        return missing >= self._ratio * bad or (seconds >= _MISSING_S and good < expected / 2)

@@ -3,6 +3,7 @@
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from streams.events.breaker import Breaker, Stretch
@@ -85,6 +86,17 @@ def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: floa
         good = int(honest * FLUSH_S + chance.random())
         bad = int(times * honest * FLUSH_S + chance.random()) if at > flood_from + 1 / honest else 0
         assert not good + bad or one.take(at, good + bad, bad) is None
+
+
+@pytest.mark.parametrize("rate", [1.0, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_nor_does_a_flood_as_large_as_what_trickles_in_by_chance(rate: float, seed: int) -> None:
+    """Good ones that come by chance are a few more or fewer in any stretch: that is no sign that they are missing."""
+    arrivals = np.random.default_rng(seed).poisson(rate * FLUSH_S, (int(1_800 / FLUSH_S), 2))
+    arrivals[: int(900 / FLUSH_S), 1] = 0
+    one = breaker()
+    for tick, (good, bad) in enumerate(arrivals.tolist()):
+        assert not good + bad or one.take(1_000.0 + tick * FLUSH_S, good + bad, bad) is None
 
 
 @pytest.mark.parametrize("silence_s", [300, 36_000])
