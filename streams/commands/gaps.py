@@ -19,6 +19,7 @@ from streams.commands.gaps_output import (
     plain_listening,
     plain_perception,
     plain_promise,
+    plain_proxy,
     plain_pyramid,
     print_channels,
     print_informed,
@@ -27,20 +28,23 @@ from streams.commands.gaps_output import (
     print_perception,
     print_promise,
     print_pyramid,
+    print_scorecard,
 )
 from streams.commands.output import as_json_option, plain_errors, print_json
 from streams.commands.printing import echo, line
-from streams.definitions import promises_of, touchpoints_of
+from streams.definitions import catalogue_of, promises_of, touchpoints_of
 from streams.gaps import consistency, kano, listening, perception
 from streams.gaps.informed import informed_rates
 from streams.gaps.promises import judge_promise
 from streams.gaps.pyramid import TARGETS, pyramids
+from streams.gaps.scorecard import DIMENSIONS, scorecard
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import known_zones
 from streams.settings import Settings, load
 from streams.storage.connection import address_of, connect
 from streams.storage.gaps import PLACES, SAID_KPIS, STRATA, GapStore
 from streams.storage.queries import as_reader
+from streams.storage.scorecard import read_proxies
 
 NOT_MET = 3
 """Exit code where something is not as it is to be."""
@@ -130,7 +134,7 @@ def gaps() -> None:
       cx gaps consistency --within topic --within segment
       cx gaps promises --from -28d
       cx gaps listening --fewest 30
-      cx gaps pyramid --by touchpoint
+      cx gaps scorecard
     """
 
 
@@ -338,3 +342,27 @@ def gaps_kano(*, fewest: int, start: When, end: When | None, zone: str | None, a
         print_json({**span.plain(), "features": [plain_kano(one) for one in found]})
     else:
         print_kano(found, fewest, span.words())
+
+
+@gaps.command("scorecard")
+@span_options("-30d")
+def gaps_scorecard(*, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
+    """Show the six dimensions of customer experience, each by KPIs that stand for it.
+
+    BEFORE is the span before, of the same length. Exit codes: 0 shown, 1 the store cannot be asked.
+    """
+    settings = span_settings(zone)
+    catalogue, address = catalogue_of(settings), as_reader(address_of(settings), settings)
+    with gap_store(settings, start, end) as (_, span):
+        pass
+    if span is None:
+        nothing(as_json, "no event is stored")
+        return
+    kpis = {name: catalogue[name] for one in DIMENSIONS for name in one.proxies if name in catalogue}
+    earlier = max(EARLIEST, span.since - (span.until - span.since))
+    now = read_proxies(address, catalogue, kpis, span.since, span.until)
+    found = scorecard(kpis, now, read_proxies(address, catalogue, kpis, earlier, span.since))
+    if as_json:
+        print_json({**span.plain(), "before": earlier.isoformat(), "proxies": [plain_proxy(one) for one in found]})
+    else:
+        print_scorecard(found, span.words())

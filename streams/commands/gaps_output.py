@@ -13,6 +13,7 @@ from streams.gaps.perception import PerceptionGap, PerceptionGaps
 from streams.gaps.promises import PromiseKept
 from streams.gaps.pyramid import Pyramid
 from streams.gaps.samples import MeasureDifference
+from streams.gaps.scorecard import ScoredProxy
 from streams.kpis.arithmetic.intervals import Measure
 
 NO_DATA: Final = "no data: "
@@ -335,3 +336,46 @@ def print_kano(found: Sequence[KanoFeature], fewest: int, span: str) -> None:
     columns = ("FEATURE", "N", "BETTER WITH IT", "WORSE WITHOUT", *CLASSES, "CLASS")
     echo(table(columns, rows, least=("Q", "R", "I", "M", "O", "A")))
     echo("A attractive, O one-dimensional, M must-be, I indifferent, R reverse, Q questionable")
+
+
+# -- scorecard ---------------------------------------------------------------------------------------------------
+
+
+def plain_proxy(one: ScoredProxy) -> dict[str, Any]:
+    """Return a proxy of a dimension as JSON has it."""
+    kpi = one.kpi
+    return {
+        "dimension": one.dimension.name, "about": one.dimension.about, "kpi": one.name,
+        "name": None if kpi is None else kpi.name, "formula": None if kpi is None else kpi.formula,
+        "unit": None if kpi is None else kpi.unit, "owner": None if kpi is None else kpi.owner,
+        "definition": one.now.definition or None, "maturity": one.now.maturity or None,
+        "now": plain_measure(one.now.measure), "before": plain_measure(one.before.measure),
+        "change": None if one.change is None else one.change._asdict(), "verdict": one.verdict,
+    }  # fmt: skip
+
+
+def print_scorecard(found: Sequence[ScoredProxy], span: str) -> None:
+    """Print the dimensions, and below the formulas of what stands for them."""
+    echo(span)
+    rows = [
+        (
+            one.dimension.name, one.name, _of_kpi(one, one.now.measure), f"{one.now.measure.n:,}" if one.kpi else "",
+            _of_kpi(one, one.before.measure, ends=False), one.now.maturity, one.verdict,
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ("DIMENSION", "STANDS FOR IT", "VALUE", "N", "BEFORE", "MATURITY", "VERDICT")
+    echo(table(columns, rows, least=("MATURITY", "BEFORE")))
+    echo()
+    for one in found:
+        if one.kpi is not None:
+            line(f"{one.name} ({one.kpi.unit}): {' '.join(one.kpi.formula.split())}")
+
+
+def _of_kpi(one: ScoredProxy, measure: Measure, *, ends: bool = True) -> str:
+    if one.kpi is None or measure.value is None:
+        return ""
+    unit = {"percent": "%", "seconds": " s"}.get(one.kpi.unit, "")
+    lo, hi = measure.lo, measure.hi
+    interval = f" [{lo:.4g}, {hi:.4g}]" if ends and lo is not None and hi is not None else ""
+    return f"{measure.value:.4g}{unit}{interval}"

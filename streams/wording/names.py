@@ -26,6 +26,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "kano_better": "کانو: سود داشتن ویژگی",
     "kano_worse": "کانو: زیان نبود ویژگی",
     "listening_coverage": "پوشش شنیدن صدای مشتری",
+    "reachable_channels": "کانال‌های پاسخ‌گو",
     "perception_gap": "فاصلهٔ برداشت ما و مشتری",
     "csat_channel_gap": "فاصلهٔ رضایت میان کانال‌ها",
     "nps_channel_gap": "فاصلهٔ خالص مروجان میان کانال‌ها",
@@ -62,6 +63,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "revenue": "درآمد",
     "revenue_per_visit": "درآمد هر بازدید",
     "order_value": "ارزش سفارش",
+    "offers_accepted": "پیشنهادهای پذیرفته، در هر ۱۰۰ نمایش",
     "order_amounts_known": "سفارش‌های دارای مبلغ",
     # contact centre
     "service_level_answered_only": "سطح خدمت، از پاسخ‌داده‌ها",
@@ -94,6 +96,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "agent_busy_time": "زمان کارشناسان با مشتری",
     "agent_idle_time": "زمان آزاد کارشناسان",
     "occupancy": "اشتغال کارشناسان",
+    "agent_tone": "لحن کارشناسان",
     "qa_score": "کیفیت تماس‌ها",
     "qa_critical_failures": "خطاهای بحرانی در تماس‌های ارزیابی‌شده",
     "qa_coverage": "ارزیابی در هر ۱۰۰ تماس",

@@ -124,6 +124,20 @@ class GappedEvents:
                     data = {"survey_id": "s", "metric": "nps", "scale": 10, "score": 9 if number % 2 else 5}
                     yield self.event("cx.survey.answered", subject, START, data, **where)
 
+    def months(self) -> Iterator[bytes]:
+        """Two months of offers and of contacts: more offers are accepted in the second, more contacts passed on."""
+        for month, accepted, passed_on in ((0, 40, 30), (1, 80, 90)):
+            for number in range(400):
+                subject, at = f"c{number}", START + timedelta(days=30 * month, minutes=40 * number)
+                yield self.event("cx.offer.shown", subject, at, {"offer": "spring"}, channel="app")
+                if number < accepted:
+                    later = at + timedelta(minutes=5)
+                    yield self.event("cx.offer.accepted", subject, later, {"offer": "spring"}, channel="app")
+                where = {"channel": "call_center", "contactid": f"k{month}-{number}"}
+                yield self.event("cx.contact.opened", subject, at, {"topic": "order"}, **where)
+                data = {"talk_s": 60, "transfers": int(number < passed_on)}
+                yield self.event("cx.contact.handled", subject, at + timedelta(minutes=9), data, **where)
+
     def all(self, customers: int = 1_200, calls: int = 4) -> list[bytes]:
         parts = (
             self.answers(customers), self.beliefs(), self.calls(calls), self.kano(), self.changes(), self.visits(),

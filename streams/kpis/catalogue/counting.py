@@ -12,6 +12,7 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cx.agent.evaluation_scored": "assessments (a contact that is assessed again has another one)",
         "cx.agent.state_changed": "states that agents left",
+        "cx.agent.transcript_turn": "turns of conversations (not contacts)",
         "cx.app.crashed": "crashes (a session may crash more than once)",
         "cx.case.closed": "closings of cases (one that was reopened is closed again)",
         "cx.case.contacted": "attempts to contact (not cases)",
@@ -36,6 +37,8 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
         "cx.feedback.given": "texts (not customers)",
         "cx.howto.viewed": "openings of help articles (not readers)",
         "cx.kano.answered": "pairs of answers (who answers again counts again)",
+        "cx.offer.accepted": "acceptances (not customers)",
+        "cx.offer.shown": "offers shown (one that is shown again counts again)",
         "cx.order.delay_notified": "notices (not orders)",
         "cx.order.delivered": "deliveries (an order in several parcels has several if its sender tells them apart)",
         "cx.order.delivery_failed": "deliveries tried in vain (not orders)",
