@@ -14,13 +14,14 @@ from urllib.parse import urlencode
 from clickhouse_connect.driver.client import Client
 
 from streams import metrics
-from streams.agents.suspects import CHANGE_TYPES, RecentChange, suspects_texts
+from streams.agents.suspects import RecentChange, suspects_texts
 from streams.alerts.explaining.compare import compare
 from streams.alerts.explaining.likelihood import BeforeAfter
 from streams.alerts.explaining.sisters import SisterSeries, explain_by_sisters, sisters_of
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.outcome import begun
 from streams.alerts.types import Contribution, Movement, Transition
+from streams.events.families.change import CHANGE_TYPES
 from streams.events.text import label_sql
 from streams.events.types import VERBATIM_TYPES
 from streams.events.visible import visible

@@ -1,15 +1,12 @@
 """What was released or begun shortly before trouble began: its first suspects, in words."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from streams.alerts.judging.outcome import begun
 from streams.alerts.types import Transition
+from streams.events.families.change import DEPLOYED
 from streams.wording.moments import minutes_text
-
-DEPLOYED: Final = "cx.change.deployed"
-STARTED: Final = "cx.campaign.started"
-CHANGE_TYPES: Final = (DEPLOYED, STARTED)
 
 
 class RecentChange(NamedTuple):

@@ -1,11 +1,13 @@
 """Lines with their interval as SVG: drawn on the server, so that fifty viewers cost one drawing."""
 
+import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, isfinite, log10
+from typing import Final, NamedTuple
 
 from streams.board.formats import iso, utc_text
-from streams.board.readings import PublishedReading
+from streams.board.readings import ChangeMarker, PublishedReading
 from streams.kpis.language.steps import Steps
 from streams.wording.numbers import amount, compact
 from streams.wording.texts import Lang
@@ -124,6 +126,20 @@ def axis_text(value: float, unit: str, lang: Lang) -> str:
     return amount(value, unit, lang)[0] if unit == "seconds" else compact(value, lang)
 
 
+class Backdrop(NamedTuple):
+    """What a course is held against."""
+
+    target: float | None = None
+    periods: Sequence[tuple[float, float]] = ()
+    """From when to when alerts fired."""
+    changes: Sequence[ChangeMarker] = ()
+    earlier: Sequence[PublishedReading] = ()
+    """The course a week before, with the times of now."""
+
+
+PLAIN: Final = Backdrop()
+
+
 def chart(
     points: Sequence[PublishedReading],
     step: float,
@@ -131,22 +147,25 @@ def chart(
     lang: Lang,
     label: str,
     days: Steps | None = None,
-    target: float | None = None,
-    periods: Sequence[tuple[float, float]] = (),
+    behind: Backdrop = PLAIN,
 ) -> str:
     """
     Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer.
 
     With `days`, points are days or weeks, which are marked by their dates in that zone. A target has a line where it is
-    within reach; `periods`, in which an alert fired, are shaded.
+    within reach; times in which an alert fired are shaded, what went live or began is marked, and the week before is a
+    thin line.
     """
     width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
     frame = frame_of(points, width - left - 12, height - bottom - top)
     if frame is None:
         return ""
+    earlier = [one for one in behind.earlier if frame.start <= one.at <= frame.end]
+    before = [one.value for one in earlier if one.value is not None]
+    frame = replace(frame, low=min([frame.low, *before]), high=max([frame.high, *before]))
     parts = [f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">']
     parts.append(f'<g transform="translate({left:g} {top:g})">')
-    for since, until in periods:
+    for since, until in behind.periods:
         x, end = frame.x(max(since, frame.start)), frame.x(min(until, frame.end))
         if end > x:
             parts.append(f'<rect class="alerted" x="{x}" y="0" width="{end - x:.1f}" height="{frame.height:g}"/>')
@@ -156,8 +175,9 @@ def chart(
         parts.append(
             f'<text class="tick" x="-8" y="{y}" dy=".35em" text-anchor="end">{axis_text(tick, unit, lang)}</text>'
         )
-    if target is not None and frame.low <= target <= frame.high:
-        parts.append(f'<path class="goal-line" d="M0,{frame.y(target)}H{frame.width:g}"/>')
+    if behind.target is not None and frame.low <= behind.target <= frame.high:
+        parts.append(f'<path class="goal-line" d="M0,{frame.y(behind.target)}H{frame.width:g}"/>')
+    parts += [f'<path class="earlier" d="{path(run, frame)}"/>' for run in spans(earlier, step)]
     runs = spans(points, step)
     parts += [f'<path class="band" d="{shape}"/>' for run in runs if (shape := band(run, frame))]
     parts += [f'<path class="line" d="{path(run, frame)}"/>' for run in runs]
@@ -166,6 +186,11 @@ def chart(
         for run in runs
         for point in run
         if point.value is not None
+    ]
+    parts += [
+        f'<path class="changed" d="M{frame.x(one.at)},0V{frame.height:g}"><title>{html.escape(one.name)}</title></path>'
+        for one in behind.changes
+        if frame.start <= one.at <= frame.end
     ]
     form = "monthday" if days else "day" if frame.end - frame.start > 2 * 86_400 else "axis"
     for at in _starts(points) if days else time_ticks(frame.start, frame.end):

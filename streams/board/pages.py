@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from streams.board.charts import chart
+from streams.board.charts import Backdrop, chart
 from streams.board.feed import alert_periods, alert_views, announcement, firing_view, verbatim_views
 from streams.board.formats import iso, utc_text
 from streams.board.health import health_view
@@ -217,7 +217,13 @@ class PageRenderer:
             # A day is named by its beginning, a quarter of an hour by its end, as of when it is known.
             points = [replace(point, at=point.since) for point in points]
         name = texts.kpi(info.id, info.name)
-        periods = alert_periods(known.alerts or (), info.id, view.channel)
+        changes = [one for one in (detail.changes if detail else ()) if view.channel in {ALL, one.channel}]
+        behind = Backdrop(
+            info.target,
+            alert_periods(known.alerts or (), info.id, view.channel),
+            changes,
+            detail.earlier.get(key, ()) if detail else (),
+        )
         label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
         return self._render(
             "detail.html",
@@ -227,8 +233,10 @@ class PageRenderer:
             name=name,
             loading=detail is None,
             chart=Markup(  # noqa: S704 - made by our own code
-                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, info.target, periods)
+                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, behind)
             ),
+            week_before=bool(behind.earlier),
+            changes=[(one.at, texts.get(one.channel, one.channel), visible(one.name)) for one in changes],
             form="date" if by_day else "moment",
             points=[
                 (

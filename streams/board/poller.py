@@ -14,7 +14,7 @@ from streams.board.compare import EarlierValue
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
-from streams.board.readings import ALL, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
+from streams.board.readings import ALL, ChangeMarker, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
 from streams.board.rounds import LINGER_S, Rounds, Step, StoreState
 from streams.board.store import BoardStore
 from streams.board.tiles import HEADLINE, asked_span, detail_step, trend_step
@@ -31,6 +31,7 @@ REVISED_S: Final = 300
 """Values so much older than the newest are asked for again: KPIs close their minutes at different times."""
 LOOK_BACK_S: Final = 6 * 3_600
 """Verbatims are looked for so far back."""
+WEEK_S: Final = 7 * 86_400
 ALERTS_BACK_S: Final = 3 * 86_400
 """Transitions of alerts are looked for so far back."""
 
@@ -56,6 +57,10 @@ class Detail:
     step: int
     """Seconds between two points of the trends."""
     labels: Sequence[tuple[str, Mapping[str, str], PublishedReading]]
+    changes: Sequence[ChangeMarker] = ()
+    """What went live or began in its time."""
+    earlier: Mapping[SeriesKey, Sequence[PublishedReading]] = field(default_factory=dict)
+    """The course a week before, with the times of now; none while there is no such history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +185,19 @@ class Poller(Rounds[Known]):
             since = max(closed - asked_span(window), closed - history_s - step)
             trends = store.trend(info, since, closed, step)
             after = 0 if window == TOTAL else closed - max(2 * _seconds(window), 3_600)
-            details[kpi, window] = Detail(trends, step, store.by_label(info, window, after))
+            whole_before = closed - since < WEEK_S <= history_s - (closed - since)
+            earlier = self._week_before(info, since, closed, step) if whole_before else {}
+            labels = store.by_label(info, window, after)
+            details[kpi, window] = Detail(trends, step, labels, store.changes(since, closed), earlier)
         self.known = replace(known, details=details)
+
+    def _week_before(self, info: KpiInfo, since: int, until: int, step: int) -> dict[SeriesKey, list[PublishedReading]]:
+        """Return the course a week before, with the times of now."""
+        found = self.store.trend(info, since - WEEK_S, until - WEEK_S, step)
+        return {
+            key: [replace(one, at=one.at + WEEK_S, since=one.since + WEEK_S) for one in curve]
+            for key, curve in found.items()
+        }
 
     def _first_of(self, kpi: str, closed: int) -> int:
         """Return the end of the first minute of a KPI, unix s; of one without any, now."""

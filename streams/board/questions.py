@@ -71,6 +71,17 @@ TREND: Final = """
     ORDER BY start
 """
 
+CHANGES: Final = """
+    SELECT toUnixTimestamp(time) AS at, channel,
+        coalesce(nullIf(JSONExtractString(data, 'what'), ''), JSONExtractString(data, 'campaign')) AS what,
+        JSONExtractString(data, 'version') AS version
+    FROM events
+    WHERE type IN {types:Array(String)} AND time >= fromUnixTimestamp({from:Int64})
+        AND time < fromUnixTimestamp({to:Int64}) AND outcome = 'counted' AND NOT synthetic
+    ORDER BY time DESC
+    LIMIT 50
+"""
+
 BY_LABEL: Final = """
     SELECT by, labels, argMax(tuple(toUnixTimestamp(at), value, n, lo, hi), (at, revision)) AS newest
     FROM kpi_values

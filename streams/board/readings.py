@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 ALL: Final = "all"
 """The channel that stands for every channel together."""
@@ -27,6 +27,21 @@ class PublishedReading:
     """Of a quantile: which one, e.g. `p50`."""
     since: int = 0
     """Start of the step of a course that it is of, unix s; of values that were published 0."""
+
+
+class ChangeMarker(NamedTuple):
+    """A release that went live, or a campaign that began."""
+
+    at: int
+    """Unix s."""
+    channel: str
+    what: str
+    version: str
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return " ".join(filter(None, [self.what, self.version]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

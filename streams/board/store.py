@@ -11,7 +11,8 @@ from streams.board.compare import EarlierValue
 from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts
-from streams.board.readings import KpiInfo, Latest, PublishedReading, SeriesKey
+from streams.board.readings import ChangeMarker, KpiInfo, Latest, PublishedReading, SeriesKey
+from streams.events.families.change import CHANGE_TYPES
 from streams.events.types import VERBATIM_TYPES
 from streams.loop.rows import CaseRow
 from streams.storage.cases import read_cases
@@ -153,6 +154,11 @@ class BoardStore:
                 reading = PublishedReading(int(until), value, int(n), lo, hi, stat=stat, since=int(since))
                 found.setdefault((info.id, where, ""), []).append(reading)
         return found
+
+    def changes(self, start: int, end: int) -> list[ChangeMarker]:
+        """Return what went live or began between two moments (unix s), the newest first."""
+        rows = self.ask(questions.CHANGES, types=list(CHANGE_TYPES), **{"from": start, "to": end})
+        return [ChangeMarker(int(at), channel, what, version) for at, channel, what, version in rows]
 
     def by_label(self, info: KpiInfo, window: str, after: int) -> list[tuple[str, dict[str, str], PublishedReading]]:
         """Return the newest value of every series of a KPI but the whole: grouping, labels, value."""

@@ -181,6 +181,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "label": ("Label", "برچسب"),
     "value": ("Value", "مقدار"),
     "min_n": ("Shown from n, coloured from n", "نمایش از تعداد، رنگ از تعداد"),
+    "week_before": ("the same times a week before", "همین ساعت‌ها، یک هفته پیش"),
+    "went_live": ("Released or begun", "منتشرشده یا آغازشده"),
     "table_of_course": ("The course as a table", "روند به‌صورت جدول"),
     "time": ("Time", "زمان"),
     "maturity": ("What counts", "چه چیزی به شمار می‌آید"),

@@ -81,10 +81,12 @@ class Wall:
 
     def say(self, text: str, channel: str = "web", **changes: Any) -> None:
         """Store what a customer wrote just now."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        payload = event(
-            self._offset, time=now, channel=channel, touchpoint="checkout", data={"text": text, "score": 4}, **changes
-        )
+        self.happens({"text": text, "score": 4}, channel, touchpoint="checkout", **changes)
+
+    def happens(self, data: dict[str, Any], channel: str = "web", ago_s: float = 0, **changes: Any) -> None:
+        """Store an event."""
+        at = datetime.fromtimestamp(time.time() - ago_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        payload = event(self._offset, time=at, channel=channel, data=data, **changes)
         writer = Writer(self.database.writer)
         writer.insert_block(block_of([payload], self._offset, topic=f"cx.touchpoints.{channel}"))
         writer.close()

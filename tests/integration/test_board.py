@@ -181,6 +181,7 @@ def test_the_map_shows_another_kpi(look: Opener, wall: Wall) -> None:
 
 
 def test_details_open_over_the_page_and_give_the_focus_back(look: Opener, wall: Wall) -> None:
+    wall.happens({"what": "checkout", "version": "5.3"}, ago_s=1_800, type="cx.change.deployed")
     page = look()
     page.locator("#tile-csat a").focus()
     page.keyboard.press("Enter")
@@ -188,9 +189,10 @@ def test_details_open_over_the_page_and_give_the_focus_back(look: Opener, wall: 
     expect(dialog).to_be_visible()
     # The newest closed value is a point of its own, unless a quarter of an hour ends with it.
     expect(dialog.locator(".chart circle")).to_have_count(8 if wall.minute % 900 == 0 else 9)
-    expect(dialog).to_contain_text("Formula")
-    expect(dialog).to_contain_text("csat@")
-    expect(dialog).to_contain_text("customer-insight")
+    for words in ("Formula", "csat@", "customer-insight"):
+        expect(dialog).to_contain_text(words)
+    expect(dialog.locator(".chart .changed")).to_have_count(1)
+    expect(dialog.locator(".changes li")).to_contain_text("Web · checkout 5.3")
     expect(dialog.get_by_role("row", name=re.compile("Call centre · Telephone agent.*40.0"))).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "close"
     page.keyboard.press("Escape")
@@ -309,9 +311,8 @@ def test_the_wall_fills_the_screen(look: Opener, lang: str) -> None:
     expect(page.locator("#controls")).to_be_hidden()
     for width, height in ((1920, 1080), (3840, 2160)):
         page.set_viewport_size({"width": width, "height": height})
-        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
-            width, height,
-        ]  # fmt: skip
+        needed = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        assert page.evaluate(needed) == [width, height]
         filled = page.evaluate(
             "[...document.querySelectorAll('.column')].map((one) => one.getBoundingClientRect().bottom)"
         )

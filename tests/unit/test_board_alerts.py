@@ -1,17 +1,21 @@
 """The live page's alerts: which are on top, their episodes, their order, what is announced."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf
 
 import pytest
 
-from streams.board.charts import chart
+from streams.board.charts import Backdrop, chart
 from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import AlertRow, alert_periods, alert_views, announcement, firing_view
 from streams.board.pages import PageRenderer, PageView
-from streams.board.readings import ALL, PublishedReading
+from streams.board.poller import Detail, Poller
+from streams.board.readings import ALL, ChangeMarker, KpiInfo, PublishedReading, SeriesKey
+from streams.board.store import BoardStore
 from streams.board.tiles import detail_step
+from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, known
 
 
@@ -120,8 +124,62 @@ def test_the_times_at_which_alerts_fired_are_known_to_the_chart() -> None:
     found = alert_periods(alerts, "csat", "web")
     assert found == [(60.0 * (began + 1), inf), (60.0 * (began - 59), float(NOW - 600))]
     points = [PublishedReading(NOW - 60 * age, 50.0, 9, 40.0, 60.0) for age in range(40, 0, -1)]
-    drawn = chart(points, 60, "percent", "en", "course", periods=found)
+    drawn = chart(points, 60, "percent", "en", "course", behind=Backdrop(periods=found))
     assert drawn.count('class="alerted"') == 2
+
+
+def test_releases_are_marked_and_the_week_before_is_behind_the_course() -> None:
+    """Names of strangers are escaped; what lies outside the course is left out; the axis reaches what is drawn."""
+    points = [PublishedReading(NOW - 60 * age, 50.0, 9, 40.0, 60.0) for age in range(40, 0, -1)]
+    changes = [ChangeMarker(NOW - age, "web", "<b>shop", "5") for age in (120, 600, 9_000)]
+    before = [replace(point, value=5.0) for point in points]
+    drawn = chart(points, 60, "percent", "en", "course", behind=Backdrop(changes=changes, earlier=before))
+    assert drawn.count('class="changed"') == drawn.count("<title>&lt;b&gt;shop 5</title>") == 2
+    assert drawn.count('class="earlier"') == 1
+    assert min(map(float, re.findall('text-anchor="end">([0-9.]+)', drawn))) <= 10
+    assert 'class="earlier"' not in chart(points, 60, "percent", "en", "course")
+
+
+def test_details_list_what_went_live_in_the_channel_that_is_shown() -> None:
+    points = [PublishedReading(NOW - 60 * age, 50.0, 9, 40.0, 60.0) for age in range(40, 0, -1)]
+    changes = [ChangeMarker(NOW - 600, "web", "shop", "5"), ChangeMarker(NOW - 900, "app", "nowruz", "")]
+    course = {("csat", where, ""): points for where in (ALL, "web")}
+    detail = Detail(course, 60, [], changes, course)
+    for channel, listed in ((ALL, ["shop 5", "nowruz"]), ("web", ["shop 5"])):
+        view = PageView(kpi="csat", channel=channel)
+        part = PageRenderer().fragments(view, known(details={("csat", "15m"): detail}), NOW)["detail"]
+        assert re.findall("<bdi>([a-z0-9 ]+)</bdi></li>", part) == listed
+        assert "the same times a week before" in part
+
+
+class Courses(BoardStore):
+    """A store with a point every quarter of an hour since a moment, unix s."""
+
+    def __init__(self, since: int) -> None:
+        super().__init__(Address("http://127.0.0.1:1"))
+        self.since = since
+
+    def first(self, kpis: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(kpis, self.since)
+
+    def trend(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[PublishedReading]]:
+        times = range(max(start, self.since), end, step)
+        return {(info.id, ALL, ""): [PublishedReading(at, 50.0, 9, since=at - step) for at in times]}
+
+    def ask(self, sql: str, **parameters: object) -> list[Sequence[object]]:
+        return []
+
+
+def test_the_week_before_is_asked_for_only_where_all_of_it_is_known() -> None:
+    """A course of twelve hours needs a week and twelve hours of history: else its beginning would be missing."""
+    for first, shown in ((NOW - 8 * 86_400, True), (NOW - 7 * 86_400 - 600, False), (NOW - 86_400, False)):
+        poller = Poller(Courses(first), clock=lambda: float(NOW))
+        poller.known = known()
+        poller.want("15m", "csat")
+        poller._details()
+        detail = poller.known.details["csat", "15m"]
+        assert bool(detail.earlier) == shown
+        assert all(one.at <= NOW for course in detail.earlier.values() for one in course)
 
 
 @pytest.mark.parametrize(

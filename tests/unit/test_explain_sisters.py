@@ -3,11 +3,12 @@
 import pytest
 
 from streams.agents.notices import notice_of
-from streams.agents.suspects import DEPLOYED, STARTED, RecentChange, suspects_texts
+from streams.agents.suspects import RecentChange, suspects_texts
 from streams.alerts.explaining.likelihood import BeforeAfter
 from streams.alerts.explaining.sisters import SisterSeries, explain_by_sisters, sisters_of
 from streams.alerts.judging.judge import Active
 from streams.alerts.types import Contribution, Evidence, Transition
+from streams.events.families.change import DEPLOYED, STARTED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.series import series_key

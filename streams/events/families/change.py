@@ -1,12 +1,16 @@
 """What we change ourselves: releases and campaigns, the first suspects when something goes wrong."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from streams.events.envelope import Data, event
 from streams.events.scalars import Label, Time
 
+DEPLOYED: Final = "cx.change.deployed"
+STARTED: Final = "cx.campaign.started"
+CHANGE_TYPES: Final = (DEPLOYED, STARTED)
 
-@event("cx.change.deployed")
+
+@event(DEPLOYED)
 class ChangeDeployed(Data, frozen=True, kw_only=True):
     """A release, a configuration or a model went live, for customers of the event's channel."""
 
@@ -15,7 +19,7 @@ class ChangeDeployed(Data, frozen=True, kw_only=True):
     kind: Literal["release", "rollback", "configuration", "experiment"] | None = None
 
 
-@event("cx.campaign.started")
+@event(STARTED)
 class CampaignStarted(Data, frozen=True, kw_only=True):
     """A campaign began: other customers come, and more of them."""
 
