@@ -136,7 +136,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store_flush_s: Seconds = 1.0
     """Time between two inserts into ClickHouse; small ones cost it more than large ones."""
     open_publish_s: Seconds = 1.0
-    """Shortest time between two publications of windows that end with an open minute; the minute itself takes half."""
+    """Shortest time between two publications of windows up to 15 minutes that end with an open minute; longer windows
+    take five times that, the minute itself half."""
     max_batch: Annotated[int, Meta(ge=100)] = 10_000
     """Records per fetched batch, at most (cut at Kafka record-batch edges)."""
     max_range: Annotated[int, Meta(ge=100)] = 40_000

@@ -22,7 +22,7 @@ def partial(records: tuple[int, int], deltas, *, source="web/0", watermark=0.0, 
 
 
 def state(**settings) -> MergeState:
-    return MergeState(**{"windows": ("1m", "5m"), "slack_minutes": 1, "idle_s": 30, "open_every_s": 10} | settings)
+    return MergeState(**{"windows": ("1m", "5m"), "slack_minutes": 1, "idle_s": 30, "open_every_s": 2} | settings)
 
 
 def flush(merge: MergeState, now: float, changelog: dict[bytes, bytes] | None = None):
@@ -94,7 +94,7 @@ def test_late_data_revises_what_was_closed() -> None:
 
 
 def test_open_minutes_are_published_at_intervals_and_closed_ones_at_once() -> None:
-    merge = state()
+    merge = state(open_every_s=10)
     published = []
     for second in range(30):
         merge.apply(partial((second, second), {100: {CSAT: [1, 1]}}, watermark=100 * 60), second)

@@ -6,6 +6,8 @@ from streams.kpis.rolling.throttle import Due, PublishingThrottle, steps_to
 SHORT = frozenset({"5m"})
 CLOSED = 7
 ALL = Due(minutes=True, short=True, long=True)
+UNLESS_LONG = Due(minutes=True, short=True, long=False)
+MINUTES = Due(minutes=True, short=False, long=False)
 NONE = Due(minutes=False, short=False, long=False)
 
 
@@ -24,14 +26,16 @@ def publish(pace: PublishingThrottle, now: float, **counts: int) -> Due:
     return due
 
 
-def test_few_windows_are_published_every_second_and_minutes_twice() -> None:
+def test_few_short_windows_are_published_every_second_minutes_twice_and_long_windows_every_five_seconds() -> None:
     pace = PublishingThrottle(1.0)
-    minutes = Due(minutes=True, short=False, long=False)
     assert publish(pace, 100, minutes=10, short=10, long=10) == ALL
     assert publish(pace, 100.4) == NONE
-    assert publish(pace, 100.5, minutes=10) == minutes
-    assert publish(pace, 101, minutes=10, short=10, long=10) == ALL
-    assert publish(pace, 101.9) == minutes
+    assert publish(pace, 100.5, minutes=10) == MINUTES
+    assert publish(pace, 101, minutes=10, short=10) == UNLESS_LONG
+    assert publish(pace, 101.9) == MINUTES
+    assert publish(pace, 104.9, minutes=10, short=10) == UNLESS_LONG
+    assert publish(pace, 105.9, minutes=10, short=10, long=10) == ALL
+    assert publish(pace, 106.9, minutes=10, short=10) == UNLESS_LONG
 
 
 def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_ones() -> None:
@@ -50,15 +54,17 @@ def test_minutes_wait_as_well_when_there_are_too_many_of_them() -> None:
     pace = PublishingThrottle(1.0)
     assert publish(pace, 100, minutes=6_000) == ALL
     assert publish(pace, 102.9) == NONE
-    assert publish(pace, 103) == ALL
+    assert publish(pace, 103) == UNLESS_LONG
 
 
 def test_what_closed_makes_open_windows_wait_but_no_minutes() -> None:
     pace = PublishingThrottle(1.0)
     publish(pace, 100)
-    pace.published(100.5, Due(minutes=True, short=False, long=False), rows(0, 5_000, 1_400, 200_000), CLOSED, SHORT)
-    assert pace.due(101, history=False) == Due(minutes=True, short=False, long=False)
-    assert pace.due(102.5, history=False) == ALL
+    pace.published(100.5, MINUTES, rows(0, 5_000, 4_200, 200_000), CLOSED, SHORT)
+    assert pace.due(101, history=False) == MINUTES
+    assert pace.due(102.5, history=False) == UNLESS_LONG
+    assert pace.due(106.4, history=False) == UNLESS_LONG
+    assert pace.due(106.5, history=False) == ALL
 
 
 def test_nobody_waits_for_history() -> None:

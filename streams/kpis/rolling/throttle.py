@@ -15,7 +15,8 @@ from streams.kpis.rolling.outputs import Outputs
 _HISTORY = 5  # times as long between two publications of history, of which but the last is already over
 _MINUTES_PER_S = 2_000
 _SHORT_PER_S = 2_500
-_LONG_PER_S = 700  # a second more or less is seen in five minutes, not in a day
+_LONG_PER_S = 700
+_LONG = 5  # times as long between two publications of long windows: a second is seen in five minutes, not in a day
 _STEPS = 5  # further back only the last
 _STEP_ROWS = 10_000  # above so many it is only the last as well: each minute has all series anew
 
@@ -32,15 +33,15 @@ class PublishingThrottle:
     """
     When minutes that are still open are published, and the rolling windows that end with them.
 
-    Windows every `every_s` and minutes, of which there are fewer, twice as often, until that would be too many rows.
-    Then minutes come first, and short windows more often than long ones.
+    Short windows every `every_s`, minutes, of which there are fewer, twice as often, and long windows a fifth as often,
+    until that would be too many rows. Then minutes come first, and short windows more often than long ones.
     """
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._minutes = _Turn(every_s / 2, _MINUTES_PER_S)
         self._short = _Turn(every_s, _SHORT_PER_S)
-        self._long = _Turn(every_s, _LONG_PER_S)
+        self._long = _Turn(every_s * _LONG, _LONG_PER_S)
 
     def due(self, now: float, *, history: bool) -> Due:
         """Tell what it is time for at `now` (Unix s); nobody waits for what is `history`."""
