@@ -17,7 +17,7 @@ _INSTEAD: Final = {
     "webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
     "case_webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
 }
-_SECRET_FILE: Final = re.compile(r"_(password|secret|token)_file$")
+_SECRET_FILE: Final = re.compile(r"_(password|secret|token|write_key)_file$")
 _IN_AUTHORITY: Final = re.compile(r"://[^/?#\s]*@")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from streams.asking.definition import SurveyRules
 from streams.asking.reading import load_surveys
 from streams.events.derived import declare
+from streams.events.limits import RecordLimits
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.events.types import EVENT_TYPES
@@ -43,6 +44,11 @@ def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
         raise ConfigError(f"touchpoints_path: cannot read {str(path)!r}: {error.strerror}") from error
     except TouchpointError as error:
         raise ConfigError(str(error)) from error
+
+
+def record_limits(settings: Settings) -> RecordLimits:
+    """Return what a record may hold."""
+    return RecordLimits(settings.record_bytes, settings.record_depth, settings.record_values, settings.record_digits)
 
 
 def relations_of(settings: Settings, also: Sequence[Path] = ()) -> Relations:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
-from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
+from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from streams.kpis.language.steps import known_zones
 from streams.settings_file import SettingLine, read_lines
 from streams.shipped import RULES
@@ -223,12 +223,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: str = ""
     """Metrics of all workers, comma-separated `host:port`, which the live page asks; empty: the two above."""
     board_host: str = "127.0.0.1"
-    """Where the live page listens; it has no login."""
+    """Where the live page listens; reading needs no login."""
     board_port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
     board_viewers: Annotated[int, Meta(ge=1)] = 200
     """Event streams of the live page at a time; each open page has one."""
     board_client_viewers: Annotated[int, Meta(ge=1)] = 20
     """Of these, from one address."""
+    board_write_key_file: str = ""
+    """File of the key that people sign in with to act on cases on the live page; empty: there it only shows."""
     http_hosts: str = ""
     """Further names by which live page, metrics and a door without keys are asked, comma-separated; others get 421."""
     http_proxies: str = ""
@@ -294,11 +296,6 @@ def kpi_paths(settings: Settings) -> list[Path]:
 def rule_paths(settings: Settings) -> list[Path]:
     """Return the files and folders with alert rules; those shipped unless told otherwise."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
-
-
-def record_limits(settings: Settings) -> RecordLimits:
-    """Return what a record may hold."""
-    return RecordLimits(settings.record_bytes, settings.record_depth, settings.record_values, settings.record_digits)
 
 
 def window_names(settings: Settings) -> tuple[str, ...]:
@@ -390,10 +387,9 @@ def load_with_origins(
     if unused := without_use(settings):
         raise ConfigError("\n".join(f"{origin[name]}: {name} {why}" for name, why in unused))
     if settings.series_memory_mb < settings.partitions:
-        where = origin.get("series_memory_mb") or origin["partitions"]
         raise ConfigError(
-            f"{where}: series_memory_mb = {settings.series_memory_mb}: each of {settings.partitions} partitions needs"
-            " 1 MiB or more for its series"
+            f"{origin.get('series_memory_mb') or origin['partitions']}: series_memory_mb = {settings.series_memory_mb}:"
+            f" each of {settings.partitions} partitions needs 1 MiB or more for its series"
         )
     return settings, origin
 

@@ -11,6 +11,7 @@ from faust.types import TP
 
 from streams import metrics
 from streams.agents import clocks
+from streams.definitions import record_limits
 from streams.engine.batch import RecordBatch
 from streams.events.breaker import Breaker, Stretch
 from streams.events.clock import Clock
@@ -23,7 +24,7 @@ from streams.kpis.folding.partials import MINUTES
 from streams.kpis.folding.ranges import events_of
 from streams.privacy.records import Protection
 from streams.relations.facts import Fact, Reader, customer_of
-from streams.settings import Settings, record_limits
+from streams.settings import Settings
 from streams.steady import steady
 
 log = logging.getLogger(__name__)

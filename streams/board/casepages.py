@@ -1,16 +1,33 @@
 """The pages of cases: from what is known to HTML, whole once, then only the fragments that have changed."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from streams.board.acting import ActionAnswer
 from streams.board.casewatch import OPEN_READ, KnownCases
 from streams.board.pages import templates
 from streams.board.queue import CaseNames, CaseView, choices
 from streams.kpis.language.steps import Steps
+from streams.loop.acting import OUTCOMES
+from streams.wording.case_texts import in_persian
 from streams.wording.numbers import number
 from streams.wording.texts import Texts
+
+
+class Shell(NamedTuple):
+    """
+    What a page says to one reader alone, which the fragments do not.
+
+    Attributes:
+        by: Who is signed in; empty: nobody.
+        says: What became of what was just done.
+    """
+
+    by: str = ""
+    says: str = ""
+    refused: bool = False
 
 
 class CasePages:
@@ -20,17 +37,35 @@ class CasePages:
     Args:
         names: What cases are called, and their rules.
         opens: Whether rules open cases here.
+        writes: Whether people may act on them here.
         days: Whose zone and calendar days are shown by.
     """
 
-    def __init__(self, names: CaseNames, *, opens: bool, days: Steps) -> None:
+    def __init__(self, names: CaseNames, *, opens: bool, writes: bool, days: Steps) -> None:
         self._names = names
         self._opens = opens
+        self._writes = writes
         self._templates = templates(days)
 
-    def whole(self, view: CaseView, known: KnownCases, now: float) -> str:
+    def whole(self, view: CaseView, known: KnownCases, now: float, shell: Shell = Shell()) -> str:  # noqa: B008 - never changed
         """Return the page of a view."""
-        return self._render("cases.html", view, fragments=self.fragments(view, known, now))
+        owners = sorted({row.owner for row in (*known.open, *known.closed)} - {""})
+        return self._render(
+            "cases.html",
+            view,
+            fragments=self.fragments(view, known, now),
+            shell=shell,
+            owners=owners,
+        )
+
+    def sign_in(self, view: CaseView, back: str, word: str) -> str:
+        """Return the page that asks for the key; `word` says why it was not taken."""
+        return self._render("sign_in.html", view, back=back, said=Texts(view.lang).get(word, word))
+
+    def says(self, view: CaseView, answer: ActionAnswer) -> str:
+        """Return what became of an action in the language of the reader."""
+        said = in_persian(answer.says) if view.lang == "fa" else answer.says
+        return f"{said} {Texts(view.lang)['done_before']}" if answer.repeat else said
 
     def fragments(self, view: CaseView, known: KnownCases, now: float) -> Mapping[str, str]:
         """Return the parts of a page that change, by the id of the element that holds them; `now` is unix s."""
@@ -67,4 +102,6 @@ class CasePages:
         def count(value: float) -> str:
             return number(value, view.lang, 0)
 
-        return self._templates.get_template(template).render(view=view, t=Texts(view.lang), count=count, **values)
+        return self._templates.get_template(template).render(
+            view=view, t=Texts(view.lang), count=count, writes=self._writes, outcomes=OUTCOMES, **values
+        )

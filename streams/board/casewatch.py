@@ -14,6 +14,8 @@ EVERY_S: Final = 1.0
 OPEN_READ: Final = 5_000
 CLOSED_READ: Final = 500
 """So many cases are looked through; of open ones those that are due first."""
+FRESH_S: Final = 3.0
+"""What is first shown to a reader was looked at so lately."""
 RANKED_S: Final = 30.0
 """The order changes with age too, if nothing else happens."""
 
@@ -42,6 +44,8 @@ class CaseWatch(Rounds[KnownCases]):
         self._until = 0.0
         self._wanted_cases: dict[str, float] = {}
         self._mark = ""
+        self._looked_at = -FRESH_S
+        """By the clock."""
 
     def want(self, case_id: str = "") -> None:
         """Keep the queue, and a case, up to date for a while; call it again while somebody looks."""
@@ -54,8 +58,13 @@ class CaseWatch(Rounds[KnownCases]):
 
     def has(self, case_id: str = "") -> bool:
         """Tell whether there is something to show, be it that the store is away."""
-        known = self.known
-        return known.down or (known.read and (not case_id or case_id in known.opened))
+        known, fresh = self.known, self._clock() - self._looked_at < FRESH_S
+        return known.down or (fresh and known.read and (not case_id or case_id in known.opened))
+
+    def renew(self) -> None:
+        """Look again before anything is first shown to a reader: something has changed."""
+        self._looked_at = self._clock() - FRESH_S
+        self._wake.set()
 
     def _wanted(self) -> bool:
         now = self._clock()
@@ -67,7 +76,7 @@ class CaseWatch(Rounds[KnownCases]):
 
     def _cases(self) -> None:
         """Read what has changed."""
-        known, store = self.known, self.store
+        known, store, began = self.known, self.store, self._clock()
         mark = store.case_mark() if self._mark or store.has_cases() else ""
         changed = mark != self._mark or known.down or not known.read
         self._mark, before, aged = mark, known.opened, self._is_due("ranked", RANKED_S)
@@ -77,6 +86,7 @@ class CaseWatch(Rounds[KnownCases]):
         opened = {name: before[name] if name in before else self._case(name) for name in self._wanted_cases}
         if changed or aged or opened != known.opened:
             self.known = replace(known, opened=opened, read=True, ranked_at=time.time(), away_since=None, refusal="")
+        self._looked_at = began
 
     def _case(self, case_id: str) -> CaseRow | None:
         return self.store.case(case_id) if self._mark else None

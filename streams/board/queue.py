@@ -56,6 +56,10 @@ class CaseView:
         path = f"/cases/{quote(other.case_id, safe='')}" if other.case_id else "/cases"
         return f"{path}?{urlencode(chosen)}" if chosen else path
 
+    def sign_in(self) -> str:
+        """Return the address of the page that asks for the key, and leads back here."""
+        return f"/sign-in?{urlencode({'lang': self.lang, 'next': self.link()})}"
+
     def stream(self) -> str:
         """Return the address of this view's events."""
         return f"/stream{self.link()}"

@@ -76,6 +76,11 @@ class Rounds(ABC, Generic[K]):
             await self._changed.wait_for(lambda: self.version != seen or self._stopped)
         return self.version
 
+    async def next_round(self) -> None:
+        """Wait for the end of a step or a round, whether there is something new or not."""
+        async with self._changed:
+            await self._changed.wait()
+
     async def run(self) -> None:
         """Ask in rounds until cancelled."""
         loop = asyncio.get_running_loop()
@@ -88,6 +93,8 @@ class Rounds(ABC, Generic[K]):
                     await self._tell()
                 if self._asks_store(step) and self.known.down:
                     break
+            async with self._changed:
+                self._changed.notify_all()
             self._wake.clear()
             pause = max(self._every_s - (self._clock() - started), 0.05) if wanted else None
             try:

@@ -72,6 +72,16 @@ class BoardServer:
             self.poller, lambda view: self._pages.fragments(view, self.poller.known, time.time())
         )
 
+    def add_cases(self, address: Address, settings: Settings) -> None:
+        """
+        Add the case page.
+
+        Raises:
+            ConfigError: The key to act cannot be read, or could be guessed.
+            CatalogueError: The rules for cases cannot be right.
+        """
+        self.cases = CaseServer(address, settings, self.streams)
+
     def app(self, hosts: Hosts) -> Starlette:
         """Return the ASGI application, which answers to the given names only."""
         return Starlette(
@@ -100,6 +110,8 @@ class BoardServer:
         for task, rounds in zip(polling, kept, strict=True):
             task.cancel()
             await rounds.stop()
+        if self.cases:
+            self.cases.close()
 
     def _ended(self, polling: asyncio.Task[None]) -> None:
         if not polling.cancelled() and (error := polling.exception()) is not None:
@@ -160,7 +172,7 @@ def serve(address: Address, settings: Settings) -> None:
         workers=Workers.of(settings),
         days=steps_of(settings, "1d"),
     )
-    board.cases = CaseServer(address, settings, board.streams)
+    board.add_cases(address, settings)
     hosts = Hosts(settings.board_host, named_hosts(settings.http_hosts))
     limits = ConnectionLimits(
         connections=settings.board_viewers + SPARE_CONNECTIONS,

@@ -26,7 +26,7 @@ from streams.collector.answers import RejectedError, Verdict, answer
 from streams.collector.bodies import BATCH, Unpacking, media_of, records_of, too_large
 from streams.collector.checks import Checked, Checking, slices, warnings_of, without_personal_data
 from streams.collector.sending import Delivers, MemoryBudget, Reservation, client_budget, largest, sender_of
-from streams.definitions import touchpoints_of
+from streams.definitions import record_limits, touchpoints_of
 from streams.engine.names import Topics
 from streams.engine.rights import rights_of
 from streams.engine.topics import TopicsError, check_topics, topic_plan
@@ -36,7 +36,7 @@ from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import Server, server_of
 from streams.secured.kafka import kafka_client_options
 from streams.secured.protection import protection_of
-from streams.settings import ConfigError, Settings, record_limits
+from streams.settings import ConfigError, Settings
 
 log = logging.getLogger(__name__)
 

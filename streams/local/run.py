@@ -6,6 +6,7 @@ Everything is on loopback, on free ports, in one folder; what stops last started
 
 import fcntl
 import os
+import secrets
 import shlex
 import shutil
 import time
@@ -169,10 +170,20 @@ class EmbeddedRun:
             "CX_CLICKHOUSE_PASSWORD_FILE": str(self._password_file("reader")),
             "CX_BOARD_HOST": "127.0.0.1",
             "CX_BOARD_PORT": str(self.board_port),
+            "CX_BOARD_WRITE_KEY_FILE": self._write_key_file(),
         }
         self.board = Child("board", ["board"], environment | reader, self.data_dir / "logs" / "board.log")
         self.board.start()
         self._say(f"live page at http://127.0.0.1:{self.board_port}/")
+
+    def _write_key_file(self) -> str:
+        """Return the file of the key with which people act on cases, made once for a folder; empty: there are none."""
+        if self.settings.board_write_key_file or not self.settings.cases:
+            return self.settings.board_write_key_file
+        path = self.data_dir / "secrets" / "board"
+        if not path.is_file():
+            write_private(path, secrets.token_urlsafe(24))
+        return str(path)
 
     def _take_folder(self) -> None:
         """Make sure that no other run uses the folder; empty it unless it is to be kept."""
@@ -278,6 +289,8 @@ class EmbeddedRun:
         """Return what else to open or connect to, with its address."""
         password = self._password_file("reader")
         page = [("live page", f"http://127.0.0.1:{self.board_port}/")] if self.board else []
+        if self.board and self.settings.cases:
+            page.append(("cases", f"http://127.0.0.1:{self.board_port}/cases (key to act in {self._write_key_file()})"))
         clickhouse = f"{self.clickhouse.url} (user {self.clickhouse.reader_user}, password in {password})"
         return [
             *page,

@@ -73,6 +73,43 @@ CASE_WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Only the open cases that are due first were looked through:",
         "تنها پرونده‌های بازی دیده شد که زمانشان زودتر می‌رسد:",
     ),
+    "sign_in": ("Sign in to act", "برای اقدام وارد شوید"),
+    "sign_in_title": ("Sign in", "ورود"),
+    "sign_in_why": (
+        "What you do to a case is noted with your name. The key is that of this page: whoever runs it gives it to you.",
+        "هر اقدام روی پرونده با نام شما ثبت می‌شود. کلید از آنِ همین صفحه است و گردانندهٔ آن به شما می‌دهد.",
+    ),
+    "sign_in_name": ("A name is needed, of 64 characters at most.", "نام لازم است، حداکثر ۶۴ نویسه."),
+    "sign_in_wrong": ("This is not the key.", "کلید درست نیست."),
+    "sign_in_wait": (
+        "Too many wrong keys from here: try again in a minute.",
+        "کلید نادرست بیش از اندازه: یک دقیقهٔ دیگر بکوشید.",
+    ),
+    "sign_out": ("Sign out", "خروج"),
+    "signed_in": ("Signed in as", "با نام"),
+    "your_name": ("Your name", "نام شما"),
+    "page_key": ("Key", "کلید"),
+    "reading_only": ("This page only shows: docs/CASES.md", "این صفحه تنها نمایش می‌دهد: docs/CASES.md"),
+    "act": ("Act", "اقدام"),
+    "do_assign": ("Assign", "سپردن"),
+    "do_contact": ("Contacted", "تماس گرفته شد"),
+    "do_not_reached": ("Nobody answered", "پاسخی نبود"),
+    "do_close": ("Close", "بستن"),
+    "do_reopen": ("Reopen", "بازگشودن"),
+    "do_hold": ("Waits for the customer", "در انتظار مشتری"),
+    "do_resume": ("Goes on", "ادامه می‌یابد"),
+    "assign_to": ("Assign to", "سپردن به"),
+    "how_ended": ("How did it end?", "چگونه پایان یافت؟"),
+    "cancel": ("Cancel", "انصراف"),
+    "done_before": ("(it was done before)", "(پیش‌تر انجام شده بود)"),
+    "sending": ("on its way …", "در راه …"),
+    "unsent": ("The page's server does not answer; nothing was sent.", "کارساز صفحه پاسخ نمی‌دهد؛ چیزی فرستاده نشد."),
+    "keys": ("Keys", "کلیدها"),
+    "key_move": ("next, previous case", "پروندهٔ بعدی، پیشین"),
+    "key_open": ("open the case", "گشودن پرونده"),
+    "key_back": ("back to the queue", "بازگشت به صف"),
+    "key_help": ("this help", "همین راهنما"),
+    "key_wait": ("waits for the customer, goes on", "در انتظار مشتری، ادامه"),
     "outcome_rescued": ("won back", "بازگردانده شد"),
     "outcome_satisfied": ("satisfied", "خشنود"),
     "outcome_unsatisfied": ("not satisfied", "ناخشنود"),
@@ -88,6 +125,8 @@ _OUTCOMES: Final = {
 _PRIORITIES: Final = {"normal": "عادی", "urgent": "فوری", "low": "کم", "high": "زیاد"}
 _DIGITS: Final = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
 _PLAIN: Final = {
+    "sent; whether it is taken will be seen in the history": "فرستاده شد؛ نتیجه در تاریخچه دیده خواهد شد",
+    "too many actions wait for their answers; try again in a moment": "اقدام‌های بسیار در راه‌اند؛ اندکی دیگر بکوشید",
     "the case is closed; reopen it first": "پرونده بسته است؛ نخست آن را باز کنید",
     "the case is already closed": "پرونده از پیش بسته است",
     "the case is open": "پرونده باز است",
@@ -102,6 +141,8 @@ def _by(name: str | None) -> str:
 
 _BY: Final = r"(?: by (?P<by>.*?))?"
 _PHRASES: Final[tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...]] = (
+    (r"Kafka at (?P<of>\S+) does not take.*", lambda at: f"Kafka در {at['of']} رویداد را نمی‌پذیرد؛ دوباره بکوشید"),
+    (r"ClickHouse does not answer: .*", lambda _: "ClickHouse پاسخ نمی‌دهد؛ نتیجه در تاریخچه دیده خواهد شد"),
     (r"there is no case (?P<of>.*)", lambda at: f"پرونده‌ای با نام {at['of']} نیست"),
     (
         r"the case is at version (?P<of>\d+), there is no version (?P<other>\d+) yet",

@@ -87,11 +87,7 @@ def test_the_app_is_better_where_matters_are_alike(cx: CliRunner) -> None:
 
 
 def test_values_of_channels_are_those_of_the_kpi(cx: CliRunner, gapped: Database) -> None:
-    kpis = dict(
-        gapped.rows(
-            "SELECT channel, 100 * avg(satisfied) FROM surveys WHERE metric = 'csat' GROUP BY channel"
-        )
-    )
+    kpis = dict(gapped.rows("SELECT channel, 100 * avg(satisfied) FROM surveys WHERE metric = 'csat' GROUP BY channel"))
     found = {one["channel"]: one["value"] for one in plain(cx, "consistency")["channels"]}
     assert found == pytest.approx(kpis)
 

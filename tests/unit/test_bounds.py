@@ -13,12 +13,13 @@ from faust.types import TP
 from streams.agents.sources import Source
 from streams.alerts.rules.parsing import load_rules, parse_rules
 from streams.alerts.rules.rules import RulesError
+from streams.definitions import record_limits
 from streams.events.clock import Clock
 from streams.events.limits import RecordLimits
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language import blocks
 from streams.kpis.language.blocks import MOST_BYTES, CatalogueError
-from streams.settings import ConfigError, load, record_limits
+from streams.settings import ConfigError, load
 from tests.harness.clickhouse import event
 
 CATALOGUE = Catalogue.load()

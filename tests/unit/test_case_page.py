@@ -32,7 +32,7 @@ def rows() -> list[CaseRow]:
 
 
 def rendered(view: CaseView, rows: list[CaseRow], *, opens: bool = True, **known: Any) -> str:
-    pages = CasePages(NAMES, opens=opens, days=Steps("day", 1))
+    pages = CasePages(NAMES, opens=opens, writes=True, days=Steps("day", 1))
     return pages.whole(view, KnownCases(open=rows, read=True, ranked_at=NOW / 1000, **known), NOW / 1000)
 
 
