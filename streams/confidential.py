@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -100,3 +101,13 @@ def _shown_address(address: str, *, hide_path: bool) -> str:
     query = f"?{HIDDEN}" if parts.query else ""
     fragment = f"#{HIDDEN}" if parts.fragment else ""
     return f"{parts.scheme}://{HIDDEN if user else ''}{at}{host}{path}{query}{fragment}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine alone."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -22,7 +22,9 @@ from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths
-from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, PROMISES, RELATIONS, SURVEYS
+from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, PROMISES, RELATIONS, SURVEYS, SYNTHETIC
+from streams.synthetic.definition import SyntheticPath
+from streams.synthetic.reading import load_paths
 
 
 def touchpoint_path(settings: Settings) -> Path | None:
@@ -147,6 +149,19 @@ def promises_of(settings: Settings, paths: Sequence[Path] = ()) -> Mapping[str, 
     """
     own = [Path(part) for part in settings.promises_path.split(os.pathsep) if part]
     return load_promises(paths or own or [PROMISES])
+
+
+def synthetic_paths_of(settings: Settings, paths: Sequence[Path] = ()) -> Mapping[str, SyntheticPath]:
+    """
+    Return the synthetic paths by id, of files or of the settings; those shipped if there are none.
+
+    Raises:
+        CatalogueError: A path, or a relation that it may ask for, cannot be right.
+        ConfigError: The dictionary of touchpoints cannot be used.
+    """
+    relations_of(settings)
+    own = [Path(part) for part in settings.synthetic_path.split(os.pathsep) if part]
+    return load_paths(paths or own or [SYNTHETIC], touchpoints_of(settings))
 
 
 def kpis_of(

@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.confidential import credentials_problem, shown, without_use
+from streams.confidential import is_loopback as is_loopback  # noqa: PLC0414 - for those who read addresses of settings
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from streams.kpis.language.steps import known_zones
 from streams.settings_file import SettingLine, read_lines
@@ -267,6 +267,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Longest wait for Kafka to confirm a request's events."""
     collect_metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9465
     """Port of `/metrics` of the door, at `metrics_host`; 0 switches it off."""
+    synthetic_path: str = ""
+    """Files and folders of synthetic paths, separated as in PATH; empty: those shipped."""
+    synthetic_door: str = ""
+    """Where `cx synthetic run` finds the HTTP door, e.g. `https://events.example`; empty: at `collect_host`."""
+    synthetic_key_file: str = ""
+    """File with the key by which it sends there; empty: none."""
     data_dir: str = ".cx"
     """Where the embedded run keeps its store, logs and state."""
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -404,13 +410,3 @@ def _lines(file: Path) -> list[SettingLine]:
 def _suggest(name: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine alone."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

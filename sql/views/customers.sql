@@ -11,7 +11,7 @@ SELECT
     countIf(type = 'cx.survey.answered') AS answers,
     avgOrNullIf(e.score, type = 'cx.survey.answered' AND JSONExtractString(data, 'metric') = 'csat') AS mean_csat
 FROM events AS e
-WHERE subject != '' AND NOT synthetic AND NOT startsWith(type, 'cx.pipeline.')
+WHERE subject != '' AND NOT synthetic AND NOT startsWith(type, 'cx.pipeline.') AND NOT startsWith(type, 'cx.synthetic.')
 GROUP BY subject
 COMMENT 'One row per customer of the stored events: what they did and met';
 

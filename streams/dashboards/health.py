@@ -4,7 +4,7 @@
 
 from dataclasses import replace
 
-from streams.dashboards import chosen, sql
+from streams.dashboards import chosen, sql, synthetic
 from streams.dashboards.grafana import (
     DashboardSpec,
     Panel,
@@ -51,6 +51,7 @@ def board(catalogue: Catalogue) -> DashboardSpec:
                 ),
             ),
             PanelRow("How late", (_delay(), _channels())),
+            synthetic.row(catalogue),
             PanelRow("What was refused", (_reasons(), _refused(), _letters())),
             PanelRow(
                 "Traffic",

@@ -28,6 +28,7 @@ from streams.events.families import (  # noqa: F401
     loyalty,
     pipeline,
     store,
+    synthetic,
     ticket,
 )
 from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA
