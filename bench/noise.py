@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
@@ -28,6 +28,11 @@ WARM = 14 * DAY
 
 KPIS = {"csat": 85.0, "payment_failure": 95.0, "abandonment": 90.0, "request_failure": 99.0}
 """What is tried, and percent of good answers where nothing happens."""
+
+DELTAS = (10.0, 20.0)
+H_RANGE = (3.0, 10.0)
+H_TRIES = 4
+"""Changes that a CUSUM is tried with, and how its threshold is looked for."""
 
 RULES = (
     "CsatCollapseByChannel", "CsatErosion", "CsatCollapse", "CsatLow", "PaymentsFail", "PaymentsDown",
@@ -96,13 +101,23 @@ def peers_table(
             if false <= budget:
                 yield line(f"river ADWIN: δ = {delta:g}", false, [adwin(one, delta) for one in bad])
                 break
-    for delta in (10.0, 20.0):
-        for h in (4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 10.0, 14.0, 20.0):
-            rule = plain._replace(params=Cusum(baseline="24h", delta=delta, h=h))
+    for delta in DELTAS:
+        low, high = H_RANGE
+        fits: tuple[Rule, float] | None = None
+        for _ in range(H_TRIES):
+            rule = plain._replace(params=Cusum(baseline="24h", delta=delta, h=(low + high) / 2))
             false = sum(minute >= WARM for fired in firings(rule, calm) for minute in fired) / total
             if false <= budget:
-                yield line(f"cusum δ = {delta:g}, h = {h:g}", false, [firings(rule, one) for one in bad])
-                break
+                fits, high = (rule, false), (low + high) / 2
+            else:
+                low = (low + high) / 2
+        if fits is not None:
+            name = f"cusum δ = {delta:g}, h = {high:.3g}"
+            yield line(name, fits[1], [firings(fits[0], one) for one in bad])
+    own = [rule for rule in shipped(kpi=plain.kpi) if rule.name in RULES]
+    false = sum(minute >= WARM for rule in own for fired in firings(rule, calm) for minute in fired) / total
+    seen = [[sorted(chain(*each)) for each in zip(*(firings(rule, one) for rule in own), strict=True)] for one in bad]
+    yield line("shipped rules together", false, seen)
 
 
 def _waits(fired: Sequence[Sequence[int]], since: np.ndarray) -> str:

@@ -9,14 +9,12 @@ from scipy import stats
 from streams.alerts.detectors.cusum import (
     KNOWN,
     Cusum,
-    CusumLevel,
     CusumState,
     advance,
-    false_alarms_per_day,
     level_of,
-    threshold_for,
     threshold_of,
 )
+from streams.alerts.detectors.cusum_levels import CusumLevel, false_alarms_per_day, threshold_for
 from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.facts import Facts, Moments
 from tests.harness.reading import Played, verdicts
@@ -227,9 +225,11 @@ def test_at_one_answer_in_five_minutes_no_answer_is_forgotten() -> None:
 
 
 def test_the_threshold_is_that_of_the_pace_of_the_run() -> None:
-    assert threshold_of(7, CusumState()) == 7
-    assert threshold_of(7, CusumState(total=1, n=3, minutes=10)) == 7
-    assert threshold_of(7, CusumState(total=1, n=1000, minutes=10)) == pytest.approx(7 + math.log(100))
+    assert threshold_of(7, 0, 0) == 7
+    assert threshold_of(7, 3, 10) == 7
+    assert threshold_of(7, 1000, 10) == pytest.approx(7 + math.log(100))
+    assert threshold_of(7, 1000, 10, 50.0) == pytest.approx(7 + math.log(2))
+    assert threshold_of(7, 1000, 10, 200.0) == 7
 
 
 def test_one_angry_customer_does_not_page() -> None:
@@ -290,7 +290,7 @@ def test_the_normal_value_is_frozen_in_an_excursion() -> None:
     minutes = [[20, 17]] * 2000 + [[20, 13]] * 2880
     seen = verdicts(params, SHARE, "1h", Played(WINDOWS), minutes)
     frozen = {verdict.baseline for verdict in seen[2001:]}
-    assert len(frozen) == 1
+    assert max(frozen) - min(frozen) < 0.1  # what hours do to the level was learnt before
     assert seen[-1].breach is True
 
 

@@ -82,6 +82,8 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether the method needs a KPI with a better and a worse side."""
     memory: ClassVar[Any] = None
     """Class of what it remembers of a series, a record that comes back the same from msgpack; None: nothing."""
+    memory_bytes: ClassVar[int] = 0
+    """Bytes that it remembers of a series beyond what most methods do."""
     by_minutes: ClassVar[bool] = False
     """Whether each minute is evidence of its own: of one with untrusted sources it must not hear."""
     sees_silence: ClassVar[bool] = False

@@ -31,17 +31,19 @@ What fired is over when the same evidence for normal, added up from its best mom
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import exp, log, sqrt
-from typing import Annotated, ClassVar, Final
+from math import log, sqrt
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, Window, bounds_of, measured
+from streams.alerts.detectors.cusum_levels import CusumLevel, levels_between, total_of
 from streams.alerts.detectors.learning import Normal, learn
+from streams.alerts.detectors.noise import Noise, dispersion, level_error, level_variances, observe
 from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
 from streams.alerts.types import Verdict
-from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.definition import Kpi
 
 KNOWN: Final = 5.0
@@ -53,16 +55,11 @@ GAP: Final = "5m"
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
 
+WORTH_SAYING: Final = 1.1
+"""Times as much as by chance that an alert speaks of."""
+
 PAGE_FAILURES: Final = 10
 """Bad answers that a page must stand on."""
-
-AMOUNTS: Final = frozenset({"seconds", "milliseconds", "hours", "days", "currency"})
-"""Units of what cannot be negative and is often skewed."""
-
-_RAREST = 1e-3  # promoters and detractors are never impossible
-_LOUDEST = 0.99
-_EXTREME = 1e-6  # shares of exactly none or all would make one answer infinite evidence
-_OVERSHOOT = 1.166  # 2·0.583: mean overshoot of a normal random walk over both its barriers, in its own deviations
 
 
 class CusumState(msgspec.Struct, array_like=True, frozen=True):
@@ -78,30 +75,28 @@ class CusumState(msgspec.Struct, array_like=True, frozen=True):
     back: float = 0.0
     """While it has fired: evidence that all is normal again."""
     normal: Normal | None = None
+    back_n: int = 0
+    back_minutes: int = 0
+    """Answers and minutes of that evidence."""
+    noise: Noise | None = None
+    """How the series varies beyond chance; None where the normal value is given, and before it is known."""
 
 
-class CusumLevel(msgspec.Struct, frozen=True):
-    """Normal and worse level of a series, and what an answer is evidence of: a·hits + b·others, or a·Σx + b·n."""
+class Spread(NamedTuple):
+    """How a run varies, for its evidence to be divided by."""
 
-    good: float
-    bad: float
-    """In the KPI's unit."""
-    per_hit: float
-    per_other: float
-    """Of ratios and of Poisson: evidence of a hit and of a trial that is none."""
-    slope: float = 0.0
-    offset: float = 0.0
-    """Of means and NPS: evidence per unit of the value, and of an answer whose value is 0."""
+    levels: list[float]
+    """Level variances by length, see `noise`."""
+    variance: float
+    """Of an answer."""
 
-    def step(self, facts: Facts, acc: Acc | None) -> float:
-        """Return the evidence of a minute."""
-        if acc is None:
-            return 0.0
-        assert type(acc) is list
-        if facts.aggregator == "ratio":
-            return acc[1] * self.per_hit + (acc[0] - acc[1]) * self.per_other
-        total = facts.factor * (acc[1] - acc[2]) if facts.aggregator == "nps" else acc[1] / facts.scale
-        return self.slope * total + self.offset * acc[0]
+    def of(self, n: int, minutes: int) -> float:
+        """Return how many times as much as by chance n answers in so many minutes vary."""
+        return dispersion(self.levels, self.variance, n, minutes) if self.levels else 1.0
+
+
+CHANCE: Final = Spread([], 0.0)
+"""Answers that are independent of each other."""
 
 
 class Cusum(Detector, frozen=True, kw_only=True):
@@ -116,6 +111,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
 
     method: ClassVar = "cusum"
     memory: ClassVar = CusumState
+    memory_bytes: ClassVar = 1_600
     by_minutes: ClassVar = True
     aggregators: ClassVar = ("ratio", "mean", "nps")
 
@@ -135,6 +131,9 @@ class Cusum(Detector, frozen=True, kw_only=True):
         float,
         Meta(ge=0, lt=1, description="Part of `h` that a fresh series begins with: sees soon what is bad already."),
     ] = 0.0
+    margin: Annotated[
+        float, Meta(ge=0, description="Change that is not worth telling however sure it is, in the KPI's unit.")
+    ] = 0.0
     sd: Annotated[
         Positive | None, Meta(description="Standard deviation of one answer; learnt from `baseline` if left out.")
     ] = None
@@ -145,6 +144,10 @@ class Cusum(Detector, frozen=True, kw_only=True):
             raise ParamError("p0", "give either 'p0', the normal value, or 'baseline', the window to learn it from")
         if (self.p1 is None) == (self.delta is None):
             raise ParamError("p1", "give either 'p1', the value worth an alert, or 'delta', how far from normal it is")
+        if self.delta is not None and self.margin >= self.delta:
+            raise ParamError(
+                "margin", f"margin {self.margin:g} leaves nothing of the change of {self.delta:g} to look for"
+            )
         if self.p0 is not None and self.p0 == self.p1:
             raise ParamError("p1", "'p1' equals 'p0': nothing would ever be worse")
 
@@ -159,18 +162,26 @@ class Cusum(Detector, frozen=True, kw_only=True):
             normal = _learnt_normal(self, facts, window, reading, None) or normal
         elif not state.minutes and not state.fired and normal.is_due(reading.minute):
             normal = _learnt_normal(self, facts, window, reading, normal)
+        spread = self._spread(state, normal)
         acc = reading.in_minute()
         seen = reading.window(window)
         value, n, lo, hi = measured(facts, seen or None)
-        level = level_of(self, facts, normal)
+        offset = _offset_of(state, normal, reading.minute)
+        level = level_of(self, facts, normal, spread, offset)
         if isinstance(level, str):
-            return Verdict(None, None, value, n, lo, hi, reason=level), msgspec.structs.replace(state, normal=normal)
-        state = advance(level, self, facts, acc, state, normal)
-        threshold = threshold_of(self.h, state)
+            noise = self._observed(facts, acc, state, normal, reading.minute)
+            after = msgspec.structs.replace(state, normal=normal, noise=noise)
+            return Verdict(None, None, value, n, lo, hi, reason=level), after
+        state = advance(level, self, facts, acc, state, normal, spread)
+        noise = self._observed(facts, acc, state, normal, reading.minute)
+        if noise is not state.noise:
+            state = msgspec.structs.replace(state, noise=noise)
+        times = spread.of(state.n, state.minutes)
+        threshold = threshold_of(self.h, state.n, state.minutes, times)
         reason = (
-            f"evidence {state.total:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
+            f"evidence {state.total / times:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
             f" became {show(level.bad, facts.unit)}, from {state.n} answers in {state.minutes} min,"
-            f" {state.bad} of them bad"
+            f" {state.bad} of them bad{_beyond_chance(times)}"
         )
         return Verdict(
             breach=state.fired,
@@ -181,18 +192,37 @@ class Cusum(Detector, frozen=True, kw_only=True):
             hi=hi,
             baseline=level.good,
             baseline_n=0 if normal is None else round(normal.n),
-            statistic=state.total,
+            statistic=state.total / times,
             reason=reason,
             threshold=threshold,
         ), state
+
+    def _spread(self, state: CusumState, normal: Normal | None) -> Spread:
+        """Return how runs vary; where the normal value is given, by chance."""
+        if normal is None or self.baseline is None:
+            return CHANCE
+        return Spread(level_variances(state.noise, normal.variance), normal.variance)
+
+    def _observed(
+        self, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None, minute: int
+    ) -> Noise | None:
+        """Return what is known of the noise after a minute; nothing as long as the normal value is hardly known."""
+        if normal is None or self.baseline is None or knows_too_little(self, facts, normal):
+            return state.noise
+        n = count_of(acc) if acc is not None else 0
+        total, known = total_of(facts, acc), state.noise or Noise()
+        return observe(
+            known, minute, total, n, normal.mean, normal.variance, normal.error**2,
+            teaches=not state.fired, rests=not state.minutes,
+        )  # fmt: skip
 
     def windows(self, window: str) -> frozenset[str]:
         """Return the rule's window, and of a learnt normal value its baseline without what is young."""
         return super().windows(window) | ({learnt_before(window)} if self.baseline else frozenset())
 
     def without_evidence(self, memory: CusumState | None) -> CusumState | None:
-        """Return a memory of the normal value alone."""
-        return None if memory is None else CusumState(normal=memory.normal)
+        """Return a memory of the normal value and the noise alone."""
+        return None if memory is None else CusumState(normal=memory.normal, noise=memory.noise)
 
     def compared_with(self, verdict: Verdict, reading: SeriesReading) -> tuple[int, str] | None:
         """Return what the normal value stands on; None if it is given."""
@@ -231,61 +261,65 @@ class Cusum(Detector, frozen=True, kw_only=True):
             yield "min_failures", f"a page needs {PAGE_FAILURES} bad answers, not {self.min_failures}"
 
 
-def threshold_of(h: float, state: CusumState) -> float:
-    """Return the threshold at the pace of the run: `h` up to one answer a minute."""
-    return h + log(state.n / state.minutes) if state.n > state.minutes > 0 else h
+def threshold_of(h: float, n: int, minutes: int, times: float = 1.0) -> float:
+    """Return the threshold of evidence at the pace of a run: `h` up to one independent answer a minute."""
+    return h + log(n / minutes / times) if n > minutes * times > 0 else h
 
 
 def advance(
-    level: CusumLevel, params: Cusum, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None
+    level: CusumLevel,
+    params: Cusum,
+    facts: Facts,
+    acc: Acc | None,
+    state: CusumState,
+    normal: Normal | None,
+    spread: Spread = CHANCE,
 ) -> CusumState:
     """Return the state after a minute; it depends on what the minute holds, not on the order in which it came."""
     step = level.step(facts, acc)
+    n, bad = _counted(facts, acc)
+    back, back_n, back_minutes = 0.0, 0, 0
     if state.fired:
         back = max(0.0, state.back - step)
-        if back >= threshold_of(params.h, state) / 2:
-            return CusumState(normal=normal)
+        if back > 0:
+            back_n, back_minutes = state.back_n + n, state.back_minutes + 1
+        times = spread.of(back_n, back_minutes)
+        if back >= threshold_of(params.h, back_n, back_minutes, times) * times / 2:
+            return CusumState(normal=normal, noise=state.noise)
     total = state.total + step
     if total <= 0 and not state.fired:
-        return CusumState(normal=normal)
-    n, bad = _counted(facts, acc)
-    after = CusumState(max(0.0, total), state.n + n, state.minutes + 1, state.bad + bad, state.fired, normal=normal)
-    if state.fired:
-        return msgspec.structs.replace(after, back=back)
-    if after.total > threshold_of(params.h, after) and after.bad >= params.min_failures:
+        return CusumState(normal=normal, noise=state.noise)
+    after = CusumState(
+        max(0.0, total), state.n + n, state.minutes + 1, state.bad + bad, state.fired, back, normal, back_n,
+        back_minutes, state.noise,
+    )  # fmt: skip
+    if state.fired or after.bad < params.min_failures:
+        return after
+    times = spread.of(after.n, after.minutes)
+    if after.total > threshold_of(params.h, after.n, after.minutes, times) * times:
         return msgspec.structs.replace(after, fired=True)
     return after
 
 
-def level_of(params: Cusum, facts: Facts, normal: Normal | None) -> CusumLevel | str:
-    """Return the levels to tell apart, or why there are none."""
+def level_of(
+    params: Cusum, facts: Facts, normal: Normal | None, spread: Spread = CHANCE, offset: float = 0.0
+) -> CusumLevel | str:
+    """Return the levels to tell apart, or why there are none; `offset` is what the hour does to the normal one."""
     sign = -1.0 if facts.direction == "up" else 1.0
     if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
         return "no normal value is known yet"
     good = params.p0
     if good is None:
         assert normal is not None
-        good = normal.mean + sign * caution(params, sign, normal)
+        good = normal.mean + offset + sign * (caution(params, sign, normal, spread) + params.margin)
     bad = params.p1 if params.p1 is not None else good + sign * (params.delta or 0.0)
     change = sign * (bad - good)
     if change <= 0:
         return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
     if normal is not None and knows_too_little(params, facts, normal):
         return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
-    if facts.aggregator == "ratio":
-        return _shares(good / facts.factor, bad / facts.factor, facts)
-    spread = params.sd or sqrt(normal.variance if normal is not None else 0.0)
-    if spread <= 0:
-        return "all answers were the same until now"
-    variance = spread * spread
-    if facts.aggregator == "nps":
-        return _scores(good, bad, variance, facts.factor)
-    if facts.unit in AMOUNTS and good > 0:
-        bad = max(bad, good / 10)
-        shape = good * good / variance
-        return CusumLevel(good, bad, 0.0, 0.0, shape * (1 / good - 1 / bad), shape * log(good / bad))
-    slope = (bad - good) / variance
-    return CusumLevel(good, bad, 0.0, 0.0, slope, -slope * (good + bad) / 2)
+    deviation = params.sd or sqrt(normal.variance if normal is not None else 0.0)
+    return levels_between(facts, good, bad, deviation)
 
 
 def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
@@ -302,36 +336,27 @@ def learnt_before(window: str) -> str:
     return GAP if length_of(window) > length_of(GAP) else window
 
 
-def _scores(good: float, bad: float, variance: float, factor: float) -> CusumLevel:
-    """Return the levels of a score of 1, 0 or -1, the worse one being the normal one tilted: p(x)·e^(θx)/M."""
-    mean, worse = good / factor, min(max(bad / factor, -_LOUDEST), _LOUDEST)
-    answered = min(variance / factor**2 + mean * mean, 1.0)
-    up, down = max((answered + mean) / 2, _RAREST), max((answered - mean) / 2, _RAREST)
-    still = max(1 - up - down, 0.0)
-    # The mean of the tilted score is `worse`: a quadratic equation for t = e^θ.
-    middle = worse * still
-    root = sqrt(middle * middle + 4 * up * down * (1 - worse) * (1 + worse))
-    t = (middle + root) / (2 * up * (1 - worse))
-    return CusumLevel(good, factor * worse, 0.0, 0.0, log(t) / factor, -log(up * t + still + down / t))
-
-
-def caution(params: Cusum, sign: float, normal: Normal) -> float:
+def caution(params: Cusum, sign: float, normal: Normal, spread: Spread = CHANCE) -> float:
     """Return how far to the bad side a learnt normal value is taken, in the KPI's unit."""
     change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
-    return params.h * normal.error**2 / change if change > 0 else 0.0
+    if change <= 0:
+        return 0.0
+    wandering = level_error(spread.levels, normal.windows) if spread.levels else 0.0
+    return params.h * (normal.error**2 + min(wandering, (change / KNOWN) ** 2)) / change
 
 
-def _shares(good: float, bad: float, facts: Facts) -> CusumLevel:
-    factor = facts.factor
-    if facts.is_rate:
-        good = max(good, _EXTREME)
-        bad = max(bad, good / 10)
-        per_hit = log(bad / good)
-        return CusumLevel(factor * good, factor * bad, per_hit + good - bad, good - bad)
-    good = min(max(good, _EXTREME), 1 - _EXTREME)
-    # A level beyond none or all stands for a tenth of what there is to lose.
-    bad = max(bad, good / 10) if bad < good else min(bad, 1 - (1 - good) / 10)
-    return CusumLevel(factor * good, factor * bad, log(bad / good), log((1 - bad) / (1 - good)))
+def _offset_of(state: CusumState, normal: Normal | None, minute: int) -> float:
+    """Return what the hour of a minute does to the normal value, as far as that is known."""
+    return 0.0 if normal is None or state.noise is None else state.noise.offset(minute, sqrt(normal.variance))
+
+
+def _beyond_chance(times: float) -> str:
+    """Say how much more than by chance the answers of a run vary."""
+    return (
+        f"; such runs vary {times:.1f} times as much as by chance, which is allowed for"
+        if times >= WORTH_SAYING
+        else ""
+    )
 
 
 def _learnt_normal(
@@ -370,39 +395,3 @@ def _counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
     if facts.aggregator == "nps":
         return n, acc[2] if facts.direction == "up" else acc[1]
     return n, n
-
-
-def false_alarms_per_day(
-    level: CusumLevel, facts: Facts, h: float, per_minute: float = 1.0, variance: float = 0.0
-) -> float:
-    """
-    Return about how often it fires per day while all is normal.
-
-    Siegmund's approximation of the run length (Sequential Analysis, 1985, §10.2) for log-likelihood steps:
-    (e^b - b - 1)/drift with b = h + 1.166·σ. Within a fifth of simulations at one answer a minute; with more, steps of
-    whole minutes make it an upper limit. `variance` is that of an answer, needed for means and NPS.
-    """
-    drift, deviation = _drift(level, facts, variance)
-    b = h + max(0.0, log(per_minute)) + _OVERSHOOT * deviation
-    return 1440 * per_minute * drift / (exp(b) - b - 1)
-
-
-def threshold_for(level: CusumLevel, facts: Facts, per_day: float, variance: float = 0.0) -> float:
-    """Return the `h` at which it fires about `per_day` times a day while all is normal, at one answer a minute."""
-    low, high = 0.5, 60.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if false_alarms_per_day(level, facts, middle, 1.0, variance) > per_day:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _drift(level: CusumLevel, facts: Facts, variance: float) -> tuple[float, float]:
-    """Return by how much an answer lowers the sum on average while all is normal, and its standard deviation."""
-    if facts.aggregator != "ratio":
-        return -(level.slope * level.good + level.offset), abs(level.slope) * sqrt(variance)
-    share, a_hit = level.good / facts.factor, level.per_hit - level.per_other
-    spread = sqrt(share if facts.is_rate else share * (1 - share))
-    return -(share * a_hit + level.per_other), abs(a_hit) * spread

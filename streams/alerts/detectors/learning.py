@@ -33,6 +33,8 @@ class Normal(msgspec.Struct, array_like=True, frozen=True):
     """Answers seen in all lessons so far, as far as they still count."""
     minute: int
     """The minute of the last one."""
+    windows: float = 1.0
+    """Windows that do not overlap, which the mean stands on."""
 
     @property
     def error(self) -> float:
@@ -58,4 +60,5 @@ def learn(known: Normal | None, minute: int, seen: Moments, window_minutes: int)
         seen.n * windows,
         weight,
         minute,
+        windows,
     )

@@ -26,7 +26,7 @@ INDEXED_BYTES: Final = 800
 """Memory of a series of a KPI that has rules: its labels, and where it stands among the others."""
 
 WATCHED_BYTES: Final = 1_500
-"""Memory of a series that a rule watches, with what its detector remembers."""
+"""Memory of a series that a rule watches, with what most detectors remember."""
 
 
 def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ...]]], int]:
@@ -38,8 +38,9 @@ def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ..
     @cache
     def of(grouping: tuple[str, tuple[str, ...]]) -> int:
         kpi, names = grouping
-        watched = sum(rule.by == names for rule in by_kpi.get(kpi, ()))
-        return watched * WATCHED_BYTES + INDEXED_BYTES if kpi in by_kpi else 0
+        own = [rule for rule in by_kpi.get(kpi, ()) if rule.by == names]
+        watched = sum(WATCHED_BYTES + rule.params.memory_bytes for rule in own)
+        return watched + INDEXED_BYTES if kpi in by_kpi else 0
 
     return of
 

@@ -16,10 +16,12 @@ from streams.alerts.detectors.burn_rate import BurnRate, budget_of
 from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, Cusum, learnt_before
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
+from streams.alerts.detectors.noise import BLOCKS
 from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of
 from streams.alerts.judging.gates import STILL
 from streams.alerts.judging.machine import Instance, Policy, advance, ended_unjudged
+from streams.alerts.offline.vectorised_noise import Noises, dispersion, variance_over
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.intervals import Z95
 
@@ -30,6 +32,8 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 SIMULATED: Final = (Cusum, ZTest, Floor, BurnRate)
 """Methods that are simulated."""
+
+DAY_MINUTES: Final = 1440
 
 
 class SeriesBatch(NamedTuple):
@@ -228,52 +232,114 @@ def _ztest(params: ZTest, facts: Facts, window: int, batch: SeriesBatch) -> Iter
         yield Verdicts(breach, known, recovered, n, base_n)
 
 
+class _Normals:
+    """The learnt normal values of many series: `detectors.learning`, array by array."""
+
+    def __init__(self, params: Cusum, facts: Facts, window: str, size: int) -> None:
+        self._params, self._factor, self._is_rate = params, facts.factor, facts.is_rate
+        self._sign = -1.0 if facts.direction == "up" else 1.0
+        assert params.baseline is not None
+        self._longer, self._young = length_of(params.baseline), length_of(learnt_before(window))
+        self.mean, self.variance, self.stands, self._weight = (np.zeros(size) for _ in range(4))
+        self.windows = np.ones(size)
+        self._taught = np.zeros(size, np.int64)
+        self.learnt = np.zeros(size, bool)
+        self.noise = Noises(size)
+        self.levels = self.noise.levels(self.variance)
+
+    @property
+    def by_chance(self) -> Floats:
+        """Return the variances of the normal values that come from chance."""
+        found: Floats = self.variance / np.maximum(self.stands, 1e-9)
+        return found
+
+    def error(self) -> Floats:
+        """Return the variances of the normal values that count for caution."""
+        day = variance_over(self.levels, np.full(len(self.mean), float(DAY_MINUTES)))
+        return self.by_chance + np.minimum(day / self.windows, (self.apart() / KNOWN) ** 2)
+
+    def apart(self) -> Floats:
+        """Return the changes looked for."""
+        return _apart(self._params, self._sign, self.mean)
+
+    def known(self) -> Bools:
+        """Tell which normal values are sure enough."""
+        return self.learnt & ~self._unsure()
+
+    def _unsure(self) -> Bools:
+        apart = self.apart()
+        found: Bools = (apart > 0) & (apart < KNOWN * np.sqrt(self.by_chance))
+        return found
+
+    def learn(self, minute: int, batch: SeriesBatch, idle: Bools) -> None:
+        """Look at the baselines of series that are due."""
+        anew = self.learnt & self._unsure()
+        due = ~self.learnt | anew | (idle & (minute - self._taught >= LEARNING_INTERVAL_MIN))
+        if not due.any():
+            return
+        n, hits = batch.before(minute, self._longer, self._young)
+        due &= n >= SPREAD_N
+        share = (hits / np.maximum(n, 1) * n + 0.5) / (n + 1)
+        mean, variance = self._factor * share, self._factor**2 * share * (1.0 if self._is_rate else 1 - share)
+        length = self._longer - self._young
+        most = n * max(1.0, LEARNING_WINDOWS * length / LEARNING_INTERVAL_MIN)
+        first = due & (anew | ~self.learnt)
+        self._weight = np.where(first, 0.0, self._weight)
+        self._weight = np.where(due, np.minimum(self._weight + n, most), self._weight)
+        part = n / np.maximum(self._weight, 1)
+        self.mean = np.where(due, self.mean + part * (mean - self.mean), self.mean)
+        self.variance = np.where(due, self.variance + part * (variance - self.variance), self.variance)
+        windows = np.maximum(1.0, LEARNING_INTERVAL_MIN / np.maximum(part * length, 1e-9))
+        self.windows = np.where(due, np.where(first, 1.0, windows), self.windows)
+        self.stands = np.where(due, n * self.windows, self.stands)
+        self._taught, self.learnt = np.where(due, minute, self._taught), self.learnt | due
+        self.levels = self.noise.levels(self.variance)
+
+    def observe(self, minute: int, n: Ints, hits: Ints, teaches: Bools, rests: Bools) -> None:
+        """Take note of the noise of one more minute."""
+        total = (self._factor * hits).astype(np.float64)
+        ready = self.known()
+        self.noise.observe(minute, total, n, self.mean, self.variance, self.by_chance, ready, teaches, rests)
+        if (minute + 1) % BLOCKS[0] == 0:
+            self.levels = self.noise.levels(self.variance)
+
+
 def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: Bools | None) -> Iterator[Verdicts]:
     size = batch.series
     sign, factor = (-1.0 if facts.direction == "up" else 1.0), facts.factor
-    total = np.full(size, params.head_start * params.h)
-    back, mean, variance, stands, weight = (np.zeros(size) for _ in range(5))
-    run_n, run_minutes, run_bad, taught = (np.zeros(size, np.int64) for _ in range(4))
-    fired, learnt = np.zeros(size, bool), np.zeros(size, bool)
+    total, back = np.full(size, params.head_start * params.h), np.zeros(size)
+    run_n, run_minutes, run_bad, back_n, back_minutes = (np.zeros(size, np.int64) for _ in range(5))
+    fired = np.zeros(size, bool)
+    normals = _Normals(params, facts, window, size) if params.baseline is not None else None
+
+    def times(n: Ints, minutes: Ints) -> Floats:
+        return np.ones(size) if normals is None else dispersion(normals.levels, normals.variance, n, minutes)
+
     for minute in range(batch.minutes):
         if ended is not None and ended.any():
-            for evidence in (total, back, run_n, run_minutes, run_bad, fired):
+            for evidence in (total, back, run_n, run_minutes, run_bad, back_n, back_minutes, fired):
                 evidence[ended] = 0
-        if params.baseline is not None:
-            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
-            anew = learnt & (apart > 0) & (apart < KNOWN * error)
-            due = ~learnt | anew | ((run_minutes == 0) & ~fired & (minute - taught >= LEARNING_INTERVAL_MIN))
-            if due.any():
-                longer, young = length_of(params.baseline), length_of(learnt_before(window))
-                seen_n, seen_hits = batch.before(minute, longer, young)
-                due &= seen_n >= SPREAD_N
-                share = (seen_hits / np.maximum(seen_n, 1) * seen_n + 0.5) / (seen_n + 1)
-                seen_mean, seen_variance = factor * share, factor**2 * share * (1.0 if facts.is_rate else 1 - share)
-                length = longer - young
-                most = seen_n * max(1.0, LEARNING_WINDOWS * length / LEARNING_INTERVAL_MIN)
-                first = due & (anew | ~learnt)
-                weight = np.where(first, 0.0, weight)
-                weight = np.where(due, np.minimum(weight + seen_n, most), weight)
-                part = seen_n / np.maximum(weight, 1)
-                mean = np.where(due, mean + part * (seen_mean - mean), mean)
-                variance = np.where(due, variance + part * (seen_variance - variance), variance)
-                windows = np.maximum(1.0, LEARNING_INTERVAL_MIN / np.maximum(part * length, 1e-9))
-                stands = np.where(due, seen_n * np.where(first, 1.0, windows), stands)
-                taught, learnt = np.where(due, minute, taught), learnt | due
-            error, apart = np.sqrt(variance / np.maximum(stands, 1e-9)), _apart(params, sign, mean)
-            good = mean + sign * np.where(apart > 0, params.h * error**2 / np.where(apart > 0, apart, 1.0), 0.0)
+        if normals is not None:
+            normals.learn(minute, batch, (run_minutes == 0) & ~fired)
+            apart, known, stands = normals.apart(), normals.known(), normals.stands
+            good = normals.mean + normals.noise.offset(minute, normals.variance)
+            wary = np.where(apart > 0, params.h * normals.error() / np.where(apart > 0, apart, 1.0), 0.0)
+            good = good + sign * (wary + params.margin)
         else:
             assert params.p0 is not None
-            good, error, apart = np.full(size, params.p0), np.zeros(size), np.ones(size)
-            learnt = np.ones(size, bool)
+            good, known, stands = np.full(size, params.p0), np.ones(size, bool), np.zeros(size)
         bad = np.full(size, params.p1) if params.p1 is not None else good + sign * (params.delta or 0.0)
         change = sign * (bad - good)
-        known = learnt & (change > 0) & (error * KNOWN <= apart)
+        known = known & (change > 0)
         n, hits = batch.sums(minute, 1)
         step = np.where(known, _step(facts, good / factor, bad / factor, n, hits), 0.0)
         missed = np.maximum(0, n - hits) if facts.direction == "up" else hits
-        moved = np.maximum(0.0, back - step)
-        well = known & fired & (moved >= _threshold(params.h, run_n, run_minutes) / 2)
+        going = known & fired
+        moved = np.where(going, np.maximum(0.0, back - step), back)
+        back_n = np.where(going, np.where(moved > 0, back_n + n, 0), back_n)
+        back_minutes = np.where(going, np.where(moved > 0, back_minutes + 1, 0), back_minutes)
+        spread = times(back_n, back_minutes)
+        well = going & (moved >= _threshold(params.h, back_n, back_minutes, spread) * spread / 2)
         raw = total + step
         clear = well | (known & ~fired & (raw <= 0))
         go = known & ~clear
@@ -281,9 +347,12 @@ def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: 
         run_n = np.where(clear, 0, np.where(go, run_n + n, run_n))
         run_minutes = np.where(clear, 0, np.where(go, run_minutes + 1, run_minutes))
         run_bad = np.where(clear, 0, np.where(go, run_bad + missed, run_bad))
-        back = np.where(clear, 0.0, np.where(go & fired, moved, back))
-        enough = (total > _threshold(params.h, run_n, run_minutes)) & (run_bad >= params.min_failures)
-        fired = (fired & ~clear) | (go & ~fired & enough)
+        back, back_n, back_minutes = (np.where(clear, 0, one) for one in (moved, back_n, back_minutes))
+        spread = times(run_n, run_minutes)
+        enough = total > _threshold(params.h, run_n, run_minutes, spread) * spread
+        fired = (fired & ~clear) | (go & ~fired & enough & (run_bad >= params.min_failures))
+        if normals is not None:
+            normals.observe(minute, n, hits, ~fired, run_minutes == 0)
         yield Verdicts(fired & known, known, ~fired, batch.sums(minute, length_of(window))[0], np.round(stands))
 
 
@@ -303,5 +372,5 @@ def _apart(params: Cusum, sign: float, mean: Floats) -> Floats:
     return np.full(len(mean), params.delta) if params.p1 is None else sign * (params.p1 - mean)
 
 
-def _threshold(h: float, n: Ints, minutes: Ints) -> Floats:
-    return h + np.log(np.maximum(1.0, n / np.maximum(minutes, 1)))
+def _threshold(h: float, n: Ints, minutes: Ints, times: Floats) -> Floats:
+    return h + np.log(np.maximum(1.0, n / np.maximum(minutes * times, 1e-9)))
