@@ -31,6 +31,17 @@ REST: Final = (
 FORMER_REST: Final = REST.replace(sql_literal(OTHER), "'other'")
 """What that series was once called; rows of that time stay in the store."""
 
+_FORMERLY: Final = """(
+    SELECT if(maxIf(applied_at, number = 16) > minIf(applied_at, number = 1) + INTERVAL 1 HOUR,
+        toUnixTimestamp(maxIf(applied_at, number = 16) + INTERVAL 1 HOUR), 0)
+    FROM migrations WHERE number IN (1, 16)
+)"""
+"""
+Until when there may be such rows, in seconds: the sixteenth migration came with the name of now. A store that was made
+with it, all of whose migrations ran at once, never had any, so that what is called `other` there was sent.
+"""
+_IS_REST: Final = f"({KEY} = {REST} OR ({KEY} = {FORMER_REST} AND toUnixTimestamp(minute) < {_FORMERLY}))"
+
 
 _ENVELOPE: Final = tuple(name for name in ENVELOPE_FIELDS if name not in {"specversion", "dataschema"})
 _COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, payload, data, score"
@@ -43,7 +54,7 @@ def has_set_aside(client: Client) -> bool:
 
 def overflowing(client: Client) -> set[str]:
     """Return the ids of KPIs some of whose labels had no room. Raises FAILURES."""
-    sql = f"SELECT DISTINCT kpi FROM kpi_minutes WHERE by != '' AND {KEY} IN ({REST}, {FORMER_REST})"
+    sql = f"SELECT DISTINCT kpi FROM kpi_minutes WHERE by != '' AND {_IS_REST}"
     return {kpi for (kpi,) in client.query(sql).result_rows}
 
 
@@ -68,7 +79,7 @@ def names(kpi: Kpi, since: str, *, aside: bool = True) -> str:
     minutes there was something without room; `aside` is as for `counted_events`.
     """
     own = f"FROM kpi_minutes WHERE kpi = {sql_literal(kpi.id)}"
-    overflowed = f"SELECT DISTINCT {REST}, minute {own} AND by != '' AND {KEY} IN ({REST}, {FORMER_REST})"
+    overflowed = f"SELECT DISTINCT {REST}, minute {own} AND by != '' AND {_IS_REST}"
     return (
         f"WITH {since} AS since, {counted_events(aside=aside)}, known AS (SELECT DISTINCT {KEY} {own}),"
         f" overflowed AS ({overflowed})"
