@@ -17,12 +17,12 @@ Format: TypeAlias = Literal["json", "csv"]
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER: Final = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 
-# Why there is no value although something was counted, or no interval beside a value.
-_NOTE: Final = """multiIf(
+NOTE: Final = """multiIf(
             n = 0, '',
             value IS NULL, concat('no data: ', (SELECT any(void) FROM kpis FINAL WHERE id = {kpi:String})),
             lo IS NULL AND hi IS NULL AND (SELECT any(aggregator) FROM kpis FINAL WHERE id = {kpi:String})
                 IN ('mean', 'share', 'ratio', 'quantile'), 'too few for an interval', '') AS note"""
+"""Why there is no value although something was counted, or no interval beside a value: a column of SQL."""
 
 NAMED: Final[Mapping[str, str]] = {
     "kpi": """
@@ -104,7 +104,7 @@ def run_query(question: str, parameters: Mapping[str, Any], address: Address, *,
         PermanentStorageError: The question cannot be answered: syntax, names, rights, a missing parameter.
         UnreachableError: No answer, or not within `timeout_s`.
     """
-    sql = NAMED.get(question, "").replace("@note", _NOTE) or None
+    sql = NAMED.get(question, "").replace("@note", NOTE) or None
     given = dict(parameters) if sql is None else {**_DEFAULTS, **parameters}
     # What is read-only to the server may still end others' queries and make backups.
     word = next(_FIRST_WORD.finditer(sql or question))[1]

@@ -6,10 +6,14 @@ from typing import Any, Final, TypeAlias
 
 from streams.kpis.language.steps import Steps
 from streams.storage.connection import Address, PermanentStorageError
-from streams.storage.queries import Answer, run_query
+from streams.storage.queries import NOTE, Answer, run_query
 
-COLUMNS: Final = ("time", "until", "zone", "labels", "stat", "value", "lo", "hi", "n", "maturity", "step")
-"""Of the answer; with another calendar than the Gregorian one a `date` by it comes after `until`."""
+COLUMNS: Final = ("time", "until", "zone", "labels", "stat", "value", "lo", "hi", "n", "maturity", "step", "note")
+"""
+Of the answer; with another calendar than the Gregorian one a `date` by it comes after `until`.
+
+`note` says why a value or its interval is missing.
+"""
 
 MOST_STEPS: Final = 100_000
 """Steps in one answer, at most."""
@@ -22,7 +26,7 @@ _STORED: Final = """
     WHERE kpi = {kpi:String} AND by = {by:String} AND minute >= {from:DateTime('UTC')} AND minute < {to:DateTime('UTC')}
 """
 _TREND: Final = """
-    SELECT toUnixTimestamp(time), labels, stat, value, lo, hi, n, maturity
+    SELECT toUnixTimestamp(time), labels, stat, value, lo, hi, n, maturity, @note
     FROM kpi_steps(kpi = {kpi:String}, from = {from:DateTime('UTC')}, to = {to:DateTime('UTC')}, step = {step:UInt32},
         bounds = (
             SELECT arrayFlatten(arrayMap(r -> range(r.1, r.2, r.3), {runs:Array(Tuple(UInt32, UInt32, UInt32))}))))
@@ -73,14 +77,14 @@ def run_series(
     # Steps of even length need no list, which takes its time where it is long.
     even = steps.fixed_s(bounds[0], bounds[-1])
     given = {"step": even or 0, "runs": [] if even else runs_of(bounds)}
-    answer = run_query(_TREND, {**asked, **span, **given}, address, timeout_s=timeout_s)
+    answer = run_query(_TREND.replace("@note", NOTE), {**asked, **span, **given}, address, timeout_s=timeout_s)
     ends = dict(itertools.pairwise(bounds))
     rows: list[Sequence[Any]] = []
-    for at, *row in answer.rows:
+    for at, *row, note in answer.rows:
         begin, end = max(since, int(at)), min(until, ends[int(at)])
         whole = "whole" if (begin, end) == (int(at), ends[int(at)]) else "cut"
         dated = (steps.day(begin),) if jalali else ()
-        rows.append((steps.label(begin), steps.label(end), *dated, steps.zone, *row, whole))
+        rows.append((steps.label(begin), steps.label(end), *dated, steps.zone, *row, whole, note))
     return Answer(columns, rows)
 
 

@@ -70,7 +70,7 @@ def test_a_day_and_an_hour_in_iran(database: Database, writer: Writer) -> None:
     dated = run_series(
         "orders", "", 0, seconds("2100-01-01"), Steps.parse("1mo", "Asia/Tehran", "jalali"), database.reader
     )
-    [[time, _, date, zone, *_, n, _, step]] = dated.rows
+    [[time, _, date, zone, *_, n, _, step, _]] = dated.rows
     assert (time, date, zone, n, step) == ("2026-11-22 00:00+03:30", "1405-09-01", "Asia/Tehran", 3, "whole")
 
 

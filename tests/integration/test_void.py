@@ -9,8 +9,10 @@ from streams.events.envelope import Data, new_event
 from streams.events.families.contact import ContactHandled, ContactTransferred
 from streams.events.families.digital import OrderPlaced, PaymentFailed, PaymentSucceeded
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.steps import Steps
 from streams.storage.connection import connect
 from streams.storage.queries import run_query
+from streams.storage.series import run_series
 from streams.storage.verify import verify
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database
@@ -57,6 +59,8 @@ def test_they_are_no_data_wherever_one_asks(database: Database) -> None:
     assert by_currency == {"IRR": 85_000_000, "USD": 120.5}
     latest = run_query("latest", {"kpi": "transfers_to_queue"}, database.reader)
     assert {(row[latest.columns.index("value")], row[-1]) for row in latest.rows} == {(None, never)}
+    steps = run_series("revenue", "", 0, 2**32 - 1, Steps.parse("1y"), database.reader)
+    assert [(row[steps.columns.index("value")], row[-1]) for row in steps.rows] == [(None, several)]
     with connect(database.reader) as client:
         report = verify(client, catalogue)
         assert report.differences == []
