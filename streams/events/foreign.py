@@ -83,17 +83,23 @@ def looks_like(value: bytes) -> str:
 
 def not_json(value: bytes, error: Exception) -> str:
     """Say why a text is no JSON, with what its reader said of it: what it is instead, or what stands where it ends."""
-    words = looks_like(value)
+    words, said = looks_like(value), why_no_json(error)
     if words:
-        return f"{error}; it looks like {words}"
-    found = _AT.search(str(error))
+        return f"{said}; it looks like {words}"
+    found = _AT.search(said)
     rest = value[int(found[1]) :] if found else b""
     if (word := _NO_JSON.match(rest)) is not None:
-        return f"{error}: {word[0].decode()} is no value of JSON, leave the field out"
+        return f"{said}: {word[0].decode()} is no value of JSON, leave the field out"
     character = rest[:4].decode(errors="ignore")[:1]
     if character and not (character.isascii() and character.isprintable()):
-        return f"{error}: U+{ord(character):04X} stands there"
-    return str(error)
+        return f"{said}: U+{ord(character):04X} stands there"
+    return said
+
+
+def why_no_json(error: Exception) -> str:
+    """Return what the reader of JSON said, so that who has never seen it understands."""
+    said = str(error)
+    return "JSON ends before it is whole" if said == "Input data was truncated" else said
 
 
 def looks_like_json(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 import msgspec
 
 from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
-from streams.events.foreign import looks_like, looks_like_json, not_json
+from streams.events.foreign import looks_like, looks_like_json, not_json, why_no_json
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.scalars import LABEL_LENGTH, LABEL_NAME, MOST_LABELS, LabelName, LabelText
 from streams.events.shown import cut, expectation, is_huge, nearest_name, nearest_type, show
@@ -403,4 +403,4 @@ def _pairs(pairs: list[tuple[str, Any]]) -> _Pairs:
 
 
 def _plain(error: Exception) -> str:
-    return str(error)[:200]
+    return why_no_json(error)[:200]

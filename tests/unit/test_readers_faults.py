@@ -88,6 +88,11 @@ def test_what_is_mended_on_the_way_in_is_mended_here_too(tmp_path: Path) -> None
         (b"time,subject,channel\n2026-11-28T16:00:00Z,c,web\n", "table (CSV)"),
         (b"[" + line() + b"," + line() + b"]", "JSON array"),
         (json.dumps([GOOD], indent=1).encode(), "JSON array"),
+        (b"[\n" + line(id="1") + b",\n" + line(id="2") + b"\n]\n", "JSON array"),
+        (b"\xef\xbb\xbf[" + line(id="1") + b",\n" + line(id="2") + b"]\n", "JSON array"),
+        (b"PK\x03\x04\x14", "looks like a ZIP file, expected one JSON object per line"),
+        (b"\x28\xb5\x2f\xfd\x04", "looks like zstd, expected"),
+        (line().decode().encode("utf-32"), "is UTF-32, expected UTF-8"),
         (json.dumps(GOOD, indent=1).encode(), "one JSON object per line"),
         (b"{}\n{}\n", "with time, subject and channel"),
     ],
@@ -102,6 +107,13 @@ def test_nothing_is_no_success(tmp_path: Path, content: bytes, said: str) -> Non
         assert said in done.stderr
         if arguments:
             assert said in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("first", [b"[1, 2]", b"[broken", b"[" * 5_000, b"[]"])
+def test_a_bracket_in_the_first_line_makes_no_array(tmp_path: Path, first: bytes) -> None:
+    report = ReadReport("jsonl")
+    assert [touch.value for touch in read("jsonl", jsonl(tmp_path, first, line(id="1")), report)] == [line(id="1")]
+    assert [*report.dropped.values()] == [[1]]
 
 
 @pytest.mark.parametrize("command", ["kpis", "rules"])

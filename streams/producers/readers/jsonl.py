@@ -7,6 +7,7 @@ from typing import IO, Annotated, Final
 
 import msgspec
 
+from streams.events.foreign import looks_like
 from streams.events.mending import mend, without_byte_order_mark
 from streams.events.refusal import Refusal, explain
 from streams.events.scalars import Channel
@@ -15,7 +16,8 @@ from streams.producers.readers.base import DataSetError, ReadReport, Touch, byte
 
 JSONL = "jsonl"
 
-_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+"""How texts in UTF-16 and UTF-32 begin."""
 
 
 class _Routing(msgspec.Struct):
@@ -26,6 +28,7 @@ class _Routing(msgspec.Struct):
     channel: Channel
 
 
+_AN_ARRAY: Final = "seems to be a JSON array, expected one JSON object per line; `jq -c '.[]'` writes it so"
 _routing: Final = msgspec.json.Decoder(_Routing).decode
 
 
@@ -37,7 +40,7 @@ def touches(path: Path, report: ReadReport) -> Iterator[Touch]:
     1. A byte order mark, and what else is mended when events are taken in, is mended here and noted.
 
     Raises:
-        DataSetError: `path` is no file, or is UTF-16.
+        DataSetError: `path` is no file, is UTF-16 or UTF-32, or is a JSON array over several lines.
     """
     if not path.is_file():
         raise DataSetError(f"{JSONL}: {path} is not a file of events")
@@ -45,11 +48,14 @@ def touches(path: Path, report: ReadReport) -> Iterator[Touch]:
     sent = 0
     with bytes_of(path, report.dataset) as file:
         for number, line in _lines(file):
-            if number == 1 and line.startswith(_UTF_16):
-                raise DataSetError(f"{JSONL}: {path.name} is UTF-16, expected UTF-8: save it as such")
+            if number == 1 and line.startswith(_WIDE):
+                found_in = looks_like(line).partition(":")[0]
+                raise DataSetError(f"{JSONL}: {path.name} is {found_in}, expected UTF-8: save it as such")
             value = (without_byte_order_mark(line) if number == 1 else line).strip()
             if not value:
                 continue
+            if not first and _opens_array(value):
+                raise DataSetError(f"{JSONL}: {path.name} {_AN_ARRAY}")
             report.rows += 1
             first = first or value
             found = _too_large(value) or _touch(value, number, report)
@@ -72,6 +78,19 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         while not rest.endswith(b"\n") and (rest := file.readline(MAX_EVENT_BYTES)):
             pass
         yield number, line
+
+
+def _opens_array(value: bytes) -> bool:
+    """Tell whether a line is the beginning of an array that goes on: of its events only some would be lines."""
+    if not value.startswith(b"[") or len(value) > MAX_EVENT_BYTES:
+        return False
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return value == b"[" or value[1:].lstrip().startswith(b"{")
+    return False
 
 
 def _too_large(value: bytes) -> Refusal | None:
@@ -111,7 +130,9 @@ def _why_nothing(path: Path, first: bytes) -> str:
         return f"{path.name} is empty"
     expected = "expected one JSON object per line"
     if first.startswith(b"["):
-        return f"{path.name} holds no event: it seems to be a JSON array, {expected}; `jq -c '.[]'` writes it so"
+        return f"{path.name} holds no event: it {_AN_ARRAY}"
     if first.startswith(b"{"):
         return f"{path.name} holds no event that can be sent, {expected}, with time, subject and channel"
+    if words := looks_like(first).partition(":")[0]:
+        return f"{path.name} holds no event: it looks like {words}, {expected}"
     return f"{path.name} holds no event: it does not begin with an object, as a table (CSV) does not; {expected}"
