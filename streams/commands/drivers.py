@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.drivers_change import drivers_change, drivers_changes
 from streams.commands.drivers_picture import SUFFIXES, draw_ranking
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.picture import PictureError
@@ -48,7 +49,12 @@ def drivers() -> None:
       cx drivers rank --outcome nps --by segment
       cx drivers show wait_s --by touchpoint
       cx drivers what-if --driver wait_s --to 120
+      cx drivers change checkout --kpi csat --where channel=web --control channel=store
     """
+
+
+drivers.add_command(drivers_changes)
+drivers.add_command(drivers_change)
 
 
 @drivers.command("list")
