@@ -1,14 +1,17 @@
 """The pages of cases: from what is known to HTML, whole once, then only the fragments that have changed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from streams.board.acting import ActionAnswer
 from streams.board.casewatch import OPEN_READ, KnownCases
+from streams.board.formats import pseudonym
 from streams.board.pages import templates
 from streams.board.queue import CaseNames, CaseView, choices
+from streams.board.story import story_lines
 from streams.kpis.language.steps import Steps
 from streams.loop.acting import OUTCOMES
 from streams.wording.case_texts import in_persian
@@ -71,7 +74,11 @@ class CasePages:
         """Return the parts of a page that change, by the id of the element that holds them; `now` is unix s."""
         parts = {"status": self._render("cases_status.html", view, known=known)}
         if view.case_id:
+            row = known.opened.get(view.case_id)
             parts["case"] = self._case(view, known, now)
+            parts["story"] = self._story(view, known, row.subject if row else "")
+        elif view.event:
+            parts["story"] = self._story(view, known, known.senders.get(view.event, ""))
         else:
             rows = known.closed if view.state == "closed" else known.open
             parts["filters"] = self._render(
@@ -96,6 +103,23 @@ class CasePages:
             asked=view.case_id in known.opened,
             line=None if row is None else self._names.line(row, view, now),
             history=[] if row is None else self._names.history(row, view.lang),
+        )
+
+    def _story(self, view: CaseView, known: KnownCases, subject: str) -> str:
+        story = known.stories.get(subject)
+        return self._render(
+            "story.html",
+            view,
+            known=known,
+            who=pseudonym(subject),
+            asked=story is not None or view.event in known.senders,
+            lines=story_lines(story, self._names, view) if story else [],
+            left_out=story.left_out if story else 0,
+            theirs=[
+                self._names.line(row, replace(view, event=""), now=known.ranked_at)
+                for row in (*known.open, *known.closed)
+                if view.event and row.subject == subject
+            ],
         )
 
     def _render(self, template: str, view: CaseView, **values: Any) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -18,7 +20,7 @@ from streams.board.queue import CaseNames, CaseView
 from streams.board.signing import SESSION_S, WriteAccess, WrongKeys, name_of_person
 from streams.board.store import BoardStore
 from streams.board.streaming import HEADERS, Renderings, Streams
-from streams.definitions import shown_case_rules, steps_of, touchpoints_of
+from streams.definitions import relations_of, shown_case_rules, steps_of, touchpoints_of
 from streams.producers.cases import CaseSender
 from streams.settings import Settings, read_secret
 from streams.storage.connection import Address, StorageError
@@ -26,6 +28,7 @@ from streams.storage.connection import Address, StorageError
 FIRST_ANSWER_S: Final = 3.0
 """So long the first page waits for the cases; without them it is shown all the same, and they follow."""
 LONGEST_FORM: Final = 4_096
+_EVENT: Final = re.compile(r"[A-Za-z0-9._-]{1,249}/[0-9]{1,6}/[0-9]{1,19}")
 _FIELDS: Final = 16
 _FORM: Final = "application/x-www-form-urlencoded"
 _HEADERS: Final = {**HEADERS, "Referrer-Policy": "same-origin"}
@@ -52,7 +55,8 @@ class CaseServer:
 
     def __init__(self, address: Address, settings: Settings, streams: Streams) -> None:
         key = read_secret("board_write_key_file", settings.board_write_key_file)
-        self.watch = CaseWatch(BoardStore(address))
+        derived = [relation.emits for relation in relations_of(settings).values()]
+        self.watch = CaseWatch(BoardStore(address), derived=derived)
         self.access = WriteAccess(key) if key else None
         self.writer = CaseWriter(BoardStore(address), CaseSender(settings))
         names = CaseNames(shown_case_rules(settings), touchpoints_of(settings))
@@ -70,6 +74,8 @@ class CaseServer:
             Route("/sign-in", self._ask, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
+            Route("/customers/{event:path}", self._page, methods=["GET"]),
+            Route("/stream/customers/{event:path}", self._stream),
             Route("/stream/cases", self._stream),
             Route("/stream/cases/{case_id:path}", self._stream),
         ]
@@ -77,8 +83,12 @@ class CaseServer:
     # -- showing ---------------------------------------------------------------------------------------------------
 
     def _view(self, request: Request) -> CaseView:
-        view = CaseView.of(request.query_params, request.path_params.get("case_id", ""))
-        self.watch.want(view.case_id)
+        parts = request.path_params
+        event = parts.get("event", "")
+        if event and not _EVENT.fullmatch(event):
+            raise HTTPException(404, "there is no such event")
+        view = CaseView.of(request.query_params, parts.get("case_id", ""), event)
+        self.watch.want(view.case_id, view.event)
         return view
 
     def _fragments(self, view: CaseView) -> Mapping[str, str]:
@@ -91,10 +101,12 @@ class CaseServer:
         view = self._view(request)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_ANSWER_S):
-                while not self.watch.has(view.case_id):
+                while not self.watch.has(view.case_id, view.event):
                     await self.watch.next_round()
         known = self.watch.known
-        missing = bool(view.case_id) and known.opened.get(view.case_id, known) is None
+        missing = (view.case_id and known.opened.get(view.case_id, known) is None) or (
+            view.event and known.senders.get(view.event) == ""
+        )
         page = self._pages.whole(view, known, time.time(), shell)
         return HTMLResponse(page, status or (404 if missing else 200), headers=_HEADERS)
 

@@ -151,3 +151,10 @@ CASES_BY_DUE: Final = """
     least(ifNull(if(contacted IS NULL, contact_due, NULL), close_due),
         ifNull(close_due, if(contacted IS NULL, contact_due, NULL))) ASC NULLS LAST, case_id
 """
+
+SUBJECT_OF: Final = """
+    SELECT subject FROM events
+    WHERE type IN {types:Array(String)} AND topic = {topic:String} AND partition = {partition:UInt32}
+        AND offset = {offset:UInt64}
+    LIMIT 1
+"""

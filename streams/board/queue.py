@@ -23,6 +23,8 @@ SHOWN: Final = 100
 SOON_MS: Final = 7_200_000
 """A clock that ends within this is soon over, if its cause does not say when to warn."""
 _LONGEST: Final = 200
+_LEAST: Final = 0.05
+"""Parts below it are shown as 0."""
 Level: TypeAlias = Literal["over", "soon", "later", "none"]
 
 
@@ -37,13 +39,17 @@ class CaseView:
     touchpoint: str = ""
     case_id: str = ""
     """Empty: the queue."""
+    event: str = ""
+    """The story of whoever sent this event, `topic/partition/offset`, instead of the queue."""
 
     @classmethod
-    def of(cls, query: Mapping[str, str], case_id: str = "") -> "CaseView":
+    def of(cls, query: Mapping[str, str], case_id: str = "", event: str = "") -> "CaseView":
         """Read a choice from the address; a state that does not exist falls back to what is open."""
         chosen = {name: query.get(name, "")[:_LONGEST] for name in ("cause", "owner", "touchpoint")}
         state, lang = query.get("state", ""), query.get("lang", "")
-        return cls("fa" if lang == "fa" else "en", state if state in STATES else "open", **chosen, case_id=case_id)
+        return cls(
+            "fa" if lang == "fa" else "en", state if state in STATES else "open", **chosen, case_id=case_id, event=event
+        )
 
     def link(self, **changes: str) -> str:
         """Return the address of this view with something changed; defaults are left out."""
@@ -54,6 +60,7 @@ class CaseView:
             if getattr(other, name) != getattr(default, name)
         }
         path = f"/cases/{quote(other.case_id, safe='')}" if other.case_id else "/cases"
+        path = f"/customers/{quote(other.event)}" if other.event else path
         return f"{path}?{urlencode(chosen)}" if chosen else path
 
     def sign_in(self) -> str:
@@ -204,7 +211,8 @@ class CaseNames:
 
 
 def _points(value: float, lang: Lang) -> str:
-    return number(value, lang, 0 if value == int(value) else 1)
+    shown = round(value, 1)
+    return number(shown, lang, 0 if shown == int(shown) else 1)
 
 
 def _parts(scored: Sequence[Scored], lang: Lang) -> list[PartView]:
@@ -215,7 +223,7 @@ def _parts(scored: Sequence[Scored], lang: Lang) -> list[PartView]:
             texts.get(f"part_{one.name}", one.name),
             _points(one.points, lang),
             digits(one.text, lang) if one.known else texts["not_known"],
-            one.points != 0,
+            abs(one.points) >= _LEAST,
         )
         for one in sorted(scored, key=lambda one: -abs(one.points))
     ]

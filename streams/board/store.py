@@ -17,6 +17,7 @@ from streams.events.types import VERBATIM_TYPES
 from streams.loop.rows import CaseRow
 from streams.storage.cases import read_cases
 from streams.storage.connection import FAILURES, Address, UnreachableError, connect, explain
+from streams.storage.customer import CustomerHistory, history_of
 
 TIMEOUT_S: Final = 10.0
 _DAY_S: Final = 86_400
@@ -253,6 +254,16 @@ class BoardStore:
         where, asked = "case_id = {case_id:String}", {"case_id": case_id}
         found = self._using(lambda client: read_cases(client, where, asked))
         return found[0] if found else None
+
+    def history(self, subject: str, derived: Sequence[str], most: int) -> CustomerHistory:
+        """Return the newest events of a customer, and what relations said: events of the types in `derived`."""
+        return self._using(lambda client: history_of(client, subject, derived, most))
+
+    def subject_of(self, topic: str, partition: int, offset: int) -> str:
+        """Return whose words an event holds; empty: there is none there."""
+        types = list(VERBATIM_TYPES)
+        rows = self.ask(questions.SUBJECT_OF, types=types, topic=topic, partition=partition, offset=offset)
+        return str(rows[0][0]) if rows else ""
 
 
 def _reading(newest: Row, stat: str, *, closed: bool = True) -> PublishedReading:

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +13,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from streams.board.acting import CaseWriter
+from streams.board.feed import AlertRow
 from streams.board.server import BoardServer
 from streams.board.store import BoardStore
 from streams.events.decode import decode_batch
+from streams.events.types import Envelope
 from streams.listener.clients import Clients
 from streams.listener.hosts import Hosts
 from streams.listener.protocol import ConnectionLimits
@@ -25,6 +27,7 @@ from streams.loop.rows import CaseRow
 from streams.producers.cases import CaseSender
 from streams.settings import load
 from streams.storage.connection import Address
+from streams.storage.customer import CustomerHistory
 from tests.harness.cases import Desk
 from tests.harness.queue import rows_of
 
@@ -54,6 +57,31 @@ class DeskStore(BoardStore):
 
     def case(self, case_id: str) -> CaseRow | None:
         return next((row for row in rows_of(self._desk) if row.case_id == case_id), None)
+
+    def history(self, subject: str, derived: Sequence[str], most: int) -> CustomerHistory:
+        """An answer in a customer's own words, to whoever has a case."""
+        del derived, most
+        return CustomerHistory([answer(subject)], [], 0)
+
+    def subject_of(self, topic: str, partition: int, offset: int) -> str:
+        del topic, partition
+        rows = rows_of(self._desk)
+        return rows[offset].subject if offset < len(rows) else ""
+
+    def alerts(self, after: int) -> list[AlertRow]:
+        del after
+        return []
+
+
+def answer(subject: str) -> Envelope:
+    data = {"survey_id": "s", "metric": "nps", "scale": 10, "score": 2, "text": "Call me at 09123456789, <b>now</b>"}
+    event = {
+        "specversion": "1.0", "id": "e1", "source": "/crm", "type": "cx.survey.answered", "time": "2026-05-01T09:30:00Z",
+        "subject": subject, "channel": "web", "touchpoint": "checkout", "data": data,
+    }  # fmt: skip
+    decoded = decode_batch([msgspec.json.encode(event)])[0][0]
+    assert decoded is not None
+    return decoded
 
 
 class DeskSender(CaseSender):

@@ -124,6 +124,21 @@ def test_who_was_slower_is_told_what_happened_meanwhile(page: Page, rig: CasePag
     assert closed(rig)[first] == "lost"
 
 
+def test_a_case_and_a_verbatim_lead_to_the_story_of_their_customer(page: Page, rig: CasePageRig) -> None:
+    row = an_open_case(rig)
+    page.goto(f"{rig.url}/cases/{row.case_id}")
+    story = page.locator("#story")
+    expect(story.locator("li.answer")).to_contain_text("2 of 10")
+    expect(story.locator(".words")).to_have_text("Call me at •••, <b>now</b>")
+    page.goto(f"{rig.url}/customers/cx.touchpoints.web/0/{rows_of(rig.desk).index(row)}?lang=fa")
+    expect(story.locator("li.answer")).to_contain_text("۲ از ۱۰")
+    assert row.subject not in re.sub("data-key=.*?>", "", story.inner_text())
+    story.get_by_role("link", name="پرونده: توصیه نمی‌کند").first.click()
+    expect(page.locator("#case")).to_contain_text(row.case_id)
+    assert page.goto(f"{rig.url}/customers/cx.touchpoints.web/0/9999").status == 404  # type: ignore[union-attr]
+    assert rig.ask("GET", "/customers/c-1").status == 404
+
+
 def test_a_persian_page_with_a_persian_keyboard(page: Page, rig: CasePageRig) -> None:
     page.goto(f"{rig.url}/cases?lang=fa")
     page.locator("#sign-in").click()

@@ -1,6 +1,8 @@
 """The case page without a browser: what is chosen, in what order, how near clocks are, and in which words."""
 
+import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,9 +10,13 @@ import pytest
 
 from streams.board.casepages import CasePages
 from streams.board.casewatch import CaseWatch, KnownCases
+from streams.board.feed import AlertRow
 from streams.board.queue import NOBODY, SHOWN, CaseNames, CaseView, choices
 from streams.board.store import BoardStore
+from streams.board.story import CustomerStory, story_lines
+from streams.events.decode import decode_batch
 from streams.events.touchpoints import load_touchpoints
+from streams.events.types import EVENT_TYPES, Envelope
 from streams.kpis.language.steps import Steps
 from streams.loop.case import MOVES, PREFIX
 from streams.loop.reading import load_rules
@@ -19,7 +25,10 @@ from streams.loop.writes import _REFUSED, done
 from streams.relations.facts import Fact
 from streams.shipped import CASES
 from streams.storage.connection import Address, UnreachableError
+from streams.storage.customer import CustomerHistory
 from streams.wording.case_texts import in_persian
+from streams.wording.event_names import EVENT_NAMES, FIELD_NAMES
+from tests.harness.casepage import answer
 from tests.harness.queue import HOUR, rows_of, unhappy_customers
 
 NOW = 1_777_883_400_000
@@ -177,6 +186,123 @@ class Store(BoardStore):
     def case(self, case_id: str) -> CaseRow | None:
         return self.rows.get(case_id)
 
+    def history(self, subject: str, derived: Sequence[str], most: int) -> CustomerHistory:
+        return CustomerHistory([answer(subject)], [], len(derived) + most)
+
+    def alerts(self, after: int) -> list[AlertRow]:
+        del after
+        return []
+
+    def subject_of(self, topic: str, partition: int, offset: int) -> str:
+        return "c-1" if (topic, partition, offset) == ("cx.touchpoints.web", 0, 7) else ""
+
+
+def test_stories_are_read_of_whom_somebody_looks_at(rows: list[CaseRow]) -> None:
+    store, now = Store(rows), [100.0]
+    watch = CaseWatch(store, derived=["cx.cart.seen"], clock=lambda: now[0])
+    watch.want(rows[0].case_id, "cx.touchpoints.web/0/7")
+    watch.want("", "cx.touchpoints.web/0/8")
+    for step in watch._steps():
+        step()
+    assert watch.known.senders == {"cx.touchpoints.web/0/7": "c-1", "cx.touchpoints.web/0/8": ""}
+    assert set(watch.known.stories) == {rows[0].subject, "c-1"}
+    before = watch.known
+    watch._stories()
+    assert watch.known is before
+    now[0] += 31
+    watch.want()
+    assert watch._wanted()
+    for step in watch._steps():
+        step()
+    assert (watch.known.senders, watch.known.stories) == ({}, {})
+
+
+def event(kind: str, minute: int, **data: Any) -> Envelope:
+    raw = {
+        "specversion": "1.0", "id": f"{kind}-{minute}", "source": "/t", "type": f"cx.{kind}", "subject": "c-1", "channel": "web",
+        "time": f"2026-05-01T09:{minute:02}:00Z", "touchpoint": "checkout", "data": data,
+    }  # fmt: skip
+    found, refusals = decode_batch([msgspec.json.encode(raw)])
+    assert not refusals, refusals
+    return found[0]  # type: ignore[return-value]
+
+
+def alert(began: int, ended: int | None, **changes: Any) -> AlertRow:
+    """One that fired from `began` to `ended`, minutes after nine."""
+    nine = 1_777_626_000
+    return AlertRow(
+        **{
+            "episode": f"Slow-{nine // 60 + began - 1}", "rule": "Slow", "kpi": "csat", "labels": {}, "severity": "page", "owner": "cx",
+            "state": "firing" if ended is None else "resolved", "why": "", "at": nine + 60 * (began if ended is None else ended),
+            "texts": {"summary": "Satisfaction fell", "summary_fa": "رضایت افت کرد"}, **changes,
+        }
+    )  # fmt: skip
+
+
+def test_a_story_tells_what_was_lived_said_and_done() -> None:
+    events = [
+        event("page.viewed", 1, page="/cart"), event("page.viewed", 2, page="/cart"), event("page.viewed", 3, page="/cart"),
+        event("payment.failed", 4, code="timeout", amount=12.5, currency="EUR", method="card"),
+        event("survey.answered", 40, survey_id="s", metric="nps", scale=10, score=2, text="ایمیل من ali@example.com است"),
+        event("case.opened", 41, case_id="low_nps-1", reason="low_nps", owner="care"),
+        event("case.closed", 50, case_id="low_nps-1", outcome="lost"),
+    ]  # fmt: skip
+    derived = [
+        {
+            "time": "2026-05-01T09:30:00Z",
+            "source": "relations/cart",
+            "data": {"outcome": "abandoned", "withdrawn": False},
+        },
+        {"time": "2026-05-01T09:31:00Z", "source": "relations/cart", "data": {"outcome": "ordered", "withdrawn": True}},
+    ]
+    story = CustomerStory(events, derived, [alert(35, 45)], 3)
+    lines = story_lines(story, NAMES, CaseView(case_id="x"))
+    assert [(line.kind, line.what, line.says, line.times) for line in lines] == [
+        ("case", "Case closed", "outcome: lost", 1),
+        ("case", "Case opened", "reason: Would not recommend us · owner: care", 1),
+        ("answer", "Survey answered", "2 of 10 · question: nps", 1),
+        ("alert", "alert: resolved", "Satisfaction fell", 1),
+        ("found", "Found out", "abandoned", 1),
+        ("order", "Payment failed", "amount: 12.5 · currency: EUR · method: card · code: timeout", 1),
+        ("event", "Page viewed", "page: /cart", 3),
+    ]
+    assert lines[0].href == "/cases/low_nps-1"
+    assert (lines[2].words, lines[2].direction) == ("ایمیل من ••• است", "rtl")
+    persian = story_lines(story, NAMES, CaseView(lang="fa"))
+    assert [line.what for line in persian[:4]] == [
+        "پرونده بسته شد",
+        "پرونده گشوده شد",
+        "پاسخ به نظرسنجی",
+        "هشدار: برطرف‌شده",
+    ]
+    assert persian[3].says == "رضایت افت کرد"
+
+
+@pytest.mark.parametrize(
+    ("one", "shown"),
+    [
+        (alert(39, None), True),
+        (alert(20, 26), True),  # it ended within a quarter of an hour before the answer
+        (alert(10, 20), False),
+        (alert(56, None), False),
+        (alert(39, None, labels={"channel": "web"}), True),
+        (alert(39, None, labels={"channel": "store"}), False),
+        (alert(39, None, inhibited_by="Worse"), False),
+        (alert(39, 45, state="inactive"), False),
+    ],
+)
+def test_alerts_of_the_time_and_of_their_channels_are_part_of_it(one: AlertRow, shown: bool) -> None:
+    answered = event("survey.answered", 40, survey_id="s", metric="nps", scale=10, score=2)
+    lines = story_lines(CustomerStory([answered], (), [one]), NAMES, CaseView())
+    assert ("alert" in {line.kind for line in lines}) == shown
+
+
+def test_events_of_the_page_have_names_in_both_languages() -> None:
+    assert set(EVENT_NAMES) <= set(EVENT_TYPES)
+    for pair in (*EVENT_NAMES.values(), *FIELD_NAMES.values()):
+        assert re.search("[\u0600-\u06ff]", pair[1])
+        assert not re.search("[\u0600-\u06ff]", pair[0])
+
 
 def test_cases_are_read_when_they_have_changed_only(rows: list[CaseRow]) -> None:
     store, now = Store(rows), [time.monotonic()]
@@ -184,7 +310,7 @@ def test_cases_are_read_when_they_have_changed_only(rows: list[CaseRow]) -> None
     first = rows[0].case_id
     watch.want(first)
     watch.want("none")
-    (step,) = watch._steps()
+    step = watch._cases
     step()
     assert (len(watch.known.open), watch.known.opened["none"], store.reads) == (8, None, 1)
     before = watch.known
