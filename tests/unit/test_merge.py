@@ -7,6 +7,7 @@ import pytest
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.folding.partials import Partial, decode_partial, encode_partial
 from streams.kpis.language.series import series_key
+from streams.kpis.rolling import merge as merge_module
 from streams.kpis.rolling.admission import Registry, SeriesLimits
 from streams.kpis.rolling.merge import MergeState
 from streams.kpis.rolling.packing import add_up, decode, pack, unpack
@@ -70,6 +71,26 @@ def test_what_waits_for_a_flush_is_counted_in_totals() -> None:
     assert merge.collected == 3
     flush(merge, 1)
     assert merge.collected == 0
+
+
+@pytest.mark.parametrize("most", [8, 9])
+def test_history_reaches_windows_before_it_is_published_when_there_is_much_of_it(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A flush that publishes must not find all at once what came since the one before; the rows are the same."""
+    monkeypatch.setattr(merge_module, "_UNSEEN", most)
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [1, 1]}}, watermark=101 * 60, caught_up=False), 0)
+    assert flush(merge, 0).minutes
+    history = {minute: {CSAT: [1, minute]} for minute in range(101, 110)}
+    merge.apply(partial((1, 1), history, watermark=110 * 60, caught_up=False), 1)
+    between = flush(merge, 0)
+    assert merge.closed == (109 if most < len(history) else 100)
+    assert not between.values
+    assert {row.minute for row in between.minutes} == (history.keys() if most < len(history) else set())
+    last = flush(merge, 20)
+    assert values(last, "closed") == {("1m", 6600): [1, 109], ("5m", 6600): [5, 535], ("total", 6600): [10, 946]}
+    assert {row.minute for row in [*between.minutes, *last.minutes]} == history.keys()
 
 
 def test_a_series_that_falls_silent_ends_with_one_empty_row() -> None:

@@ -40,6 +40,9 @@ from streams.kpis.rolling.window_pair import WindowPair
 
 LIMITS: Final = SeriesLimits(lambda _kpi: 10_000)
 
+_UNSEEN: Final = 20_000
+"""Totals of history that may wait for windows; few of them are cheaper to bring in together."""
+
 
 class MergeState:
     """Totals, windows and watermarks of one merge partition."""
@@ -197,19 +200,24 @@ class MergeState:
         catching_up = self.watermarks.catching_up
         open_due = self._rows.due(now, history=self.watermarks.reads_history(now))
         due = open_due.minutes or not catching_up
-        steps = shown = range(0)
+        steps = shown = passed = range(0)
         if watermark is not None:
             target = int(watermark // 60) - 1
             self._balance.aims_at(target)
             if due:
                 steps = steps_to(self.closed, target, rows=self._windows.closed.rows, catching_up=catching_up)
+            elif self._windows.unseen > _UNSEEN:
+                # Though it is not published yet: what had added up by then would hold up everything else.
+                passed = steps_to(self.closed, target, rows=0, catching_up=True)
             if judge is not None:
                 shown = range(max(int((now - horizon_s) // 60), self._first_unclosed(target)), target + 1)
-        if open_due.minutes or steps or shown or outputs.values:
+        if open_due.minutes or steps or shown or passed or outputs.values:
             self._windows.catch_up()
         if shown and judge is not None:
             self._close_for(judge, shown, steps, outputs)
         else:
+            for minute in passed:
+                self._windows.close(minute)
             for minute in steps:
                 self._windows.close(minute)
                 self._rows.closed_sums(outputs)

@@ -40,6 +40,11 @@ class WindowPair:
         closed, newest = self.closed.as_of, self.open.as_of
         return closed is not None and (newest is None or newest <= closed)
 
+    @property
+    def unseen(self) -> int:
+        """How many totals of series and minutes came since the open windows were brought up to the pages."""
+        return sum(map(len, self._unseen.values()))
+
     def begin(self, minute: int, keys: Iterable[str]) -> None:
         """Take note that a minute has these series."""
         if self._has_begun(keys):
