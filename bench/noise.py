@@ -31,7 +31,7 @@ KPIS = {"csat": 85.0, "payment_failure": 95.0, "abandonment": 90.0, "request_fai
 
 DELTAS = (10.0, 20.0)
 H_RANGE = (3.0, 10.0)
-H_TRIES = 4
+H_TRIES = 6
 """Changes that a CUSUM is tried with, and how its threshold is looked for."""
 
 RULES = (

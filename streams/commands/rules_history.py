@@ -1,7 +1,7 @@
 """`cx rules test` and `cx rules backtest`: rules tried on minutes that somebody wrote down, and on past ones."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from streams.settings import Settings, load, rule_paths, window_names
 from streams.shipped import RULE_TESTS
 from streams.storage.connection import StorageError, address_of, connect
 from streams.storage.minutes import PastBaselines, stored_minutes, stored_sources, stored_span
+
+DAY: Final = 1440
 
 WRONG_INPUT: Final = 2
 """Exit code when rules, tests or options cannot be right."""
@@ -157,7 +159,8 @@ def rules_backtest(
         refused(error)
     try:
         with closing(connect(address_of(settings))) as client:
-            test = replayed(client, book, first, last, settings, known, drawn=picture is not None)
+            show = None if as_json else _Progress(first, last)
+            test = replayed(client, book, first, last, settings, known, drawn=picture is not None, show=show)
         drawn = 0 if picture is None or test is None else draw(test, picture)
     except (StorageError, PictureError, OSError) as error:
         echo(str(error), err=True)
@@ -182,9 +185,20 @@ def replayed(
     incidents: Iterable[RealIncident] = (),
     *,
     drawn: bool = False,
+    show: Callable[[Backtest, int], None] | None = None,
 ) -> Backtest | None:
     """
     Replay stored minutes, the first and the last inside; None if there are none.
+
+    Args:
+        client: Of a user who may read.
+        book: The rules.
+        first: The first minute that counts; those before it only teach.
+        last: The last minute.
+        settings: Of windows and topics.
+        incidents: What really happened.
+        drawn: Whether values are kept for a picture.
+        show: Called at the end of each day, and of all, with what is known by then, and the minute.
 
     Raises:
         StorageError: ClickHouse cannot answer.
@@ -211,10 +225,32 @@ def replayed(
         for between in range(reached + 1, minute):
             test.close(between, {}, sources.get(between))
         test.close(minute, sums, sources.get(minute))
+        if show is not None and minute // DAY > reached // DAY:
+            show(test, minute - 1)
         reached = minute
     for rest in range(reached + 1, min(last, max(sources, default=reached)) + 1):
         test.close(rest, {}, sources.get(rest))
+    if show is not None:
+        show(test, last)
     return test
+
+
+class _Progress:
+    """Writes down what begins to fire as it is found, and some twenty times how far the replay is."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first, self._days = first, -((first - last - 1) // DAY)
+        self._shown, self._next = 0, 1
+
+    def __call__(self, test: Backtest, minute: int) -> None:
+        found = [one for one in test.firings if one.began >= test.start]
+        for one in found[self._shown :]:
+            echo(f"{_iso(one.began + 1)} {name_of(one.rule, one.labels)}: {one.why.partition(': ')[2]}", err=True)
+        self._shown = len(found)
+        day = -((self._first - minute - 1) // DAY)
+        if day >= min(self._next, self._days):
+            echo(f"{day} of {self._days} days replayed, {len(found)} fired", err=True)
+            self._next = day + max(1, self._days // 20)
 
 
 def plain(test: Backtest) -> dict[str, Any]:
@@ -252,6 +288,7 @@ def plain(test: Backtest) -> dict[str, Any]:
             }
             for seen in test.seen()
         ],
+        "held": test.held(),
         "faults": [fault._asdict() for fault in test.faults],
     }
 
@@ -289,6 +326,9 @@ def notified(test: Backtest) -> str:
     ]
     heads = ("RULE", "SEVERITY", "SERIES", "CALM DAYS", "FIRED", "HELD", "FALSE", "FALSE PER DAY AND SERIES (95 %)")
     parts.append(table(heads, scores))
+    held = ", ".join(f"{count} by {reason}" for reason, count in test.held().items())
+    if held:
+        parts.append(f"held back, so nobody was told: {held}")
     for seen in test.seen():
         delays = ", ".join(f"{name} {delay} min" for name, delay in seen.delays.items()) or "no rule fired"
         noticed = "nobody was told" if seen.notified is None else f"told after {seen.notified} min"

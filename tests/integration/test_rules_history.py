@@ -179,6 +179,24 @@ def test_the_command_finds_the_incident_and_draws_it(stored: Database, tmp_path:
     assert words.exit_code == 0
     assert "Low{channel=web}" in words.stdout
     assert "told after" in words.stdout
+    *fired, progress = words.stderr.splitlines()
+    assert any("Low{channel=web}: " in line for line in fired)
+    assert progress == "1 of 1 days replayed, 2 fired"
+
+
+def test_what_is_held_back_is_reported_with_its_reason(stored: Database, tmp_path: Path):
+    """The whole pages, so its channels page nobody."""
+    file = tmp_path / "rules.yaml"
+    whole = RULES.replace(
+        "alert: Worse, kpi: abandonment, method: cusum, window: 15m", "alert: Whole, kpi: abandonment"
+    )
+    whole = whole.replace("params: {baseline: 1h, delta: 15},", "window: 15m, method: floor, params: {target: 20},")
+    whole = whole.replace("severity: ticket}", "severity: page, runbook: docs/RUNBOOK.md}")
+    file.write_text(whole)
+    asked = ("backtest", "--from", at(1500), "--to", at(MINUTES), "--rules", file)
+    found = json.loads(cx(*asked, "--json").stdout)
+    assert found["held"] == {"parent Whole{}": 1}, found["firings"]
+    assert "held back, so nobody was told: 1 by parent Whole{}" in cx(*asked).stdout
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ and belongs to none is a false alarm. What was held back (by a parent, a mute, a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -202,6 +203,11 @@ class Backtest:
                         notified.append(one.notified - incident.since + 1)
             found.append(IncidentSeen(incident, delays, min(notified, default=None)))
         return found
+
+    def held(self) -> dict[str, int]:
+        """Return what kept firings back of which nobody heard, with how many, most first."""
+        reasons = Counter(one.held_by for one in self.firings if one.notified is None and one.held_by is not None)
+        return dict(reasons.most_common())
 
     def is_false(self, firing: Firing) -> bool:
         """Tell whether somebody was told of something that did not happen."""

@@ -180,7 +180,10 @@ def with_threshold(params: Detector, threshold: float) -> Detector:
     """Return the parameters of a method with another threshold."""
     match params:
         case Cusum():
-            return Cusum(baseline=params.baseline, delta=params.delta, h=threshold, min_failures=params.min_failures)
+            return Cusum(
+                baseline=params.baseline, delta=params.delta, h=threshold, min_failures=params.min_failures,
+                margin=params.margin,
+            )  # fmt: skip
         case ZTest():
             return ZTest(baseline=params.baseline, z=threshold)
         case Floor():
