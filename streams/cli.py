@@ -39,6 +39,7 @@ _COMMANDS = {
     "cases": ("streams.commands.cases", "Show cases of unhappy customers, and act on them."),
     "relations": ("streams.commands.relations", "List, show, check and test relations between events."),
     "surveys": ("streams.commands.surveys", "Say who may be asked, and whether enough are heard."),
+    "products": ("streams.commands.products", "Find products that come back more often than they did."),
     "synthetic": ("streams.commands.synthetic", "Go scripted paths, and see whether all that is sent arrives."),
     "experiments": ("streams.commands.experiments", "Compare the variants of experiments in any KPI."),
     "drivers": ("streams.commands.drivers", "Rank what goes with satisfaction, and by how much."),

@@ -27,7 +27,7 @@ RUNS = [
     ["dashboards", "check"], ["board", "--host", "192.0.2.1"], ["collect", "--host", "192.0.2.1"], ["replay", "jsonl", "--path", "/"],
     ["simulate", "--rate", "none"], ["sources", "show"], ["relations", "list"], ["experiments", "list"], ["drivers", "rank"], ["value", "summary"],
     ["cases", "list"], ["surveys", "check"], ["gaps", "listening"], ["report", "--week", "--out", "/"],
-    ["synthetic", "run", "web-order"],
+    ["synthetic", "run", "web-order"], ["products", "defects"],
     ["forget", "nobody"], ["export", "nobody"],
 ]  # fmt: skip
 ELSEWHERE = {"up", "worker", "test"}

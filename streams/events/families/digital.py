@@ -68,6 +68,16 @@ class ProductViewed(Data, frozen=True, kw_only=True):
     available: bool | None = None
 
 
+@event("cx.product.sold")
+class ProductSold(Data, frozen=True, kw_only=True):
+    """A line of an order or receipt: `quantity` of a product, one if it is not given, each at `price`."""
+
+    product: Label
+    category: Label | None = None
+    quantity: Count | None = None
+    price: Money | None = None
+
+
 @event("cx.compare.viewed")
 class CompareViewed(Data, frozen=True, kw_only=True):
     """Products were put side by side."""

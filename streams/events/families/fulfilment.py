@@ -80,13 +80,14 @@ class OrderDeliveryOverdue(Data, frozen=True, kw_only=True):
     items: Count | None = None
 
 
-@event("cx.order.return_requested")
+@event("cx.order.return_requested", "1-1-0", earlier=("1-0-0",))
 class OrderReturnRequested(Data, frozen=True, kw_only=True):
-    """The customer asked to send goods back."""
+    """The customer asked to send goods back; of several products, each is an event of its own."""
 
     reason: Label | None = None
     items: Count | None = None
     category: Label | None = None
+    product: Label | None = None
 
 
 @event("cx.order.return_received")

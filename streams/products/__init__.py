@@ -1,0 +1,1 @@
+"""Products: which of them come back more often than they did."""
