@@ -52,7 +52,7 @@ class CasePages:
 
     def whole(self, view: CaseView, known: KnownCases, now: float, shell: Shell = Shell()) -> str:  # noqa: B008 - never changed
         """Return the page of a view."""
-        owners = sorted({row.owner for row in (*known.open, *known.closed)} - {""})
+        owners = sorted({row.owner for row, _ in (*known.open, *known.closed)} - {""})
         return self._render(
             "cases.html",
             view,
@@ -80,7 +80,7 @@ class CasePages:
         elif view.event:
             parts["story"] = self._story(view, known, known.senders.get(view.event, ""))
         else:
-            rows = known.closed if view.state == "closed" else known.open
+            ranked = known.closed if view.state == "closed" else known.open
             parts["filters"] = self._render(
                 "cases_filters.html", view, offered=choices(self._names, [*known.open, *known.closed], view)
             )
@@ -88,7 +88,7 @@ class CasePages:
                 "cases_queue.html",
                 view,
                 known=known,
-                queue=self._names.queue(rows, view, known.ranked_at or now),
+                queue=self._names.queue(ranked, view, known.ranked_at or now),
                 opens=self._opens,
                 capped=number(OPEN_READ, view.lang, 0) if len(known.open) >= OPEN_READ else "",
             )
@@ -117,7 +117,7 @@ class CasePages:
             left_out=story.left_out if story else 0,
             theirs=[
                 self._names.line(row, replace(view, event=""), now=known.ranked_at)
-                for row in (*known.open, *known.closed)
+                for row, _ in (*known.open, *known.closed)
                 if view.event and row.subject == subject
             ],
         )

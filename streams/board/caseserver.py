@@ -55,11 +55,11 @@ class CaseServer:
 
     def __init__(self, address: Address, settings: Settings, streams: Streams) -> None:
         key = read_secret("board_write_key_file", settings.board_write_key_file)
-        derived = [relation.emits for relation in relations_of(settings).values()]
-        self.watch = CaseWatch(BoardStore(address), derived=derived)
         self.access = WriteAccess(key) if key else None
         self.writer = CaseWriter(BoardStore(address), CaseSender(settings))
         names = CaseNames(shown_case_rules(settings), touchpoints_of(settings))
+        derived = [relation.emits for relation in relations_of(settings).values()]
+        self.watch = CaseWatch(BoardStore(address), names.rank, derived=derived)
         self._pages = CasePages(names, opens=bool(settings.cases), writes=bool(key), days=steps_of(settings, "1d"))
         self._wrong = WrongKeys()
         self._streams = streams

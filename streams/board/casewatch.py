@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from streams.board.queue import RankedCase
 from streams.board.rounds import LINGER_S, Rounds, Step, StoreState
 from streams.board.store import BoardStore
 from streams.board.story import EVENTS_READ, CustomerStory
@@ -29,8 +30,8 @@ RANKED_S: Final = 30.0
 class KnownCases(StoreState):
     """All that the case page can show at one moment; replaced as a whole, never changed."""
 
-    open: Sequence[CaseRow] = ()
-    closed: Sequence[CaseRow] = ()
+    open: Sequence[RankedCase] = ()
+    closed: Sequence[RankedCase] = ()
     read: bool = False
     """Whether the store has answered yet."""
     ranked_at: float = 0.0
@@ -43,19 +44,24 @@ class KnownCases(StoreState):
     """By customer."""
 
 
+Rank = Callable[[Sequence[CaseRow], float], Sequence[RankedCase]]
+
+
 class CaseWatch(Rounds[KnownCases]):
     """Keeps what is known of cases up to date while somebody looks."""
 
     def __init__(
         self,
         store: BoardStore,
+        rank: Rank,
         *,
         derived: Sequence[str] = (),
         every_s: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare it; `derived` are the types of the events that relations send."""
+        """Prepare it; `rank` puts cases in order, `derived` are the types of the events that relations send."""
         super().__init__(store, KnownCases(), every_s, clock)
+        self._rank = rank
         self._derived = derived
         self._wanted_events: dict[str, float] = {}
         self._until = 0.0
@@ -102,12 +108,16 @@ class CaseWatch(Rounds[KnownCases]):
         mark = store.case_mark() if self._mark or store.has_cases() else ""
         changed = mark != self._mark or known.down or not known.read
         self._mark, before, aged = mark, known.opened, self._is_due("ranked", RANKED_S)
+        rows = [row for row, _ in known.open], [row for row, _ in known.closed]
         if changed and mark:
-            known = replace(known, open=store.open_cases(OPEN_READ), closed=store.closed_cases(CLOSED_READ))
-            before = {}
+            rows, before = (store.open_cases(OPEN_READ), store.closed_cases(CLOSED_READ)), {}
         opened = {name: before[name] if name in before else self._case(name) for name in self._wanted_cases}
+        if changed or aged:
+            # Here and not in the server's own thread: thousands take a while.
+            now = time.time()
+            known = replace(known, open=self._rank(rows[0], now), closed=self._rank(rows[1], now), ranked_at=now)
         if changed or aged or opened != known.opened:
-            self.known = replace(known, opened=opened, read=True, ranked_at=time.time(), away_since=None, refusal="")
+            self.known = replace(known, opened=opened, read=True, away_since=None, refusal="")
         self._looked_at = began
 
     def _case(self, case_id: str) -> CaseRow | None:

@@ -10,7 +10,7 @@ from streams.events.touchpoints import Touchpoint
 from streams.loop.acting import COMMAND, PAGE
 from streams.loop.definition import CaseRules
 from streams.loop.rows import CaseRow
-from streams.loop.urgency import Scored, in_urgency
+from streams.loop.urgency import Scored, Urgency, in_urgency
 from streams.wording.case_texts import in_persian
 from streams.wording.numbers import digits, number
 from streams.wording.texts import Lang, Texts
@@ -25,6 +25,7 @@ SOON_MS: Final = 7_200_000
 _LONGEST: Final = 200
 _LEAST: Final = 0.05
 """Parts below it are shown as 0."""
+RankedCase: TypeAlias = tuple[CaseRow, Urgency]
 Level: TypeAlias = Literal["over", "soon", "later", "none"]
 
 
@@ -157,16 +158,20 @@ class CaseNames:
         found = self._touchpoints.get(touchpoint)
         return touchpoint.replace("_", " ") if found is None else found.fa if lang == "fa" else found.en
 
-    def queue(self, rows: Iterable[CaseRow], view: CaseView, now: float) -> Queue:
-        """Return the chosen cases as of `now` (unix s)."""
-        at = int(now * 1000)
-        ordered = in_urgency(filter(view.takes, rows), self.rules.parts, CaseRow.standing, at)
-        lines = [self._line(row, view, urgency.score, urgency.parts, at) for row, urgency in ordered[:SHOWN]]
-        return Queue(lines, len(ordered))
+    def rank(self, rows: Iterable[CaseRow], now: float) -> list[RankedCase]:
+        """Return cases in the order of their urgency at `now` (unix s)."""
+        return in_urgency(rows, self.rules.parts, CaseRow.standing, int(now * 1000))
+
+    def queue(self, ranked: Iterable[RankedCase], view: CaseView, now: float) -> Queue:
+        """Return the chosen ones of ranked cases, with how near their clocks are at `now` (unix s)."""
+        chosen = [(row, urgency) for row, urgency in ranked if view.takes(row)]
+        lines = [self._line(row, view, urgency, int(now * 1000)) for row, urgency in chosen[:SHOWN]]
+        return Queue(lines, len(chosen))
 
     def line(self, row: CaseRow, view: CaseView, now: float) -> CaseLine:
         """Return one case."""
-        return self.queue([row], replace(view, state=row.state, cause="", owner="", touchpoint=""), now).lines[0]
+        ((_, urgency),) = self.rank([row], now)
+        return self._line(row, view, urgency, int(now * 1000))
 
     def history(self, row: CaseRow, lang: Lang) -> list[HistoryLine]:
         """Return what has happened to a case, the newest first; what was refused is part of it."""
@@ -184,15 +189,15 @@ class CaseNames:
             for one in reversed(row.story)
         ]
 
-    def _line(self, row: CaseRow, view: CaseView, score: float, scored: Sequence[Scored], now: int) -> CaseLine:
+    def _line(self, row: CaseRow, view: CaseView, urgency: Urgency, now: int) -> CaseLine:
         lang, texts = view.lang, Texts(view.lang)
         where = texts.get(row.channel, row.channel), self.touchpoint(row.touchpoint, lang), row.segment
         return CaseLine(
             row=row,
             href=view.link(case_id=row.case_id),
             cause=self.cause(row.cause, lang),
-            urgency=_points(score, lang),
-            parts=_parts(scored, lang),
+            urgency=_points(urgency.score, lang),
+            parts=_parts(urgency.parts, lang),
             due=self._due(row, now),
             who=pseudonym(row.subject),
             where=" · ".join(filter(None, where)),
@@ -237,9 +242,9 @@ class Choices(NamedTuple):
     touchpoints: Sequence[tuple[str, str]]
 
 
-def choices(names: CaseNames, rows: Iterable[CaseRow], view: CaseView) -> Choices:
+def choices(names: CaseNames, ranked: Iterable[RankedCase], view: CaseView) -> Choices:
     """Return what the filters offer; what is chosen is always among it."""
-    rows, texts = list(rows), Texts(view.lang)
+    rows, texts = [row for row, _ in ranked], Texts(view.lang)
     causes = {view.cause, *(row.cause for row in rows)} - {""}
     owners = {view.owner, *(row.owner or NOBODY for row in rows)} - {""}
     touchpoints = {view.touchpoint, *(row.touchpoint for row in rows)} - {""}

@@ -73,7 +73,7 @@ def closed(rig: CasePageRig) -> dict[str, str]:
 
 def test_five_cases_are_closed_by_keyboard_in_a_minute(page: Page, rig: CasePageRig) -> None:
     """As somebody new would: look at the keys, sign in, then one after the other, without waiting for answers."""
-    rig.sender.delay_s = 0.5
+    rig.sender.delay_s = 0.1
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_contain_text("next, previous case")
     page.keyboard.press("Escape")

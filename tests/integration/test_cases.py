@@ -1,5 +1,6 @@
 """Cases live: opened by what customers said, moved on by people, told to other systems; exact through a kill."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from streams.board.acting import AskedAction, CaseWriter
+from streams.board.store import BoardStore
 from streams.cli import main
 from streams.delivery.webhook import signature
 from streams.loop.desk import CaseDesk
 from streams.loop.reading import load_rules
+from streams.producers.cases import CaseSender
 from streams.producers.readers.base import Touch
 from streams.settings import load
 from streams.start.cases import case_entries
@@ -98,6 +102,12 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         assert (closed.exit_code, "closed: rescued, version 3" in closed.output) == (0, True), closed.output
         unknown = cx(pipeline, "assign", "none", "--to", "Omid")
         assert (unknown.exit_code, "there is no case none" in unknown.output) == (3, True)
+        assert on_the_page(pipeline, ids["c-5"]) == [
+            (200, "set to wait for the customer by Neda", False),
+            (200, "set to wait for the customer by Neda", True),
+            (409, "set to wait for the customer by Neda meanwhile, version 2", False),
+            (404, "there is no case none", False),
+        ]
         shown = cx(pipeline, "show", ids["c-1"]).output
         assert "closed: rescued" in shown
         assert "[refused: contacted by Neda meanwhile, version 2]" in shown
@@ -117,6 +127,28 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         assert restored(pipeline, rules) == {
             row.case_id: (row.state, row.version) for row in read_cases(pipeline.database.client)
         }
+
+
+def on_the_page(pipeline: Any, case_id: str) -> list[tuple[int, str, bool]]:
+    """What becomes of what two people do to one case on the page, the first of them twice."""
+    settings = load(environ=pipeline.environment, kafka=pipeline.bootstrap)
+    writer = CaseWriter(BoardStore(pipeline.database.reader), CaseSender(settings))
+
+    async def act() -> list[tuple[int, str, bool]]:
+        asked = [
+            (case_id, "held", "Neda"),
+            (case_id, "held", "Neda"),
+            (case_id, "closed", "Omid"),
+            ("none", "held", "Neda"),
+        ]
+        said = {"held": {}, "closed": {"outcome": "lost"}}
+        answers = [await writer.act(one, AskedAction(what, 1, said[what]), by) for one, what, by in asked]
+        return [(answer.status, answer.says, answer.repeat) for answer in answers]
+
+    try:
+        return asyncio.run(act())
+    finally:
+        writer.close()
 
 
 def restored(pipeline: Any, rules: Path) -> dict[str, tuple[str, int]]:

@@ -11,7 +11,7 @@ import pytest
 from streams.board.casepages import CasePages
 from streams.board.casewatch import CaseWatch, KnownCases
 from streams.board.feed import AlertRow
-from streams.board.queue import NOBODY, SHOWN, CaseNames, CaseView, choices
+from streams.board.queue import NOBODY, SHOWN, CaseNames, CaseView, RankedCase, choices
 from streams.board.store import BoardStore
 from streams.board.story import CustomerStory, story_lines
 from streams.events.decode import decode_batch
@@ -40,9 +40,13 @@ def rows() -> list[CaseRow]:
     return rows_of(unhappy_customers(8, NOW))
 
 
+def ranked(rows: list[CaseRow]) -> list[RankedCase]:
+    return NAMES.rank(rows, NOW / 1000)
+
+
 def rendered(view: CaseView, rows: list[CaseRow], *, opens: bool = True, **known: Any) -> str:
     pages = CasePages(NAMES, opens=opens, writes=True, days=Steps("day", 1))
-    return pages.whole(view, KnownCases(open=rows, read=True, ranked_at=NOW / 1000, **known), NOW / 1000)
+    return pages.whole(view, KnownCases(open=ranked(rows), read=True, ranked_at=NOW / 1000, **known), NOW / 1000)
 
 
 def test_a_view_is_read_from_its_address_and_written_into_it() -> None:
@@ -55,18 +59,18 @@ def test_a_view_is_read_from_its_address_and_written_into_it() -> None:
 
 
 def test_the_most_urgent_comes_first_and_says_why(rows: list[CaseRow]) -> None:
-    queue = NAMES.queue(rows, CaseView(), NOW / 1000)
+    queue = NAMES.queue(ranked(rows), CaseView(), NOW / 1000)
     scores = [float(line.urgency) for line in queue.lines]
     assert scores == sorted(scores, reverse=True)
     first = queue.lines[0]
     assert first.first == "severity 9 · tier 6 · missed clocks 4 · age in hours 1.5"
     assert [part.text for part in first.parts if not part.counts] == ["not known"]
-    assert NAMES.queue(rows, CaseView(lang="fa"), NOW / 1000).lines[0].first.startswith("شدت ۹ · رده ۶")
+    assert NAMES.queue(ranked(rows), CaseView(lang="fa"), NOW / 1000).lines[0].first.startswith("شدت ۹ · رده ۶")
 
 
 def test_filters_choose(rows: list[CaseRow]) -> None:
     def count(**chosen: str) -> int:
-        return NAMES.queue(rows, CaseView(**chosen), NOW / 1000).total  # type: ignore[arg-type]
+        return NAMES.queue(ranked(rows), CaseView(**chosen), NOW / 1000).total  # type: ignore[arg-type]
 
     nobody = msgspec.structs.replace(rows[0], case_id="other", owner="")
     assert count() == 8
@@ -74,8 +78,8 @@ def test_filters_choose(rows: list[CaseRow]) -> None:
     assert count(owner="store-care") + count(owner="customer-care") == 8
     assert count(touchpoint="store_visit", owner="customer-care") == 0
     assert count(state="closed") == count(state="waiting") == 0
-    assert NAMES.queue([*rows, nobody], CaseView(owner=NOBODY), NOW / 1000).total == 1
-    offered = choices(NAMES, [*rows, nobody], CaseView(lang="fa", cause="gone"))
+    assert NAMES.queue(ranked([*rows, nobody]), CaseView(owner=NOBODY), NOW / 1000).total == 1
+    offered = choices(NAMES, ranked([*rows, nobody]), CaseView(lang="fa", cause="gone"))
     assert (NOBODY, "هیچ‌کس") in offered.owners
     assert ("gone", "gone") in offered.causes
     assert ("low_nps", "توصیه نمی‌کند") in offered.causes
@@ -199,7 +203,7 @@ class Store(BoardStore):
 
 def test_stories_are_read_of_whom_somebody_looks_at(rows: list[CaseRow]) -> None:
     store, now = Store(rows), [100.0]
-    watch = CaseWatch(store, derived=["cx.cart.seen"], clock=lambda: now[0])
+    watch = CaseWatch(store, NAMES.rank, derived=["cx.cart.seen"], clock=lambda: now[0])
     watch.want(rows[0].case_id, "cx.touchpoints.web/0/7")
     watch.want("", "cx.touchpoints.web/0/8")
     for step in watch._steps():
@@ -306,7 +310,7 @@ def test_events_of_the_page_have_names_in_both_languages() -> None:
 
 def test_cases_are_read_when_they_have_changed_only(rows: list[CaseRow]) -> None:
     store, now = Store(rows), [time.monotonic()]
-    watch = CaseWatch(store, clock=lambda: now[0])
+    watch = CaseWatch(store, NAMES.rank, clock=lambda: now[0])
     first = rows[0].case_id
     watch.want(first)
     watch.want("none")
