@@ -87,6 +87,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """What the statistic, or the value, was held against."""
     window: str = ""
     """What was judged, where that is not the rule's own window: a longer one, as that one held too little."""
+    is_sure: bool = False
+    """Whether trouble is so far beyond the threshold that to wait would tell nothing more."""
 
 
 class Contribution(msgspec.Struct, kw_only=True):

@@ -18,12 +18,13 @@ from streams.alerts.judging.machine import (
 from streams.alerts.types import Verdict
 
 BAD = Verdict(True, False, 71.0, 200, reason="71 % of 200")
+SURE = Verdict(True, False, 5.0, 200, reason="5 % of 200", is_sure=True)
 BETWEEN = Verdict(False, False, 76.0, 200, reason="76 % of 200")
 GOOD = Verdict(False, True, 85.0, 200, reason="85 % of 200")
 PLAIN = Verdict(False, None, 85.0, 200, reason="85 % of 200")
 THIN = Verdict(None, None, 20.0, 5, reason="n 5 of 100")
 EMPTY = Verdict(None, reason="no data")
-SIGNS = {"!": BAD, "~": BETWEEN, ".": GOOD, ",": PLAIN, "5": THIN, "_": EMPTY}
+SIGNS = {"!": BAD, "#": SURE, "~": BETWEEN, ".": GOOD, ",": PLAIN, "5": THIN, "_": EMPTY}
 
 
 def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str]]:
@@ -49,6 +50,9 @@ def told(policy: Policy, signs: str, *, start: int = 100) -> list[tuple[int, str
             [(0, "inactive => pending"), (2, "pending => inactive"), (3, "inactive => pending")],
             id="the clock starts anew",
         ),
+        pytest.param(Policy(for_=5), "#", [(0, "inactive => firing")], id="what is sure need not last"),
+        pytest.param(Policy(for_=5), "!!#", [(0, "inactive => pending"), (2, "pending => firing")],
+                     id="what becomes sure need not last"),
         pytest.param(Policy(for_=2), "!!~", [(0, "inactive => pending"), (2, "pending => inactive")],
                      id="between the thresholds is no trouble before it fired"),
         pytest.param(Policy(for_=5), "!         !", [(0, "inactive => pending"), (10, "pending => firing")],

@@ -55,6 +55,9 @@ GAP: Final = "5m"
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
 
+SURE: Final = 2.0
+"""Evidence of so many times the threshold need not last: by chance it is rarer by e^h again."""
+
 WORTH_SAYING: Final = 1.1
 """Times as much as by chance that an alert speaks of."""
 
@@ -195,6 +198,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
             statistic=state.total / times,
             reason=reason,
             threshold=threshold,
+            is_sure=state.fired and state.total >= SURE * threshold * times,
         ), state
 
     def _spread(self, state: CusumState, normal: Normal | None) -> Spread:

@@ -7,8 +7,8 @@ inside the gap is not made up: no transition carries a minute that was not judge
 
 | state | trouble | no trouble | cannot be judged |
 |---|---|---|---|
-| inactive | pending; firing if `for` is 0 | - | pending if nothing came and no data shall alert |
-| pending | firing once it lasted for `for` | inactive | inactive after the no-data time |
+| inactive | pending; firing if `for` is 0, or trouble is sure | - | pending if nothing came and no data shall alert |
+| pending | firing once it lasted for `for`, or is sure | inactive | inactive after the no-data time |
 | pending for no data | anew, for trouble | inactive | firing after the no-data time, if nothing came |
 | firing | clocks of calm start anew | resolved once calm for long enough | resolved after the limit, see below |
 | resolved | as inactive | inactive after a quarter of an hour | as inactive |
@@ -202,7 +202,7 @@ def _quiet(instance: Instance, policy: Policy, minute: int, verdict: Verdict) ->
     """Inactive, or resolved, which is the same but for its name."""
     if verdict.breach:
         instance.cause = "trouble"
-        if policy.for_ <= 0:
+        if policy.for_ <= 0 or verdict.is_sure:
             return "firing", verdict.reason
         return "pending", f"{verdict.reason}; fires if it lasts {minutes(policy.for_)}"
     if verdict.breach is None and policy.no_data == "alert" and not verdict.n:
@@ -227,7 +227,8 @@ def _pending(instance: Instance, policy: Policy, minute: int, verdict: Verdict) 
             return "inactive", f"data is back: {verdict.reason}"
         return ("firing", f"no data for {minutes(lasted)}") if lasted >= policy.no_data_for else None
     if verdict.breach:
-        return ("firing", f"{verdict.reason}; for {minutes(lasted)}") if lasted >= policy.for_ else None
+        due = lasted >= policy.for_ or verdict.is_sure
+        return ("firing", f"{verdict.reason}; for {minutes(lasted)}") if due else None
     if verdict.breach is False:
         return "inactive", f"{verdict.reason}; after {minutes(lasted)}"
     assert instance.unjudged_since is not None

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streams.alerts.detectors import Detector
 from streams.alerts.detectors.burn_rate import BurnRate, budget_of
-from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, Cusum, learnt_before
+from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, SURE, Cusum, learnt_before
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
 from streams.alerts.detectors.noise import BLOCKS
@@ -92,6 +92,8 @@ class Verdicts(NamedTuple):
     n: Ints
     """Answers of the window."""
     baseline_n: Ints | Floats
+    sure: Bools | None = None
+    """Where trouble need not last; None: nowhere."""
 
 
 def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
@@ -112,6 +114,7 @@ def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
                 bool(breach[at]) if known else None,
                 bool(verdicts.recovered[at]) if known else None,
                 n=int(verdicts.n[at]),
+                is_sure=verdicts.sure is not None and bool(verdicts.sure[at]),
             )
             step = advance(instances[at], plan.policy, minute, verdict)
             if step is not None:
@@ -349,11 +352,13 @@ def _cusum(params: Cusum, facts: Facts, window: str, batch: SeriesBatch, ended: 
         run_bad = np.where(clear, 0, np.where(go, run_bad + missed, run_bad))
         back, back_n, back_minutes = (np.where(clear, 0, one) for one in (moved, back_n, back_minutes))
         spread = times(run_n, run_minutes)
-        enough = total > _threshold(params.h, run_n, run_minutes, spread) * spread
+        limit = _threshold(params.h, run_n, run_minutes, spread) * spread
+        enough = total > limit
         fired = (fired & ~clear) | (go & ~fired & enough & (run_bad >= params.min_failures))
         if normals is not None:
             normals.observe(minute, n, hits, ~fired, run_minutes == 0)
-        yield Verdicts(fired & known, known, ~fired, batch.sums(minute, length_of(window))[0], np.round(stands))
+        breach, n = fired & known, batch.sums(minute, length_of(window))[0]
+        yield Verdicts(breach, known, ~fired, n, np.round(stands), breach & (total >= SURE * limit))
 
 
 def _step(facts: Facts, good: Floats, bad: Floats, n: Ints, hits: Ints) -> Floats:
