@@ -51,6 +51,10 @@ FILE = """
    owner: o, groupings: [[], [channel]], params: {zone: Asia/Tehran}, of: {events: '*'},
    hits: {where: "hour_of_day(time, zone) >= 8 and day_of_week(time, 'Asia/Kathmandu') == 'saturday'
      or minute_of_day(time, 'Australia/Lord_Howe') < 905"}}
+- {id: u_dated, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, scale: 1, formula: f,
+   source: s, owner: o, groupings: [[], [channel]], params: {day: '2026-03-21', usd: 42}, of: {events: cx.order.placed,
+   where: "currency in ['IRR', 'USD']",
+   value: "amount * (1 if currency == 'IRR' else 45 if since(time, day, 'America/Chicago') else usd)"}}
 - {id: u_derived, name: n, question: q, unit: percent, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_visitors, by: u_distinct}}
 - {id: u_own, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,

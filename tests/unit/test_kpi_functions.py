@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
@@ -28,10 +28,15 @@ def test_python_and_clickhouse_agree_with_clocks_and_texts() -> None:
     times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(at * 1000)) for at in moments]
     events = [SimpleNamespace(time=at, text=rng.choice(TEXTS)) for at in times]
     asked = [f"{part}(time, {zone!r})" for zone in ZONES for part in ("hour_of_day", "minute_of_day", "day_of_week")]
+    for zone in ZONES:
+        day = rng.choice(times).astimezone(ZoneInfo(zone))
+        asked.append(f"since(time, '{day:%Y-%m-%d}', {zone!r})")
     asked += [
-        f"{how}(text, {rng.sample(SOUGHT, 2)})" for how in ("contains", "starts_with", "ends_with") for _ in range(9)
+        f"{how}(text, {rng.sample(SOUGHT, 2)})" for how in ("contains", "starts_with", "ends_with") for _ in range(4)
     ]
-    kinds = [Kind.BOOL if "text" in one else Kind.TEXT if "week" in one else Kind.NUMBER for one in asked]
+    kinds = [
+        Kind.BOOL if "text" in one or "since" in one else Kind.TEXT if "week" in one else Kind.NUMBER for one in asked
+    ]
     read = [parse(text, kind, FIELDS, {}) for text, kind in zip(asked, kinds, strict=True)]
 
     columns = ", ".join(f"{one.to_sql(lambda name: f'e_{name}')} AS r{n}" for n, one in enumerate(read))
@@ -49,9 +54,12 @@ def test_python_and_clickhouse_agree_with_clocks_and_texts() -> None:
         python = eval(f"lambda e: {expression.to_python(lambda name: f'e.{name}')}", dict(PYTHON_NAMES))
         function, argument = text.split("(", 1)[0], eval(text.split(", ", 1)[1][:-1])
         for event, row in zip(events, results, strict=True):
-            if function in {"contains", "starts_with", "ends_with"}:
+            if function == "since":
+                day, zone = argument
+                meant: object = event.time.astimezone(ZoneInfo(zone)).date() >= date.fromisoformat(day)
+            elif function in {"contains", "starts_with", "ends_with"}:
                 ask = {"contains": str.__contains__, "starts_with": str.startswith, "ends_with": str.endswith}[function]
-                meant: object = event.text is not None and any(ask(event.text, one) for one in argument)
+                meant = event.text is not None and any(ask(event.text, one) for one in argument)
             else:
                 local = event.time.astimezone(ZoneInfo(argument))
                 meant = {
@@ -73,6 +81,10 @@ def test_python_and_clickhouse_agree_with_clocks_and_texts() -> None:
         ("hour_of_day(time) > 3", "is called otherwise: hour_of_day(time, 'Asia/Tehran')"),
         ("hour_of_day(time, 'Asia/Teheran') > 3", "is no time zone; did you mean 'Asia/Tehran'?"),
         ("hour_of_day(score, 'UTC') > 3", "is no time of these events"),
+        ("since(time, '1405-01-32', 'UTC')", "is no day: write one such as '2026-03-21'"),
+        ("since(time, 20260321, 'UTC')", "is no day"),
+        ("since(score, '2026-03-21', 'UTC')", "is no time of these events: write since(time, '2026-03-21'"),
+        ("since(time, '2026-03-21')", "is called otherwise: since(time, '2026-03-21', 'Asia/Tehran')"),
         ("day_of_week(time, 'UTC') == 'fri'", "is no day of the week: one of monday, tuesday"),
         ("text.lower() == 'a'", "is not part of the language, which has comparisons"),
         ("customer_mood == 'a'", "is no field of these events; they have type, id"),

@@ -202,8 +202,15 @@ def test_a_total_over_several_currencies_has_no_value() -> None:
     assert stream.values["revenue", "5m"] == (5.0, 5), "the other one has left the window"
 
 
-def test_a_kpi_that_names_its_rates_has_a_total_over_several_currencies() -> None:
-    """As the page of KPIs tells; what it has no rate for is not counted as if it were of another currency."""
+@pytest.mark.parametrize(
+    ("at", "rial"), [("2026-03-20T20:29:59.999+00:00", 85_840_000), ("2026-03-20T20:30:00+00:00", 85_900_000)]
+)
+def test_a_kpi_that_names_its_rates_has_a_total_over_several_currencies(at: str, rial: int) -> None:
+    """
+    As the page of KPIs tells; what it has no rate for is not counted as if it were of another currency.
+
+    The rate is that of the event's day, which begins at 20:30 UTC in Tehran.
+    """
     [shown] = re.findall(r"^```yaml\n(- id: revenue_in_rial.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     own = Catalogue.parse(shown)["revenue_in_rial"]
     orders = [
@@ -211,14 +218,14 @@ def test_a_kpi_that_names_its_rates_has_a_total_over_several_currencies() -> Non
             OrderPlaced(amount=amount, currency=currency),
             id=f"o{n}",
             source="/t",
-            time=NOON,
+            time=datetime.fromisoformat(at),
             subject="c",
             channel="web",
         )
         for n, (amount, currency) in enumerate([(85_000_000, "IRR"), (2, "USD"), (7, "EUR"), (9, None)])
     ]
     [minute] = Folder([own]).fold(orders).values()
-    assert minute["revenue_in_rial"] == [2, 85_840_000]
+    assert minute["revenue_in_rial"] == [2, rial]
     assert reason_of(own) == ""
 
 

@@ -27,15 +27,17 @@ _RATES = """\
   class: A
   aggregator: sum
   scale: 1
-  formula: Amounts of orders, dollars at 420,000 rial.
+  formula: Amounts of orders, dollars at 420,000 rial, from 21 March 2026 on at 450,000.
   source: Own
   owner: sales
   groupings: [[], [channel]]
-  params: {dollar: 420000}
+  params: {dollar: 420000, dollar_of_1405: 450000}
   of:
     events: cx.order.placed
     where: currency in ['IRR', 'USD']
-    value: amount * (dollar if currency == 'USD' else 1)
+    value: >
+      amount * (1 if currency == 'IRR' else
+      dollar_of_1405 if since(time, '2026-03-21', 'Asia/Tehran') else dollar)
 """
 
 
@@ -78,7 +80,8 @@ def page(kpis: Iterable[Kpi]) -> str:
         "Of texts there are `contains(text, 'late')`, `starts_with(text, ['a', 'b'])` and `ends_with(text, 'c')`;",
         "of several any will do. Of the time of an event: `hour_of_day(time, 'Asia/Tehran')`, 0 to 23,",
         "`minute_of_day(…)`, 0 to 1439, and `day_of_week(…)`,",
-        "`'monday'` to `'sunday'`, as the clocks of the zone show it.",
+        "`'monday'` to `'sunday'`, as the clocks of the zone show it; and `since(time, '2026-03-21', 'Asia/Tehran')`,",
+        "from the beginning of that day on.",
         "A comparison with a missing field is false.",
         "",
         "A ratio in percent or as a fraction is a share, and stays within 0 and 100 %: its `hits` have no `events`,",
@@ -111,15 +114,17 @@ def page(kpis: Iterable[Kpi]) -> str:
         "until `CX_SENDS` declares that they are sent, such as `call_center/cx.contact.transferred`. A share of",
         "outcomes that are events of different types is unknown until both came, a hit and something else: with 100 %",
         "failed payments, the others may be never sent. An amount over several currencies has values by",
-        "currency only; a KPI of your own adds them up at the rates that it names, not kept by currency, and without",
-        "what it has no rate for. With this in `rates.yaml`, which `cx kpis check rates.yaml` checks, and with",
-        "`CX_KPIS_PATH=rates.yaml`, `cx query kpi revenue_in_rial` gives the total:",
+        "currency only; a KPI of your own adds them up at the rates that it names, from which day on each holds, not",
+        "kept by currency, and without what it has no rate for. With this in `rates.yaml`,",
+        "which `cx kpis check rates.yaml` checks, and with `CX_KPIS_PATH=rates.yaml`,",
+        "`cx query kpi revenue_in_rial` gives the total:",
         "",
         "```yaml",
         *_RATES.splitlines(),
         "```",
         "",
-        "Of 85,000,000 IRR, 2 USD, 7 EUR and 9 without a currency it makes 85,840,000 (n = 2); `cx verify` recomputes",
+        "Of 85,000,000 IRR, 2 USD, 7 EUR and 9 without a currency it makes 85,840,000 (n = 2) if they are ordered on",
+        "20 March in Tehran, and 85,900,000 from the next day on, whenever they are counted; `cx verify` recomputes",
         "it.",
         "",
         "A `derived` KPI has `derive` instead of `of`: a `gap` between label values, the `coverage` of places, the",

@@ -17,6 +17,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from streams.kpis.language.fields import Field, Kind
@@ -49,6 +50,7 @@ class ExpressionError(ValueError):
     """The text is no expression of the language, or cannot mean anything on the events it is for."""
 
 
+_FIRST_DAY: Final = date(1970, 1, 1)
 _COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
@@ -113,6 +115,7 @@ FUNCTIONS: Final = {
     "hour_of_day": "hour_of_day(time, 'Asia/Tehran')",
     "minute_of_day": "minute_of_day(time, 'Asia/Tehran')",
     "day_of_week": "day_of_week(time, 'Asia/Tehran')",
+    "since": "since(time, '2026-03-21', 'Asia/Tehran')",
 }
 """How each function is called."""
 
@@ -195,7 +198,7 @@ class _ExpressionReader:
             hint = suggest(name, known) or f"; they have {', '.join(known)}" * bool(known)
             raise self._error(node, f"is no field of these events{hint}")
         if self._fields[name].kind is Kind.TIME:
-            asked = ", ".join(FUNCTIONS[part] for part in get_args(TimeFunction))
+            asked = ", ".join(FUNCTIONS[part] for part in (*get_args(TimeFunction), "since"))
             raise self._error(node, f"is a time, which is asked by {asked}")
         return Name(self._fields[name])
 
@@ -244,6 +247,8 @@ class _ExpressionReader:
             return self._holds(cast("TextFunction", function), args[0], args[1])
         if function in get_args(TimeFunction) and len(args) == 2:
             return self._time_part(cast("TimeFunction", function), args[0], args[1])
+        if function == "since" and len(args) == 3:
+            return self._since(*args)
         if function in FUNCTIONS:
             raise self._error(node, f"is called otherwise: {FUNCTIONS[function]}")
         hint = suggest(function, FUNCTIONS)
@@ -262,9 +267,18 @@ class _ExpressionReader:
             raise self._error(sought, "holds no text to look for: write a list such as ['a', 'b']")
         return Holds(how, item, tuple(texts))
 
-    def _time_part(self, part: "TimeFunction", time: ast.expr, zone: ast.expr) -> Node:
+    def _since(self, time: ast.expr, day: ast.expr, zone: ast.expr) -> Node:
+        read = self.read(day)
+        text = read.value if isinstance(read, Literally) else None
+        try:
+            first = date.fromisoformat(text if isinstance(text, str) else "")
+        except ValueError:
+            raise self._error(day, "is no day: write one such as '2026-03-21'") from None
+        return Compare(">=", self._time_part("day", time, zone), Literally((first - _FIRST_DAY).days))
+
+    def _time_part(self, part: "TimeFunction | Literal['day']", time: ast.expr, zone: ast.expr) -> Node:
         if not (isinstance(time, ast.Name) and time.id in self._fields and self._fields[time.id].kind is Kind.TIME):
-            raise self._error(time, f"is no time of these events: write {FUNCTIONS[part]}")
+            raise self._error(time, f"is no time of these events: write {FUNCTIONS.get(part, FUNCTIONS['since'])}")
         read = self.read(zone)
         name = read.value if isinstance(read, Literally) else None
         if not isinstance(name, str) or name not in known_zones():

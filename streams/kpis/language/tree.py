@@ -55,9 +55,9 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class TimePart:
-    """What the clocks of a zone show at the time of an event: hour or minute of the day, or the day of the week."""
+    """What clocks and calendar of a zone show at the time of an event; `day` is in days since 1970-01-01."""
 
-    part: Literal["hour_of_day", "minute_of_day", "day_of_week"]
+    part: Literal["hour_of_day", "minute_of_day", "day_of_week", "day"]
     item: "Name"
     zone: str
 

@@ -40,6 +40,7 @@ _HOLDS: Final = {
 _PARTS: Final = {
     "hour_of_day": ("{0} // 3600 % 24", "intDiv({0}, 3600) % 24"),
     "minute_of_day": ("{0} // 60 % 1440", "intDiv({0}, 60) % 1440"),
+    "day": ("{0} // 86400", "intDiv({0}, 86400)"),
     "day_of_week": ("WEEKDAYS[({0} // 86400 + 3) % 7]", "[{1}][(intDiv({0}, 86400) + 3) % 7 + 1]"),
 }
 
