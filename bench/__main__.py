@@ -59,6 +59,7 @@ def main() -> None:
     readers = [] if chosen.no_readers else KINDS
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in ("worker", *readers)}
     threads: list[dict[str, float]] = []
+    servers: list[dict[str, float]] = []
     resident = 0
     latency: Latency | None = None
     with (
@@ -75,20 +76,22 @@ def main() -> None:
                 rounds[kind].append((read["cpu_s"], read["wall_s"]))
                 say(f"bare {kind}: {count / read['cpu_s']:,.0f} events per CPU second")
             with stand.worker(budget) as worker:
-                before, began = worker.usage(), time.monotonic()
+                before, began, beside = worker.usage(), time.monotonic(), stand.servers()
                 with worker.profiled(f"{chosen.profile}.{number}") if chosen.profile else nullcontext():
                     after, ended = worker.finish(count, say)
                 cpu_s, wall_s = after.cpu_s - before.cpu_s, ended - began
+                servers.append({name: used - beside[name] for name, used in stand.servers().items()})
                 rounds["worker"].append((cpu_s, wall_s))
                 threads.append({name: used - before.threads.get(name, 0.0) for name, used in after.threads.items()})
                 resident = max(resident, after.resident)
                 say(f"worker: {count / cpu_s:,.0f} events per CPU second ({cpu_s:.2f} s CPU, {wall_s:.1f} s)")
+                say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
                 say(_stages(worker.budget.metrics_port))
         if chosen.latency_rate != 0:
             wall = statistics.median(wall_s for _, wall_s in rounds["worker"])
             rate = chosen.latency_rate or chosen.events / wall / 2
             latency = measure_latency(stand, settings, events, rate, chosen.latency_s, say)
-    _print(chosen, rounds, threads, resident, latency, events)
+    _print(chosen, rounds, threads, servers, resident, latency, events)
 
 
 def _stages(port: int) -> str:
@@ -120,6 +123,7 @@ def _print(
     chosen: argparse.Namespace,
     rounds: dict[str, list[tuple[float, float]]],
     threads: Sequence[dict[str, float]],
+    servers: Sequence[dict[str, float]],
     resident: int,
     latency: Latency | None,
     events: Sequence[Emission],
@@ -152,6 +156,13 @@ def _print(
         f"{name} {statistics.median(cpu):.2f} s" for name, cpu in sorted(used.items()) if statistics.median(cpu) >= 0.05
     )
     print(f"\nThreads of the worker: {shown}. Memory of the worker: {resident / 2**20:.0f} MiB.")
+    beside = {name: statistics.median(run[name] for run in servers) for name in servers[0]}
+    told = ", ".join(f"{name} {cpu_s:.2f} s ({cpu_s / whole:.2f} of the worker)" for name, cpu_s in beside.items())
+    print(
+        f"\nBeside the worker, until all was quiet: {told}. The whole system together:"
+        f" {chosen.events / (whole + sum(beside.values())):,.0f} events per CPU second."
+        f" Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs."
+    )
     if latency is not None:
         print(
             f"\nLatency at {latency.rate:,.0f} events per second, from sending to being seen, {latency.probes} probes:\n\n"

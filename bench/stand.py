@@ -93,6 +93,11 @@ class Stand:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def servers(self) -> dict[str, float]:
+        """Return the CPU seconds that ClickHouse and the broker have used since they started."""
+        running = {"ClickHouse": self.clickhouse.pid, "broker": self.broker.pid}
+        return {name: _ticks(Path(f"/proc/{pid}/stat")) for name, pid in running.items() if pid is not None}
+
     def budget(self, name: str, settings: Mapping[str, str]) -> MemoryBudget:
         """Make topics and database of a round."""
         server = self.clickhouse
