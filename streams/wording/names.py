@@ -158,4 +158,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "duplicate_rate": "رکوردهای تکراری",
     "late_rate": "رکوردهای دیررسیده",
     "freshness": "تازگی داده",
+    "synthetic_success": "مسیرهای آزمایشی موفق",
+    "synthetic_successes": "تعداد مسیرهای آزمایشی به‌انجام‌رسیده",
+    "synthetic_latency": "زمان رسیدن رویداد آزمایشی",
 }
