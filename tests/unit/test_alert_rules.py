@@ -355,6 +355,7 @@ def _least(method):
         "burn_rate": {"target": 80, "factor": 3, "long": "1h", "short": "5m"},
         "absence": {},
         "mix_shift": {"label": "channel", "baseline": "24h", "min_effect": 2},
+        "srm": {"label": "variant"},
     }[method]
 
 
