@@ -10,12 +10,15 @@ import click
 from streams.commands.arguments import MomentType, NumberRange, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo
+from streams.commands.synthetic_doors import KafkaDoor
+from streams.commands.synthetic_doors import publish as send_all
 from streams.products.defects import DefectSettings, Suspected, suspected, words_of
-from streams.settings import load
+from streams.settings import Settings, load
 from streams.storage.connection import address_of, connect
 from streams.storage.products import product_days
 from streams.storage.queries import as_reader
 
+_SENT_S = 15.0
 _REASONS = "defective,defect,damaged,broken,faulty"
 
 
@@ -40,10 +43,19 @@ def products() -> None:
 )
 @click.option("--budget", type=NumberRange(0.01, 1000), default=0.5, show_default=True, help="False alarms accepted.")
 @click.option("--top", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Products that are shown.")
+@click.option("--publish", is_flag=True, help="Send what is found, as `cx.product.judged`: for alerts and dashboards.")
 @as_json_option
 @plain_errors
 def products_defects(
-    start: When | None, end: When | None, reasons: str, rise: float, lag: int, budget: float, top: int, as_json: bool
+    start: When | None,
+    end: When | None,
+    reasons: str,
+    rise: float,
+    lag: int,
+    budget: float,
+    top: int,
+    publish: bool,
+    as_json: bool,
 ) -> None:
     """List products with more defects than they had, the clearest first.
 
@@ -64,6 +76,8 @@ def products_defects(
         days = product_days(client, since, until, settings.zone, words)
     found, threshold = suspected(days, DefectSettings(rise=rise, lag_d=lag, budget=budget))
     alarms = [one for one in found if one.alarm is not None]
+    if publish:
+        _publish(settings, found[:top], datetime.now(UTC))
     if as_json:
         print_json({
             "products": len({one.product for one in days}), "threshold": threshold, "alarms": len(alarms),
@@ -74,6 +88,27 @@ def products_defects(
     else:
         _tell(found[:top], alarms, threshold)
     sys.exit(1 if alarms else 0)
+
+
+def _publish(settings: Settings, found: list[Suspected], now: datetime) -> None:
+    """Send a judgement of each product; end the command if Kafka does not take them."""
+    door = KafkaDoor(settings)
+    events = [
+        {
+            "id": f"{one.product}/{now.isoformat()}", "source": "/cx/products", "type": "cx.product.judged",
+            "time": now.isoformat(), "subject": "products", "channel": "web",
+            "data": {
+                "product": one.product, "suspected": one.alarm is not None, "defects": one.defects,
+                "sold": round(one.sold, 3), "expected": round(one.expected, 3), "since": f"{one.since}T00:00:00Z",
+                **({"category": one.category} if one.category else {}),
+            },
+        }
+        for one in found
+    ]  # fmt: skip
+    said = send_all(door, events, _SENT_S)
+    door.close()
+    if said:
+        raise click.ClickException(f"what was found is not published: {said}")
 
 
 def _tell(shown: list[Suspected], alarms: list[Suspected], threshold: float) -> None:

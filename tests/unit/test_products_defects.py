@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.events.decode import decode_one
+from streams.events.refusal import Refusal
+from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.folding.fold import Folder
 from streams.products.defects import DefectSettings, ProductDay, suspected, threshold_of, words_of
+from tests.harness.clickhouse import event as sent
 
 BEGIN = date(2026, 1, 1)
 
@@ -90,3 +95,11 @@ def test_the_order_of_days_makes_no_difference(chance: random.Random) -> None:
     ]
     shuffled = chance.sample(days, len(days))
     assert suspected(shuffled) == suspected(days)
+
+
+def test_a_judgement_is_an_event_that_its_kpi_alone_counts() -> None:
+    data = {"product": "p-1", "suspected": True, "defects": 9, "sold": 40.0, "expected": 2.5, "category": "shoe"}
+    event = decode_one(sent(1, type="cx.product.judged", subject="products", data=data))
+    assert not isinstance(event, Refusal), event
+    [series] = Folder(Catalogue.load()).fold([event]).values()
+    assert {key.partition("\x1f")[0]: acc for key, acc in series.items()} == {"products_suspected": [1, 1]}

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from streams.events.envelope import Data, event
-from streams.events.scalars import Count, Currency, Label, Milliseconds, Money, Position, Seconds, Text
+from streams.events.scalars import Count, Currency, Label, Milliseconds, Money, Number, Position, Seconds, Text, Time
 
 
 @event("cx.session.started")
@@ -76,6 +76,19 @@ class ProductSold(Data, frozen=True, kw_only=True):
     category: Label | None = None
     quantity: Count | None = None
     price: Money | None = None
+
+
+@event("cx.product.judged")
+class ProductJudged(Data, frozen=True, kw_only=True):
+    """Whether a product has more defects than it had, of `sold` since a moment; `expected` at most were to come."""
+
+    product: Label
+    suspected: bool
+    category: Label | None = None
+    defects: Count | None = None
+    sold: Number | None = None
+    expected: Number | None = None
+    since: Time | None = None
 
 
 @event("cx.compare.viewed")
