@@ -19,6 +19,7 @@ from streams.storage.alerts import alert_row
 from streams.storage.connection import connect
 from streams.storage.rows import DeadLetter
 from streams.storage.writer import Writer
+from streams.synthetic.journey import RunCheck, RunReport, results_of
 from tests.harness import grafana
 from tests.harness.clickhouse import Database, block_of, event
 from tests.harness.grafana import Choices, Period
@@ -89,6 +90,7 @@ def seed(writer: Writer, present: set[str]) -> None:
     simulated = [
         encode(made) for made in takewhile(lambda made: made.time < until, simulate(Plan(start=START, rate=5.0)))
     ]
+    simulated += _runs()
     quiet = [
         event(
             number, id=f"quiet{number}", channel="store", time="2026-05-01T10:00:00Z", data={"score": 1, "text": text}
@@ -119,6 +121,15 @@ def seed(writer: Writer, present: set[str]) -> None:
     ]
     writer.insert_block(block_of([], 900, dead_letters=letters, topic="cx.touchpoints.app"))
     writer.insert_alerts(list(_alerts()), "cx.alerts-0-1-9")
+
+
+def _runs() -> Iterator[bytes]:
+    """What came of a synthetic path, every ten minutes of the simulated hours."""
+    checks = [RunCheck("accepted", ok=True, step=1, latency_s=0.02), RunCheck("stored", ok=True, step=1, latency_s=1.5)]
+    for number in range(12):
+        report = RunReport("web-order", "web", f"run-{number}", number != 5, 2.0, "", checks)
+        for result in results_of(report, (START + timedelta(minutes=10 * number)).isoformat()):
+            yield json.dumps({"specversion": "1.0", **result}).encode()
 
 
 class _Elsewhere:

@@ -52,7 +52,7 @@ def some_data(r: random.Random, kind: str) -> Any:
 
 def test_every_kpi_of_the_catalogue_verifies_to_zero(database: Database) -> None:
     """None is left without a number, and none has a wrong one."""
-    r = random.Random(4)
+    r = random.Random(5)
     catalogue = Catalogue.load()
     payloads = [
         encode(
