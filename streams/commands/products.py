@@ -95,7 +95,7 @@ def _publish(settings: Settings, found: list[Suspected], now: datetime) -> None:
     door = KafkaDoor(settings)
     events = [
         {
-            "id": f"{one.product}/{now.isoformat()}", "source": "/cx/products", "type": "cx.product.judged",
+            "id": f"{now.isoformat()}/{number}", "source": "/cx/products", "type": "cx.product.judged",
             "time": now.isoformat(), "subject": "products", "channel": "web",
             "data": {
                 "product": one.product, "suspected": one.alarm is not None, "defects": one.defects,
@@ -103,7 +103,7 @@ def _publish(settings: Settings, found: list[Suspected], now: datetime) -> None:
                 **({"category": one.category} if one.category else {}),
             },
         }
-        for one in found
+        for number, one in enumerate(found)
     ]  # fmt: skip
     said = send_all(door, events, _SENT_S)
     door.close()
