@@ -37,7 +37,7 @@ from streams.storage.setup import prepare
 Role: TypeAlias = Literal["admin", "writer", "reader"]
 
 START_TIMEOUT_S = 120.0
-STOP_S = 10.0
+STOP_S = 9.0
 """In so long everything has ended: what is not stored by then is named, and killed is what has not ended by itself."""
 _DRAINED_S = 3.5
 """Of it, what the ends of the worker, the broker and the store may take. What remains holds a flush of each stage."""

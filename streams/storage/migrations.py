@@ -26,7 +26,7 @@ from streams import shipped
 from streams.storage.cluster import for_cluster
 from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
 from streams.storage.statements import split_statements
-from streams.storage.views import APPLIED_VIEWS, ViewFile, ViewFileError, load_views, stale_views, view_applied
+from streams.storage.views import APPLIED_VIEWS, ViewFile, ViewFileError, load_views, stale_views, views_applied
 
 __all__ = ["SQL_DIR", "Migration", "MigrationError", "load", "migrate", "pending", "split_statements", "views"]
 
@@ -35,6 +35,7 @@ SQL_DIR: Final = shipped.SQL
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _STATEMENT_S: Final = 600.0
 _STALE_S: Final = 3 * _STATEMENT_S
+_TOUCH_S: Final = 30.0
 _ALREADY_THERE: Final = 57
 _LEDGER: Final = """
     CREATE TABLE IF NOT EXISTS migrations
@@ -149,11 +150,12 @@ def migrate(
                     _record(client, migration)
                     done.append(migration.name)
                 stale = stale_views(client, repeatable)
-                for view in repeatable:
-                    if view.name in stale:
-                        _run_file(client, view.file, view.text, address.database, cluster, still_here)
-                        view_applied(client, view)
-                        done.append(view.file)
+                waiting = [view for view in repeatable if view.name in stale]
+                for view in waiting:
+                    _run_file(client, view.file, view.text, address.database, cluster, still_here)
+                # Noted once all are made: who is interrupted makes them again.
+                views_applied(client, waiting)
+                done += [view.file for view in waiting]
         except FAILURES as error:
             raise explain(error, f"migrating {address.database}") from error
     return done
@@ -177,19 +179,22 @@ def _run_file(
         for place, statement in enumerate(split_statements(text), start=1)
         for written in _written(statement, database, cluster)
     ]
-    for place, written in numbered:
-        # A misspelt statement is found before anything has changed.
-        _run(file, place, partial(client.query, "SELECT formatQuery({sql:String})", {"sql": written}))
+    # A misspelt statement is found before anything has changed: all are looked at together, and one by one to name it.
+    statements = [written for _, written in numbered]
+    try:
+        client.query("SELECT formatQuery(arrayJoin({sql:Array(String)}))", {"sql": statements})
+    except FAILURES:
+        for place, written in numbered:
+            _run(file, place, partial(client.query, "SELECT formatQuery({sql:String})", {"sql": written}))
     for place, written in numbered:
         still_here()
         _run(file, place, partial(client.command, written))
 
 
 def _record(client: Client, migration: Migration) -> None:
-    client.insert(
-        "migrations",
-        [[migration.number, migration.name, migration.checksum]],
-        column_names=["number", "name", "checksum"],
+    client.command(
+        "INSERT INTO migrations (number, name, checksum) SELECT {number:UInt32}, {name:String}, {checksum:String}",
+        {"number": migration.number, "name": migration.name, "checksum": migration.checksum},
         settings={"async_insert": 0, "insert_deduplication_token": f"migration-{migration.number}"},
     )
 
@@ -238,7 +243,15 @@ def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[]
                 raise UnreachableError(f"the schema of {database} has been changing for {age_s} s, {comment}")
         time.sleep(0.2)
     try:
-        yield partial(client.command, f"ALTER TABLE migrating MODIFY COMMENT '{who}'")
+        touched = time.monotonic()
+
+        def still_here() -> None:
+            nonlocal touched
+            if time.monotonic() - touched > _TOUCH_S:
+                client.command(f"ALTER TABLE migrating MODIFY COMMENT '{who}'")
+                touched = time.monotonic()
+
+        yield still_here
     finally:
         client.command("DROP TABLE IF EXISTS migrating SYNC")
 

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 from streams.storage.connection import never_a_repeat
 from streams.storage.statements import split_statements
 
-__all__ = ["APPLIED_VIEWS", "ViewFile", "ViewFileError", "load_views", "stale_views", "view_applied"]
+__all__ = ["APPLIED_VIEWS", "ViewFile", "ViewFileError", "load_views", "stale_views", "views_applied"]
 
 State: TypeAlias = Literal["new", "changed", "drifted"]
 """Never applied here; its file has changed since; the server has something else than what was applied."""
@@ -106,12 +106,15 @@ def stale_views(client: Client, views: Sequence[ViewFile]) -> dict[str, State]:
     return states
 
 
-def view_applied(client: Client, view: ViewFile) -> None:
-    """Note that a view is now what its file says."""
-    [(_, created)] = client.query(_HERE, {"names": [view.name]}).result_rows
+def views_applied(client: Client, views: Sequence[ViewFile]) -> None:
+    """Note that views are now what their files say."""
+    if not views:
+        return
+    rows = client.query(_HERE, {"names": [view.name for view in views]}).result_rows
+    created = {str(name): str(text) for name, text in rows}
     client.insert(
         "applied_views",
-        [[view.name, view.checksum, created]],
+        [[view.name, view.checksum, created[view.name]] for view in views],
         column_names=["name", "checksum", "created"],
         # An earlier text may come back: the same row once more is no repetition.
         settings=never_a_repeat(),

@@ -149,6 +149,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "store_visitors": "بازدیدکنندگان",
     "store_transactions": "رسیدها",
     "visitors_inside": "بازدیدکنندگان درون فروشگاه",
+    "products_suspected": "کالاهایی با عیب تازه",
     # the pipeline
     "volume": "رویدادها",
     "heartbeats": "نشانه‌های حیات",
