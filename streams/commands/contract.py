@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -155,11 +156,17 @@ def schemas_generate() -> None:
 
 @schemas.command("check")
 @click.option("--base", help="Git revision whose published schemas must not be broken.")
-def schemas_check(base: str | None) -> None:
+@click.option("--stood", type=click.FloatRange(0), metavar="HOURS",
+              help="Nor any that has stood so long in Git's history.")  # fmt: skip
+def schemas_check(base: str | None, stood: float | None) -> None:
     """Check that schemas/ is up to date, its examples hold, and nothing published is broken."""
+    from streams.events.compatibility import published_at, published_by_standing  # noqa: PLC0415
     from streams.events.schemas import problems  # noqa: PLC0415
 
-    found = problems(SCHEMAS, base)
+    published = None if stood is None else published_by_standing(SCHEMAS, 3600 * stood, time.time())
+    if base is not None:
+        published = {**(published or {}), **published_at(SCHEMAS, base)}
+    found = problems(SCHEMAS, published)
     for line in found:
         echo(line, err=True)
     if found:

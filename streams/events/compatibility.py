@@ -99,6 +99,38 @@ def published_at(root: Path, git_base: str) -> dict[str, str]:
     }
 
 
+def published_by_standing(root: Path, seconds: float, now: float) -> dict[str, str]:
+    """
+    Read the first text of each schema file below `root` that has stood unchanged in Git's history for so long.
+
+    Who reads the main branch has met them by then; what was changed sooner was not published yet.
+
+    Args:
+        root: The schema folder.
+        seconds: How long a text must have stood.
+        now: Unix s.
+
+    Raises:
+        GitError: `root` is in no repository.
+    """
+    changed: dict[str, list[tuple[int, str]]] = {}
+    at, commit = 0, ""
+    for line in _git(root, "log", "--reverse", "--relative", "--format=@%ct %H", "--name-only", "--", ".").splitlines():
+        if line.startswith("@"):
+            time, _, commit = line[1:].partition(" ")
+            at = int(time)
+        elif _VERSIONED.fullmatch(line) or _ENVELOPE.fullmatch(line):
+            changed.setdefault(line, []).append((at, commit))
+    found = {}
+    for path, changes in changed.items():
+        for (since, written), (until, _) in pairwise([*changes, (int(now), "")]):
+            if until - since >= seconds:
+                found[path] = _git(root, "show", f"{written}:./{path}")
+                if _VERSIONED.fullmatch(path):  # the envelope may grow: of it the newest counts
+                    break
+    return found
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

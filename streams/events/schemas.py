@@ -12,7 +12,7 @@ is held against its scale by decoding only.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,26 +182,22 @@ def check_examples(root: Path) -> list[str]:
     return problems
 
 
-def check_compatibility(root: Path, git_base: str) -> list[str]:
+def check_compatibility(root: Path, published: Mapping[str, str]) -> list[str]:
     """
-    Hold the folder against what was published at the commit `git_base`, and versions against their predecessors.
+    Hold the folder against what was published (text by path), and versions against their predecessors.
 
     Published versions are immutable, the envelope only grows, and a version number must announce its changes.
-
-    Raises:
-        GitError: The commit cannot be read.
     """
-    published = compatibility.published_at(root, git_base)
     current = {
         file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in sorted(root.rglob("*.json"))
     }
     return compatibility.problems(current, published)
 
 
-def problems(root: Path, git_base: str | None = None) -> list[str]:
-    """Run all checks of the schema folder; the comparison with a published state only if one is named."""
+def problems(root: Path, published: Mapping[str, str] | None = None) -> list[str]:
+    """Run all checks of the schema folder; the comparison with what was published only if it is given."""
     found = check(root)
-    return found + check_compatibility(root, git_base) if git_base else found
+    return found if published is None else found + check_compatibility(root, published)
 
 
 def _good(file: Path, event_type: str) -> str:

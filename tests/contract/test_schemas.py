@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -248,6 +249,32 @@ def test_a_published_version_neither_changes_nor_goes():
     ]
 
 
+def test_what_has_stood_for_half_a_day_is_published(tmp_path):
+    """The first text that did, whatever came later; what was changed sooner, or is young, is not published yet."""
+
+    def git(*arguments: str, at: int = 0) -> None:
+        names = ("name", "test"), ("email", "t@example.org"), ("date", f"@{at} +0000")
+        environment = {f"GIT_{who}_{name.upper()}": value for who in ("AUTHOR", "COMMITTER") for name, value in names}
+        subprocess.run(
+            ["git", "-C", tmp_path, *arguments], check=True, capture_output=True, env=os.environ | environment
+        )
+
+    git("init", "-q")
+    root, hour = tmp_path / "schemas", 3600
+    stories = {
+        "events/x/done/1-0-0.json": [(0, "draft"), (2, "first"), (20, "second")],
+        "events/x/young/1-0-0.json": [(25, "draft"), (30, "only")],
+        "envelope/1.json": [(0, "small"), (13, "grown"), (30, "growing")],
+        "README.json": [(0, "no schema")],
+    }
+    for at, path, text in sorted((at, path, text) for path, told in stories.items() for at, text in told):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+        git("add", "."), git("commit", "-qm", text, at=1_700_000_000 + at * hour)
+    stood = compatibility.published_by_standing(root, 12 * hour, 1_700_000_000 + 40 * hour)
+    assert stood == {"events/x/done/1-0-0.json": "first", "envelope/1.json": "grown"}
+
+
 def test_the_envelope_may_grow_but_not_break():
     published = {"envelope/1.json": json.dumps(BASE)}
     grown = {"envelope/1.json": json.dumps(changed(CHANGES["g was added"][1]))}
@@ -276,19 +303,19 @@ def repository(tmp_path):
 
 
 def test_the_folder_is_held_against_a_commit(repository):
-    assert schemas.check_compatibility(repository, "main") == []
+    assert schemas.check_compatibility(repository, compatibility.published_at(repository, "main")) == []
 
     page = repository / schemas.schema_path("cx.page.viewed")
     page.write_text(page.read_text("utf-8").replace('"page"', '"page_name"'), "utf-8")
 
-    assert schemas.check_compatibility(repository, "main") == [
+    assert schemas.check_compatibility(repository, compatibility.published_at(repository, "main")) == [
         "events/page/viewed/1-0-0.json: published versions never change; make a new one"
     ]
 
 
 def test_an_unknown_commit_is_an_error_and_not_a_pass(repository):
     with pytest.raises(compatibility.GitError, match="ls-tree failed"):
-        schemas.check_compatibility(repository, "no-such-commit")
+        compatibility.published_at(repository, "no-such-commit")
 
 
 def test_what_is_written_passes_the_check_and_damage_does_not(tmp_path):
