@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.arguments import EARLIEST, MomentType, NumberRange, When
 from streams.commands.gaps_output import (
     NO_DATA,
     plain_channels,
@@ -295,7 +295,7 @@ def gaps_informed(*, days: int, start: When, end: When | None, zone: str | None,
 @gaps.command("pyramid")
 @click.option("--by", "place", type=click.Choice(PLACES), help="A pyramid for each of these.  [default: one of all]")
 @click.option(
-    "--targets", nargs=3, type=click.FloatRange(0, 100), default=TARGETS, show_default=True,
+    "--targets", nargs=3, type=NumberRange(0, 100), default=TARGETS, show_default=True,
     help="Percent that needs met, easy and enjoyable take.",
 )  # fmt: skip
 @span_options("-90d")

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from streams.events.finite import unfinite
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.mending import Mended, mend
 from streams.events.refusal import Refusal, of_excess
@@ -131,8 +132,16 @@ def decode_stored(value: bytes) -> Envelope | Refusal:
 
 
 def encode(event: Envelope) -> bytes:
-    """Write an event as it goes over the wire: JSON, with attributes that hold nothing left out."""
-    return _encode(event)
+    """
+    Write an event as it goes over the wire: JSON, with attributes that hold nothing left out.
+
+    Raises:
+        ValueError: JSON cannot hold one of its numbers.
+    """
+    payload = _encode(event)
+    if (found := unfinite(event, payload)) is not None:
+        raise ValueError(f"{found.path} is {found.got}, which JSON cannot hold")
+    return payload
 
 
 def canonical(event: Envelope) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from streams.events.decode import Refusal, decode_batch
+from streams.events.finite import unfinite
 from streams.events.types import Envelope, Event
 from streams.events.visible import visible
 from streams.privacy.records import Protection, protect
@@ -171,11 +172,9 @@ class TouchpointProducer:
         """
         if isinstance(event, bytes):
             payload = event
-        elif isinstance(event, Mapping):
-            event = self._filled(event)
-            payload = _encoded(event)
         else:
-            payload = msgspec.json.encode(event)
+            event = self._filled(event) if isinstance(event, Mapping) else event
+            payload = _encoded(event)
         payload = protect(self._protection, [payload]).values[0] or payload
         decoded, refusals = decode_batch([payload])
         checked = decoded[0]
@@ -272,8 +271,13 @@ class TouchpointProducer:
         self._outbox.put(topic, subject.encode(), payload, event)
 
 
-def _encoded(event: Mapping[str, Any]) -> bytes:
+def _encoded(event: Event | Mapping[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(event)
+        payload = msgspec.json.encode(event)
     except TypeError as error:
         raise InvalidEventError(Refusal(0, "not_json", "", str(error), "values JSON can hold", str(error))) from error
+    if (found := unfinite(event, payload)) is not None:
+        expected = "a finite number, or no field"
+        message = f"{found.path} is {found.got}, expected {expected}"
+        raise InvalidEventError(Refusal(0, "out_of_range", found.path, found.got, expected, message))
+    return payload

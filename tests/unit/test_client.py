@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kafka.partitioner import DefaultPartitioner
 
-from streams.events.decode import decode_one
+from streams.events.decode import decode_one, encode
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import DATA_TYPES, Event, new_event
 from streams.producers.client import (
@@ -101,6 +101,31 @@ def test_what_json_cannot_hold_is_refused_as_well(nowhere: str) -> None:
     with pytest.raises(InvalidEventError, match="not_json"):
         sender.send(b"{")
     sender.close(0)
+
+
+@pytest.mark.parametrize(
+    ("number", "got"), [(float("nan"), "NaN"), (float("inf"), "Infinity"), (float("-inf"), "-Infinity")]
+)
+def test_a_number_that_json_cannot_hold_is_refused_and_not_sent_as_nothing(
+    nowhere: str, number: float, got: str
+) -> None:
+    sold = {**GOOD, "type": "cx.product.sold", "data": {"product": "p", "quantity": number}}
+    struct = new_event(
+        DATA_TYPES["cx.product.sold"](product="p", quantity=number),  # type: ignore[call-arg]
+        id="1", source="/s", time=datetime.now(UTC), subject="c-1", channel="store",
+    )  # fmt: skip
+    sender = producer(nowhere)
+    for event, field in (
+        (sold, "data.quantity"),
+        (struct, "data.quantity"),
+        ({**GOOD, "more": [1.0, number]}, "more[1]"),
+    ):
+        with pytest.raises(InvalidEventError) as refused:
+            sender.send(event)
+        assert (refused.value.field, refused.value.got, refused.value.reason) == (field, got, "out_of_range")
+    with pytest.raises(ValueError, match=rf"data.quantity is {got}, which JSON cannot hold"):
+        encode(struct)
+    assert sender.close(0).undelivered == []
 
 
 def test_a_dict_is_completed_with_what_the_producer_knows(nowhere: str) -> None:

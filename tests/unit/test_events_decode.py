@@ -10,8 +10,10 @@ import pytest
 
 from streams.events import envelope
 from streams.events.decode import Refusal, decode_batch, decode_one
+from streams.events.examples import good
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.events.refusal import REASONS
+from streams.events.types import DATA_TYPES, data_fields
 
 SCHEMA = "events/survey/answered/1-0-0.json"
 ANSWER = {
@@ -363,3 +365,14 @@ def test_no_broken_record_holds_its_partition_up(head, piece):
 def test_other_types_than_bytes_are_an_error_of_the_caller():
     with pytest.raises(TypeError):
         decode_batch([{"id": "e1"}])
+
+
+def test_no_field_takes_a_number_that_is_none():
+    fields = {name: (kind, info) for kind in DATA_TYPES for name, info in data_fields(kind).items()
+              if info.kind == "numeric"}  # fmt: skip
+    assert len(fields) > 50
+    for name, (kind, _) in fields.items():
+        example = good(kind)["full"]
+        for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999", b'"NaN"', b'"Infinity"'):
+            changed = {**example, "data": {**example["data"], name: msgspec.Raw(number)}}
+            assert isinstance(decode_one(msgspec.json.encode(changed)), Refusal), (kind, name, number)
