@@ -253,7 +253,7 @@ def _print_apart(whole: Ranking, rankings: Mapping[str, Ranking], differs: Mappi
     )
 
 
-def _print_strata(strata: StratifiedDifference | None, driver: Ranked, by: str) -> None:
+def _print_strata(strata: StratifiedDifference[str] | None, driver: Ranked, by: str) -> None:
     if strata is None:
         return
     echo(f"\nabove less {driver.goal}, the first answer of each customer:")
@@ -348,7 +348,7 @@ def _plain_what_if(result: WhatIf) -> dict[str, Any]:
     }
 
 
-def _plain_strata(strata: StratifiedDifference | None) -> dict[str, Any] | None:
+def _plain_strata(strata: StratifiedDifference[str] | None) -> dict[str, Any] | None:
     return None if strata is None else dataclasses.asdict(strata)
 
 

@@ -73,7 +73,7 @@ def by_label(
     return rankings, dict(false_discovery({driver.name: _differs(driver.name, rankings) for driver in drivers}).q)
 
 
-def within(answers: Answers, name: str, limit: float, labels: Sequence[str]) -> StratifiedDifference:
+def within(answers: Answers, name: str, limit: float, labels: Sequence[str]) -> StratifiedDifference[str]:
     """
     Compare answers of those who were above a limit with those below, pooled and within each label.
 
@@ -93,7 +93,7 @@ def within(answers: Answers, name: str, limit: float, labels: Sequence[str]) -> 
         return Side.of_share(int((some > 0).sum()), len(some)) if share else Side.of_values(some)
 
     return stratified({
-        str(label): (side((column == label) & (values > limit)), side((column == label) & (values <= limit)))
+        label: (side((column == label) & (values > limit)), side((column == label) & (values <= limit)))
         for label in sorted(set(column))
     })  # fmt: skip
 

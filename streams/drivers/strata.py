@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,8 @@ from streams.kpis.arithmetic.distributions import normal_quantile
 FEWEST_OF_A_SIDE: Final = 10
 """Answers of a side, over all strata that have both, below which sides are not compared."""
 _Z: Final = normal_quantile(0.025)
+K = TypeVar("K", bound=Hashable)
+"""What a stratum is known by: the value itself, since two values can read alike."""
 
 
 class Side(NamedTuple):
@@ -52,7 +54,7 @@ class Side(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StratifiedDifference:
+class StratifiedDifference(Generic[K]):
     """
     The first side less the second.
 
@@ -69,15 +71,15 @@ class StratifiedDifference:
 
     pooled: float | None
     pooled_ends: tuple[float, float] | None
-    by_stratum: Mapping[str, float]
+    by_stratum: Mapping[K, float]
     value: float | None
     se: float | None
     ends: tuple[float, float] | None
-    left_out: Mapping[str, int]
+    left_out: Mapping[K, int]
     verdict: str
 
 
-def stratified(strata: Mapping[str, tuple[Side, Side]]) -> StratifiedDifference:
+def stratified(strata: Mapping[K, tuple[Side, Side]]) -> StratifiedDifference[K]:
     """
     Compare two sides within strata: Σ w·d / Σ w, w = n₁·n₂ / (n₁ + n₂).
 
@@ -105,7 +107,7 @@ def stratified(strata: Mapping[str, tuple[Side, Side]]) -> StratifiedDifference:
     return StratifiedDifference(pooled, pooled_ends, by_stratum, value, se, ends, left_out, verdict)
 
 
-def _pooled(strata: Mapping[str, tuple[Side, Side]]) -> tuple[float | None, tuple[float, float] | None]:
+def _pooled(strata: Mapping[K, tuple[Side, Side]]) -> tuple[float | None, tuple[float, float] | None]:
     first, second = (_together([sides[place] for sides in strata.values()]) for place in (0, 1))
     if not first.n or not second.n:
         return None, None

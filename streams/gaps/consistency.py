@@ -123,10 +123,8 @@ def _pair(
     pairs: int,
 ) -> ChannelPair:
     nobody = Side(0, 0.0, 0.0)
-    both = {
-        " ".join(stratum) or "(none)": (parts.get(first, nobody), parts.get(second, nobody))
-        for stratum, parts in sides.items()
-    }
+    # In their own order, so that sums are the same to the last digit in whatever order answers come.
+    both = {stratum: (parts.get(first, nobody), parts.get(second, nobody)) for stratum, parts in sorted(sides.items())}
     found = stratified(both)
     pooled = (channels[first].measure.value or 0.0) - (channels[second].measure.value or 0.0)
     everybody = sum(one.n + other.n for one, other in both.values())

@@ -179,6 +179,20 @@ def test_nps_of_a_channel_stays_on_its_scale() -> None:
     assert sample_of([], -100, 100).measure == Measure(None, 0, None, None)
 
 
+def test_strata_that_read_alike_stay_apart_and_their_order_makes_no_difference() -> None:
+    """Topic `a b` of segment `c` is not topic `a` of segment `b c`."""
+    rates = {("a b", "c"): (30, 10), ("a", "b c"): (10, 30)}
+    answers = [
+        SaidOnChannel(way, stratum, f"{way}{stratum}{one}", 100.0 * (one < hits), 1)
+        for stratum, pair in rates.items()
+        for way, hits in zip(("app", "web"), pair, strict=True)
+        for one in range(40)
+    ]
+    [pair] = channel_gap(answers, 0, 100).pairs
+    assert (pair.within, pair.in_common) == (pytest.approx(0), 100)
+    assert channel_gap(answers[::-1], 0, 100).pairs == (pair,)
+
+
 # -- perception --------------------------------------------------------------------------------------------------
 
 
