@@ -26,6 +26,8 @@ Subjects = Literal["recognised", "all"]
 
 PEOPLE: Final = frozenset({"subject", "alias", "merged_into"})
 """Fields that name a person."""
+CODES: Final = frozenset({"product"})
+"""Fields that name no person, but hold codes that must stay different from each other even where one looks like one."""
 _SHORTEST: Final = 6
 """Bytes of the shortest identifier, an address."""
 _HARMLESS: Final = re.compile(rb"[A-Za-z_./: -]*+")
@@ -64,7 +66,7 @@ class _FieldName:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.is_reference = name == "source" or name.endswith("id")
+        self.is_reference = name == "source" or name in CODES or name.endswith("id")
 
     @cached_property
     def is_phone(self) -> bool:
