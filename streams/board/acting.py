@@ -63,9 +63,14 @@ def read_action(form: Mapping[str, str]) -> AskedAction:
     match what:
         case "assigned":
             owner = " ".join(form.get("owner", "").split())
-            if not 0 < len(owner) <= LONGEST_WORD or visible(owner) != owner:
+            if not 0 < len(owner) <= LONGEST_WORD:
                 raise UnreadableActionError(
                     f"owner is {owner[:LONGEST_WORD]!r}, expected 1 to {LONGEST_WORD} characters"
+                )
+            if visible(owner) != owner:
+                raise UnreadableActionError(
+                    f"owner is {visible(owner)}, expected a name without characters that cannot be seen, which stand"
+                    " there as \\u and four digits"
                 )
             return AskedAction(what, int(version), {"owner": owner})
         case "contacted":

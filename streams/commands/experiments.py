@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from streams.commands.arguments import EARLIEST, KpiIdType, MomentType, When
-from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo, line
 from streams.definitions import catalogue_of, experiments_of
 from streams.experiments.comparing import ArmResult, assignment_of, compare
@@ -83,7 +83,7 @@ def experiments_list(*, start: When | None, end: When | None, as_json: bool) -> 
         columns = ("EXPERIMENT", "CUSTOMERS", "ARMS", "IN TWO ARMS", "ASSIGNMENT", "PLAN")
         echo(table(columns, rows, least=("PLAN", "IN TWO ARMS")))
     if any(one.mismatch for one in judged.values()):
-        sys.exit(3)
+        sys.exit(FOUND)
 
 
 @experiments.command("show")
@@ -145,7 +145,7 @@ def experiments_show(
         for kpi, rows in days.items():
             _print_days(kpis[kpi], rows)
     if judged.mismatch:
-        sys.exit(3)
+        sys.exit(FOUND)
 
 
 @experiments.command("check")

@@ -30,7 +30,7 @@ from streams.commands.gaps_output import (
     print_pyramid,
     print_scorecard,
 )
-from streams.commands.output import as_json_option, plain_errors, print_json
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json
 from streams.commands.printing import echo, line
 from streams.definitions import catalogue_of, promises_of, touchpoints_of
 from streams.gaps import consistency, kano, listening, perception
@@ -46,8 +46,8 @@ from streams.storage.gaps import PLACES, SAID_KPIS, STRATA, GapStore
 from streams.storage.queries import as_reader
 from streams.storage.scorecard import read_proxies
 
-NOT_MET = 3
-"""Exit code where something is not as it is to be."""
+_MOST = 1_000_000
+"""Of customers, answers or people of ours that can be asked for: with more, all would be too few, and no word of it."""
 
 
 class GapSpan(NamedTuple):
@@ -63,6 +63,13 @@ class GapSpan(NamedTuple):
         first = "the beginning" if self.since == EARLIEST else f"{self.since.astimezone(self.zone):%Y-%m-%d %H:%M}"
         known = f"{self.known_until.astimezone(self.zone):%Y-%m-%d %H:%M}"
         return f"{first} to {self.until.astimezone(self.zone):%Y-%m-%d %H:%M} ({self.zone.key}), known until {known}"
+
+    def within(self, since: int, until: int) -> str:
+        """Return for people the part of it that is judged, from a moment to another; empty: all of it."""
+        if since <= self.since.timestamp() and until >= self.until.timestamp():
+            return ""
+        first, last = (f"{datetime.fromtimestamp(at, self.zone):%Y-%m-%d %H:%M}" for at in (since, until))
+        return f"judged is {first} to {last}: of the rest nothing is stored"
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -144,7 +151,9 @@ def gaps() -> None:
     "--within", "strata", multiple=True, type=click.Choice(STRATA), default=("topic", "segment"), show_default=True,
     help="Compare within these; repeatable.",
 )  # fmt: skip
-@click.option("--fewest", default=consistency.FEWEST, show_default=True, type=click.IntRange(2), help="Customers.")
+@click.option(
+    "--fewest", default=consistency.FEWEST, show_default=True, type=click.IntRange(2, _MOST), help="Customers."
+)
 @span_options("-90d")
 def gaps_consistency(
     *, kpi: str, strata: tuple[str, ...], fewest: int, start: When, end: When | None, zone: str | None, as_json: bool
@@ -164,7 +173,7 @@ def gaps_consistency(
     else:
         print_channels(found, kpi, SAID_KPIS[kpi].unit, strata, span.words(), fewest)
     if any(one.verdict.startswith("differ") for one in found.pairs):
-        sys.exit(NOT_MET)
+        sys.exit(FOUND)
 
 
 @gaps.command("promises")
@@ -202,21 +211,27 @@ def gaps_promises(
     until = min(int(span.until.timestamp()), int(span.known_until.timestamp()) + 1)
     found = [judge_promise(one, contacts, since, until) for name, one in promises.items() if not only or name in only]
     if as_json:
-        print_json({**span.plain(), "promises": [plain_promise(one) for one in found]})
+        judged = {"judged_from": since, "judged_to": until}
+        moments = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in judged.items()}
+        print_json({**span.plain(), **moments, "promises": [plain_promise(one) for one in found]})
     else:
         echo(span.words())
+        if cut := span.within(since, until):
+            echo(cut)
         for one in found:
             print_promise(one)
     if any("broken" in (one.state, *(hour.state for hour in one.hours)) for one in found):
-        sys.exit(NOT_MET)
+        sys.exit(FOUND)
 
 
 @gaps.command("perception")
 @click.option("--by", "place", type=click.Choice(PLACES), default="touchpoint", show_default=True, help="Places.")
 @click.option(
-    "--fewest", default=perception.FEWEST_CUSTOMERS, show_default=True, type=click.IntRange(2), help="Customers."
+    "--fewest", default=perception.FEWEST_CUSTOMERS, show_default=True, type=click.IntRange(2, _MOST), help="Customers."
 )
-@click.option("--fewest-own", default=perception.FEWEST_OWN, show_default=True, type=click.IntRange(1), help="Of us.")
+@click.option(
+    "--fewest-own", default=perception.FEWEST_OWN, show_default=True, type=click.IntRange(1, _MOST), help="Of us."
+)
 @span_options("-90d")
 def gaps_perception(
     *, place: str, fewest: int, fewest_own: int, start: When, end: When | None, zone: str | None, as_json: bool
@@ -236,11 +251,13 @@ def gaps_perception(
     else:
         print_perception(found, place, span.words())
     if any(one.gap is not None and one.gap.sign > 0 for one in found.places):
-        sys.exit(NOT_MET)
+        sys.exit(FOUND)
 
 
 @gaps.command("listening")
-@click.option("--fewest", default=listening.FEWEST, show_default=True, type=click.IntRange(1), help="To be heard.")
+@click.option(
+    "--fewest", default=listening.FEWEST, show_default=True, type=click.IntRange(1, _MOST), help="To be heard."
+)
 @span_options("-30d")
 def gaps_listening(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """Say at which touchpoints enough customers are heard, and what to do where they are not.
@@ -268,7 +285,7 @@ def gaps_listening(*, fewest: int, start: When, end: When | None, zone: str | No
     else:
         print_listening(found, fewest, span.words())
     if found.heard < len(found.touchpoints):
-        sys.exit(NOT_MET)
+        sys.exit(FOUND)
 
 
 @gaps.command("informed")
@@ -325,7 +342,9 @@ def gaps_pyramid(
 
 
 @gaps.command("kano")
-@click.option("--fewest", default=kano.FEWEST, show_default=True, type=click.IntRange(2), help="Customers of a class.")
+@click.option(
+    "--fewest", default=kano.FEWEST, show_default=True, type=click.IntRange(2, _MOST), help="Customers of a class."
+)
 @span_options("-365d")
 def gaps_kano(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """Show which features are expected, which delight, and which nobody cares about.

@@ -19,6 +19,8 @@ from streams.shipped import CLONE, INSTALLED
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FOUND = 3
+"""Exit code of a command that did what it was to do, and found what is not as it should be: see docs/OPERATIONS.md."""
 SHORTEST = 12
 """Columns to which a text is cut at most."""
 _PLAIN = r"[-+−]?[\d.,]*\s?(?:%|s|M)?"

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from streams.commands.arguments import MomentType, NumberRange, When
-from streams.commands.output import as_json_option, plain_errors, print_json, table
-from streams.commands.printing import echo
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json, table
+from streams.commands.printing import echo, line
 from streams.commands.synthetic_doors import KafkaDoor
 from streams.commands.synthetic_doors import publish as send_all
 from streams.products.defects import DefectSettings, Suspected, suspected, words_of
@@ -17,6 +17,7 @@ from streams.settings import Settings, load
 from streams.storage.connection import address_of, connect
 from streams.storage.products import product_days
 from streams.storage.queries import as_reader
+from streams.wording.texts import LANGS, Lang
 
 _SENT_S = 15.0
 _REASONS = "defective,defect,damaged,broken,faulty"
@@ -43,6 +44,7 @@ def products() -> None:
 )
 @click.option("--budget", type=NumberRange(0.01, 1000), default=0.5, show_default=True, help="False alarms accepted.")
 @click.option("--top", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Products that are shown.")
+@click.option("--lang", type=click.Choice(LANGS), default="en", show_default=True, help="Of what is said of alarms.")
 @click.option("--publish", is_flag=True, help="Send what is found, as `cx.product.judged`: for alerts and dashboards.")
 @as_json_option
 @plain_errors
@@ -54,6 +56,7 @@ def products_defects(
     lag: int,
     budget: float,
     top: int,
+    lang: Lang,
     publish: bool,
     as_json: bool,
 ) -> None:
@@ -63,7 +66,8 @@ def products_defects(
     alarms are to be expected in the time that is looked at.
 
     \b
-    Exit codes: 0 no product's alarm is on, 1 one is, or the store is away; 2 wrong usage.
+    Exit codes: 0 no product's alarm is on, 1 the store cannot be asked, or what is found is not published; 2 wrong
+    usage; 3 one or more are on.
     """
     settings = load()
     zone = ZoneInfo(settings.zone)
@@ -73,21 +77,24 @@ def products_defects(
         raise click.UsageError("the start is not before the end")
     words = {word.strip().lower() for word in reasons.split(",")} - {""}
     with closing(connect(as_reader(address_of(settings), settings))) as client:
-        days = product_days(client, since, until, settings.zone, words)
+        days, nameless = product_days(client, since, until, settings.zone, words)
     found, threshold = suspected(days, DefectSettings(rise=rise, lag_d=lag, budget=budget))
     alarms = [one for one in found if one.alarm is not None]
     if publish:
         _publish(settings, found[:top], datetime.now(UTC))
     if as_json:
         print_json({
-            "products": len({one.product for one in days}), "threshold": threshold, "alarms": len(alarms),
+            "products": len({one.product for one in days}), "nameless": nameless, "threshold": threshold,
+            "alarms": len(alarms),
             "suspected": [_plain(one) for one in found[:top]],
         })  # fmt: skip
     elif not days:
         echo("nothing is known of products in that time: cx.product.sold says what is sold")
     else:
-        _tell(found[:top], alarms, threshold)
-    sys.exit(1 if alarms else 0)
+        _tell(found[:top], alarms, threshold, lang)
+    if nameless and not as_json:
+        echo(f"{nameless:,} units sold and defects are of products whose codes say nothing: blanks, or invisible")
+    sys.exit(FOUND if alarms else 0)
 
 
 def _publish(settings: Settings, found: list[Suspected], now: datetime) -> None:
@@ -111,7 +118,7 @@ def _publish(settings: Settings, found: list[Suspected], now: datetime) -> None:
         raise click.ClickException(f"what was found is not published: {said}")
 
 
-def _tell(shown: list[Suspected], alarms: list[Suspected], threshold: float) -> None:
+def _tell(shown: list[Suspected], alarms: list[Suspected], threshold: float, lang: Lang) -> None:
     rows = [
         (
             one.product, one.category, one.defects, f"{one.sold:.0f}", f"{one.expected:.1f}", one.since,
@@ -123,8 +130,7 @@ def _tell(shown: list[Suspected], alarms: list[Suspected], threshold: float) -> 
     echo(table(columns, rows, least=("CATEGORY",)))
     echo(f"{len(alarms)} of them beyond {threshold:.1f}, where chance is not the reason")
     for one in alarms:
-        for text in words_of(one).values():
-            echo(text)
+        line(words_of(one)[lang])
 
 
 def _plain(one: Suspected) -> dict[str, object]:

@@ -11,7 +11,7 @@ from streams.asking.coverage import CoverageTally, StrataTally, TouchpointCovera
 from streams.asking.definition import ANSWERED, SurveyRules
 from streams.asking.weighting import FEWEST_ANSWERS, SurveyBias, WeightedShare, weigh
 from streams.commands.arguments import KpiIdType, MomentType, When
-from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo, line
 from streams.commands.surveys_decide import rules_option, span_of, survey_history, to_option
 from streams.definitions import catalogue_of, survey_rules_of
@@ -22,7 +22,6 @@ from streams.relations.definition import NOTHING_KEPT, compiled
 from streams.relations.facts import milliseconds
 from streams.settings import Settings, load
 
-_BELOW_PLAN: Final = 3
 _GROUPS: Final = ("channel", "segment", "region", "touchpoint", "unitid")
 
 _month_option = click.option(
@@ -82,7 +81,7 @@ def surveys_coverage(*, paths: tuple[Path, ...], start: When, end: When | None, 
             named = ", ".join(f"{name} {count:,}" for name, count in tally.unasked_for.most_common())
             line(f"invitations that belong to no occasion of the rules: {named}")
     if any(one.on_plan is False for one in found):
-        sys.exit(_BELOW_PLAN)
+        sys.exit(FOUND)
 
 
 def _plain_coverage(one: TouchpointCoverage, active: dict[str, int]) -> dict[str, Any]:

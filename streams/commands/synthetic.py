@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.commands.output import as_json_option, plain_errors, print_json, table
-from streams.commands.printing import echo
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json, table
+from streams.commands.printing import echo, line
 from streams.commands.synthetic_doors import EventDoor, HttpDoor, KafkaDoor, publish
 from streams.commands.synthetic_run import PathRunner
 from streams.commands.traffic import stop_on_signals
@@ -56,7 +56,7 @@ def synthetic_list(as_json: bool) -> None:
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @plain_errors
 def synthetic_check(paths: tuple[Path, ...]) -> None:
-    """RunCheck paths, with lines: every event is held against its contract.
+    """Check paths, with lines: every event is held against its contract.
 
     Those in PATHS, else those of CX_SYNTHETIC_PATH, else those shipped. Exit codes: 0 all sound, 1 problems.
     """
@@ -84,8 +84,8 @@ def synthetic_run(
     What came of it is sent as `cx.synthetic.checked` and `cx.synthetic.finished`, which KPIs and alerts are made of.
 
     \b
-    Exit codes: 0 all that was expected came (with --every: ended by Ctrl-C or SIGTERM), 1 something did not,
-    2 wrong usage.
+    Exit codes: 0 all that was expected came (with --every: ended by Ctrl-C or SIGTERM), 1 what came of it is not
+    published, 2 wrong usage, 3 something did not come.
     """
     if once and every_s is not None:
         raise click.UsageError("--once and --every exclude each other")
@@ -98,10 +98,10 @@ def synthetic_run(
     stop = stop_on_signals()
     runners = _Runners(settings, chosen, stop, as_json=as_json)
     try:
-        sound = runners.go(every_s)
+        runners.go(every_s)
     finally:
         runners.close()
-    sys.exit(0 if sound or every_s is not None else 1)
+    sys.exit(runners.exit_code if every_s is None else 0)
 
 
 class _Runners:
@@ -116,10 +116,10 @@ class _Runners:
         self._kafka = KafkaDoor(settings)
         self._doors: Mapping[str, EventDoor] = {"kafka": self._kafka, "http": HttpDoor(settings)}
         self._telling = threading.Lock()
-        self._sound = True
+        self._all_came = self._all_published = True
 
-    def go(self, every_s: float | None) -> bool:
-        """Go all paths, once or until it is stopped; tell whether all checks held."""
+    def go(self, every_s: float | None) -> None:
+        """Go all paths, once or until it is stopped."""
         threads = [
             threading.Thread(target=self._keep, args=(path, every_s), name=f"synthetic {path.id}", daemon=True)
             for path in self._paths
@@ -129,7 +129,11 @@ class _Runners:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)
-        return self._sound
+
+    @property
+    def exit_code(self) -> int:
+        """What the runs by now come to: something did not come, or is not published."""
+        return FOUND if not self._all_came else 1 if not self._all_published else 0
 
     def close(self) -> None:
         self._kafka.close()
@@ -148,23 +152,24 @@ class _Runners:
 
     def _tell(self, path: SyntheticPath, report: RunReport, unpublished: str) -> None:
         with self._telling:
-            self._sound &= report.ok and not unpublished
+            self._all_came &= report.ok
+            self._all_published &= not unpublished
             if self._as_json:
                 print_json({**msgspec.to_builtins(report), "published": not unpublished})
             else:
-                echo("\n".join(_lines(path, report)))
+                print_run(path, report)
             if unpublished:
-                echo(f"{report.path}: what came of it is not published: {unpublished}", err=True)
+                line(f"{report.path}: what came of it is not published: {unpublished}", err=True)
 
 
-def _lines(path: SyntheticPath, report: RunReport) -> list[str]:
+def print_run(path: SyntheticPath, report: RunReport) -> None:
+    """Print what came of a run: a line for it and one for each check, whatever names and answers hold."""
     verdict = "ok" if report.ok else f"FAILED at {report.failed}"
-    lines = [f"{report.path}: {verdict}, {report.duration_s:.1f} s, {len(report.checks)} checks ({path.name['en']})"]
+    line(f"{report.path}: {verdict}, {report.duration_s:.1f} s, {len(report.checks)} checks ({path.name['en']})")
     for one in report.checks:
         where = f"step {one.step} {one.event}" if one.step is not None else one.event
         took = "" if one.latency_s is None else f" after {one.latency_s:.2f} s"
-        lines.append(f"  {'ok ' if one.ok else '-- '} {where}: {one.leg}{took}{'' if one.ok else f': {one.text}'}")
-    return lines
+        line(f"  {'ok ' if one.ok else '-- '} {where}: {one.leg}{took}{'' if one.ok else f': {one.text}'}")
 
 
 def _table(paths: Iterable[SyntheticPath]) -> str:

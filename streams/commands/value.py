@@ -11,7 +11,7 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from streams.commands.arguments import EARLIEST, MomentType, MonthType, NumberRange, When
-from streams.commands.output import as_json_option, plain_errors, print_json
+from streams.commands.output import FOUND, as_json_option, plain_errors, print_json
 from streams.commands.printing import echo
 from streams.commands.value_output import (
     KnownOrders,
@@ -271,7 +271,7 @@ def value_risk(
     else:
         print_models(found, known)
     if any(one.found is None or not one.found.usable for one in found):
-        sys.exit(3)
+        sys.exit(FOUND)
 
 
 def _limits(text: str | None, basis: TierBasis) -> Sequence[float]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, nothing_in, text_of
 from streams.kpis.language.expressions import suggest
 
 ALPHA: Final = 0.05
@@ -71,12 +71,17 @@ def load_experiments(paths: Sequence[Path], kpis: Catalogue) -> dict[str, Experi
     """
     problems = Problems()
     found: dict[str, Experiment] = {}
-    for file in files_of(paths, "experiments", problems):
-        for block in blocks_of(text_of(file, problems), str(file), "experiment", problems):
-            experiment = _read(block, kpis)
-            if experiment.id in found:
-                block.problem("id", f"there is another experiment {experiment.id!r}")
-            found[experiment.id] = experiment
+    blocks = [
+        block
+        for file in files_of(paths, "experiments", problems)
+        for block in blocks_of(text_of(file, problems), str(file), "experiment", problems)
+    ]
+    nothing_in(paths, blocks, "experiment", problems)
+    for block in blocks:
+        experiment = _read(block, kpis)
+        if experiment.id in found:
+            block.problem("id", f"there is another experiment {experiment.id!r}")
+        found[experiment.id] = experiment
     problems.raise_any(CatalogueError)
     return found
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from streams.events.scalars import CHANNELS, Subchannel
 from streams.kpis.arithmetic.distributions import normal_quantile
 from streams.kpis.arithmetic.intervals import NOTHING, Measure, wilson
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, nothing_in, text_of
 from streams.kpis.language.expressions import suggest
 from streams.relations.clocks import WorkingClock, read_clock, read_duration
 from streams.value.measures import ratio_percent
@@ -230,6 +230,7 @@ def load_promises(paths: Sequence[Path]) -> dict[str, ServicePromise]:
     problems, blocks = Problems(), list[YamlBlock]()
     for file in files_of(paths, "promises", problems):
         blocks += blocks_of(text_of(file, problems), str(file), "block", problems)
+    nothing_in(paths, blocks, "promise", problems)
     clocks: dict[str, WorkingClock] = {}
     promised: list[YamlBlock] = []
     for block in blocks:
@@ -239,6 +240,8 @@ def load_promises(paths: Sequence[Path]) -> dict[str, ServicePromise]:
             clocks[clock.name] = clock
         else:
             promised.append(block)
+    if blocks and not promised:
+        blocks[0].problem("kind", "there are clocks only, no promise")
     found: dict[str, ServicePromise] = {}
     for block in promised:
         promise = _read(block, clocks)

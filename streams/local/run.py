@@ -379,4 +379,8 @@ def unstored(state: WorkerState | None) -> list[str]:
     lines = [f"{one.source} {one.text}; {one.ways_out}" for one in state.stopped]
     lines += [f"{source} waits for a right clock" for source in state.waiting]
     lines += [f"{one.what}: {one.why}" for one in state.not_stored]
-    return lines + [f"{records:,} records of {topic}" for topic, records in sorted(state.lag.items()) if records]
+    lines += [f"{records:,} records of {topic}" for topic, records in sorted(state.lag.items()) if records]
+    lines += [f"{state.pending:,} open minutes that are not published yet"] if state.pending else []
+    if not lines and not state.lag:
+        lines = ["the worker does not say yet what it was given: it had only begun"]
+    return lines or [f"perhaps nothing: all that came was finished, but not for {QUIET_S:g} s"]

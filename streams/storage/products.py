@@ -1,11 +1,12 @@
 """What the store knows of products: what was sold of each in a day, and what showed a defect."""
 
-from collections.abc import Collection
-from datetime import datetime
-from typing import Final
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
+from typing import Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from streams.kpis.language.series import sent_label
 from streams.products.defects import ProductDay
 from streams.storage.connection import FAILURES, PermanentStorageError, explain
 from streams.storage.overflow import counted_events, has_set_aside
@@ -30,9 +31,14 @@ _DAYS: Final = """
     LIMIT {most:UInt32}"""
 
 
-def product_days(
-    client: Client, since: datetime, until: datetime, zone: str, reasons: Collection[str]
-) -> list[ProductDay]:
+class ProductDays(NamedTuple):
+    """Days of products, and the units sold and defects whose product is a text that says nothing."""
+
+    days: list[ProductDay]
+    nameless: int
+
+
+def product_days(client: Client, since: datetime, until: datetime, zone: str, reasons: Collection[str]) -> ProductDays:
     """
     Return days of products from `since` until `until` (not included): units sold, and defects.
 
@@ -57,4 +63,20 @@ def product_days(
         raise PermanentStorageError(
             f"more than {MOST_DAYS:,} days of products are stored: look back less far with --from"
         )
-    return [ProductDay(product, day, float(sold), defects, category) for product, day, sold, defects, category in rows]
+    return by_product((str(row[0]), row[1], int(row[2]), int(row[3]), str(row[4])) for row in rows)
+
+
+def by_product(rows: Iterable[tuple[str, date, int, int, str]]) -> ProductDays:
+    """Put rows together by the label that KPIs know a product by; the category is the last of them by its name."""
+    found: dict[tuple[str, date], ProductDay] = {}
+    nameless = 0
+    for sent, day, sold, defects, category in rows:
+        product = sent_label(sent)
+        if not product:
+            nameless += sold + defects
+            continue
+        former = found.get((product, day), ProductDay(product, day, 0.0, 0))
+        found[product, day] = ProductDay(
+            product, day, former.sold + sold, former.defects + defects, max(former.category, category)
+        )
+    return ProductDays([*found.values()], nameless)

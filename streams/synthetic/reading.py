@@ -12,7 +12,7 @@ from streams.events.decode import decode_one
 from streams.events.refusal import Refusal
 from streams.events.scalars import CHANNELS
 from streams.events.types import DATA_TYPES, DERIVED_TYPES, ENVELOPE_FIELDS, data_fields
-from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, text_of
+from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, blocks_of, files_of, nothing_in, text_of
 from streams.kpis.language.expressions import suggest
 from streams.privacy.finding import find
 from streams.relations.clocks import read_duration
@@ -51,6 +51,7 @@ def load_paths(paths: Sequence[Path], touchpoints: Collection[str] = ()) -> dict
     problems, blocks = Problems(), list[YamlBlock]()
     for file in files_of(paths, "synthetic paths", problems):
         blocks += blocks_of(text_of(file, problems), str(file), "path", problems)
+    nothing_in(paths, blocks, "path", problems)
     return _read(blocks, problems, touchpoints)
 
 

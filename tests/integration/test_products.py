@@ -32,6 +32,7 @@ def test_products_of_the_store(database: Database, tmp_path: Path) -> None:
     lines += [(59, "cx.review.published", bad), (59, "cx.review.published", {**bad, "score": 3})]
     lines += [
         (59, "cx.order.return_requested", {**back, "reason": "regret"}),
+        (59, "cx.product.sold", {"product": " \u200b", "quantity": 7}),
         (59, "cx.product.sold", {"product": "p-9"}),
     ]
     made_up = happened(0, 59, "cx.order.return_requested", back, synthetic=True)
@@ -40,9 +41,9 @@ def test_products_of_the_store(database: Database, tmp_path: Path) -> None:
     writer.close()
 
     client = connect(database.reader)
-    days = product_days(client, BEGIN, BEGIN + timedelta(days=90), "Asia/Tehran", {"broken"})
+    days, nameless = product_days(client, BEGIN, BEGIN + timedelta(days=90), "Asia/Tehran", {"broken"})
     client.close()
-    assert len(days) == 181
+    assert (len(days), nameless) == (181, 7)
     assert ProductDay("p-1", (BEGIN + timedelta(days=59)).date(), 10.0, 3, "shoe") in days
     assert ProductDay("p-9", (BEGIN + timedelta(days=59)).date(), 1.0, 0, "") in days
 
@@ -58,10 +59,14 @@ def test_products_of_the_store(database: Database, tmp_path: Path) -> None:
         return CliRunner().invoke(main, command, env=environment)
 
     told = asked("--json")
-    assert told.exit_code == 1, told.output
+    assert told.exit_code == 3, told.output
     found = json.loads(told.output)
     assert (found["products"], found["alarms"]) == (4, 1)
     assert found["suspected"][0]["product"] == "p-1"
-    assert "p-1: " in asked().output
+    assert [text for text in asked().output.splitlines() if "p-1: " in text] == [found["suspected"][0]["text"]["en"]]
+    assert [text for text in asked("--lang", "fa").output.splitlines() if "p-1: " in text] == [
+        found["suspected"][0]["text"]["fa"]
+    ]
+    assert "7 units sold and defects are of products whose codes say nothing" in asked().output
     nothing = asked("--reasons", "smell", "--to", "2026-01-20")
     assert nothing.exit_code == 0, nothing.output

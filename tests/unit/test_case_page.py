@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.board.acting import UnreadableActionError, read_action
 from streams.board.casepages import CasePages
 from streams.board.casewatch import CaseWatch, KnownCases
 from streams.board.feed import AlertRow
@@ -115,6 +116,19 @@ def test_no_customer_is_named_and_nothing_of_strangers_is_markup(rows: list[Case
         assert "<script>:" not in page
         assert "\u202e" not in page
         assert "&lt;b&gt;x" in page
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        ("", "owner is '', expected 1 to 128 characters"),
+        ("x" * 129, f"owner is '{'x' * 128}', expected 1 to 128 characters"),
+        ("a\u202eb", "owner is a\\u202eb, expected a name without characters that cannot be seen"),
+    ],
+)
+def test_an_owner_that_can_be_none_is_refused_for_what_is_wrong(owner: str, said: str) -> None:
+    with pytest.raises(UnreadableActionError, match=f"^{re.escape(said)}"):
+        read_action({"do": "assigned", "version": "1", "owner": owner})
 
 
 def test_an_empty_queue_tells_how_cases_are_turned_on() -> None:

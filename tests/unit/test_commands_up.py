@@ -39,6 +39,21 @@ def test_nobody_on_the_way_swallows_a_request_to_stop(number: signal.Signals) ->
             signal.signal(one, handler)
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "the worker does not answer"),
+        (WorkerState(), "the worker does not say yet what it was given"),
+        (WorkerState(lag={"web": 0}, pending=3), "3 open minutes that are not published yet"),
+        (WorkerState(lag={"web": 0}), "perhaps nothing: all that came was finished"),
+        (WorkerState(lag={"web": 2}), "2 records of web"),
+    ],
+)
+def test_what_is_not_stored_is_always_named(state: WorkerState | None, said: str) -> None:
+    [line] = running.unstored(state)
+    assert line.startswith(said)
+
+
 def test_the_end_waits_for_nothing_that_does_not_come_and_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 
+from streams.commands.gaps import GapSpan, gaps
 from streams.gaps.promises import ServedContact, ServicePromise, judge_promise, load_promises
 from streams.kpis.arithmetic.intervals import wilson
 from streams.kpis.language.blocks import CatalogueError
@@ -149,3 +151,40 @@ def test_what_cannot_be_right_is_refused_with_its_line(tmp_path: Path, block: st
     assert "promises.yaml:4: " in str(refused.value)
     with pytest.raises(CatalogueError, match="there is another promise 'p'"):
         promise(tmp_path, f"- {WRONG[0][0].replace('alwys', 'always')}\n" * 2)
+
+
+def test_a_file_without_a_promise_is_not_sound(tmp_path: Path) -> None:
+    empty, clocks, folder = tmp_path / "empty.yaml", tmp_path / "clocks.yaml", tmp_path / "folder"
+    empty.write_text("")
+    clocks.write_text(CLOCKS)
+    folder.mkdir()
+    for paths, said in (
+        ([empty], [f"{empty}:1: no promise in it"]),
+        ([PROMISES, empty, folder], [f"{empty}:1: no promise in it", f"{folder}:1: no promise in it"]),
+        ([clocks], [f"{clocks}:2: block always: there are clocks only, no promise"]),
+    ):
+        with pytest.raises(CatalogueError) as refused:
+            load_promises(paths)
+        assert [*refused.value.problems] == said
+    assert load_promises([clocks, PROMISES])
+
+
+def test_what_is_listed_as_possible_has_no_empty_item(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="it is one of web, app"):
+        telephone(tmp_path, more=", channel: telegram")
+
+
+def test_the_span_that_is_judged_is_named_where_less_is_stored() -> None:
+    since, until = datetime(2026, 5, 1, tzinfo=TEHRAN), datetime(2026, 5, 29, tzinfo=TEHRAN)
+    span = GapSpan(since, until, TEHRAN, datetime(2026, 5, 3, 9, tzinfo=TEHRAN))
+    assert span.within(int(since.timestamp()), int(until.timestamp())) == ""
+    assert (
+        span.within(at(2, 8), at(3, 9))
+        == "judged is 2026-05-02 08:00 to 2026-05-03 09:00: of the rest nothing is stored"
+    )
+
+
+@pytest.mark.parametrize("command", ["consistency", "perception", "listening", "kano"])
+def test_more_customers_than_there_can_be_are_not_asked_for(command: str) -> None:
+    told = CliRunner().invoke(gaps, [command, "--fewest", "1000000000000"])
+    assert (told.exit_code, "is not in the range" in told.output) == (2, True)

@@ -5,15 +5,21 @@ from collections.abc import Collection
 from datetime import date, timedelta
 from math import log
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.commands.products import _tell
 from streams.events.decode import decode_one
 from streams.events.refusal import Refusal
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.fold import Folder
-from streams.products.defects import DefectSettings, ProductDay, suspected, threshold_of, words_of
+from streams.privacy.pseudonyms import Pseudonyms, SecretKey, is_pseudonym
+from streams.privacy.records import Protection
+from streams.privacy.scan import Scan
+from streams.products.defects import DefectSettings, ProductDay, Suspected, suspected, threshold_of, words_of
+from streams.storage.products import by_product
 from tests.harness.clickhouse import event as sent
 
 BEGIN = date(2026, 1, 1)
@@ -103,3 +109,39 @@ def test_a_judgement_is_an_event_that_its_kpi_alone_counts() -> None:
     assert not isinstance(event, Refusal), event
     [series] = Folder(Catalogue.load()).fold([event]).values()
     assert {key.partition("\x1f")[0]: acc for key, acc in series.items()} == {"products_suspected": [1, 1]}
+
+
+def test_products_are_put_together_as_kpis_name_them_and_the_nameless_are_counted() -> None:
+    found = by_product([
+        ("p\u200b-1", day(0), 3, 0, "a"), (" p-1", day(0), 4, 2, "b"), ("p-1", day(1), 1, 0, ""),
+        ("\u200b ", day(0), 5, 1, "a"), ("\u2800", day(1), 1, 0, "a"), ("۱", day(0), 1, 0, ""), ("1", day(0), 1, 0, ""),
+    ])  # fmt: skip
+    assert found == (
+        [ProductDay("p-1", day(0), 7.0, 2, "b"), ProductDay("p-1", day(1), 1.0, 0), ProductDay("1", day(0), 2.0, 0)],
+        7,
+    )
+
+
+def test_a_name_with_line_breaks_forges_no_line_and_one_language_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    one = Suspected("p\n0 of them\x1b[2K", "c", 9.0, day(0), 4, 3.0, 1.0, day(3))
+    for lang, other in (("en", "نقص"), ("fa", "defects of")):
+        _tell([one], [one], 3.0, lang)  # type: ignore[arg-type]
+        shown = capsys.readouterr().out
+        assert len(shown.splitlines()) == 4
+        assert "\x1b" not in shown
+        assert other not in shown
+
+
+def test_products_that_look_like_ids_of_people_stay_two_and_are_in_clear_nowhere() -> None:
+    protection = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
+    codes = ["0499370899", "0790419904", "09120000012", "6037991234567893", "sku-20417"]
+    sent_ = [msgspec.json.encode({"data": {"product": code}, "labels": {"product": code}}) for code in codes]
+    kept = [msgspec.json.decode(one or b"") for one in protection.protect(sent_).values]
+    names = [one["data"]["product"] for one in kept]
+    assert len(set(names)) == len(codes)
+    assert names == [one["labels"]["product"] for one in kept]
+    assert names[-1] == codes[-1]
+    assert all(is_pseudonym(name) for name in names[:-1])
+    scan = Scan(protection)
+    scan.look("events", [msgspec.json.encode(one) for one in kept])
+    assert scan.findings == []

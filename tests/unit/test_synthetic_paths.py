@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.commands.synthetic import print_run
 from streams.definitions import synthetic_paths_of
 from streams.events.decode import decode_one
 from streams.events.refusal import Refusal
@@ -19,9 +22,9 @@ from streams.kpis.folding.fold import Folder
 from streams.kpis.language.blocks import CatalogueError
 from streams.settings import load
 from streams.shipped import CLONE
-from streams.synthetic.definition import SyntheticPath, event_of
+from streams.synthetic.definition import Derives, SyntheticPath, event_of
 from streams.synthetic.journey import PathRun, RunReport, StoredRow, results_of
-from streams.synthetic.reading import parse_paths
+from streams.synthetic.reading import load_paths, parse_paths
 
 NOW = datetime(2026, 3, 21, 9, 30, tzinfo=UTC)
 TWO = """
@@ -152,6 +155,32 @@ def test_what_relations_did_not_say_fails_the_run_where_they_are_at_work() -> No
     idle.stored({"r/1": ROW, "r/2": ROW}, 102.0)
     assert idle.is_done(102.0)
     assert idle.report(102.0, {}).ok
+
+
+def test_all_values_that_a_relation_must_say_have_to_stand_in_one_event() -> None:
+    says = {"outcome": "ordered", "views": 2}
+    run = PathRun(replace(two(), derives=[Derives("cx.cart.ended", says)]), "r", 100.0, frozenset({"cx.cart.ended"}))
+    run.derived({"cx.cart.ended": [{"outcome": "ordered", "views": 1}, {"outcome": "lost", "views": 2}]}, 103.0)
+    assert run.awaits_derived == {"cx.cart.ended"}
+    run.derived({"cx.cart.ended": [{**says, "items": 1}]}, 104.0)
+    assert run.awaits_derived == frozenset()
+
+
+def test_names_and_answers_with_line_breaks_forge_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    run = PathRun(replace(two(), name={"en": "Two\nsteps: ok"}), "r", 100.0)
+    run.answered(0, 100.0, 105.0, "not_accepted", "away\n  ok  step 1: stored")
+    print_run(run.path, run.report(105.0, {}))
+    assert [text[:6] for text in capsys.readouterr().out.splitlines()] == ["two: F", "  --  ", "  --  "]
+
+
+def test_a_file_without_a_path_is_not_sound(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    with pytest.raises(CatalogueError) as refused:
+        load_paths([tmp_path, tmp_path / "empty.yaml"])
+    assert [one.removeprefix(str(tmp_path)) for one in refused.value.problems] == [
+        ":1: no path in it",
+        "/empty.yaml:1: no path in it",
+    ]
 
 
 def test_nothing_is_sent_after_a_door_that_refuses_and_the_run_is_over() -> None:

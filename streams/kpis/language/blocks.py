@@ -127,7 +127,7 @@ class YamlBlock:
         if value is None:
             return default
         if value not in options:
-            listed = ", ".join(map(str, options))
+            listed = ", ".join(str(option) for option in options if option != "")
             self.problem(key, f"{key!r} cannot be {value!r}: it is one of {listed}{suggest(str(value), options)}")
             # Go on with what was meant, so that no problem is told that comes of another value alone.
             near = meant(str(value), options)
@@ -246,6 +246,16 @@ def files_of(paths: Iterable[Path], of: str, problems: Problems) -> list[Path]:
         else:
             problems.add(str(path), 1, f"no such file or folder of {of}")
     return found
+
+
+def nothing_in(paths: Iterable[Path], blocks: Iterable[YamlBlock], what: str, problems: Problems) -> None:
+    """Note each file or folder that was given without a block in it: whoever names it means something by it."""
+    if len(problems):  # a file that cannot be read at all is none without blocks
+        return
+    files = {Path(block.file) for block in blocks}
+    for path in paths:
+        if path.exists() and not any(path == file or path in file.parents for file in files):
+            problems.add(str(path), 1, f"no {what} in it")
 
 
 def text_of(path: Path, problems: Problems) -> str:
