@@ -24,9 +24,9 @@ from streams.kpis.rolling.admission import (
     Changes,
     Registry,
     SeriesLimits,
-    Weighed,
 )
 from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.victims import Weighed
 
 ALL = 1 << 40
 NONE = Changes([], [])
@@ -255,6 +255,59 @@ def test_too_much_memory_makes_the_lightest_leave() -> None:
     leaving, _ = known.rebalance(heavy, 1)
     assert [known.names[number] for number in leaving] == [unit("b")], "the least weight for its memory"
     assert known.reserved == 2 * NEW_BYTES + LEFT_BYTES
+
+
+def test_the_heaviest_stay_when_nothing_helps() -> None:
+    """What never gives way takes all the memory: a flood leaves, but not what most is counted in, and it lets others in."""
+    known = registry(budget=100 * NEW_BYTES)
+    whole = known.admit(series_key("csat"), [1])
+    for number in range(60):
+        known.admit(unit(number), [1], "web")
+    cost = {number: Weighed(NEW_BYTES, 1.0) for number in known.numbers.values()}
+    cost[whole] = Weighed(120 * NEW_BYTES, 1.0)
+    cost[known.numbers[unit(7)]] = Weighed(NEW_BYTES, 1e6)
+    leaving, _ = known.rebalance(cost, 1)
+    assert len(leaving) == 60 - 25
+    assert unit(7) in known.numbers
+    assert known.names[known.admit(unit("heavy"), [1_000], "web")] == REST
+    light = len(known.numbers)
+    leaving, _ = known.rebalance(cost, 1)
+    assert len(leaving) == 1, "as many as make room, and no more"
+    assert {unit(7), unit("heavy")} <= known.numbers.keys()
+    assert len(known.numbers) == light
+
+
+def test_many_customers_leave_labels_their_values() -> None:
+    """Bins of distinct customers fill the memory of a small partition; satisfaction by channel is still published."""
+    state = MergeState(grace_s=0, idle_s=1e9, limits=SeriesLimits(lambda _kpi: ALL, 12 << 20))
+    channel = (("channel", "web"),)
+    web, customers = series_key("csat", channel), dict.fromkeys(range(15_000), 1)
+    values = {}
+    for number in range(4):
+        minute = 1_000 + number
+        deltas = {unit(f"{number}-{n}"): [1, 1] for n in range(400)} | {
+            series_key("csat"): [5_000, 4_000],
+            web: [5_000, 4_000],
+            series_key("active_customers"): customers.copy(),
+            series_key("active_customers", channel): customers.copy(),
+        }
+        sent = Partial(
+            source="web/0",
+            first=number,
+            last=number,
+            watermark=60.0 * (minute + 1),
+            caught_up=True,
+            deltas={minute: deltas},
+        )
+        state.apply(decode_partial(encode_partial(sent)), number)
+        state.dirty_records()
+        rows = state.drain_outputs(60.0 * (minute + 1) + 10).values
+        values |= {(row.series, row.window): row.acc for row in rows if row.maturity == "closed"}
+        state.marker()
+    assert series_key("active_customers", channel) not in state.registry.numbers, "takes most of it for its count"
+    assert {values[web, window][0] for window in ("5m", "24h", "total")} == {20_000}
+    assert len(state.registry.numbers) > 1_000, "nobody gave way for it in vain"
+    assert state.registry.reserved < 2 * state.registry.capacity
 
 
 def test_candidates_and_those_that_left_are_bounded() -> None:

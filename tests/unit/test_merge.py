@@ -143,6 +143,28 @@ def test_an_open_total_is_put_right_by_the_minute_that_passes_it() -> None:
     assert merge.closed == 98
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+def test_an_open_total_is_put_right_though_the_minute_that_passes_it_is_published_later(
+    monkeypatch: pytest.MonkeyPatch, *, crashes: bool
+) -> None:
+    """A late event revises a closed minute, while others are closed that are not due yet: its total must not be lost."""
+    monkeypatch.setattr(merge_module, "_UNSEEN", 0)
+    changelog: dict[bytes, bytes] = {}
+    merge = state()
+    first = {93: {CSAT: [2, 1]}, 95: {"other": [1, 1]}}
+    merge.apply(partial((0, 0), first, watermark=94 * 60, caught_up=False), 0)
+    assert totals(flush(merge, 0, changelog)) == [(93, [2, 1], "closed"), (95, [2, 1], "open")]
+    late = {93: {CSAT: [2, 1]}, 94: {"other": [1, 1]}}
+    merge.apply(partial((1, 1), late, watermark=99 * 60, caught_up=False), 1)
+    assert totals(flush(merge, 0, changelog)) == [(93, [4, 2], "closed")]
+    assert merge.closed == 98
+    if crashes:
+        merge = state()
+        merge.restore(changelog.items())
+    merge.apply(partial((2, 2), {}, watermark=99 * 60, caught_up=False), 2)
+    assert max(totals(flush(merge, 20, changelog))) == (98, [4, 2], "closed")
+
+
 def test_an_open_total_does_not_wait_when_an_earlier_one_is_told_anew() -> None:
     """Who takes over after a crash knows of no late event any more whose minute was published."""
     changelog: dict[bytes, bytes] = {}

@@ -9,22 +9,26 @@ places of series that weigh less than half as much. So the largest are kept, not
 Channels have a share of the budget, and their senders a share of that. Who is alone may take more, all but what is
 spared for others; once there are others, series beyond the share give way to theirs, whatever they weigh.
 
+Series without labels never give way, and neither does what is remembered of those that did. Whatever that takes, the
+heaviest series with labels keep a part of the budget: to lose them all would not bring the rest below it.
+
 Numbers are given in the order of arrival and never taken back, so pages can name series by number. What was decided in
 a batch is saved before the pages of the batch: who applies it again after a crash finds every key where it was then.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from heapq import nlargest
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 
 from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.series import OTHER, parse_series, rest_key
 from streams.kpis.rolling.bringers import NOBODY, Bringer, Bringers
+from streams.kpis.rolling.victims import Group, Victims, Wanted, Weighed
 
 SHARD_BITS: Final = 10
 SHARD_SERIES: Final = 1 << SHARD_BITS
@@ -45,12 +49,10 @@ BUDGET_BYTES: Final = 1 << 26
 CANDIDATES: Final = 1_024
 """Keys without room that are remembered from one batch to the next; four times as many within one."""
 
-_BETTER = 2  # times the weight of whoever gives way, so that equals do not change places for ever
+_KEPT = 0.25  # of the budget, for series that may give way
+_EASING = 0.999  # a minute: half of it in twelve hours
 _FADING = 0.75
 _FAINT = 0.25
-
-Group: TypeAlias = tuple[str, tuple[str, ...]]
-"""KPI id and names of labels."""
 
 
 class SeriesLimits(NamedTuple):
@@ -92,13 +94,6 @@ class Changes(NamedTuple):
     returning: list[int]
 
 
-class Weighed(NamedTuple):
-    """What a series costs in bytes, and how much was counted in it lately."""
-
-    cost: int
-    weight: float
-
-
 class Registry:
     """Numbers of series, within limits."""
 
@@ -121,6 +116,10 @@ class Registry:
         self._lasting_kpis = lasting
         self._beside: dict[int, int] = {}
         self._left_bytes = 0
+        self._bound: set[int] = set()
+        self._bound_bytes = 0
+        self._heavy: dict[int, float] = {}
+        """What series took when they gave way, if that was more than new ones do; windows let go of it by and by."""
         self._left_numbers: dict[str, int] = {}
         self._sizes: Counter[Group] = Counter()
         self._brought_by: dict[int, Bringer] = {}
@@ -152,7 +151,8 @@ class Registry:
         again = offset is not None and offset <= self.decided
         weight, by = self._candidates.get(key) or (0.0, self._bringers.of(channel, sender))
         self._bringers.note(by)
-        if not again and key not in self._left_numbers and self._has_room(group, by):
+        known = again or key in self._left_numbers
+        if not known and self._has_room(group, by, self._new_cost(group)):
             return self._append(key, by, group)
         rest = rest_key(*group)
         self.refused[group[0]] += 1
@@ -176,25 +176,32 @@ class Registry:
             weighed: All series that hold anything.
             windows: In how many windows what was counted is part of a weight.
         """
-        self.used = 0
+        self.used = self._bound_bytes = 0
+        self._heavy = {number: cost * _EASING for number, cost in self._heavy.items() if cost * _EASING > NEW_BYTES}
         self._bringers.begin_anew(by for _, by in self._candidates.values())
-        for number in self.numbers.values():
-            self._add_cost(number, self.cost(number, weighed))
+        costs = {number: self._cost(number, weighed) for number in self.numbers.values()}
+        for number, cost in costs.items():
+            self._add_cost(number, cost)
+        victims = self._victims(costs, weighed)
         leaving: list[int] = []
         returning: list[int] = []
-        victims = _Victims(self, weighed)
-        while self.reserved > self._limits.budget and (victim := victims.lightest()) is not None:
-            self._leave(victim, self.cost(victim, weighed))
+        while self.reserved > self._limits.budget and not self._is_spared(0):
+            victim = victims.lightest()
+            if victim is None:
+                break
+            self._leave(victim, victims.weighed[victim].cost)
             leaving.append(victim)
         heaviest = nlargest(CANDIDATES, self._candidates.items(), key=lambda item: (item[1][0], item[0]))
         for key, (count, by) in heaviest:
-            group = self.group_of(key)
-            if not self._evict_for(group, by, count * windows, victims, leaving):
+            wanted = self._wanted(key, by, count * windows)
+            if wanted.weighed.cost > self._new_cost(wanted.group) and not self._could_fit(wanted, victims):
+                continue  # those who gave way would do so in vain
+            if not self._evict_for(wanted, victims, leaving):
                 continue
             if key in self._left_numbers:
                 returning.append(self._return(key))
             else:
-                self._append(key, by, group)
+                self._append(key, by, wanted.group)
         self._candidates = {
             key: (weight * _FADING, by) for key, (weight, by) in self._candidates.items() if weight * _FADING >= _FAINT
         }
@@ -247,7 +254,7 @@ class Registry:
                 by = self._brought_by[number] = self._bringers.of(channel, senders.get(number, ""))
                 self._bringers.note(by)
         for number, key in enumerate(self.names):
-            self._note_lasting(number, key)
+            self._note_kind(number, key)
             self._note_beside(number, self.group_of(key))
             if number in self.left:
                 self._left_numbers[key] = number
@@ -255,12 +262,16 @@ class Registry:
                 continue
             self.numbers[key] = number
             self._sizes[self.group_of(key)] += self.is_bound(key)
-            self._add_cost(number, self.cost(number, {}))
+            self._add_cost(number, self._cost(number, {}))
 
-    def cost(self, number: int, weighed: Mapping[int, Weighed]) -> int:
+    def _cost(self, number: int, weighed: Mapping[int, Weighed]) -> int:
         """Return the memory that a series takes."""
         known = weighed.get(number)
         return (NEW_BYTES if known is None else known.cost) + self._beside.get(number, 0)
+
+    def _new_cost(self, group: Group) -> int:
+        """Return the memory that a series of a grouping takes at first."""
+        return NEW_BYTES + self._limits.beside(group)
 
     @staticmethod
     def is_bound(key: str) -> bool:
@@ -274,34 +285,53 @@ class Registry:
         kpi, labels = parse_series(key)
         return kpi, tuple([name for name, _ in labels])
 
-    def _has_room(self, group: Group, by: Bringer) -> bool:
+    def _has_room(self, group: Group, by: Bringer, cost: int) -> bool:
         if not group[1]:
             return True
-        limits = self._limits
-        return (
-            self._sizes[group] < limits.cap(group[0])
-            and self.reserved + NEW_BYTES + limits.beside(group) <= limits.budget
-            and self._over_its_share(group, by) is None
-        )
+        is_capped = self._sizes[group] >= self._limits.cap(group[0])
+        return not is_capped and self._fits(cost) and self._bringers.over(by, cost) is None
 
-    def _over_its_share(self, group: Group, by: Bringer) -> Bringer | None:
-        return self._bringers.over(by, NEW_BYTES + self._limits.beside(group))
+    def _fits(self, more: int) -> bool:
+        """Tell whether there is memory for so many bytes more of series that may give way."""
+        budget = self._limits.budget
+        return self.reserved + more <= budget or (self._is_spared(more) and self._left_bytes <= budget / 2)
 
-    def _evict_for(self, group: Group, by: Bringer, weight: float, victims: _Victims, leaving: list[int]) -> bool:
+    def _is_spared(self, more: int) -> bool:
+        """Tell whether series that may give way would take no more with so many bytes than what is kept for them."""
+        return self._bound_bytes + more <= _KEPT * self._limits.budget
+
+    def _victims(self, costs: Mapping[int, int], weighed: Mapping[int, Weighed]) -> Victims:
+        may_leave = {
+            number: Weighed(cost, weighed[number].weight if number in weighed else 0.0)
+            for number, cost in costs.items()
+            if number in self._bound
+        }
+        return Victims(may_leave, self.left, lambda number: self.group_of(self.names[number]), self.brought_by)
+
+    def _wanted(self, key: str, by: Bringer, weight: float) -> Wanted:
+        group = self.group_of(key)
+        taken = int(self._heavy.get(self._left_numbers.get(key, -1), 0))
+        return Wanted(group, by, Weighed(max(self._new_cost(group), taken), weight))
+
+    def _could_fit(self, wanted: Wanted, victims: Victims) -> bool:
+        """Tell whether a series has memory once all have given way that are lighter."""
+        return self._fits(wanted.weighed.cost - victims.bytes_of_lighter(wanted))
+
+    def _evict_for(self, wanted: Wanted, victims: Victims, leaving: list[int]) -> bool:
         """Have others give way until there is room: lighter series, and what a sender has beyond its share; tell."""
-        limits = self._limits
-        while not self._has_room(group, by):
+        limits, (group, by, (cost, _)) = self._limits, wanted
+        while not self._has_room(group, by, cost):
             if self._left_bytes + LEFT_BYTES + limits.beside(group) > limits.budget / 2:
                 return False
-            over = self._over_its_share(group, by)
+            over = self._bringers.over(by, cost)
             full = group if self._sizes[group] >= limits.cap(group[0]) else None
             owes = None if over is by and by.sender else self._bringers.debtor(by, over)
             victim = victims.lightest(full, owes) if owes else None
             if victim is None:
                 victim = victims.lightest(full, None if full else over)
-                if victim is None or victims.weight(victim) * _BETTER >= weight:
+                if victim is None or not wanted.is_better_than(victims.weighed[victim]):
                     return False
-            self._leave(victim, self.cost(victim, victims.weighed))
+            self._leave(victim, victims.weighed[victim].cost)
             leaving.append(victim)
         return True
 
@@ -309,16 +339,18 @@ class Registry:
         self._candidates.pop(key, None)  # there may be room by itself, too
         number = self.numbers[key] = len(self.names)
         self.names.append(key)
-        self._note_lasting(number, key)
+        self._note_kind(number, key)
         self._grown.add(number >> SHARD_BITS)
         if by.channel:
             self._brought_by[number] = by
         self._sizes[group] += self.is_bound(key)
         self._note_beside(number, group)
-        self._add_cost(number, self.cost(number, {}))
+        self._add_cost(number, self._cost(number, {}))
         return number
 
-    def _note_lasting(self, number: int, key: str) -> None:
+    def _note_kind(self, number: int, key: str) -> None:
+        if self.is_bound(key):
+            self._bound.add(number)
         if parse_series(key)[0] in self._lasting_kpis:
             self.lasting.add(number)
 
@@ -333,6 +365,7 @@ class Registry:
         key = self.names[number]
         self.left.add(number)
         self._left_numbers[key] = self.numbers.pop(key)
+        self._heavy[number] = cost
         self._sizes[self.group_of(key)] -= 1
         self._add_cost(number, -cost)
         self._left_bytes += self._cost_once_left(number)
@@ -343,11 +376,13 @@ class Registry:
         self.left.discard(number)
         self._sizes[self.group_of(key)] += 1
         self._left_bytes -= self._cost_once_left(number)
-        self._add_cost(number, self.cost(number, {}))
+        self._add_cost(number, max(self._cost(number, {}), int(self._heavy.pop(number, 0))))
         return number
 
     def _add_cost(self, number: int, cost: int) -> None:
         self.used += cost
+        if number in self._bound:
+            self._bound_bytes += cost
         self._bringers.take(self.brought_by(number), cost)
 
     def brought_by(self, number: int) -> Bringer:
@@ -357,37 +392,3 @@ class Registry:
     def _keep_heaviest(self) -> None:
         if len(self._candidates) > CANDIDATES:
             self._candidates = dict(nlargest(CANDIDATES, self._candidates.items(), key=lambda item: item[1][0]))
-
-
-class _Victims:
-    """Series that may give way, those of the least weight for their memory first."""
-
-    def __init__(self, registry: Registry, weighed: Mapping[int, Weighed]) -> None:
-        self._registry = registry
-        self.weighed = weighed
-        self._order: list[int] | None = None
-        self._scopes: dict[tuple[Group | None, Bringer | None], deque[int]] = {}
-
-    def lightest(self, group: Group | None = None, by: Bringer | None = None) -> int | None:
-        """Return the next to give way: of a grouping, of what somebody brought (None: of any); None if none is left."""
-        registry = self._registry
-        if self._order is None:
-            bound = [n for key, n in registry.numbers.items() if registry.is_bound(key)]
-            self._order = sorted(bound, key=lambda n: (self.weight(n) / registry.cost(n, self.weighed), n))
-        scope = group, by
-        if scope not in self._scopes:
-            order = self._order
-            if by is not None:
-                brought = ((n, registry.brought_by(n)) for n in order)
-                order = [n for n, of in brought if by in {of, Bringer(of.channel)}]
-            if group is not None:
-                order = [n for n in order if registry.group_of(registry.names[n]) == group]
-            self._scopes[scope] = deque(order)
-        waiting = self._scopes[scope]
-        while waiting and waiting[0] in registry.left:
-            waiting.popleft()
-        return waiting[0] if waiting else None
-
-    def weight(self, number: int) -> float:
-        """Return how much was counted in it lately."""
-        return self.weighed[number].weight if number in self.weighed else 0.0

@@ -60,6 +60,8 @@ class Marker(msgspec.Struct, array_like=True):
     """Holds the place of what the judge saves by itself now."""
     stopped: dict[str, str] = {}
     """Sources of which nothing is counted any more, and why."""
+    passed: bool = False
+    """Whether later minutes than `closed` were closed and not published: totals may hold more than was published."""
 
 
 class SavedMerge(msgspec.Struct):

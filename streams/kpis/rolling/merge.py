@@ -267,6 +267,7 @@ class MergeState:
                 newest=self._windows.open.as_of,
                 health=self.health.copy(),
                 stopped=self.stopped.copy(),
+                passed=self._rows.closed_waits,
             )
             self._store.pack()
             self._balance.batch_ends()
@@ -286,5 +287,7 @@ class MergeState:
         self.registry.restore(saved.series, saved.admitted)
         self._store.restore(saved, marker)
         self._windows.restore(marker.newest, marker.closed)
+        if marker.passed:
+            self._windows.touch_totals()
         self._store.touch_after(marker.closed)
         self._balance.restore(saved.admitted)

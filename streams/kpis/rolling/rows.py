@@ -61,11 +61,8 @@ class RowPublisher:
 
     def closed_sums(self, outputs: Outputs) -> None:
         """Add rows of all closed sums as of the newest closed minute."""
-        windows = self._windows
-        if windows.nothing_open and windows.open.as_of is not None:
-            windows.closed.take_over(windows.open)
-        self._sums(windows.closed.advanced(), outputs, "closed")
-        self.closed = windows.closed.as_of
+        self._sums(self._windows.closed.advanced(), outputs, "closed")
+        self.closed = self._windows.closed.as_of
 
     def minutes(self, outputs: Outputs, *, include_open: bool) -> None:
         """Add the unpublished rows of closed minutes, and of open ones when it is time for them."""

@@ -72,8 +72,10 @@ class WindowPair:
             self.open.advance(self._begun, self._archive.pages, self._archive.hours)
 
     def close(self, minute: int) -> None:
-        """Move the closed windows on to a minute."""
+        """Move the closed windows on to a minute; where nothing is open any more, they publish what totals changed."""
         self.closed.advance(minute, self._archive.pages, self._archive.hours)
+        if self.nothing_open and self.open.as_of is not None:
+            self.closed.take_over(self.open)
 
     def skip_open(self) -> None:
         """Where nothing is open, have the open windows be as the closed ones, with nothing of them to publish."""
@@ -86,6 +88,11 @@ class WindowPair:
         for windows in (self.open, self.closed):
             if windows.as_of is not None and minute <= windows.as_of:
                 windows.touch(minute, numbers)
+
+    def touch_totals(self) -> None:
+        """Have the totals of all series published again."""
+        for windows in (self.open, self.closed):
+            windows.touch_total()
 
     def restore(self, newest: int | None, closed: int | None) -> None:
         """Fill the windows from the pages, as of the newest minute and the newest closed one that were saved."""

@@ -20,9 +20,10 @@ from streams.kpis.arithmetic.accumulators import (
     subtract_acc,
 )
 from streams.kpis.language.lengths import SHORT_MINUTES, TOTAL, WINDOWS, first_minute, window_minutes
-from streams.kpis.rolling.admission import SERIES_BYTES, SHARD_BITS, Weighed
+from streams.kpis.rolling.admission import SERIES_BYTES, SHARD_BITS
 from streams.kpis.rolling.packing import Totals, add_up
 from streams.kpis.rolling.pages import Page, Pages
+from streams.kpis.rolling.victims import Weighed
 
 NO_PAGES: Final = Pages()
 
@@ -279,6 +280,10 @@ class Windows:
         """Have series published again wherever they are held."""
         for window in self._all:
             window.touched.update(number for number in numbers if number in window.sums)
+
+    def touch_total(self) -> None:
+        """Have the totals of all series published again."""
+        self._total.touched.update(self._total.sums)
 
     @property
     def names(self) -> Sequence[str]:
