@@ -168,7 +168,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A YAML file with the touchpoints of the organisation instead of those shipped; all others count as `unknown`."""
     series_cap: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Label combinations per KPI and grouping; of more, the largest are kept and the rest is counted as `(other)`."""
-    series_memory_mb: Annotated[int, Meta(ge=16, le=65_536)] = 128
+    series_memory_mb: Annotated[int, Meta(ge=16, le=65_536)] = 256
     """MiB for the series of all merge partitions, of which each has an equal part; then the largest are kept."""
     series_channel_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """Share of that memory for series that one channel brought, where there are others; alone, it may take 7 / 8."""
