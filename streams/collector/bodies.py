@@ -16,7 +16,7 @@ import msgspec
 
 from streams.collector.answers import RejectedError
 from streams.events.foreign import not_json
-from streams.events.mending import without_byte_order_mark
+from streams.events.mending import without_byte_order_mark, without_unseen
 from streams.events.types import ENVELOPE_FIELDS
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -55,6 +55,16 @@ def records_of(content_type: str, headers: Headers, body: bytes, most: int) -> l
     """
     media = media_of(content_type, headers)
     body = without_byte_order_mark(body)
+    try:
+        return _taken_apart(media, headers, body, most)
+    except RejectedError as error:
+        cleaned = _cleaned(body) if error.reason in ("not_json", "not_an_array") else None
+        if cleaned is None:
+            raise
+        return _taken_apart(media, headers, cleaned, most)
+
+
+def _taken_apart(media: str, headers: Headers, body: bytes, most: int) -> list[bytes]:
     if media == STRUCTURED:
         return _one(body)
     if media == BATCH:
@@ -157,6 +167,14 @@ class Unpacking:
 def too_large(limit: int) -> RejectedError:
     """Return what is said of a body beyond the limit."""
     return RejectedError(413, "too_large", f"the body has more than {limit} bytes; send fewer events at once")
+
+
+def _cleaned(body: bytes) -> bytes | None:
+    """Return a body without what is invisible between its texts, as events are mended; None if nothing is."""
+    try:
+        return without_unseen(body)
+    except UnicodeDecodeError:
+        return None
 
 
 def _one(body: bytes) -> list[bytes]:

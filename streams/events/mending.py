@@ -87,6 +87,21 @@ def without_byte_order_mark(value: bytes) -> bytes:
     return value.removeprefix(_BYTE_ORDER_MARK)
 
 
+def without_unseen(value: bytes) -> bytes | None:
+    """
+    Return JSON without what is invisible between its texts; None where there is nothing to clean.
+
+    There may be no more texts than a record may hold, since each costs a look. Raises UnicodeDecodeError.
+    """
+    text = value.decode()
+    if not _UNSEEN_ANYWHERE.search(text) or text.count('"') > min(4 * MAX_VALUES, MOST_QUOTES + len(text) // 16):
+        return None
+    first, *rest = _BETWEEN.split(text)
+    parts = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
+    between = [(found or (" " if unseen is None else "")) + then for found, unseen, then in parts]
+    return (first + "".join(between)).encode()
+
+
 def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
     """Read the members of a record; between them, what is invisible is no part of JSON."""
     bare = without_byte_order_mark(value)
@@ -97,15 +112,9 @@ def _read(value: bytes, kinds: set[Kind]) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Between texts there must be something to clean, and no more of them than a record may hold: each costs a look.
-        text = bare.decode()
-        if not _UNSEEN_ANYWHERE.search(text) or text.count('"') > min(4 * MAX_VALUES, MOST_QUOTES + len(text) // 16):
+        cleaned = without_unseen(bare)
+        if cleaned is None:
             raise
-        first, *rest = _BETWEEN.split(text)
-        parts = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
-        cleaned = (
-            first + "".join([(found or (" " if unseen is None else "")) + then for found, unseen, then in parts])
-        ).encode()
         kinds.add("invisible")
         return _members(cleaned)
 
