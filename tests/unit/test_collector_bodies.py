@@ -181,3 +181,18 @@ def test_what_is_not_gzip_is_refused(encoding: str, body: bytes, status: int) ->
     with pytest.raises(RejectedError) as rejected:
         unpacked(encoding, body, 100)
     assert rejected.value.status == status
+
+
+def test_what_is_invisible_between_tokens_is_taken_apart_as_if_it_were_not_there() -> None:
+    """One body, a batch, an array that begins with it; what is broken otherwise is told so as before."""
+    one, two = (json.dumps(event(number)) for number in (1, 2))
+    odd = one.replace('", "', '"\u200f,\u00a0"', 1)
+    assert json.loads(records_of(STRUCTURED, [], odd.encode(), 9)[0]) == event(1)
+    for body, content_type in (
+        (f"\u2060[{one}\u200b,\u3000{two}]", BATCH),
+        (f"\u200e[{one},{two}]", "application/json"),
+    ):
+        assert records_of(content_type, [], body.encode(), 9) == [one.encode(), two.encode()]
+    for broken in (f"[{one}\u200b,", '{"a" \u200b 1}'):
+        with pytest.raises(RejectedError, match="not JSON"):
+            records_of("application/json", [], broken.encode(), 9)

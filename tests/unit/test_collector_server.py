@@ -217,22 +217,6 @@ async def test_a_byte_order_mark_in_front_of_the_body_is_skipped(content_type: s
         assert (answer.status, answer.json["accepted"]) == (202, 2)
 
 
-async def test_what_is_invisible_between_tokens_costs_no_event_at_the_door() -> None:
-    """One body, a batch, an array that begins with it; an array that is broken otherwise is told so as before."""
-    one, two, three, four = (json.dumps(event(number)) for number in (1, 2, 3, 4))
-    async with door_in_process() as door:
-        for body, content_type in (
-            (one.replace('", "', '"\u200f,\u00a0"', 1), STRUCTURED),
-            (f"\u2060[{two}\u200b,\u3000{three}]", BATCH),
-            (f"\u200e[{four}]", "application/json"),
-        ):
-            answer = await door.post(body.encode(), content_type=content_type)
-            assert (answer.status, answer.json["refused"]) == (202, 0), answer.json
-        assert [taken.id for taken in door.taken.events] == ["e-1", "e-2", "e-3", "e-4"]
-        for broken in (f"[{one}\u200b,", '{"a" \u200b 1}'):
-            assert (await door.post(broken.encode(), content_type="application/json")).json["error"] == "not_json"
-
-
 async def test_blank_and_unseen_cost_no_event_at_the_door_either() -> None:
     """What is behind it mends the record again, and counts it; a blank time is a missing one."""
     async with door_in_process() as door:
