@@ -87,6 +87,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> BlockR
             [base + offset for offset in outcome.offsets] if epoch else outcome.offsets,
             outcome.payloads,
             [base + offset for offset in outcome.late_offsets],
+            outcome.unambiguous,
         ),
         dead,
         times_of(frozen),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from streams.events.clock import Clock
-from streams.events.decode import canonical, read_batch
+from streams.events.decode import canonical, read_batch, unambiguous
 from streams.events.dedup import UNKNOWN, SeenIds, Segment, content_of, differ, identify, write_keys
 from streams.events.frozen import NEVER, FrozenRange, SourceHead, Tally
 from streams.events.limits import CONTRACT, RecordLimits
@@ -242,7 +242,10 @@ class Intake:
         offsets: Sequence[int],
     ) -> None:
         """Count runs of plain records at once, and decide about those in between one by one."""
-        keys, bits, contents = identify(events, map(canonical, events), by_id=self._by_id is not None)
+        said = list(map(canonical, events))
+        keys, bits, contents = identify(events, said, by_id=self._by_id is not None)
+        alike = unambiguous(values, said)
+        columns = (events, values, offsets, keys, bits, contents, alike)
         start = 0
         exceptional, seen = self._exceptional(current, keys, bits, times)
         for place in [*exceptional, len(events)]:
@@ -253,10 +256,10 @@ class Intake:
                 current.source_bits += bits[run]
                 current.counted += events[run]
                 current.payloads += values[run]
+                current.unambiguous += alike[run]
                 current.offsets += offsets[run]
             if place < len(events):
-                one = Record(events[place], values[place], offsets[place], keys[place], bits[place], contents[place])
-                self._decide(current, one, seen)
+                self._decide(current, Record(*(of[place] for of in columns)), seen)  # type: ignore[arg-type]
             start = place + 1
 
     def _exceptional(
@@ -287,7 +290,7 @@ class Intake:
         event, key = record.event, record.key
         at = _unix(event.time)
         if event.time < EARLIEST or at > current.now + FUTURE_TOLERANCE.total_seconds():
-            bad = bad_time(event.time, EARLIEST, _latest(current.now))
+            bad = bad_time(event.time, EARLIEST, _EPOCH + timedelta(seconds=current.now) + FUTURE_TOLERANCE)
             current.bad.append(BadRecord(record.offset, bad, current.sent.get(record.offset, record.payload)))
             return
         first = current.own.get(key, seen.keys.get(key))
@@ -306,6 +309,7 @@ class Intake:
         current.own[key] = record.content
         current.source_bits.append(record.source_bits)
         current.payloads.append(record.payload)
+        current.unambiguous.append(record.unambiguous)
         current.offsets.append(record.offset)
         # Nothing is remembered of what is at or before the horizon, so such an event cannot be proven new.
         if at <= self._seen.horizon or at < current.newest - current.retention_s:
@@ -364,6 +368,7 @@ class Intake:
             tally,
             current.counted,
             current.payloads,
+            bytes(current.unambiguous),
             current.offsets,
             current.late_offsets,
             current.bad,
@@ -413,7 +418,3 @@ class Intake:
 
 def _unix(at: datetime) -> float:
     return (at - _EPOCH).total_seconds()
-
-
-def _latest(now: float) -> datetime:
-    return _EPOCH + timedelta(seconds=now) + FUTURE_TOLERANCE

@@ -29,6 +29,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Those that `collect` has not given out before."""
     payloads: list[bytes]
     """Stored records: the counted and the late ones, in offset order, as they were sent or as they were mended."""
+    unambiguous: bytes
+    """Of each stored record 1 if every reader of JSON is known to read it alike."""
     offsets: list[int]
     late_offsets: list[int]
     bad: list[BadRecord]
@@ -64,6 +66,7 @@ class OpenRange:
         self.counted: list[Envelope] = []
         self.collected = 0
         self.payloads: list[bytes] = []
+        self.unambiguous = bytearray()
         self.offsets: list[int] = []
         self.late_offsets: list[int] = []
         self.bad: list[BadRecord] = []
@@ -89,6 +92,7 @@ class Record(NamedTuple):
     key: int
     source_bits: int
     content: int
+    unambiguous: int
 
 
 class Seen(NamedTuple):

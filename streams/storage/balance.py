@@ -1,4 +1,4 @@
-"""Whether every record that was read is accounted for, once."""
+"""Whether every record that was read is accounted for, once, and as what it is."""
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
@@ -67,6 +67,14 @@ _QUERIES: Final[dict[str, str]] = {
             concat('id ', any(id), ' of ', any(source)), concat(toString(count()), ' counted'), 'one'
         FROM events WHERE outcome = 'counted'
         GROUP BY topic, sipHash128(source, id) HAVING count() > 1""",
+    # Of what is marked so, columns are read without looking for what readers of JSON see otherwise.
+    "unambiguous": f"""
+        SELECT {_SOURCE}, concat('offset ', toString(offset)), 'read alike by all',
+            'a key that stands twice, or a number beyond a double'
+        FROM events
+        WHERE unambiguous AND NOT (isValidJSON(payload) AND arrayAll(
+            read -> length(JSONExtractKeys(read)) = arrayUniq(JSONExtractKeys(read)),
+            [payload, JSONExtractRaw(payload, 'data')]))""",
 }
 
 

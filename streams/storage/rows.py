@@ -127,14 +127,29 @@ class ValueRow(NamedTuple):
     revision: int
 
 
-EVENT_COLUMNS: Final = ("offset", "outcome", "payload", "topic", "partition")
+EVENT_COLUMNS: Final = ("offset", "outcome", "payload", "unambiguous", "topic", "partition")
 """Columns of `events` that are sent; the server reads the others from the payload."""
 
 
 def pack_events(
-    topic: str, partition: int, offsets: Sequence[int], payloads: Sequence[bytes], late_offsets: Collection[int] = ()
+    topic: str,
+    partition: int,
+    offsets: Sequence[int],
+    payloads: Sequence[bytes],
+    late_offsets: Collection[int] = (),
+    unambiguous: bytes = b"",
 ) -> Events:
-    """Pack stored records, given with their offsets; `late_offsets` are those that came too late for the KPIs."""
+    """
+    Pack stored records, given with their offsets.
+
+    Args:
+        topic: Topic of their source.
+        partition: Partition of their source.
+        offsets: Where they stand.
+        payloads: The records.
+        late_offsets: Those that came too late for the KPIs.
+        unambiguous: Of each 1 if every reader of JSON reads it alike, so that the server need not look; empty: unknown.
+    """
     rows = len(payloads)
     if not rows:
         return Events()
@@ -146,6 +161,7 @@ def pack_events(
             Column("offset", "UInt64", numbers(offsets, "<u8")),
             Column("outcome", "Enum8('counted' = 1, 'late' = 2)", outcomes),
             Column("payload", "String", string_parts(payloads)),
+            Column("unambiguous", "Bool", unambiguous or bytes(rows)),
             Column("topic", "String", repeated(string(topic.encode()), rows)),
             Column("partition", "UInt32", repeated(partition.to_bytes(4, "little"), rows)),
         ],

@@ -4,14 +4,17 @@ import json
 import time
 from typing import Any
 
+import cramjam
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.events.decode import Refusal, decode_one
+from streams.events.decode import Refusal, canonical, decode_one, unambiguous
 from streams.events.limits import MAX_VALUES
+from streams.storage.balance import check_balance
 from streams.storage.connection import connect
-from streams.storage.rows import EVENT_COLUMNS, pack_events
+from streams.storage.native import Column, native_block, string
+from streams.storage.rows import COUNTED, EVENT_COLUMNS, pack_events
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import TOPIC, Database, block_of, event
 
@@ -114,18 +117,47 @@ def test_no_shape_of_an_event_is_dear_to_store(database: Database) -> None:
     assert stored == as_sent == read
 
 
-def test_the_event_that_once_stopped_the_store_is_refused_and_would_be_stored(database: Database) -> None:
-    """It has more members than a record may, and the store would bear it."""
+def marked_wrongly(database: Database) -> list[str]:
+    return [one.when for one in check_balance(database.client).found if one.check == "unambiguous"]
+
+
+def test_odd_events_are_stored_as_they_are_and_a_mark_that_is_wrong_is_found(database: Database) -> None:
+    """The event that once stopped the store has more members than a record may, and the store would bear it."""
     payload = SHAPES["one key, ten thousand times"]
     found = decode_one(payload)
     assert isinstance(found, Refusal)
     assert (found.reason, found.expected) == ("too_many_values", f"at most {MAX_VALUES} values")
     writer = Writer(database.writer)
     writer.insert_block(block_of([event(0), payload, event(2)]))
-    writer.close()
     assert database.rows("SELECT id, score, JSONExtractInt(data, 'k') FROM events ORDER BY offset") == [
         ("e0", 5, 0), ("x", 5, 1), ("e2", 5, 0),
     ]  # fmt: skip
+
+    # Of what is marked the first of two values is read; an earlier release sends no mark, in the same insert.
+    twice = [event_with(f',"score":{score}') for score in (3, 4)]
+    beyond = event_with(',"b":1e999')
+    marked = pack_events(TOPIC, 0, range(3, 6), [GOOD, twice[0], beyond], (), b"\1\0\0").frame
+    earlier = native_block(
+        1,
+        [
+            Column("offset", "UInt64", (6).to_bytes(8, "little")),
+            Column("outcome", "Enum8('counted' = 1, 'late' = 2)", COUNTED),
+            Column("payload", "String", string(twice[1])),
+            Column("topic", "String", string(TOPIC.encode())),
+            Column("partition", "UInt32", bytes(4)),
+        ],
+    )
+    names = list(EVENT_COLUMNS)
+    writer._send("events", names, marked + bytes(cramjam.zstd.compress(earlier)), "a", "zstd")
+    read = "SELECT offset, unambiguous, score FROM events WHERE offset > 2 ORDER BY offset"
+    assert database.rows(read) == [(3, True, 5), (4, False, 3), (5, False, 5), (6, False, 4)]
+    assert marked_wrongly(database) == []
+
+    lies = pack_events(TOPIC, 0, [7], [twice[1]], (), b"\1").frame
+    writer._send("events", names, lies, "b", "zstd")
+    writer.close()
+    assert database.rows(f"{read} LIMIT 1 OFFSET 4") == [(7, True, 5)]
+    assert marked_wrongly(database) == ["offset 7"]
 
 
 # Values that readers of JSON disagree about, of fields that nobody knows and of a text that somebody does.
@@ -193,17 +225,22 @@ def test_what_clickhouse_reads_is_what_python_reads(database: Database, document
     good = [n for n, one in enumerate(events) if not isinstance(one, Refusal)]
     assert len(good) > len(events) // 2, events
     client = connect(database.writer)
-    packed = pack_events(TOPIC, 0, good, [payloads[n] for n in good])
+    sent: list[Any] = [[payloads[n], events[n]] for n in good]
+    # Every event once more as we would write it: that is known to read alike.
+    sent += [[canonical(one), one] for _, one in sent]
+    alike = unambiguous([payload for payload, _ in sent], [canonical(one) for _, one in sent])
+    assert alike.endswith(b"\1" * len(good))
+    packed = pack_events(TOPIC, 0, range(len(sent)), [payload for payload, _ in sent], (), alike)
     client.raw_insert(
         "events", EVENT_COLUMNS, packed.frame, fmt="Native", compression="zstd", settings={"async_insert": 0}
     )
     client.close()
     rows = database.rows(f"SELECT {_COLUMNS} FROM events ORDER BY offset")
-    for n, (*envelope, score, payload, data) in zip(good, rows, strict=True):
-        one: Any = events[n]
+    assert not marked_wrongly(database)
+    for (written, one), (*envelope, score, payload, data) in zip(sent, rows, strict=True):
         at_ms = int(one.time.timestamp() * 1_000_000 + 0.5) // 1000
         assert envelope == [one.id, one.source, one.subject, one.channel, one.touchpoint or "", at_ms, one.synthetic]
-        assert (score, payload) == (one.data.score, documents[n])
+        assert (score, payload.encode()) == (one.data.score, written)
         read = json.loads(data)
         known = {k: v for k, v in msgspec.to_builtins(one.data).items() if k != "score" and v is not None}
         assert {name: read[name] for name in known} == known

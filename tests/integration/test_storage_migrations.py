@@ -183,8 +183,8 @@ def test_an_upgrade_of_the_first_schema_keeps_what_is_in_it(database: Database, 
         writer.insert_kpi_values(
             [ValueRow("csat", "1h", "", later, 1.0, 9, None, None, "csat@1", True, 200)], "t-0-0-0"
         )
-        assert client.query("SELECT offset, type FROM events ORDER BY offset").result_rows == [
-            (offset, "cx.survey.answered") for offset in (0, 1, 3)
+        assert client.query("SELECT offset, type, unambiguous FROM events ORDER BY offset").result_rows == [
+            (offset, "cx.survey.answered", False) for offset in (0, 1, 3)
         ]
         assert client.query(sums).result_rows == [(6004,)]
         assert client.query("SELECT value, n FROM kpi_latest").result_rows == [(1.0, 9)]
@@ -200,7 +200,7 @@ def test_a_store_whose_views_came_with_numbered_files_is_taken_over(database: Da
         client.command(f"INSERT INTO outcomes (topic, first, last, read, counted) VALUES ('{TOPIC}', 0, 1, 2, 2)")
         writer.insert_kpi_minutes([("csat", 29_539_800, 0, [4, 3], 1)], "t-0-0-0")
         asked = [
-            "SELECT * FROM events ORDER BY offset",
+            "SELECT * EXCEPT (unambiguous) FROM events ORDER BY offset",
             "SELECT * FROM kpi_minutes",
             "SELECT * FROM kpi_minute_sums",
             "SELECT minute, topic, partition, read, counted, duplicate, late, bad FROM pipeline_minutes",

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.events import examples
-from streams.events.decode import Refusal, decode_batch, decode_one, encode
+from streams.events.decode import Refusal, canonical, decode_batch, decode_one, encode, unambiguous
 from streams.events.refusal import REASONS
 from streams.events.types import EVENT_TYPES
 
@@ -116,3 +116,38 @@ def test_what_was_accepted_can_be_sent_again(value):
 
     if not isinstance(event, Refusal):
         assert decode_one(encode(event)) == event
+
+
+@st.composite
+def repeated(draw):
+    """A good record in any order of its members and with blanks, some of them twice or unknown, with odd numbers."""
+
+    def written(members):
+        pairs = [(name, json.dumps(value, ensure_ascii=draw(st.booleans()))) for name, value in members.items()]
+        for _ in range(draw(st.integers(0, 2))):
+            name = draw(st.sampled_from(sorted(members)) | st.text("xyz", max_size=2)) if members else "x"
+            value = draw(st.sampled_from(['"a"', "1", "1e999", "9" * 400, "{}", '"\\""', "null"]))
+            pairs.append((name, draw(st.sampled_from([text for _, text in pairs if _ == name])) if name in members
+                          else value))  # fmt: skip
+        return "{" + ", ".join(f'"{name}":{text}' for name, text in draw(st.permutations(pairs))) + "}"
+
+    record = examples.good(draw(TYPES))[draw(st.sampled_from(["minimal", "full"]))]
+    data, more = written(record["data"]), {name: value for name, value in record.items() if name != "data"}
+    return written({**more, "data": 0}).replace('"data":0', f'"data":{data}').encode()
+
+
+def once(pairs):
+    """Read an object whose keys stand there once."""
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+@settings(max_examples=400, deadline=None)
+@given(repeated() | damaged())
+def test_a_record_that_is_said_to_read_alike_holds_no_key_twice_and_none_unknown(value):
+    event = decode_one(value)
+
+    if not isinstance(event, Refusal) and unambiguous([value], [canonical(event)]) == b"\1":
+        sent, said = json.loads(value, object_pairs_hook=once), json.loads(encode(event))
+        assert sent.keys() == said.keys()
+        assert sent["data"].keys() == said["data"].keys()

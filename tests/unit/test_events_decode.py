@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streams.events import envelope
-from streams.events.decode import Refusal, decode_batch, decode_one
+from streams.events.decode import Refusal, canonical, decode_batch, decode_one, encode, unambiguous
 from streams.events.examples import good
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, RecordLimits
 from streams.events.refusal import REASONS
@@ -376,3 +376,41 @@ def test_no_field_takes_a_number_that_is_none():
         for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999", b'"NaN"', b'"Infinity"'):
             changed = {**example, "data": {**example["data"], name: msgspec.Raw(number)}}
             assert isinstance(decode_one(msgspec.json.encode(changed)), Refusal), (kind, name, number)
+
+
+def known_to_read_alike(*values):
+    return [bool(one) for one in unambiguous(list(values), [canonical(decode_one(value)) for value in values])]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        encode(decode_one(record())),
+        canonical(decode_one(record("labels", {"b": 'a "quoted" text', "a": "x"}))),
+        record(),
+        record(text="خوب بود"),
+        record("labels", {"b": "1", "a": "2"}),
+        json.dumps(dict(reversed(ANSWER.items())), indent=2).encode(),
+        record("time", "2026-03-21T06:00:00.000Z"),
+        record(score=4.0),
+    ],
+)
+def test_what_differs_in_order_blanks_and_writing_alone_reads_alike(value):
+    assert known_to_read_alike(value) == [True]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        record().replace(b'"scale": 5', b'"scale": 4, "scale": 5'),
+        record().replace(b'"channel": "web"', b'"channel": "app", "channel": "web"'),
+        record("labels", {"a": "2"}).replace(b'"a"', b'"a": "1", "a"'),
+        record("x", 1),
+        record(x=1).replace(b"1}", b"1e999}"),
+        record(text="a \\ b"),
+        record(score="4"),
+    ],
+)
+def test_what_readers_may_see_otherwise_or_is_not_known_is_not_said_to_read_alike(value):
+    ours = encode(decode_one(record()))
+    assert known_to_read_alike(ours, value, ours) == [True, False, True]
