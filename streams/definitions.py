@@ -1,30 +1,38 @@
-"""What the settings define besides themselves: relations, the KPIs that are counted, touchpoints, and steps of time."""
+"""
+What the settings define besides themselves: relations, the KPIs that are counted, touchpoints, and steps of time.
+
+Few commands need more than KPIs: modules that read other definitions are imported when one is asked for.
+"""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from streams.asking.definition import SurveyRules
-from streams.asking.reading import load_surveys
 from streams.events.derived import declare
 from streams.events.limits import RecordLimits
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import BUNDLED, Touchpoint, TouchpointError, load_touchpoints
 from streams.events.types import EVENT_TYPES
-from streams.experiments.definition import Experiment, load_experiments
-from streams.gaps.promises import ServicePromise, load_promises
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.expressions import suggest
 from streams.kpis.language.steps import WEEKDAYS, Steps
-from streams.loop.definition import CaseRules
-from streams.loop.reading import load_rules
 from streams.relations.catalogue import Relations
 from streams.relations.catalogue import load as load_relations
 from streams.relations.events import types_of
 from streams.settings import ConfigError, Settings, kpi_paths
 from streams.shipped import CASES, EXPERIMENTS, KPIS_OF_RELATIONS, PROMISES, RELATIONS, SURVEYS, SYNTHETIC
-from streams.synthetic.definition import SyntheticPath
-from streams.synthetic.reading import load_paths
+
+if TYPE_CHECKING:
+    from streams.asking.definition import SurveyRules
+    from streams.experiments.definition import Experiment
+    from streams.gaps.promises import ServicePromise
+    from streams.loop.definition import CaseRules
+    from streams.synthetic.definition import SyntheticPath
 
 
 def touchpoint_path(settings: Settings) -> Path | None:
@@ -93,6 +101,8 @@ def experiments_of(settings: Settings, kpis: Catalogue, also: Sequence[Path] = (
     Raises:
         CatalogueError: A definition cannot be right.
     """
+    from streams.experiments.definition import load_experiments
+
     own = [Path(part) for part in settings.experiments_path.split(os.pathsep) if part]
     return load_experiments([*(own or [EXPERIMENTS]), *also], kpis)
 
@@ -110,6 +120,8 @@ def case_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> CaseRules |
     Raises:
         CatalogueError: A rule, or a relation that it may ask for, cannot be right.
     """
+    from streams.loop.reading import load_rules
+
     chosen = paths or case_paths(settings)
     if not chosen:
         return None
@@ -124,6 +136,8 @@ def shown_case_rules(settings: Settings) -> CaseRules:
     Raises:
         CatalogueError: A rule, or a relation that it may ask for, cannot be right.
     """
+    from streams.loop.definition import CaseRules
+
     return case_rules_of(settings) or case_rules_of(settings, [CASES]) or CaseRules({})
 
 
@@ -135,6 +149,8 @@ def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRul
         CatalogueError: A rule, or a relation that it may ask for, cannot be right.
         ConfigError: The dictionary of touchpoints cannot be used.
     """
+    from streams.asking.reading import load_surveys
+
     relations_of(settings)
     own = [Path(part) for part in settings.surveys_path.split(os.pathsep) if part]
     return load_surveys(paths or own or [SURVEYS], touchpoints_of(settings))
@@ -147,6 +163,8 @@ def promises_of(settings: Settings, paths: Sequence[Path] = ()) -> Mapping[str, 
     Raises:
         CatalogueError: A promise cannot be right.
     """
+    from streams.gaps.promises import load_promises
+
     own = [Path(part) for part in settings.promises_path.split(os.pathsep) if part]
     return load_promises(paths or own or [PROMISES])
 
@@ -159,6 +177,8 @@ def synthetic_paths_of(settings: Settings, paths: Sequence[Path] = ()) -> Mappin
         CatalogueError: A path, or a relation that it may ask for, cannot be right.
         ConfigError: The dictionary of touchpoints cannot be used.
     """
+    from streams.synthetic.reading import load_paths
+
     relations_of(settings)
     own = [Path(part) for part in settings.synthetic_path.split(os.pathsep) if part]
     return load_paths(paths or own or [SYNTHETIC], touchpoints_of(settings))

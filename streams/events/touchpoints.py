@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 import yaml
@@ -17,6 +17,8 @@ from streams.events.scalars import Channel, Stage
 
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 STAGES: Final[tuple[str, ...]] = get_args(Stage)
+# Ours is read by libyaml, which is faster and says less of what is wrong.
+_LIBYAML: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 BUNDLED: Final = Path(__file__).with_name("touchpoints.yaml")
 
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -52,7 +54,8 @@ def load_touchpoints(path: Path = BUNDLED) -> dict[str, Touchpoint]:
         TouchpointError: Anything in it is unknown, missing or out of bounds.
         OSError: The file cannot be read.
     """
-    return parse_touchpoints(path.read_text(encoding="utf-8"), path.name)
+    text = path.read_text(encoding="utf-8")
+    return _DictionaryReader(path.name, _LIBYAML if path == BUNDLED else yaml.SafeLoader).read(text)
 
 
 def parse_touchpoints(text: str, origin: str = "touchpoints.yaml") -> dict[str, Touchpoint]:
@@ -62,19 +65,20 @@ def parse_touchpoints(text: str, origin: str = "touchpoints.yaml") -> dict[str, 
     Raises:
         TouchpointError: Anything in it is unknown, missing or out of bounds.
     """
-    return _DictionaryReader(origin).read(text)
+    return _DictionaryReader(origin, yaml.SafeLoader).read(text)
 
 
 class _DictionaryReader:
     """Walks the YAML nodes, which know their lines, and collects all that is wrong."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, loader: Any) -> None:
         self._origin = origin
+        self._loader = loader
         self._problems: list[str] = []
 
     def read(self, text: str) -> dict[str, Touchpoint]:
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=self._loader)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 1

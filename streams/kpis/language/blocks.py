@@ -38,6 +38,7 @@ class CatalogueError(ValueError):
         self.problems = tuple(problems)
 
 
+_TEXT: Final = "tag:yaml.org,2002:str"
 _LIBYAML: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
@@ -211,6 +212,8 @@ class YamlBlock:
 
 
 def _construct(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
+        return node.value
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
@@ -311,7 +314,7 @@ def _oversized(root: yaml.Node, file: str, problems: Problems) -> bool:
                 problems.add(file, line, f"aliases make more than {_MOST_TEXT} characters of it")
             elif node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
                 problems.add(file, line, f"a number has at most {_LONGEST_NUMBER} characters")
-            elif any("\ud800" <= char <= "\udfff" for char in node.value):
+            elif not node.value.isascii() and any("\ud800" <= char <= "\udfff" for char in node.value):
                 problems.add(file, line, "holds half a character: write the whole one, not an escape of each half")
         else:
             pairs = node.value if isinstance(node, yaml.MappingNode) else [(item,) for item in node.value]

@@ -131,9 +131,14 @@ def all_fields(event_types: Iterable[str]) -> Mapping[str, Field]:
 @cache
 def _all_fields(event_types: tuple[str, ...], derived: object) -> Mapping[str, Field]:  # noqa: ARG001 - as above
     tables = [fields_of(event_type) for event_type in event_types]
+    if len(tables) == 1:
+        return tables[0]
+    named: dict[str, list[Field]] = {}
+    for table in tables:
+        for name, field in table.items():
+            named.setdefault(name, []).append(field)
     merged: dict[str, Field] = {}
-    for name in dict.fromkeys(name for table in tables for name in table):
-        alike = [table[name] for table in tables if name in table]
+    for name, alike in named.items():
         first = alike[0]
         if any(field.kind is not first.kind for field in alike):
             continue
