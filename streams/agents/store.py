@@ -17,6 +17,7 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
+from streams.agents.bursts import LOOK_S, Bursts
 from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
@@ -28,6 +29,7 @@ from streams.kpis.language.series import series_key
 from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
 from streams.loop.rows import decode_case
 from streams.settings import Settings
+from streams.steady import steady
 from streams.storage.alerts import alert_row
 from streams.storage.cases import case_row
 from streams.storage.connection import StorageError
@@ -65,6 +67,8 @@ class StoreStage(Stage):
         self._waiting: list[RecordBatch] = []
         self._held: list[RecordBatch] = []
         self._waiting_bytes = 0
+        self._bursts = Bursts(settings.store_flush_s)
+        self._storing: asyncio.Task[bool] | None = None
         self._owned: Sequence[int] = ()
         self._known = _Known()
         self._failing = False
@@ -73,7 +77,7 @@ class StoreStage(Stage):
         self._tables = {topics.kpis: KPIS, topics.alerts: ALERTS, topics.cases: CASES}
         for table in ("events", *ALERTS, *CASES, *KPIS):
             metrics.SET_ASIDE.labels(table)  # zero from the start, else the first row is no increase
-        super().__init__(app, [topics.blocks, *self._tables], flush_s=settings.store_flush_s)
+        super().__init__(app, [topics.blocks, *self._tables], flush_s=min(LOOK_S, settings.store_flush_s))
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
         self._failing = True
@@ -89,12 +93,21 @@ class StoreStage(Stage):
     async def take(self, batch: RecordBatch) -> None:
         """Keep a batch: it is not released before it is stored, which bounds what is held while ClickHouse is away."""
         self._waiting.append(batch)
+        self._bursts.came(steady())
         self._waiting_bytes += batch.nbytes
         # A flush may take long; until it is over it must not look as if nothing were to do.
         with METRICS.attempt():
             self.lane.report_lag(batch.topic, batch.partition, len(batch))
         if self._waiting_bytes >= ENOUGH_BYTES:
             await self.flush_live()
+
+    async def tick(self) -> None:
+        """Store what waits if it is time: beside the timer, which complains of what takes longer than its period."""
+        if self._storing is not None and self._storing.done():
+            storing, self._storing = self._storing, None
+            storing.result()  # raises what ended it
+        if self._storing is None and not self.is_flushing and self._bursts.is_due(steady()):
+            self._storing = asyncio.create_task(self.flush_live())
 
     async def finish(self) -> None:
         """
@@ -109,6 +122,7 @@ class StoreStage(Stage):
 
     async def steps(self) -> Steps:
         """Store everything that waits, in the order it came, and acknowledge it."""
+        self._bursts.begun(steady())
         waiting, done = self._next(), Flush()
         if not waiting:
             return

@@ -349,3 +349,26 @@ def test_what_is_taken_counts_as_behind_until_it_is_stored(monkeypatch: pytest.M
         {TOPICS.blocks: 1},
         dict.fromkeys((TOPICS.blocks, TOPICS.kpis, TOPICS.alerts, TOPICS.cases), 0),
     )
+
+
+def test_the_timer_waits_for_no_insert_and_tells_what_has_ended_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that is kept for longer than its period complains; an error in it ends the worker."""
+    going_on: list[asyncio.Event] = []
+
+    async def broken(_: StoreStage) -> bool:
+        await going_on[-1].wait()
+        raise RuntimeError("cannot go on")
+
+    async def scenario() -> None:
+        _, store = store_on(Server())
+        going_on.append(asyncio.Event())
+        await asyncio.wait_for(store.tick(), 1)
+        await asyncio.wait_for(store.tick(), 1)
+        going_on[-1].set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="cannot go on"):
+            await store.tick()
+
+    monkeypatch.setattr(StoreStage, "flush_live", broken)
+    asyncio.run(scenario())
