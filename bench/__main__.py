@@ -168,7 +168,8 @@ def _print(
             f"\nLatency at {latency.rate:,.0f} events per second, from sending to being seen, {latency.probes} probes:\n\n"
             f"| | p50 s | p99 s |\n|---|---:|---:|\n"
             f"| KPI on the topic | {latency.topic[0]:.2f} | {latency.topic[1]:.2f} |\n"
-            f"| KPI in ClickHouse | {latency.store[0]:.2f} | {latency.store[1]:.2f} |\n\n"
+            f"| KPI in ClickHouse | {latency.store[0]:.2f} | {latency.store[1]:.2f} |\n"
+            f"| event in ClickHouse | {latency.row[0]:.2f} | {latency.row[1]:.2f} |\n\n"
             f"Worker at this rate: {latency.cpu_share:.0%} of one CPU."
         )
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if _installed(name))

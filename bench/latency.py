@@ -1,7 +1,15 @@
-"""How long from an event's sending until it shows in a KPI, on the topic and in ClickHouse, under a steady load."""
+"""
+How long from an event's sending until it is stored, and until it shows in a KPI, on the topic and in ClickHouse.
 
+Under a steady load: `python -m bench.latency --broker kafka --rate 5000`, or as part of `python -m bench`.
+"""
+
+import argparse
 import json
+import os
 import statistics
+import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -10,11 +18,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 
+from bench.pool import pool
 from bench.stand import MemoryBudget, Stand
 from streams.producers.client import TouchpointProducer
 from streams.producers.simulator import Emission, recycled
@@ -26,6 +36,10 @@ SETTLE_S = 8.0
 
 POLL_S = 0.05
 _TIME = b'"time":"'
+_IN_KPIS: Final = (
+    "SELECT DISTINCT labels['queue'] FROM kpi_minutes WHERE kpi = 'contacts_offered' AND mapContains(labels, 'queue')"
+)
+_IN_EVENTS: Final = "SELECT subject FROM events WHERE type = 'cx.contact.queue_left' AND startsWith(subject, 'probe-')"
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class Latency:
     probes: int
     topic: tuple[float, float]
     store: tuple[float, float]
+    row: tuple[float, float]
+    """Of the event itself, in `events`."""
     cpu_share: float
 
 
@@ -58,12 +74,14 @@ def measure_latency(
     sent: dict[str, float] = {}
     on_topic: dict[str, float] = {}
     in_store: dict[str, float] = {}
+    in_events: dict[str, float] = {}
     stop = threading.Event()
     say(f"latency: {rate:,.0f} events per second for {SETTLE_S + duration_s:.0f} s")
     with stand.worker(budget) as worker, beside(budget):
         watchers = [
             threading.Thread(target=watch_topic, args=(stand, budget, on_topic, stop)),
-            threading.Thread(target=_watch_store, args=(connect(budget.address), in_store, stop)),
+            threading.Thread(target=_watch_store, args=(connect(budget.address), _IN_KPIS, in_store, stop)),
+            threading.Thread(target=_watch_store, args=(connect(budget.address), _IN_EVENTS, in_events, stop)),
         ]
         for watcher in watchers:
             watcher.start()
@@ -74,13 +92,13 @@ def measure_latency(
             wall_s, after = time.monotonic() - began, worker.usage()
             say(f"latency: {total:,} sent in {wall_s:.1f} s, waiting for {len(sent)} probes")
             deadline = time.monotonic() + 30
-            while (len(on_topic) < len(sent) or len(in_store) < len(sent)) and time.monotonic() < deadline:
+            while min(map(len, (on_topic, in_store, in_events))) < len(sent) and time.monotonic() < deadline:
                 time.sleep(0.1)
         finally:
             stop.set()
             for watcher in watchers:
                 watcher.join()
-    missing = sent.keys() - (on_topic.keys() & in_store.keys())
+    missing = sent.keys() - (on_topic.keys() & in_store.keys() & in_events.keys())
     if missing:
         raise RuntimeError(f"{len(missing)} of {len(sent)} probes never came into a KPI")
     return Latency(
@@ -88,6 +106,7 @@ def measure_latency(
         len(sent),
         _quantiles([on_topic[name] - at for name, at in sent.items()]),
         _quantiles([in_store[name] - at for name, at in sent.items()]),
+        _quantiles([in_events[name] - at for name, at in sent.items()]),
         (after.cpu_s - before.cpu_s) / wall_s,
     )
 
@@ -190,8 +209,7 @@ def _rows(record: bytes) -> list[dict[str, Any]]:
     return [row for row in content["minutes"] if row["kpi"] == "contacts_offered"]
 
 
-def _watch_store(client: Client, seen: dict[str, float], stop: threading.Event) -> None:
-    query = "SELECT DISTINCT labels['queue'] FROM kpi_minutes WHERE kpi = 'contacts_offered' AND mapContains(labels, 'queue')"
+def _watch_store(client: Client, query: str, seen: dict[str, float], stop: threading.Event) -> None:
     while not stop.wait(POLL_S):
         rows = client.query(query).result_rows
         now = time.time()
@@ -199,3 +217,38 @@ def _watch_store(client: Client, seen: dict[str, float], stop: threading.Event) 
             if queue.startswith("probe-"):
                 seen.setdefault(queue, now)
     client.close()
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
+    parser.add_argument("--broker", choices=("embedded", "kafka"), default="kafka")
+    parser.add_argument("--partitions", type=int, default=4, help="of each topic (%(default)s)")
+    parser.add_argument("--rate", type=float, default=5_000.0, help="events per second (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="time to measure for (%(default)s)")
+    chosen = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+    events = pool(100_000, 20_000, 1, say)
+    with (
+        tempfile.TemporaryDirectory(prefix="cx-bench-latency-") as folder,
+        Stand(chosen.broker, Path(folder), chosen.partitions) as stand,
+    ):
+        found = measure_latency(stand, {}, events, chosen.rate, chosen.seconds, say)
+    print("| from sending | p50 s | p99 s |\n|---|---:|---:|")
+    for name, (p50, p99) in (
+        ("KPI on the topic", found.topic),
+        ("KPI in ClickHouse", found.store),
+        ("event in ClickHouse", found.row),
+    ):
+        print(f"| {name} | {p50:.2f} | {p99:.2f} |")
+    print(
+        f"\n{found.rate:,.0f} events per second, {found.probes} probes, worker at {found.cpu_share:.0%} of a CPU,"
+        f" load average {os.getloadavg()[0]:.1f} on {os.cpu_count()}"
+    )
+
+
+if __name__ == "__main__":
+    main()
