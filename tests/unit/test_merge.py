@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streams.kpis.arithmetic.accumulators import Acc
@@ -9,7 +10,9 @@ from streams.kpis.folding.partials import Partial, decode_partial, encode_partia
 from streams.kpis.language.series import series_key
 from streams.kpis.rolling import merge as merge_module
 from streams.kpis.rolling.admission import Registry, SeriesLimits
+from streams.kpis.rolling.journal import marker_record, read_back
 from streams.kpis.rolling.merge import MergeState
+from streams.kpis.rolling.outputs import VALUE_FORM
 from streams.kpis.rolling.packing import add_up, decode, pack, unpack
 
 CSAT = series_key("csat")
@@ -163,6 +166,27 @@ def test_an_open_total_is_put_right_though_the_minute_that_passes_it_is_publishe
         merge.restore(changelog.items())
     merge.apply(partial((2, 2), {}, watermark=99 * 60, caught_up=False), 2)
     assert max(totals(flush(merge, 20, changelog))) == (98, [4, 2], "closed")
+
+
+def test_totals_are_published_anew_by_a_version_that_makes_other_values_of_them() -> None:
+    """Of series that nothing comes for as well, once, and under a higher revision, though it is stopped in between."""
+    changelog: dict[bytes, bytes] = {}
+    merge = state()
+    merge.apply(partial((0, 0), {100: {CSAT: [2, 1], WEB: [1, 1]}}, watermark=120 * 60), 0)
+    before = [row.revision for row in flush(merge, 0, changelog).values if row.window == "total"]
+    marker = read_back(changelog.items()).marker
+    key, changelog[key] = marker_record(msgspec.structs.replace(marker, form=VALUE_FORM - 1))
+    for _ in range(2):
+        merge = state()
+        merge.restore(changelog.items())
+        assert flush(merge, 1, changelog).values == [], "it would have the revision of what it replaces"
+    merge.apply(partial((1, 0), {}, watermark=120 * 60), 1)
+    again = flush(merge, 2, changelog)
+    assert totals(again) == [(119, [2, 1], "closed")]
+    assert totals(again, WEB) == [(119, [1, 1], "closed")]
+    assert min(row.revision for row in again.values) > max(before)
+    merge.apply(partial((1, 0), {}, watermark=120 * 60), 2)
+    assert flush(merge, 3, changelog).values == []
 
 
 def test_an_open_total_does_not_wait_when_an_earlier_one_is_told_anew() -> None:

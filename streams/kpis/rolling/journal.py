@@ -61,7 +61,9 @@ class Marker(msgspec.Struct, array_like=True):
     stopped: dict[str, str] = {}
     """Sources of which nothing is counted any more, and why."""
     passed: bool = False
-    """Whether later minutes than `closed` were closed and not published: totals may hold more than was published."""
+    """Whether totals may hold more than was published, as when later minutes than `closed` were only closed."""
+    form: int = 0
+    """The `VALUE_FORM` by which totals were published."""
 
 
 class SavedMerge(msgspec.Struct):

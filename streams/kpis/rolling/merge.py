@@ -28,7 +28,7 @@ from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.derived_series import DerivedSeries
 from streams.kpis.rolling.health import SourceHealths
 from streams.kpis.rolling.journal import Marker, Record, marker_record, read_back
-from streams.kpis.rolling.outputs import Outputs
+from streams.kpis.rolling.outputs import VALUE_FORM, Outputs
 from streams.kpis.rolling.pages import Pages
 from streams.kpis.rolling.retention import SLACK_MINUTES, Archive, Retention
 from streams.kpis.rolling.rows import RowPublisher
@@ -94,6 +94,7 @@ class MergeState:
         self._rows = RowPublisher(self.registry, self._store, self._windows, derived, self._voids, open_every_s)
         self._balance = MemoryBalance(self.registry, self._windows.open, self._windows.closed, self._archive)
         self._marked = Marker()
+        self._totals_wait = False
 
     @property
     def pages(self) -> Pages:
@@ -150,6 +151,9 @@ class MergeState:
             self._windows.catch_up()
             self._balance.rebalance()
         store.offset = max(store.offset, offset)
+        if self._totals_wait and offset > self.fence:  # else rows could have the revision of those they replace
+            self._windows.touch_totals()
+            self._totals_wait = False
         if store.is_stopped(partial, offset):
             self.watermarks.report(partial.source, None, caught_up=True)
             return False
@@ -267,7 +271,8 @@ class MergeState:
                 newest=self._windows.open.as_of,
                 health=self.health.copy(),
                 stopped=self.stopped.copy(),
-                passed=self._rows.closed_waits,
+                passed=self._rows.closed_waits or self._totals_wait,
+                form=VALUE_FORM,
             )
             self._store.pack()
             self._balance.batch_ends()
@@ -287,7 +292,6 @@ class MergeState:
         self.registry.restore(saved.series, saved.admitted)
         self._store.restore(saved, marker)
         self._windows.restore(marker.newest, marker.closed)
-        if marker.passed:
-            self._windows.touch_totals()
+        self._totals_wait = marker.passed or marker.form != VALUE_FORM
         self._store.touch_after(marker.closed)
         self._balance.restore(saved.admitted)

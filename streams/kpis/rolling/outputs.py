@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.kpis.arithmetic.accumulators import Acc
+
+VALUE_FORM: Final = 1
+"""
+Raised when the same sums make another value or interval than before.
+
+Who takes over from an earlier form publishes all totals again: those of series that nothing comes for would stay.
+"""
 
 Maturity: TypeAlias = Literal["open", "closed"]
 """Whether more events are expected."""
