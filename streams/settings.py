@@ -119,6 +119,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As `kpis_path`, with relations and clocks, beside those shipped."""
     experiments_path: str = ""
     """As `kpis_path`, with plans of experiments; the shipped one, of the simulator, if empty."""
+    actions_path: str = ""
+    """As `kpis_path`, with actions on drivers of satisfaction; those shipped, of the simulator, if empty."""
     cases: str = ""
     """As `kpis_path`, with rules that open cases for unhappy customers; `shipped`: those shipped; empty: none."""
     surveys_path: str = ""

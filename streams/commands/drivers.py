@@ -1,39 +1,39 @@
 """`cx drivers`: what goes with satisfaction, how much, and what less of it would go with."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.arguments import EARLIEST, MomentType, When
+from streams.commands.arguments import MomentType, When
+from streams.commands.drivers_actions import drivers_actions
 from streams.commands.drivers_change import drivers_change, drivers_changes
+from streams.commands.drivers_common import (
+    ASSOCIATION,
+    ends,
+    from_option,
+    outcome_option,
+    plain_association,
+    plain_stored,
+    print_stored,
+    stored,
+    until_option,
+)
 from streams.commands.drivers_picture import SUFFIXES, draw_ranking
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.picture import PictureError
 from streams.commands.printing import echo
 from streams.drivers.definition import DRIVERS, OUTCOMES
-from streams.drivers.levels import LevelGain, level_names
+from streams.drivers.levels import level_names
 from streams.drivers.ranking import by_label, rank, what_if, within
-from streams.drivers.regression import Association
 from streams.drivers.results import Ranked, Ranking, WhatIf
 from streams.drivers.strata import StratifiedDifference
-from streams.settings import load
-from streams.storage.connection import address_of, connect
-from streams.storage.drivers import LABELS, StoredAnswers, answers_of
-from streams.storage.queries import as_reader
+from streams.storage.drivers import LABELS
 
 _NAMES = [driver.name for driver in DRIVERS]
-_ASSOCIATION = "Association, not cause: what is not seen may move both. An experiment tells."
-
-_outcome_option = click.option("--outcome", type=click.Choice([*OUTCOMES]), default="csat", show_default=True)
-_from_option = click.option("--from", "start", type=MomentType(), help="Start, included.  [default: all there is]")
-_until_option = click.option("--until", "end", type=MomentType(), help="End, not included.  [default: now]")
 
 
 @click.group()
@@ -49,10 +49,12 @@ def drivers() -> None:
       cx drivers rank --outcome nps --by segment
       cx drivers show wait_s --by touchpoint
       cx drivers what-if --driver wait_s --to 120
+      cx drivers actions
       cx drivers change checkout --kpi csat --where channel=web --control channel=store
     """
 
 
+drivers.add_command(drivers_actions)
 drivers.add_command(drivers_changes)
 drivers.add_command(drivers_change)
 
@@ -70,8 +72,8 @@ def drivers_list(*, as_json: bool) -> None:
 
 
 @drivers.command("rank")
-@_outcome_option
-@_from_option
+@outcome_option
+@from_option
 @click.option("--to", "--until", "end", type=MomentType(), help="End, not included.  [default: now]")
 @click.option("--by", type=click.Choice(LABELS), help="Rank within each of these, and tell where effects differ.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw into FILE.png or .svg.")
@@ -89,32 +91,32 @@ def drivers_rank(
     """
     if picture is not None and picture.suffix not in SUFFIXES:
         raise click.UsageError(f"--picture {picture.name!r}: expected a name that ends with {' or '.join(SUFFIXES)}")
-    with _stored(outcome, start, end) as found:
+    with stored(outcome, start, end) as found:
         ranking = rank(found.answers, DRIVERS)
         apart = None if by is None else by_label(found.answers, DRIVERS, [*found.answers.held[by]])
     if picture is not None:
         _draw(ranking, outcome, picture)
     if as_json:
-        whole = {**_plain_stored(outcome, found), **_plain_ranking(ranking)}
+        whole = {**plain_stored(outcome, found), **_plain_ranking(ranking)}
         if apart is not None:
             whole["by"] = {label: _plain_ranking(one) for label, one in apart[0].items()}
             whole["differs_q"] = apart[1]
         print_json(whole)
         return
-    _print_stored(outcome, found)
+    print_stored(outcome, found)
     if apart is None:
         _print_ranking(ranking)
     else:
         _print_apart(ranking, *apart)
-    echo(_ASSOCIATION)
+    echo(ASSOCIATION)
 
 
 @drivers.command("show")
 @click.argument("name", type=click.Choice(_NAMES))
-@_outcome_option
+@outcome_option
 @click.option("--by", type=click.Choice(LABELS), default="touchpoint", show_default=True, help="Strata to compare in.")
-@_from_option
-@_until_option
+@from_option
+@until_option
 @as_json_option
 @plain_errors
 def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: When | None, as_json: bool) -> None:
@@ -124,17 +126,15 @@ def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: W
 
     Exit codes: 0 shown, 1 there is too little data, or the store cannot be asked.
     """
-    with _stored(outcome, start, end) as found:
+    with stored(outcome, start, end) as found:
         [driver] = [one for one in rank(found.answers, DRIVERS).drivers if one.driver == name]
         strata = None
         if driver.limit is not None:
             strata = within(found.answers, name, driver.limit, [*found.answers.held[by]])
     if as_json:
-        print_json(
-            {**_plain_stored(outcome, found), **_plain_driver(driver), "by": by, "strata": _plain_strata(strata)}
-        )
+        print_json({**plain_stored(outcome, found), **_plain_driver(driver), "by": by, "strata": _plain_strata(strata)})
         return
-    _print_stored(outcome, found)
+    print_stored(outcome, found)
     echo(f"{name}: {driver.verdict}")
     if not driver.levels:
         return
@@ -144,21 +144,21 @@ def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: W
             one.name,
             f"{one.n:,}",
             f"{one.mean:.2f}",
-            (_ends(effects[one.name]) or "not known") if one.name in effects else "compared with",
+            (ends(effects[one.name]) or "not known") if one.name in effects else "compared with",
         )
         for one in (*driver.levels, *([driver.not_met] if driver.not_met else []))
     ]
     echo(table(("LEVEL", "ANSWERS", "MEAN", "EFFECT, THE OTHERS HELD EQUAL"), rows))
     _print_strata(strata, driver, by)
-    echo(_ASSOCIATION)
+    echo(ASSOCIATION)
 
 
 @drivers.command("what-if")
 @click.option("--driver", "name", type=click.Choice(_NAMES), required=True)
 @click.option("--to", "limit", type=float, required=True, help="What it is brought down to, in its unit.")
-@_outcome_option
-@_from_option
-@_until_option
+@outcome_option
+@from_option
+@until_option
 @as_json_option
 @plain_errors
 def drivers_what_if(
@@ -170,31 +170,14 @@ def drivers_what_if(
     """
     if not isfinite(limit):
         raise click.UsageError(f"--to must be a number, not {limit}")
-    with _stored(outcome, start, end) as found:
+    with stored(outcome, start, end) as found:
         result = what_if(found.answers, DRIVERS, name, limit)
     if as_json:
-        print_json({**_plain_stored(outcome, found), **_plain_what_if(result)})
+        print_json({**plain_stored(outcome, found), **_plain_what_if(result)})
         return
-    _print_stored(outcome, found)
+    print_stored(outcome, found)
     _print_what_if(result, limit, outcome, float(found.answers.outcome.mean()))
-    echo(_ASSOCIATION)
-
-
-@contextmanager
-def _stored(outcome: str, start: When | None, end: When | None) -> Iterator[StoredAnswers]:
-    """Read the answers of a span; what cannot be worked out of them ends the command in a line."""
-    settings = load()
-    zone = ZoneInfo(settings.zone)
-    since = start.moment(zone) if start else EARLIEST
-    until = end.moment(zone) if end else datetime.now(UTC)
-    if until <= since:
-        raise click.UsageError("the start is not before the end")
-    try:
-        with closing(connect(as_reader(address_of(settings), settings))) as client:
-            found = answers_of(client, outcome, since, until)
-        yield found
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    echo(ASSOCIATION)
 
 
 def _draw(ranking: Ranking, outcome: str, picture: Path) -> None:
@@ -205,23 +188,11 @@ def _draw(ranking: Ranking, outcome: str, picture: Path) -> None:
     echo(f"{picture}: {drawn} drivers drawn", err=True)
 
 
-def _print_stored(outcome: str, found: StoredAnswers) -> None:
-    answers = found.answers
-    scale = "" if outcome == "nps" else f", scale of {found.scale}"
-    n, people = len(answers.outcome), answers.people()
-    echo(f"{outcome}: {OUTCOMES[outcome].about}{scale}")
-    echo(f"{answers.outcome.mean():.2f} in {n:,} answers of {people:,} customers")
-    if found.other_scales:
-        echo(f"{found.other_scales:,} answers of other scales are left out")
-    if found.drawn > 1:
-        echo(f"there are so many that one of {found.drawn} customers was drawn")
-
-
 def _print_ranking(ranking: Ranking) -> None:
     echo(f"{100 * ranking.r2:.0f} % of what differs between answers goes with drivers and what is held equal\n")
     rows = [
         (
-            one.driver, one.goal, f"{one.customers:,}" if one.levels else "", _ends(one.effect), _ends(one.gain),
+            one.driver, one.goal, f"{one.customers:,}" if one.levels else "", ends(one.effect), ends(one.gain),
             _probability(one.q), "" if one.alone is None else f"{one.alone:+.2f}", one.verdict,
         )
         for one in ranking.drivers
@@ -229,7 +200,7 @@ def _print_ranking(ranking: Ranking) -> None:
     columns = ("DRIVER", "BROUGHT TO", "AFFECTED", "EFFECT ON THEM", "GAIN OF THE MEAN", "Q", "ALONE", "VERDICT")
     echo(table(columns, rows, least=("ALONE", "BROUGHT TO", "EFFECT ON THEM")))
     for names, gain in ranking.together.items():
-        all_of_it = _ends(gain) or "not known"
+        all_of_it = ends(gain) or "not known"
         echo(f"{' and '.join(names)} move together: at their lowest {all_of_it}")
 
 
@@ -242,7 +213,7 @@ def _print_apart(whole: Ranking, rankings: Mapping[str, Ranking], differs: Mappi
             [one] = [found for found in ranking.drivers if found.driver == driver.driver]
             rows.append(
                 (
-                    one.driver, label or "(none)", f"{one.customers:,}" if one.levels else "", _ends(one.effect),
+                    one.driver, label or "(none)", f"{one.customers:,}" if one.levels else "", ends(one.effect),
                     _probability(differs[one.driver]), one.verdict,
                 )
             )  # fmt: skip
@@ -272,10 +243,10 @@ def _print_what_if(result: WhatIf, limit: float, outcome: str, mean: float) -> N
     unit = OUTCOMES[outcome].unit
     if result.gain is None or result.each is None:
         raise click.ClickException(f"{result.driver} always comes with others: nothing is known of it alone")
-    echo(f"\n{result.driver} above {limit:g} brought to {result.to}: {outcome} {_ends(result.gain)} {unit}")
+    echo(f"\n{result.driver} above {limit:g} brought to {result.to}: {outcome} {ends(result.gain)} {unit}")
     echo(f"  from {mean:.2f} to {mean + result.gain.value:.2f}")
-    echo(f"  touched: {result.touched:,} answers of {result.customers:,} customers, {_ends(result.each)} each")
-    echo(f"  with nothing held equal: {_ends(result.alone)}")
+    echo(f"  touched: {result.touched:,} answers of {result.customers:,} customers, {ends(result.each)} each")
+    echo(f"  with nothing held equal: {ends(result.alone)}")
     if result.together:
         echo(f"  it moves together with {', '.join(result.together)}: the gain may be theirs")
     rows = [
@@ -285,33 +256,15 @@ def _print_what_if(result: WhatIf, limit: float, outcome: str, mean: float) -> N
     echo(table(("LEVEL", "ANSWERS", "MEAN", "GAIN WITH NOTHING HELD EQUAL"), rows))
 
 
-def _ends(found: Association | LevelGain | None) -> str:
-    return "" if found is None else f"{found.value:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"
-
-
 def _probability(q: float | None) -> str:
     return "" if q is None else "<0.001" if q < 0.001 else f"{q:.3f}"
-
-
-def _plain_stored(outcome: str, found: StoredAnswers) -> dict[str, Any]:
-    return {
-        "outcome": outcome,
-        "unit": OUTCOMES[outcome].unit,
-        "scale": found.scale,
-        "answers": len(found.answers.outcome),
-        "customers": found.answers.people(),
-        "mean": float(found.answers.outcome.mean()),
-        "other_scales": found.other_scales,
-        "drawn_one_of": found.drawn,
-        "association_only": True,
-    }
 
 
 def _plain_ranking(ranking: Ranking) -> dict[str, Any]:
     return {
         "r2": ranking.r2,
         "drivers": [_plain_driver(one) for one in ranking.drivers],
-        "together": [{"drivers": names, "gain": _plain_association(gain)} for names, gain in ranking.together.items()],
+        "together": [{"drivers": names, "gain": plain_association(gain)} for names, gain in ranking.together.items()],
     }
 
 
@@ -321,9 +274,9 @@ def _plain_driver(one: Ranked) -> dict[str, Any]:
         "brought_to": one.goal or None,
         "affected_answers": one.affected,
         "affected_customers": one.customers,
-        "effect": _plain_association(one.effect),
-        "gain": _plain_association(one.gain),
-        "effect_by_level": {name: _plain_association(effect) for name, effect in (one.by_level or {}).items()},
+        "effect": plain_association(one.effect),
+        "gain": plain_association(one.gain),
+        "effect_by_level": {name: plain_association(effect) for name, effect in (one.by_level or {}).items()},
         "levels": [level._asdict() for level in one.levels],
         "not_met": None if one.not_met is None else one.not_met._asdict(),
         "alone": one.alone,
@@ -338,8 +291,8 @@ def _plain_what_if(result: WhatIf) -> dict[str, Any]:
     return {
         "driver": result.driver,
         "brought_to": result.to,
-        "gain": _plain_association(result.gain),
-        "each": _plain_association(result.each),
+        "gain": plain_association(result.gain),
+        "each": plain_association(result.each),
         "alone": result.alone._asdict(),
         "affected_answers": result.touched,
         "affected_customers": result.customers,
@@ -350,7 +303,3 @@ def _plain_what_if(result: WhatIf) -> dict[str, Any]:
 
 def _plain_strata(strata: StratifiedDifference[str] | None) -> dict[str, Any] | None:
     return None if strata is None else dataclasses.asdict(strata)
-
-
-def _plain_association(found: Association | None) -> dict[str, float] | None:
-    return None if found is None else found._asdict()

@@ -1,14 +1,18 @@
 """Answers of the store, beside what their customers had lived through: the view `experience`, as drivers read it."""
 
-from datetime import datetime
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from clickhouse_connect.driver.client import Client
+from numpy.typing import NDArray
 
 from streams.drivers.definition import OUTCOMES, worth
 from streams.drivers.model import Answers
 from streams.storage.connection import FAILURES, explain
+from streams.storage.customer_value import stored_orders
+from streams.value.purchases import net_of
 
 MOST_ANSWERS: Final = 100_000
 """Answers beyond which whole customers are drawn: intervals are narrow by then, and memory stays bounded."""
@@ -36,12 +40,14 @@ class StoredAnswers(NamedTuple):
         scale: The highest rating of their scale.
         other_scales: Answers of other scales, which are left out.
         drawn: Of how many customers one is in here: 1, unless there are too many answers.
+        times: When each was given, Unix seconds.
     """
 
     answers: Answers
     scale: int
     other_scales: int
     drawn: int
+    times: NDArray[np.int64]
 
 
 def answers_of(client: Client, outcome: str, since: datetime, until: datetime) -> StoredAnswers:
@@ -60,7 +66,7 @@ def answers_of(client: Client, outcome: str, since: datetime, until: datetime) -
         [[n]] = client.query(f"SELECT count() {chosen}", parameters=parameters).result_rows
         drawn = max(1, -(-n // MOST_ANSWERS))
         rows: Any = client.query(
-            f"""SELECT score, scale, sipHash64(customer), {", ".join(LABELS)}, {lived} {chosen}
+            f"""SELECT score, scale, sipHash64(customer), toUnixTimestamp(time), {", ".join(LABELS)}, {lived} {chosen}
                 AND sipHash64(customer) % {{drawn:UInt32}} = 0 ORDER BY time, customer""",
             parameters={**parameters, "drawn": drawn},
         ).result_columns
@@ -71,7 +77,7 @@ def answers_of(client: Client, outcome: str, since: datetime, until: datetime) -
             f"no answer of {OUTCOMES[outcome].metric} of that time stands beside what was lived through before it: the"
             " relation `experience` makes them of events, where CX_RELATIONS has it"
         )
-    scores, scales, customers, *rest = rows
+    scores, scales, customers, times, *rest = rows
     values, scale = worth(outcome, scores, scales)
     answers = Answers(
         np.nan_to_num(values),
@@ -80,4 +86,36 @@ def answers_of(client: Client, outcome: str, since: datetime, until: datetime) -
         np.asarray(customers, dtype=np.uint64),
     )
     same = ~np.isnan(values)
-    return StoredAnswers(answers.only(same), scale, int((~same).sum()), drawn)
+    kept = np.asarray(times, dtype=np.int64)[same]
+    return StoredAnswers(answers.only(same), scale, int((~same).sum()), drawn, kept)
+
+
+def worths_of(client: Client, found: StoredAnswers) -> tuple[str, dict[int, float]] | None:
+    """
+    Return what customers brought from the first of some answers to the last, by the number that answers call them by.
+
+    In one currency, that of most purchases, since currencies are never added up. None: nothing is known of money.
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked.
+    """
+    first, last = (datetime.fromtimestamp(int(at), UTC) for at in (found.times.min(), found.times.max()))
+    stored = stored_orders(client, first, last + timedelta(seconds=1))
+    if stored is None:
+        return None
+    paid = [one for one in net_of(stored.orders, stored.refunds).purchases if one.net]
+    if not paid:
+        return None
+    currency = Counter(one.currency for one in paid).most_common(1)[0][0]
+    brought: dict[str, float] = defaultdict(float)
+    for one in paid:
+        if one.currency == currency:
+            brought[one.customer] += one.net or 0.0
+    people = [*brought]
+    try:
+        [[numbers]] = client.query(
+            "SELECT arrayMap(one -> sipHash64(one), {people:Array(String)})", parameters={"people": people}
+        ).result_rows
+    except FAILURES as error:
+        raise explain(error, "drivers") from error
+    return currency, dict(zip(map(int, numbers), brought.values(), strict=True))

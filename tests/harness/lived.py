@@ -60,3 +60,16 @@ def _event(
         },
     }  # fmt: skip
     return json.dumps(event).encode()
+
+
+def orders(customers: int) -> list[bytes]:
+    """Return one order of each customer, of 20 to 70 by turns; what is known of the last one is in another currency."""
+    return [
+        json.dumps({
+            "specversion": "1.0", "id": f"o{number}", "source": "shop", "type": "cx.order.placed",
+            "time": (START + timedelta(minutes=60 + 26 * number)).isoformat(timespec="milliseconds"),
+            "subject": f"c{number}", "channel": "web", "orderid": f"O-{number}",
+            "data": {"amount": 20.0 + 10 * (number % 6), "currency": "EUR" if number < customers - 1 else "IRR"},
+        }).encode()
+        for number in range(customers)
+    ]  # fmt: skip

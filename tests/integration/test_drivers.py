@@ -15,14 +15,14 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.shipped import CLONE
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, fresh_database, read_by_commands
-from tests.harness.lived import experiences
+from tests.harness.lived import experiences, orders
 
 
 @pytest.fixture(scope="module")
 def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
     with fresh_database(clickhouse) as database:
         writer = Writer(database.writer)
-        writer.insert_block(block_of(experiences(11, 1_500)))
+        writer.insert_block(block_of([*experiences(11, 1_500), *orders(1_500)]))
         writer.close()
         yield database
 
@@ -46,7 +46,7 @@ def drivers_of(answer: dict[str, Any]) -> dict[str, Any]:
 def test_what_the_page_shows_is_what_is_seen(cx: CliRunner) -> None:
     page = (CLONE / "docs" / "DRIVERS.md").read_text(encoding="utf-8")
     shown = re.findall(r"^```console\n\$ cx drivers ((?!change).*?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert len(shown) == 3
+    assert len(shown) == 4
     for command, output in shown:
         assert asked(cx, *command.split(), columns="120") == output, command
 
@@ -75,6 +75,7 @@ def test_lists_fit_a_terminal_of_80_columns(cx: CliRunner) -> None:
         ("show", "wait_s"),
         ("what-if", "--driver", "wait_s", "--to", "120"),
         ("list",),
+        ("actions",),
     ):
         longest = max(asked(cx, *command, columns="80").splitlines(), key=cell_len)
         assert cell_len(longest) <= 80, longest
