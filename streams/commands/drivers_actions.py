@@ -25,16 +25,18 @@ from streams.commands.output import as_json_option, plain_errors, print_json, ta
 from streams.commands.printing import echo, line
 from streams.definitions import catalogue_of, experiments_of
 from streams.drivers.actions import Heard, JudgedAction, Proven, judge_actions
-from streams.drivers.definition import DRIVERS
+from streams.drivers.definition import DRIVERS, OUTCOMES
 from streams.drivers.plans import ActionPlan, load_actions
 from streams.experiments.comparing import assignment_of, compare
 from streams.experiments.definition import Metric
 from streams.settings import Settings, load
 from streams.shipped import ACTIONS
 from streams.storage.connection import address_of, connect
+from streams.storage.driver_actions import JudgedRun, action_rows
 from streams.storage.drivers import StoredAnswers, answers_of, worths_of
 from streams.storage.experiments import ExperimentStore
 from streams.storage.queries import as_reader
+from streams.storage.writer import Writer
 
 _UNITS: Final = {driver.name: f" {driver.unit}" if driver.unit else "" for driver in DRIVERS}
 _KPIS: Final = {"csat": "csat", "satisfied": "csat", "nps": "nps", "ces": "ces"}
@@ -51,10 +53,11 @@ _MATTERS: Final = 5.0
     "--actions", "paths", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="A file or folder of actions; repeatable.  [default: CX_ACTIONS_PATH, else those shipped]",
 )  # fmt: skip
+@click.option("--publish", is_flag=True, help="Store what is found, for the dashboard and the live page.")
 @as_json_option
 @plain_errors
 def drivers_actions(
-    outcome: str, *, start: When | None, end: When | None, paths: tuple[Path, ...], as_json: bool
+    outcome: str, *, start: When | None, end: When | None, paths: tuple[Path, ...], publish: bool, as_json: bool
 ) -> None:
     """Rank actions by what they would go with, for how many customers, at what value and effort.
 
@@ -74,6 +77,8 @@ def drivers_actions(
         found, currency, judged = actions_between(settings, outcome, plans, since, until)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    if publish:
+        _publish(settings, outcome, found, judged, currency)
     if as_json:
         print_json({
             **plain_stored(outcome, found), "currency": currency,
@@ -85,6 +90,17 @@ def drivers_actions(
     _print(judged, currency)
     if any(one.basis == "association" for one in judged):
         echo(ASSOCIATION)
+
+
+def _publish(
+    settings: Settings, outcome: str, found: StoredAnswers, judged: Sequence[JudgedAction], currency: str | None
+) -> None:
+    """Store a run."""
+    first, last = (datetime.fromtimestamp(int(at), UTC) for at in (found.times.min(), found.times.max()))
+    now = datetime.now(UTC)
+    run = JudgedRun(now, outcome, OUTCOMES[outcome].unit, first, last, len(found.times))
+    with closing(Writer(address_of(settings))) as writer:
+        writer.insert_actions([*action_rows(run, judged, currency)], f"driver_actions-{outcome}-{now.isoformat()}")
 
 
 def plans_of(settings: Settings, paths: Sequence[Path] = ()) -> Sequence[ActionPlan]:

@@ -22,6 +22,7 @@ _FILLED_BY_WORKERS: Final = (
     "kpi_values",
     "alerts",
     "cases",
+    "driver_actions",
     "starts",
 )
 _RECOMPUTED: Final = ("kpi_minutes", "kpi_values", "kpi_newest")

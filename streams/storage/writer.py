@@ -25,6 +25,7 @@ from streams.storage.connection import (
     explain,
     is_permanent,
 )
+from streams.storage.driver_actions import ACTION_COLUMNS
 from streams.storage.grouping import chunks, groups, require_sound, token_of
 from streams.storage.inserts import ATTEMPTS, InsertCancelledError, Inserts
 from streams.storage.native import Column, native_block, string
@@ -302,6 +303,10 @@ class Writer(Inserts):
     def insert_cases(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
         """Store cases as they stand, see `case_row`; the rest as in `insert_kpi_minutes`."""
         return self._insert_plain("cases", CASE_COLUMNS, rows, token)
+
+    def insert_actions(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
+        """Store what is known of actions on drivers, see `action_rows`; the rest as in `insert_kpi_minutes`."""
+        return self._insert_plain("driver_actions", ACTION_COLUMNS, rows, token)
 
     def _insert_plain(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str

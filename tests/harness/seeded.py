@@ -10,6 +10,9 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from streams.alerts.types import Evidence, Transition
+from streams.drivers.actions import JudgedAction
+from streams.drivers.plans import ActionPlan
+from streams.drivers.regression import Association
 from streams.events.decode import encode
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.readers import DATA_SETS, DataSetError, read
@@ -17,6 +20,7 @@ from streams.producers.simulator.scenario import Plan, simulate
 from streams.shipped import DASHBOARDS
 from streams.storage.alerts import alert_row
 from streams.storage.connection import connect
+from streams.storage.driver_actions import JudgedRun, action_rows
 from streams.storage.rows import DeadLetter
 from streams.storage.writer import Writer
 from streams.synthetic.journey import RunCheck, RunReport, results_of
@@ -121,6 +125,9 @@ def seed(writer: Writer, present: set[str]) -> None:
     ]
     writer.insert_block(block_of([], 900, dead_letters=letters, topic="cx.touchpoints.app"))
     writer.insert_alerts(list(_alerts()), "cx.alerts-0-1-9")
+    for hour in (0, 1):
+        run = JudgedRun(START + timedelta(hours=hour), "csat", "points", START - timedelta(days=90), START, 2_974)
+        writer.insert_actions([*action_rows(run, _judged(), "EUR")], f"driver_actions-{hour}")
 
 
 def _runs() -> Iterator[bytes]:
@@ -130,6 +137,18 @@ def _runs() -> Iterator[bytes]:
         report = RunReport("web-order", "web", f"run-{number}", number != 5, 2.0, "", checks)
         for result in results_of(report, (START + timedelta(minutes=10 * number)).isoformat()):
             yield json.dumps({"specversion": "1.0", **result}).encode()
+
+
+def _judged() -> list[JudgedAction]:
+    """An action that has a place, a driver without one, and one of which nothing is known."""
+    plan = ActionPlan("packaging", "damaged", 0, "Stronger boxes", "it's logistics", "small", 5.0)
+    gain = Association(0.06, 0.01, 0.04, 0.08, 0.001, 1.0)
+    sure: dict[str, Any] = {"now": 1.0, "to": "0", "gain": gain, "each": gain.times(24), "q": 0.001, "touched": 125.0}
+    return [
+        JudgedAction("damaged", plan, "ranked", money=44.0, **sure),
+        JudgedAction("errors", None, "without a plan", **sure),
+        JudgedAction("returns", None, why="too few (n < 20)"),
+    ]
 
 
 class _Elsewhere:

@@ -109,6 +109,28 @@ def test_a_picture_shows_whom_drivers_affect_and_by_how_much(cx: CliRunner, tmp_
     assert "No such file" in asked(cx, "rank", "--picture", str(tmp_path / "none" / "a.png"), code=1)
 
 
+def test_what_is_published_is_what_is_shown(
+    cx: CliRunner, filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = asked(cx, "actions", "--publish", code=1)
+    assert "driver_actions" in refused, "who may only read cannot publish"
+    read_by_commands(filled.writer, tmp_path, monkeypatch)
+    asked(cx, "actions", "--publish")
+    shown = json.loads(asked(cx, "actions", "--publish", "--json"))["actions"]
+    rows = filled.rows(
+        "SELECT place, action, driver, gain_lo, at_stake, worth, why, n FROM actions_now ORDER BY place = 0, place"
+    )
+    assert filled.value("SELECT uniqExact(judged_at) FROM driver_actions") == 2
+    ranked = [one for one in shown if one["standing"] == "ranked"]
+    assert [(*row[:7],) for row in rows[: len(ranked)]] == [
+        (place, one["action"], one["driver"], one["gain"]["lo"], one["value_at_stake_a_month"], one["worth_a_day"], "")
+        for place, one in enumerate(ranked, 1)
+    ]
+    assert sorted(row[2] for row in rows) == sorted(one["driver"] for one in shown)
+    assert {row[0] for row in rows[len(ranked) :]} == {0}
+    assert {row[7] for row in rows} == {2_974}
+
+
 WRONG = (
     (["rank", "--picture", "a.gif"], 2, "expected a name that ends with .png or .svg"),
     (["rank", "--outcome", "nps"], 1, "no answer of nps of that time"),

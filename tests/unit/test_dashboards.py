@@ -47,7 +47,7 @@ def test_files_are_what_the_catalogue_gives() -> None:
     assert files.problems(CATALOGUE, DASHBOARDS) == []
 
 
-def test_all_ten_are_there() -> None:
+def test_all_eleven_are_there() -> None:
     assert {board["uid"]: board["title"] for board in BOARDS.values()} == {
         "cx-executive": "Executive",
         "cx-channels": "Channels compared",
@@ -56,6 +56,7 @@ def test_all_ten_are_there() -> None:
         "cx-delivery": "Delivery and returns",
         "cx-store": "Store",
         "cx-voice": "Voice of the customer",
+        "cx-actions": "Drivers and actions",
         "cx-alerts": "Alerts",
         "cx-pipeline": "Pipeline health",
         "cx-explorer": "KPI explorer",
@@ -266,7 +267,7 @@ def test_the_command_writes_checks_and_tidies(tmp_path: Path) -> None:
     assert run.invoke(command, ["check"]).exit_code == 0
     folder = ["--folder", str(tmp_path)]
     assert run.invoke(command, ["check", *folder]).exit_code == 1
-    assert run.invoke(command, ["generate", *folder]).output.count("wrote") == 10
+    assert run.invoke(command, ["generate", *folder]).output.count("wrote") == 11
     (tmp_path / "store.json").write_text("{}")
     (tmp_path / "old.json").write_text("{}")
     (tmp_path / "voice.json").unlink()
