@@ -1,20 +1,24 @@
 """`cx value`: what customers are worth, who stays, who comes back, from stored orders."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
 import click
-from clickhouse_connect.driver.client import Client
 
-from streams.commands.arguments import EARLIEST, MomentType, MonthType, NumberRange, When
-from streams.commands.output import FOUND, as_json_option, plain_errors, print_json
+from streams.commands.arguments import MomentType, MonthType, NumberRange, When
+from streams.commands.output import FOUND, plain_errors, print_json
 from streams.commands.printing import echo
+from streams.commands.value_common import (
+    common,
+    history_option,
+    known_orders,
+    limits_of,
+    period_of,
+    reading,
+    span_of,
+)
 from streams.commands.value_output import (
-    KnownOrders,
     plain_cohort,
     plain_known,
     plain_model,
@@ -25,37 +29,16 @@ from streams.commands.value_output import (
     print_period,
     print_tiers,
 )
-from streams.definitions import steps_of
-from streams.kpis.language.steps import CALENDARS
-from streams.settings import Settings, load
-from streams.storage.connection import address_of, connect
-from streams.storage.customer_value import stored_orders, stored_scores
-from streams.storage.queries import as_reader
+from streams.commands.value_publish import value_publish
+from streams.settings import load
+from streams.storage.customer_value import stored_scores
 from streams.value.loyalty import cohorts
-from streams.value.periods import Period, last_whole_month, month_named, value_of
-from streams.value.purchases import net_of
+from streams.value.periods import value_of
 from streams.value.risk import checked_models
-from streams.value.tiers import LIMITS, TierBasis, tiers
+from streams.value.tiers import TierBasis, tiers
 from streams.value.worth import worth_of
 
 _NOBODY = "no order of that time is stored"
-
-
-def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all of them have."""
-    for option in (
-        as_json_option,
-        click.option("--calendar", type=click.Choice(CALENDARS), help="Of months.  [default: CX_CALENDAR]"),
-        click.option("--zone", help="Whose clocks days and months follow.  [default: CX_ZONE]"),
-        click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]"),
-    ):
-        command = option(command)
-    return command
-
-
-_history_option = click.option(
-    "--history", type=MomentType(), help="Look no further back: who bought before counts as new."
-)
 
 
 @click.group()
@@ -72,33 +55,8 @@ def value() -> None:
       cx value cohorts --to 2026-03-01
       cx value tiers --by revenue --limits 50,80 --customers
       cx value risk
+      cx value publish
     """
-
-
-def _known(zone: str | None, calendar: str | None, since: When | None, until: When | None) -> KnownOrders | None:
-    """Read all there is; None: nothing."""
-    settings = load(zone=zone, calendar=calendar)
-    begin, end = _span(since, until, ZoneInfo(settings.zone))
-    with _reading(settings) as client:
-        stored = stored_orders(client, begin, end)
-    if stored is None:
-        return None
-    # The newest event is known, too: whole seconds end behind it.
-    as_of = min(int(stored.known_until.timestamp()) + 1, int(end.timestamp()))
-    return KnownOrders(stored, net_of(stored.orders, stored.refunds), as_of, steps_of(settings, "1mo"))
-
-
-def _span(since: When | None, until: When | None, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    begin = since.moment(zone) if since else EARLIEST
-    end = until.moment(zone) if until else datetime.now(UTC)
-    if end <= begin:
-        raise click.UsageError("the start is not before the end")
-    return begin, end
-
-
-def _reading(settings: Settings) -> closing[Client]:
-    """Open the store as whoever may only read."""
-    return closing(connect(as_reader(address_of(settings), settings)))
 
 
 @value.command("summary")
@@ -109,8 +67,8 @@ def _reading(settings: Settings) -> closing[Client]:
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="To come back in.")
 @click.option("--margin", type=NumberRange(0, 1), default=1.0, show_default=True, help="Of revenue, 0 to 1.")
 @click.option("--lifespan", type=NumberRange(0, 100), help="Years a customer stays, for the simple formula.")
-@_history_option
-@_common
+@history_option
+@common
 @plain_errors
 def value_summary(
     *,
@@ -135,12 +93,12 @@ def value_summary(
         raise click.UsageError("--month is itself from and to: leave out --from and --to")
     if end and not start:
         raise click.UsageError("--to needs --from; or ask for a --month")
-    known = _known(zone, calendar, history, None)
+    known = known_orders(zone, calendar, history, None)
     if known is None:
         _nothing(as_json)
         return
     found = value_of(
-        known.purchases, _period(known, month, start, end), known.as_of, known.steps.zone,
+        known.purchases, period_of(known, month, start, end), known.as_of, known.steps.zone,
         days=days, margin=margin, lifespan=lifespan,
     )  # fmt: skip
     if as_json:
@@ -149,25 +107,9 @@ def value_summary(
         print_period(found, known)
 
 
-def _period(known: KnownOrders, month: str | None, start: When | None, end: When | None) -> Period:
-    if month:
-        try:
-            return month_named(month, known.steps)
-        except ValueError as error:
-            raise click.UsageError(f"--month: {error}; is it of another --calendar?") from error
-    if start is None:
-        return last_whole_month(known.as_of, known.steps)
-    clocks = ZoneInfo(known.steps.zone)
-    since = int(start.moment(clocks).timestamp())
-    until = int((end.moment(clocks) if end else datetime.now(UTC)).timestamp())
-    if until <= since:
-        raise click.UsageError("--from is not before --to")
-    return Period(2 * since - until, since, until)
-
-
 @value.command("cohorts")
-@_history_option
-@_common
+@history_option
+@common
 @plain_errors
 def value_cohorts(
     *, history: When | None, end: When | None, zone: str | None, calendar: str | None, as_json: bool
@@ -178,7 +120,7 @@ def value_cohorts(
 
     Exit codes: 0 shown, or nothing is stored; 1 the store cannot be asked.
     """
-    known = _known(zone, calendar, history, end)
+    known = known_orders(zone, calendar, history, end)
     if known is None:
         _nothing(as_json)
         return
@@ -195,7 +137,7 @@ def value_cohorts(
               help="Of what --limits are percents.")  # fmt: skip
 @click.option("--limits", help="Where tiers end, e.g. 10,30.  [default: 20,50 of customers, 50,80 of revenue]")
 @click.option("--customers", "named", is_flag=True, help="Also each customer with its tier.")
-@_common
+@common
 @plain_errors
 def value_tiers(
     *,
@@ -214,8 +156,8 @@ def value_tiers(
 
     Exit codes: 0 shown, or nothing is stored; 1 the store cannot be asked.
     """
-    ends = _limits(limits, basis)
-    known = _known(zone, calendar, start, end)
+    ends = limits_of(limits, basis)
+    known = known_orders(zone, calendar, start, end)
     if known is None:
         _nothing(as_json)
         return
@@ -238,7 +180,7 @@ def value_tiers(
 @click.option("--from", "start", type=MomentType(), help="Scores from then on.  [default: all there are]")
 @click.option("--horizon", type=NumberRange(1, 3650), default=90.0, show_default=True,
               help="Days, for scores that name none.")  # fmt: skip
-@_common
+@common
 @plain_errors
 def value_risk(
     *,
@@ -256,12 +198,12 @@ def value_risk(
 
     Exit codes: 0 all models may be used, or there is none; 1 the store cannot be asked; 3 one or more may not.
     """
-    known = _known(zone, calendar, None, None)
+    known = known_orders(zone, calendar, None, None)
     if known is None:
         _nothing(as_json)
         return
-    since, until = _span(start, end, ZoneInfo(known.steps.zone))
-    with _reading(load()) as client:
+    since, until = span_of(start, end, ZoneInfo(known.steps.zone))
+    with reading(load()) as client:
         scores = stored_scores(client, since, until)
     found = checked_models(scores, known.purchases, known.as_of, horizon)
     if as_json:
@@ -274,21 +216,11 @@ def value_risk(
         sys.exit(FOUND)
 
 
-def _limits(text: str | None, basis: TierBasis) -> Sequence[float]:
-    if text is None:
-        return LIMITS[basis]
-    try:
-        ends = [float(part) for part in text.split(",")]
-        tiers({}, basis, ends)
-    except ValueError as error:
-        raise click.UsageError(
-            f"--limits {text!r}: expected percents that rise, above 0 and below 100, e.g. 20,50"
-        ) from error
-    return ends
-
-
 def _nothing(as_json: bool) -> None:
     if as_json:
         print_json(None)
     else:
         echo(_NOBODY)
+
+
+value.add_command(value_publish)

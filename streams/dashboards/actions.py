@@ -52,7 +52,7 @@ WHERE {_OUTCOME} AND isNotNull(each)
 GROUP BY driver
 ORDER BY gain DESC
 """
-_COURSE: Final = f"""
+_RUNS: Final = f"""
 SELECT judged_at AS time, if(action = '', driver, action) AS name, max(gain) AS gain
 FROM driver_actions
 WHERE $__timeFilter(judged_at) AND {_OUTCOME} AND isNotNull(gain)
@@ -82,7 +82,7 @@ def board(catalogue: Catalogue) -> DashboardSpec:
         ),
         rows=(
             PanelRow("What to do first", (_ranked(), _rest())),
-            PanelRow("Whom it affects, and how much", (_met(), _course())),
+            PanelRow("Whom it affects, and how much", (_met(), _runs())),
             over_the_time(catalogue, *_SCORES),
             PanelRow("Course", tuple(trend(catalogue[kpi]) for kpi in _SCORES)),
             *to_the_events(catalogue, kpis, "Drivers and actions"),
@@ -123,16 +123,16 @@ def _met() -> Panel:
     )
 
 
-def _course() -> Panel:
+def _runs() -> Panel:
     return Panel(
-        key="actions/course",
+        key="actions/runs",
         title="Gain, run by run",
         type="timeseries",
         width=12,
         height=9,
         description="What there is to gain, as runs of the selected time found it: what was done shows as less. "
         "Points of the outcome; intervals stand in the tables.",
-        targets=(target(_COURSE, "timeseries"),),
+        targets=(target(_RUNS, "timeseries"),),
         defaults=drawn("none", decimals=2),
         options=graph_options(),
     )

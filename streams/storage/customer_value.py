@@ -12,6 +12,7 @@ from streams.storage.connection import FAILURES, PermanentStorageError, explain
 from streams.storage.overflow import counted_events, has_set_aside
 from streams.value.purchases import PlacedOrder, Refund
 from streams.value.risk import ChurnScore
+from streams.value.valued import CustomerValue, SentValue
 
 MOST_ORDERS: Final = 2_000_000
 """Orders that one answer is made of, at most."""
@@ -20,6 +21,10 @@ MOST_ORDERS: Final = 2_000_000
 _SAID: Final = (
     "JSONExtract(data, 'Tuple(amount Nullable(Float64), currency String, refund Bool, model String, risk Float64,"
     " horizon_d Nullable(Float64))') AS said"
+)
+_SAID_OF_WORTH: Final = (
+    "Tuple(tier String, clv Nullable(Float64), currency String, orders UInt64, churn_risk Nullable(Float64),"
+    " model String)"
 )
 _IS_ORDER: Final = "(type = 'cx.order.placed' OR type = 'cx.store.pos_transaction' AND NOT said.refund)"
 _IN_SPAN: Final = "(time >= {since:DateTime64(3, 'UTC')} AND time < {until:DateTime64(3, 'UTC')})"
@@ -115,3 +120,34 @@ def stored_scores(client: Client, since: datetime, until: datetime) -> list[Chur
     except FAILURES as error:
         raise explain(error, "customer value") from error
     return [ChurnScore(*row) for row in rows]
+
+
+def sent_values(client: Client) -> dict[str, SentValue]:
+    """
+    Return what was told last of each customer (`cx.customer.valued`).
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked.
+    """
+    try:
+        rows = client.query(
+            f"""WITH {counted_events(aside=has_set_aside(client), late=True)}
+            SELECT subject, max(time) AS newest, argMax(JSONExtract(data, '{_SAID_OF_WORTH}'), (time, id))
+            FROM counted_events WHERE type = 'cx.customer.valued' AND subject != '' GROUP BY subject"""
+        ).result_rows
+    except FAILURES as error:
+        raise explain(error, "customer value") from error
+    return {
+        subject: SentValue(
+            CustomerValue(
+                value["tier"],
+                value["clv"] or 0.0,
+                value["currency"],
+                value["orders"],
+                value["churn_risk"],
+                value["model"],
+            ),
+            round(newest.replace(tzinfo=UTC).timestamp() * 1000),
+        )
+        for subject, newest, value in rows
+    }

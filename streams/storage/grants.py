@@ -24,6 +24,7 @@ _FILLED_BY_WORKERS: Final = (
     "cases",
     "driver_actions",
     "starts",
+    "value_measures",
 )
 _RECOMPUTED: Final = ("kpi_minutes", "kpi_values", "kpi_newest")
 """What is replaced when the state of workers is restored from the events."""

@@ -47,6 +47,7 @@ from streams.storage.rows import (
 from streams.storage.salvage import HeldSources, Inserted, Salvage, Sending, Source, store_each
 from streams.storage.salvage import token_of as token_of_rows
 from streams.storage.setaside import SetAside, set_aside_columns
+from streams.storage.value_measures import MEASURE_COLUMNS
 
 __all__ = ["Block", "DeadLetter", "InsertCancelledError", "MinuteRow", "ValueRow", "Writer"]
 
@@ -307,6 +308,10 @@ class Writer(Inserts):
     def insert_actions(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
         """Store what is known of actions on drivers, see `action_rows`; the rest as in `insert_kpi_minutes`."""
         return self._insert_plain("driver_actions", ACTION_COLUMNS, rows, token)
+
+    def insert_value(self, rows: Sequence[Sequence[Any]], token: str) -> list[SetAside]:
+        """Store measures of customer value, see `measure_rows`; the rest as in `insert_kpi_minutes`."""
+        return self._insert_plain("value_measures", MEASURE_COLUMNS, rows, token)
 
     def _insert_plain(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str

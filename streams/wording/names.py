@@ -149,6 +149,7 @@ PERSIAN_NAMES: Final[Mapping[str, str]] = {
     "store_visitors": "بازدیدکنندگان",
     "store_transactions": "رسیدها",
     "visitors_inside": "بازدیدکنندگان درون فروشگاه",
+    "value_tier_falls": "افت رده ارزش مشتریان",
     "products_suspected": "کالاهایی با عیب تازه",
     # the pipeline
     "volume": "رویدادها",

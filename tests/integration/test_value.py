@@ -20,6 +20,7 @@ from streams.producers.readers import DATA_SETS, DataSetError, read
 from streams.shipped import CLONE
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event, fresh_database
+from tests.harness.sent import Sent
 
 ROOT = Path(os.environ.get("CX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -173,6 +174,40 @@ def test_tiers_hold_what_plain_python_finds(cx: CliRunner, lines: list[dict[str,
     text = cx.invoke(main, ["value", "tiers", "--by", "revenue", "--limits", "۵۰,80", "--customers"]).output
     assert re.search(r"^EUR +high +\d+ ", text, re.MULTILINE), text
     assert "5 orders without a customer" in text
+
+
+def test_what_is_published_is_told_once(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any]]
+) -> None:
+    cx = connected(filled.writer, tmp_path, monkeypatch)
+    sent = Sent()
+    monkeypatch.setattr("streams.commands.value_publish.producer_of", lambda _: sent)
+    first = asked(cx, "publish", "--month", "2026-03")
+    paid = {customer for customer, _, _, net in _bought(lines) if net}
+    assert {one["subject"] for one in sent.events} == paid
+    assert (first["customers"], first["changed"], first["month"]) == (len(paid), len(paid), "2026-03")
+    # Neither model is calibrated: no risk is told.
+    assert first["models"] == []
+    assert not any("churn_risk" in one["data"] for one in sent.events)
+    summary = asked(cx, "summary", "--month", "2026-03")
+    stored = dict(filled.rows("SELECT measure, value FROM value_measured WHERE tier = '' AND currency IN ('', 'EUR')"))
+    assert stored["retention"] == summary["retention"]["value"]
+    assert stored["arpu"] == summary["money"]["EUR"]["arpu"]["value"]
+    assert filled.value("SELECT uniqExact(tier) FROM value_measured") > 3
+    at = (UNTIL - timedelta(days=1)).isoformat()
+    payloads = [json.dumps({"specversion": "1.0", "time": at, **one}).encode() for one in sent.events[1:]]
+    writer = Writer(filled.writer)
+    writer.insert_block(block_of(payloads, 900_000))
+    writer.close()
+    forgotten, sent.events = sent.events[0], []
+    again = asked(cx, "publish", "--month", "2026-03")
+    assert again["changed"] == 1
+    assert sent.events == [forgotten], "what was not stored is told again, under the same id"
+    assert filled.value("SELECT count() FROM value_measured") == len(again["measures"])
+    monkeypatch.setattr("streams.commands.value_publish.producer_of", lambda _: Sent(takes=False))
+    refused = cx.invoke(main, ["value", "publish"])
+    assert refused.exit_code == 1
+    assert "1 of 1 changes are not sent: Kafka does not take them" in refused.output
 
 
 def test_a_month_is_what_plain_python_finds(cx: CliRunner, lines: list[dict[str, Any]]) -> None:

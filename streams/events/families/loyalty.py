@@ -3,7 +3,7 @@
 from typing import Literal
 
 from streams.events.envelope import Data, event
-from streams.events.scalars import Currency, Label, Money, Points
+from streams.events.scalars import Count, Currency, Label, Money, Points, Share
 
 
 @event("cx.profile.updated")
@@ -21,6 +21,20 @@ class TierChanged(Data, frozen=True, kw_only=True):
     tier: Label
     previous: Label | None = None
     direction: Literal["up", "down"] | None = None
+
+
+@event("cx.customer.valued")
+class CustomerValued(Data, frozen=True, kw_only=True):
+    """What a customer is worth has changed: a tier by it, the lifetime value so far, or the probability to leave."""
+
+    tier: Label
+    previous: Label | None = None
+    direction: Literal["up", "down"] | None = None
+    clv: Money | None = None
+    currency: Currency | None = None
+    orders: Count | None = None
+    churn_risk: Share | None = None
+    model: Label | None = None
 
 
 @event("cx.tag.added")

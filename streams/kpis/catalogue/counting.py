@@ -34,6 +34,7 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
         "cx.contact.resolved": "solutions of matters (one that was reopened is solved again)",
         "cx.contact.ring_missed": "offers to an agent (a contact that is not taken is offered again)",
         "cx.contact.transferred": "transfers (not contacts)",
+        "cx.customer.valued": "changes of what customers are worth (a customer may have several)",
         "cx.feedback.given": "texts (not customers)",
         "cx.howto.viewed": "openings of help articles (not readers)",
         "cx.kano.answered": "pairs of answers (who answers again counts again)",
