@@ -12,9 +12,11 @@ from streams.kpis.language.blocks import CatalogueError
 from streams.loop.desk import CaseDesk
 from streams.loop.reading import load_rules, parse_rules
 from streams.loop.sending import encoded
+from streams.loop.urgency import in_urgency
 from streams.relations.facts import Fact
 from streams.relations.ranges import FactRange
 from streams.shipped import CASES, CLONE
+from tests.harness.cases import Desk, at
 
 PAGE = (CLONE / "docs" / "CASES.md").read_text(encoding="utf-8")
 GOOD = """
@@ -123,6 +125,22 @@ def test_the_shipped_rules_and_those_of_the_page_are_sound(tmp_path: Path) -> No
     file.write_text(rules.replace("contact: 24h", "contact: 24x"), encoding="utf-8")
     found = CliRunner().invoke(main, ["cases", "check", str(file)])
     assert (found.exit_code, "page.yaml:7" in found.output) == (1, True), found.output
+
+
+def test_a_bad_answer_makes_a_case_with_what_its_customer_is_worth() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    rules = parse_rules(text)
+    desk = Desk(rules)
+    said = {"metric": "nps", "score": 5, "channel": "web"}
+    for subject, worth in (("c-1", {"tier": "low"}), ("c-2", {"tier": "high", "clv": 210.0, "churn_risk": 0.5})):
+        fact = Fact(at("05-03T10:00"), "relations", f"of-{subject}", "cx.dissatisfaction.seen", {**said, **worth})
+        desk.give((subject, fact))
+    desk.step()
+    rows = {subject: desk.row(name) for subject, name in desk.cases()}
+    assert (rows["c-2"].tier, rows["c-2"].churn_risk, rows["c-2"].value) == ("high", 0.5, 210.0)
+    assert (rows["c-1"].tier, rows["c-1"].churn_risk, rows["c-1"].value) == ("low", None, None)
+    ordered = in_urgency(rows.values(), rules.parts, lambda row: row.standing(), at("05-03T10:00"))
+    assert [(row.subject, urgency.score) for row, urgency in ordered] == [("c-2", 14.5), ("c-1", 8.0)]
 
 
 def test_the_event_and_the_commands_of_the_page_are_right() -> None:
