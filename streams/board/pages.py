@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from streams.board.advice import action_views
 from streams.board.charts import Backdrop, chart
 from streams.board.feed import alert_periods, alert_views, announcement, firing_view, verbatim_views
 from streams.board.formats import iso, utc_text
@@ -146,6 +147,7 @@ class PageRenderer:
                 view,
                 verbatims=verbatim_views(known.verbatims, view.channel, self._touchpoints, view.lang),
             ),
+            "advice": self._render("advice.html", view, actions=action_views(known.actions, view.lang)),
             "pipeline": self._render(
                 "pipeline.html", view, health=health_view(known.health, view.lang), troubles=known.troubles
             ),

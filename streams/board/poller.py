@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from streams.board.advice import StoredAction
 from streams.board.compare import EarlierValue
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts, PipelineHealth, Rate
@@ -74,6 +75,8 @@ class Known(StoreState):
     alerts: Sequence[AlertRow] | None = None
     """None: the store has no table of alerts."""
     verbatims: Sequence[Verbatim] = ()
+    actions: Sequence[StoredAction] = ()
+    """What to do first."""
     health: PipelineHealth = field(default_factory=PipelineHealth)
     troubles: Sequence[WorkerTrouble] = ()
     """What workers say does not go on."""
@@ -166,6 +169,7 @@ class Poller(Rounds[Known]):
         self._details()
         self._comparisons()
         self._feed()
+        self._actions()
         self._pipeline()
 
     def _details(self) -> None:
@@ -238,6 +242,11 @@ class Poller(Rounds[Known]):
             if by_channel[verbatim.channel] <= VERBATIMS_SHOWN:
                 verbatims.append(verbatim)
         self.known = replace(known, verbatims=verbatims, alerts=self.store.alerts(known.newest - ALERTS_BACK_S))
+
+    def _actions(self) -> None:
+        """Ask what to do first, which a timer works out once a day."""
+        if self._is_due("actions", 60):
+            self.known = replace(self.known, actions=self.store.actions())
 
     def _pipeline(self) -> None:
         """Ask how the pipeline does."""

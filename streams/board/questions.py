@@ -142,6 +142,13 @@ ALERTS: Final = """
 """
 """In the order of `episodes.COLUMNS`."""
 
+HAS_ACTIONS: Final = "EXISTS VIEW actions_now"
+
+ACTIONS: Final = """
+    SELECT toUnixTimestamp(judged_at), how, owner, days, gain, gain_lo, gain_hi, customers, at_stake, currency, basis
+    FROM actions_now WHERE outcome = 'csat' AND standing = 'ranked' ORDER BY place LIMIT {shown:UInt32}
+"""
+
 HAS_CASES: Final = "EXISTS TABLE cases"
 
 CASE_MARK: Final = "SELECT count(), sum(cityHash64(case_id, revision)) FROM cases"

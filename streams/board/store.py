@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from clickhouse_connect.driver.client import Client
 
 from streams.board import questions
+from streams.board.advice import ACTIONS_SHOWN, StoredAction
 from streams.board.compare import EarlierValue
 from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
@@ -227,6 +228,12 @@ class BoardStore:
             Verbatim(float(at), key, channel, touchpoint, subject, text, score, scale)
             for at, key, channel, touchpoint, subject, text, score, scale in rows
         ]
+
+    def actions(self) -> list[StoredAction]:
+        """Return what to do first about satisfaction; nothing where the store keeps no actions."""
+        if not int(self.ask(questions.HAS_ACTIONS)[0][0]):
+            return []
+        return [StoredAction(*row) for row in self.ask(questions.ACTIONS, shown=ACTIONS_SHOWN)]
 
     def has_cases(self) -> bool:
         """Tell whether the store keeps cases."""

@@ -141,6 +141,15 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "customer": ("Customer", "مشتری"),
     "rated": ("rated", "امتیاز"),
     "of": ("of", "از"),
+    # what to do first
+    "advice": ("What to do first", "نخست چه کنیم"),
+    "satisfaction": ("satisfaction", "رضایت"),
+    "gain": ("gain", "بهبود"),
+    "customers_a_month": ("customers a month", "مشتری در ماه"),
+    "at_stake": ("at stake", "در گرو"),
+    "days_of_work": ("days of work", "روز کار"),
+    "association": ("association, not cause", "همبستگی، نه علت"),
+    "experiment": ("shown by an experiment", "نشان‌داده با آزمایش"),
     # pipeline
     "pipeline": ("Pipeline", "خط پردازش"),
     "events_per_second": ("Events per second", "رویداد در ثانیه"),

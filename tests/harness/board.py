@@ -106,6 +106,15 @@ class Wall:
         row |= changes
         self.database.client.insert("alerts", [list(row.values())], column_names=list(row))
 
+    def advise(self, how: str) -> None:
+        """Store an action that comes first."""
+        row = {
+            "judged_at": datetime.fromtimestamp(self.minute, UTC), "outcome": "csat", "place": 1, "standing": "ranked",
+            "how": how, "owner": "logistics", "days": 5.0, "gain": 0.06, "gain_lo": 0.05, "gain_hi": 0.07,
+            "customers": 125.0, "at_stake": 5_500.0, "currency": "EUR", "basis": "association",
+        }  # fmt: skip
+        self.database.client.insert("driver_actions", [list(row.values())], column_names=list(row))
+
 
 def filled(database: Database) -> Wall:
     """Return a store with something for every part of the page."""
@@ -130,6 +139,7 @@ def filled(database: Database) -> Wall:
     wall.say("پرداخت انجام نشد و پولم برگشت نخورد، لطفاً با ۰۹۱۲۳۴۵۶۷۸۹ تماس بگیرید", subject="ali@example.com")
     wall.say("Easy to order, thank you", "app")
     wall.alert("SatisfactionLow", "firing")
+    wall.advise("Stronger boxes for fragile goods")
     return wall
 
 

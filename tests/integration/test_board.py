@@ -57,8 +57,7 @@ Opener = Callable[..., Page]
 def look(browser: Browser, board: Board) -> Iterator[Opener]:
     """Open the page; at the end nothing may have been complained of, nor asked of another machine."""
     complaints: list[str] = []
-    asked: set[str] = set()
-    own: set[str] = set()
+    asked, own = set[str](), set[str]()
     contexts = []
 
     def look(query: str = "", *, board: Board = board, **options: Any) -> Page:
@@ -106,6 +105,7 @@ def test_everything_appears(look: Opener) -> None:
     expect(page.locator("#alerts")).to_contain_text("SatisfactionLow: satisfaction fell")
     expect(page.locator("#alerts")).to_contain_text("tehran: 62%")
     expect(page.locator("#pipeline")).to_contain_text("adds up")
+    expect(page.locator("#advice")).to_contain_text("5,500 EUR at stake")
 
 
 def test_a_closed_minute_of_just_now_is_live_and_an_old_one_is_not(

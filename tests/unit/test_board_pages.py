@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from streams.alerts.rules.parsing import load_rules
+from streams.board.advice import StoredAction
 from streams.board.feed import AlertRow, Verbatim, verbatim_views
 from streams.board.formats import direction_of, pseudonym
 from streams.board.health import Counts, PipelineHealth, Rate, health_view
@@ -189,6 +190,28 @@ def test_what_customers_write_cannot_become_markup() -> None:
     parts = PageRenderer().fragments(PageView(), known(verbatims=[said], alerts=[fired]), NOW)
     for name in ("verbatims", "alerts", "announce", "firing"):
         assert not re.search("<(script|img|u|i|b)>|<img", parts[name].replace("<b>&lt;i&gt;</b>", "")), name
+
+
+def test_what_to_do_first_stands_there_once_it_is_known() -> None:
+    assert PageRenderer().fragments(PageView(), known(), NOW)["advice"].strip() == ""
+    boxes = StoredAction(
+        NOW, "Stronger <b>boxes</b>", "logistics", 5, 0.064, 0.058, 0.07, 125, 5_500, "EUR", "association"
+    )
+    bare = replace(boxes, how="جعبه‌های محکم‌تر", at_stake=None, currency="", basis="experiment")
+    english = PageRenderer().fragments(PageView(), known(actions=[boxes]), NOW)["advice"]
+    assert "Stronger &lt;b&gt;boxes" in english
+    for said in (
+        "gain +0.06 (0.06 to 0.07)",
+        "125 customers a month",
+        "5,500 EUR at stake",
+        "5 days of work",
+        "not cause",
+    ):
+        assert said in english, said
+    persian = PageRenderer().fragments(PageView(lang="fa"), known(actions=[bare]), NOW)["advice"]
+    assert "۱۲۵ مشتری در ماه" in persian
+    assert "در گرو" not in persian
+    assert "نشان‌داده با آزمایش" in persian
 
 
 def test_a_view_falls_back_to_what_there_is() -> None:
