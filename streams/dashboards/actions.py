@@ -41,19 +41,15 @@ SELECT toString(standing) AS standing, toString(driver) AS driver, toString(acti
     toString(goal) AS goal, gain, gain_lo, gain_hi, q, customers, at_stake, why, n, judged_at
 FROM actions_now
 WHERE {_OUTCOME} AND standing != 'ranked'
-ORDER BY standing, gain DESC
+ORDER BY standing DESC, gain DESC
 """
 _MET: Final = f"""
-SELECT toString(driver) AS driver, max(customers) AS customers, argMax(-each, customers) AS effect,
-    argMax(gain, customers) AS gain, argMax(gain_lo, customers) AS gain_lo, argMax(gain_hi, customers) AS gain_hi,
-    any(n) AS n
-FROM actions_now
-WHERE {_OUTCOME} AND isNotNull(each)
-GROUP BY driver
+SELECT toString(driver) AS driver, customers, -each AS effect, gain, gain_lo, gain_hi, n
+FROM (SELECT * FROM actions_now WHERE {_OUTCOME} AND isNotNull(each) ORDER BY customers DESC LIMIT 1 BY driver)
 ORDER BY gain DESC
 """
 _RUNS: Final = f"""
-SELECT judged_at AS time, if(action = '', driver, action) AS name, max(gain) AS gain
+SELECT judged_at AS time, if(action = '', driver, action) AS name, max(gain) AS points
 FROM driver_actions
 WHERE $__timeFilter(judged_at) AND {_OUTCOME} AND isNotNull(gain)
 GROUP BY time, name
