@@ -11,7 +11,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from streams.events.types import ENVELOPE_FIELDS
+from streams.events.types import ENVELOPE_FIELDS, PIPELINE_TYPES
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.series import OTHER, SEPARATOR
 from streams.kpis.language.writing import sql_literal
@@ -71,6 +71,18 @@ def counted_events(*, aside: bool, late: bool = False) -> str:
     return f"counted_events AS ({' UNION ALL '.join(asked)})"
 
 
+def filled(client: Client, *, aside: bool) -> set[str]:
+    """
+    Return the ids of KPIs that have minutes, and the event types of which there may be events that are counted.
+
+    Of a KPI that is not among them, nor any of its types, there is nothing on either side. Raises FAILURES.
+    """
+    sql = f"""
+        WITH {counted_events(aside=aside)}
+        SELECT DISTINCT kpi FROM kpi_minutes UNION DISTINCT SELECT DISTINCT type FROM counted_events"""
+    return {*PIPELINE_TYPES, *(name for (name,) in client.query(sql).result_rows)}
+
+
 def names(kpi: Kpi, since: str, *, aside: bool = True) -> str:
     """
     Write the WITH that a recomputation takes: `since` (the earliest time), `counted_events`, `known` and `overflowed`.
@@ -93,14 +105,14 @@ COLLAPSED: Final = "if((rest, minute) IN overflowed, rest, own)"
 """Whose an event is where a grouping that overflowed in a minute counts as one."""
 
 
-def collapsed(kpi: Kpi, whole: str) -> str:
+def collapsed(kpi: Kpi, whole: str, key: str = COLLAPSED) -> str:
     """
-    Write the query for what is stored of each minute, as `recomputed` gives it by `COLLAPSED`.
+    Write the query for what is stored of each minute, as `recomputed` gives it by the same `key`.
 
     A minute of which all was withdrawn holds nothing.
     """
     return f"""
-        SELECT if((rest, minute) IN overflowed, rest, own) AS key, minute,
+        SELECT {key} AS key, minute,
             sumForEach(fields) AS fields, mapSort(sumMap(bins)) AS bins
         FROM (
             SELECT {KEY} AS own, {REST} AS rest, minute, fields, bins FROM kpi_minutes FINAL

@@ -168,18 +168,25 @@ class _Side:
         """Write the query for the events; of several sides the columns must be the same, in the same order."""
         kpi = self._kpi
         names = sorted({name for grouping in kpi.groupings for name in grouping})
-        labels = {f"label_{name}": self.reading.label(name, kpi.touchpoints) for name in names}
-        defined = "".join(f"{sql} AS {name}, " for name, sql in {**self.columns, **labels}.items())
+        texts, named = self.reading.texts(names), self.reading.named(names)
+        read = {**self.columns, "texts": texts, **named} if texts else {**self.columns, **named}
+        defined = "".join(f"{sql} AS {name}, " for name, sql in read.items())
+        labels = self.reading.labels(names, kpi.touchpoints)
+        labelled = "".join(f"{sql} AS {name}, " for name, sql in labels.items())
         keys = ", ".join(map(_keys, kpi.groupings))
         data = self.reading.tuple()
+        given = "".join(f"{name}, " for name in columns)
         return f"""
-            SELECT {"".join(f"{name}, " for name in columns)}minute, keys.1 AS own, keys.2 AS rest
+            SELECT {given}minute, keys.1 AS own, keys.2 AS rest
             FROM (
-                SELECT {self._minute} AS minute, {defined}arrayJoin(arrayConcat({keys})) AS keys
+                SELECT {given}minute, {labelled}arrayJoin(arrayConcat({keys})) AS keys
                 FROM (
-                    SELECT *{f", {data}" if data else ""} FROM {self.reading.table()} AND time >= since
+                    SELECT {defined}{self._minute} AS minute
+                    FROM (
+                        SELECT *{f", {data}" if data else ""} FROM {self.reading.table()} AND time >= since
+                    )
+                    WHERE {" AND ".join(self.conditions)}
                 )
-                WHERE {" AND ".join(self.conditions)}
             )"""
 
 
@@ -242,18 +249,36 @@ class _Reading:
             read = f"toNullable(ifNull({read}, {sql_literal(info.default)}))"
         return f"toInt64({read})" if field.kind is Kind.NUMBER and field.whole else read
 
-    def label(self, name: str, touchpoints: Iterable[str] | None) -> str:
-        """Give a Nullable(String) expression for the text of a label; of touchpoints, only these have one."""
-        column, kind = self.column(name), self._fields[name].kind
-        if kind is Kind.TEXT and name == "touchpoint" and touchpoints is not None:
-            label = sent_label_sql(column)
+    def _sent(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self._fields[name].kind is Kind.TEXT]
+
+    def texts(self, names: Iterable[str]) -> str:
+        """
+        Give an expression for the labels that are made of texts, in their order; empty if there are none.
+
+        How it is done is written once for all of them: to plan it takes longer than to run it.
+        """
+        columns = ", ".join(map(self.column, self._sent(names)))
+        return f"arrayMap(given -> {sent_label_sql('given')}, [{columns}])" if columns else ""
+
+    def labels(self, names: Iterable[str], touchpoints: Iterable[str] | None) -> dict[str, str]:
+        """Give Nullable(String) expressions for labels by `texts`; of touchpoints, only these have one."""
+        labels = {f"label_{name}": f"texts[{place}]" for place, name in enumerate(self._sent(names), start=1)}
+        label = labels.get("label_touchpoint")
+        if label is not None and touchpoints is not None:
             unknown = f"isNotNull({label}) AND {label} NOT IN ({_listed(sorted(touchpoints))})"
-            return f"if({unknown}, {sql_literal(UNKNOWN)}, {label})"
-        if kind is Kind.TEXT:
-            return sent_label_sql(column)
-        return (
-            f"if(isNull({column}), NULL, if({column}, 'true', 'false'))" if kind is Kind.BOOL else f"toString({column})"
-        )
+            labels["label_touchpoint"] = f"if({unknown}, {sql_literal(UNKNOWN)}, {label})"
+        return labels
+
+    def named(self, names: Iterable[str]) -> dict[str, str]:
+        """Give Nullable(String) expressions for labels of anything else."""
+        columns = {name: self.column(name) for name in names if self._fields[name].kind is not Kind.TEXT}
+        return {
+            f"label_{name}": f"if(isNull({column}), NULL, if({column}, 'true', 'false'))"
+            if self._fields[name].kind is Kind.BOOL
+            else f"toString({column})"
+            for name, column in columns.items()
+        }
 
     def tuple(self) -> str | None:
         """Give the expression that reads all fields of the data that were asked for."""

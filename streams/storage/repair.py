@@ -7,7 +7,7 @@ has changed: what was counted by the old one, or not at all, is counted again by
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,16 @@ from clickhouse_connect.driver.client import Client
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.writing import sql_literal
 from streams.storage.connection import DELETED_AT_ONCE, FAILURES, explain, never_a_repeat
-from streams.storage.overflow import COLLAPSED, KEY, collapsed, counted_events, has_set_aside, names, overflowing
+from streams.storage.overflow import (
+    COLLAPSED,
+    KEY,
+    collapsed,
+    counted_events,
+    filled,
+    has_set_aside,
+    names,
+    overflowing,
+)
 from streams.storage.recompute import recomputed, tables_of, whole_since
 from streams.storage.relabel import LABELS, name_anew, named_otherwise
 from streams.storage.retention import horizon, sql_time
@@ -101,7 +110,7 @@ class _Given:
 _PRINT: Final = "(count(), sum(sipHash64(key, minute, fields, bins)))"
 
 
-def _in_doubt(client: Client, kpis: Iterable[_Given]) -> Iterator[_Given]:
+def _in_doubt(client: Client, kpis: Collection[_Given]) -> Iterator[_Given]:
     """
     Give the KPIs of which something differs, or may: those in which labels had no room are all to be looked at.
 
@@ -122,7 +131,10 @@ def _in_doubt(client: Client, kpis: Iterable[_Given]) -> Iterator[_Given]:
             )
             GROUP BY kpi"""
         stored |= {row[0]: row[1] for row in client.query(sql).result_rows}
+    there = {aside: filled(client, aside=aside) for aside in {one.aside for one in kpis}}
     for one in kpis:
+        if not {one.kpi.id, *one.kpi.event_types} & there[one.aside]:
+            continue
         if one.kpi.id not in overflown:
             head = f"WITH {one.since} AS since, {counted_events(aside=one.aside)}"
             sql = f"{head} SELECT {_PRINT} FROM ({recomputed(one.kpi, 'own')})"

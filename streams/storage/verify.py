@@ -12,10 +12,9 @@ Only for a store that is at rest: what is on its way shows as a difference.
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
@@ -26,20 +25,19 @@ from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.lengths import TOTAL, WINDOWS
 from streams.kpis.language.series import OTHER, SEPARATOR, Labels, parse_series
-from streams.kpis.language.void import CURRENCY, rules_of
+from streams.kpis.language.void import rules_of
 from streams.kpis.language.writing import sql_literal
 from streams.relations.catalogue import Relations
 from streams.storage.balance import Imbalance, check_balance
 from streams.storage.connection import FAILURES, explain
 from streams.storage.derived import DerivedCheck
-from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, has_set_aside, names
+from streams.storage.overflow import COLLAPSED, KEY, REST, collapsed, filled, has_set_aside, names, overflowing
 from streams.storage.recompute import latest_sums, missing_totals, recomputed, tables_of, whole_since
 from streams.storage.relation_check import RelationComparison, RelationReport
 from streams.storage.retention import horizon, sql_time
+from streams.storage.voided import sums_without_value
 
 _EVENTS: Final = ("events",)
-
-_KNOWN: Final = (6, 5, 4, 3, 2, 1)  # as wide as an accumulator can be: sums of hits, and of misses
 
 LISTED: Final = 10_000
 """Differences listed per KPI and check, at most."""
@@ -170,6 +168,8 @@ class _Comparison:
         self._published = horizon(client, "kpi_values")
         self._aside = has_set_aside(client)
         self._since = _when(since)
+        self._overflowing = overflowing(client)
+        self._filled = filled(client, aside=self._aside)
         self._overflowed = 0
         self._left: set[tuple[str, str]] = set()
         self._right: list[list[Kpi]] = []
@@ -178,22 +178,12 @@ class _Comparison:
 
     def check_minutes(self, kpi: Kpi) -> None:
         """Compare what the minutes of a KPI hold."""
-        sql = f"""
-            {names(kpi, self._since, aside=self._aside)}
-            SELECT count(), groupArrayIf({LISTED})((key, minute, streamed, recomputed), streamed != recomputed)
-            FROM (
-                SELECT key, minute, groupArrayIf((fields, bins), side = 1) AS streamed,
-                    groupArrayIf((fields, bins), side = 2) AS recomputed
-                FROM (
-                    SELECT key, minute, fields, bins, 1 AS side FROM ({collapsed(kpi, whole_since(kpi))})
-                    UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi, COLLAPSED)})
-                )
-                GROUP BY key, minute
-            )"""
-        [(cells, wrong)] = self._client.query(sql).result_rows
+        # To plan a query takes most of the time, also where there is nothing to find.
+        cells, wrong = self._compared(kpi) if {kpi.id, *kpi.event_types} & self._filled else (0, [])
         self._report.checked["kpis"] += 1
         self._report.checked["minutes"] += cells
-        wrong += self._beyond(kpi)
+        if kpi.id in self._overflowing:
+            wrong += self._beyond(kpi)
         for key, minute, streamed, found in sorted(wrong, key=lambda row: row[:2]):
             self._differs("minute", kpi.id, key, _time(minute), _held(streamed), _held(found))
         if wrong:
@@ -204,6 +194,25 @@ class _Comparison:
             self._cells = 0
         self._right[-1].append(kpi)
         self._cells += cells
+
+    def _compared(self, kpi: Kpi) -> tuple[int, list[Any]]:
+        """Return how many minutes of series there are, and those that differ."""
+        overflows = kpi.id in self._overflowing
+        key = COLLAPSED if overflows else "own"
+        sql = f"""
+            {names(kpi, self._since, aside=self._aside)}
+            SELECT count(), groupArrayIf({LISTED})((key, minute, streamed, recomputed), streamed != recomputed)
+            FROM (
+                SELECT key, minute, groupArrayIf((fields, bins), side = 1) AS streamed,
+                    groupArrayIf((fields, bins), side = 2) AS recomputed
+                FROM (
+                    SELECT key, minute, fields, bins, 1 AS side FROM ({collapsed(kpi, whole_since(kpi), key)})
+                    UNION ALL SELECT key, minute, fields, bins, 2 AS side FROM ({recomputed(kpi, key)})
+                )
+                GROUP BY key, minute
+            )"""
+        [(cells, wrong)] = self._client.query(sql).result_rows
+        return cells, wrong
 
     def _beyond(self, kpi: Kpi) -> list[Any]:
         """Return what series hold beyond all there is for them in minutes in which labels had no room."""
@@ -279,7 +288,7 @@ class _Comparison:
         ).result_rows
         gone = {(row[0], row[1]) for row in rows if _left(by_id[row[0]], row)}
         self._left |= gone
-        void = _void(by_id, rows, self._known_since(kpis))
+        void = sums_without_value(by_id, rows, self._known_since(kpis))
         for row in rows:
             if row[:2] in gone:
                 continue
@@ -343,52 +352,6 @@ def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
 def _measure(kpi: Kpi, sums: tuple[list[int], dict[int, int]], q: float) -> Measure:
     kind = AGGREGATORS[kpi.aggregator]
     return measure(kpi.aggregator, kind.stored(*sums) or kind.empty(), kpi.scale, unit=kpi.unit, q=q, within=kpi.range)
-
-
-def _void(
-    kpis: Mapping[str, Kpi], rows: Sequence[Sequence[Any]], known_since: Mapping[tuple[str, Labels], datetime]
-) -> set[tuple[str, str, str]]:
-    """Return KPI, key and window of sums that have no value, as `language.void` has it."""
-    rules = rules_of(kpis.values())
-    totals: dict[tuple[str, Labels], Sequence[int]] = {}
-    currencies: dict[tuple[str, str, Labels], set[str]] = {}
-    judged: list[tuple[str, str, str, Labels, Sequence[int], datetime | None]] = []
-    for id_, key, window, _, row, _, (fields, _), _ in rows:
-        if id_ not in rules or not fields:
-            continue
-        _, labels = parse_series(f"{id_}{SEPARATOR}{key}" if key else id_)
-        judged.append((id_, key, window, labels, fields, row[0] if row[1] is None else None))
-        if window == TOTAL:
-            totals[id_, labels] = fields
-        if fields[0] and (currency := dict(labels).get(CURRENCY)):
-            beside = tuple(pair for pair in labels if pair[0] != CURRENCY)
-            currencies.setdefault((id_, window, beside), set()).add(currency)
-
-    def total_of(id_: str, scope: Labels, *, void: datetime | None) -> Sequence[int]:
-        """
-        Return what is known since the beginning; where that has expired, what was published is believed.
-
-        What was published without a value, as of `void`, knew nothing of a hit in a later minute.
-        """
-        first = known_since.get((id_, scope))
-        if void is not None and first is not None and first >= void:
-            return ()
-        return totals.get((id_, scope), _KNOWN if void is None else ())
-
-    def currencies_of(id_: str, window: str, beside: Labels) -> int:
-        """Return how many currencies a window holds beside these labels."""
-        return len(currencies.get((id_, window, beside), ()))
-
-    return {
-        (id_, key, window)
-        for id_, key, window, labels, fields, void in judged
-        if rules[id_].is_void(
-            labels,
-            fields,
-            partial(total_of, id_, void=void),
-            partial(currencies_of, id_, window),
-        )
-    }
 
 
 def _held(rows: Sequence[tuple[list[int], dict[int, int]]]) -> str:
