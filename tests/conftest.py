@@ -1,6 +1,7 @@
 """Real parts for the tests. Every test that takes `broker` runs on the embedded one and on Apache Kafka."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from tests.harness.clickhouse import Database, fresh_database, running_server
 from tests.harness.kafka import KafkaBroker, KafkaUnavailableError, require_or_skip
 from tests.harness.wholejob import Pipeline
+
+# Where byte code is not kept, each process of each run compiles all tests anew, and each command what it imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of what is tested, and one run tries what the next one does.
 # `--hypothesis-profile=search` looks for new examples instead.

@@ -95,7 +95,7 @@ class Catalogue:
         blocks: dict[str, YamlBlock] = {}
         places: dict[str, str] = {}
         for text, file in texts:
-            for block in blocks_of(text, file, "KPI", problems, ours=Path(file).parent == BUILT_IN):
+            for block in blocks_of(text, file, "KPI", problems):
                 before = len(problems)
                 for kpi in _kpis(block):
                     if kpi.id in places:

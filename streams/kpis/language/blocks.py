@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -40,6 +41,8 @@ class CatalogueError(ValueError):
 
 _TEXT: Final = "tag:yaml.org,2002:str"
 _LIBYAML: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_OURS: Final = (Path(__file__).parents[2], Path(__file__).parents[3] / "deploy")
+"""Folders of files that are shipped, in a wheel and in a clone."""
 
 
 class Problems:
@@ -221,9 +224,9 @@ def _construct(node: yaml.Node) -> Any:
         loader.dispose()
 
 
-def blocks_of(text: str, file: str, what: str, problems: Problems, *, ours: bool = False) -> list[YamlBlock]:
-    """Read a YAML text that is a list of mappings; what is `ours` by libyaml, faster and with shorter messages."""
-    root = _root(text, file, problems, _LIBYAML if ours else yaml.SafeLoader)
+def blocks_of(text: str, file: str, what: str, problems: Problems) -> list[YamlBlock]:
+    """Read a YAML text that is a list of mappings."""
+    root = _root(text, file, problems)
     return [] if root is None else _listed(root, file, what, "id", problems)
 
 
@@ -279,9 +282,20 @@ def text_of(path: Path, problems: Problems) -> str:
     return ""
 
 
-def _root(text: str, file: str, problems: Problems, loader: Any = yaml.SafeLoader) -> yaml.Node | None:
+def _composed(text: str, file: str) -> yaml.Node | None:
+    """Read by libyaml what is shipped, ten times as fast; it has no bound on nesting, and says less of mistakes."""
+    path = Path(file)
+    if path.is_absolute() and any(folder in path.parents for folder in _OURS):
+        with suppress(yaml.YAMLError):
+            ours: yaml.Node | None = yaml.compose(text, Loader=_LIBYAML)
+            return ours
+    theirs: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    return theirs
+
+
+def _root(text: str, file: str, problems: Problems) -> yaml.Node | None:
     try:
-        root: yaml.Node | None = yaml.compose(text, Loader=loader)
+        root = _composed(text, file)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problems.add(file, line, f"not YAML: the character U+{error.character:04X} cannot stand in it")
