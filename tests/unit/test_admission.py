@@ -310,6 +310,7 @@ def test_many_customers_leave_labels_their_values() -> None:
     assert state.registry.reserved < 2 * state.registry.capacity
 
 
+@pytest.mark.slow
 def test_candidates_and_those_that_left_are_bounded() -> None:
     known = registry(budget=100 * NEW_BYTES)
     for round_ in range(20):
@@ -380,6 +381,7 @@ def filled(acc: Acc, count: int) -> MergeState:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acc", [[1], [2, 1], {7: 1}, dict.fromkeys(range(200), 1)], ids=["1", "2", "bin", "bins"])
 def test_series_take_the_memory_that_is_reckoned_with(acc) -> None:
     """Between a third less and a third more, in all windows."""

@@ -157,6 +157,7 @@ def test_windows_of_stored_minutes_are_sums():
     assert view.window("abandonment\x1fchannel\x1fstore", "5m") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "begins"), [("a.png", b"\x89PNG\r\n\x1a\n"), ("a.svg", b"<?xml"), ("a.html", b"<!doctype html>")]
 )

@@ -140,6 +140,7 @@ def grown(cost: dict[str, float], bounds: dict[str, float]) -> dict[str, float]:
     return {name: count for name, count in cost.items() if count > bounds[name]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_once", "per_s", "bounds"), [(10, 10, LIVE), (120, 1, BACKLOG)])
 def test_an_event_costs_no_more_than_it_did(
     catalogue: Catalogue, at_once: int, per_s: int, bounds: dict[str, float]
@@ -151,6 +152,7 @@ def test_an_event_costs_no_more_than_it_did(
     assert not loose, "these cost less by now: lower their bounds, so that nobody gives it away"
 
 
+@pytest.mark.slow
 def test_more_calls_and_more_rows_are_seen(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every window were published as often as it moves, and each page looked up twice."""
     found = MergeState.dirty_records

@@ -53,6 +53,7 @@ def test_level_slope_and_mean_are_found() -> None:
     assert found.verdict == "lower than before (association: no control group)"
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Neighbours are alike (0.5), as those of KPIs are: of 30 series some 95 % hold the true mean change."""
     held = wrong = 0

@@ -71,6 +71,7 @@ def ranked(world: World) -> dict[str, Ranked]:
     return {one.driver: one for one in rank(world.answers(), DRIVERS).drivers}
 
 
+@pytest.mark.slow
 def test_true_order_and_true_effects_are_found() -> None:
     """Of 20 worlds 19 or more have the first five in order; of 180 intervals 95 % hold, give or take three spreads."""
     right, held, tried, false, kept = 0, 0, 0, 0, 0

@@ -58,6 +58,7 @@ def operations(function: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_all_keys_are_there_by_partition(million: FencedTable) -> None:
     for partition in range(PARTITIONS):
         entries = million.load(partition)

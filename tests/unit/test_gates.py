@@ -128,6 +128,7 @@ def shipped(*names: str) -> RuleBook:
     return RuleBook.of([book[name] for name in names], book.calendars.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("per_hour", "share", "hours"), [(8, 0.02, 3), (8, 0.08, 4), (40, 0.05, 1)])
 def test_an_outage_of_payments_at_few_attempts_is_told(per_hour, share, hours):
     """Eight an hour after two days; nothing is told before."""

@@ -66,6 +66,7 @@ def test_a_record_costs_no_more_than_ten_good_ones(worker: Worker, shape: str) -
     assert calls_of(worker, hostile) <= MOST * good
 
 
+@pytest.mark.slow
 def test_a_flood_of_labels_stays_bounded(worker: Worker) -> None:
     """Rows and series, not seconds: what 20,000 events with invented labels leave behind."""
     before, series = worker.folder.remembered, len(worker.merge.registry.names)

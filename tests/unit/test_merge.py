@@ -385,6 +385,7 @@ def test_partials_travel_whole_even_with_squares_beyond_64_bits() -> None:
     assert decode_partial(encode_partial(common)) == common
 
 
+@pytest.mark.slow
 def test_a_partial_of_scattered_history_stays_far_below_what_a_client_sends():
     """Every event of a range in a minute of its own, with dozens of series: still a record that Kafka takes."""
     deltas = {minute: {f"kpi{number}\x1fchannel\x1fweb": [1, 1] for number in range(40)} for minute in range(10_000)}

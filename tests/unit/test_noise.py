@@ -147,6 +147,7 @@ def test_a_margin_must_leave_something_to_look_for() -> None:
     assert not any(one.breach for one in verdicts(params, SHARE, "1h", Played(WINDOWS), minutes))
 
 
+@pytest.mark.slow
 def test_shipped_rules_are_silent_in_the_noise_of_companies() -> None:
     """Hours, wander, shared causes, bursts, holidays, drift: at most 0.05 a day together and 0.02 of pages, but for luck."""
     series, days = 40, 5
@@ -161,6 +162,7 @@ def test_shipped_rules_are_silent_in_the_noise_of_companies() -> None:
     assert found["CsatCollapseByChannel"] <= watched * 0.02 + 4 * math.sqrt(watched * 0.02)
 
 
+@pytest.mark.slow
 def test_known_levels_are_taken_at_their_word() -> None:
     """Where the normal value is given, nothing is learnt, and it fires as the formula says, in noise all the more."""
     rule = Rule("known", "1h", Cusum(p0=85.0, p1=75.0, h=6.0))

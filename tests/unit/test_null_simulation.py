@@ -25,6 +25,8 @@ from tests.harness.closed import Closed
 from tests.harness.nullsim import DAY, Rule, delays, drawn, false_rate, firings, null_rate, shipped
 from tests.harness.nullsim import RULES as RULES_FOLDER
 
+pytestmark = pytest.mark.slow
+
 PER_DAY = 0.05
 """False episodes per day and series that pages may have."""
 

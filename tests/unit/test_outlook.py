@@ -23,6 +23,7 @@ def past(per_minute: float, share: float, days: int = 3) -> Past:
     return Past(n, generator.binomial(n, share), np.arange(days))
 
 
+@pytest.mark.slow
 def test_the_smallest_change_seen_in_a_day_is_told():
     [found] = outlooks(rule("csat", "method: cusum, window: 1h, params: {baseline: 24h, delta: 20}"),
                        past(0.5, 0.85), ["csat"])  # fmt: skip
@@ -32,6 +33,7 @@ def test_the_smallest_change_seen_in_a_day_is_told():
     assert found.hi > 1, "three days show no less"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rest", "per_minute", "said"),
     [
@@ -57,6 +59,7 @@ def test_of_methods_that_are_not_simulated_only_the_volume_is_judged():
     assert thin.can_fire is False
 
 
+@pytest.mark.slow
 def test_many_series_are_simulated_a_few_at_a_time(monkeypatch):
     """Each keeps its own numbers: one is busy, one has nothing, one is quiet."""
     monkeypatch.setattr(outlook, "AT_ONCE", 1)

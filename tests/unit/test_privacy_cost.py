@@ -34,6 +34,7 @@ SHAPES: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subjects", ["recognised", "all"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_cost_is_in_proportion_to_the_length(shape: str, subjects: Subjects) -> None:

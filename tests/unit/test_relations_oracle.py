@@ -24,6 +24,8 @@ from streams.shipped import RELATIONS as SHIPPED
 from tests.harness.relations_at_random import relations_at_random
 from tests.harness.relations_oracle import Holding, holding, standing
 
+pytestmark = pytest.mark.slow
+
 Come = Callable[[Sequence[str], int], tuple[list[Arrival], list[Stop]]]
 FILES = sorted(SHIPPED.glob("*.yaml"))
 LATENESS = 60_000

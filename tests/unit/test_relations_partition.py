@@ -114,6 +114,7 @@ def run(world: World, now: float) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "kill", "held"), [(0, 0.0, 1_000), (1, 0.02, 1_000), (2, 0.05, 1_000), (3, 0.03, 20)])
 def test_what_holds_in_the_end_is_what_the_events_say(
     seed: int, kill: float, held: int, monkeypatch: pytest.MonkeyPatch

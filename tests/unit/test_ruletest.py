@@ -200,6 +200,7 @@ def test_a_restart_that_forgets_is_found(monkeypatch):
     assert any("with restarts at 2m, 4m transition 3 is another one" in problem for problem in found), found
 
 
+@pytest.mark.slow
 def test_the_command_tells_by_its_exit_code(tmp_path: Path):
     (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
     file = tmp_path / "tests.yaml"
@@ -213,6 +214,7 @@ def test_the_command_tells_by_its_exit_code(tmp_path: Path):
     assert runner.invoke(main, ["rules", "test", str(file), "--only", "nothing such"]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_shipped_rules_do_what_their_tests_say():
     result = CliRunner().invoke(main, ["rules", "test"])
     assert result.exit_code == 0, result.output

@@ -31,6 +31,8 @@ from streams.producers.simulator import (
     simulated,
 )
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 22, 6, tzinfo=UTC)
 
 

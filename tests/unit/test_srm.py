@@ -59,6 +59,7 @@ def test_11_srm_thresholds_of_the_live_alert() -> None:
     assert not any(found[name] for name, alarm in wanted.items() if not alarm)
 
 
+@pytest.mark.slow
 def test_looking_every_minute_for_thirty_days_keeps_the_false_alarms() -> None:
     """400 experiments that are as planned, 43,200 looks each: fewer than 5 % reach what 5 % stands for."""
     chance, wrong = np.random.default_rng(1), {0.05: 0, 0.001: 0}

@@ -59,6 +59,7 @@ def test_there_is_a_plain_figure_for_every_aggregator() -> None:
     assert {CATALOGUE[kpi].aggregator for kpi in PLAIN} == set(AGGREGATORS)
 
 
+@pytest.mark.slow
 def test_a_simulated_hour_comes_to_the_same_in_plain_python() -> None:
     """No module of the product has a part in it but those that are tested."""
     assert compare(hour()) == set(AGGREGATORS)

@@ -119,6 +119,7 @@ def test_a_drop_is_as_large_as_was_asked_for_and_begins_when_it_should(facts, sh
     assert bad[1000:].sum() / n[1000:].sum() == pytest.approx(after, abs=0.005)
 
 
+@pytest.mark.slow
 def test_higher_thresholds_have_fewer_false_alarms_and_later_true_ones():
     trials = Trials(Cusum(baseline="24h", delta=20.0), UP, "1h", past(4), drop=20.0, series=16, days=2, null="steady")
     found = [trials.at(threshold) for threshold in (1.5, 4.0, 9.0)]
