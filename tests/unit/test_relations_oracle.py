@@ -135,7 +135,7 @@ def check(paths: Sequence[Path], lines: Sequence[str], come: tuple[list[Arrival]
 
 
 @pytest.mark.parametrize("way", [in_time, late])
-@pytest.mark.parametrize("seed", [0, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_shipped_relation_is_what_another_way_gives(seed: int, way: Come) -> None:
     lines = history(load(FILES), seed)
     found = check(FILES, lines, way(lines, seed))
