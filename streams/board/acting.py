@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,8 @@ WAIT_S: Final = 30.0
 _LOOK_S: Final = 0.3
 AT_ONCE: Final = 50
 """Actions that may wait for their answers at a time."""
+_KEPT: Final = 10_000
+"""Actions that are remembered, so that the same again is the same event."""
 
 
 class AskedAction(NamedTuple):
@@ -93,6 +96,14 @@ def action_of(row: CaseRow, asked: AskedAction, by: str, at: int) -> CaseAction:
     return CaseAction(what=asked.what, key=key, source=PAGE, by=by, at=at, if_version=asked.version, said=asked.said)
 
 
+class _OnItsWay:
+    """An action as it was first asked for; whether Kafka has it, nobody may know."""
+
+    def __init__(self, row: CaseRow, action: CaseAction) -> None:
+        self.row, self.action = row, action
+        self.sending: asyncio.Future[None] | None = None
+
+
 class CaseWriter:
     """
     Does what people ask for.
@@ -112,6 +123,7 @@ class CaseWriter:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="case-store")
         self._sending = ThreadPoolExecutor(1, thread_name_prefix="case-sender")
         self._busy = 0
+        self._asked: OrderedDict[str, _OnItsWay] = OrderedDict()
 
     async def act(self, case_id: str, asked: AskedAction, by: str) -> ActionAnswer:
         """
@@ -138,7 +150,7 @@ class CaseWriter:
         repeat = found is not None
         if not repeat:
             try:
-                await loop.run_in_executor(self._sending, self._sender.send, row, action)
+                repeat = await self._send(row, action)
             except UnsoundActionError as error:
                 return ActionAnswer(422, str(error), row.version)
             except UnsentActionError as error:
@@ -150,6 +162,31 @@ class CaseWriter:
         if found is None:
             return ActionAnswer(202, "sent; whether it is taken will be seen in the history", row.version)
         return ActionAnswer(409 if found.refused else 200, found.refused or found.what, row.version, repeat)
+
+    async def _send(self, row: CaseRow, action: CaseAction) -> bool:
+        """
+        Send an action, the same once: with the time and the case of the first click, whenever it comes again.
+
+        Returns:
+            Whether it was sent already.
+
+        Raises:
+            UnsoundActionError, UnsentActionError: It was not sent, as far as is known.
+        """
+        first = self._asked.setdefault(action.key, _OnItsWay(row, action))
+        if len(self._asked) > _KEPT:
+            self._asked.popitem(last=False)
+        repeat = first.sending is not None
+        if first.sending is None:
+            loop = asyncio.get_running_loop()
+            first.sending = loop.run_in_executor(self._sending, self._sender.send, first.row, first.action)
+        try:
+            # Whoever clicked first may have gone meanwhile.
+            await asyncio.shield(first.sending)
+        except (UnsoundActionError, UnsentActionError):
+            first.sending = None
+            raise
+        return repeat
 
     def close(self) -> None:
         """Give the connections back."""

@@ -146,7 +146,7 @@ def _action(function: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("case_id"),
         click.option("--by", "by", default="", help="Who does it."),
         click.option("--if-version", type=click.IntRange(0), help="Only if the case is still this version of it."),
-        click.option("--key", help="Names the action: the same again is one. Made up if left out."),
+        click.option("--key", help="Names the action: the same again, also in its --at, is one. Else made up."),
         click.option("--at", "when", type=MomentType(), help="When it was done, e.g. -15m; now if left out."),
         click.option(
             "--wait", "wait_s", default=30.0, show_default=True, help="Seconds to wait for the answer; 0: none."

@@ -1,5 +1,6 @@
 """The case page without a browser: what is chosen, in what order, how near clocks are, and in which words."""
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.board.acting import UnreadableActionError, read_action
+from streams.board.acting import ActionAnswer, CaseWriter, UnreadableActionError, read_action
 from streams.board.casepages import CasePages
 from streams.board.casewatch import CaseWatch, KnownCases
 from streams.board.feed import AlertRow
@@ -19,11 +20,14 @@ from streams.events.decode import decode_batch
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import EVENT_TYPES, Envelope
 from streams.kpis.language.steps import Steps
+from streams.loop.acting import CaseAction
 from streams.loop.case import MOVES, PREFIX
 from streams.loop.reading import load_rules
 from streams.loop.rows import CaseRow, Happening
 from streams.loop.writes import _REFUSED, done
+from streams.producers.cases import CaseSender, UnsentActionError
 from streams.relations.facts import Fact
+from streams.settings import load
 from streams.shipped import CASES
 from streams.storage.connection import Address, UnreachableError
 from streams.storage.customer import CustomerHistory
@@ -129,6 +133,57 @@ def test_no_customer_is_named_and_nothing_of_strangers_is_markup(rows: list[Case
 def test_an_owner_that_can_be_none_is_refused_for_what_is_wrong(owner: str, said: str) -> None:
     with pytest.raises(UnreadableActionError, match=f"^{re.escape(said)}"):
         read_action({"do": "assigned", "version": "1", "owner": owner})
+
+
+class Sender(CaseSender):
+    """Takes down what is sent; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        super().__init__(load(environ={}))
+        self.failures = failures
+        self.sent: list[bytes] = []
+
+    def send(self, row: CaseRow, action: CaseAction) -> None:
+        self.sent.append(msgspec.json.encode(action.event(row)))
+        if len(self.sent) <= self.failures:
+            raise UnsentActionError("Kafka does not take it")
+
+
+def clicked(rows: list[CaseRow], failures: int, *, at_once: bool) -> tuple[list[ActionAnswer], Sender]:
+    """Click twice, a second apart, while no worker answers; the case is changed by somebody else in between."""
+    store, sender, now = Store(rows), Sender(failures), [NOW / 1000]
+    asked = read_action({"do": "contacted", "version": str(rows[0].version)})
+
+    def clock() -> float:
+        now[0] += 1
+        return now[0]
+
+    async def both() -> list[ActionAnswer]:
+        writer = CaseWriter(store, sender, wait_s=0.01, clock=clock)
+        try:
+            if at_once:
+                return await asyncio.gather(*(writer.act(rows[0].case_id, asked, "Neda") for _ in range(2)))
+            first = await writer.act(rows[0].case_id, asked, "Neda")
+            store.rows[rows[0].case_id] = msgspec.structs.replace(rows[0], version=9, began=rows[0].began + 60_000)
+            return [first, await writer.act(rows[0].case_id, asked, "Neda")]
+        finally:
+            writer.close()
+
+    return asyncio.run(both()), sender
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_second_click_before_the_workers_answer_is_a_plain_repeat(rows: list[CaseRow], at_once: bool) -> None:
+    answers, sender = clicked(rows, 0, at_once=at_once)
+    assert len(sender.sent) == 1
+    assert [one.status for one in answers] == [202, 202]
+
+
+def test_what_kafka_may_have_all_the_same_is_sent_again_as_it_was(rows: list[CaseRow]) -> None:
+    answers, sender = clicked(rows, 1, at_once=False)
+    assert [one.status for one in answers] == [503, 202]
+    assert len(set(sender.sent)) == 1
+    assert len(sender.sent) == 2
 
 
 def test_an_empty_queue_tells_how_cases_are_turned_on() -> None:
