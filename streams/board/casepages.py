@@ -112,7 +112,7 @@ class CasePages:
             view,
             known=known,
             who=pseudonym(subject),
-            asked=story is not None or view.event in known.senders,
+            asked=story is not None or view.event in known.senders or (view.case_id in known.opened and not subject),
             lines=story_lines(story, self._names, view) if story else [],
             left_out=story.left_out if story else 0,
             theirs=[

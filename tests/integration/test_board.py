@@ -339,6 +339,9 @@ def test_what_fires_is_the_first_thing_that_is_seen(
     assert box["y"] + box["height"] < 420
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     expect(page.locator("#tile-csat .chip")).to_contain_text("▲")
+    names = "#firing .what, .alert .where a, .alert .top b"
+    page.evaluate(f"for (const one of document.querySelectorAll('{names}')) one.textContent += 'x'.repeat(200)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "names are as long as they are sent"
     bar.click()
     expect(page.locator("#alerts-title")).to_be_in_viewport()
     expect(bar).to_be_in_viewport()

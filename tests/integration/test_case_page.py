@@ -191,8 +191,13 @@ def test_all_of_it_without_a_script_and_by_tab(browser: Browser, rig: CasePageRi
 def test_everything_fits_is_named_and_can_be_read(page: Page, rig: CasePageRig) -> None:
     sign_in(page)
     first = order(page)[0]
-    for path in ("/cases", "/cases?lang=fa", f"/cases/{first}", f"/cases/{first}?lang=fa", "/sign-in?lang=fa"):
+    for path in (
+        "/cases", "/cases?lang=fa", f"/cases/{first}", f"/cases/{first}?lang=fa", "/sign-in?lang=fa",
+        f"/cases/{'x' * 250}",
+    ):  # fmt: skip
         page.goto(f"{rig.url}{path}")
+        page.evaluate("""for (const one of document.querySelectorAll('#case bdi, #story bdi, .signed bdi'))
+            one.textContent += 'x'.repeat(200)""")
         for width in (1920, 1366, 390):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (path, width)

@@ -214,7 +214,9 @@ def test_a_case_shows_its_parts_and_what_has_happened(rows: list[CaseRow]) -> No
     persian = rendered(CaseView(lang="fa", case_id="k"), [], opened={"k": row})
     assert "در این میان: تماس گرفته شد به دست Neda (نسخهٔ ۲)" in persian
     assert "گشوده شد: توصیه نمی‌کند" in persian
-    assert "There is no case of this name: <code" in rendered(CaseView(case_id="k"), [], opened={"k": None})
+    none = rendered(CaseView(case_id="k"), [], opened={"k": None})
+    assert "There is no case of this name: <code" in none
+    assert "Reading …" not in none
 
 
 def test_all_that_is_said_of_cases_is_said_in_persian() -> None:
