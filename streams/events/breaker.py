@@ -37,6 +37,9 @@ as before."""
 _PURER: Final = 1.5
 """Where they rise by more than that, a flood has ended, and nothing slowed down together with it."""
 
+_LEAST_S: Final = 0.01
+"""A range takes so long at least: beside a clock that stands still, bad records would never have lasted."""
+
 _PAUSE_S: Final = 10.0
 """Of a longer silence no more is counted: a quiet night says nothing of how many are usual by day."""
 
@@ -113,7 +116,7 @@ class Breaker:
         self._good = self._watched_s = 0.0
         """Good records, and the seconds in which they came; both fade within `window_s`."""
         self._back_s = 0.0
-        """By how much the clock was turned back: time goes on, and does not wait until it is again."""
+        """By how much the clock was turned back, or stood still: time goes on, and does not wait until it is again."""
 
     def restore(self, ranges: Iterable[FrozenRange]) -> None:
         """Take over what the frozen ranges of a changelog tell, the newest of them left out: it is repeated."""
@@ -134,8 +137,9 @@ class Breaker:
             self.forget()  # the clock was turned back: nothing is known of how long ago that was
         at += self._back_s
         before = self._taken[-1].at if self._taken else at - _FIRST_S
-        if at < before:
-            self._back_s, at = self._back_s + before - at, before
+        least = before + _LEAST_S
+        if at < least:
+            self._back_s, at = self._back_s + least - at, least
         seconds = min(at - before, _PAUSE_S)
         faded = exp(-seconds / self._window_s)
         self._good = self._good * faded + read - bad

@@ -281,3 +281,34 @@ def test_time_does_not_stand_still_until_a_clock_that_went_back_is_where_it_was(
 def test_a_ratio_of_one_never_trips() -> None:
     never = Breaker(ratio=1, least=1, at_once=1, window_s=60)
     assert all(never.take(second, 100, 100) is None for second in range(100))
+
+
+def test_beside_a_clock_that_stands_still_bad_records_last_as_well() -> None:
+    traffic = Traffic(10)
+    assert traffic.send(3_600, 0.0) is None
+    tripped = [traffic.breaker.take(traffic.at, 5, 5) for _ in range(2_000)]
+    assert any(one is not None for one in tripped)
+    assert tripped[0] is None
+
+
+@pytest.mark.parametrize(
+    ("back", "forgets"), [(DEFAULTS.breaker_window_s, False), (DEFAULTS.breaker_window_s + 1, True)]
+)
+def test_a_clock_that_went_back_further_than_the_window_forgets_all(back: float, *, forgets: bool) -> None:
+    """Bad records from before count no more; neither do the good ones that were usual, nor what time was made of it."""
+    one = breaker()
+    one.take(1_000_000.0, DEFAULTS.breaker_min - 1, DEFAULTS.breaker_min - 1)
+    one.take(1_000_000.0 - back, 1, 0)
+    stretch = one.take(1_000_010.0 - back, 1, 1)
+    assert (stretch is None) is forgets
+
+
+def test_what_is_forgotten_is_forgotten_whole() -> None:
+    used, fresh = Traffic(20), breaker()
+    used.send(600, 0.3)
+    used.breaker.take(used.at - 100, 3, 2)
+    used.breaker.forget()
+    start = used.at - 1_000
+    for number in range(400):
+        took = (start + number * FLUSH_S, 10, 10 if number > 200 else 2)
+        assert used.breaker.take(*took) == fresh.take(*took), number
