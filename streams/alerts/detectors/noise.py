@@ -118,6 +118,8 @@ class Noise(msgspec.Struct, array_like=True, frozen=True):
     """Of about the last day in which all was well; None in the first, in which it is the normal value."""
     variances: list[float] = []
     """Level variances of blocks of each length, as of the last block that counts; empty before the first."""
+    last: int = -1
+    """The last minute that was seen."""
 
     def offset(self, minute: int, deviation: float) -> float:
         """Return what the hour of a minute does to the level, given the standard deviation of an answer."""
@@ -187,6 +189,8 @@ def observe(
         teaches: Whether nothing fires in it.
         rests: Whether nothing speaks for trouble in it, so that what came before was none.
     """
+    if -1 < noise.last < minute - 1:
+        noise = _ended(noise, minute)
     level = mean if noise.level is None else noise.level
     off = total - n * (level + noise.offset(minute, sqrt(variance)))
     sums, answers = [noise.sums[0] + off, *noise.sums[1:]], [noise.answers[0] + n, *noise.answers[1:]]
@@ -194,7 +198,7 @@ def observe(
     if not teaches:
         left_out, open_ = minute, _nothing()
     if (minute + 1) % BLOCKS[0]:
-        return msgspec.structs.replace(noise, sums=sums, answers=answers, left_out=left_out, open=open_)
+        return msgspec.structs.replace(noise, sums=sums, answers=answers, left_out=left_out, open=open_, last=minute)
     open_, offsets, days, tracked = list(open_), noise.offsets, noise.days, noise.level
     levels = level_variances(noise, variance)
     for at, length in enumerate(BLOCKS):
@@ -218,7 +222,25 @@ def observe(
         kept = [exp(-length * one.blocks / MEMORY_MINUTES) for length, one in zip(BLOCKS, open_, strict=True)]
         known = [old.and_of(new, part) for old, new, part in zip(known, open_, kept, strict=True)]
         open_, variances = _nothing(), _estimated(known, variance)
-    return Noise(sums, answers, known, open_, left_out, offsets, days, tracked, variances)
+    return Noise(sums, answers, known, open_, left_out, offsets, days, tracked, variances, minute)
+
+
+def _ended(noise: Noise, minute: int) -> Noise:
+    """
+    End the blocks whose last minutes were left out, in which nothing was judged, before a later minute.
+
+    Such a block is none, for nobody knows how it went on: it teaches nothing by itself, and is part of a longer one
+    that is still under way.
+    """
+    sums, answers = [*noise.sums], [*noise.answers]
+    for at, length in enumerate(BLOCKS):
+        if noise.last // length == minute // length:
+            break
+        if at + 1 < len(BLOCKS):
+            sums[at + 1] += sums[at]
+            answers[at + 1] += answers[at]
+        sums[at], answers[at] = 0.0, 0
+    return msgspec.structs.replace(noise, sums=sums, answers=answers)
 
 
 def _taught(noise: Noise, minute: int, off: float, variance: float, spread: float) -> tuple[list[int], list[int]]:
