@@ -91,7 +91,7 @@ def _recorded(store: Address) -> tuple[StoredSource, Mapping[tuple[int, str], St
                 newest = max(recorded, key=lambda start: (start.epoch, start.labels), default=None)
                 # Looked at once: what workers of now have begun with, they name as they do now.
                 named_now = newest is not None and newest.labels == LABEL_FORM
-                otherwise = 0 if named_now else sum(named_otherwise(client).values())
+                found = {} if named_now else named_otherwise(client, by_another_rule=newest is not None)
             except FAILURES as error:
                 raise explain(error, "looking at what is stored") from error
     except UnreachableError:
@@ -102,7 +102,7 @@ def _recorded(store: Address) -> tuple[StoredSource, Mapping[tuple[int, str], St
         partitions=newest.partitions if newest is not None else None,
         marks=known,
         labels=newest.labels if newest is not None else None,
-        named_otherwise=otherwise,
+        named_otherwise=sum(found.values()),
     )
     return stored, {(start.epoch, start.topic): start for start in recorded}
 

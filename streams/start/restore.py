@@ -27,7 +27,7 @@ from streams.events.intake import FrozenRange, SourceHead, Tally
 from streams.events.scalars import CHANNELS, DERIVED
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.definition import Kpi
-from streams.kpis.language.series import parse_series
+from streams.kpis.language.series import LABEL_FORM, parse_series
 from streams.kpis.rolling.inheritance import inherited_records
 from streams.kpis.rolling.journal import Marker, marker_record
 from streams.kpis.rolling.retention import Retention
@@ -40,7 +40,7 @@ from streams.start.facts import RESTORING, StartFacts, Topic
 from streams.storage.connection import FAILURES, Address, StorageError, connect, explain
 from streams.storage.history import closed_minutes, kpi_history, left_series, newest_position, source_histories
 from streams.storage.repair import redefined, repair
-from streams.storage.starts import Start, add_balances, beyond, marks, record_starts, starts
+from streams.storage.starts import Start, add_balances, beyond, marks, record_label_form, record_starts, starts
 
 _SEND_TIMEOUT_S: Final = 60.0
 _NEVER: Final = float("-inf")
@@ -138,6 +138,8 @@ class Restoration:
                 done.repaired = tuple(repair(client, suspect, records.position(settings.epoch, 0) - 1))
                 if done.repaired:
                     self._say(f"recomputed from the stored events: {', '.join(done.repaired)}")
+                if facts.store and facts.store.labels not in (None, LABEL_FORM):
+                    record_label_form(client)
                 ids = self._ids(client, facts, self._partitions, now, done)
                 sums = self._sums(client, closed, done)
                 self._replace(facts.ingest, self._partitions, ids, now)

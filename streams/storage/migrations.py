@@ -12,17 +12,19 @@ import dataclasses
 import hashlib
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
 from streams import shipped
+from streams.steady import steady
 from streams.storage.cluster import for_cluster
 from streams.storage.connection import FAILURES, Address, StorageError, UnreachableError, connect, explain
 from streams.storage.statements import split_statements
@@ -147,14 +149,20 @@ def migrate(
                 }
                 for migration in _waiting(migrations, applied):
                     _run_file(client, migration.name, migration.text, address.database, cluster, still_here)
+                    still_here()
                     _record(client, migration)
                     done.append(migration.name)
                 stale = stale_views(client, repeatable)
                 waiting = [view for view in repeatable if view.name in stale]
                 for view in waiting:
                     _run_file(client, view.file, view.text, address.database, cluster, still_here)
+                still_here()
                 # Noted once all are made: who is interrupted makes them again.
-                views_applied(client, waiting)
+                if gone := views_applied(client, waiting):
+                    raise MigrationError(
+                        f"{', '.join(view.file for view in gone)}: made, and gone again by now: somebody else changes"
+                        f" {address.database}; migrate again once nobody does"
+                    )
                 done += [view.file for view in waiting]
         except FAILURES as error:
             raise explain(error, f"migrating {address.database}") from error
@@ -218,11 +226,13 @@ def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[]
     Keep other migrators of the database out meanwhile; gives what to call before each statement.
 
     Of several that create a table at the same time, one succeeds. The table of one that died is removed by the next,
-    once it was not touched for longer than any statement may take.
+    once it was not touched for longer than any statement may take. Who was taken for dead and is not, as after a sleep
+    of the machine, stops before its next statement.
 
-    Raises UnreachableError when another one is at work for longer than `wait_s`.
+    Raises UnreachableError when another one is at work for longer than `wait_s`, MigrationError when another one has
+    taken over.
     """
-    who = f"held by {socket.gethostname()}, process {os.getpid()}"
+    who = f"held by {socket.gethostname()}, process {os.getpid()}, {secrets.token_hex(4)}"
     until = time.monotonic() + wait_s
     while True:
         try:
@@ -231,29 +241,39 @@ def _alone(client: Client, database: str, wait_s: float) -> Iterator[Callable[[]
         except FAILURES as error:
             if getattr(error, "code", None) != _ALREADY_THERE:
                 raise
-        held = client.query(
-            "SELECT comment, dateDiff('second', metadata_modification_time, now()) FROM system.tables"
-            " WHERE database = {database:String} AND name = 'migrating'",
-            {"database": database},
-        ).result_rows
-        for comment, age_s in held:
+        for comment, age_s in _holders(client, database):
             if age_s > _STALE_S:
                 client.command("DROP TABLE IF EXISTS migrating SYNC")
             elif time.monotonic() > until:
                 raise UnreachableError(f"the schema of {database} has been changing for {age_s} s, {comment}")
         time.sleep(0.2)
     try:
-        touched = time.monotonic()
+        touched = steady()
 
         def still_here() -> None:
             nonlocal touched
-            if time.monotonic() - touched > _TOUCH_S:
+            if steady() - touched > _TOUCH_S:
+                if (others := [comment for comment, _ in _holders(client, database)]) != [who]:
+                    raise MigrationError(
+                        f"another migrator has taken {database} over, {', '.join(others) or 'and is done'}: this one"
+                        " stood still for too long; migrate again to see what is left to do"
+                    )
                 client.command(f"ALTER TABLE migrating MODIFY COMMENT '{who}'")
-                touched = time.monotonic()
+                touched = steady()
 
         yield still_here
     finally:
-        client.command("DROP TABLE IF EXISTS migrating SYNC")
+        if [comment for comment, _ in _holders(client, database)] == [who]:
+            client.command("DROP TABLE IF EXISTS migrating SYNC")
+
+
+def _holders(client: Client, database: str) -> Sequence[Sequence[Any]]:
+    """Return who migrates a database, if anybody does, and how many seconds ago that was last said."""
+    return client.query(
+        "SELECT comment, dateDiff('second', metadata_modification_time, now()) FROM system.tables"
+        " WHERE database = {database:String} AND name = 'migrating'",
+        {"database": database},
+    ).result_rows
 
 
 def pending(

@@ -28,12 +28,22 @@ _OTHERWISE: Final = (
     " mapValues(labels))"
 )
 
+# Of a hash nobody sees what it was made of: under another rule the same text has another one, or none.
+_HASHED: Final = f"arrayExists(value -> match(value, '~[0-9a-f]{{{HASH_DIGITS}}}$'), mapValues(labels))"
 
-def named_otherwise(client: Client) -> dict[str, int]:
-    """Return how many series are, or may be, named in another form than now, by KPI. Raises FAILURES."""
+
+def named_otherwise(client: Client, *, by_another_rule: bool = False) -> dict[str, int]:
+    """
+    Return how many series are, or may be, named in another form than now, by KPI. Raises FAILURES.
+
+    Args:
+        client: May read.
+        by_another_rule: Whether labels were made by another rule than now, so that those with a hash are in doubt.
+    """
+    doubtful = f"{_OTHERWISE} OR {_HASHED}" if by_another_rule else _OTHERWISE
     kept = f"SELECT DISTINCT kpi, labels FROM kpi_minutes WHERE minute >= {sql_time(whole_days_since(client))}"
     series = f"{kept} UNION DISTINCT SELECT DISTINCT kpi, labels FROM kpi_newest"
-    rows = client.query(f"SELECT kpi, count() FROM ({series}) WHERE {_OTHERWISE} GROUP BY kpi").result_rows
+    rows = client.query(f"SELECT kpi, count() FROM ({series}) WHERE {doubtful} GROUP BY kpi").result_rows
     return {row[0]: row[1] for row in rows}
 
 

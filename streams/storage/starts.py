@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
@@ -117,6 +117,13 @@ def record_starts(client: Client, rows: Sequence[Start]) -> None:
         column_names=["epoch", "topic", "topic_id", "partitions", "begins", "labels"],
         settings=never_a_repeat(),
     )
+
+
+def record_label_form(client: Client) -> None:
+    """Record that the series of the newest epoch are named by the rule of now. Raises FAILURES."""
+    recorded = starts(client)
+    newest = max((start.epoch for start in recorded), default=None)
+    record_starts(client, [replace(start, labels=LABEL_FORM) for start in recorded if start.epoch == newest])
 
 
 def has_minute(client: Client, kpi: str, labels: Mapping[str, str], minute_s: int, revision: int) -> bool:

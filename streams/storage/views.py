@@ -106,16 +106,17 @@ def stale_views(client: Client, views: Sequence[ViewFile]) -> dict[str, State]:
     return states
 
 
-def views_applied(client: Client, views: Sequence[ViewFile]) -> None:
-    """Note that views are now what their files say."""
+def views_applied(client: Client, views: Sequence[ViewFile]) -> list[ViewFile]:
+    """Note that views are now what their files say; return those that are not there, of which nothing is noted."""
     if not views:
-        return
+        return []
     rows = client.query(_HERE, {"names": [view.name for view in views]}).result_rows
     created = {str(name): str(text) for name, text in rows}
     client.insert(
         "applied_views",
-        [[view.name, view.checksum, created[view.name]] for view in views],
+        [[view.name, view.checksum, created[view.name]] for view in views if view.name in created],
         column_names=["name", "checksum", "created"],
         # An earlier text may come back: the same row once more is no repetition.
         settings=never_a_repeat(),
     )
+    return [view for view in views if view.name not in created]

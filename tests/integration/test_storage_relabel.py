@@ -1,6 +1,7 @@
 """Series that an earlier version named by labels in another form are named as now, with all they hold."""
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from streams.kpis.language.series import LABEL_FORM
 from streams.storage.relabel import name_anew, named_otherwise
 from streams.storage.repair import repair
 from streams.storage.rows import ValueRow
-from streams.storage.starts import Start, record_starts, starts
+from streams.storage.starts import Start, record_label_form, record_starts, starts
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event
 
@@ -85,6 +86,7 @@ def test_all_are_recomputed_and_named_as_now(filled: Database, catalogue: Catalo
     assert sorted(n for name, n in found.items() if name.startswith("region region") and "~" in name) == [3, 3]
     assert repair(filled.client, kpis, PART) == [], "minutes are what the events say"
     assert "csat" not in named_otherwise(filled.client), "labels cut as now are in the form of now"
+    assert "csat" in named_otherwise(filled.client, by_another_rule=True), "what another rule has cut nobody sees"
     assert set(regions(filled, "kpi_values")) <= set(found)
 
 
@@ -108,3 +110,12 @@ def test_what_is_named_as_now_is_left_alone(database: Database, catalogue: Catal
     assert name_anew(database.client, "csat", "now()", PART) is None
     record_starts(database.client, [Start(0, "t", "", 4, ())])
     assert [start.labels for start in starts(database.client)] == [LABEL_FORM]
+    old = Start(1, "t", "", 4, (), labels=LABEL_FORM - 1)
+    record_starts(database.client, [old, replace(old, epoch=2), replace(old, epoch=2, topic="u")])
+    record_label_form(database.client)
+    assert [(one.epoch, one.labels - LABEL_FORM) for one in starts(database.client)] == [
+        (0, 0),
+        (1, -1),
+        (2, 0),
+        (2, 0),
+    ]

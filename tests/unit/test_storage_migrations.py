@@ -1,10 +1,14 @@
 """Splitting statements and reading migration files."""
 
 import re
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
+from streams.storage import migrations
 from streams.storage.migrations import MigrationError, load, split_statements, views
+from streams.storage.views import ViewFile, views_applied
 
 
 @pytest.mark.parametrize(
@@ -109,3 +113,63 @@ def test_view_files_that_cannot_be_right_are_refused(tmp_path, files: dict[str, 
         (tmp_path / f"{name}.sql").write_text(text)
     with pytest.raises(MigrationError, match=re.escape(problem)):
         views(tmp_path)
+
+
+class Ledger:
+    """A client whose server has one lock and some views, and writes down what it is told."""
+
+    def __init__(self, views: Sequence[str] = ()) -> None:
+        self.views = list(views)
+        self.holder: str | None = None
+        self.told: list[str] = []
+        self.noted: list[list[str]] = []
+
+    def command(self, sql: str) -> None:
+        self.told.append(sql)
+        comment = re.search("COMMENT '(.*)'", sql)
+        if sql.startswith("DROP"):
+            self.holder = None
+        elif comment is not None:
+            self.holder = comment[1]
+
+    def query(self, sql: str, _parameters: object = None) -> SimpleNamespace:
+        if "SHA256" in sql:
+            return SimpleNamespace(result_rows=[(name, "made") for name in self.views])
+        return SimpleNamespace(result_rows=[] if self.holder is None else [(self.holder, 0)])
+
+    def insert(self, _table: str, rows: list[list[str]], **_: object) -> None:
+        self.noted += rows
+
+
+def test_a_view_that_is_gone_before_it_is_noted_is_named_and_not_noted() -> None:
+    server = Ledger(["a"])
+    a, b = ViewFile("a", "SELECT 1"), ViewFile("b", "SELECT 2")
+    assert views_applied(server, [a, b]) == [b]
+    assert server.noted == [["a", a.checksum, "made"]]
+    assert views_applied(server, []) == []
+
+
+@pytest.mark.parametrize("other", ["held by elsewhere, process 7", None])
+def test_a_migrator_that_was_taken_over_stops_and_leaves_the_other_alone(
+    monkeypatch: pytest.MonkeyPatch, other: str | None
+) -> None:
+    monkeypatch.setattr(migrations, "_TOUCH_S", -1.0)
+    server = Ledger()
+    with migrations._alone(server, "cx", 0.0) as still_here:
+        still_here()
+        assert server.told[-1].startswith("ALTER TABLE migrating")
+        server.holder = other
+        with pytest.raises(MigrationError, match="another migrator has taken cx over"):
+            still_here()
+    assert server.holder == other
+    assert not any(sql.startswith("DROP") for sql in server.told)
+
+
+def test_a_migrator_that_is_left_alone_gives_its_lock_back() -> None:
+    server = Ledger()
+    with migrations._alone(server, "cx", 0.0) as still_here:
+        mine = server.holder
+        still_here()
+    assert server.told[1:] == ["DROP TABLE IF EXISTS migrating SYNC"]
+    with migrations._alone(server, "cx", 0.0):
+        assert server.holder != mine, "two of one process are two"
