@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from streams.cli import main
 from streams.commands.personal import opened
 from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
+from streams.privacy.folding import fold
 from streams.privacy.masking import mask
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection
@@ -280,3 +281,11 @@ def test_a_file_that_is_cut_short_is_not_called_clean(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"x" * 100)[:-5])
     with pytest.raises(DataSetError, match="is not a whole gzip file"), opened(path) as file:
         file.read()
+
+
+def test_a_blank_of_braille_parts_digits_and_is_no_digit() -> None:
+    """It is drawn as a blank; the number around it is one, wherever it stands in it."""
+    assert fold("09\u2800 1").text == "09  1"
+    for written in ("0912\u2800000\u28000012", "+98\u2800912\u2800000\u28000012", "6037\u28009912\u28003456\u28007893"):
+        assert "\u2800" not in mask(written).text
+        assert mask(written).kinds

@@ -145,3 +145,38 @@ def test_products_that_look_like_ids_of_people_stay_two_and_are_in_clear_nowhere
     scan = Scan(protection)
     scan.look("events", [msgspec.json.encode(one) for one in kept])
     assert scan.findings == []
+
+
+def rise(defects: int, sold: float = 10.0) -> list[ProductDay]:
+    """A product of which 30 days are learnt, one defect a day, and then a day with so many."""
+    return [ProductDay("p", day(at), sold, 1 if at < 30 else defects, "c") for at in range(31)]
+
+
+def test_what_is_expected_lies_so_many_errors_above_what_was_learnt() -> None:
+    """30 defects of an exposure of 10 · (1 + … + 30) / 30; products of one alone are as alike as can be."""
+    [one], _ = suspected(rise(9))
+    exposure, shape = 155.0, 50.0
+    prior = (30 + 10) / (exposure + 10 / (30 / exposure))
+    known = 30 + shape
+    assert one.expected == pytest.approx(10 * (known + 1.5 * known**0.5) / (exposure + shape / prior))
+
+
+@pytest.mark.parametrize(("defects", "alarm"), [(2, False), (3, True)])
+def test_three_defects_are_the_fewest_that_are_told(defects: int, alarm: bool) -> None:
+    many = [ProductDay("other", day(at), 1_000.0, 1, "d") for at in range(31)]
+    rare = [ProductDay("p", day(at), 0.001, 0, "c") for at in range(30)]
+    now = ProductDay("p", day(30), 0.001, defects, "c")
+    found, threshold = suspected([*many, *rare, now], DefectSettings(rise=20.0, budget=50.0))
+    [one] = [one for one in found if one.product == "p"]
+    assert one.score > threshold, "that alone would be enough"
+    assert (one.alarm is not None) is alarm
+
+
+def test_alarms_come_first_then_the_clearest_then_by_name() -> None:
+    def product(name: str, defects: int) -> list[ProductDay]:
+        return [one._replace(product=name) for one in rise(defects)]
+
+    found, _ = suspected([*product("b", 4), *product("a", 4), *product("c", 6), *product("z", 30), *product("y", 1)])
+    assert [(one.product, one.alarm is not None) for one in found] == [
+        ("z", True), ("c", False), ("a", False), ("b", False),
+    ]  # fmt: skip
