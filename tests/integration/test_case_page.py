@@ -196,7 +196,7 @@ def test_everything_fits_is_named_and_can_be_read(page: Page, rig: CasePageRig) 
         f"/cases/{'x' * 250}",
     ):  # fmt: skip
         page.goto(f"{rig.url}{path}")
-        page.evaluate("""for (const one of document.querySelectorAll('#case bdi, #story bdi, .signed bdi'))
+        page.evaluate("""for (const one of document.querySelectorAll('#case bdi, #story li bdi, .signed bdi'))
             one.textContent += 'x'.repeat(200)""")
         for width in (1920, 1366, 390):
             page.set_viewport_size({"width": width, "height": 800})

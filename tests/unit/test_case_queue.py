@@ -72,6 +72,8 @@ def test_the_clock_is_that_which_ends_next(row: CaseRow) -> None:
     open_ = changed(row, contact_due=due, close_due=due + HOUR, contacted=None)
     assert NAMES.line(open_, CaseView(), NOW / 1000).due.clock == "contact"
     assert NAMES.line(changed(open_, contacted=NOW), CaseView(), NOW / 1000).due.clock == "close"
+    both = changed(open_, contacted=NOW, close_due=due)
+    assert NAMES.line(both, CaseView(), NOW / 1000).due.clock == "close", "they end at the same moment"
 
 
 def test_parts_that_are_shown_as_nothing_do_not_count_and_the_largest_come_first(row: CaseRow) -> None:

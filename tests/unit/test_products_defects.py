@@ -173,10 +173,14 @@ def test_three_defects_are_the_fewest_that_are_told(defects: int, alarm: bool) -
 
 
 def test_alarms_come_first_then_the_clearest_then_by_name() -> None:
-    def product(name: str, defects: int) -> list[ProductDay]:
-        return [one._replace(product=name) for one in rise(defects)]
+    def product(name: str, rises: int, defects: int) -> list[ProductDay]:
+        """One defect a day, so many on one day, and none in the days after that."""
+        return [ProductDay(name, day(at), 10.0, {rises: defects}.get(at, int(at < rises)), "c") for at in range(38)]
 
-    found, _ = suspected([*product("b", 4), *product("a", 4), *product("c", 6), *product("z", 30), *product("y", 1)])
+    found, threshold = suspected([
+        *product("b", 37, 5), *product("a", 37, 5), *product("c", 37, 8), *product("z", 30, 30), *product("y", 37, 1),
+    ])  # fmt: skip
     assert [(one.product, one.alarm is not None) for one in found] == [
         ("z", True), ("c", False), ("a", False), ("b", False),
     ]  # fmt: skip
+    assert threshold > found[1].score > found[0].score > 0, "the alarm stays on while the sum falls"
