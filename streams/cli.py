@@ -1,4 +1,4 @@
-"""The command `cx`: one door to everything, thin over the packages. Exit codes: 0 done, 1 not right, 2 wrong usage."""
+"""The command `cx`: one door to everything, thin over the packages. docs/OPERATIONS.md tells what exit codes mean."""
 
 import errno
 import gc
