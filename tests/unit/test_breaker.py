@@ -308,6 +308,7 @@ def test_what_is_forgotten_is_forgotten_whole() -> None:
     used.send(600, 0.3)
     used.breaker.take(used.at - 100, 3, 2)
     used.breaker.forget()
+    assert vars(used.breaker) == vars(fresh)
     start = used.at - 1_000
     for number in range(400):
         took = (start + number * FLUSH_S, 10, 10 if number > 200 else 2)
