@@ -38,6 +38,14 @@ POOR_CONTRAST = """
 }
 """
 
+# Lets alerts have names as long as they may be sent, without a blank; gives the width that the page takes then.
+WIDTH_WITH_LONG_NAMES = """
+() => {
+  for (const e of document.querySelectorAll("#firing .what, .alert .where a, .alert .top b")) e.append("x".repeat(200));
+  return document.documentElement.scrollWidth;
+}
+"""
+
 
 @contextmanager
 def chromium(*more: str) -> Iterator[Browser]:
