@@ -16,7 +16,7 @@ from tests.unit.test_relations_oracle import LATENESS, arrivals_of, history
 def fill_with_relations(database: Database) -> Relations:
     """Store events of customers c-0, c-1, … and what is derived of them until their last one; return the relations."""
     relations = load([RELATIONS])
-    lines = history(relations, 5, events=900, days=1)
+    lines = history(relations, 1, events=900, days=1)
     arrivals = arrivals_of(lines)
     until = max(one.at for one in arrivals)
     played = [result for clock, result in play(relations, arrivals, LATENESS).results if clock <= until]
