@@ -9,6 +9,11 @@ from urllib.parse import urlsplit
 
 HIDDEN: Final = "…"
 
+
+class ConfigError(Exception):
+    """The configuration is unusable; the text names setting and place, what came and what is expected."""
+
+
 # Settings that hold URLs or addresses, and the settings that take what must not stand in one.
 _INSTEAD: Final = {
     "kafka": "kafka_user and kafka_password_file",
@@ -17,6 +22,7 @@ _INSTEAD: Final = {
     "alertmanagers": "alertmanager_user and alertmanager_password_file, or alertmanager_token_file",
     "webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
     "case_webhooks": "webhook_user and webhook_password_file, or webhook_token_file",
+    "mail_server": "mail_user and mail_password_file",
 }
 _SECRET_FILE: Final = re.compile(r"_(password|secret|token|write_key)_file$")
 _IN_AUTHORITY: Final = re.compile(r"://[^/?#\s]*@")
@@ -36,6 +42,25 @@ def shown(name: str, value: object) -> object:
     if name in _INSTEAD or "://" in value:
         return ",".join(_shown_address(part.strip(), hide_path=name.endswith("webhooks")) for part in value.split(","))
     return value
+
+
+def read_secret(name: str, path: str) -> str:
+    """
+    Return what the file of a setting holds, without white space around it; nothing if no file is set.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty; the text names setting and file.
+    """
+    if not path:
+        return ""
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        said = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ConfigError(f"{name}: cannot read {shown(name, path)!r}: {said}") from exc
+    if not text:
+        raise ConfigError(f"{name}: {path!r} is empty")
+    return text
 
 
 def credentials_problem(name: str, value: object) -> str:
@@ -77,6 +102,10 @@ def without_use(settings: Any) -> list[tuple[str, str]]:
     secure = settings.clickhouse.startswith("https:")
     files = ("clickhouse_ca_file", "clickhouse_cert_file", "clickhouse_key_file")
     needs(secure, files, "has no use: clickhouse is no https address")
+    mail = ("mail_ca_file", "mail_user", "mail_password_file", "mail_from", "mail_report_to")
+    needs(bool(settings.mail_server), mail, "has no use without mail_server")
+    needs(bool(settings.mail_user), ("mail_password_file",), "has no use without mail_user")
+    needs(bool(settings.mail_password_file), ("mail_user",), "has no use without mail_password_file")
     for name in ("kafka", "clickhouse", "alertmanager", "webhook"):
         key, certificate = f"{name}_key_file", f"{name}_cert_file"
         needs(bool(getattr(settings, certificate)), (key,), f"has no use without {certificate}")

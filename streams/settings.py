@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from streams.confidential import ConfigError as ConfigError  # noqa: PLC0414 - for those who read settings
 from streams.confidential import credentials_problem, shown, without_use
 from streams.confidential import is_loopback as is_loopback  # noqa: PLC0414 - for those who read addresses of settings
+from streams.confidential import read_secret as read_secret  # noqa: PLC0414 - and files that settings name
 from streams.events.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from streams.kpis.language.steps import known_zones
 from streams.settings_file import SettingLine, read_lines
@@ -20,10 +22,6 @@ PREFIX = "CX_"
 _MOST_PROBLEMS = 50
 
 Seconds = Annotated[float, Meta(gt=0)]
-
-
-class ConfigError(Exception):
-    """The configuration is unusable; the text names setting and place, what came and what is expected."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -275,6 +273,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where `cx synthetic run` finds the HTTP door, e.g. `https://events.example`; empty: at `collect_host`."""
     synthetic_key_file: str = ""
     """File with the key by which it sends there; empty: none."""
+    mail_server: Annotated[str, Meta(pattern=r"^(smtps?://[^\s/?#]+)?$")] = ""
+    """By which `cx report --mail` sends: `smtp://host:587` asks for STARTTLS, `smtps://host:465` is TLS at once."""
+    mail_ca_file: str = ""
+    mail_user: str = ""
+    mail_password_file: str = ""
+    mail_from: str = ""
+    """Address of the sender."""
+    mail_report_to: str = ""
+    """Addresses that get the digest, comma-separated."""
     data_dir: str = ".cx"
     """Where the embedded run keeps its store, logs and state."""
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -309,25 +316,6 @@ def rule_paths(settings: Settings) -> list[Path]:
 def window_names(settings: Settings) -> tuple[str, ...]:
     """Return the rolling windows, each once."""
     return tuple(dict.fromkeys(settings.windows.replace(",", " ").split()))
-
-
-def read_secret(name: str, path: str) -> str:
-    """
-    Return what the file of a setting holds, without white space around it; nothing if no file is set.
-
-    Raises:
-        ConfigError: it cannot be read, or is empty; the text names setting and file.
-    """
-    if not path:
-        return ""
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as exc:
-        said = exc.strerror if isinstance(exc, OSError) else "it is no text"
-        raise ConfigError(f"{name}: cannot read {shown(name, path)!r}: {said}") from exc
-    if not text:
-        raise ConfigError(f"{name}: {path!r} is empty")
-    return text
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

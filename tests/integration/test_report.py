@@ -19,6 +19,7 @@ from streams.storage.setup import prepare
 from streams.storage.writer import Writer
 from streams.wording.moments import ZoneTimes
 from tests.harness.clickhouse import Database
+from tests.harness.mailbox import Mailbox
 
 UNTIL = int(time.time()) // 3600 * 3600
 DAY = 86_400
@@ -106,6 +107,22 @@ def test_the_command_writes_a_file_and_names_what_a_pdf_lacks(
     done = CliRunner().invoke(command.report, ["--week", "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "Customer satisfaction" in out.read_text("utf-8")
+    asked = ["--week", "--out", str(out), "--mail"]
+    lacking = CliRunner().invoke(command.report, asked)
+    assert (lacking.exit_code, "mail_from: nothing is set" in lacking.output) == (1, True)
+    with Mailbox(refused=("away@",)) as box:
+        for name, value in {
+            "SERVER": f"smtp://{box.address}", "FROM": "cx@example.org", "REPORT_TO": "a@example.org,away@example.org",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(f"CX_MAIL_{name}", value)
+        partly = CliRunner().invoke(command.report, asked, catch_exceptions=False)
+        assert (partly.exit_code, "refuses away@example.org (550" in partly.output) == (1, True), partly.output
+        monkeypatch.setenv("CX_MAIL_REPORT_TO", "a@example.org")
+        done = CliRunner().invoke(command.report, asked, catch_exceptions=False)
+        assert (done.exit_code, done.output.splitlines()[-1]) == (0, "sent to 1 address")
+    text = box.mails[-1].get_body(("plain",))
+    assert text is not None
+    assert "Customer satisfaction: 68.0\u00a0%" in text.get_content()
     monkeypatch.setattr(command, "BROWSERS", ("no-such-browser",))
     refused = CliRunner().invoke(command.report, ["--week", "--out", str(tmp_path / "week.pdf")])
     assert refused.exit_code != 0
