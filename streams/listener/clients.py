@@ -195,7 +195,8 @@ class Turns:
             self._busy = True
             return
         turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (client.budget.full_at(), next(self._numbers), turn))
+        # To the millisecond, since the same moment comes out a little otherwise each time: of one client, in order.
+        heapq.heappush(self._waiting, (round(client.budget.full_at(), 3), next(self._numbers), turn))
         try:
             await turn
         except asyncio.CancelledError:
