@@ -17,7 +17,7 @@ test: ## Run all tests that this machine can run
 	python3 -m streams test
 
 unit: $(PYTHON) ## Run the unit tests but the slow ones, in a minute
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not slow" tests/unit
 
 lint: $(PYTHON) ## Check and mend style
 	$(PYTHON) -m ruff check --fix .

@@ -206,6 +206,7 @@ async def test_a_notification_that_nobody_can_read_holds_no_other(monkeypatch: p
     assert {request.headers["webhook-id"] for request in receiver.received} == {"0/0/1", "0/0/2"}
 
 
+@pytest.mark.slow
 async def test_notifications_that_cannot_be_finished_are_tried_again() -> None:
     before, app = failures("webhooks"), OneApp()
     lags = iter([OddError("once")])

@@ -96,6 +96,7 @@ def test_what_is_used_is_compiled_though_nobody_may_do_so_later(
     ]
 
 
+@pytest.mark.slow
 def test_a_changed_lock_is_installed_into_the_same_environment(clone: Environment, no_install: list[list[str]]) -> None:
     """What else is in the environment survives a new lock."""
     clone.prepare(LOCAL_LOCK)
@@ -127,6 +128,7 @@ def test_an_install_that_was_cut_off_starts_afresh(clone: Environment, monkeypat
     assert not (clone.path / "half").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", '{"unknown": 1}', "{"])
 def test_a_damaged_stamp_is_no_stamp_to_trust(clone: Environment, no_install: list[list[str]], content: str) -> None:
     """Anything but a whole stamp means: make the environment anew."""

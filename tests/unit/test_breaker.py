@@ -74,6 +74,7 @@ def test_two_thirds_are_enough(rate: float, within_s: float) -> None:
     assert traffic.at - began <= within_s
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("honest", [0.5, 30, 1_000])
 @pytest.mark.parametrize("before_s", [60, 3_600])
 @pytest.mark.parametrize("times", [2, 1_000])
@@ -88,6 +89,7 @@ def test_bad_records_beside_good_ones_stop_nothing(honest: float, before_s: floa
         assert not good + bad or one.take(at, good + bad, bad) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, 2.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_nor_does_a_flood_as_large_as_what_trickles_in_by_chance(rate: float, seed: int) -> None:
@@ -153,6 +155,7 @@ def test_who_sends_many_times_more_bad_ones_instead_of_good_ones_is_stopped(rate
         assert at < began + 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slower", [2, 4, 20])
 @pytest.mark.parametrize("share", [0.55, 0.9])
 def test_a_mixture_that_slows_down_stops_nothing(slower: float, share: float) -> None:
@@ -179,6 +182,7 @@ def test_who_turns_bad_beside_a_flood_is_stopped(flood: int) -> None:
         assert at < began + 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [20, 100, 1_000])
 @pytest.mark.parametrize(("broken", "on_s"), [(0.5, 60), (0.8, 600)])
 def test_a_flood_that_comes_and_goes_hides_nobody(rate: int, broken: float, on_s: int) -> None:
@@ -211,6 +215,7 @@ def test_who_turns_bad_after_a_flood_of_another_is_stopped() -> None:
         assert at < began + 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 10, 10_000])
 def test_a_third_is_no_reason(rate: float) -> None:
     assert Traffic(rate).send(3_600, 1 / 3) is None
@@ -283,6 +288,7 @@ def test_a_ratio_of_one_never_trips() -> None:
     assert all(never.take(second, 100, 100) is None for second in range(100))
 
 
+@pytest.mark.slow
 def test_beside_a_clock_that_stands_still_bad_records_last_as_well() -> None:
     traffic = Traffic(10)
     assert traffic.send(3_600, 0.0) is None

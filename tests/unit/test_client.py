@@ -196,6 +196,7 @@ def test_undelivered_events_stay_before_the_timeout(nowhere: str) -> None:
     assert len(sender.close(0).undelivered) == 5
 
 
+@pytest.mark.slow
 def test_undelivered_events_are_handed_back_after_the_timeout_once(nowhere: str) -> None:
     sender = producer(nowhere)
     for number in range(5):
@@ -209,6 +210,7 @@ def test_undelivered_events_are_handed_back_after_the_timeout_once(nowhere: str)
     assert sender.close(0).complete
 
 
+@pytest.mark.slow
 def test_undelivered_events_keep_their_room_until_taken(nowhere: str) -> None:
     sender = producer(nowhere, buffer_bytes=5_000)
     with pytest.raises(BufferFullError):
@@ -221,6 +223,7 @@ def test_undelivered_events_keep_their_room_until_taken(nowhere: str) -> None:
     sender.close(0)
 
 
+@pytest.mark.slow
 def test_a_callback_gets_the_event_and_the_reason(nowhere: str) -> None:
     seen: list[tuple[object, object]] = []
     sender = producer(nowhere, on_delivery=lambda event, outcome: seen.append((event, outcome)))
@@ -231,6 +234,7 @@ def test_a_callback_gets_the_event_and_the_reason(nowhere: str) -> None:
     assert "not delivered within 1 s" in str(seen[0][1])
 
 
+@pytest.mark.slow
 def test_a_callback_that_fails_is_counted_and_stops_nothing(nowhere: str) -> None:
     def fail(event: object, outcome: object) -> None:
         raise RuntimeError("callback")
@@ -241,12 +245,14 @@ def test_a_callback_that_fails_is_counted_and_stops_nothing(nowhere: str) -> Non
     assert sender.close(90).errors["on_delivery raised"] == 2
 
 
+@pytest.mark.slow
 def test_leaving_the_block_raises_when_something_was_not_delivered(nowhere: str) -> None:
     with pytest.raises(NotDeliveredError, match="1 events were not delivered") as lost, producer(nowhere) as sender:
         sender.send(GOOD)
     assert GOOD.items() <= lost.value.report.undelivered[0].event.items()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_error_in_the_block_is_kept_and_carries_the_note(nowhere: str) -> None:
     def work() -> None:
         with producer(nowhere) as sender:
@@ -258,6 +264,7 @@ def test_an_error_in_the_block_is_kept_and_carries_the_note(nowhere: str) -> Non
     assert "1 events were not delivered" in error.value.__notes__[0]
 
 
+@pytest.mark.slow
 def test_threads_share_a_producer_and_every_event_is_accounted_for(nowhere: str) -> None:
     sender = producer(nowhere)
 

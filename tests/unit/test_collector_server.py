@@ -344,6 +344,7 @@ def until_closed(connection: socket.socket) -> bytes:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [b"", b"POST /v1/ev", b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
@@ -355,6 +356,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(said: bytes) -> None:
         assert until_closed(connection) == b""
 
 
+@pytest.mark.slow
 def test_a_second_head_that_does_not_come_is_not_waited_for_either() -> None:
     with door_in_thread(SLOW) as (host, port, _), socket.create_connection((host, port), GIVE_UP_S) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -364,6 +366,7 @@ def test_a_second_head_that_does_not_come_is_not_waited_for_either() -> None:
         assert b"HTTP/1.1" not in until_closed(connection)
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come_is_answered_and_then_parted_with() -> None:
     with door_in_thread(SLOW) as (host, port, taken), socket.create_connection((host, port), GIVE_UP_S) as connection:
         connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[")

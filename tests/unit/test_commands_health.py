@@ -214,6 +214,7 @@ def test_doctor_lists_fields_that_no_type_has(cx, installation, monkeypatch) -> 
     assert text.endswith("and 2 more; see `cx schemas unknown`")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "what", "says"),
     [

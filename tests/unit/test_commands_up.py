@@ -54,6 +54,7 @@ def test_what_is_not_stored_is_always_named(state: WorkerState | None, said: str
     assert line.startswith(said)
 
 
+@pytest.mark.slow
 def test_the_end_waits_for_nothing_that_does_not_come_and_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

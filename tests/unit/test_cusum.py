@@ -174,6 +174,7 @@ def test_hits_of_a_rate_are_poisson(good: float, worse: float) -> None:
     assert 0 < false_alarms_per_day(found, rate, 7.0) < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.2, 10.0, 100.0, 5000.0])
 def test_false_alarms_are_few_at_every_volume(rate: float) -> None:
     """

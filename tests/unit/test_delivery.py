@@ -262,6 +262,7 @@ async def test_a_storm_goes_in_several_requests():
         assert [len(request.json) for request in receiver.received] == [200, 200, 50]
 
 
+@pytest.mark.slow
 async def test_an_instance_that_hangs_costs_the_other_nothing():
     async def hang(reader, writer):
         await reader.read()

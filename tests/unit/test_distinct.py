@@ -34,6 +34,7 @@ def expected_coupons(n: float) -> float:
     return REGISTERS * math.fsum(-math.expm1(-n * 2.0**-rank / REGISTERS) for rank in ranks)
 
 
+@pytest.mark.slow
 def test_clickhouse_hashes_alike() -> None:
     """The same bin for ASCII, Persian, empty and long texts."""
     chdb = pytest.importorskip("chdb")
@@ -72,6 +73,7 @@ def test_beyond_the_table_a_coupon_more_per_register_is_twice_as_many() -> None:
         assert error / found == pytest.approx(math.log(2) / math.sqrt(REGISTERS), rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 60, 700, 6_000, 40_000])
 def test_the_interval_holds_the_truth_as_often_as_it_says(size: int) -> None:
     """95 % in many trials; of few values it is exact."""

@@ -72,6 +72,7 @@ def test_loading_a_partition_copies_nothing(million: FencedTable) -> None:
     assert million.load(1) is not million.load(2)
 
 
+@pytest.mark.slow
 def test_taking_in_a_record_takes_as_long_as_in_an_empty_table(million: FencedTable) -> None:
     few = table_of(10)
     into_many = operations(lambda: million.absorb(3, records(3, range(KEYS, KEYS + 100))))

@@ -56,6 +56,7 @@ def made(make: Make, first: int) -> list[bytes]:
     return [make(first + n, chance) for n in range(COUNT)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_record_costs_no_more_than_ten_good_ones(worker: Worker, shape: str) -> None:
     first = 10_000_000 + 10_000 * list(SHAPES).index(shape)

@@ -99,6 +99,7 @@ def test_where_channels_are_not_told_apart_a_gap_spoils_counts_only():
     assert Seen({key(): [60, 50]}).held_by(gap(30)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("usual", "now", "lost", "held"),
     [

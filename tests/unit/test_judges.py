@@ -186,6 +186,7 @@ async def test_a_store_that_hangs_costs_its_time_once(monkeypatch):
     await asyncio.to_thread(made._pool.shutdown, wait=True)
 
 
+@pytest.mark.slow
 async def test_answers_are_taken_as_far_as_they_came():
     made = enricher("http://127.0.0.1:1", timeout_s=2.0)
     await asyncio.wrap_future(made._pool.submit(int))  # its thread runs

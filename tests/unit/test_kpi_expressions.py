@@ -154,6 +154,7 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right) and (left is None) == (right is None)
 
 
+@pytest.mark.slow
 def test_python_means_what_the_language_says() -> None:
     """Every random sentence gives in Python what the plain evaluator gives, whatever is missing."""
     made = Sentences(7)
@@ -168,6 +169,7 @@ def test_python_means_what_the_language_says() -> None:
             assert same(got, meant), (text, event, got, meant)
 
 
+@pytest.mark.slow
 def test_sql_means_what_the_language_says() -> None:
     """ClickHouse gives for every random sentence and event what the plain evaluator gives, to the last bit."""
     chdb = pytest.importorskip("chdb")

@@ -48,6 +48,7 @@ def planted_by(seed: int, number: int = 1_000) -> tuple[Planter, list[bytes]]:
     return planter, [planter.plant(written({**EVENT, "id": f"e{i}"}), f"c-{i}")[0] for i in range(number)]
 
 
+@pytest.mark.slow
 def test_what_is_planted_passes_the_checks_and_is_repeatable() -> None:
     """National ids, cards and account numbers are right; the same seed plants the same, another one others."""
     planter, records = planted_by(7)
@@ -62,6 +63,7 @@ def test_what_is_planted_passes_the_checks_and_is_repeatable() -> None:
     assert all(sign in text for sign in ("۰", "٠", "\u200c", "\u200f", "@Example.Com", '"crm"', '"contact"'))
 
 
+@pytest.mark.slow
 def test_all_that_is_planted_is_masked_and_found_before_but_not_after() -> None:
     """In every place, script and with every separator: the scan sees it in clear, and nothing once it is masked."""
     planter, records = planted_by(7)
@@ -236,6 +238,7 @@ BEFORE += ["550e8400-e29b-41d4-a716-446655440000 ", "-1234-1234-1234-12345678901
 AFTER = ["", "x", " ریال", "-1", "/2", ".5", "\u200c", "12", "\n", "a@b.co", "-446655440000"]
 
 
+@pytest.mark.slow
 def test_the_quick_test_lets_nothing_pass_that_the_search_finds() -> None:
     """Whatever stands before and behind an identifier, and however JSON writes it, a record is masked as its text is."""
     rng = Random(9)

@@ -51,6 +51,7 @@ def catalogue(seed: int, products: int, days: int, worse: Collection[int] = (), 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_where_nothing_has_changed_alarms_keep_to_the_budget(seed: int) -> None:
     found, _ = suspected(catalogue(seed, 500, 90))

@@ -13,6 +13,7 @@ from streams.relations.journal import CustomerPart, RelationStep, StepMarker, ma
 from streams.relations.pages import Kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_customers_are_what_was_put(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random states over many steps, with room for a few, and a new owner now and then."""

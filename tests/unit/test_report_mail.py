@@ -75,6 +75,7 @@ def test_persian_arrives_as_it_was_written_with_the_file_to_keep() -> None:
     assert (file.get_filename(), file.get_content()) == ("week-2026-11-28.pdf", b"%PDF-1.7")
 
 
+@pytest.mark.slow
 def test_the_password_goes_over_tls_alone(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("sesame\n")
     known = {"mail_user": "cx", "mail_password_file": str(tmp_path / "password")}

@@ -386,6 +386,7 @@ def stops(steps: int) -> Iterator[int]:
     yield from (step for step in range(1, steps + 1) if step <= 60 or step > steps - 60 or step % 7 == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_stopped_before_any_step_ends_with_the_same_results(name: str) -> None:
     case = STAGES[name]

@@ -49,6 +49,7 @@ def simulated(seed: int, n: int, said: float = 1.0) -> list[tuple[float, bool]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_right_model_is_used_and_a_wrong_one_is_not() -> None:
     """Of a hundred right ones few are refused by chance; wrong ones are all refused, while their ranking is as good."""
     right = [calibration(simulated(seed, 1_000)) for seed in range(100)]

@@ -81,6 +81,7 @@ async def test_failures_are_repeated_under_the_same_id_and_signed_anew():
     assert len({request.body for request in receiver.received}) == 1
 
 
+@pytest.mark.slow
 async def test_retry_after_is_respected():
     with Receiver() as receiver:
         receiver.answer = lambda _request: (200, {}) if receiver.received else (429, {"Retry-After": "1"})
