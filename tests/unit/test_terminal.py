@@ -122,10 +122,10 @@ def test_times_are_whole_and_empty_columns_go_first(monkeypatch: pytest.MonkeyPa
     """As in `cx query series`, where a time that is cut says nothing."""
     monkeypatch.setenv("COLUMNS", "60")
     columns = ("time", "labels", "stat", "value", "zone")
-    rows = [("2026-03-01 12:00+03:30", "region=" + "x" * 50, None, 99.5, "UTC")]
+    rows = [("2026-03-01 12:00+03:30", "region=" + "s" * 50, None, 99.5, "UTC")]
     lines = table(columns, rows, least=("unit", "zone")).splitlines()
     assert lines[0].split() == ["time", "labels", "value"]
-    assert lines[1].startswith("2026-03-01 12:00+03:30  region=xxx")
+    assert lines[1].startswith("2026-03-01 12:00+03:30  region=sss")
     assert max(map(cell_len, lines)) <= 60
     monkeypatch.setenv("COLUMNS", "200")
     assert table(columns, rows, least=("zone",)).splitlines()[0].split() == [*columns]
