@@ -277,6 +277,20 @@ def test_the_heaviest_stay_when_nothing_helps() -> None:
     assert len(known.numbers) == light
 
 
+def test_a_flood_is_not_remembered_without_end_where_nothing_helps() -> None:
+    """Minute for minute it may take the place of what it sent before, until what is remembered of that takes half."""
+    known = registry(budget=100 * NEW_BYTES)
+    whole = known.admit(series_key("csat"), [1])
+    for minute in range(60):
+        for number in range(50):
+            known.admit(unit(f"{minute}-{number}"), [1 + minute], "web")
+        cost = {number: Weighed(2 * NEW_BYTES, 1.0) for number in known.numbers.values()}  # more than at first
+        cost[whole] = Weighed(120 * NEW_BYTES, 1.0)
+        known.rebalance(cost, 1)
+    assert len(known.left) * LEFT_BYTES <= 60 * NEW_BYTES
+    assert known.reserved <= (120 + 25 + 60 + 2) * NEW_BYTES
+
+
 def test_many_customers_leave_labels_their_values() -> None:
     """Bins of distinct customers fill the memory of a small partition; satisfaction by channel is still published."""
     state = MergeState(grace_s=0, idle_s=1e9, limits=SeriesLimits(lambda _kpi: ALL, 12 << 20))

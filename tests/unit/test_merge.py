@@ -179,6 +179,7 @@ def test_totals_are_published_anew_by_a_version_that_makes_other_values_of_them(
     for _ in range(2):
         merge = state()
         merge.restore(changelog.items())
+        merge.apply(partial((0, 0), {100: {CSAT: [2, 1], WEB: [1, 1]}}, watermark=120 * 60), 0)
         assert flush(merge, 1, changelog).values == [], "it would have the revision of what it replaces"
     merge.apply(partial((1, 0), {}, watermark=120 * 60), 1)
     again = flush(merge, 2, changelog)
