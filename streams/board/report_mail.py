@@ -8,9 +8,10 @@ from email.utils import format_datetime
 from typing import Final
 
 from streams.board.report import WeekAlert, WeekRow
+from streams.events.visible import visible
 from streams.wording.texts import Lang, Texts
 
-_ADDRESS: Final = re.compile(r"[^\s,;<>@\"()]+@[^\s,;<>@\"()]+")
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
 def addresses(setting: str, listed: str) -> list[str]:
@@ -39,9 +40,14 @@ def week_lines(rows: Sequence[WeekRow], alerts: Sequence[WeekAlert], span: str, 
             change = f"{t[row.mark]}: {row.difference} ({t['baseline']} {row.before})"
         else:
             change = f"{t['no_clear_change']} ({row.difference})" if row.before else t["no_baseline"]
-        lines.append("; ".join(filter(None, (f"{row.name}: {row.value}{n}", change, *row.where, row.owner))))
-    lines += ["", t["alerts"], *(f"{one.when}  {one.summary}  {one.owner}".rstrip() for one in alerts)]
+        lines.append(_line("; ".join(filter(None, (f"{row.name}: {row.value}{n}", change, *row.where, row.owner)))))
+    lines += ["", t["alerts"], *(_line(f"{one.when}: {one.summary}; {one.owner}") for one in alerts)]
     return "\n".join(lines if alerts else [*lines, t["no_alerts"]]) + "\n"
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, so that nobody's words look like another line."""
+    return visible(" ".join(text.split()))
 
 
 def week_mail(

@@ -91,7 +91,7 @@ def _effort(block: YamlBlock) -> tuple[str, float]:
             block.problem("effort", f"'effort' in days must be above 0 and {_MOST_DAYS:g} at most, not {given:g}")
             return "", 1.0
         return f"{given:g} d", float(given)
-    if given is not None and given not in EFFORTS:
+    if given is not None and (not isinstance(given, str) or given not in EFFORTS):
         hint = suggest(str(given), EFFORTS)
         block.problem("effort", f"'effort' cannot be {given!r}: it is {', '.join(EFFORTS)} or a number of days{hint}")
         return "", 1.0

@@ -21,14 +21,17 @@ Kind: TypeAlias = Literal["byte_order_mark", "invisible", "blank_field", "leap_s
 
 _MEANINGLESS: Final = character_class(tuple(span for span in INVISIBLE if span != OVERRIDES))
 _UNICODE_BLANKS: Final = "\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_BLANKS: Final = rf"[ \t-\r{_UNICODE_BLANKS}]+"
-_UNSEEN: Final = re.compile(rf"[{_MEANINGLESS}]|\A{_BLANKS}|{_BLANKS}\Z")
+# Not by an expression: one for blanks at the end looks at each run of them as often as it is long.
+_BLANKS: Final = " \t\n\v\f\r" + "".join(
+    map(chr, (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
+)
+_UNSEEN: Final = re.compile(f"[{_MEANINGLESS}]+")
 _BETWEEN: Final = re.compile(rf'("(?:[^"\\]++|\\.)*+"?)|([{_MEANINGLESS}\x00]+)|[{_UNICODE_BLANKS}]+', re.DOTALL)
 _UNSEEN_ANYWHERE: Final = re.compile(f"[{_MEANINGLESS}{_UNICODE_BLANKS}\x00]")
 # What none of this could help has none of it: a quick look spares most records that are simply wrong.
 # Each way begins with a byte of its own, so that the search passes over all others.
 _WORTH_A_TRY: Final = re.compile(
-    rb'"\s*"|" +[^ ,:}\]"]|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
+    rb'"\s*"|" ++[^ ,:}\]"]|null|:60|\\[nrtu]|\x00|\xc2[\x80-\xad]|\xcd\x8f|\xd8\x9c'
     rb"|\xe1(?:\x85[\x9f\xa0]|\x9a\x80|\x9e[\xb4\xb5]|\xa0[\x8b-\x8f])|\xe2(?:\x80|\x81)|\xe3(?:\x80\x80|\x85\xa4)"
     rb"|\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb9-\xbb])|\xf0(?:\x9b\xb2|\x9d\x85)|\xf3\xa0"
 )
@@ -79,7 +82,7 @@ def mend(value: bytes) -> Mended | None:
 
 def what_is_seen(text: str) -> str:
     """Return a number, a code or a time as people see it: without what is invisible in it, or a blank around it."""
-    return text.strip(" \t\n\v\f\r") if text.isascii() else _UNSEEN.sub("", text)
+    return text.strip(" \t\n\v\f\r") if text.isascii() else _UNSEEN.sub("", text).strip(_BLANKS)
 
 
 def without_byte_order_mark(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ import dataclasses
 import smtplib
 import ssl
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from email.message import EmailMessage
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -50,11 +50,13 @@ class MailServer:
         """
         if not settings.mail_server:
             raise ConfigError("mail_server: nothing is set; expected e.g. smtp://mail.example:587")
-        parts = urlsplit(settings.mail_server)
         try:
-            port = parts.port or _PORTS[parts.scheme]
+            parts = urlsplit(settings.mail_server)
+            port = _PORTS[parts.scheme] if parts.port is None else parts.port
         except ValueError as error:
-            raise ConfigError(f"mail_server: {settings.mail_server!r} names no port from 1 to 65535") from error
+            raise ConfigError(f"mail_server: {settings.mail_server!r} is no address: {error}") from error
+        if not port:
+            raise ConfigError(f"mail_server: {settings.mail_server!r} names port 0; expected 1 to 65535")
         if not parts.hostname:
             raise ConfigError(f"mail_server: {settings.mail_server!r} names no host")
         tls = Tls("mail", settings.mail_ca_file)
@@ -78,7 +80,9 @@ class MailServer:
                 if self.user:
                     server.login(self.user, password)
                 refused = server.send_message(message)
-                server.quit()
+                # It is sent by now, whatever becomes of the farewell.
+                with suppress(OSError, smtplib.SMTPException):
+                    server.quit()
         except smtplib.SMTPAuthenticationError as error:
             raise MailError(f"{self._name}: wrong mail_user or mail_password_file: {_said(error, password)}") from error
         except smtplib.SMTPRecipientsRefused as error:

@@ -16,11 +16,16 @@ class Mailbox:
     Speaks as much SMTP as it takes to be handed a mail.
 
     With `tls` it takes none before STARTTLS, with `login` (user and password) none from others, and none for who is
-    `refused`.
+    `refused`; a `rude` one hangs up without a farewell.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None, refused: tuple[str, ...] = ()
+        self,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
+        refused: tuple[str, ...] = (),
+        *,
+        rude: bool = False,
     ) -> None:
         self.mails: list[EmailMessage] = []
         mails = self.mails
@@ -33,7 +38,8 @@ class Mailbox:
                 while line := self.rfile.readline():
                     command = line[:4].upper().strip()
                     if command == b"QUIT":
-                        self._say("221 bye")
+                        if not rude:
+                            self._say("221 bye")
                         return
                     if command == b"EHLO" and tls is not None:
                         self._say("250-here\r\n250-AUTH PLAIN" if self.encrypted else "250-here")

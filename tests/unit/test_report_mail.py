@@ -56,8 +56,10 @@ def test_who_reads_no_html_reads_the_same() -> None:
         "FCR: 60 % (n 12); nothing earlier to compare",
         "",
         "Alerts",
-        "شنبه ۷ آذر، ۱۰:۳۰  پرداخت‌ها ناموفق‌اند  digital",
+        "شنبه ۷ آذر، ۱۰:۳۰: پرداخت‌ها ناموفق‌اند; digital",
     ]
+    forged = WeekAlert("digital", "a\n\nAlerts\nnone", "", "now")
+    assert week_lines([], [forged], "", "en").splitlines()[-1] == "now: a Alerts none; digital"
     assert week_lines([], [], "", "fa").splitlines()[-1] not in {"", "هشدارها"}
 
 
@@ -112,6 +114,12 @@ def test_a_password_that_cannot_be_sent_is_refused_before_anything_is(tmp_path: 
     assert "گذرواژه" not in str(told.value)
 
 
+def test_what_was_taken_is_sent_however_the_server_takes_its_leave() -> None:
+    with Mailbox(rude=True) as box:
+        assert server_of(box).send(mail()) == []
+        assert len(box.mails) == 1
+
+
 def test_whom_the_server_does_not_know_is_named_and_the_others_get_it() -> None:
     with Mailbox(refused=("b@example.org",)) as box:
         [told] = server_of(box).send(mail(to=("a@example.org", "b@example.org")))
@@ -147,13 +155,20 @@ def test_wrong_servers_are_refused_at_the_start(value: str, told: str) -> None:
 def test_ports_are_those_of_the_scheme_and_no_others_than_there_are() -> None:
     assert MailServer.of(Settings(mail_server="smtps://mail.example")).port == 465
     assert MailServer.of(Settings(mail_server="smtp://mail.example")).port == 587
-    for wrong in ("smtp://mail.example:0x1", "smtp://:587", "smtp://mail.example:99999", ""):
+    for wrong in (
+        "smtp://mail.example:0x1",
+        "smtp://:587",
+        "smtp://mail.example:99999",
+        "smtp://m:0",
+        "smtp://[::1",
+        "",
+    ):
         with pytest.raises(ConfigError, match="mail_server"):
             MailServer.of(Settings(mail_server=wrong))
 
 
 def test_addresses_are_addresses() -> None:
     assert addresses("mail_report_to", " a@x.org, b@x.org,a@x.org ,") == ["a@x.org", "b@x.org"]
-    for wrong in ("", " , ", "a", "a@x.org\nBcc: b@x.org", "a <a@x.org>"):
+    for wrong in ("", " , ", "a", "a@x.org\nBcc: b@x.org", "a <a@x.org>", "a@b.", "[x]@y", "a:b@c:d", "a\0@x.org"):
         with pytest.raises(ValueError, match="mail_report_to"):
             addresses("mail_report_to", wrong)
