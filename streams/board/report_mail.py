@@ -13,6 +13,9 @@ from streams.wording.texts import Lang, Texts
 
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
+# A no-break space between a number and its unit stays: a mail program must not put them on two lines.
+_BLANKS: Final = re.compile(r"[^\S\u00a0\u202f]+")
+
 
 def addresses(setting: str, listed: str) -> list[str]:
     """
@@ -47,7 +50,7 @@ def week_lines(rows: Sequence[WeekRow], alerts: Sequence[WeekAlert], span: str, 
 
 def _line(text: str) -> str:
     """Return a text in one line, so that nobody's words look like another line."""
-    return visible(" ".join(text.split()))
+    return visible(_BLANKS.sub(" ", text).strip())
 
 
 def week_mail(
