@@ -349,6 +349,7 @@ class Enricher:
         return Movement(
             kpi=kpi, labels={}, value=now, baseline=before, statistic=z, unit=facts.unit,
             note=f"against the {minutes[0]} min before", name=self._catalogue[kpi].name,
+            name_fa=self._catalogue[kpi].name_fa,
         )  # fmt: skip
 
     def close(self) -> None:

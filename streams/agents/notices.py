@@ -123,5 +123,5 @@ def _cause(part: Contribution, lang: Lang) -> str:
 def _movement(moved: Movement, transition: Transition, lang: Lang) -> str:
     series = f" ({series_text(moved.labels, lang)})" if moved.labels != transition.labels else ""
     before, now = (value_text(value, moved.unit, lang) for value in (moved.baseline, moved.value))
-    name = Texts(lang).kpi(moved.kpi, moved.name or moved.kpi)
+    name = Texts(lang).kpi(moved.name or moved.kpi, moved.name_fa)
     return _WORDS["from"][lang].format(name=name, series=series, before=before, now=now)

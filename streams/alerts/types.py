@@ -124,6 +124,8 @@ class Movement(msgspec.Struct, kw_only=True):
     note: str = ""
     name: str = ""
     """What people call the KPI."""
+    name_fa: str = ""
+    """The same in Persian; empty: as in English."""
 
 
 class Evidence(msgspec.Struct, kw_only=True):

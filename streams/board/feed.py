@@ -151,7 +151,7 @@ def alert_views(alerts: Iterable[AlertRow], infos: Mapping[str, KpiInfo], channe
         info = infos.get(alert.kpi)
         unit = alert.unit or (info.unit if info else "")
         where = _labels(alert.labels, texts)
-        name = texts.kpi(alert.kpi, info.name if info else alert.kpi)
+        name = texts.kpi(info.name, info.name_fa) if info else alert.kpi
         state = texts.get(alert.state, alert.state)
         views.append(
             AlertView(

@@ -108,7 +108,7 @@ def heat_map(
         stage_before = stage
     return HeatMap(
         info.id,
-        texts.kpi(info.id, info.name),
+        texts.kpi(info.name, info.name_fa),
         one_text(whole.value, info.unit, lang) if whole and whole.value is not None else texts["no_data"],
         tuple((name, texts[name]) for name in channels),
         tuple(rows),

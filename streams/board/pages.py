@@ -197,7 +197,7 @@ class PageRenderer:
             else None
         )
         texts = Texts(view.lang)
-        names = [(info.id, texts.kpi(info.id, info.name)) for info in offered]
+        names = [(info.id, texts.kpi(info.name, info.name_fa)) for info in offered]
         return self._render("heat.html", view, heat=found, offered=names, chosen=chosen)
 
     def _detail(self, view: PageView, known: Known) -> str:
@@ -218,7 +218,7 @@ class PageRenderer:
         if by_day := step >= _DAY_S:
             # A day is named by its beginning, a quarter of an hour by its end, as of when it is known.
             points = [replace(point, at=point.since) for point in points]
-        name = texts.kpi(info.id, info.name)
+        name = texts.kpi(info.name, info.name_fa)
         changes = [one for one in (detail.changes if detail else ()) if view.channel in {ALL, one.channel}]
         behind = Backdrop(
             info.target,

@@ -43,8 +43,8 @@ WINDOWS: Final = """
 """
 
 CATALOGUE: Final = """
-    SELECT id, name, question, unit, direction, aggregator, formula, source, owner, groupings, min_n_show, min_n_colour,
-        target, quantiles, definition, maturity, void
+    SELECT id, name, name_fa, question, unit, direction, aggregator, formula, source, owner, groupings, min_n_show,
+        min_n_colour, target, quantiles, definition, maturity, void
     FROM kpis FINAL
 """
 

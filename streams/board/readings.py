@@ -50,6 +50,8 @@ class KpiInfo:
 
     id: str
     name: str
+    name_fa: str = ""
+    """In Persian; empty: there is none."""
     question: str = ""
     unit: str = "count"
     direction: str = "none"

@@ -96,7 +96,7 @@ def _row(info: KpiInfo, series: Sequence[Compared], lang: Lang) -> WeekRow:
             text = f"{series_text(labels, lang)}: {difference_text(other.difference, info.unit, lang)}"
             moved.append((abs(other.difference) * part.n, text))
     return WeekRow(
-        Texts(lang).kpi(info.id, info.name),
+        Texts(lang).kpi(info.name, info.name_fa),
         info.owner,
         one_text(now.value, info.unit, lang),
         "" if info.counts else number(now.n, lang, 0),

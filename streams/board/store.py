@@ -284,13 +284,13 @@ def _counts(became: Sequence[Any], stored_at: Any) -> Counts:
 
 def _info(row: Row) -> KpiInfo:
     (
-        key, name, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour, target,
-        quantiles,
-        definition, maturity, void,
+        key, name, name_fa, question, unit, direction, aggregator, formula, source, owner, groupings, show, colour,
+        target, quantiles, definition, maturity, void,
     ) = row  # fmt: skip
     return KpiInfo(
         id=key,
         name=name,
+        name_fa=name_fa,
         question=question,
         unit=unit,
         direction=direction,

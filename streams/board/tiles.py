@@ -164,7 +164,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         note = texts["several_currencies" if info.void.startswith("several") else "never_sent"]
     mark = mark_of(found)
     short, whole = change_texts(info, found, lang) if value else ("", "")
-    name = texts.kpi(info.id, info.name)
+    name = texts.kpi(info.name, info.name_fa)
     stat = stat_text(info.stat, lang)
     trend = _trend(info, facts.trends.get(key, ()), facts.latest.get(key, Latest()).closed)
     spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))

@@ -1,8 +1,9 @@
 """
 The envelope all events share (CloudEvents 1.0, structured JSON), and the register that gives each type its struct.
 
-A family module defines the `data` of a type as a struct and registers it with `@event("cx.survey.answered")`;
-the struct of the whole event is derived from it, so envelope attributes are written down once.
+A family module defines the `data` of a type as a struct and registers it as
+`@event("cx.survey.answered", counts="answers")`; the struct of the whole event is derived from it, so envelope
+attributes are written down once.
 """
 
 import re
@@ -62,20 +63,24 @@ _events: Final[dict[str, type[Envelope]]] = {}
 _data: Final[dict[str, type[Data]]] = {}
 _names: Final[dict[type[Data], str]] = {}
 _versions: Final[dict[str, tuple[str, ...]]] = {}
+_counts: Final[dict[str, str]] = {}
 
 # Metrics asked from 0 to 10; all other ratings start at 1.
 ZERO_BASED_METRICS: Final = frozenset({"nps", "enps"})
 
 REGISTERED_EVENTS: Final = MappingProxyType(_events)
 REGISTERED_DATA: Final = MappingProxyType(_data)
+COUNTS: Final = MappingProxyType(_counts)
+"""What one event of a type stands for, in words, by type."""
 
 
-def event(name: str, version: str = "1-0-0", *, earlier: tuple[str, ...] = ()) -> Callable[[D], D]:
+def event(name: str, version: str = "1-0-0", *, counts: str, earlier: tuple[str, ...] = ()) -> Callable[[D], D]:
     """
     Register a data struct as the content of the event type `name`.
 
-    `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one, and moves
-    the one before to `earlier`, whose events are still taken.
+    `counts` says in words what one event stands for, and what counts more than once: the unit of KPIs that count
+    them. `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one, and
+    moves the one before to `earlier`, whose events are still taken.
 
     Raises:
         ValueError: The name is taken: a type is listed once.
@@ -86,6 +91,7 @@ def event(name: str, version: str = "1-0-0", *, earlier: tuple[str, ...] = ()) -
             raise ValueError(f"event type {name} is registered twice: {_data[name].__name__}, {data.__name__}")
         _events[name] = whole(name, data, (*earlier, version))
         _data[name] = data
+        _counts[name] = counts
         return data
 
     return register

@@ -44,5 +44,10 @@ class RefusedEvent(Envelope, frozen=True, gc=False, kw_only=True, tag="pipeline.
 
 
 PIPELINE_DATA: Final[dict[str, type[Data]]] = {RangeEvent.type: RangeClosed, RefusedEvent.type: RecordRefused}
+PIPELINE_COUNTS: Final[dict[str, str]] = {
+    RangeEvent.type: "records; where an age is measured, ranges of them that were taken in together",
+    RefusedEvent.type: "records",
+}
+"""What one event of them stands for, in words."""
 PIPELINE_ATTRIBUTES: Final = ("channel", "synthetic")
 """Attributes of the envelope that mean anything on them."""

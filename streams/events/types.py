@@ -13,7 +13,7 @@ from msgspec import inspect
 
 # Importing a family registers its types.
 from streams.events.derived import DERIVED_DATA, DERIVED_EVENTS
-from streams.events.envelope import REGISTERED_DATA, REGISTERED_EVENTS, Data, Envelope, Rated, new_event
+from streams.events.envelope import COUNTS, REGISTERED_DATA, REGISTERED_EVENTS, Data, Envelope, Rated, new_event
 from streams.events.families import (  # noqa: F401
     agent,
     awareness,
@@ -34,6 +34,7 @@ from streams.events.families import (  # noqa: F401
 from streams.events.ranges import PIPELINE_ATTRIBUTES, PIPELINE_DATA
 
 __all__ = [
+    "COUNTS",
     "DATA_TYPES",
     "DERIVED_TYPES",
     "ENVELOPE_FIELDS",

@@ -294,16 +294,17 @@ def value_columns(rows: Sequence[ValueRow]) -> list[Column]:
 
 
 KPI_COLUMNS: Final = (
-    "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner", "groupings",
-    "min_n_show", "min_n_colour", "min_n_alert", "target", "maturity", "scale", "low", "high", "quantiles",
-    "definition", "void",
+    "id", "name", "name_fa", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
+    "groupings", "min_n_show", "min_n_colour", "min_n_alert", "target", "maturity", "scale", "low", "high",
+    "quantiles", "definition", "void",
 )  # fmt: skip
 
 
 def kpi_row(kpi: Kpi) -> list[Any]:
     """Give the row of `kpis`, in the order of `KPI_COLUMNS`."""
     return [
-        kpi.id, kpi.name, kpi.question, kpi.unit, kpi.direction, kpi.class_, kpi.aggregator, kpi.formula, kpi.source,
-        kpi.owner, [list(grouping) for grouping in kpi.groupings], kpi.min_n.show, kpi.min_n.colour, kpi.min_n.alert,
-        kpi.target, kpi.maturity, kpi.scale, *kpi.within, list(kpi.quantiles), kpi.definition_id, reason_of(kpi),
+        kpi.id, kpi.name, kpi.name_fa, kpi.question, kpi.unit, kpi.direction, kpi.class_, kpi.aggregator,
+        kpi.formula, kpi.source, kpi.owner, [list(grouping) for grouping in kpi.groupings], kpi.min_n.show,
+        kpi.min_n.colour, kpi.min_n.alert, kpi.target, kpi.maturity, kpi.scale, *kpi.within, list(kpi.quantiles),
+        kpi.definition_id, reason_of(kpi),
     ]  # fmt: skip

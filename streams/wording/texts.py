@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args
 
 from streams.wording.case_texts import CASE_WORDS
-from streams.wording.names import PERSIAN_NAMES
 
 Lang: TypeAlias = Literal["en", "fa"]
 LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
@@ -303,9 +302,9 @@ class Texts:
         """Writing direction of the language."""
         return "rtl" if self.lang == "fa" else "ltr"
 
-    def kpi(self, kpi: str, name: str) -> str:
-        """Return the name of a KPI; `name` is what its definition calls it."""
-        return PERSIAN_NAMES.get(kpi, name) if self.lang == "fa" else name
+    def kpi(self, name: str, name_fa: str) -> str:
+        """Return the name of a KPI as its definition calls it; without a Persian one the English."""
+        return name_fa if self.lang == "fa" and name_fa else name
 
 
 def words() -> Mapping[str, tuple[str, ...]]:

@@ -9,10 +9,10 @@ from streams.kpis.arithmetic.intervals import wilson
 
 NOW = 1_800_000_000
 CSAT = KpiInfo(
-    id="csat", name="Customer satisfaction", unit="percent", direction="up", aggregator="ratio",
+    id="csat", name="Customer satisfaction", name_fa="رضایت مشتری", unit="percent", direction="up", aggregator="ratio",
     groupings=((), ("channel",), ("channel", "touchpoint")),
 )  # fmt: skip
-VOLUME = KpiInfo(id="volume", name="Events", groupings=((), ("channel",)))
+VOLUME = KpiInfo(id="volume", name="Events", name_fa="رویدادها", groupings=((), ("channel",)))
 TOUCHPOINTS = load_touchpoints()
 
 

@@ -177,7 +177,7 @@ def test_an_earlier_version_is_still_taken(monkeypatch):
     monkeypatch.setattr(envelope, "_events", {})
     monkeypatch.setattr(envelope, "_versions", {})
 
-    @envelope.event("cx.test.happened", "1-1-0", earlier=("1-0-0", "1-0-1"))
+    @envelope.event("cx.test.happened", "1-1-0", counts="tests", earlier=("1-0-0", "1-0-1"))
     class Happened(envelope.Data, frozen=True, kw_only=True):
         """Something."""
 

@@ -69,7 +69,7 @@ def test_fields_of_an_unknown_type_are_an_error():
 def test_a_type_is_listed_once():
     with pytest.raises(ValueError, match="answered is registered twice: SurveyAnswered, Again"):
 
-        @event("cx.survey.answered")
+        @event("cx.survey.answered", counts="answers")
         class Again(Data, frozen=True, kw_only=True):
             """Comes too late."""
 

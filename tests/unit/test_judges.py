@@ -46,7 +46,7 @@ def transition(new="firing", old="pending", **changes):
             Contribution(labels={"touchpoint": "checkout"}, value=40.0, baseline=80.0, n=9, baseline_n=9,
                          rate_effect=-20.0, share_effect=0.0, explained=0.83)
         ],
-        movements=[Movement(kpi="volume", labels={}, value=1.0, baseline=None, statistic=9.0, unit="count")],
+        movements=[Movement(kpi="volume", labels={}, value=1.0, baseline=None, statistic=9.0, unit="count", name="volume", name_fa="رویدادها")],
         verbatims=["دیر رسید"],
         links={"dashboard": "http://g/d", "runbook": "http://r"},
     )  # fmt: skip

@@ -68,6 +68,7 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
                 unit=other.watch.rule.kpi.unit,
                 note=f"{other.watch.rule.alert} fires too",
                 name=other.watch.rule.kpi.name,
+                name_fa=other.watch.rule.kpi.name_fa,
             )
         )
 

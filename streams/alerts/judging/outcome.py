@@ -97,7 +97,7 @@ def _end_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
     of = "" if _counts(rule) else f" از {digits(f'{now.n:,}', 'fa')} مورد"
     value = "بدون داده" if now.value is None else f"اکنون {value_text(now.value, rule.kpi.unit, 'fa')}{of}"
     against = f"، {_aim(rule)[1]} {value_text(rule.target, rule.kpi.unit, 'fa')}" if rule.target is not None else ""
-    name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
+    name = Texts("fa").kpi(rule.kpi.name, rule.kpi.name_fa)
     return f"برطرف شد: {name}، {series_text(labels, 'fa')}: {value}{against}"
 
 
@@ -108,7 +108,7 @@ def _lost(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
 
 def _lost_fa(rule: Rule, labels: Mapping[str, str], now: Evidence) -> str:
     why = f"{digits(f'{now.n:,}', 'fa')} مورد برای داوری کم است" if now.n else "دیگر چیزی نمی‌رسد"
-    name = Texts("fa").kpi(rule.kpi.id, rule.kpi.name)
+    name = Texts("fa").kpi(rule.kpi.name, rule.kpi.name_fa)
     return f"بی‌داوری پایان یافت: {name}، {series_text(labels, 'fa')}: {why}؛ معلوم نیست که برطرف شده باشد"
 
 

@@ -174,7 +174,7 @@ class Rule:
             lang: {
                 **variables,
                 LANG: lang,
-                "name": Texts(lang).kpi(self.kpi.id, self.kpi.name),
+                "name": Texts(lang).kpi(self.kpi.name, self.kpi.name_fa),
                 "series": series_text(labels, lang),
                 "window": window_text(evidence.window or self.window, lang),
                 "until": times.moment((minute + 1) * 60, lang),

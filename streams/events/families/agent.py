@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Label, Language, Percent, Polarity, Position, Seconds, Text
 
 
-@event("cx.agent.state_changed")
+@event("cx.agent.state_changed", counts="states that agents left")
 class AgentStateChanged(Data, frozen=True, kw_only=True):
     """An agent left one state for another, after `duration_s` in the former."""
 
@@ -16,7 +16,7 @@ class AgentStateChanged(Data, frozen=True, kw_only=True):
     queue: Label | None = None
 
 
-@event("cx.agent.evaluation_scored")
+@event("cx.agent.evaluation_scored", counts="assessments (a contact that is assessed again has another one)")
 class AgentEvaluationScored(Data, frozen=True, kw_only=True):
     """A contact's quality was assessed, in percent of the weighted points; a critical failure makes it 0."""
 
@@ -26,7 +26,7 @@ class AgentEvaluationScored(Data, frozen=True, kw_only=True):
     automatic: bool | None = None
 
 
-@event("cx.agent.coaching_given")
+@event("cx.agent.coaching_given", counts="coachings (not agents)")
 class AgentCoachingGiven(Data, frozen=True, kw_only=True):
     """An agent was coached."""
 
@@ -34,7 +34,7 @@ class AgentCoachingGiven(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.agent.transcript_turn")
+@event("cx.agent.transcript_turn", counts="turns of conversations (not contacts)")
 class AgentTranscriptTurn(Data, frozen=True, kw_only=True):
     """One turn of a transcribed conversation."""
 

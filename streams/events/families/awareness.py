@@ -6,7 +6,7 @@ from streams.events.envelope import Data, Rated, event
 from streams.events.scalars import Count, Label, Language, Money, Polarity, Position, Text
 
 
-@event("cx.ad.shown")
+@event("cx.ad.shown", counts="advertisements shown (one that is shown again counts again)")
 class AdShown(Data, frozen=True, kw_only=True):
     """An advertisement was shown."""
 
@@ -15,7 +15,7 @@ class AdShown(Data, frozen=True, kw_only=True):
     cost: Money | None = None
 
 
-@event("cx.ad.clicked")
+@event("cx.ad.clicked", counts="clicks (not visitors)")
 class AdClicked(Data, frozen=True, kw_only=True):
     """An advertisement was clicked."""
 
@@ -24,7 +24,7 @@ class AdClicked(Data, frozen=True, kw_only=True):
     cost: Money | None = None
 
 
-@event("cx.search.landed")
+@event("cx.search.landed", counts="arrivals (not visitors)")
 class SearchLanded(Data, frozen=True, kw_only=True):
     """A visitor arrived from a search engine."""
 
@@ -33,7 +33,7 @@ class SearchLanded(Data, frozen=True, kw_only=True):
     position: Position | None = None
 
 
-@event("cx.social.mentioned")
+@event("cx.social.mentioned", counts="mentions")
 class SocialMentioned(Data, frozen=True, kw_only=True):
     """The company was mentioned on a social network."""
 
@@ -44,7 +44,7 @@ class SocialMentioned(Data, frozen=True, kw_only=True):
     polarity: Polarity | None = None
 
 
-@event("cx.review.published")
+@event("cx.review.published", counts="publications (a review that is edited counts again, with what it says now)")
 class ReviewPublished(Rated, frozen=True, kw_only=True):
     """A public review with stars, as in an app store or on a product's page."""
 
@@ -58,7 +58,7 @@ class ReviewPublished(Rated, frozen=True, kw_only=True):
     edited: bool | None = None
 
 
-@event("cx.review.replied")
+@event("cx.review.replied", counts="replies")
 class ReviewReplied(Data, frozen=True, kw_only=True):
     """The company answered a public review."""
 
@@ -66,7 +66,7 @@ class ReviewReplied(Data, frozen=True, kw_only=True):
     text: Text | None = None
 
 
-@event("cx.referral.sent")
+@event("cx.referral.sent", counts="referrals (not customers)")
 class ReferralSent(Data, frozen=True, kw_only=True):
     """A customer recommended the company to somebody."""
 
@@ -74,7 +74,7 @@ class ReferralSent(Data, frozen=True, kw_only=True):
     subchannel: Literal["email", "sms", "social", "chat"] | None = None
 
 
-@event("cx.referral.converted")
+@event("cx.referral.converted", counts="customers won by a referral")
 class ReferralConverted(Data, frozen=True, kw_only=True):
     """A recommendation won a customer."""
 

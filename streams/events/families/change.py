@@ -10,7 +10,7 @@ STARTED: Final = "cx.campaign.started"
 CHANGE_TYPES: Final = (DEPLOYED, STARTED)
 
 
-@event(DEPLOYED)
+@event(DEPLOYED, counts="changes")
 class ChangeDeployed(Data, frozen=True, kw_only=True):
     """A release, a configuration or a model went live, for customers of the event's channel."""
 
@@ -19,7 +19,7 @@ class ChangeDeployed(Data, frozen=True, kw_only=True):
     kind: Literal["release", "rollback", "configuration", "experiment"] | None = None
 
 
-@event(STARTED)
+@event(STARTED, counts="campaigns")
 class CampaignStarted(Data, frozen=True, kw_only=True):
     """A campaign began: other customers come, and more of them."""
 

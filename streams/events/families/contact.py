@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Label, Language, Position, Seconds, Subchannel, Text
 
 
-@event("cx.contact.opened")
+@event("cx.contact.opened", counts="contacts (not customers and not legs)")
 class ContactOpened(Data, frozen=True, kw_only=True):
     """A customer's contact began; the clock of the first response starts here."""
 
@@ -16,14 +16,14 @@ class ContactOpened(Data, frozen=True, kw_only=True):
     priority: Label | None = None
 
 
-@event("cx.contact.ivr_entered")
+@event("cx.contact.ivr_entered", counts="visits of the voice menu")
 class ContactIvrEntered(Data, frozen=True, kw_only=True):
     """A caller entered the voice menu."""
 
     menu: Label | None = None
 
 
-@event("cx.contact.ivr_step")
+@event("cx.contact.ivr_step", counts="steps in the voice menu (not visits)")
 class ContactIvrStep(Data, frozen=True, kw_only=True):
     """A caller made a choice in the voice menu, or failed to."""
 
@@ -32,7 +32,7 @@ class ContactIvrStep(Data, frozen=True, kw_only=True):
     understood: bool | None = None
 
 
-@event("cx.contact.ivr_exited", "1-1-0", earlier=("1-0-0",))
+@event("cx.contact.ivr_exited", "1-1-0", earlier=("1-0-0",), counts="visits of the voice menu")
 class ContactIvrExited(Data, frozen=True, kw_only=True):
     """A caller left the voice menu: on to a queue, by hanging up, or served by it."""
 
@@ -41,7 +41,7 @@ class ContactIvrExited(Data, frozen=True, kw_only=True):
     menu: Label | None = None
 
 
-@event("cx.contact.call_blocked")
+@event("cx.contact.call_blocked", counts="tries to call (not callers)")
 class ContactCallBlocked(Data, frozen=True, kw_only=True):
     """A call met a busy line and never entered a queue."""
 
@@ -49,7 +49,12 @@ class ContactCallBlocked(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.contact.queue_entered", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.contact.queue_entered",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="legs: stays in a queue (a contact that is passed on has one for each)",
+)
 class ContactQueueEntered(Data, frozen=True, kw_only=True):
     """A contact started to wait for an agent."""
 
@@ -58,7 +63,12 @@ class ContactQueueEntered(Data, frozen=True, kw_only=True):
     position: Position | None = None
 
 
-@event("cx.contact.queue_left", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.contact.queue_left",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="legs: stays in a queue (a contact that is passed on has one for each)",
+)
 class ContactQueueLeft(Data, frozen=True, kw_only=True):
     """A contact stopped waiting after `wait_s`, if that is known; a callback is no abandonment."""
 
@@ -69,14 +79,14 @@ class ContactQueueLeft(Data, frozen=True, kw_only=True):
     first: bool | None = None
 
 
-@event("cx.contact.ringing")
+@event("cx.contact.ringing", counts="offers to an agent (a contact that is not taken is offered again)")
 class ContactRinging(Data, frozen=True, kw_only=True):
     """An agent was offered the contact."""
 
     queue: Label | None = None
 
 
-@event("cx.contact.ring_missed")
+@event("cx.contact.ring_missed", counts="offers to an agent (a contact that is not taken is offered again)")
 class ContactRingMissed(Data, frozen=True, kw_only=True):
     """An agent did not take the contact offered."""
 
@@ -85,7 +95,12 @@ class ContactRingMissed(Data, frozen=True, kw_only=True):
     reason: Literal["no_answer", "rejected", "failed"] | None = None
 
 
-@event("cx.contact.answered", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.contact.answered",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="answers by agents (a contact that is passed on has one for each agent who takes it)",
+)
 class ContactAnswered(Data, frozen=True, kw_only=True):
     """An agent answered; `wait_s` is the time in the queue, without the voice menu."""
 
@@ -94,14 +109,14 @@ class ContactAnswered(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.contact.hold_started")
+@event("cx.contact.hold_started", counts="holds (not contacts)")
 class ContactHoldStarted(Data, frozen=True, kw_only=True):
     """The agent put the customer on hold."""
 
     reason: Label | None = None
 
 
-@event("cx.contact.hold_ended", "1-1-0", earlier=("1-0-0",))
+@event("cx.contact.hold_ended", "1-1-0", earlier=("1-0-0",), counts="holds (not contacts)")
 class ContactHoldEnded(Data, frozen=True, kw_only=True):
     """The hold ended, or the customer gave up during it."""
 
@@ -109,7 +124,7 @@ class ContactHoldEnded(Data, frozen=True, kw_only=True):
     abandoned: bool | None = None
 
 
-@event("cx.contact.transferred")
+@event("cx.contact.transferred", counts="transfers (not contacts)")
 class ContactTransferred(Data, frozen=True, kw_only=True):
     """The contact was passed on."""
 
@@ -119,7 +134,7 @@ class ContactTransferred(Data, frozen=True, kw_only=True):
     warm: bool | None = None
 
 
-@event("cx.contact.consulted")
+@event("cx.contact.consulted", counts="consultations (not contacts)")
 class ContactConsulted(Data, frozen=True, kw_only=True):
     """The agent asked a colleague while the customer waited."""
 
@@ -127,7 +142,7 @@ class ContactConsulted(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.contact.callback_requested")
+@event("cx.contact.callback_requested", counts="requests to be called back")
 class ContactCallbackRequested(Data, frozen=True, kw_only=True):
     """The customer asked to be called back."""
 
@@ -135,7 +150,7 @@ class ContactCallbackRequested(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.contact.callback_made")
+@event("cx.contact.callback_made", counts="calls back")
 class ContactCallbackMade(Data, frozen=True, kw_only=True):
     """The customer was called back, `delay_s` after asking."""
 
@@ -144,7 +159,7 @@ class ContactCallbackMade(Data, frozen=True, kw_only=True):
     queue: Label | None = None
 
 
-@event("cx.contact.disconnected", "1-1-0", earlier=("1-0-0",))
+@event("cx.contact.disconnected", "1-1-0", earlier=("1-0-0",), counts="ends of connections")
 class ContactDisconnected(Data, frozen=True, kw_only=True):
     """The conversation ended."""
 
@@ -152,7 +167,12 @@ class ContactDisconnected(Data, frozen=True, kw_only=True):
     talk_s: Seconds | None = None
 
 
-@event("cx.contact.wrapup_ended", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.contact.wrapup_ended",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="wrap-ups (a contact that is passed on has one for each agent)",
+)
 class ContactWrapupEnded(Data, frozen=True, kw_only=True):
     """The agent finished the work after the conversation."""
 
@@ -160,7 +180,7 @@ class ContactWrapupEnded(Data, frozen=True, kw_only=True):
     disposition: Label | None = None
 
 
-@event("cx.contact.handled", "1-1-0", earlier=("1-0-0",))
+@event("cx.contact.handled", "1-1-0", earlier=("1-0-0",), counts="contacts (once, however many agents dealt with them)")
 class ContactHandled(Data, frozen=True, kw_only=True):
     """
     One per handled contact, when the last agent is done with it, with the durations that are known, of all agents.
@@ -177,7 +197,7 @@ class ContactHandled(Data, frozen=True, kw_only=True):
     transfers: Count | None = None
 
 
-@event("cx.contact.message_received")
+@event("cx.contact.message_received", counts="messages of customers (not contacts)")
 class ContactMessageReceived(Data, frozen=True, kw_only=True):
     """The customer wrote."""
 
@@ -186,7 +206,7 @@ class ContactMessageReceived(Data, frozen=True, kw_only=True):
     subchannel: Subchannel | None = None
 
 
-@event("cx.contact.message_sent")
+@event("cx.contact.message_sent", counts="messages to customers (not contacts)")
 class ContactMessageSent(Data, frozen=True, kw_only=True):
     """A person or a bot wrote to the customer."""
 
@@ -197,7 +217,12 @@ class ContactMessageSent(Data, frozen=True, kw_only=True):
     response_s: Seconds | None = None
 
 
-@event("cx.contact.first_human_reply", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.contact.first_human_reply",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="first replies (one for each opening, reopening and hand-over)",
+)
 class ContactFirstHumanReply(Data, frozen=True, kw_only=True):
     """A person answered for the first time since the contact was opened, reopened or handed over by a bot."""
 
@@ -207,7 +232,7 @@ class ContactFirstHumanReply(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.contact.handed_off")
+@event("cx.contact.handed_off", counts="hand-overs to a person (not contacts)")
 class ContactHandedOff(Data, frozen=True, kw_only=True):
     """A bot gave the conversation to people."""
 
@@ -216,7 +241,7 @@ class ContactHandedOff(Data, frozen=True, kw_only=True):
     turns: Count | None = None
 
 
-@event("cx.contact.bot_ended")
+@event("cx.contact.bot_ended", counts="conversations with a bot")
 class ContactBotEnded(Data, frozen=True, kw_only=True):
     """A conversation with a bot ended: solved by it, handed to people, or left."""
 
@@ -225,7 +250,7 @@ class ContactBotEnded(Data, frozen=True, kw_only=True):
     turns: Count | None = None
 
 
-@event("cx.contact.escalated")
+@event("cx.contact.escalated", counts="escalations (a contact may have several)")
 class ContactEscalated(Data, frozen=True, kw_only=True):
     """The contact was raised to a higher level of support."""
 
@@ -234,7 +259,7 @@ class ContactEscalated(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.contact.resolved")
+@event("cx.contact.resolved", counts="solutions of matters (one that was reopened is solved again)")
 class ContactResolved(Data, frozen=True, kw_only=True):
     """The matter was solved, `duration_s` after it was opened."""
 
@@ -245,7 +270,7 @@ class ContactResolved(Data, frozen=True, kw_only=True):
     subchannel: Subchannel | None = None
 
 
-@event("cx.contact.reopened")
+@event("cx.contact.reopened", counts="reopenings of matters (a matter may come back more than once)")
 class ContactReopened(Data, frozen=True, kw_only=True):
     """A solved matter came back."""
 
@@ -253,7 +278,7 @@ class ContactReopened(Data, frozen=True, kw_only=True):
     after_s: Seconds | None = None
 
 
-@event("cx.contact.closed")
+@event("cx.contact.closed", counts="closings of contacts (one that was reopened is closed again)")
 class ContactClosed(Data, frozen=True, kw_only=True):
     """The contact was closed for good."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Currency, Label, Milliseconds, Money, Number, Position, Seconds, Text, Time
 
 
-@event("cx.session.started")
+@event("cx.session.started", counts="sessions (not visitors)")
 class SessionStarted(Data, frozen=True, kw_only=True):
     """A visit to the web site or the app began."""
 
@@ -18,7 +18,7 @@ class SessionStarted(Data, frozen=True, kw_only=True):
     returning: bool | None = None
 
 
-@event("cx.session.ended", "1-1-0", earlier=("1-0-0",))
+@event("cx.session.ended", "1-1-0", earlier=("1-0-0",), counts="sessions (not visitors)")
 class SessionEnded(Data, frozen=True, kw_only=True):
     """A visit ended; `engaged` is the channel's own judgement of engagement, `errors` its failed requests."""
 
@@ -31,7 +31,7 @@ class SessionEnded(Data, frozen=True, kw_only=True):
     bounced: bool | None = None
 
 
-@event("cx.page.viewed")
+@event("cx.page.viewed", counts="page views (not visitors)")
 class PageViewed(Data, frozen=True, kw_only=True):
     """A page or screen was shown."""
 
@@ -40,7 +40,7 @@ class PageViewed(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.search.performed")
+@event("cx.search.performed", counts="searches (not sessions)")
 class SearchPerformed(Data, frozen=True, kw_only=True):
     """A customer searched; 0 results is a failed search, none given is a search nobody counted."""
 
@@ -49,7 +49,7 @@ class SearchPerformed(Data, frozen=True, kw_only=True):
     search_id: Label | None = None
 
 
-@event("cx.search.clicked")
+@event("cx.search.clicked", counts="clicks on a result (not searches)")
 class SearchClicked(Data, frozen=True, kw_only=True):
     """A search result was opened."""
 
@@ -58,7 +58,7 @@ class SearchClicked(Data, frozen=True, kw_only=True):
     delay_s: Seconds | None = None
 
 
-@event("cx.product.viewed")
+@event("cx.product.viewed", counts="openings of a product's page (not visitors)")
 class ProductViewed(Data, frozen=True, kw_only=True):
     """A product's page was shown."""
 
@@ -68,7 +68,7 @@ class ProductViewed(Data, frozen=True, kw_only=True):
     available: bool | None = None
 
 
-@event("cx.product.sold")
+@event("cx.product.sold", counts="sales (one may be of several pieces)")
 class ProductSold(Data, frozen=True, kw_only=True):
     """A line of an order or receipt: `quantity` of a product, one if it is not given, each at `price`."""
 
@@ -78,7 +78,9 @@ class ProductSold(Data, frozen=True, kw_only=True):
     price: Money | None = None
 
 
-@event("cx.product.judged")
+@event(
+    "cx.product.judged", counts="judgements of products (one a day as a rule, of the products with the clearest rise)"
+)
 class ProductJudged(Data, frozen=True, kw_only=True):
     """Whether a product has more defects than it had, of `sold` since a moment; `expected` at most were to come."""
 
@@ -91,14 +93,14 @@ class ProductJudged(Data, frozen=True, kw_only=True):
     since: Time | None = None
 
 
-@event("cx.compare.viewed")
+@event("cx.compare.viewed", counts="openings of comparisons (not visitors)")
 class CompareViewed(Data, frozen=True, kw_only=True):
     """Products were put side by side."""
 
     products: Count
 
 
-@event("cx.review.read")
+@event("cx.review.read", counts="openings of a review (not readers)")
 class ReviewRead(Data, frozen=True, kw_only=True):
     """A customer read the reviews of a product."""
 
@@ -106,7 +108,7 @@ class ReviewRead(Data, frozen=True, kw_only=True):
     reviews: Count | None = None
 
 
-@event("cx.cart.added")
+@event("cx.cart.added", counts="additions to a cart (not products and not carts)")
 class CartAdded(Data, frozen=True, kw_only=True):
     """A product was put into the cart."""
 
@@ -116,7 +118,7 @@ class CartAdded(Data, frozen=True, kw_only=True):
     price: Money | None = None
 
 
-@event("cx.cart.removed")
+@event("cx.cart.removed", counts="removals from a cart (not products and not carts)")
 class CartRemoved(Data, frozen=True, kw_only=True):
     """A product was taken out of the cart."""
 
@@ -124,7 +126,7 @@ class CartRemoved(Data, frozen=True, kw_only=True):
     quantity: Count | None = None
 
 
-@event("cx.checkout.step")
+@event("cx.checkout.step", counts="steps of a checkout (not checkouts)")
 class CheckoutStep(Data, frozen=True, kw_only=True):
     """A step of the checkout was reached; `position` orders the steps, the first is 1."""
 
@@ -132,7 +134,7 @@ class CheckoutStep(Data, frozen=True, kw_only=True):
     position: Position | None = None
 
 
-@event("cx.payment.attempted")
+@event("cx.payment.attempted", counts="attempts to pay (not orders)")
 class PaymentAttempted(Data, frozen=True, kw_only=True):
     """The customer tried to pay."""
 
@@ -142,7 +144,7 @@ class PaymentAttempted(Data, frozen=True, kw_only=True):
     attempt: Position | None = None
 
 
-@event("cx.payment.succeeded")
+@event("cx.payment.succeeded", counts="attempts to pay (not orders)")
 class PaymentSucceeded(Data, frozen=True, kw_only=True):
     """A payment went through."""
 
@@ -152,7 +154,7 @@ class PaymentSucceeded(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.payment.failed", "1-1-0", earlier=("1-0-0",))
+@event("cx.payment.failed", "1-1-0", earlier=("1-0-0",), counts="attempts to pay (not orders)")
 class PaymentFailed(Data, frozen=True, kw_only=True):
     """A payment was refused or broke; `code` is the bank's or gateway's reason."""
 
@@ -162,7 +164,7 @@ class PaymentFailed(Data, frozen=True, kw_only=True):
     method: Label | None = None
 
 
-@event("cx.order.placed")
+@event("cx.order.placed", counts="orders (not customers and not items)")
 class OrderPlaced(Data, frozen=True, kw_only=True):
     """An order was placed; without `amount` it is counted, and adds nothing to revenue."""
 
@@ -172,7 +174,7 @@ class OrderPlaced(Data, frozen=True, kw_only=True):
     first: bool | None = None
 
 
-@event("cx.order.cancelled")
+@event("cx.order.cancelled", counts="cancellations (not customers)")
 class OrderCancelled(Data, frozen=True, kw_only=True):
     """An order was cancelled before delivery."""
 
@@ -181,7 +183,7 @@ class OrderCancelled(Data, frozen=True, kw_only=True):
     amount: Money | None = None
 
 
-@event("cx.click.frustrated")
+@event("cx.click.frustrated", counts="bursts or clicks as the collector cuts them (not sessions or visitors)")
 class ClickFrustrated(Data, frozen=True, kw_only=True):
     """Clicks that betray frustration: repeated in rage, without effect, or right before an error."""
 
@@ -191,7 +193,7 @@ class ClickFrustrated(Data, frozen=True, kw_only=True):
     clicks: Count | None = None
 
 
-@event("cx.client.errored")
+@event("cx.client.errored", counts="errors (not sessions)")
 class ClientErrored(Data, frozen=True, kw_only=True):
     """An error was shown or thrown in the browser or app."""
 
@@ -201,7 +203,7 @@ class ClientErrored(Data, frozen=True, kw_only=True):
     message: Text | None = None
 
 
-@event("cx.app.crashed")
+@event("cx.app.crashed", counts="crashes (a session may crash more than once)")
 class AppCrashed(Data, frozen=True, kw_only=True):
     """The app ended against the user's will."""
 
@@ -210,7 +212,7 @@ class AppCrashed(Data, frozen=True, kw_only=True):
     at_launch: bool | None = None
 
 
-@event("cx.app.installed")
+@event("cx.app.installed", counts="installations (not customers)")
 class AppInstalled(Data, frozen=True, kw_only=True):
     """The app was installed."""
 
@@ -218,7 +220,7 @@ class AppInstalled(Data, frozen=True, kw_only=True):
     platform: Label | None = None
 
 
-@event("cx.app.uninstalled")
+@event("cx.app.uninstalled", counts="removals of the app (not customers)")
 class AppUninstalled(Data, frozen=True, kw_only=True):
     """The app was removed."""
 
@@ -226,7 +228,7 @@ class AppUninstalled(Data, frozen=True, kw_only=True):
     platform: Label | None = None
 
 
-@event("cx.perf.sampled")
+@event("cx.perf.sampled", counts="sampled requests and page loads (not sessions)")
 class PerfSampled(Data, frozen=True, kw_only=True):
     """The response time of one request or page load; a failed one counts as frustrating whatever its time."""
 
@@ -236,7 +238,7 @@ class PerfSampled(Data, frozen=True, kw_only=True):
     kind: Label | None = None
 
 
-@event("cx.feature.used")
+@event("cx.feature.used", counts="uses (not customers)")
 class FeatureUsed(Data, frozen=True, kw_only=True):
     """A function of the product was used."""
 
@@ -245,7 +247,7 @@ class FeatureUsed(Data, frozen=True, kw_only=True):
     succeeded: bool | None = None
 
 
-@event("cx.onboarding.step")
+@event("cx.onboarding.step", counts="steps (not customers)")
 class OnboardingStep(Data, frozen=True, kw_only=True):
     """A step of getting started was reached."""
 
@@ -254,7 +256,7 @@ class OnboardingStep(Data, frozen=True, kw_only=True):
     completed: bool | None = None
 
 
-@event("cx.howto.viewed")
+@event("cx.howto.viewed", counts="openings of help articles (not readers)")
 class HowtoViewed(Data, frozen=True, kw_only=True):
     """A help article was opened; whether it solved the matter, if the customer said so."""
 

@@ -10,7 +10,7 @@ Kind = Literal["transactional", "relational"]
 KanoAnswer = Literal["like", "expect", "neutral", "tolerate", "dislike"]
 
 
-@event("cx.survey.eligible")
+@event("cx.survey.eligible", counts="occasions for a survey (not customers)")
 class SurveyEligible(Data, frozen=True, kw_only=True):
     """A customer could have been asked."""
 
@@ -18,7 +18,7 @@ class SurveyEligible(Data, frozen=True, kw_only=True):
     metric: Metric | None = None
 
 
-@event("cx.survey.suppressed")
+@event("cx.survey.suppressed", counts="surveys that were not sent")
 class SurveySuppressed(Data, frozen=True, kw_only=True):
     """A customer was not asked although eligible, to spare them or for another reason."""
 
@@ -27,7 +27,7 @@ class SurveySuppressed(Data, frozen=True, kw_only=True):
     metric: Metric | None = None
 
 
-@event("cx.survey.sent")
+@event("cx.survey.sent", counts="surveys sent (not customers)")
 class SurveySent(Data, frozen=True, kw_only=True):
     """A survey was sent or shown."""
 
@@ -37,7 +37,7 @@ class SurveySent(Data, frozen=True, kw_only=True):
     subchannel: Subchannel | None = None
 
 
-@event("cx.survey.delivered")
+@event("cx.survey.delivered", counts="surveys delivered")
 class SurveyDelivered(Data, frozen=True, kw_only=True):
     """A survey reached the customer's device."""
 
@@ -46,7 +46,7 @@ class SurveyDelivered(Data, frozen=True, kw_only=True):
     subchannel: Subchannel | None = None
 
 
-@event("cx.survey.opened")
+@event("cx.survey.opened", counts="openings of a survey")
 class SurveyOpened(Data, frozen=True, kw_only=True):
     """A survey was opened."""
 
@@ -54,7 +54,7 @@ class SurveyOpened(Data, frozen=True, kw_only=True):
     metric: Metric | None = None
 
 
-@event("cx.survey.started")
+@event("cx.survey.started", counts="surveys begun")
 class SurveyStarted(Data, frozen=True, kw_only=True):
     """The first question was answered."""
 
@@ -62,7 +62,7 @@ class SurveyStarted(Data, frozen=True, kw_only=True):
     metric: Metric | None = None
 
 
-@event("cx.survey.answered")
+@event("cx.survey.answered", counts="answers (one that a customer gives anew counts again, as the earlier one does)")
 class SurveyAnswered(Rated, frozen=True, kw_only=True):
     """
     A rating was given: NPS and eNPS from 0 to 10, all others from 1 to the scale's points.
@@ -99,7 +99,7 @@ class SurveyAnswered(Rated, frozen=True, kw_only=True):
             self.check_score(1)
 
 
-@event("cx.survey.dismissed")
+@event("cx.survey.dismissed", counts="surveys closed")
 class SurveyDismissed(Data, frozen=True, kw_only=True):
     """A survey was closed without an answer."""
 
@@ -108,7 +108,7 @@ class SurveyDismissed(Data, frozen=True, kw_only=True):
     after_s: Seconds | None = None
 
 
-@event("cx.feedback.given")
+@event("cx.feedback.given", counts="texts (not customers)")
 class FeedbackGiven(Data, frozen=True, kw_only=True):
     """Free text, without a rating: a complaint, praise, a wish."""
 
@@ -118,7 +118,7 @@ class FeedbackGiven(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.kano.answered")
+@event("cx.kano.answered", counts="pairs of answers (who answers again counts again)")
 class KanoAnswered(Data, frozen=True, kw_only=True):
     """The pair of answers on one feature: how it would be with it, and without it."""
 
@@ -128,7 +128,7 @@ class KanoAnswered(Data, frozen=True, kw_only=True):
     survey_id: Label | None = None
 
 
-@event("cx.employee.feedback_given")
+@event("cx.employee.feedback_given", counts="answers of employees (not employees)")
 class EmployeeFeedbackGiven(Rated, frozen=True, kw_only=True):
     """An employee's rating of working here, or of serving customers here."""
 
@@ -138,7 +138,7 @@ class EmployeeFeedbackGiven(Rated, frozen=True, kw_only=True):
     lang: Language | None = None
 
 
-@event("cx.self.assessed")
+@event("cx.self.assessed", counts="estimates (each counts, not only a team's latest)")
 class SelfAssessed(Data, frozen=True, kw_only=True):
     """A team's own estimate of its customers' satisfied share, to hold against what customers say."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Currency, Hours, Label, Money, Seconds, Time
 
 
-@event("cx.promise.made")
+@event("cx.promise.made", counts="promises")
 class PromiseMade(Data, frozen=True, kw_only=True):
     """The customer was promised a delivery time; the original promise is the one that counts."""
 
@@ -15,7 +15,7 @@ class PromiseMade(Data, frozen=True, kw_only=True):
     carrier: Label | None = None
 
 
-@event("cx.promise.changed")
+@event("cx.promise.changed", counts="changes of promises (a promise may be moved several times)")
 class PromiseChanged(Data, frozen=True, kw_only=True):
     """The promise was moved."""
 
@@ -24,7 +24,7 @@ class PromiseChanged(Data, frozen=True, kw_only=True):
     by: Literal["customer", "company"] | None = None
 
 
-@event("cx.order.picked")
+@event("cx.order.picked", counts="pickings (an order in several parcels has several if its sender tells them apart)")
 class OrderPicked(Data, frozen=True, kw_only=True):
     """The goods were taken from the shelf."""
 
@@ -32,7 +32,9 @@ class OrderPicked(Data, frozen=True, kw_only=True):
     complete: bool | None = None
 
 
-@event("cx.order.dispatched")
+@event(
+    "cx.order.dispatched", counts="dispatches (an order in several parcels has several if its sender tells them apart)"
+)
 class OrderDispatched(Data, frozen=True, kw_only=True):
     """The goods were given to the carrier."""
 
@@ -40,7 +42,12 @@ class OrderDispatched(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.order.delivered", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.order.delivered",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="deliveries (an order in several parcels has several if its sender tells them apart)",
+)
 class OrderDelivered(Data, frozen=True, kw_only=True):
     """The goods arrived; `late` and `delay_h` are measured against the original promise, if there was one."""
 
@@ -53,7 +60,7 @@ class OrderDelivered(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.order.delivery_failed")
+@event("cx.order.delivery_failed", counts="deliveries tried in vain (not orders)")
 class OrderDeliveryFailed(Data, frozen=True, kw_only=True):
     """A delivery was tried in vain."""
 
@@ -62,7 +69,7 @@ class OrderDeliveryFailed(Data, frozen=True, kw_only=True):
     carrier: Label | None = None
 
 
-@event("cx.order.delay_notified")
+@event("cx.order.delay_notified", counts="notices (not orders)")
 class OrderDelayNotified(Data, frozen=True, kw_only=True):
     """The customer was told of a delay."""
 
@@ -71,7 +78,7 @@ class OrderDelayNotified(Data, frozen=True, kw_only=True):
     carrier: Label | None = None
 
 
-@event("cx.order.delivery_overdue")
+@event("cx.order.delivery_overdue", counts="orders that fell overdue")
 class OrderDeliveryOverdue(Data, frozen=True, kw_only=True):
     """The promised time passed without delivery: a miss at once, whenever the goods may arrive."""
 
@@ -80,7 +87,7 @@ class OrderDeliveryOverdue(Data, frozen=True, kw_only=True):
     items: Count | None = None
 
 
-@event("cx.order.return_requested", "1-1-0", earlier=("1-0-0",))
+@event("cx.order.return_requested", "1-1-0", earlier=("1-0-0",), counts="returns asked for (an order may have several)")
 class OrderReturnRequested(Data, frozen=True, kw_only=True):
     """The customer asked to send goods back; of several products, each is an event of its own."""
 
@@ -90,7 +97,7 @@ class OrderReturnRequested(Data, frozen=True, kw_only=True):
     product: Label | None = None
 
 
-@event("cx.order.return_received")
+@event("cx.order.return_received", counts="returns (an order may have several)")
 class OrderReturnReceived(Data, frozen=True, kw_only=True):
     """Returned goods arrived."""
 
@@ -99,7 +106,7 @@ class OrderReturnReceived(Data, frozen=True, kw_only=True):
     duration_s: Seconds | None = None
 
 
-@event("cx.order.refund_initiated")
+@event("cx.order.refund_initiated", counts="refunds begun (an order may have several)")
 class OrderRefundInitiated(Data, frozen=True, kw_only=True):
     """A refund was ordered."""
 
@@ -108,7 +115,7 @@ class OrderRefundInitiated(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.order.refund_completed")
+@event("cx.order.refund_completed", counts="refunds (an order may have several)")
 class OrderRefundCompleted(Data, frozen=True, kw_only=True):
     """The money reached the customer, `duration_s` after the return was received."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Attribute, Label, Share
 
 
-@event("cx.identity.linked")
+@event("cx.identity.linked", counts="links of two keys (not customers)")
 class IdentityLinked(Data, frozen=True, kw_only=True):
     """Another key turned out to be the subject's."""
 
@@ -15,7 +15,7 @@ class IdentityLinked(Data, frozen=True, kw_only=True):
     confidence: Share | None = None
 
 
-@event("cx.identity.unlinked")
+@event("cx.identity.unlinked", counts="links that were undone")
 class IdentityUnlinked(Data, frozen=True, kw_only=True):
     """A key was wrongly taken for the subject's."""
 
@@ -23,7 +23,7 @@ class IdentityUnlinked(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.identity.merged")
+@event("cx.identity.merged", counts="merges of two keys (not customers)")
 class IdentityMerged(Data, frozen=True, kw_only=True):
     """Two customers are one: `merged_into` is the key that remains."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Days, Label, Percent, Polarity, Share
 
 
-@event("cx.sentiment.scored")
+@event("cx.sentiment.scored", counts="scored texts and conversations (what a second model scores counts again)")
 class SentimentScored(Data, frozen=True, kw_only=True):
     """A text or conversation was given a sentiment."""
 
@@ -18,7 +18,7 @@ class SentimentScored(Data, frozen=True, kw_only=True):
     end: Polarity | None = None
 
 
-@event("cx.emotion.scored")
+@event("cx.emotion.scored", counts="scored texts and conversations (what a second model scores counts again)")
 class EmotionScored(Data, frozen=True, kw_only=True):
     """An emotion was recognised."""
 
@@ -27,7 +27,7 @@ class EmotionScored(Data, frozen=True, kw_only=True):
     model: Label | None = None
 
 
-@event("cx.intent.inferred")
+@event("cx.intent.inferred", counts="inferences (what a second model infers counts again)")
 class IntentInferred(Data, frozen=True, kw_only=True):
     """The purpose of a contact or session was recognised."""
 
@@ -36,7 +36,7 @@ class IntentInferred(Data, frozen=True, kw_only=True):
     model: Label | None = None
 
 
-@event("cx.churn.scored")
+@event("cx.churn.scored", counts="estimates (who is scored again counts again)")
 class ChurnScored(Data, frozen=True, kw_only=True):
     """A customer's probability to leave was estimated."""
 
@@ -45,7 +45,7 @@ class ChurnScored(Data, frozen=True, kw_only=True):
     model: Label | None = None
 
 
-@event("cx.csat.predicted")
+@event("cx.csat.predicted", counts="estimates (a contact that is scored again counts again)")
 class CsatPredicted(Data, frozen=True, kw_only=True):
     """The satisfaction of a customer who was not asked was estimated."""
 

@@ -9,7 +9,7 @@ ClosingOutcome = Literal["rescued", "satisfied", "unsatisfied", "unreachable", "
 CaseClock = Literal["contact", "close"]
 
 
-@event("cx.case.opened", "1-1-0", earlier=("1-0-0",))
+@event("cx.case.opened", "1-1-0", earlier=("1-0-0",), counts="cases")
 class CaseOpened(Data, frozen=True, kw_only=True):
     """A case was opened for an unhappy customer; `contact_due` and `due` say by when to contact and to close."""
 
@@ -25,7 +25,12 @@ class CaseOpened(Data, frozen=True, kw_only=True):
     churn_risk: Share | None = None
 
 
-@event("cx.case.assigned", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.case.assigned",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="assignments of cases (a case that is passed on has several)",
+)
 class CaseAssigned(Data, frozen=True, kw_only=True):
     """A case was given to somebody; `if_version` is the version of the case that the sender knew."""
 
@@ -35,7 +40,7 @@ class CaseAssigned(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.prioritised")
+@event("cx.case.prioritised", counts="changes of the priority of cases")
 class CasePrioritised(Data, frozen=True, kw_only=True):
     """A case got another priority: its clocks count from its opening."""
 
@@ -44,7 +49,7 @@ class CasePrioritised(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.contacted", "1-1-0", earlier=("1-0-0",))
+@event("cx.case.contacted", "1-1-0", earlier=("1-0-0",), counts="attempts to contact (not cases)")
 class CaseContacted(Data, frozen=True, kw_only=True):
     """The customer was contacted about the case, `duration_s` after it was opened."""
 
@@ -56,7 +61,7 @@ class CaseContacted(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.held")
+@event("cx.case.held", counts="cases put on hold (one that is held again counts again)")
 class CaseHeld(Data, frozen=True, kw_only=True):
     """A case waits for the customer: the time to close stands still."""
 
@@ -64,7 +69,7 @@ class CaseHeld(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.resumed")
+@event("cx.case.resumed", counts="cases taken up again")
 class CaseResumed(Data, frozen=True, kw_only=True):
     """A case that waited for the customer goes on."""
 
@@ -72,7 +77,7 @@ class CaseResumed(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.resolved")
+@event("cx.case.resolved", counts="solutions of cases (one that was reopened is solved again)")
 class CaseResolved(Data, frozen=True, kw_only=True):
     """The matter was solved."""
 
@@ -82,7 +87,9 @@ class CaseResolved(Data, frozen=True, kw_only=True):
     action: Label | None = None
 
 
-@event("cx.case.closed", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.case.closed", "1-1-0", earlier=("1-0-0",), counts="closings of cases (one that was reopened is closed again)"
+)
 class CaseClosed(Data, frozen=True, kw_only=True):
     """The case was closed."""
 
@@ -93,7 +100,9 @@ class CaseClosed(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.reopened", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.case.reopened", "1-1-0", earlier=("1-0-0",), counts="reopenings of cases (a case may come back more than once)"
+)
 class CaseReopened(Data, frozen=True, kw_only=True):
     """A closed case came back; its clocks begin anew."""
 
@@ -104,7 +113,7 @@ class CaseReopened(Data, frozen=True, kw_only=True):
     if_version: Count | None = None
 
 
-@event("cx.case.warned")
+@event("cx.case.warned", counts="warnings (a case may have several)")
 class CaseWarned(Data, frozen=True, kw_only=True):
     """A clock of a case ends soon, at `due`; `cycle` counts its reopenings."""
 
@@ -115,7 +124,7 @@ class CaseWarned(Data, frozen=True, kw_only=True):
     owner: Label | None = None
 
 
-@event("cx.case.escalated")
+@event("cx.case.escalated", counts="escalations (a case may have several)")
 class CaseEscalated(Data, frozen=True, kw_only=True):
     """A clock of a case has ended, at `due`, and what it waits for is not known to have happened."""
 
@@ -126,7 +135,7 @@ class CaseEscalated(Data, frozen=True, kw_only=True):
     owner: Label | None = None
 
 
-@event("cx.case.cleared")
+@event("cx.case.cleared", counts="holds of cases that a person ended")
 class CaseCleared(Data, frozen=True, kw_only=True):
     """An escalation is taken back: what the clock waited for had happened in time."""
 
@@ -136,7 +145,7 @@ class CaseCleared(Data, frozen=True, kw_only=True):
     owner: Label | None = None
 
 
-@event("cx.feedback.implemented")
+@event("cx.feedback.implemented", counts="suggestions put into practice")
 class FeedbackImplemented(Data, frozen=True, kw_only=True):
     """A change was made because customers asked for it."""
 
@@ -144,7 +153,7 @@ class FeedbackImplemented(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.customer.informed")
+@event("cx.customer.informed", counts="notices (not customers)")
 class CustomerInformed(Data, frozen=True, kw_only=True):
     """The customer was told what became of their feedback."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Currency, Label, Money, Points, Share
 
 
-@event("cx.profile.updated")
+@event("cx.profile.updated", counts="changes of profiles (not customers)")
 class ProfileUpdated(Data, frozen=True, kw_only=True):
     """A fact about the customer changed; its value stays in the customer register."""
 
@@ -14,7 +14,7 @@ class ProfileUpdated(Data, frozen=True, kw_only=True):
     by: Literal["customer", "company", "system"] | None = None
 
 
-@event("cx.tier.changed")
+@event("cx.tier.changed", counts="changes of tier (a customer may have several)")
 class TierChanged(Data, frozen=True, kw_only=True):
     """The customer's tier changed."""
 
@@ -23,7 +23,7 @@ class TierChanged(Data, frozen=True, kw_only=True):
     direction: Literal["up", "down"] | None = None
 
 
-@event("cx.customer.valued")
+@event("cx.customer.valued", counts="changes of what customers are worth (a customer may have several)")
 class CustomerValued(Data, frozen=True, kw_only=True):
     """What a customer is worth has changed: a tier by it, the lifetime value so far, or the probability to leave."""
 
@@ -37,14 +37,14 @@ class CustomerValued(Data, frozen=True, kw_only=True):
     model: Label | None = None
 
 
-@event("cx.tag.added")
+@event("cx.tag.added", counts="tags (not contacts)")
 class TagAdded(Data, frozen=True, kw_only=True):
     """A mark was put on the customer."""
 
     tag: Label
 
 
-@event("cx.offer.shown")
+@event("cx.offer.shown", counts="offers shown (one that is shown again counts again)")
 class OfferShown(Data, frozen=True, kw_only=True):
     """An offer was made."""
 
@@ -52,7 +52,7 @@ class OfferShown(Data, frozen=True, kw_only=True):
     value: Money | None = None
 
 
-@event("cx.offer.accepted")
+@event("cx.offer.accepted", counts="acceptances (not customers)")
 class OfferAccepted(Data, frozen=True, kw_only=True):
     """An offer was accepted."""
 
@@ -60,7 +60,7 @@ class OfferAccepted(Data, frozen=True, kw_only=True):
     value: Money | None = None
 
 
-@event("cx.loyalty.earned")
+@event("cx.loyalty.earned", counts="bookings of points (not points)")
 class LoyaltyEarned(Data, frozen=True, kw_only=True):
     """Points were earned."""
 
@@ -68,7 +68,7 @@ class LoyaltyEarned(Data, frozen=True, kw_only=True):
     programme: Label | None = None
 
 
-@event("cx.loyalty.redeemed")
+@event("cx.loyalty.redeemed", counts="redemptions (not points)")
 class LoyaltyRedeemed(Data, frozen=True, kw_only=True):
     """Points were spent."""
 
@@ -77,7 +77,7 @@ class LoyaltyRedeemed(Data, frozen=True, kw_only=True):
     reward: Label | None = None
 
 
-@event("cx.subscription.started")
+@event("cx.subscription.started", counts="subscriptions")
 class SubscriptionStarted(Data, frozen=True, kw_only=True):
     """A subscription began."""
 
@@ -87,7 +87,7 @@ class SubscriptionStarted(Data, frozen=True, kw_only=True):
     trial: bool | None = None
 
 
-@event("cx.subscription.renewed")
+@event("cx.subscription.renewed", counts="renewals (a subscription has many)")
 class SubscriptionRenewed(Data, frozen=True, kw_only=True):
     """A subscription was renewed."""
 
@@ -96,7 +96,7 @@ class SubscriptionRenewed(Data, frozen=True, kw_only=True):
     currency: Currency | None = None
 
 
-@event("cx.subscription.cancelled")
+@event("cx.subscription.cancelled", counts="cancellations")
 class SubscriptionCancelled(Data, frozen=True, kw_only=True):
     """A subscription was ended."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Label, Number, Seconds, Time
 
 
-@event("cx.pipeline.schema_violated")
+@event("cx.pipeline.schema_violated", counts="refused records")
 class PipelineSchemaViolated(Data, frozen=True, kw_only=True):
     """A record was refused."""
 
@@ -15,7 +15,7 @@ class PipelineSchemaViolated(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.pipeline.event_late")
+@event("cx.pipeline.event_late", counts="late events")
 class PipelineEventLate(Data, frozen=True, kw_only=True):
     """A record came after its bucket had closed."""
 
@@ -23,7 +23,7 @@ class PipelineEventLate(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.pipeline.duplicate_dropped")
+@event("cx.pipeline.duplicate_dropped", counts="duplicates")
 class PipelineDuplicateDropped(Data, frozen=True, kw_only=True):
     """Records with a known id were left out."""
 
@@ -31,7 +31,7 @@ class PipelineDuplicateDropped(Data, frozen=True, kw_only=True):
     topic: Label | None = None
 
 
-@event("cx.pipeline.heartbeat")
+@event("cx.pipeline.heartbeat", counts="signs of life")
 class PipelineHeartbeat(Data, frozen=True, kw_only=True):
     """A source is alive even if no customer is: silence and a dead collector differ by this."""
 
@@ -40,14 +40,14 @@ class PipelineHeartbeat(Data, frozen=True, kw_only=True):
     interval_s: Seconds | None = None
 
 
-@event("cx.pipeline.watermark")
+@event("cx.pipeline.watermark", counts="reports of a watermark")
 class PipelineWatermark(Data, frozen=True, kw_only=True):
     """A source promises no more events before `until`."""
 
     until: Time
 
 
-@event("cx.pipeline.kpi_computed")
+@event("cx.pipeline.kpi_computed", counts="values published")
 class PipelineKpiComputed(Data, frozen=True, kw_only=True):
     """A KPI was computed."""
 
@@ -56,7 +56,7 @@ class PipelineKpiComputed(Data, frozen=True, kw_only=True):
     n: Count | None = None
 
 
-@event("cx.pipeline.alert_changed")
+@event("cx.pipeline.alert_changed", counts="changes of alerts")
 class PipelineAlertChanged(Data, frozen=True, kw_only=True):
     """An alert changed its state."""
 

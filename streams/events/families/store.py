@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Count, Currency, Label, Money, Seconds
 
 
-@event("cx.store.visitor_entered")
+@event("cx.store.visitor_entered", counts="entrances (of one person or of a group)")
 class StoreVisitorEntered(Data, frozen=True, kw_only=True):
     """Somebody came in; a counter that sees groups sends `people`."""
 
@@ -14,7 +14,7 @@ class StoreVisitorEntered(Data, frozen=True, kw_only=True):
     entrance: Label | None = None
 
 
-@event("cx.store.visitor_left")
+@event("cx.store.visitor_left", counts="exits (of one person or of a group)")
 class StoreVisitorLeft(Data, frozen=True, kw_only=True):
     """Somebody left."""
 
@@ -23,7 +23,7 @@ class StoreVisitorLeft(Data, frozen=True, kw_only=True):
     bought: bool | None = None
 
 
-@event("cx.store.queue_joined")
+@event("cx.store.queue_joined", counts="stays in a queue")
 class StoreQueueJoined(Data, frozen=True, kw_only=True):
     """A customer joined a queue or drew a ticket."""
 
@@ -32,7 +32,7 @@ class StoreQueueJoined(Data, frozen=True, kw_only=True):
     waiting: Count | None = None
 
 
-@event("cx.store.queue_served", "1-1-0", earlier=("1-0-0",))
+@event("cx.store.queue_served", "1-1-0", earlier=("1-0-0",), counts="stays in a queue")
 class StoreQueueServed(Data, frozen=True, kw_only=True):
     """A queueing customer's turn came, after `wait_s`."""
 
@@ -41,7 +41,7 @@ class StoreQueueServed(Data, frozen=True, kw_only=True):
     service: Label | None = None
 
 
-@event("cx.store.queue_left")
+@event("cx.store.queue_left", counts="stays in a queue")
 class StoreQueueLeft(Data, frozen=True, kw_only=True):
     """A customer gave up queueing, or was sent elsewhere."""
 
@@ -51,7 +51,7 @@ class StoreQueueLeft(Data, frozen=True, kw_only=True):
     reason: Literal["abandoned", "closed", "moved"] | None = None
 
 
-@event("cx.store.queue_observed")
+@event("cx.store.queue_observed", counts="observations of a queue (not customers)")
 class StoreQueueObserved(Data, frozen=True, kw_only=True):
     """The wait a branch posted or a camera estimated: about the queue, not about one customer."""
 
@@ -61,7 +61,7 @@ class StoreQueueObserved(Data, frozen=True, kw_only=True):
     waiting: Count | None = None
 
 
-@event("cx.store.pos_transaction")
+@event("cx.store.pos_transaction", counts="receipts (not customers)")
 class StorePosTransaction(Data, frozen=True, kw_only=True):
     """A receipt at the till."""
 
@@ -72,7 +72,7 @@ class StorePosTransaction(Data, frozen=True, kw_only=True):
     refund: bool = False
 
 
-@event("cx.store.staff_assisted")
+@event("cx.store.staff_assisted", counts="assistances (not customers)")
 class StoreStaffAssisted(Data, frozen=True, kw_only=True):
     """Staff helped a customer on the floor."""
 
@@ -81,7 +81,7 @@ class StoreStaffAssisted(Data, frozen=True, kw_only=True):
     resolved: bool | None = None
 
 
-@event("cx.store.stock_out_hit")
+@event("cx.store.stock_out_hit", counts="meetings with an empty shelf (not products)")
 class StoreStockOutHit(Data, frozen=True, kw_only=True):
     """A customer wanted something that was out of stock."""
 
@@ -90,7 +90,7 @@ class StoreStockOutHit(Data, frozen=True, kw_only=True):
     substituted: bool | None = None
 
 
-@event("cx.store.service_completed", "1-1-0", earlier=("1-0-0",))
+@event("cx.store.service_completed", "1-1-0", earlier=("1-0-0",), counts="services completed (not customers)")
 class StoreServiceCompleted(Data, frozen=True, kw_only=True):
     """A service at a counter ended."""
 

@@ -8,7 +8,7 @@ from streams.events.scalars import Count, Label, Seconds
 Leg = Literal["accepted", "refused", "stored", "derived"]
 
 
-@event("cx.synthetic.checked")
+@event("cx.synthetic.checked", counts="checks of steps of synthetic paths")
 class SyntheticChecked(Data, frozen=True, kw_only=True):
     """One check of one step of a path; `latency_s` is the time from sending to the answer of its leg."""
 
@@ -20,7 +20,7 @@ class SyntheticChecked(Data, frozen=True, kw_only=True):
     reason: Label | None = None
 
 
-@event("cx.synthetic.finished")
+@event("cx.synthetic.finished", counts="runs of synthetic paths")
 class SyntheticFinished(Data, frozen=True, kw_only=True):
     """A path was gone once, and every check of it held or not; `failed` names the first that did not."""
 

@@ -6,7 +6,7 @@ from streams.events.envelope import Data, event
 from streams.events.scalars import Label, Seconds, Subchannel, Time
 
 
-@event("cx.ticket.opened", "1-1-0", earlier=("1-0-0",))
+@event("cx.ticket.opened", "1-1-0", earlier=("1-0-0",), counts="requests")
 class TicketOpened(Data, frozen=True, kw_only=True):
     """A request was filed."""
 
@@ -17,7 +17,7 @@ class TicketOpened(Data, frozen=True, kw_only=True):
     subchannel: Subchannel | None = None
 
 
-@event("cx.ticket.assigned")
+@event("cx.ticket.assigned", counts="assignments (a request that is passed on has several)")
 class TicketAssigned(Data, frozen=True, kw_only=True):
     """A request was given to a team."""
 
@@ -26,7 +26,7 @@ class TicketAssigned(Data, frozen=True, kw_only=True):
     wait_s: Seconds | None = None
 
 
-@event("cx.ticket.sla_breached")
+@event("cx.ticket.sla_breached", counts="requests that fell overdue")
 class TicketSlaBreached(Data, frozen=True, kw_only=True):
     """The due time passed with the request still open."""
 
@@ -36,7 +36,12 @@ class TicketSlaBreached(Data, frozen=True, kw_only=True):
     due: Time | None = None
 
 
-@event("cx.ticket.resolved", "1-1-0", earlier=("1-0-0",))
+@event(
+    "cx.ticket.resolved",
+    "1-1-0",
+    earlier=("1-0-0",),
+    counts="settlings of requests (one that was reopened is settled again)",
+)
 class TicketResolved(Data, frozen=True, kw_only=True):
     """A request was settled, `duration_s` after it was filed."""
 
@@ -48,7 +53,7 @@ class TicketResolved(Data, frozen=True, kw_only=True):
     outcome: Literal["done", "refused", "duplicate", "referred"] | None = None
 
 
-@event("cx.ticket.reopened")
+@event("cx.ticket.reopened", counts="reopenings of requests (a request may come back more than once)")
 class TicketReopened(Data, frozen=True, kw_only=True):
     """A settled request came back."""
 

@@ -47,7 +47,7 @@ _REQUIRED: Final = (
     "id", "name", "question", "unit", "direction", "class", "aggregator", "formula", "source", "owner",
     "groupings",
 )  # fmt: skip
-_ALLOWED: Final = ("min_n", "maturity", "wait", "scale", "range", "quantiles", "params", "alert")
+_ALLOWED: Final = ("name_fa", "min_n", "maturity", "wait", "scale", "range", "quantiles", "params", "alert")
 _BELOW_OF: Final = dict.fromkeys(("events", "where", "value", "delay_s"), "of")
 _DERIVED: Final = "derived"
 
@@ -182,7 +182,7 @@ def _kpi(block: YamlBlock) -> Kpi:
         # Nothing that hangs on how it is put together can be said.
         block.expect(_REQUIRED, ("of", "derive", *seconds, *_ALLOWED), below=_BELOW_OF)
         raise _UnclearError
-    allowed = (*seconds, *_ALLOWED) if aggregator else ("min_n",)
+    allowed = (*seconds, *_ALLOWED) if aggregator else ("name_fa", "min_n")
     block.expect((*_REQUIRED, "of" if aggregator else "derive"), allowed, below=_BELOW_OF if aggregator else {})
     kpi_id = block.text("id")
     if kpi_id and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kpi_id):
@@ -220,6 +220,7 @@ def _kpi(block: YamlBlock) -> Kpi:
     return Kpi(
         id=kpi_id,
         name=block.text("name"),
+        name_fa=block.text("name_fa"),
         question=block.text("question"),
         unit=unit,
         direction=block.choice("direction", get_args(Direction), "none"),

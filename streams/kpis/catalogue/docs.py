@@ -57,6 +57,7 @@ def page(kpis: Iterable[Kpi]) -> str:
         "```yaml",
         "- id: search_failure",
         "  name: Searches without result",
+        "  name_fa: جست‌وجوهای بی‌نتیجه   # optional: what people see who read Persian",
         "  question: Which share of searches finds nothing?",
         "  unit: percent            # what a ratio can be in: percent, fraction or per_100",
         "  direction: down          # up, down or none",

@@ -110,6 +110,7 @@ class Kpi:
         alert: The alert it comes with, if any.
         derive: How it is made of other KPIs; then it has no events of its own.
         touchpoints: Of a KPI by touchpoint, those that have a series of their own; None: all.
+        name_fa: Its name in Persian; empty: as in English.
         declared: Channels that are known to send its hits though none came yet; an empty name stands for all.
     """
 
@@ -137,6 +138,7 @@ class Kpi:
     params: Mapping[str, Param]
     touchpoints: frozenset[str] | None = None
     declared: frozenset[str] = frozenset()
+    name_fa: str = ""
 
     @property
     def within(self) -> Range:
