@@ -40,7 +40,7 @@ def fired() -> Transition:
         value=82.3, n=124, lo=74.6, hi=88.0, unit="percent", window="5m", baseline=2.1, baseline_n=9_000, target=40.0,
         contributors=[Contribution(labels={"code": "timeout"}, value=515.0, baseline=3.0, n=515, baseline_n=3,
                                    rate_effect=512.0, share_effect=0.0, explained=0.93, statistic=40.0)],
-        movements=[Movement(kpi="orders", labels={}, value=87.0, baseline=412.0, statistic=-17.0, unit="count", name="Orders")],
+        movements=[Movement(kpi="orders", labels={}, value=87.0, baseline=412.0, statistic=-17.0, unit="count", name="Orders", name_fa="سفارش‌ها")],
         verbatims=["پرداخت <b>نشد</b>"], links=LINKS,
     )  # fmt: skip
     _, annotations = RULE.say({}, MINUTE, evidence, TIMES)
