@@ -2,7 +2,8 @@
 KPIs a third time: from lines of JSON, in plain Python, with nothing of the product.
 
 The workers and `cx verify` share the parser of definitions; a fault there would be invisible to both. What stands here
-was written from the words of the definitions, one KPI for each aggregator.
+was written from the words of the definitions, one KPI for each aggregator. Whoever adds an aggregator adds a
+definition to `ONE_OF_EACH`, and what it comes to to `PLAIN`.
 """
 
 import json
@@ -11,6 +12,30 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 Line: TypeAlias = dict[str, Any]
+
+ONE_OF_EACH = """
+- {id: u_count, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [channel, touchpoint]], of: {events: [cx.session.started, cx.order.placed]}}
+- {id: u_sum, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
+   owner: o, groupings: [[], [segment]], scale: 100, of: {events: cx.order.placed, value: amount / 2}}
+- {id: u_ratio, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered}, hits: {where: score >= top_box(scale)}}
+- {id: u_mean, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s,
+   owner: o, groupings: [[], [queue]], of: {events: cx.contact.queue_left, value: wait_s}}
+- {id: u_nps, name: n, question: q, unit: points, direction: up, class: A, aggregator: nps, formula: f, source: s,
+   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered, where: metric == 'nps', value: score}}
+- {id: u_share, name: n, question: q, unit: percent, direction: up, class: B, aggregator: share, formula: f, source: s,
+   owner: o, groupings: [[], [queue]], scale: 10,
+   of: {events: cx.contact.queue_left, value: wait_s}, hits: {where: reason == 'answered'}}
+- {id: u_quantile, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: quantile, formula: f,
+   source: s, owner: o, groupings: [[], [queue]], quantiles: [0.5, 0.99], of: {events: cx.contact.queue_left, value: wait_s}}
+- {id: u_distinct, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [segment]], of: {events: '*', value: subject}}
+- {id: u_level, name: n, question: q, unit: count, direction: down, class: A, aggregator: level, formula: f, source: s,
+   owner: o, groupings: [[], [channel], [queue]], of: {events: cx.contact.queue_entered, value: 2},
+   minus: {events: cx.contact.queue_left, value: wait_s / 10}}
+"""
+"""KPIs of a user's, one for each aggregator at least; a worker counts them and `cx verify` recomputes them."""
 
 
 class Figure(NamedTuple):
@@ -104,4 +129,4 @@ PLAIN: dict[str, Callable[[list[Line]], Figure]] = {
     "buying_customers": _buyers,
     "visitors_inside": _inside,
 }
-"""What each KPI comes to over all of some lines, by its id: one for each aggregator."""
+"""What each KPI comes to over all of some lines, by its id, shipped or of `ONE_OF_EACH`: one for each aggregator."""

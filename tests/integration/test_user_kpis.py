@@ -9,28 +9,14 @@ from streams.events.types import new_event
 from streams.kpis.aggregators import AGGREGATORS
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.producers.readers.base import Touch
+from tests.harness.plain import ONE_OF_EACH
 
-FILE = """
-- {id: u_count, name: n, question: q, unit: count, direction: up, class: A, aggregator: count, formula: f, source: s,
-   owner: o, groupings: [[], [channel], [channel, touchpoint]], of: {events: [cx.session.started, cx.order.placed]}}
-- {id: u_sum, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
-   owner: o, groupings: [[], [segment]], scale: 100, of: {events: cx.order.placed, value: amount / 2}}
+FILE = (
+    ONE_OF_EACH
+    + """
 - {id: u_rates, name: n, question: q, unit: currency, direction: up, class: A, aggregator: sum, formula: f, source: s,
    owner: o, groupings: [[], [channel]], params: {dollar: 420000}, of: {events: cx.order.placed,
    where: "currency in ['IRR', 'USD']", value: amount * (dollar if currency == 'USD' else 1)}}
-- {id: u_ratio, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
-   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered}, hits: {where: score >= top_box(scale)}}
-- {id: u_mean, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: mean, formula: f, source: s,
-   owner: o, groupings: [[], [queue]], of: {events: cx.contact.queue_left, value: wait_s}}
-- {id: u_nps, name: n, question: q, unit: points, direction: up, class: A, aggregator: nps, formula: f, source: s,
-   owner: o, groupings: [[], [channel]], of: {events: cx.survey.answered, where: metric == 'nps', value: score}}
-- {id: u_share, name: n, question: q, unit: percent, direction: up, class: B, aggregator: share, formula: f, source: s,
-   owner: o, groupings: [[], [queue]], scale: 10,
-   of: {events: cx.contact.queue_left, value: wait_s}, hits: {where: reason == 'answered'}}
-- {id: u_quantile, name: n, question: q, unit: seconds, direction: down, class: B, aggregator: quantile, formula: f,
-   source: s, owner: o, groupings: [[], [queue]], quantiles: [0.5, 0.99], of: {events: cx.contact.queue_left, value: wait_s}}
-- {id: u_distinct, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
-   owner: o, groupings: [[], [channel], [segment]], of: {events: '*', value: subject}}
 - {id: u_visitors, name: n, question: q, unit: count, direction: up, class: A, aggregator: distinct, formula: f, source: s,
    owner: o, groupings: [[], [channel]], of: {events: cx.session.started, value: subject}}
 - {id: u_later, name: n, question: q, unit: per_100, direction: up, class: B, aggregator: ratio, formula: f, source: s,
@@ -39,9 +25,6 @@ FILE = """
 - {id: u_matured, name: n, question: q, unit: per_100, direction: up, class: C, maturity: matured, wait: 2d, aggregator: ratio,
    formula: f., source: s, owner: o, groupings: [[]],
    of: {events: cx.contact.queue_entered}, hits: {events: cx.contact.queue_left, age_s: wait_s * 1000}}
-- {id: u_level, name: n, question: q, unit: count, direction: down, class: A, aggregator: level, formula: f, source: s,
-   owner: o, groupings: [[], [channel], [queue]], of: {events: cx.contact.queue_entered, value: 2},
-   minus: {events: cx.contact.queue_left, value: wait_s / 10}}
 - {id: u_crowd, name: n, question: q, unit: fraction, direction: up, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[], [channel]], derive: {how: quotient, of: u_level, by: u_distinct}}
 - {id: u_words, name: n, question: q, unit: percent, direction: up, class: A, aggregator: ratio, formula: f, source: s,
@@ -62,6 +45,7 @@ FILE = """
 - {id: u_gap, name: n, question: q, unit: points, direction: down, class: A, aggregator: derived, formula: f, source: s,
    owner: o, groupings: [[]], derive: {how: gap, of: u_ratio, over: channel}}
 """
+)
 
 START = datetime(2026, 3, 21, 4, tzinfo=UTC)
 

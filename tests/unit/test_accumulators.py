@@ -91,10 +91,12 @@ def test_a_bin_cannot_hold_less_than_nothing() -> None:
 
 
 def test_every_aggregator_has_an_identity_and_no_other_name_has() -> None:
-    assert {name: empty(name) for name in AGGREGATORS} == {
+    known = {
         "count": [0], "sum": [0] * 2, "ratio": [0] * 2, "mean": [0] * 3, "nps": [0] * 3, "level": [0] * 3, "share": [0] * 6,
         "quantile": {}, "distinct": {},
     }  # fmt: skip
+    assert {name: empty(name) for name in known} == known
+    assert all(is_empty(empty(name)) for name in AGGREGATORS)
     with pytest.raises(ValueError, match="expected one of count, distinct"):
         empty("median")
 
