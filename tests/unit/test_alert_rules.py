@@ -335,28 +335,27 @@ def test_what_is_no_duration_is_refused(text):
         duration_minutes(text)
 
 
-@pytest.mark.parametrize("method", DETECTORS)
+LEAST = {
+    "floor": {"target": 70},
+    "ztest": {"baseline": "24h"},
+    "cusum": {"baseline": "24h", "delta": 10},
+    "ewma": {"baseline": "24h"},
+    "seasonal": {},
+    "burn_rate": {"target": 80, "factor": 3, "long": "1h", "short": "5m"},
+    "absence": {},
+    "mix_shift": {"label": "channel", "baseline": "24h", "min_effect": 2},
+    "srm": {"label": "variant"},
+}
+
+
+@pytest.mark.parametrize("method", LEAST)
 def test_parameters_check_themselves_wherever_they_are_made(method):
-    kind = DETECTORS[method]
+    kind, least = DETECTORS[method], LEAST[method]
     for field in msgspec.structs.fields(kind):
-        assert kind(**_least(method)) == kind(**_least(method))
+        assert kind(**least) == kind(**least)
         with pytest.raises(ParamError) as caught:
-            kind(**{**_least(method), field.name: object()})
+            kind(**{**least, field.name: object()})
         assert caught.value.key == field.encode_name
-
-
-def _least(method):
-    return {
-        "floor": {"target": 70},
-        "ztest": {"baseline": "24h"},
-        "cusum": {"baseline": "24h", "delta": 10},
-        "ewma": {"baseline": "24h"},
-        "seasonal": {},
-        "burn_rate": {"target": 80, "factor": 3, "long": "1h", "short": "5m"},
-        "absence": {},
-        "mix_shift": {"label": "channel", "baseline": "24h", "min_effect": 2},
-        "srm": {"label": "variant"},
-    }[method]
 
 
 def test_the_width_of_an_interval_can_be_said_either_way():

@@ -47,8 +47,8 @@ def test_files_are_what_the_catalogue_gives() -> None:
     assert files.problems(CATALOGUE, DASHBOARDS) == []
 
 
-def test_all_eleven_are_there() -> None:
-    assert {board["uid"]: board["title"] for board in BOARDS.values()} == {
+def test_none_is_lost() -> None:
+    shipped = {
         "cx-executive": "Executive",
         "cx-channels": "Channels compared",
         "cx-contact-centre": "Contact centre",
@@ -61,6 +61,7 @@ def test_all_eleven_are_there() -> None:
         "cx-pipeline": "Pipeline health",
         "cx-explorer": "KPI explorer",
     }
+    assert shipped.items() <= {board["uid"]: board["title"] for board in BOARDS.values()}.items()
 
 
 @EVERY
@@ -267,7 +268,7 @@ def test_the_command_writes_checks_and_tidies(tmp_path: Path) -> None:
     assert run.invoke(command, ["check"]).exit_code == 0
     folder = ["--folder", str(tmp_path)]
     assert run.invoke(command, ["check", *folder]).exit_code == 1
-    assert run.invoke(command, ["generate", *folder]).output.count("wrote") == 11
+    assert run.invoke(command, ["generate", *folder]).output.count("wrote") == len(BOARDS)
     (tmp_path / "store.json").write_text("{}")
     (tmp_path / "old.json").write_text("{}")
     (tmp_path / "voice.json").unlink()
