@@ -97,7 +97,7 @@ def test_every_aggregator_has_an_identity_and_no_other_name_has() -> None:
     }  # fmt: skip
     assert {name: empty(name) for name in known} == known
     assert all(is_empty(empty(name)) for name in AGGREGATORS)
-    with pytest.raises(ValueError, match="expected one of count, distinct"):
+    with pytest.raises(ValueError, match="expected one of count, "):
         empty("median")
 
 
