@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
-from math import isnan
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import click
@@ -68,14 +68,17 @@ class MomentType(click.ParamType):
 
 
 class NumberRange(click.FloatRange):
-    """A number within bounds, which NaN is not."""
+    """A number, within bounds if there are any; NaN and infinity are none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; refuse what is none, or outside."""
         number = super().convert(value, param, ctx)
-        if isnan(number):
+        if not isfinite(number):
             self.fail(f"{value!r} is no number", param, ctx)
         return number
+
+    def _describe_range(self) -> str:
+        return super()._describe_range() if self.min is not None or self.max is not None else ""
 
 
 class WindowType(click.ParamType):

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.arguments import MomentType, When
+from streams.commands.arguments import MomentType, NumberRange, When
 from streams.commands.output import as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo, line
 from streams.definitions import case_paths, case_rules_of, shown_case_rules
@@ -149,7 +149,12 @@ def _action(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--key", help="Names the action: the same again, also in its --at, is one. Else made up."),
         click.option("--at", "when", type=MomentType(), help="When it was done, e.g. -15m; now if left out."),
         click.option(
-            "--wait", "wait_s", default=30.0, show_default=True, help="Seconds to wait for the answer; 0: none."
+            "--wait",
+            "wait_s",
+            type=NumberRange(0),
+            default=30.0,
+            show_default=True,
+            help="Seconds to wait for the answer; 0: none.",
         ),
         as_json_option,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streams.commands.arguments import KpiIdType
+from streams.commands.arguments import KpiIdType, NumberRange
 from streams.commands.output import aligned, as_json_option, clone, fitted, plain_errors, print_json
 from streams.commands.printing import echo
 from streams.definitions import kpis_of
@@ -156,7 +156,7 @@ def schemas_generate() -> None:
 
 @schemas.command("check")
 @click.option("--base", help="Git revision whose published schemas must not be broken.")
-@click.option("--stood", type=click.FloatRange(0), metavar="HOURS",
+@click.option("--stood", type=NumberRange(0), metavar="HOURS",
               help="Nor any that has stood so long in Git's history.")  # fmt: skip
 def schemas_check(base: str | None, stood: float | None) -> None:
     """Check that schemas/ is up to date, its examples hold, and nothing published is broken."""

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streams.commands.arguments import MomentType, When
+from streams.commands.arguments import MomentType, NumberRange, When
 from streams.commands.drivers_actions import drivers_actions
 from streams.commands.drivers_change import drivers_change, drivers_changes
 from streams.commands.drivers_common import (
@@ -155,7 +154,7 @@ def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: W
 
 @drivers.command("what-if")
 @click.option("--driver", "name", type=click.Choice(_NAMES), required=True)
-@click.option("--to", "limit", type=float, required=True, help="What it is brought down to, in its unit.")
+@click.option("--to", "limit", type=NumberRange(), required=True, help="What it is brought down to, in its unit.")
 @outcome_option
 @from_option
 @until_option
@@ -168,8 +167,6 @@ def drivers_what_if(
 
     Exit codes: 0 said, 1 there is too little data beside the limit, or the store cannot be asked.
     """
-    if not isfinite(limit):
-        raise click.UsageError(f"--to must be a number, not {limit}")
     with stored(outcome, start, end) as found:
         result = what_if(found.answers, DRIVERS, name, limit)
     if as_json:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from streams.commands.arguments import EARLIEST, KpiIdType, MomentType, When
+from streams.commands.arguments import EARLIEST, KpiIdType, MomentType, NumberRange, When
 from streams.commands.output import FOUND, as_json_option, plain_errors, print_json, table
 from streams.commands.printing import echo, line
 from streams.definitions import catalogue_of, experiments_of
@@ -89,7 +89,7 @@ def experiments_list(*, start: When | None, end: When | None, as_json: bool) -> 
 @experiments.command("show")
 @click.argument("name")
 @click.option("--kpi", "asked", multiple=True, type=KpiIdType(), help="A KPI instead of those planned; repeatable.")
-@click.option("--effect", type=float, help="Of --kpi: the smallest change that matters, in its unit.")
+@click.option("--effect", type=NumberRange(), help="Of --kpi: the smallest change that matters, in its unit.")
 @click.option("--by-day", is_flag=True, help="Also what was known at the end of each day.")
 @_from_option
 @_to_option

@@ -44,8 +44,9 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--method", type=click.Choice(["cusum", "ztest", "floor"]), default="cusum", show_default=True)
 @click.option("--window", default="1h", show_default=True, help="The rule's window.")
 @click.option("--baseline", default="24h", show_default=True, help="What it is compared with; not for a floor.")
-@click.option("--target", type=float, help="Of a floor.")
-@click.option("--drop", type=float, default=10.0, show_default=True, help="The change to be seen, in the KPI's unit.")
+@click.option("--target", type=NumberRange(), help="Of a floor.")
+@click.option("--drop", type=NumberRange(0, min_open=True), default=10.0, show_default=True,
+              help="The change to be seen, in the KPI's unit, whichever side trouble is on.")  # fmt: skip
 @click.option("--min-n", type=click.IntRange(1), help="Answers that the window must hold.  [default: the KPI's own]")
 @click.option("--false-alarms-per-day", "wanted", type=NumberRange(1e-4, 24), default=0.02, show_default=True,
               help="Per series.")  # fmt: skip
@@ -54,7 +55,7 @@ _NAMES: Final = {"cusum": "h", "ztest": "z", "floor": "z"}
 @click.option("--incident", "incidents", multiple=True, metavar="FROM/TO", help="Left out of history; repeatable.")
 @click.option("--null", type=click.Choice(["blocks", "steady"]), default="blocks", show_default=True,
               help="blocks: days or weeks of the past put together anew; steady: its volumes, one mean.")  # fmt: skip
-@click.option("--try", "tried", type=float, multiple=True, help="A threshold to try; repeatable.")
+@click.option("--try", "tried", type=NumberRange(), multiple=True, help="A threshold to try; repeatable.")
 @click.option("--series", type=click.IntRange(1, 5000), default=200, show_default=True, help="Series to simulate.")
 @click.option("--days", type=click.IntRange(1, 365), default=10, show_default=True, help="Days of each.")
 @click.option("--seed", type=int, default=1, show_default=True)
@@ -157,8 +158,6 @@ def _params(
     for name in (window, *(() if method == "floor" else (baseline,))):
         if name not in kept:
             raise click.UsageError(f"window {name!r} is not kept; kept: {', '.join(kept)}{suggest(name, kept)}")
-    if drop <= 0:
-        raise click.UsageError(f"--drop {drop:g}: expected more than 0; on which side trouble lies, the KPI says")
     try:
         match method:
             case "cusum":

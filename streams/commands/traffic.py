@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from streams.commands.arguments import IncidentType, MomentType, When
+from streams.commands.arguments import IncidentType, MomentType, NumberRange, When
 from streams.commands.printing import echo
 from streams.producers.client import BufferFullError, NotDeliveredError, TouchpointProducer
 from streams.producers.planting import Planter, PlantingSender
@@ -92,8 +93,8 @@ def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> fl
         speed = float(value.rstrip("x"))
     except ValueError:
         raise click.BadParameter("a number such as 1 or 60, or max") from None
-    if speed <= 0:
-        raise click.BadParameter("must be above 0")
+    if not 0 < speed < inf:
+        raise click.BadParameter("must be above 0, and finite: max is as fast as it goes")
     return speed
 
 
@@ -108,7 +109,9 @@ def speed_option(_ctx: click.Context, _param: click.Parameter, value: str) -> fl
 @click.option(
     "--speed", default="1", callback=speed_option, show_default=True, help="Event seconds per second, or max."
 )
-@click.option("--shuffle", "shuffle_s", default=0.0, show_default=True, help="Disorder within so many seconds.")
+@click.option(
+    "--shuffle", "shuffle_s", type=NumberRange(0), default=0.0, show_default=True, help="Disorder, in seconds."
+)
 @click.option("--seed", default=0, show_default=True, help="Decides the disorder.")
 @click.option("--repeat", default=1, show_default=True, help="Send everything so many times.")
 @click.option("--rebase", is_flag=True, help="Move times so that the last event is now.")
@@ -195,14 +198,16 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
 
 
 @click.command()
-@click.option("--rate", default=100.0, show_default=True, help="Mean events per second of event time.")
+@click.option(
+    "--rate", type=NumberRange(), default=100.0, show_default=True, help="Mean events per second of event time."
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed and start give the same events.")
 @click.option("--start", type=MomentType(), help="Start of event time: 2026-03-01T09:00+03:30, -7d, …  [default: now]")
 @click.option(
     "--speed", default="1", callback=speed_option, show_default=True, help="Event seconds per second, or max."
 )
 @click.option("--count", type=click.IntRange(1), help="Stop after so many records.")
-@click.option("--duration", "duration_s", type=float, help="Stop after so many seconds of event time.")
+@click.option("--duration", "duration_s", type=NumberRange(0), help="Stop after so many seconds of event time.")
 @click.option("--customers", default=0, help="Population; default: as many as fit the rate.")
 @click.option(
     "--incident",
@@ -211,9 +216,9 @@ def _end(error: str, report: ReadReport, *, as_json: bool) -> NoReturn:
     type=IncidentType(),
     help="kind[:channel]@when+length, e.g. payment-outage@12:00+20m; may be given several times.",
 )
-@click.option("--bad-rate", default=0.0, help="Share of records that break the contract.")
-@click.option("--duplicate-rate", default=0.0, help="Share of records sent twice.")
-@click.option("--late-rate", default=0.0, help="Share of records that come late.")
+@click.option("--bad-rate", type=NumberRange(0, 1), default=0.0, help="Share of records that break the contract.")
+@click.option("--duplicate-rate", type=NumberRange(0, 1), default=0.0, help="Share of records sent twice.")
+@click.option("--late-rate", type=NumberRange(0, 1), default=0.0, help="Share of records that come late.")
 @click.option("--flat", is_flag=True, help="Without daily and weekly rhythm.")
 @planting_options
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as one JSON object.")

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from streams.commands.arguments import IncidentType
+from streams.commands.arguments import IncidentType, NumberRange
 from streams.commands.printing import echo
 from streams.commands.traffic import speed_option
 from streams.kpis.language.blocks import CatalogueError
@@ -42,10 +42,10 @@ class _Stopped(BaseException):
 @click.option("--replay", "data_set", type=click.Choice([*DATA_SETS, "jsonl"]), help="Replay a data set, no simulator.")
 @click.option("--path", type=click.Path(exists=True, path_type=Path), help="Where the data set is.")
 @click.option("--speed", default="max", callback=speed_option, show_default=True, help="Of the replay: 1, 60, max, …")
-@click.option("--shuffle", "shuffle_s", default=0.0, help="Disorder of the replay, in seconds.")
+@click.option("--shuffle", "shuffle_s", type=NumberRange(0), default=0.0, help="Disorder of the replay, in seconds.")
 @click.option("--repeat", default=1, show_default=True, help="Replay so many times; all but the first are duplicates.")
 @click.option("--no-simulate", is_flag=True, help="Produce nothing: wait for your own producers.")
-@click.option("--rate", default=100.0, show_default=True, help="Events per second of the simulator.")
+@click.option("--rate", type=NumberRange(), default=100.0, show_default=True, help="Events per second, simulated.")
 @click.option("--rhythm", is_flag=True, help="Simulate days and weeks as they are, not a steady flow.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulator.")
 @click.option(

@@ -137,7 +137,7 @@ WRONG = (
     (["rank", "--from", "2026-05-01", "--to", "2026-05-01T12:00"], 1, "customers are too few: at least 100 are needed"),
     (["rank", "--from", "2026-05-02", "--to", "2026-05-01"], 2, "the start is not before the end"),
     (["rank", "--outcome", "csta"], 2, "'csta' is not one of"),
-    (["what-if", "--driver", "wait_s", "--to", "nan"], 2, "--to must be a number, not nan"),
+    (["what-if", "--driver", "wait_s", "--to", "nan"], 2, "'nan' is no number"),
     (["what-if", "--driver", "wait_s", "--to", "9000"], 1, "fewer than 20 customers above 9000"),
     (["what-if", "--driver", "returns", "--to", "0"], 1, "fewer than 20 customers above 0"),
     (["show", "wayt_s"], 2, "'wayt_s' is not one of"),

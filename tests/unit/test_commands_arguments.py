@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from streams.bootstrap import TEST_HELP
 from streams.cli import main
-from streams.commands.arguments import MomentType
+from streams.commands.arguments import MomentType, NumberRange
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.beside import settings_of_run
 from streams.shipped import CLONE
@@ -58,12 +58,21 @@ def test_a_moment_before_now(text: str, ago: int) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["value summary --margin", "value summary --lifespan", "value risk --horizon", "rules tune --false-alarms-per-day"],
-)
+    [
+        "value summary --margin", "value summary --lifespan", "value risk --horizon", "drivers what-if --to",
+        "experiments show layout --effect", "rules tune --false-alarms-per-day", "rules tune --target",
+        "rules tune --drop", "rules tune --try", "simulate --duration", "simulate --rate", "simulate --bad-rate",
+        "simulate --speed", "replay olist --shuffle", "up --rate", "up --speed",
+    ],
+)  # fmt: skip
 def test_what_is_no_number_is_within_no_bounds(arguments: str) -> None:
-    answer = CliRunner().invoke(main, [*arguments.split(), "nan"])
-    assert answer.exit_code == 2, answer.output
-    assert "'nan' is no number" in " ".join(answer.output.split())
+    for given in ("nan", "inf", "-inf"):
+        answer = CliRunner().invoke(main, [*arguments.split(), given])
+        assert answer.exit_code == 2, answer.output
+        said = " ".join(answer.output.split())
+        assert any(
+            words in said for words in (f"'{given}' is no number", f"{given} is not in the range", "and finite")
+        ), said
 
 
 def test_days_begin_at_midnight_of_the_zone() -> None:
@@ -124,6 +133,17 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
             found = command.get_command(context, name)
             assert found is not None
             yield from _commands(found, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(_commands(main)), ids=" ".join)
+def test_no_option_takes_for_a_number_what_is_none(path: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for name in path:
+        found = command.get_command(click.Context(command), name) if isinstance(command, click.Group) else None
+        assert found is not None
+        command = found
+    numbers = [one for one in command.params if isinstance(one.type, click.types.FloatParamType)]
+    assert [one.name for one in numbers if not isinstance(one.type, NumberRange)] == []
 
 
 @pytest.mark.parametrize("path", list(_commands(main)), ids=" ".join)

@@ -186,6 +186,7 @@ WRONG = (
     ("small", "smal", "'effort' cannot be 'smal': it is small, medium, large or a number of days; did you mean 'small'?"),
     ("small", "0", "'effort' in days must be above 0 and 10000 at most, not 0"),
     ("small", "true", "'effort' cannot be True"),
+    ("small", "[1]", "1: action a: 'effort' cannot be [1]: it is small, medium, large or a number of days"),
     ("owner: care", "ower: care", "unknown key 'ower'; did you mean 'owner'?"),
     (", owner: care", "", "'owner' is missing"),
     ("small}", "small, experiment: {id: layouts, arm: new}}", "no experiment 'layouts'; did you mean 'layout'?"),

@@ -91,7 +91,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.experiments.comparing._adjusted", lambda *_: {})
 
 
-@pytest.mark.parametrize("effect", ["nan", "inf", "1e-200", "1e200", "0", "-1"])
+@pytest.mark.parametrize("effect", ["1e-200", "1e200", "0", "-1"])
 @pytest.mark.usefixtures("store")
 def test_no_effect_that_nobody_can_reckon_with(effect: str) -> None:
     found = CliRunner().invoke(experiments.experiments, ["show", "layout", "--kpi", "csat", "--effect", effect])
