@@ -99,7 +99,7 @@ class Poller(Rounds[Known]):
         self._wanted_windows: dict[str, float] = {}
         self._wanted_details: dict[tuple[str, str], float] = {}
         self._rates: dict[str, Rate] = {}
-        self._first: dict[str, int] = {}
+        self._first: dict[tuple[str, str], int] = {}
 
     # -- what viewers want ---------------------------------------------------------------------------------------
 
@@ -205,9 +205,9 @@ class Poller(Rounds[Known]):
 
     def _first_of(self, kpi: str, closed: int) -> int:
         """Return the end of the first minute of a KPI, unix s; of one without any, now."""
-        if kpi not in self._first:
+        if (kpi, ALL) not in self._first:
             self._first |= self.store.first([kpi])
-        return self._first.get(kpi, closed)
+        return self._first.get((kpi, ALL), closed)
 
     def _comparisons(self) -> None:
         """Ask what the newest closed values are held against: once for each closed minute."""
@@ -216,7 +216,7 @@ class Poller(Rounds[Known]):
             if window == TOTAL or not one.closed_until or not self._is_due(f"baseline {window} {one.closed_until}", 60):
                 continue
             self._due = {job: due for job, due in self._due.items() if due > self._clock()}
-            if not self._first.keys() & set(HEADLINE) or self._is_due("first", 600):
+            if not {kpi for kpi, _ in self._first} & set(HEADLINE) or self._is_due("first", 600):
                 self._first = self.store.first(HEADLINE)
             numbers[window] = replace(
                 one,

@@ -23,9 +23,9 @@ NEWEST: Final = """
 """
 
 FIRST: Final = """
-    SELECT kpi, toUnixTimestamp(min(at)) FROM kpi_values
-    WHERE kpi IN {kpis:Array(String)} AND by = '' AND window = '1m' AND n > 0
-    GROUP BY kpi
+    SELECT kpi, if(by = '', 'all', labels['channel']) AS where, toUnixTimestamp(min(at)) FROM kpi_values
+    WHERE kpi IN {kpis:Array(String)} AND by IN ('', 'channel') AND window = '1m' AND n > 0
+    GROUP BY kpi, where
 """
 """The one question that grows with the store; so it is asked every ten minutes."""
 

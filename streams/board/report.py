@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from streams.board.compare import EarlierValue, change
 from streams.board.feed import AlertRow
-from streams.board.readings import KpiInfo, PublishedReading
+from streams.board.readings import ALL, KpiInfo, PublishedReading
 from streams.board.store import BoardStore
 from streams.board.tiles import HEADLINE
 from streams.wording.moments import ZoneTimes
@@ -55,11 +55,11 @@ Compared = tuple[Mapping[str, str], PublishedReading, PublishedReading]
 
 def read_week(store: BoardStore, infos: Mapping[str, KpiInfo], until: int) -> dict[str, list[Compared]]:
     """Return each headline KPI in the week up to a moment (Unix s), the whole first, then its parts."""
-    first = store.first(HEADLINE)
+    first, begun = store.first(HEADLINE), until - 2 * WEEK_S
     found: dict[str, list[Compared]] = {}
     for kpi in HEADLINE:
-        # No comparison with a week that was not there from its beginning.
-        whole = first.get(kpi, until) <= until - 2 * WEEK_S + 86_400
+        # No comparison with a week that was not there from its beginning; of a KPI that is seldom, from its first day.
+        whole = first.get(("volume", ALL), until) <= begun + 60 and first.get((kpi, ALL), until) <= begun + 86_400
         if kpi not in infos:
             continue
         rows = store.ask(_COMPARED, kpi=kpi, **{"from": until - WEEK_S, "to": until})

@@ -87,9 +87,13 @@ class BoardStore:
         """Return the end of the newest minute with any event, open or closed, unix s; 0 when there is none."""
         return int(self.ask(questions.NEWEST)[0][0])
 
-    def first(self, kpis: Iterable[str]) -> dict[str, int]:
-        """Return the end of the first minute with any event of a KPI, unix s; of a KPI that never had one, nothing."""
-        return {kpi: int(at) for kpi, at in self.ask(questions.FIRST, kpis=sorted(kpis))}
+    def first(self, kpis: Iterable[str]) -> dict[tuple[str, str], int]:
+        """
+        Return the end of the first minute with any event, unix s, by KPI and channel (`all`: of the whole).
+
+        Where there never was one, nothing.
+        """
+        return {(kpi, where): int(at) for kpi, where, at in self.ask(questions.FIRST, kpis=sorted(kpis))}
 
     def windows(self, newest: int) -> list[str]:
         """Return the windows that are kept."""
@@ -116,15 +120,15 @@ class BoardStore:
         window: str,
         seconds: int,
         closed_until: int,
-        first: Mapping[str, int],
+        first: Mapping[tuple[str, str], int],
         headline: Sequence[str],
         infos: Mapping[str, KpiInfo],
     ) -> dict[SeriesKey, list[EarlierValue]]:
         """
         Return what values are held against, the best comparison first; `seconds` is the window's length.
 
-        Nothing is held against a time that reaches back before the first event of its KPI: "the 24 h before" are 24
-        hours.
+        Nothing is held against a time that reaches back before the first event of its KPI in its channel: "the 24 h
+        before" are 24 hours.
         """
         rows = self.ask(
             questions.BASELINES,
@@ -141,7 +145,7 @@ class BoardStore:
             if kpi in infos and stat == infos[kpi].stat:
                 rank = kinds[int(week), int(same)]
                 length = _DAY_S if rank == _WHOLE_DAY else seconds
-                if kpi not in first or int(newest[0]) - length < first[kpi] - 60:
+                if (kpi, where) not in first or int(newest[0]) - length < first[kpi, where] - 60:
                     continue
                 baseline = EarlierValue(("week", "day", "24h")[rank], _reading(newest, stat))
                 found.setdefault((kpi, where, ""), []).append((rank, baseline))

@@ -42,7 +42,7 @@ def filled(database: Database) -> Database:
     rows.append(("payment_failure", (UNTIL - DAY) // 60, 0, [900, 20], 1))
     writer = Writer(database.writer)
     writer.insert_kpi_minutes(rows, "t-0-0-0")
-    begun = [(kpi, UNTIL - 14 * DAY) for kpi in ("csat", "abandonment")] + [("payment_failure", UNTIL - DAY)]
+    begun = [(kpi, UNTIL - 14 * DAY) for kpi in ("csat", "abandonment", "volume")] + [("payment_failure", UNTIL - DAY)]
     writer.insert_kpi_values(
         [ValueRow(kpi, "1m", "", at, 50.0, 9, None, None, f"{kpi}@1", closed=True, revision=at) for kpi, at in begun], "t-0-0-0"
     )  # fmt: skip

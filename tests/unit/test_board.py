@@ -267,8 +267,12 @@ def test_nothing_is_compared_with_a_time_that_is_not_all_there(age_min: int, kin
     store = Answers(
         [("csat", ALL, "", 0, 0, (before, 70.0, 90, 60.0, 80.0)), ("csat", ALL, "", 0, 1, (day, 70.0, 90, 60.0, 80.0))]
     )
-    found = store.baselines("15m", 900, NOW, {"csat": NOW - 60 * age_min}, ["csat"], {"csat": CSAT})
+    found = store.baselines("15m", 900, NOW, {("csat", ALL): NOW - 60 * age_min}, ["csat"], {"csat": CSAT})
     assert [one.kind for one in found.get(("csat", ALL, ""), [])] == kinds
+    young = {("csat", ALL): NOW - 60 * age_min, ("csat", "web"): NOW - 3_600}
+    store.rows += [("csat", "web", "", 0, 1, (day, 70.0, 90, 60.0, 80.0))]
+    found = store.baselines("15m", 900, NOW, young, ["csat"], {"csat": CSAT})
+    assert ("csat", "web", "") not in found, "a channel that is younger than the rest"
     assert store.baselines("15m", 900, NOW, {}, ["csat"], {"csat": CSAT}) == {}, "a KPI that never had an event"
 
 

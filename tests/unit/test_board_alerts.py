@@ -159,8 +159,8 @@ class Courses(BoardStore):
         super().__init__(Address("http://127.0.0.1:1"))
         self.since = since
 
-    def first(self, kpis: Iterable[str]) -> dict[str, int]:
-        return dict.fromkeys(kpis, self.since)
+    def first(self, kpis: Iterable[str]) -> dict[tuple[str, str], int]:
+        return {(kpi, ALL): self.since for kpi in kpis}
 
     def trend(self, info: KpiInfo, start: int, end: int, step: int) -> dict[SeriesKey, list[PublishedReading]]:
         times = range(max(start, self.since), end, step)

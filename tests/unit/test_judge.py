@@ -102,12 +102,45 @@ def test_a_reason_has_numbers_and_evidence_what_it_rests_on():
     evidence = fired.evidence
     assert (evidence.method, evidence.unit, evidence.window, evidence.target) == ("floor", "percent", "1m", 80)
     assert (evidence.value, evidence.n) == (40, 200)
-    assert (evidence.baseline, evidence.baseline_n) == (pytest.approx(100 * (20 * 188 + 80) / 4200), 4200)
+    assert (evidence.baseline, evidence.baseline_n) == (None, 0), "of a day, twenty minutes are known"
     assert evidence.definition == CATALOGUE["service_level_all_offered"].definition_id
     assert evidence.links == {"runbook": "docs/RUNBOOK.md"}
     assert "web" in fired.annotations["summary"]
     assert (fired.severity, fired.owner) == ("page", "contact-centre")
     assert fired.episode == next(t for t in run.log if t.labels == fired.labels).episode
+
+
+COMPARED = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {alert: Worse, kpi: service_level_all_offered, by: [channel], method: METHOD, window: 5m, params: PARAMS,
+         severity: ticket, min_n: 100}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("ztest", "{baseline: 1h}"), ("cusum", "{baseline: 1h, delta: 10}"), ("ewma", "{baseline: 1h}"),
+        ("floor", "{target: 80}"),
+    ],
+)  # fmt: skip
+def test_nothing_is_said_to_be_usual_before_the_reference_is_whole(method: str, params: str) -> None:
+    """It is judged all the same, and said as soon as something was there before all of the reference."""
+    rules, length = COMPARED.replace("METHOD", method).replace("PARAMS", params), 1440 if method == "floor" else 60
+    for minutes, known in ((40, False), (length + 30, True)):
+        run = Run(rules)
+        run.play(GOOD, minutes)
+        run.play(WEB, 15)
+        fired = next(t for t in run.log if t.new == "firing")
+        assert (fired.evidence.baseline is not None, fired.evidence.baseline_n > 0) == (known, known)
+        summary, persian = fired.annotations["summary"], fired.annotations["summary_fa"]
+        assert ("usually" in summary, "معمولاً" in persian) == (known and method != "floor",) * 2, summary
+        run.play(GOOD, 300)
+        ended = next(t for t in run.log if t.old == "firing")
+        assert ("at the usual" in ended.annotations["description"]) == (known and method != "floor"), ended.annotations
 
 
 def test_what_stands_out_is_named():

@@ -92,9 +92,9 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether a longer window says the same, only later: then one that holds too little can be lengthened."""
     is_absence: ClassVar[bool] = False
     """Whether its alerts say that nothing comes: they go first, nothing inhibits them, and no `min_n` gates them."""
-    summary: ClassVar[str] = ", usually {{ baseline | show }}"
+    summary: ClassVar[str] = "{% if baseline is not none %}, usually {{ baseline | show }}{% endif %}"
     """What the summary of an alert ends with, unless its rule says otherwise."""
-    summary_fa: ClassVar[str] = "، معمولاً {{ baseline | show }}"
+    summary_fa: ClassVar[str] = "{% if baseline is not none %}، معمولاً {{ baseline | show }}{% endif %}"
     """The same in Persian."""
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from streams.alerts.judging.watch import Index, Subject, by_rank
 from streams.alerts.types import ClosedView, Contribution, Evidence, Movement, Verdict
 from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.language.lengths import TOTAL
 from streams.kpis.language.series import series_key
 
 CHILDREN: Final = 10
@@ -24,9 +25,15 @@ SHORTEST: Final = 5
 """Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
 
 
-def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
-    """Return what a verdict says, and where to look."""
+def evidence_of(subject: Subject, verdict: Verdict, view: ClosedView) -> Evidence:
+    """
+    Return what a verdict says, and where to look.
+
+    What is compared with is told only if all of it was there: the mean of a store's first minutes is nobody's normal.
+    """
     rule = subject.watch.rule
+    reference: str | None = getattr(rule.params, "baseline", None)
+    whole = rule.params.is_absence or reference is None or reaches_back(view, subject.key, reference)
     links = {"dashboard": rule.dashboard, "runbook": rule.runbook}
     return Evidence(
         method=rule.method,
@@ -36,8 +43,8 @@ def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
         hi=verdict.hi,
         unit=rule.kpi.unit,
         window=verdict.window or rule.window,
-        baseline=verdict.baseline,
-        baseline_n=verdict.baseline_n,
+        baseline=verdict.baseline if whole else None,
+        baseline_n=verdict.baseline_n if whole else 0,
         statistic=verdict.statistic,
         threshold=verdict.threshold,
         target=rule.target,
@@ -47,7 +54,13 @@ def evidence_of(subject: Subject, verdict: Verdict) -> Evidence:
     )
 
 
-def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject]) -> None:
+def reaches_back(view: ClosedView, series: str, window: str) -> bool:
+    """Tell whether a series was there before a window began, so that all of the window is known."""
+    ever, lately = view.window(series, TOTAL), view.window(series, window)
+    return ever is not None and count_of(ever) > (0 if lately is None else count_of(lately))
+
+
+def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject], view: ClosedView) -> None:
     """Add the alerts that fire on parts of the series."""
     found = [
         other
@@ -58,12 +71,13 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
     ]
     for other in sorted(found, key=by_rank)[:CHILDREN]:
         verdict = other.verdict or Verdict(None)
+        told = evidence_of(other, verdict, view)
         evidence.movements.append(
             Movement(
                 kpi=other.watch.rule.kpi.id,
                 labels=dict(other.labels),
                 value=verdict.value,
-                baseline=verdict.baseline,
+                baseline=told.baseline,
                 statistic=verdict.statistic,
                 unit=other.watch.rule.kpi.unit,
                 note=f"{other.watch.rule.alert} fires too",
@@ -146,7 +160,8 @@ def explain_change(
         evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
     # What came earlier in the rule's own window may be of the same trouble: nobody's normal.
     earlier_than_judged = length_of(longer) > length_of(subject.watch.rule.window)
-    if evidence.baseline is None and whole.earlier and earlier_than_judged and facts.aggregator not in ADDITIVE:
+    untold = evidence.baseline is None and facts.aggregator not in ADDITIVE
+    if untold and whole.earlier and earlier_than_judged and reaches_back(view, subject.key, longer):
         was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
         evidence.baseline, evidence.baseline_n = was.value, was.n
 

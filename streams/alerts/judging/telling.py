@@ -116,7 +116,7 @@ class Teller:
             instance.episode = f"{subject.watch.rule.alert}-{zlib.crc32(subject.key.encode()):08x}-{minute}"
         if instance.state != "firing":
             assert step is not None
-            transition = self._transition(subject, instance, step, minute)
+            transition = self._transition(subject, instance, step, view)
             if step.old == "firing":
                 transition.inhibited_by = None if instance.delivered else instance.held_by
                 self._fill(subject, transition)
@@ -137,7 +137,7 @@ class Teller:
             reason = f"no longer held back by {instance.held_by}"
             verdict = subject.verdict
             step = Step("firing", "firing", f"{reason}; {verdict.reason}" if verdict is not None else reason)
-        transition = self._transition(subject, instance, step, minute)
+        transition = self._transition(subject, instance, step, view)
         transition.inhibited_by = instance.held_by = hold
         if is_flapping(instance, subject.watch.policy):
             policy = subject.watch.policy
@@ -158,7 +158,7 @@ class Teller:
         self._store.touch(subject.chunk)
         return transition
 
-    def _transition(self, subject: Subject, instance: Instance, step: Step, minute: int) -> Transition:
+    def _transition(self, subject: Subject, instance: Instance, step: Step, view: ClosedView) -> Transition:
         """Return a transition with what the verdict says."""
         rule = subject.watch.rule
         return Transition(
@@ -168,11 +168,11 @@ class Teller:
             labels=dict(subject.labels),
             old=step.old,
             new=step.new,
-            minute=minute,
+            minute=view.minute,
             why=f"{step.old.upper()} => {step.new.upper()}: {step.reason}",
             severity=rule.severity_of(subject.labels),
             owner=rule.owner,
-            evidence=evidence_of(subject, subject.verdict or Verdict(None)),
+            evidence=evidence_of(subject, subject.verdict or Verdict(None), view),
             episode=instance.episode,
         )
 
@@ -202,7 +202,7 @@ class Teller:
 
     def _explain(self, subject: Subject, transition: Transition, view: ClosedView, wider: Wider) -> None:
         rule = subject.watch.rule
-        list_children(transition.evidence, subject, self._firing)
+        list_children(transition.evidence, subject, self._firing, view)
         try:
             below = self._indexes[rule.kpi.id].below(subject.key)
             explain_change(transition.evidence, subject, below, view, self._windows, wider)

@@ -41,7 +41,7 @@ VARIABLES: Final[dict[str, str]] = {
     "n": "answers or trials in the window",
     "lo": "lower end of the interval of the value",
     "hi": "upper end of the interval of the value",
-    "baseline": "what the value is compared with",
+    "baseline": "what the value is compared with; none as long as not all of that time is known",
     "baseline_n": "answers or trials in the baseline",
     "statistic": "what the method computed: z, the sum of a CUSUM, a burn rate",
     "threshold": "what the statistic or the value was held against",
