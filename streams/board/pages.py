@@ -19,6 +19,7 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
 from streams.board.runbook import runbook
+from streams.board.scripted import scripted_views
 from streams.board.tiles import GROUPS, HEADLINE, TileFacts, span_text, state_of, tile, trend_step
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
@@ -148,6 +149,9 @@ class PageRenderer:
                 verbatims=verbatim_views(known.verbatims, view.channel, self._touchpoints, view.lang),
             ),
             "advice": self._render("advice.html", view, actions=action_views(known.actions, view.lang)),
+            "paths": self._render(
+                "paths.html", view, paths=scripted_views(known.scripted, known.alerts or (), view.lang)
+            ),
             "pipeline": self._render(
                 "pipeline.html", view, health=health_view(known.health, view.lang), troubles=known.troubles
             ),

@@ -17,6 +17,7 @@ from streams.board.health import Counts, PipelineHealth, Rate
 from streams.board.heat import heat_kpis
 from streams.board.readings import ALL, ChangeMarker, KpiInfo, PublishedReading, SeriesKey, Values, overlaid
 from streams.board.rounds import LINGER_S, Rounds, Step, StoreState
+from streams.board.scripted import ScriptedPath
 from streams.board.store import BoardStore
 from streams.board.tiles import HEADLINE, asked_span, detail_step, trend_step
 from streams.board.workers import WorkerTrouble
@@ -33,6 +34,8 @@ REVISED_S: Final = 300
 LOOK_BACK_S: Final = 6 * 3_600
 """Verbatims are looked for so far back."""
 WEEK_S: Final = 7 * 86_400
+SCRIPTED_BACK_S: Final = 86_400
+"""A synthetic path that has not run for so long is no longer one."""
 ALERTS_BACK_S: Final = 3 * 86_400
 """Transitions of alerts are looked for so far back."""
 
@@ -77,6 +80,8 @@ class Known(StoreState):
     verbatims: Sequence[Verbatim] = ()
     actions: Sequence[StoredAction] = ()
     """What to do first."""
+    scripted: Sequence[ScriptedPath] = ()
+    """Synthetic paths."""
     health: PipelineHealth = field(default_factory=PipelineHealth)
     troubles: Sequence[WorkerTrouble] = ()
     """What workers say does not go on."""
@@ -170,6 +175,7 @@ class Poller(Rounds[Known]):
         self._comparisons()
         self._feed()
         self._actions()
+        self._scripted()
         self._pipeline()
 
     def _details(self) -> None:
@@ -247,6 +253,11 @@ class Poller(Rounds[Known]):
         """Ask what to do first, which a timer works out once a day."""
         if self._is_due("actions", 60):
             self.known = replace(self.known, actions=self.store.actions())
+
+    def _scripted(self) -> None:
+        """Ask how synthetic paths do, where there are any."""
+        if self._is_due("scripted", 10):
+            self.known = replace(self.known, scripted=self.store.scripted(self.known.newest - SCRIPTED_BACK_S))
 
     def _pipeline(self) -> None:
         """Ask how the pipeline does."""

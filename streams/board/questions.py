@@ -149,6 +149,20 @@ ACTIONS: Final = """
     FROM actions_now WHERE outcome = 'csat' AND standing = 'ranked' ORDER BY place LIMIT {shown:UInt32}
 """
 
+SCRIPTED: Final = """
+    SELECT labels['path'] AS path,
+        argMaxIf(tuple(toUnixTimestamp(at), value, n, lo, hi), (at, revision), window = {window:String}) AS newest,
+        toUnixTimestamp(maxIf(at, window = '1m' AND n > 0)) AS ran
+    FROM kpi_values
+    WHERE kpi = {kpi:String} AND by = 'path' AND window IN ('1m', {window:String}) AND maturity = 'closed'
+        AND at > fromUnixTimestamp({after:Int64})
+    GROUP BY labels
+    HAVING ran > 0
+    ORDER BY ran DESC
+    LIMIT 40
+"""
+"""Synthetic paths that ran within a day: one that has ended since is missed, and not merely gone."""
+
 HAS_CASES: Final = "EXISTS TABLE cases"
 
 CASE_MARK: Final = "SELECT count(), sum(cityHash64(case_id, revision)) FROM cases"

@@ -13,6 +13,7 @@ from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import VERBATIMS_SHOWN, AlertRow, Verbatim
 from streams.board.health import Counts
 from streams.board.readings import ChangeMarker, KpiInfo, Latest, PublishedReading, SeriesKey
+from streams.board.scripted import SCRIPTED_KPI, SCRIPTED_WINDOW, ScriptedPath
 from streams.events.families.change import CHANGE_TYPES
 from streams.events.types import VERBATIM_TYPES
 from streams.loop.rows import CaseRow
@@ -238,6 +239,11 @@ class BoardStore:
         if not int(self.ask(questions.HAS_ACTIONS)[0][0]):
             return []
         return [StoredAction(*row) for row in self.ask(questions.ACTIONS, shown=ACTIONS_SHOWN)]
+
+    def scripted(self, after: int) -> list[ScriptedPath]:
+        """Return how the synthetic paths do that ran after a moment, unix s; nothing where none does."""
+        rows = self.ask(questions.SCRIPTED, kpi=SCRIPTED_KPI, window=SCRIPTED_WINDOW, after=after)
+        return [ScriptedPath(path, _reading(newest, ""), int(ran)) for path, newest, ran in rows]
 
     def has_cases(self) -> bool:
         """Tell whether the store keeps cases."""

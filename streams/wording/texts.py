@@ -149,6 +149,14 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "days_of_work": ("days of work", "روز کار"),
     "association": ("association, not cause", "همبستگی، نه علت"),
     "experiment": ("shown by an experiment", "نشان‌داده با آزمایش"),
+    # synthetic paths
+    "paths": ("Synthetic paths", "مسیرهای آزمایشی"),
+    "last_run": ("last run", "آخرین اجرا"),
+    "no_runs": ("no run", "بدون اجرا"),
+    "path_fails": ("an alert fires on it", "هشداری برای آن فعال است"),
+    "path_silent": ("has not run", "اجرا نشده است"),
+    "path_partly": ("runs failed", "اجرای ناموفق داشت"),
+    "path_succeeds": ("all runs succeeded", "همهٔ اجراها موفق بود"),
     # pipeline
     "pipeline": ("Pipeline", "خط پردازش"),
     "events_per_second": ("Events per second", "رویداد در ثانیه"),

@@ -139,6 +139,7 @@ def filled(database: Database) -> Wall:
     wall.say("پرداخت انجام نشد و پولم برگشت نخورد، لطفاً با ۰۹۱۲۳۴۵۶۷۸۹ تماس بگیرید", subject="ali@example.com")
     wall.say("Easy to order, thank you", "app")
     wall.alert("SatisfactionLow", "firing")
+    wall.share("synthetic_success", 4, 4, path="web-order")
     wall.advise("Stronger boxes for fragile goods")
     return wall
 

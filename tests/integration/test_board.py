@@ -103,6 +103,7 @@ def test_everything_appears(look: Opener) -> None:
     expect(heat.locator("td.bad")).to_have_attribute("title", re.compile("n 150.*surely worse"))
     expect(heat.locator("td.thin")).to_have_count(1)
     expect(page.locator("#alerts")).to_contain_text("SatisfactionLow: satisfaction fell")
+    expect(page.get_by_role("region", name="Synthetic paths")).to_contain_text("web-order")
     expect(page.locator("#alerts")).to_contain_text("tehran: 62%")
     expect(page.locator("#pipeline")).to_contain_text("adds up")
     expect(page.locator("#advice")).to_contain_text("5,500 EUR at stake")

@@ -17,6 +17,7 @@ from streams.board.heat import heat_kpis, heat_map
 from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Known, Numbers, Poller
 from streams.board.readings import ALL, Latest, PublishedReading
+from streams.board.scripted import ScriptedPath
 from streams.board.server import BoardServer
 from streams.board.store import BoardStore
 from streams.board.streaming import Rendered
@@ -212,6 +213,32 @@ def test_what_to_do_first_stands_there_once_it_is_known() -> None:
     assert "۱۲۵ مشتری در ماه" in persian
     assert "در گرو" not in persian
     assert "نشان‌داده با آزمایش" in persian
+
+
+def test_synthetic_paths_stand_there_where_there_are_any_those_in_trouble_first() -> None:
+    assert PageRenderer().fragments(PageView(), known(), NOW)["paths"].strip() == ""
+    down = AlertRow(episode="e", rule="SyntheticPathDown", kpi="synthetic_successes", labels={"path": "web-order"},
+                    state="firing", severity="page", owner="platform", why="", at=NOW)  # fmt: skip
+    paths = [
+        ScriptedPath("app-answer", PublishedReading(NOW, 100.0, 15, 79.6, 100.0), NOW),
+        ScriptedPath("store-receipt", PublishedReading(NOW, None, 0), NOW - 3_600),
+        ScriptedPath("web-cart", PublishedReading(NOW, 80.0, 15, 54.8, 93.0), NOW),
+        ScriptedPath("web-order", PublishedReading(NOW, 0.0, 15, 0.0, 20.4), NOW),
+    ]
+    for alerts, marks in (([down], "✗??✓"), ([replace(down, inhibited_by="mute night")], "???✓")):
+        english = PageRenderer().fragments(PageView(), known(scripted=paths, alerts=alerts), NOW)["paths"]
+        assert "".join(re.findall('aria-hidden="true">(.)<', english)) == marks
+    assert re.findall('dir="ltr">([a-z-]+)<', english) == ["store-receipt", "web-cart", "web-order", "app-answer"]
+    for said in (
+        "no run<",
+        "has not run; 15\u00a0min",
+        "80.0\u00a0% · n 15",
+        "all runs succeeded; 15\u00a0min; 95 % interval 79.6",
+    ):
+        assert said in english, said
+    persian = PageRenderer().fragments(PageView(lang="fa"), known(scripted=paths, alerts=[down]), NOW)["paths"]
+    assert "۸۰٫۰٪ · تعداد ۱۵" in persian
+    assert "هشداری برای آن فعال است" in persian
 
 
 def test_a_view_falls_back_to_what_there_is() -> None:
