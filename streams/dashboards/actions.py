@@ -4,6 +4,7 @@
 
 from typing import Final
 
+from streams.dashboards import worth
 from streams.dashboards.areas import over_the_time, picked, to_the_events
 from streams.dashboards.grafana import (
     DashboardSpec,
@@ -71,7 +72,7 @@ def board(catalogue: Catalogue) -> DashboardSpec:
         slug="actions",
         title="Drivers and actions",
         description="What customers live through where they are less satisfied, and what to do first about it: gain, "
-        "customers, value at stake, owner and effort.",
+        "customers, value at stake, owner and effort; and what customers are worth.",
         variables=(
             *standard(list(kpis.values()), "csat", segments=["csat"], units=["csat"]),
             listed_values("outcome", "Outcome", [*OUTCOMES], chosen="csat"),
@@ -79,6 +80,7 @@ def board(catalogue: Catalogue) -> DashboardSpec:
         rows=(
             PanelRow("What to do first", (_ranked(), _rest())),
             PanelRow("Whom it affects, and how much", (_met(), _runs())),
+            worth.row(),
             over_the_time(catalogue, *_SCORES),
             PanelRow("Course", tuple(trend(catalogue[kpi]) for kpi in _SCORES)),
             *to_the_events(catalogue, kpis, "Drivers and actions"),

@@ -22,8 +22,11 @@ from streams.storage.alerts import alert_row
 from streams.storage.connection import connect
 from streams.storage.driver_actions import JudgedRun, action_rows
 from streams.storage.rows import DeadLetter
+from streams.storage.value_measures import measure_rows
 from streams.storage.writer import Writer
 from streams.synthetic.journey import RunCheck, RunReport, results_of
+from streams.value import periods
+from streams.value.published import ValueMeasure
 from tests.harness import grafana
 from tests.harness.clickhouse import Database, block_of, event
 from tests.harness.grafana import Choices, Period
@@ -127,7 +130,14 @@ def seed(writer: Writer, present: set[str]) -> None:
     writer.insert_alerts(list(_alerts()), "cx.alerts-0-1-9")
     for hour in (0, 1):
         run = JudgedRun(START + timedelta(hours=hour), "csat", "points", START - timedelta(days=90), START, 2_974)
+        writer.insert_value([*measure_rows(_MONTH, START, _MEASURES)], f"value_measures-{hour}")
         writer.insert_actions([*action_rows(run, _judged(), "EUR")], f"driver_actions-{hour}")
+
+
+_MONTH = periods.Period(*(int((START - timedelta(days=days)).timestamp()) for days in (60, 30, 0)), "2026-04")
+_MEASURES = [
+    ValueMeasure("retention", "percent", tier, "", 80.0, 70.0, 88.0, 90, complete=True) for tier in ("", "gold")
+] + [ValueMeasure("arpu", "money", "", currency, 44.0, 40.0, 48.0, 90, complete=True) for currency in ("EUR", "IRR")]
 
 
 def _runs() -> Iterator[bytes]:
