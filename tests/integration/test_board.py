@@ -88,8 +88,7 @@ def test_everything_appears(look: Opener) -> None:
     page = look()
     tile = page.locator("#tile-csat")
     expect(tile.locator(".value")).to_have_text("80.0%")
-    expect(tile.locator(".facts")).to_contain_text("77.1 to 82.6")
-    expect(tile.locator(".facts")).to_contain_text("800")
+    expect(tile.locator(".facts")).to_contain_text(re.compile("77.1 to 82.6.*800", re.DOTALL))
     expect(tile.locator(".change")).to_contain_text("worse")
     expect(tile.locator(".change")).to_contain_text("−15.0\u00a0pp vs a day earlier")
     expect(tile.locator(".spark path.line")).to_have_count(1)
@@ -102,11 +101,11 @@ def test_everything_appears(look: Opener) -> None:
     expect(heat.locator("td.good")).to_have_text(re.compile("97.5"))
     expect(heat.locator("td.bad")).to_have_attribute("title", re.compile("n 150.*surely worse"))
     expect(heat.locator("td.thin")).to_have_count(1)
-    expect(page.locator("#alerts")).to_contain_text("SatisfactionLow: satisfaction fell")
-    expect(page.get_by_role("region", name="Synthetic paths")).to_contain_text("web-order")
-    expect(page.locator("#alerts")).to_contain_text("tehran: 62%")
-    expect(page.locator("#pipeline")).to_contain_text("adds up")
-    expect(page.locator("#advice")).to_contain_text("5,500 EUR at stake")
+    for part, said in (
+        ("alerts", "SatisfactionLow: satisfaction fell"), ("alerts", "tehran: 62%"), ("pipeline", "adds up"),
+        ("advice", "5,500 EUR at stake"), ("paths", "web-order"),
+    ):  # fmt: skip
+        expect(page.locator(f"#{part}")).to_contain_text(said)
 
 
 def test_a_closed_minute_of_just_now_is_live_and_an_old_one_is_not(

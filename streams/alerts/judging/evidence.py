@@ -71,13 +71,12 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
     ]
     for other in sorted(found, key=by_rank)[:CHILDREN]:
         verdict = other.verdict or Verdict(None)
-        told = evidence_of(other, verdict, view)
         evidence.movements.append(
             Movement(
                 kpi=other.watch.rule.kpi.id,
                 labels=dict(other.labels),
                 value=verdict.value,
-                baseline=told.baseline,
+                baseline=evidence_of(other, verdict, view).baseline,
                 statistic=verdict.statistic,
                 unit=other.watch.rule.kpi.unit,
                 note=f"{other.watch.rule.alert} fires too",
