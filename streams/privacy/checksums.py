@@ -1,7 +1,9 @@
 """The checks that tell identifiers from other numbers of the same length."""
 
+from operator import mul
 from typing import Final
 
+_WEIGHTS: Final = range(10, 1, -1)
 _MAPPED: Final = {chr(ord("A") + value): str(value + 10) for value in range(26)}
 
 
@@ -9,7 +11,7 @@ def is_national_id(digits: str) -> bool:
     """Tell whether ten digits are an Iranian national id: the last one checks the others, and not all are equal."""
     if len(digits) != 10 or len(set(digits)) == 1:
         return False
-    rest = sum(int(digit) * (10 - index) for index, digit in enumerate(digits[:9])) % 11
+    rest: int = sum(map(mul, map(int, digits), _WEIGHTS)) % 11
     return int(digits[9]) == (rest if rest < 2 else 11 - rest)
 
 

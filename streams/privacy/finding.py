@@ -6,31 +6,30 @@ from itertools import pairwise
 from typing import Final
 
 from streams.privacy.checksums import is_iban
-from streams.privacy.folding import UNSEEN, fold
+from streams.privacy.folding import fold, folded
 from streams.privacy.numbers import Found, candidates, may_be_number, numbers
 
 _AT: Final = re.compile("@|%40")
-_AT_AS_WRITTEN: Final = ("@", "%40", "＠")
-_LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+$")
-_LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*$")
+_LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+\Z")
+_LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*\Z")
 _LONGEST_LOCAL: Final = 64
 _DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})")
 _DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
 _UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
 _IBAN: Final = re.compile("(?<![0-9A-Za-z])(?=(([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
 """Looks ahead, so that what only begins like one hides none that follows."""
-_IBAN_LENGTHS: Final = {
+IBAN_LENGTHS: Final = {
     "AE": 23, "AT": 20, "AZ": 28, "BE": 16, "BH": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "ES": 24,
     "FI": 18, "FR": 27, "GB": 22, "GE": 22, "GR": 27, "HU": 28, "IE": 22, "IQ": 23, "IT": 27, "JO": 30, "KW": 30,
     "KZ": 20, "LB": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PT": 25, "QA": 29, "RO": 24, "SA": 24,
     "SE": 24, "TR": 26,
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
-_IBAN_BEGINS: Final = re.compile(rf"(?<![0-9A-Za-z])[A-Za-zＡ-Ｚａ-ｚ]{{2}}[{UNSEEN}]{{0,8}}\d[{UNSEEN}]{{0,8}}\d")
-"""In text that is not folded."""
-_IBAN_HEAD: Final = 40
-"""Characters before the first ten digits in a row of an account number, with what is invisible among them."""
-_IBAN_LONGEST: Final = 160
+_IBAN_BEGINS: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}")
+_IBAN_DIGITS: Final = re.compile("[0-9](?:[ .-]{0,2}[0-9]){9}")
+"""What every account number has: by this it is noticed."""
+_IBAN_LONGEST: Final = 110
+"""Characters of the longest one, and what may be between them."""
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
@@ -52,9 +51,16 @@ class Names:
     def __bool__(self) -> bool:
         return bool(self._by_first)
 
-    def find(self, folded: str) -> Iterator[Found]:
+    def may_be_in(self, text: str) -> bool:
+        """Tell whether a text has the first word of a name."""
+        if not self._by_first:
+            return False
+        spelled = folded(text).translate(_LETTERS)
+        return any(not self._by_first.keys().isdisjoint(_WORDS.findall(one)) for one in (spelled.lower(), spelled))
+
+    def find(self, text: str) -> Iterator[Found]:
         """Yield the names in a folded text, the longest at each word."""
-        words = [(match[0], match.start(), match.end()) for match in _WORDS.finditer(_spelled(folded))]
+        words = [(match[0], match.start(), match.end()) for match in _WORDS.finditer(_spelled(text))]
         index = 0
         while index < len(words):
             length = self._length_at(words, index)
@@ -76,34 +82,37 @@ NO_NAMES: Final = Names(())
 
 def find(text: str, names: Names = NO_NAMES) -> list[Found]:
     """Return what identifies people in a text, in order and without overlap, as indices of the text itself."""
-    folded = fold(text)
+    seen, origin = fold(text)
     found: list[Found] = []
-    taken = bytearray(len(folded.text))
-    for match in _UUID.finditer(folded.text):
+    taken = bytearray(len(seen))
+    for match in _UUID.finditer(seen):
         taken[slice(*match.span())] = bytes([1]) * len(match[0])
-    for one in (*_emails(folded.text), *_foreign_ibans(folded.text), *numbers(folded.text), *names.find(folded.text)):
+    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen), *names.find(seen)):
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)
     found.sort()
-    return [Found(folded.origin[one.start], folded.origin[one.end - 1] + 1, one.kind) for one in found]
+    return [Found(origin[one.start], origin[one.end - 1] + 1, one.kind) for one in found]
 
 
 def may_hold(text: str) -> bool:
     """Tell whether a text, or a part of it, may hold what `find` would find, but for names."""
+    text = folded(text)
     return any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text)) or (
-        any(at in text for at in _AT_AS_WRITTEN) and next(_emails(fold(text).text), None) is not None
+        ("@" in text or "%40" in text) and next(_emails(text), None) is not None
     )
 
 
 def _may_be_iban(text: str, digits: re.Match[str]) -> bool:
     before = text[digits.start() - 1 : digits.start()] if digits.start() else ""
-    if before.isascii() and not before.isalnum() and before not in {"", " ", ".", "-", "\0"}:
+    if before not in {"", " ", ".", "-"} and not (before.isascii() and before.isalnum()):
         return False
-    start = max(0, digits.start() - _IBAN_HEAD)
-    if not _IBAN_BEGINS.search(text, start, min(len(text), digits.start() + _IBAN_HEAD)):
-        return False
-    return next(_foreign_ibans(fold(text[start : digits.start() + _IBAN_LONGEST]).text), None) is not None
+    start = max(0, digits.start() - _IBAN_LONGEST)
+    return any(
+        match[1].upper() in IBAN_LENGTHS
+        and next(_foreign_ibans(text[match.start() : match.start() + _IBAN_LONGEST]), None) is not None
+        for match in _IBAN_BEGINS.finditer(text, start, digits.start() + _IBAN_LONGEST)
+    )
 
 
 def _emails(text: str) -> Iterator[Found]:
@@ -117,9 +126,11 @@ def _emails(text: str) -> Iterator[Found]:
 
 def _foreign_ibans(text: str) -> Iterator[Found]:
     for match in _IBAN.finditer(text):
-        length = _IBAN_LENGTHS.get(match[2].upper(), 0)
+        length = IBAN_LENGTHS.get(match[2].upper(), 0)
         characters = [at for at in range(*match.span(1)) if text[at].isalnum()][:length]
-        if length and len(characters) == length and is_iban("".join(text[at] for at in characters).upper()):
+        if not length or len(characters) != length or not is_iban("".join(text[at] for at in characters).upper()):
+            continue
+        if _IBAN_DIGITS.search(text, match.start(), characters[-1] + 1):
             yield Found(match.start(), characters[-1] + 1, "iban")
 
 

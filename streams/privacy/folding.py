@@ -42,6 +42,13 @@ class Folded(NamedTuple):
     origin: Sequence[int]
 
 
+def folded(text: str) -> str:
+    """Return the folded form of a text, where it does not matter what stood where."""
+    if text.isascii() and "\0" not in text:
+        return text.replace("\t", " ")
+    return _UNSEEN.sub("", text).translate(_form())
+
+
 def fold(text: str) -> Folded:
     """Return the folded form of a text."""
     if text.isascii() and "\0" not in text:

@@ -7,11 +7,11 @@ An identifier is one group, or groups as such identifiers are written, or a whol
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
-from streams.privacy.folding import DASHES, UNSEEN, fold
 
 Kind = Literal["email", "phone", "national_id", "card", "iban", "name"]
 
@@ -26,20 +26,18 @@ class Found(NamedTuple):
 
 _SEPARATORS: Final = r" \-().\[\]/,_*|"
 _RUN: Final = re.compile(rf"(?P<plus>\+ ?|%2[Bb])?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9])*)")
-_ASCII_STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}\t\0]{{9,}}+", re.ASCII)
-_STRETCH: Final = re.compile(rf"\d[\d{_SEPARATORS}\s\u2800٫٬{DASHES}{UNSEEN}]{{9,}}+")
+_STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
-_ASCII_CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}\t\0]{{0,8}}[0-9]){{9,}}+", re.ASCII)
-_CANDIDATE: Final = re.compile(rf"\d(?:[{_SEPARATORS}\s\u2800٫٬{DASHES}{UNSEEN}]{{0,8}}\d){{9,}}+")
-"""Digits that are enough for an identifier, in text that is not folded."""
+_PLUS_BEFORE: Final = re.compile(r"(?:\+ ?|%2[Bb])[(\[]?\Z")
+_CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9]){{9,}}+")
 _GROUP: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile("[A-Za-z0-9]*")
 _HEX: Final = re.compile("[0-9a-fA-F]+")
-_COUNTRY: Final = re.compile("[Ii][Rr][ :-]{0,2}$")
+_COUNTRY: Final = re.compile(r"[Ii][Rr][ :-]{0,2}\Z")
 _CODE_GOES_ON: Final = re.compile("_|-[A-Za-z]")
 _LONGEST_WORD: Final = 32
-_LONGEST_PLUS: Final = 8
-"""Characters before a number among which its plus sign is, with what is invisible between."""
+_LONGEST_PLUS: Final = 5
+"""Characters before a number among which its plus sign is."""
 
 _AREAS: Final = (
     "11|13|17|21|23|24|25|26|28|31|34|35|38|41|44|45|51|54|56|58|61|66|71|74|76|77|81|83|84|86|87"  # of Iran
@@ -62,11 +60,12 @@ _SHAPES: Final[dict[Kind, set[tuple[int, ...]]]] = {
     "card": {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)},
     "iban": {(4,) * 6, (2, 4, 4, 4, 4, 4, 2)},
 }
+_NATIONAL_ID_LENGTH: Final = 10
 _LENGTHS: Final = range(10, 25)
 _BEFORE_NATIONAL_ID: Final = frozenset({"nid", "id", "nin", "ssn", "melli", "codemelli", "user", "customer", "cust"})
 _NO_NATIONAL_ID_AFTER: Final = re.compile(
     r"(?:\b(?:orders?|ord|inv|invoice|track|tracking|trk|ticket|parcel|sku|item|zip|postal|postcode|ts|epoch|amount|ref)"
-    r"|پستی|سفارش|فاکتور|پیگیری|رهگیری|مبلغ|مرسوله|بارکد|کالا)[\W_]{0,3}(?:(?:no|code|id|number)[\W_]{0,2})?$",
+    r"|پستی|سفارش|فاکتور|پیگیری|رهگیری|مبلغ|مرسوله|بارکد|کالا)[\W_]{0,3}(?:(?:no|code|id|number)[\W_]{0,2})?\Z",
     re.IGNORECASE,
 )
 _NO_NATIONAL_ID_BEFORE: Final = re.compile(
@@ -82,43 +81,34 @@ def numbers(text: str, *, in_earnest: bool = True) -> Iterator[Found]:
     """
     for match in _RUN.finditer(text):
         start, end = match.span("digits")
-        if end - start < _LENGTHS[0]:
-            continue
-        run = _Run(text, start, end, plus=match["plus"] is not None, in_earnest=in_earnest)
-        first = 0
-        while first < len(run.groups):
-            last, kind = run.longest_from(first)
-            if kind is not None:
-                yield Found(run.start_of(first, kind), run.groups[last][1], kind)
-            first = last + 1
+        if end - start >= _LENGTHS[0]:
+            yield from _Run(text, start, end, plus=match["plus"] is not None, in_earnest=in_earnest).all()
 
 
 def candidates(text: str) -> Iterator[re.Match[str]]:
-    """Yield the stretches of a text, which needs not be folded, that have digits enough for an identifier."""
-    stretches, within = (_ASCII_STRETCH, _ASCII_CANDIDATE) if text.isascii() else (_STRETCH, _CANDIDATE)
-    for stretch in stretches.finditer(text):
-        yield from within.finditer(text, *stretch.span())
+    """Yield the stretches of a folded text that have digits enough for an identifier."""
+    for stretch in _STRETCH.finditer(text):
+        yield from _CANDIDATE.finditer(text, *stretch.span())
 
 
 def may_be_number(text: str, candidate: re.Match[str]) -> bool:
     """Tell whether `numbers` may find something in a candidate, or something that is a telephone where one is named."""
     start, end = candidate.span()
-    written, before = candidate[0], text[max(0, start - _LONGEST_PLUS) : start]
+    written = candidate[0]
     if written.isdigit():
-        digits = written if written.isascii() else fold(written).text
-        if BARE_MOBILE.fullmatch(digits) and not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()):
+        if BARE_MOBILE.fullmatch(written) and not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()):
             return True
-        if "+" not in before and "2b" not in before.lower() and kind_of(digits) is None:
+        if kind_of(written) is None and not _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start):
             return False
-    around = fold(text[max(0, start - _LONGEST_WORD) : end + _LONGEST_WORD]).text
-    return next(numbers(around, in_earnest=False), None) is not None
+    plus = _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start) is not None
+    return next(_Run(text, start, end, plus=plus, in_earnest=False).all(), None) is not None
 
 
 def kind_of(digits: str, *, plus: bool = False) -> Kind | None:
     """Return what all of these digits are together, after a plus sign or not; None if they are no identifier."""
-    if (_PHONE_AFTER_PLUS if plus else _PHONE).fullmatch(digits):
+    if (plus or digits[0] in "09") and (_PHONE_AFTER_PLUS if plus else _PHONE).fullmatch(digits):
         return "phone"
-    if len(digits) == 10:
+    if len(digits) == _NATIONAL_ID_LENGTH:
         return "national_id" if is_national_id(digits) else None
     if len(digits) == 24:
         return "iban" if is_iban("IR" + digits) else None
@@ -134,7 +124,20 @@ class _Run:
         self.in_earnest = in_earnest
         self.plus = plus
         self.groups = [group.span() for group in _GROUP.finditer(text, start, end)]
-        self.between = [text[before[1] : after[0]] for before, after in pairwise(self.groups)]
+
+    @cached_property
+    def between(self) -> list[str]:
+        """What is between its groups."""
+        return [self.text[before[1] : after[0]] for before, after in pairwise(self.groups)]
+
+    def all(self) -> Iterator[Found]:
+        """Yield the identifiers in it, in order and without overlap."""
+        first = 0
+        while first < len(self.groups):
+            last, kind = self.longest_from(first)
+            if kind is not None:
+                yield Found(self.start_of(first, kind), self.groups[last][1], kind)
+            first = last + 1
 
     def longest_from(self, first: int) -> tuple[int, Kind | None]:
         """Return the last group of the longest identifier that begins with group `first`, and what it is."""
@@ -163,12 +166,14 @@ class _Run:
 
     def _kind(self, digits: str, first: int, last: int) -> Kind | None:
         plus = self.plus and first == 0
+        shape = tuple(end - start for start, end in self.groups[first : last + 1])
+        if len(digits) == _NATIONAL_ID_LENGTH and first < last and not plus and shape not in _SHAPES["national_id"]:
+            return None
         kind = kind_of(digits, plus=plus)
         if kind is None or self._is_fraction(first) or not self._stands_alone(kind, first, last):
             return None
         if first == last:
             return kind
-        shape = tuple(end - start for start, end in self.groups[first : last + 1])
         separators = {separator.strip() for separator in self.between[first:last]}
         whole = first == 0 and last == len(self.groups) - 1
         alone = whole or not self._touches(first, last)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from streams.privacy.finding import find
-from streams.privacy.folding import fold
+from streams.privacy.folding import folded
 from streams.privacy.numbers import BARE_MOBILE, kind_of
 
 PREFIX: Final = "p-"
@@ -52,12 +52,25 @@ class Pseudonyms:
 
     def of(self, value: str, at: float) -> str:
         """Return the pseudonym of a person in events of a time (Unix s); empty if the value names nobody."""
-        normal = normal_form(value, fold_local_part=self._fold_local_part)
-        return _pseudonym(self._key_at(at), normal) if normal else ""
+        normal = self.normal(value)
+        return self.of_normal(normal, at) if normal else ""
+
+    def of_normal(self, normal: str, at: float) -> str:
+        """Return the pseudonym of a person whose normal form is known, in events of a time (Unix s)."""
+        return _pseudonym(self._key_at(at), normal)
+
+    def normal(self, value: str) -> str:
+        """Return the normal form of what names a person; empty if the value names nobody."""
+        return normal_form(value, fold_local_part=self._fold_local_part)
+
+    @property
+    def have_changed(self) -> bool:
+        """Tell whether the time of an event matters."""
+        return len(self._keys) > 1
 
     def all_of(self, value: str) -> list[str]:
         """Return the pseudonyms of a person under all keys, the newest last; none if the value names nobody."""
-        normal = normal_form(value, fold_local_part=self._fold_local_part)
+        normal = self.normal(value)
         return [_pseudonym(key, normal) for key in self._keys] if normal else []
 
     @property
@@ -76,7 +89,7 @@ def is_pseudonym(value: str) -> bool:
 
 def normal_form(value: str, *, fold_local_part: bool = True) -> str:
     """Return the one form of all ways to write what names a person; empty if it names nobody."""
-    text = fold(value).text.strip()
+    text = folded(value).strip()
     if not any(map(str.isalnum, text)) or text.lower() in _NOBODY or not text.strip("0 -+"):
         return ""
     found = find(text)
@@ -88,7 +101,21 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
             characters = "".join(filter(str.isalnum, written)).upper()
             return characters if characters[0].isalpha() else f"IR{characters}"
         return _number(_DIGITS.sub("", written), kind)
-    return _number(text, "phone") if BARE_MOBILE.fullmatch(text) and kind_of(text) != "national_id" else text
+    return _number(text, "phone") if _is_bare_mobile(text) else text
+
+
+def is_telephone(value: str) -> bool:
+    """Tell whether a value that names a person, or a telephone, is one, and nothing else."""
+    text = folded(value).strip()
+    found = find(text)
+    if not found:
+        return _is_bare_mobile(text)
+    said = text[: found[0].start] + text[found[0].end :]
+    return len(found) == 1 and found[0].kind == "phone" and _SAYS_WHAT_IT_IS.fullmatch(said) is not None
+
+
+def _is_bare_mobile(text: str) -> bool:
+    return BARE_MOBILE.fullmatch(text) is not None and kind_of(text) != "national_id"
 
 
 def _address(written: str, *, fold_local_part: bool) -> str:

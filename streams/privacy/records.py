@@ -8,19 +8,17 @@ the same way whatever is beside it, and once protected, stays as it is.
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
-
-import msgspec
 
 from streams.privacy.finding import NO_NAMES, Names, find
 from streams.privacy.forgotten import Forgotten
 from streams.privacy.masking import mask
 from streams.privacy.numbers import kind_of
-from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, normal_form
-from streams.privacy.suspicion import is_suspicious, suspicious
+from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, is_telephone
+from streams.privacy.suspicion import FEWEST_DIGITS, SIGN, between_quotes, is_json, is_suspicious, shape, suspicious
 
 Subjects = Literal["recognised", "all"]
 
@@ -33,15 +31,17 @@ _SHORTEST: Final = 6
 _HARMLESS: Final = re.compile(rb"[A-Za-z_./: -]*+")
 """Without digits, signs of addresses, escapes and other scripts there is no identifier."""
 _LONGEST_ID: Final = 128
-_PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE)
+_MOST_PEOPLE: Final = 4096
+"""Of whom is remembered what names them, so that it is not searched again with each of their records."""
+_PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE | re.ASCII)
 _NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)", re.IGNORECASE)
 # A string that never ends is a part, too: else all the quotes in it are tried again, each to the end of the record.
 _PARTS: Final = re.compile(
-    rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
+    rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+"-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
 )
+_NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])[0-9]{10,24}(?![0-9A-Za-z.])")
+_COLON: Final = re.compile(rb"\s*+:")
 _TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
-
-_valid: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Protected(NamedTuple):
@@ -103,6 +103,7 @@ class Protection:
         self._all = subjects == "all"
         self._looks_at_all = self._all or bool(names)
         self._people = PEOPLE | frozenset(people)
+        self._recognised = lru_cache(_MOST_PEOPLE)(self._recognise)
 
     @property
     def has_names(self) -> bool:
@@ -131,7 +132,52 @@ class Protection:
         return mask(text, self._names).text
 
     def _one(self, value: bytes, masked: Counter[str]) -> bytes:
-        at = _time_of(value)
+        better = self._by_quotes(value, masked) if b"\\" not in value else None
+        if better is None:
+            better = self._by_parts(value, masked)
+        return better if is_json(better) else self._plain(better, masked)
+
+    def _by_quotes(self, value: bytes, masked: Counter[str]) -> bytes | None:
+        """Do as `_by_parts`, where quotes only begin and end strings; None if one is left over."""
+        parts = value.split(b'"')
+        if not len(parts) % 2:
+            return None
+        field, known, at = _FieldName(""), 0, self._time_of(value)
+        for index in self._looked_at(value, parts):
+            for name in range(index - 1 - index % 2, known, -2):
+                if _COLON.match(parts[name + 1]):
+                    field = _FieldName(_plain_text(parts[name]))
+                    break
+            known, part = index, parts[index]
+            if index % 2:
+                text = _plain_text(part)
+                is_name = _COLON.match(parts[index + 1]) is not None
+                better = self._masked(text, masked) if is_name else self._string(field, text, at, masked)
+                if better != text:
+                    parts[index] = _written(better)[1:-1]
+                if is_name:
+                    field = _FieldName(text)
+            else:
+                parts[index] = self._numbers(field, part, at, masked)
+        return b'"'.join(parts)
+
+    def _looked_at(self, value: bytes, parts: Sequence[bytes]) -> Iterable[int]:
+        """Return which parts of a record, between its quotes, may hold personal data, in order."""
+        seen = shape(value)
+        chosen = {*between_quotes(FEWEST_DIGITS, seen), *between_quotes(SIGN, seen)}
+        if self._names.may_be_in(_plain_text(value)):
+            chosen.update(range(1, len(parts), 2))
+        elif self._all:
+            is_person = False
+            for index in range(1, len(parts), 2):
+                if _COLON.match(parts[index + 1]):
+                    is_person = _plain_text(parts[index]) in self._people
+                elif is_person:
+                    chosen.add(index)
+        return sorted(chosen)
+
+    def _by_parts(self, value: bytes, masked: Counter[str]) -> bytes:
+        at = self._time_of(value)
         field = _FieldName("")
 
         def instead(part: re.Match[bytes]) -> bytes:
@@ -151,13 +197,12 @@ class Protection:
             better = self._masked(text, masked) if colon is not None else self._string(field, text, at, masked)
             return part[0] if better == text else _written(better) + (colon or b"")
 
-        better = _PARTS.sub(instead, value)
-        return better if _is_json(better) else self._plain(better, masked)
+        return _PARTS.sub(instead, value)
 
     def _string(self, field: _FieldName, text: str, at: float, masked: Counter[str]) -> str:
         if field.name in self._people:
             return self._person(text, at, masked)
-        if field.is_phone and normal_form(text).startswith("+"):
+        if field.is_phone and is_telephone(text):
             masked["phone"] += 1
             return "[phone]"
         if not field.is_reference:
@@ -169,15 +214,21 @@ class Protection:
     def _person(self, text: str, at: float, masked: Counter[str]) -> str:
         if is_pseudonym(text):
             return text
-        kinds: set[str] = {one.kind for one in find(text, self._names)}
-        if not kinds and normal_form(text).startswith("+"):
-            kinds = {"phone"}
+        kinds, normal = self._recognised(text) if len(text) <= _LONGEST_ID else self._recognise(text)
         if not kinds and not self._all:
             return text
-        pseudonym = self._pseudonyms.of(text, at)
-        if pseudonym:
-            masked.update(kinds or {"person"})
-        return pseudonym or text
+        if not normal:
+            return text
+        masked.update(kinds or {"person"})
+        return self._pseudonyms.of_normal(normal, at)
+
+    def _recognise(self, text: str) -> tuple[frozenset[str], str]:
+        """Return the kinds of what names a person, and its normal form."""
+        kinds = frozenset[str](one.kind for one in find(text, self._names))
+        return kinds or frozenset({"phone"} if is_telephone(text) else ()), self._pseudonyms.normal(text)
+
+    def _numbers(self, field: _FieldName, part: bytes, at: float, masked: Counter[str]) -> bytes:
+        return _NUMBER.sub(lambda number: self._number(field, number[0].decode(), at, masked), part)
 
     def _number(self, field: _FieldName, digits: str, at: float, masked: Counter[str]) -> bytes:
         kind = kind_of(digits)
@@ -191,6 +242,15 @@ class Protection:
         masked[kind] += 1
         return _written(f"[{kind}]")
 
+    def _time_of(self, value: bytes) -> float:
+        """Return the time that a record gives (Unix s) if keys change; infinity if it gives none: the newest key's."""
+        written = _TIME.search(value) if self._pseudonyms.have_changed else None
+        try:
+            at = datetime.fromisoformat(written[1].decode()) if written else None
+            return at.replace(tzinfo=at.tzinfo or UTC).timestamp() if at else float("inf")
+        except (ValueError, OverflowError):
+            return float("inf")
+
     def _plain(self, value: bytes, masked: Counter[str]) -> bytes:
         """Mask a record that is no JSON as the text that it may be."""
         text = value.decode("utf-8", "surrogateescape")
@@ -203,31 +263,21 @@ class Protection:
         return better
 
 
-def _text_of(written: bytes) -> str:
+def _plain_text(written: bytes) -> str:
     try:
-        text: str = json.loads(b'"' + written + b'"', strict=False)
-    except ValueError:
+        return written.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
         return written.decode("utf-8", "surrogateescape")
+
+
+def _text_of(written: bytes) -> str:
+    plain = _plain_text(written)
+    try:
+        text: str = json.loads(f'"{plain}"', strict=False)
+    except ValueError:
+        return plain
     return text
 
 
 def _written(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _is_json(value: bytes) -> bool:
-    try:
-        _valid(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-def _time_of(value: bytes) -> float:
-    """Return the time that a record gives (Unix s); infinity if it gives none, which is the newest key's."""
-    written = _TIME.search(value)
-    try:
-        at = datetime.fromisoformat(written[1].decode()) if written else None
-        return at.replace(tzinfo=at.tzinfo or UTC).timestamp() if at else float("inf")
-    except (ValueError, OverflowError):
-        return float("inf")

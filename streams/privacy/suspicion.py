@@ -1,106 +1,258 @@
 """
-A quick test of records for anything that could identify people: in C, a few nanoseconds a byte.
+A quick test of records for anything that could identify people: mostly in C, a nanosecond a byte.
 
-What passes holds no identifier. Of what does not, the text is searched as a whole; only where that finds something are
-strings looked at one by one.
+What passes holds no identifier. What does not is looked at ever more closely, in the order of what that takes; only
+where all of it fails to say that there is none, strings are searched one by one.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import product, repeat
+from operator import contains
 from typing import Final
 
 import msgspec
 
-from streams.privacy.finding import may_hold
+from streams.privacy.finding import IBAN_LENGTHS, may_hold
+from streams.privacy.numbers import kind_of
 
+FEWEST_DIGITS: Final = b"0" * 10
+SIGN: Final = b"@"
 _DIGITS: Final = b"0123456789" + bytes(range(0xA0, 0xAA)) + bytes(range(0xB0, 0xBA))
 """ASCII digits, and how the digits ٠-٩ and ۰-۹ end."""
+_LETTER_MARK: Final = 0x9C
+"""How two invisible marks of Arabic letters end, whose first bytes are those of letters and digits."""
+_FAR: Final = b"\xdf\xe0\xe1\xea\xef\xf0\xf3"
+"""How all other digits and signs begin that `folding` knows."""
 _BETWEEN_DIGITS: Final = (
     b" \t\0-()./[],_*|+"
     # How those digits, blanks, dashes and invisible signs begin, and how the latter end.
-    b"\xc2\xcd\xd9\xdb\xe2\xe3" + bytes(set(range(0x80, 0xC0)) - {0x9C, *_DIGITS})
+    b"\xc2\xcd\xd9\xdb\xe2\xe3" + bytes(set(range(0x80, 0xC0)) - {_LETTER_MARK, *_DIGITS})
 )
-_FEWEST_DIGITS: Final = b"0" * 10
-_SEPARATOR: Final = b"\xff"
-"""Stands between records that are tested together: no text holds it."""
-_SIGNS: Final = _FEWEST_DIGITS, b"@", b"\\", b"%"
 _UUID: Final = re.compile(
-    rb'-(?<=["/:-][0-9a-fA-F]{8}-)[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9a-zA-Z-])'
+    rb'-(?<=["/: -][0-9a-fA-F]{8}-)[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?=["/ ?&}])'
 )
 """A UUID but for its head, in which there are as many digits in a row by chance; a sign to begin with is found fast."""
-_OTHER_SIGNS: Final = re.compile(
-    rb"\xef[\xbb\xbc]|(?:[0-9]|\xdb[\xb0-\xb9]|\xd9[\xa0-\xa9])\xef\xb8|[\xe0\xe1\xea]|\xf0(?:[^\x9f]|\x9f\xaf)"
-    rb"|\xd8\x9c"
-)
-"""Full-width and invisible signs, scripts with digits of their own; not what all emoji begin or end with."""
-_ESCAPED: Final = re.compile(rb"\\u|[0-9\x80-\xbf ().-]\\[t/]")
-"""Escapes that may stand for a digit, or for what separates digits."""
+_VARIANT: Final = b"\xef\xb8\x8f"
+"""What most emoji end with; it is invisible."""
+_FAR_SIGNS: Final = re.compile(rb"[\xdf\xe0\xe1\xea\xf3]|\xef[\xb8-\xbf]|\xf0(?:[^\x9f]|\x9f\xaf)|[\xd8\xd9]\x9c")
+"""Full-width and invisible signs, scripts with digits of their own; not what emoji and the Rial sign begin with."""
+_AT_ESCAPED: Final = re.compile(rb"%(?:40|4?[\0\x80-\xff])")
+"""%40, in the digits of any script."""
+_RUN: Final = re.compile(rb"([^0-9]?)([0-9]+)(.?)", re.DOTALL)
+_ALONE: Final = b"-_/."
+"""One of these beside digits does not matter, unless something that does is on its other side."""
+_MOST: Final = 16
+"""Numbers that are looked for one by one."""
+_IBAN_BEGINS: Final = re.compile(rb"(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}")
+_IBANS: Final = frozenset(map(str.encode, IBAN_LENGTHS))
+_IBAN_LONGEST: Final = 110
+_PHONE_FIELDS: Final = b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel"
+"""One of these is in the name of a field of telephones."""
+_NOTHING: Final = b"="
+"""No part of an identifier, and beside none of any meaning."""
+_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
+_ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
+_MEANINGS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"\\": b"\x02"}
+"""A backslash that is meant is no part of an identifier, as little as another sign that begins no escape."""
+_QUOTE: Final = b"\x01"
 
-_decode: Final = msgspec.json.Decoder().decode
-_encode: Final = msgspec.json.Encoder().encode
+_AT_ONCE: Final = 512
+_NO_TEXT: Final = b"\xff"
+"""No text holds it: it is between records that are tested together, and before their indices."""
+_INDEX_LENGTH: Final = 3
+_INDICES: Final = {
+    bytes(digits): index for index, digits in enumerate(product(range(0xF5, 0xFD), repeat=_INDEX_LENGTH))
+}
+_SEPARATORS: Final = [_NO_TEXT + digits for digits in _INDICES]
+
+_valid: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _table() -> bytes:
-    table = bytearray(b"x" * 256)
+    table = bytearray(b"x" * 0xF5) + bytes(range(0xF5, 0x100))
     for byte in _DIGITS:
         table[byte] = ord("0")
-    for byte in b"@\\%" + _SEPARATOR:
-        table[byte] = byte
-    for byte in b"\xe0\xe1\xea\xef\xf0\x9c":
-        table[byte] = ord("@")
+    for byte in (*b"@\\%", *_FAR, _LETTER_MARK):
+        table[byte] = SIGN[0]
+    table[ord('"')] = ord('"')
     return bytes(table)
 
 
 _TABLE: Final = _table()
 
 
+def shape(value: bytes) -> bytes:
+    """
+    Return a record as the test sees it, shorter than itself.
+
+    Each digit is a zero, signs that may belong to identifiers are an @, quotes stay, nothing is between digits.
+    """
+    return value.translate(_TABLE, _BETWEEN_DIGITS)
+
+
+def between_quotes(sign: bytes, seen: bytes) -> Iterator[int]:
+    """Yield which parts between quotes hold a sign, of a record as the test sees it."""
+    number = begun = 0
+    found = seen.find(sign)
+    while found >= 0:
+        number += seen.count(b'"', begun, found)
+        yield number
+        begun = seen.find(b'"', found)
+        if begun < 0:
+            return
+        found = seen.find(sign, begun)
+
+
 def suspicious(values: Sequence[bytes | None]) -> list[int]:
     """Return the indices of the records that hold what may identify people."""
-    joined = _SEPARATOR.join(value or b"" for value in values)
-    tested = joined.translate(_TABLE, _BETWEEN_DIGITS)
-    if joined.count(_SEPARATOR) >= len(values):  # one of them is no text
-        hits = {index for index, value in enumerate(values) if value}
-    else:
-        hits = {index for sign in _SIGNS for index in _records_with(sign, tested)}
-    return [index for index in sorted(hits) if (value := values[index]) and is_suspicious(value)]
+    records = [value or b"" for value in values]
+    if len(records) > _AT_ONCE or any(map(contains, records, repeat(_NO_TEXT))):
+        return [index for index, value in enumerate(records) if is_suspicious(value)]
+    apart = records * 2
+    apart[::2] = records
+    apart[1::2] = _SEPARATORS[: len(records)]
+    seen = shape(b"".join(apart))
+    hits = {*_records_with(FEWEST_DIGITS, seen), *_records_with(SIGN, seen)}
+    return [index for index in sorted(hits) if _may_hold(records[index])]
 
 
 def is_suspicious(value: bytes) -> bool:
     """Tell whether a record, or a string of one, holds what may identify people."""
-    tested = value.translate(_TABLE, _BETWEEN_DIGITS)
-    if _FEWEST_DIGITS in tested:
-        value = _UUID.sub(b"", value)
-        tested = value.translate(_TABLE, _BETWEEN_DIGITS)
-    return _may_hold(value, tested)
+    seen = shape(value)
+    return (FEWEST_DIGITS in seen or SIGN in seen) and _may_hold(value)
 
 
-def _records_with(sign: bytes, tested: bytes) -> Iterator[int]:
-    """Yield the indices of the records that hold a sign, among those that are tested together."""
-    index = counted = 0
-    found = tested.find(sign)
+def _records_with(sign: bytes, seen: bytes) -> Iterator[int]:
+    """Yield the indices of the records that hold a sign, among those that stand together."""
+    found = seen.find(sign)
     while found >= 0:
-        index += tested.count(_SEPARATOR, counted, found)
-        yield index
-        counted = tested.find(_SEPARATOR, found)
-        if counted < 0:
-            return
-        found = tested.find(sign, counted)
+        end = seen.find(_NO_TEXT, found) + 1
+        yield _INDICES[seen[end : end + _INDEX_LENGTH]]
+        found = seen.find(sign, end)
 
 
-def _may_hold(value: bytes, tested: bytes) -> bool:
-    if b"\\" in tested and _ESCAPED.search(value):
-        value = value.replace(b"\\t", b" ").replace(b"\\/", b"/")
-        if b"\\u" in value:
-            try:
-                value = _encode(_decode(value))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
-                return True
-            if b"\\u" in value:
-                return True
-        tested = value.translate(_TABLE, _BETWEEN_DIGITS)
-    if _FEWEST_DIGITS in tested:
-        return may_hold(value.decode("utf-8", "surrogateescape"))
-    if b"@" in tested or b"%" in tested:
-        signed = b"@" in value or b"%40" in value or _OTHER_SIGNS.search(value) is not None
-        return signed and may_hold(value.decode("utf-8", "surrogateescape"))
-    return False
+def is_json(value: bytes) -> bool:
+    """Tell whether a record is JSON."""
+    try:
+        _valid(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _may_hold(value: bytes) -> bool:
+    without = _UUID.sub(_NOTHING, value)
+    seen = shape(without)
+    if SIGN not in seen:
+        return FEWEST_DIGITS in seen and _may_hold_number(without, seen)
+    if b"\\" not in without:
+        return _reads(without)
+    meant = _meant(without)
+    return meant is None or _reads(meant) or (not _is_text(value) and _reads(without))
+
+
+def _meant(value: bytes) -> bytes | None:
+    """Return a record with what its escapes mean; None if that cannot be said."""
+    value = _ESCAPE.sub(lambda escape: _MEANINGS.get(escape[1], escape[1]), value)
+    if b"\\" not in value:
+        return value
+    try:
+        text: str = json.loads(b'"' + value.replace(b'"', _QUOTE) + b'"', strict=False)
+    except ValueError:
+        return None
+    return text.encode("utf-8", "surrogatepass").replace(_QUOTE, b'"')
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return is_json(value)
+
+
+def _reads(value: bytes) -> bool:
+    """Tell whether what a record means, without escapes, may hold an identifier."""
+    if _VARIANT in value:
+        value = value.replace(_VARIANT, b"")
+    if b"@" in value or _AT_ESCAPED.search(value) or _FAR_SIGNS.search(value):
+        return _is_in(value) or _may_hold_phone(value)
+    seen = shape(value)
+    return FEWEST_DIGITS in seen and _may_hold_number(value, seen)
+
+
+def _may_hold_number(value: bytes, seen: bytes) -> bool:
+    """Tell whether a record without addresses, escapes and digits of far scripts may hold a number of a person."""
+    if _are_harmless(value, seen):
+        return False
+    parts = value.split(b'"')
+    return any(_is_in(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen)) or _may_hold_phone(value)
+
+
+def _is_in(text: bytes) -> bool:
+    return may_hold(text.decode("utf-8", "surrogateescape"))
+
+
+def _may_hold_phone(value: bytes) -> bool:
+    """Tell whether a record may hold a telephone in a field of its own, as a number that is no text."""
+    return _names_phone(value) and _NUMBER.search(value) is not None
+
+
+def _names_phone(value: bytes) -> bool:
+    lower = value.lower()
+    return any(name in lower for name in _PHONE_FIELDS)
+
+
+def _are_harmless(value: bytes, seen: bytes) -> bool:
+    """Tell whether all digits that are enough for an identifier stand together, and are none."""
+    without = value.translate(None, _BETWEEN_DIGITS)  # each byte of it where `seen` has what it is
+    known = set[bytes]()
+    start = seen.find(FEWEST_DIGITS)
+    while start >= 0:
+        run = _RUN.match(without, start - 1 if start else 0)
+        if run is None:
+            return False
+        end = run.end(2)
+        # What is there more than once is looked for once, so it is not known whether it stands together everywhere.
+        if (
+            seen[end : end + 1] == b"0"
+            or run[0] in known
+            or len(known) == _MOST
+            or not _is_harmless(value, *run.groups())
+        ):
+            return False
+        known.add(run[0])
+        start = seen.find(FEWEST_DIGITS, end)
+    return True
+
+
+def _is_harmless(value: bytes, before: bytes, digits: bytes, after: bytes) -> bool:
+    """Tell whether such digits, which are there once, stand together and are none of an identifier."""
+    at = value.find(digits)
+    while at >= 0:
+        end = at + len(digits)
+        left, right = value[max(0, at - 2) : at], value[end : end + 2]
+        if (left[-1:] == before or (left[:1] == before and left[1:] and left[1:] in _ALONE)) and (
+            right[:1] == after or (right[1:] == after and right[:1] and right[:1] in _ALONE)
+        ):
+            break
+        at = value.find(digits, end)
+    else:
+        return False
+    nearest = left[-1:]
+    written = digits.decode()
+    kind = kind_of(written)
+    goes_on = right[:1].isalpha() and len(written) == 10  # with letters: it is a code
+    if not goes_on and (kind is not None or (len(written) == 10 and written[0] == "9")):
+        return False
+    if before.isalpha():
+        if nearest in b"bB" and value[at - 2 : at].lower() == b"2b":
+            return False
+        head = value[max(0, at - _IBAN_LONGEST) : at].rpartition(b'"')[2] + digits[:2]
+        begun = _IBAN_BEGINS.findall(head)
+        return head.isascii() and (not begun or _IBANS.isdisjoint(map(bytes.upper, begun)))
+    if not before.isascii():
+        return False
+    return nearest in b'"-' or not _names_phone(value)
