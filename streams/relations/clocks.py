@@ -199,6 +199,6 @@ def _holidays_of(country: str) -> Any:
 
 
 def _is_country(code: str) -> bool:
-    from holidays import list_supported_countries  # noqa: PLC0415
+    from holidays.registry import EntityLoader  # noqa: PLC0415
 
-    return code in list_supported_countries()
+    return code in EntityLoader.get_country_codes(include_aliases=True)

@@ -267,6 +267,7 @@ def _holidays(country: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _countries() -> frozenset[str]:
-    from holidays import list_supported_countries  # noqa: PLC0415
+    # And the names alone do without them.
+    from holidays.registry import EntityLoader  # noqa: PLC0415
 
-    return frozenset(list_supported_countries())
+    return frozenset(EntityLoader.get_country_codes(include_aliases=True))

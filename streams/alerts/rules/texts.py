@@ -188,8 +188,7 @@ def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
         TextError: It is no template, names something that does not exist, or fails on plain numbers.
     """
     try:
-        tree = _bounded(_ENVIRONMENT.parse(source))
-        template = Template.from_code(_ENVIRONMENT, _ENVIRONMENT.compile(tree), {})
+        tree, template = _compiled(source)
     except TemplateSyntaxError as error:
         known = ", ".join(sorted({*FILTERS, *_FILTERS}))
         hint = f"; known: {known}" if "filter" in str(error.message) else ""
@@ -213,6 +212,13 @@ def moment(minute: int) -> str:
     return datetime.fromtimestamp((minute + 1) * 60, UTC).strftime("%Y-%m-%d %H:%M")
 
 
+@lru_cache(maxsize=1024)
+def _compiled(source: str) -> tuple[nodes.Template, Template]:
+    """Compile a template once, however many rules with other labels have it."""
+    tree = _bounded(_ENVIRONMENT.parse(source))
+    return tree, Template.from_code(_ENVIRONMENT, _ENVIRONMENT.compile(tree), {})
+
+
 def _bounded(tree: nodes.Template) -> nodes.Template:
     """
     Return a template whose loops count their steps.
@@ -220,9 +226,9 @@ def _bounded(tree: nodes.Template) -> nodes.Template:
     Raises:
         TemplateSyntaxError: It has statements that texts do not need.
     """
-    for kind, name in _REFUSED.items():
-        for found in tree.find_all(kind):
-            raise TemplateSyntaxError(f"{{% {name} %}} is not for texts of alerts; they have if and for", found.lineno)
+    for found in tree.find_all(tuple(_REFUSED)):
+        name = _REFUSED[type(found)]
+        raise TemplateSyntaxError(f"{{% {name} %}} is not for texts of alerts; they have if and for", found.lineno)
     for loop in list(tree.find_all(nodes.For)):
         if loop.recursive:
             raise TemplateSyntaxError("a loop cannot be recursive in a text of an alert", loop.lineno)
