@@ -24,6 +24,7 @@ from bench.__main__ import say
 from bench.latency import send, watch_topic
 from bench.pool import pool
 from bench.stand import Stand, Worker
+from streams.local.run import SESSION_S
 from streams.producers.simulator import recycled
 from streams.storage.verify import verify
 
@@ -94,7 +95,9 @@ def _killed(stand: Stand, before: int, rate: float, kills: int) -> None:
 
 def _membership(stand: Stand) -> dict[str, str]:
     """Return the settings that let a new process take over at once from one that is dead: those of `cx up`, and ours."""
-    return {"CX_BROKER_SESSION_S": "6"} if stand.kind == "embedded" else {"CX_INSTANCE": "recovery"}
+    if stand.kind == "embedded":
+        return {"CX_BROKER_SESSION_S": str(SESSION_S), "CX_CHANGELOG_COPY": "true"}
+    return {"CX_INSTANCE": "recovery"}
 
 
 def _first_seen(sent: dict[str, float], seen: dict[str, float], moment: float) -> float | None:

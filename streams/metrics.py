@@ -300,7 +300,7 @@ NOTIFIED_AT = Gauge(
 SIDE_TASK_FAILURES = Counter(
     "cx_side_task_failures",
     "Failures of what a worker does beside its main line (learning, enriching, alertmanager, webhooks, metrics, memory,"
-    " clocks); each is tried again",
+    " clocks, copies); each is tried again",
     ["task"],
     registry=REGISTRY,
 )

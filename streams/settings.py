@@ -60,8 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
     """Partitions of every topic; the unit of scaling, fixed once topics exist."""
     replication: Annotated[int, Meta(ge=1, le=15)] = 1
-    broker_session_s: Annotated[float, Meta(ge=6, le=300)] = 30.0
-    """A worker that is silent for so long loses its partitions to the others."""
+    broker_session_s: Annotated[float, Meta(ge=4, le=300)] = 30.0
+    """A worker that is silent for so long loses its partitions to the others. Apache Kafka takes 6 or more."""
     instance: str = ""
     """Name of this worker that outlives it, e.g. its pod: restarted under it, it goes on at once. Never used twice."""
     epoch: Annotated[int, Meta(ge=0, le=65_535)] = 0
@@ -284,6 +284,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Addresses that get the digest, comma-separated."""
     data_dir: str = ".cx"
     """Where the embedded run keeps its store, logs and state."""
+    changelog_copy: bool = False
+    """Keep a copy of changelogs in `data_dir`: for a broker that never shortens them, as `cx up` has and sets it."""
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     def kafka_password(self) -> str:

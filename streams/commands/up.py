@@ -176,16 +176,15 @@ def _watch(console: Console, run: EmbeddedRun, window: str, *, by_channel: bool)
         while True:
             _look(view, run, window)
             echo(f"  {view.line()}")
-            time.sleep(EVERY_LINE_S)
+            run.watch_for(EVERY_LINE_S)
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
             _look(view, run, window)
             live.update(view.render(console.width, console.height), refresh=True)
-            time.sleep(EVERY_S)
+            run.watch_for(EVERY_S)
 
 
 def _look(view: LiveView, run: EmbeddedRun, window: str) -> None:
-    run.watch()
     view.restarts = run.worker.restarts if run.worker else 0
     view.tell(run.state(), cells(run.address("reader"), window, live=not run.load.ends), time.monotonic())
 

@@ -17,6 +17,8 @@ from streams.aside import Aside
 from streams.commands.printing import echo, log_to_stderr
 from streams.definitions import catalogue_of
 from streams.delivery.endpoint import AddressError
+from streams.engine.app import BatchApp
+from streams.engine.copies import ChangelogCopies
 from streams.engine.rights import Right, rights_of
 from streams.engine.topics import TopicsError, check_topics, ensure_topics, topic_plan
 from streams.kpis.language.blocks import CatalogueError
@@ -26,6 +28,7 @@ from streams.listener.serving import listen
 from streams.secured.kafka import kafka_client_options
 from streams.secured.protection import protection_of
 from streams.settings import Settings, load
+from streams.start.broker import StartBroker
 from streams.start.check import StartRefusedError, check_start
 from streams.start.member import MemberFile, give_back
 from streams.storage.connection import StorageError, address_of
@@ -35,6 +38,7 @@ _HAS_GLIBC = platform.libc_ver()[0] == "glibc"
 _M_ARENA_MAX = -8  # as in the C library's malloc.h
 _RETURN_EVERY_S = 30.0
 _MEMORY = Aside("memory")
+_COPIES = Aside("copies")
 
 
 def _problems(settings: Settings, *, create: bool, rights: Iterable[Right] = ()) -> list[str]:
@@ -108,6 +112,15 @@ def _expose(settings: Settings) -> None:
     serve(listening, settings.metrics_host, named_hosts(settings.http_hosts))
 
 
+def _copy_changelogs(app: BatchApp, settings: Settings) -> None:
+    """Have a restart read only what is new, as far as it can: without a copy it reads all, as ever."""
+    with _COPIES.attempt():
+        with StartBroker(settings) as broker:
+            found = broker.describe([table.changelog for table in app.fenced_tables])
+        file = Path(app.conf.datadir) / f"{settings.app_id}.changelogs"
+        app.copy_changelogs(ChangelogCopies(file, {name: topic.id for name, topic in found.items()}))
+
+
 @click.command()
 def worker() -> None:
     """Run one worker; start more of them to share the partitions.
@@ -140,6 +153,8 @@ def worker() -> None:
         _refuse([str(exc)])
         raise
     _refuse(_problems(settings, create=False, rights=rights))
+    if settings.changelog_copy:
+        _copy_changelogs(app, settings)
     if _HAS_GLIBC:
         app.timer(_RETURN_EVERY_S)(_return_memory)
     calm_garbage_collector()

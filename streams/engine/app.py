@@ -16,13 +16,15 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from streams import metrics
+from streams.aside import Aside
 from streams.engine.batch import LOG_APPEND_TIME, BatchSchema
 from streams.engine.consumer import BatchConsumer, BatchTransport
+from streams.engine.copies import ChangelogCopies
 from streams.engine.lane import Assignment, Lane
 from streams.engine.lease import Lease
 from streams.engine.outgoing import LeaseLostError, Outgoing, StaleGenerationError, StateLostError
 from streams.engine.producer import LeasedProducer
-from streams.engine.state import FencedTable, PromptTables
+from streams.engine.state import FencedTable, PromptTables, copy_changes
 from streams.engine.watchdog import Limits, Watchdog
 
 #: Bytes of one record, at most: a packed block of raw events has to fit.
@@ -30,6 +32,11 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 #: Seconds between two looks of a thread that waits for a confirmation of the membership.
 _LOOK_AGAIN_S = 0.02
+
+#: Seconds between two copies of changelogs: what came since the last one is read at a restart.
+COPY_EVERY_S = 2.0
+
+_COPIES = Aside("copies")
 
 #: What the lanes were proven with. Faust's own guarantees are off on purpose: they do not hold.
 SAFE_DEFAULTS: dict[str, Any] = {
@@ -142,6 +149,17 @@ class BatchApp(faust.App):
         table = FencedTable(self, name, sources)
         self.fenced_tables.append(table)
         return table
+
+    def copy_changelogs(self, copies: ChangelogCopies) -> None:
+        """Keep a copy of what changelogs hold; call it before the application starts, and once."""
+        for table in self.fenced_tables:
+            table.copy_to(copies)
+
+        async def copy() -> None:
+            with _COPIES.attempt():
+                await copy_changes(self.fenced_tables, copies)
+
+        self.timer(COPY_EVERY_S)(copy)
 
     def fenced_table_of(self, changelog: str) -> FencedTable:
         """The table that a changelog belongs to."""
@@ -283,6 +301,7 @@ class BatchApp(faust.App):
             table.keep_only(() if self._state_is_unsure else {tp.partition for tp in ours})
             for tp in ours:
                 # Faust goes on behind the offset that it knows, of partitions that stay here; we know a later one.
+                table.recall(tp.partition)
                 until = table.read_until(tp)
                 if until is None:
                     read_from.pop(tp, None)

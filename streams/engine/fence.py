@@ -67,12 +67,14 @@ class PartitionLog:
         next: Offset behind the last record contained.
         fence: The highest so far.
         void: Records of a lower fence behind a higher one's claim: how many were skipped.
+        changed: Keys that were set or deleted since somebody looked; None if nobody does.
     """
 
     entries: dict[bytes, bytes] = field(default_factory=dict)
     next: int = 0
     fence: Fence = NO_FENCE
     void: int = 0
+    changed: set[bytes] | None = None
 
     def apply(self, records: Iterable[LogRecord]) -> None:
         """Take in records in the order of their offsets; those contained already change nothing."""
@@ -93,3 +95,5 @@ class PartitionLog:
             self.entries.pop(key, None)
         else:
             self.entries[key] = value
+        if self.changed is not None:
+            self.changed.add(key)

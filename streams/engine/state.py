@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +15,14 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 
 from streams import metrics
+from streams.engine.copies import ChangelogCopies, LogChange
 from streams.engine.fence import CLAIM, NO_FENCE, Fence, LogRecord, PartitionLog, fence_of
 from streams.engine.outgoing import Outgoing, StaleGenerationError, StateLostError
 
 if TYPE_CHECKING:
     from streams.engine.app import BatchApp
+
+LOG = logging.getLogger(__name__)
 
 Entry = tuple[int, bytes, bytes | None]
 """Partition, key and value; None deletes the key."""
@@ -47,12 +53,14 @@ class FencedTable:
         table._data = _Elsewhere(app.conf.store, app, table)  # noqa: SLF001
         self.changelog: str = table.changelog_topic_name
         self._logs: dict[int, PartitionLog] = {}
+        self._copies: ChangelogCopies | None = None
+        self._certain = True
 
     # Reading
 
     def absorb(self, partition: int, records: Sequence[Any]) -> None:
         """Take in records of the changelog as they were fetched."""
-        log = self._logs.setdefault(partition, PartitionLog())
+        log = self._log(partition)
         before = log.void
         log.apply(_log_records(partition, records))
         if log.void > before:
@@ -73,9 +81,59 @@ class FencedTable:
         return {TP(self.changelog, partition): log.next for partition, log in self._logs.items()}
 
     def keep_only(self, partitions: Iterable[int]) -> None:
-        """Forget all other partitions: another worker may change them from now on."""
-        kept = set(partitions)
+        """Forget all other partitions: another worker may change them from now on.
+
+        What is not certain is forgotten too where there are copies, which are right: reading goes on behind them.
+        """
+        kept = set(partitions) if self._certain or self._copies is None else set()
+        self._certain = True
         self._logs = {partition: log for partition, log in self._logs.items() if partition in kept}
+
+    def _log(self, partition: int) -> PartitionLog:
+        if partition not in self._logs:
+            self._logs[partition] = PartitionLog(changed=None if self._copies is None else set())
+        return self._logs[partition]
+
+    # Copying
+
+    def copy_to(self, copies: ChangelogCopies) -> None:
+        """From now on take what is not in memory from `copies`, and tell in `changes` what is new for them."""
+        self._copies = copies
+
+    def recall(self, partition: int) -> None:
+        """Take a partition of which nothing is held from its copy, if there is one."""
+        if self._copies is None or partition in self._logs:
+            return
+        log = self._copies.load(self.changelog, partition)
+        if log is not None:
+            log.changed = set()
+            self._logs[partition] = log
+            LOG.info("%s/%d: copied up to offset %d, %d keys", self.changelog, partition, log.next, len(log.entries))
+
+    def changes(self) -> list[LogChange]:
+        """Return what is new since the last call; nothing while what others wrote is being read back."""
+        if not self._certain:
+            return []
+        found = []
+        for partition, log in self._logs.items():
+            if log.changed:
+                entries = [(key, log.entries.get(key)) for key in log.changed]
+                found.append(LogChange(self.changelog, partition, log.next, log.fence, entries))
+                log.changed = set()
+        return found
+
+    def take_back(self, change: LogChange) -> None:
+        """Tell a change again in the next call: it could not be copied."""
+        log = self._logs.get(change.partition)
+        if log is not None and log.changed is not None:
+            log.changed.update(key for key, _ in change.entries)
+
+    @contextmanager
+    def _reading_back(self) -> Iterator[None]:
+        """Until it ends well, what is held may not be what the log says up to `next`: no copy is made of that."""
+        self._certain = False
+        yield
+        self._certain = True
 
     # Owning
 
@@ -88,17 +146,21 @@ class FencedTable:
             StaleGenerationError: The partitions have moved on.
         """
         before: dict[int, Fence] = {}
-        for partition in partitions:
-            log = self._logs.setdefault(partition, PartitionLog())
-            before[partition] = log.fence
-            log.fence = log.fence.after(self._app.lease.generation, int(time.time() * 1000))
-        for partition, start, end in await self._append(generation, [(partition, CLAIM, None) for partition in before]):
-            log = self._logs[partition]
-            ours, log.fence, log.next = log.fence, before[partition], start
-            log.apply(await self._read(partition, start, end))
-            if log.fence > ours:
-                raise StaleGenerationError(f"{self.changelog}/{partition} belongs to {log.fence}, and we are {ours}")
-            log.fence, log.next = ours, end + 1
+        with self._reading_back():
+            for partition in partitions:
+                log = self._log(partition)
+                before[partition] = log.fence
+                log.fence = log.fence.after(self._app.lease.generation, int(time.time() * 1000))
+            claims = [(partition, CLAIM, None) for partition in before]
+            for partition, start, end in await self._append(generation, claims):
+                log = self._logs[partition]
+                ours, log.fence, log.next = log.fence, before[partition], start
+                log.apply(await self._read(partition, start, end))
+                if log.fence > ours:
+                    raise StaleGenerationError(
+                        f"{self.changelog}/{partition} belongs to {log.fence}, and we are {ours}"
+                    )
+                log.fence, log.next = ours, end + 1
 
     def require_whole(self, partition: int, begun: int, beginning: int, committed: int) -> None:
         """Refuse to go on with a changelog that lacks what it held, when records have been read that it knows of.
@@ -138,8 +200,9 @@ class FencedTable:
     async def write_many(self, generation: int, entries: Iterable[Entry]) -> None:
         """Write `(partition, key, value)` entries of several partitions in one go; see `write`."""
         gaps = await self._append(generation, entries)
-        while gaps:
-            gaps = await self._append(generation, [entry for gap in gaps for entry in await self._mended(*gap)])
+        with self._reading_back():
+            while gaps:
+                gaps = await self._append(generation, [entry for gap in gaps for entry in await self._mended(*gap)])
 
     async def _append(self, generation: int, entries: Iterable[Entry]) -> list[tuple[int, int, int]]:
         """Write entries; return `(partition, start, end)` of offsets that somebody else has written in between."""
@@ -177,6 +240,21 @@ class FencedTable:
 
     async def _read(self, partition: int, start: int, end: int) -> list[LogRecord]:
         return list(_log_records(partition, await self._app.read_back(TP(self.changelog, partition), start, end)))
+
+
+async def copy_changes(tables: Iterable[FencedTable], copies: ChangelogCopies) -> None:
+    """Bring copies up to date, in a thread.
+
+    Raises:
+        sqlite3.Error: They cannot be written; what is new is new for the next call too.
+    """
+    changes = [(table, change) for table in tables for change in table.changes()]
+    try:
+        await asyncio.to_thread(copies.keep, [change for _, change in changes])
+    except BaseException:
+        for table, change in changes:
+            table.take_back(change)
+        raise
 
 
 class PromptTables(TableManager):

@@ -46,6 +46,11 @@ _WORKER_S = 2.5
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
+SESSION_S = 4
+"""Session of the worker: longer than a busy machine lets it wait, and short, since each start waits for half of it."""
+
+_WATCH_EVERY_S = 0.1
+
 LOOK_S = 1.0
 """Longest wait for a command that only looks whether a run uses the folder."""
 
@@ -244,9 +249,11 @@ class EmbeddedRun:
             "CX_TOPIC_PREFIX": self.settings.topic_prefix,
             "CX_APP_ID": self.settings.app_id,
             "CX_EPOCH": str(self.epoch),
-            # One worker, restarted under its name: nobody else waits for its partitions, so it need not wait either.
-            "CX_INSTANCE": "local",
-            "CX_BROKER_SESSION_S": "6",
+            # One worker, restarted where it was: it gives its own membership back. A name would not help, since the
+            # embedded broker lets a member with a name wait for 6 s, and all others for half a session.
+            "CX_INSTANCE": "",
+            "CX_BROKER_SESSION_S": str(SESSION_S),
+            "CX_CHANGELOG_COPY": "true",
             "CX_METRICS_PORT": str(self.metrics_port),
             "CX_BOARD_URL": f"http://127.0.0.1:{self.board_port}" if self.board_port else "",
             "CX_DATA_DIR": str(self.data_dir),
@@ -300,6 +307,13 @@ class EmbeddedRun:
             ("logs", str(self.data_dir / "logs")),
             ("other cx", f". {self.data_dir / 'environment'}"),
         ]
+
+    def watch_for(self, seconds: float) -> None:
+        """Wait, and restart meanwhile what dies."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            time.sleep(min(left_s, _WATCH_EVERY_S))
+            self.watch()
 
     def watch(self) -> None:
         """

@@ -32,7 +32,6 @@ def wait_until_done(run: EmbeddedRun, say: Callable[[str], None]) -> dict[str, A
     quiet_since = reported_at = None
     rate = ProgressRate(time.monotonic())
     while True:
-        run.watch()
         now, report, stored = time.monotonic(), _report(run), _stored(run)
         state = run.state()
         still_s = rate.still_s(now, stored, state)
@@ -56,7 +55,7 @@ def wait_until_done(run: EmbeddedRun, say: Callable[[str], None]) -> dict[str, A
                 f"nothing has moved for {STALL_S:.0f} s: {stored:,} records are stored, {lag:,} are on their way;"
                 f" see {run.data_dir}/logs"
             )
-        time.sleep(0.3)
+        run.watch_for(0.3)
 
 
 class ProgressRate:

@@ -144,6 +144,7 @@ class Log:
         """What a new owner reads."""
         table = FencedTable.__new__(FencedTable)
         table.name, table._app, table._logs = "restored", app, {}
+        table._copies, table._certain = None, True
         table.absorb(0, self.records)
         return table.load(0)
 
