@@ -1,7 +1,7 @@
 """
 How often rules cry wolf in the noise of real companies, and how soon they see a fall: `python -m bench.noise`.
 
-Levels differ by hour, wander and drift, customers share causes, volumes burst (tests/harness/noise.py). In the null
+Levels differ by hour (and, in `week`, by day of the week), wander and drift, customers share causes, volumes burst (tests/harness/noise.py). In the null
 simulation nothing happens, so every episode is a false one; what happens while a series becomes
 known counts too. `--peers` holds a CUSUM against what others do, each with the threshold that keeps to the same
 budget on the same series; levels fall at a chance minute after 14 days, and it counts until when that is seen.
@@ -18,10 +18,10 @@ import numpy as np
 from bench.noise_peers import DAY, PEERS, adwin, episodes, threshold_within
 from streams.alerts.detectors.cusum import Cusum
 from streams.alerts.offline.vectorised import SeriesBatch
-from tests.harness.noise import FULL, HALF, NONE, Drop, Noise, drawn
+from tests.harness.noise import FULL, HALF, NONE, WEEK, Drop, Noise, drawn
 from tests.harness.nullsim import Rule, false_rate, firings, shipped
 
-NOISES = {"independent": NONE, "half": HALF, "full": FULL}
+NOISES = {"independent": NONE, "half": HALF, "full": FULL, "week": WEEK}
 WATCHED_DAYS = 3
 """For how long a fall may go unseen."""
 WARM = 14 * DAY

@@ -43,17 +43,21 @@ class Noise(NamedTuple):
     """Bursts of volume a day: four times as much for some 20 minutes."""
     holidays: float = 0.0
     """Part of the days of which half comes, and a level that differs by half of `hour`."""
+    week: float = 0.0
+    """How far the level of two days of the week is from that of the others: above in half of the series."""
 
     def times(self, part: float) -> Noise:
         """Return part of the noise of levels, with the same volumes."""
         return self._replace(
-            hour=part * self.hour, wander=part * self.wander, shared=part * self.shared, drift=part * self.drift
-        )
+            hour=part * self.hour, wander=part * self.wander, shared=part * self.shared, drift=part * self.drift,
+            week=part * self.week,
+        )  # fmt: skip
 
 
 NONE: Final = Noise()
 FULL: Final = Noise(3.0, 2.6, 180.0, 0.25, 0.25, 8, 1.0, 0.5, 2.0, 0.07)
 HALF: Final = FULL.times(0.5)
+WEEK: Final = FULL._replace(week=6.0)
 
 
 class Drop(NamedTuple):
@@ -75,6 +79,9 @@ def levels(generator: np.random.Generator, noise: Noise, series: int, minutes: i
         level += noise.wander * _wandering(generator, minutes, series, noise.wander_minutes, every=5)
     if noise.drift:
         level += noise.drift * _wandering(generator, minutes, series, 7.0 * DAY, every=60)
+    if noise.week:
+        first, side = generator.integers(0, 7, series), generator.choice([-1.0, 1.0], series)
+        level += np.where((at[:, None] // DAY - first) % 7 < 2, noise.week * side, 0.0)
     return level
 
 
