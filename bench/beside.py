@@ -3,7 +3,8 @@ How long honest events take beside a hostile sender on the same topics: `python 
 
 One sender writes ordinary events at a steady rate, with probes whose way into a KPI is measured, on the topic and in
 ClickHouse. Beside it another writes what `bench.hostile` knows, a third of the records of the honest one, or
-invents labels ten times as fast as the honest one sends. `python -m bench.door` measures the same at the HTTP door.
+invents labels ten times as fast as the honest one sends, floods its channel with garbage, or sends what it held back
+for hours. `python -m bench.door` measures the same at the HTTP door.
 """
 
 import argparse
@@ -63,6 +64,25 @@ def labels(rate: float) -> Iterator[list[bytes]]:
         ]  # fmt: skip
 
 
+def garbage(rate: float) -> Iterator[list[bytes]]:
+    """Give records that are no events, until the breaker stops the channel."""
+    while True:
+        yield [b"no event"] * int(rate * TICK_S)
+
+
+def backlog(rate: float) -> Iterator[list[bytes]]:
+    """Give good events of hours ago, as a channel sends them that was cut off."""
+    chance, number = random.Random(3), itertools.count(1)
+    began = time.time()
+    for tick in itertools.count():
+        # A minute of event time passes with each second.
+        stamp = datetime.fromtimestamp(began - 6 * 3_600 + 60 * tick * TICK_S, UTC).isoformat()
+        yield [
+            json.dumps(survey(n, chance, id=f"late-{n}", source="/backlog", time=stamp)).encode()
+            for n in itertools.islice(number, int(rate * TICK_S))
+        ]
+
+
 @contextmanager
 def beside(stand: Stand, budget: MemoryBudget, ticks: Iterator[list[bytes]]) -> Iterator[None]:
     """Write to the topic of `web` for as long as the block runs; then wait until all is finished."""
@@ -86,7 +106,8 @@ def beside(stand: Stand, budget: MemoryBudget, ticks: Iterator[list[bytes]]) -> 
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < QUIET_S:
         state = worker_state(budget.metrics_port)
-        if state is None or not state.idle:
+        # A source that the breaker has stopped is not read further.
+        if state is None or not (state.idle or state.stopped):
             quiet_since = time.monotonic()
         time.sleep(0.2)
 
@@ -102,6 +123,8 @@ def main() -> None:
         "nobody": itertools.repeat([]),
         "all hostile shapes": poison(chosen.rate / 3),
         "invented labels": labels(10 * chosen.rate),
+        "garbage": garbage(50 * chosen.rate),
+        "backlog": backlog(30 * chosen.rate),
     }
 
     def say(text: str) -> None:

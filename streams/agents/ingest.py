@@ -303,7 +303,8 @@ class Ingest(Stage):
         """Set the metrics of all sources."""
         for tp, source in self._sources.items():
             metrics.BREAKER.labels(*source.labels).set(source.tripped)
-            metrics.CLOCK_HELD.labels(*source.labels).set(bool(source.held) and tp in self.lane.held)
+            waits = bool(source.held) and not source.tripped and tp in self.lane.held
+            metrics.CLOCK_HELD.labels(*source.labels).set(waits)
             self.lane.report_lag(tp.topic, tp.partition, sum(len(batch) for batch in source.waiting))
             watermark = self._watermark(source)
             if watermark != float("-inf"):

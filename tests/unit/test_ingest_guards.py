@@ -162,6 +162,10 @@ async def test_bad_records_stop_their_partition_alone(
     assert metrics.BREAKER.labels("web", "0")._value.get() == 1
     assert metrics.BREAKER_OFFSET.labels("web", "0")._value.get() == 2_000
 
+    await run.read(WEB, event(2_098))
+    assert run.stage._sources[TP(WEB, 0)].held, "what comes meanwhile waits"
+    assert metrics.CLOCK_HELD.labels("web", "0")._value.get() == 0, "and not for the clock"
+
 
 async def test_ten_bad_events_a_second_stop_it_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a minute of good ones; what became dead letters before is bounded."""
