@@ -52,16 +52,24 @@ async def _read(settings: Settings, topics: Sequence[str], see: Callable[..., No
     await consumer.start()
     try:
         existing = await consumer.topics()
-        # From here on the client keeps what it knows of topics that it is assigned to, and of no others.
+        firsts = [TopicPartition(topic, 0) for topic in topics if topic in existing]
+        if firsts:
+            # The client knows the partitions of topics that it is assigned to, and of no others: asked for the ends of
+            # these, it has learnt of all.
+            consumer.assign(firsts)
+            await consumer.end_offsets(firsts)
         parts = [
-            TopicPartition(topic, number)
-            for topic in topics
-            if topic in existing
-            for number in sorted(consumer.partitions_for_topic(topic) or ())
+            TopicPartition(first.topic, number)
+            for first in firsts
+            for number in sorted(consumer.partitions_for_topic(first.topic) or ())
         ]
         if parts:
             await _whole(consumer, parts, see)
-        return list(dict.fromkeys(part.topic for part in parts))
+        read = list(dict.fromkeys(part.topic for part in parts))
+        if len(read) < len(firsts):
+            unread = next(first.topic for first in firsts if first.topic not in read)
+            raise TopicsError(f"{settings.kafka} names no partitions of {unread}")
+        return read
     finally:
         await consumer.stop()
 

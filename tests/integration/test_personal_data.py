@@ -25,15 +25,15 @@ OURS = {"facts", "case_facts", "cases", "kpi.partials", "blocks", "kpis", "dead_
 
 
 @pytest.fixture
-def pipeline(
-    request: pytest.FixtureRequest, embedded_broker: Broker, database: Database, tmp_path: Path
-) -> Iterator[Pipeline]:
+def pipeline(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[Pipeline]:
+    privacy, kind = request.param
+    broker: Broker = request.getfixturevalue(kind)
     made = Pipeline(
-        embedded_broker.bootstrap,
+        broker.bootstrap,
         database,
         tmp_path,
         partitions=2,
-        privacy=request.param,
+        privacy=privacy,
         relations="cart,promise",
         cases="shipped",
     )
@@ -42,7 +42,12 @@ def pipeline(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pipeline", ["on", "off"], indirect=True)
+@pytest.mark.parametrize(
+    "pipeline",
+    [pytest.param(("on", "kafka_broker"), marks=pytest.mark.kafka), ("off", "embedded_broker")],
+    indirect=True,
+    ids=["on", "off"],
+)
 def test_what_was_planted_is_found_nowhere_unless_nothing_masks(pipeline: Pipeline, tmp_path: Path) -> None:
     """In no table, topic of ours, dead letter or log. Without masking, all kinds are found."""
     planter = Planter(11)
