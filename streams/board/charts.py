@@ -116,7 +116,7 @@ def time_ticks(start: float, end: float, most: int = 8) -> list[int]:
     return list(range(ceil(start / step) * step, floor(end) + 1, step))
 
 
-def _starts(points: Sequence[PublishedReading], most: int = 8) -> list[int]:
+def _starts(points: Sequence[PublishedReading], most: int) -> list[int]:
     """Return where some of the steps begin, evenly chosen, at most so many."""
     return [point.at for point in points[:: ceil(len(points) / most)]]
 
@@ -148,23 +148,28 @@ def chart(
     label: str,
     days: Steps | None = None,
     behind: Backdrop = PLAIN,
+    *,
+    narrow: bool = False,
 ) -> str:
     """
     Return the large picture of a course: axes, band, line, and every point with its numbers for the pointer.
 
     With `days`, points are days or weeks, which are marked by their dates in that zone. A target has a line where it is
     within reach; times in which an alert fired are shaded, what went live or began is marked, and the week before is a
-    thin line.
+    thin line. A narrow one is for telephones: the same in half the width, with larger and fewer numbers.
     """
-    width, height, left, bottom, top = 860.0, 300.0, 64.0, 30.0, 10.0
+    width, height, left, bottom, top = 430.0 if narrow else 860.0, 300.0, 64.0, 30.0, 10.0
+    most = 4 if narrow else 8
     frame = frame_of(points, width - left - 12, height - bottom - top)
     if frame is None:
         return ""
     earlier = [one for one in behind.earlier if frame.start <= one.at <= frame.end]
     before = [one.value for one in earlier if one.value is not None]
     frame = replace(frame, low=min([frame.low, *before]), high=max([frame.high, *before]))
-    parts = [f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">']
-    parts.append(f'<g transform="translate({left:g} {top:g})">')
+    parts = [
+        f'<svg class="chart {"narrow" if narrow else "wide"}" viewBox="0 0 {width:g} {height:g}" role="img"',
+        f' aria-label="{label}"><g transform="translate({left:g} {top:g})">',
+    ]
     for since, until in behind.periods:
         x, end = frame.x(max(since, frame.start)), frame.x(min(until, frame.end))
         if end > x:
@@ -193,7 +198,7 @@ def chart(
         if frame.start <= one.at <= frame.end
     ]
     form = "monthday" if days else "day" if frame.end - frame.start > 2 * 86_400 else "axis"
-    for at in _starts(points) if days else time_ticks(frame.start, frame.end):
+    for at in _starts(points, most) if days else time_ticks(frame.start, frame.end, most):
         x = frame.x(at)
         text = days.day(at)[5:] if days else utc_text(at)[5:16]
         parts.append(

@@ -20,7 +20,7 @@ from streams.board.poller import Detail, Known, Numbers
 from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
 from streams.board.runbook import runbook
 from streams.board.scripted import scripted_views
-from streams.board.tiles import GROUPS, HEADLINE, TileFacts, span_text, state_of, tile, trend_step
+from streams.board.tiles import GROUPS, HEADLINE, TileFacts, covered_text, state_of, tile, trend_step
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
@@ -157,7 +157,9 @@ class PageRenderer:
             ),
             "detail": self._detail(view, known),
         }
-        facts = TileFacts(numbers.values, numbers.baselines, numbers.trends, view.window, numbers.closed_until)
+        facts = TileFacts(
+            numbers.values, numbers.baselines, numbers.trends, view.window, numbers.closed_until, numbers.steps
+        )
         for kpi in HEADLINE:
             info = known.infos.get(kpi, KpiInfo(id=kpi, name=kpi, groupings=(("channel",),)))
             shown = tile(info, view.channel, facts, view.lang)
@@ -230,7 +232,8 @@ class PageRenderer:
             changes,
             detail.earlier.get(key, ()) if detail else (),
         )
-        label = html.escape(f"{name}: {texts['course_of']} {span_text(view.window, view.lang)}")
+        span = covered_text(points, step, view.window, view.lang)
+        label = html.escape(f"{name}: {texts['course_of']} {span}")
         return self._render(
             "detail.html",
             view,
@@ -239,7 +242,12 @@ class PageRenderer:
             name=name,
             loading=detail is None,
             chart=Markup(  # noqa: S704 - made by our own code
-                chart(points, step, info.unit, view.lang, label, self._days if by_day else None, behind)
+                "".join(
+                    chart(
+                        points, step, info.unit, view.lang, label, self._days if by_day else None, behind, narrow=narrow
+                    )
+                    for narrow in (False, True)
+                )
             ),
             week_before=bool(behind.earlier),
             changes=[(one.at, texts.get(one.channel, one.channel), visible(one.name)) for one in changes],
@@ -254,7 +262,7 @@ class PageRenderer:
                 for point in reversed(points)
                 if point.value is not None
             ],
-            span=span_text(view.window, view.lang),
+            span=span,
             unit=texts.get(f"unit_{info.unit}", info.unit),
             least=" / ".join(number(n, view.lang, 0) for n in (info.min_n_show, info.min_n_colour)),
             maturity=texts.get(f"maturity_{info.maturity}", info.maturity),

@@ -19,7 +19,7 @@ from streams.board.readings import ALL, ChangeMarker, KpiInfo, PublishedReading,
 from streams.board.rounds import LINGER_S, Rounds, Step, StoreState
 from streams.board.scripted import ScriptedPath
 from streams.board.store import BoardStore
-from streams.board.tiles import HEADLINE, asked_span, detail_step, trend_step
+from streams.board.tiles import HEADLINE, asked_span, detail_step
 from streams.board.workers import WorkerTrouble
 from streams.kpis.language.lengths import TOTAL, window_minutes
 from streams.storage.connection import PermanentStorageError
@@ -47,6 +47,8 @@ class Numbers:
     values: Values = field(default_factory=dict)
     baselines: Mapping[SeriesKey, Sequence[EarlierValue]] = field(default_factory=dict)
     trends: Mapping[SeriesKey, Sequence[PublishedReading]] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Seconds between two points of the trends of a KPI."""
     closed_until: int = 0
     """End of the newest closed window, unix s."""
     read_until: int = 0
@@ -303,16 +305,19 @@ class Poller(Rounds[Known]):
                 if not end or kpi not in self.known.infos or not self._is_due(f"course {window} {kpi}", 60):
                     continue
                 numbers = self.known.numbers[window]
-                trends = {**numbers.trends, **self._trend(self.known.infos[kpi], window, end, numbers.trends)}
-                numbers_by_window = {**self.known.numbers, window: replace(numbers, trends=trends)}
+                step = detail_step(window, end - self._first_of(kpi, end))
+                kept = numbers.trends if numbers.steps.get(kpi, step) == step else {}
+                fresh = self._trend(self.known.infos[kpi], window, end, step, kept)
+                others = {key: course for key, course in numbers.trends.items() if key[0] != kpi}
+                numbers = replace(numbers, trends={**others, **fresh}, steps={**numbers.steps, kpi: step})
+                numbers_by_window = {**self.known.numbers, window: numbers}
                 self.known = replace(self.known, numbers=numbers_by_window)
                 if self._clock() - started > TRENDS_S:
                     return
 
     def _trend(
-        self, info: KpiInfo, window: str, end: int, before: Mapping[SeriesKey, Sequence[PublishedReading]]
+        self, info: KpiInfo, window: str, end: int, step: int, before: Mapping[SeriesKey, Sequence[PublishedReading]]
     ) -> dict[SeriesKey, Sequence[PublishedReading]]:
-        step = trend_step(window)
         first = end - asked_span(window)
         known = [key for key in before if key[0] == info.id]
         start = max(first, end - 3 * step) if known else first

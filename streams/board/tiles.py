@@ -1,7 +1,7 @@
 """From readings to the tiles of the page: what each says, and what it leaves unsaid because too little is known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from streams.board.charts import sparkline
@@ -84,6 +84,8 @@ class TileFacts:
     window: str
     newest: int
     """The newest closed moment on the page, unix s."""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Seconds between two points of the trends of a KPI, where they are not the window's length."""
 
 
 def state_of(info: KpiInfo, reading: PublishedReading | None) -> State:
@@ -167,6 +169,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     name = texts.kpi(info.name, info.name_fa)
     stat = stat_text(info.stat, lang)
     trend = _trend(info, facts.trends.get(key, ()), facts.latest.get(key, Latest()).closed)
+    step = facts.steps.get(info.id, trend_step(facts.window))
     spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))
     if n:
         spoken += f", {texts['n']} {n}"
@@ -193,7 +196,7 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
         mark=mark,
         change=short,
         change_tip=whole,
-        spark=sparkline(trend, trend_step(facts.window), f"{texts['course_of']} {span_text(facts.window, lang)}"),
+        spark=sparkline(trend, step, f"{texts['course_of']} {covered_text(trend, step, facts.window, lang)}"),
         at=reading.at if reading and value else 0,
         old=bool(reading and value and facts.newest - reading.at > BEHIND_S and facts.window != "total"),
         open=bool(reading and value and not reading.closed),
@@ -246,6 +249,9 @@ _TRENDS: Final[Mapping[str, tuple[int, int]]] = {
 
 
 _DETAIL_STEPS: Final = (60, 300, 900, 3_600, 21_600, 86_400)
+_LONG_MINUTES: Final = 120
+_LONG_HOURS: Final = 48
+"""So long a time is told in the smaller unit."""
 LEAST_POINTS: Final = 12
 """Of a large course, as long as there are so many minutes."""
 
@@ -273,7 +279,13 @@ def asked_span(window: str) -> int:
     return trend_span(window) + trend_step(window) - 60
 
 
-def span_text(window: str, lang: Lang) -> str:
-    """Return over what time a course goes back, for people."""
-    hours = trend_span(window) // 3600
-    return window_text(f"{hours}h" if hours <= 48 else f"{hours // 24}d", lang)
+def covered_text(points: Sequence[PublishedReading], step: int, window: str, lang: Lang) -> str:
+    """Return over what time a course goes back, for people: no longer than there is something to show."""
+    seconds = trend_span(window)
+    if points:
+        seconds = min(seconds, points[-1].at - points[0].at + step)
+    minutes = max(1, round(seconds / 60))
+    if minutes < _LONG_MINUTES:
+        return window_text(f"{minutes}m", lang)
+    hours = round(minutes / 60)
+    return window_text(f"{hours}h" if hours <= _LONG_HOURS else f"{round(hours / 24)}d", lang)

@@ -47,6 +47,15 @@ WIDTH_WITH_LONG_NAMES = """
 """
 
 
+# Gives what is wider than its place, and numbers of a course that are too small to be read.
+HARD_TO_READ = """
+() => [
+  ...[document.documentElement, ...document.querySelectorAll("#heat td")].filter((e) => e.scrollWidth > e.clientWidth),
+  ...[...document.querySelectorAll(".chart .tick")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 10),
+].map((e) => e.textContent.slice(0, 40))
+"""
+
+
 @contextmanager
 def chromium(*more: str) -> Iterator[Browser]:
     """One with `more` arguments."""

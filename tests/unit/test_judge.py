@@ -99,6 +99,8 @@ def test_a_reason_has_numbers_and_evidence_what_it_rests_on():
     fired = next(t for t in run.log if t.new == "firing")
     assert fired.why == "PENDING => FIRING: 40 % of 200, at most 51.63 % with z = 3.29; target 80 %; for 1 min"
     assert fired.labels == {"channel": "web"}
+    pending = next(t for t in run.log if t.new == "pending")
+    assert "against 80.0 %" in pending.annotations["summary"], "who looks before it fires reads words, not states"
     evidence = fired.evidence
     assert (evidence.method, evidence.unit, evidence.window, evidence.target) == ("floor", "percent", "1m", 80)
     assert (evidence.value, evidence.n) == (40, 200)

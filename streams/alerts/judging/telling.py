@@ -125,6 +125,8 @@ class Teller:
                 if instance.delivered:
                     instance.ended = minute
                 instance.delivered, instance.held_by = False, None
+            elif step.new == "pending":
+                self._fill(subject, transition)
             return transition
         if step is not None:
             instance.delivered, instance.held_by = False, None
