@@ -52,7 +52,8 @@ def unhappy(number: int, customer: str, score: int, ago: timedelta, segment: str
 
 def cx(pipeline: Any, *arguments: str) -> Any:
     environment = {**pipeline.environment, "COLUMNS": "80", "CX_CONFIG": ""}
-    return CliRunner().invoke(main, ["cases", *arguments], env=environment)
+    command = arguments if arguments[0] == "value" else ("cases", *arguments)
+    return CliRunner().invoke(main, command, env=environment)
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
@@ -73,6 +74,9 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         worker = pipeline.start("only")
         sent = [unhappy(1, "c-1", 2, timedelta(hours=1)), unhappy(2, "c-2", 5, timedelta(hours=23), "silver")]
         sent += [unhappy(3, "c-3", 9, timedelta(hours=1)), touch(4, "c-4", "page.viewed", timedelta(0), page="home")]
+        sent += [
+            touch(n, f"c-{n - 6}", "order.placed", timedelta(hours=3), amount=n, currency="EUR") for n in (7, 8, 9)
+        ]
         pipeline.send(sent)
         pipeline.wait(lambda: opened(pipeline) == {"c-1", "c-2"}, "two cases")
         worker.kill()
@@ -100,6 +104,12 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         assert (stale.exit_code, "contacted by Neda meanwhile, version 2" in stale.output) == (3, True), stale.output
         closed = cx(pipeline, "close", ids["c-1"], "--outcome", "rescued")
         assert (closed.exit_code, "closed: rescued, version 3" in closed.output) == (0, True), closed.output
+        worth = json.loads(cx(pipeline, "value", "publish", "--json").output)
+        assert (worth["customers"], worth["changed"]) == (3, 3)
+        valued = "SELECT arraySort(groupArray((subject, JSONExtractFloat(data, 'clv'), channel, outcome))) FROM events WHERE type = 'cx.customer.valued'"
+        told = [(f"c-{n}", n + 6.0, "web", "counted") for n in (1, 2, 3)]
+        pipeline.wait(lambda: pipeline.database.value(valued) == told, "what customers are worth, through the broker")
+        assert json.loads(cx(pipeline, "value", "publish", "--json").output)["changed"] == 0
         unknown = cx(pipeline, "assign", "none", "--to", "Omid")
         assert (unknown.exit_code, "there is no case none" in unknown.output) == (3, True)
         assert on_the_page(pipeline, ids["c-5"]) == [
