@@ -308,7 +308,7 @@ class Poller(Rounds[Known]):
                 step = detail_step(window, end - self._first_of(kpi, end))
                 kept = numbers.trends if numbers.steps.get(kpi, step) == step else {}
                 fresh = self._trend(self.known.infos[kpi], window, end, step, kept)
-                others = {key: course for key, course in numbers.trends.items() if key[0] != kpi}
+                others = {key: points for key, points in numbers.trends.items() if key[0] != kpi}
                 numbers = replace(numbers, trends={**others, **fresh}, steps={**numbers.steps, kpi: step})
                 numbers_by_window = {**self.known.numbers, window: numbers}
                 self.known = replace(self.known, numbers=numbers_by_window)

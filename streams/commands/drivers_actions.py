@@ -37,12 +37,16 @@ from streams.storage.drivers import StoredAnswers, answers_of, worths_of
 from streams.storage.experiments import ExperimentStore
 from streams.storage.queries import as_reader
 from streams.storage.writer import Writer
+from streams.wording.numbers import compact
 
 _UNITS: Final = {driver.name: f" {driver.unit}" if driver.unit else "" for driver in DRIVERS}
 _KPIS: Final = {"csat": "csat", "satisfied": "csat", "nps": "nps", "ces": "ces"}
 """Which KPI of an experiment tells of an outcome."""
 _MATTERS: Final = 5.0
 """The smallest change of these KPIs that matters, where an experiment plans none: as `cx experiments show` has it."""
+
+_LARGE: Final = 1e6
+"""From here on amounts are told in millions."""
 
 
 @click.command("actions")
@@ -175,8 +179,8 @@ def _print(judged: Sequence[JudgedAction], currency: str | None) -> None:
             (
                 one.plan.id, _brought(one), one.plan.owner, f"{one.plan.days:g}", ends(one.gain),
                 f"{one.each.value:+.2f}" if one.each else "", f"{one.touched:,.0f}",
-                "" if one.money is None else f"{one.money:,.2f}",
-                "" if one.at_stake is None else f"{one.at_stake:,.0f}", f"{one.score:,.1f}",
+                _large(one.money, 2),
+                _large(one.at_stake, 0), _large(one.score, 1),
             )
             for one in ranked
             if one.plan
@@ -199,6 +203,12 @@ def _print(judged: Sequence[JudgedAction], currency: str | None) -> None:
     for one in judged:
         if one.plan and one.proven:
             line(f"{one.plan.id}: experiment {one.plan.experiment}, {one.plan.arm}: {_experiment(one.proven)}")
+
+
+def _large(value: float | None, places: int) -> str:
+    if value is None:
+        return ""
+    return compact(value, "en").replace("\u202f", " ") if abs(value) >= _LARGE else f"{value:,.{places}f}"
 
 
 def _named(one: JudgedAction) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streams.commands.output import table
+from streams.commands.output import table, wrapped
 from streams.commands.printing import echo, line
+from streams.events.visible import visible_line
 from streams.gaps.consistency import ChannelGap, ChannelPair
 from streams.gaps.informed import InformedRate
 from streams.gaps.kano import CLASSES, KanoFeature
@@ -134,10 +135,11 @@ def print_promise(one: PromiseKept) -> None:
     """Print a promise, and what was delivered by hour."""
     promise = one.promise
     echo()
-    line(
+    head = (
         f"{promise.id}: {promise.name.get('en', '')}; {promise.target:g} % answered in {promise.within_s:g} s"
         f" by {promise.clock.name} ({promise.clock.zone.key}); {promise.owner}"
     )
+    echo(wrapped(visible_line(head), 2))
     if not one.whole.n:
         line(f"{NO_DATA}no contact in the {one.claimed:,.0f} h that are claimed")
         return

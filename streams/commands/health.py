@@ -82,7 +82,7 @@ def status(places: tuple[str, ...], *, as_json: bool) -> None:
 
 def _print_state(place: str, state: WorkerState, now: float) -> None:
     echo(f"worker at {place}: {'idle' if state.idle else 'busy'}, {state.cpu_s:,.1f} CPU seconds")
-    echo("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES))
+    echo(wrapped("  " + ", ".join(f"{name} {state.outcomes.get(name, 0):,}" for name in _OUTCOMES), 2))
     if state.mended:
         found = ", ".join(f"{what} {number:,}" for what, number in sorted(state.mended.items()))
         echo(f"  mended: {found}; see docs/PRODUCERS.md")

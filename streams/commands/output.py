@@ -23,8 +23,11 @@ FOUND = 3
 """Exit code of a command that did what it was to do, and found what is not as it should be: see docs/OPERATIONS.md."""
 SHORTEST = 12
 """Columns to which a text is cut at most."""
-_PLAIN = r"[-+−]?[\d.,]*\s?(?:%|s|M)?"
-_NUMBER = re.compile(rf"{_PLAIN}|{_PLAIN} to {_PLAIN}|{_PLAIN} and more|\d{{4}}-\d\d-\d\d[ T:\d]*(?:[+-]\d\d:?\d\d|Z)?")
+_PLAIN = r"[-+−]?[\d.,]*\s?(?:%|s|M|bn)?"
+_NUMBER = re.compile(
+    rf"{_PLAIN}|{_PLAIN} to {_PLAIN}|{_PLAIN} and more|{_PLAIN} \[{_PLAIN}, {_PLAIN}\]"
+    r"|\d{4}-\d\d-\d\d[ T:\d]*(?:[+-]\d\d:?\d\d|Z)?"
+)
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -79,6 +79,7 @@ def test_lists_fit_a_terminal_of_80_columns(cx: CliRunner) -> None:
     ):
         longest = max(asked(cx, *command, columns="80").splitlines(), key=cell_len)
         assert cell_len(longest) <= 80, longest
+    assert not re.search(r"\[[^\]]*…", asked(cx, "actions", columns="80")), "an interval that is cut says nothing"
 
 
 def test_satisfied_is_the_share_that_the_kpi_counts(cx: CliRunner) -> None:
