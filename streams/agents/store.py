@@ -210,11 +210,11 @@ class StoreStage(Stage):
         assignment = self.lane.assignment
         if assignment is None:
             return
-        held = Counter[TP]()
-        for batch in self._waiting:
-            held[batch.tp] += len(batch)
+        behind = Counter[TP]()
+        for batch in (*self._held, *self._waiting):
+            behind[batch.tp] += len(batch)
         for tp in assignment.tps:
-            self.lane.report_lag(tp.topic, tp.partition, held[tp])
+            self.lane.report_lag(tp.topic, tp.partition, behind[tp])
 
 
 def _new_part(stored: dict[tuple[str, int], Stored], block: records.BlockRecord) -> Iterator[Block]:

@@ -277,6 +277,11 @@ def test_what_is_held_is_left_alone_until_its_pause_is_over(monkeypatch: pytest.
         await store.take(block_at(0, 0))
         await store.flush()
         assert [block.partition for block in database.blocks] == [0]
+        behind: dict[tuple[str, int], int] = {}
+        monkeypatch.setattr(store.lane, "report_lag", lambda *given: behind.update({given[:2]: given[2]}))
+        store.observe()
+        assert behind[TOPICS.blocks, 1] == 2, "what is held is behind, too"
+        assert behind[TOPICS.blocks, 0] == 0
         database.holds.free(("cx.touchpoints.web", 1))
         database.holds.hold(("kpi_values", 0), "something else")
         database.holds.sources["kpi_values", 0].next_try = 0.0
