@@ -78,6 +78,7 @@ def calm_garbage_collector() -> None:
     Ranges, pages and rows are thousands of containers that hold no cycles and are freed by counting; looking through
     them again and again finds nothing. What was made until here stays to the end.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
@@ -128,6 +129,7 @@ def worker() -> None:
     Stops cleanly on SIGTERM and Ctrl-C. Ends with a non-zero exit code when it cannot go on
     without losing or doubling something: have it restarted.
     """
+    gc.disable()  # what is read until the worker runs is there to stay
     _share_heaps()
     settings = load()
     log_to_stderr(settings.log_level)
