@@ -17,10 +17,10 @@ from streams.board.formats import iso, utc_text
 from streams.board.health import health_view
 from streams.board.heat import heat_kpis, heat_map
 from streams.board.poller import Detail, Known, Numbers
-from streams.board.readings import ALL, KpiInfo, Latest, up_to_now
+from streams.board.readings import ALL, KpiInfo, Latest
 from streams.board.runbook import runbook
 from streams.board.scripted import scripted_views
-from streams.board.tiles import GROUPS, HEADLINE, TileFacts, covered_text, state_of, tile, trend_step
+from streams.board.tiles import GROUPS, HEADLINE, TileFacts, covered_text, state_of, tile, trend_step, up_to_window
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import Touchpoint, load_touchpoints
 from streams.events.visible import visible
@@ -219,8 +219,9 @@ class PageRenderer:
             known.numbers.get(view.window, Numbers()).closed_until,
         )
         key = (info.id, view.channel, "")
-        points = up_to_now(detail.trends.get(key, ()), facts.latest.get(key, Latest()).closed) if detail else []
         step = detail.step if detail else trend_step(view.window)
+        known_points = detail.trends.get(key, ()) if detail else ()
+        points = up_to_window(known_points, step, view.window, facts.latest.get(key, Latest()))
         if by_day := step >= _DAY_S:
             # A day is named by its beginning, a quarter of an hour by its end, as of when it is known.
             points = [replace(point, at=point.since) for point in points]

@@ -320,14 +320,15 @@ class Poller(Rounds[Known]):
     ) -> dict[SeriesKey, Sequence[PublishedReading]]:
         first = end - asked_span(window)
         known = [key for key in before if key[0] == info.id]
-        start = max(first, end - 3 * step) if known else first
+        # Nobody may have looked for long: from a little before the newest known point, where it may have changed.
+        newest = max((point.at for key in known for point in before[key]), default=first)
+        start = max(first, newest - 3 * step)
         fresh = self.store.trend(info, start, end, step)
-        return {
-            key: list(
-                {point.at: point for point in (*before.get(key, ()), *fresh.get(key, ())) if point.at > first}.values()
-            )
+        points = {
+            key: {point.at: point for point in (*before.get(key, ()), *fresh.get(key, ())) if point.at > first}
             for key in {*known, *fresh}
         }
+        return {key: [found[at] for at in sorted(found)] for key, found in points.items()}
 
 
 def _seconds(window: str) -> int:

@@ -168,8 +168,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     short, whole = change_texts(info, found, lang) if value else ("", "")
     name = texts.kpi(info.name, info.name_fa)
     stat = stat_text(info.stat, lang)
-    trend = _trend(info, facts.trends.get(key, ()), facts.latest.get(key, Latest()).closed)
     step = facts.steps.get(info.id, trend_step(facts.window))
+    trend = _trend(info, up_to_window(facts.trends.get(key, ()), step, facts.window, facts.latest.get(key, Latest())))
     spoken = ": ".join(filter(None, [name, f"{value} {unit}".strip() or note or texts["no_data"]]))
     if n:
         spoken += f", {texts['n']} {n}"
@@ -207,13 +207,17 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
     )
 
 
-def _trend(
-    info: KpiInfo, points: Sequence[PublishedReading], closed: PublishedReading | None
+def up_to_window(
+    points: Sequence[PublishedReading], step: int, window: str, latest: Latest
 ) -> Sequence[PublishedReading]:
-    """Return the points of a line: up to the newest closed value, without thin ones unless there are no others."""
-    points = up_to_now(points, closed)
+    """Return a course up to the newest closed value, if that is of as long a time as the points are."""
+    return up_to_now(points, latest.closed) if step == trend_step(window) else points
+
+
+def _trend(info: KpiInfo, points: Sequence[PublishedReading]) -> Sequence[PublishedReading]:
+    """Return the points of a line, without thin ones unless most are."""
     sound = [point for point in points if state_of(info, point) == "ok"]
-    return sound if len(sound) > 1 else points
+    return sound if len(sound) > max(1, len(points) // 2) else points
 
 
 def _parts(info: KpiInfo, facts: TileFacts, lang: Lang) -> list[ChannelPart]:

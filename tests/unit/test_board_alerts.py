@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -12,9 +13,9 @@ from streams.board.episodes import COLUMNS, episodes
 from streams.board.feed import AlertRow, alert_periods, alert_views, announcement, firing_view
 from streams.board.pages import PageRenderer, PageView
 from streams.board.poller import Detail, Poller
-from streams.board.readings import ALL, ChangeMarker, KpiInfo, PublishedReading, SeriesKey
+from streams.board.readings import ALL, ChangeMarker, KpiInfo, Latest, PublishedReading, SeriesKey
 from streams.board.store import BoardStore
-from streams.board.tiles import detail_step
+from streams.board.tiles import detail_step, up_to_window
 from streams.storage.connection import Address
 from tests.harness.readings import CSAT, NOW, known
 
@@ -180,6 +181,28 @@ def test_the_week_before_is_asked_for_only_where_all_of_it_is_known() -> None:
         detail = poller.known.details["csat", "15m"]
         assert bool(detail.earlier) == shown
         assert all(one.at <= NOW for course in detail.earlier.values() for one in course)
+
+
+def test_a_course_goes_on_where_it_was_left_and_begins_anew_with_another_step() -> None:
+    """Half an hour old it has minutes, an hour later steps of five; nobody looked for ten minutes between."""
+    poller, now = Poller(Courses(NOW - 1_800), clock=lambda: now), float(NOW)
+    poller.known = known()
+    for passed, step in ((0, 60), (600, 60), (660, 60), (3_600, 300)):
+        now = float(NOW + passed)
+        numbers = replace(poller.known.numbers["15m"], closed_until=NOW + passed)
+        poller.known = replace(poller.known, numbers={"15m": numbers})
+        poller._trends()
+        found = [point.at for point in poller.known.numbers["15m"].trends["csat", ALL, ""]]
+        assert {later - earlier for earlier, later in pairwise(found)} == {step}
+        assert (found[0], poller.known.numbers["15m"].steps["csat"]) == (NOW - 1_800, step)
+        assert found[-1] >= NOW + passed - step
+
+
+def test_the_newest_value_ends_a_course_of_points_as_long_as_its_window_only() -> None:
+    """Else eighty orders of a quarter of an hour would stand behind five of a minute each."""
+    points, newest = [PublishedReading(NOW - 60, 5.0, 5)], Latest(PublishedReading(NOW, 80.0, 80))
+    assert [one.value for one in up_to_window(points, 900, "15m", newest)] == [5.0, 80.0]
+    assert [one.value for one in up_to_window(points, 60, "15m", newest)] == [5.0]
 
 
 @pytest.mark.parametrize(
