@@ -7,6 +7,7 @@ nothing more of them is taken; replacements set beside; originals deleted; repla
 goes on when it is called again. No statement that the server keeps, such as a mutation, holds a name.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,8 @@ _ROWS: Final = 5_000
 _LONG_QUERY: Final = {"max_query_size": 32 << 20, "max_ast_elements": 4_000_000, "max_expanded_ast_elements": 4_000_000}
 _SHORTEST: Final = 6
 """Shorter names are looked for as whole strings only: in longer text they would be found by chance."""
+_BEFORE_NAME: Final = r"(?:^|[^0-9A-Za-z]|\\[bfnrt]|\\u[0-9A-Fa-f]{4})"
+"""The letters of an escape in JSON belong to no name."""
 _COLUMNS: Final = "topic, partition, offset, outcome, payload, ingested_at"
 
 
@@ -143,12 +146,16 @@ def export(client: Client, subjects: Collection[str]) -> Iterator[dict[str, Any]
 
 
 def _naming(text: str) -> str:
-    return f"(multiSearchAny({text}, {{needles:Array(String)}}) OR {text} IN {{subjects:Array(String)}})"
+    named = f"multiSearchAny({text}, {{needles:Array(String)}}) AND match({text}, {{alone:String}})"
+    return f"(({named}) OR {text} IN {{subjects:Array(String)}})"
 
 
-def _needles(subjects: Sequence[str]) -> dict[str, list[str]]:
+def _needles(subjects: Sequence[str]) -> dict[str, Any]:
+    needles = [one if len(one) >= _SHORTEST else f'"{one}"' for one in subjects]
     return {
-        "needles": [one if len(one) >= _SHORTEST else f'"{one}"' for one in subjects],
+        "needles": needles,
+        # customer-47 is not named where customer-4711 is.
+        "alone": f"{_BEFORE_NAME}(?:{'|'.join(map(re.escape, needles))})(?:[^0-9A-Za-z]|$)",
         "subjects": list(subjects),
     }
 

@@ -9,17 +9,19 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from streams.events.anonymous import NOBODY, names_for_nobody
+from streams.kpis.arithmetic.coupons import bin_of
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
-from streams.storage import doubled
+from streams.storage import doubled, erasing
 from streams.storage.cluster import SHARD_KEYS, for_cluster
 from streams.storage.connection import Address, connect
 from streams.storage.migrations import load, views
@@ -164,6 +166,13 @@ class OnAll:
             client.command(here(statement), settings=settings)
 
 
+def clear(clients: list[Client], topic: str) -> None:
+    """Whichever test comes next finds the tables as they were."""
+    for client in clients:
+        for table in doubled.KEYS:
+            client.command(f"ALTER TABLE {table}_local DELETE WHERE topic = '{topic}' SETTINGS mutations_sync = 1")
+
+
 def test_rows_that_are_stored_twice_are_merged_away_on_each_shard(shards: list[EmbeddedClickHouse]) -> None:
     """As earlier versions left them: the same range under two tokens, since it came in other company."""
     topic = "cx.doubled"
@@ -190,9 +199,61 @@ def test_rows_that_are_stored_twice_are_merged_away_on_each_shard(shards: list[E
         assert doubled.take_away(cast("Client", OnAll(clients)), "prod") == found
         assert set(doubled.find(clients[1]).values()) == {0}
         assert [rows(address_of(shards[1]), one) for one in sql] == before
-        for client in clients:  # whichever test comes next finds the tables as they were
-            for table in doubled.KEYS:
-                client.command(f"ALTER TABLE {table}_local DELETE WHERE topic = '{topic}' SETTINGS mutations_sync = 1")
+        clear(clients, topic)
+
+
+class OnAllOrOne(OnAll):
+    """As `OnAll`; what is not for all is for the first."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        super().__init__(clients)
+        self.insert = clients[0].insert
+
+    def command(self, statement: str, settings: dict[str, Any] | None = None) -> None:
+        for client in self._clients if " ON CLUSTER prod" in statement else self._clients[:1]:
+            client.command(here(statement), settings=settings)
+
+
+def test_people_are_forgotten_on_each_shard(shards: list[EmbeddedClickHouse], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when their new names belong to the other one: nothing of them is left, and what counts is what it was."""
+    monkeypatch.setattr(erasing, "_VISIBLE_AFTER", timedelta(seconds=-2))
+    topic, people = "cx.forgetting", [f"member-{number}" for number in range(8)]
+    letters = [
+        DeadLetter(60 + place, "not_json", "", "x", "JSON", "is no JSON", named, 0.0)
+        for place, named in enumerate([rb"{\nmember-1", b'{"member-11"'])
+    ]
+    payloads = [
+        event(
+            number, subject=f"member-{number % 20}", data={"score": number % 5 + 1, "text": f"for member-{number % 20}"}
+        )
+        for number in range(60)
+    ]
+    writer = Writer(address_of(shards[0]))
+    writer.insert_blocks([block_of(payloads, dead_letters=letters, topic=topic)])
+    writer.close()
+    theirs = f"subject IN {tuple(people)} OR startsWith(subject, '{NOBODY}')"
+    counted = (
+        f"SELECT count(), uniqExact(offset), sum(score), groupBitXor(cityHash64(offset, score, time, type, channel)),"
+        f" uniqExact(subject), groupBitXorIf(cityHash64(offset, payload, ingested_at), NOT ({theirs}))"
+        f" FROM events WHERE topic = '{topic}'"
+    )
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(connect(address_of(one)))) for one in shards]
+        own = f"SELECT count() FROM events_local WHERE topic = '{topic}' AND subject IN {tuple(people)}"
+        assert min(client.query(own).first_row[0] for client in clients) > 0, "both have some of them"
+        before = [client.query(counted).first_row for client in clients]
+        on_all = cast("Client", OnAllOrOne(clients))
+        erased = erasing.erase(on_all, names_for_nobody(people, bin_of), "prod")
+        assert erased == (24, 0, 1)
+        assert [client.query(counted).first_row for client in clients] == before
+        for client in clients:
+            tables, found = erasing.search(client, people)
+            assert {"events", "dead_letters", "erasing"} < {*tables}
+            assert found == []
+            assert client.query("SELECT count() FROM erasing").first_row == (0,)
+            letters_now = client.query(f"SELECT payload FROM dead_letters WHERE topic = '{topic}' ORDER BY offset")
+            assert letters_now.result_rows == [("",), ('{"member-11"',)]
+        clear(clients, topic)
 
 
 def test_replicated_tables_and_all_that_is_made_of_them_are_accepted(tmp_path: Path) -> None:
