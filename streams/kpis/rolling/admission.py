@@ -28,6 +28,7 @@ import msgspec
 from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.series import OTHER, parse_series, rest_key
 from streams.kpis.rolling.bringers import NOBODY, Bringer, Bringers
+from streams.kpis.rolling.departed import Departed
 from streams.kpis.rolling.victims import Group, Victims, Wanted, Weighed
 
 SHARD_BITS: Final = 10
@@ -38,7 +39,7 @@ SERIES_BYTES: Final = 300
 """Memory of a series besides what windows hold of it: its name, its number, its place in pages and indexes."""
 
 NEW_BYTES: Final = 2_000
-"""Memory of a series that has just come, in all windows; measured by tests/unit/test_admission.py."""
+"""Memory of a series that has just come, in all windows; measured by tests/unit/test_admission_memory.py."""
 
 LEFT_BYTES: Final = 500
 """Memory of what is remembered of a series that gave way."""
@@ -85,6 +86,8 @@ class Admitted(msgspec.Struct, array_like=True):
     """Series that came back, and were not published since."""
     senders: dict[str, list[int]] = {}
     """Numbers by the sender who brought the series."""
+    departed: dict[str, dict[str, int]] = {}
+    """For whom series gave way: bytes that remembering them takes, by channel and sender."""
 
 
 class Changes(NamedTuple):
@@ -115,12 +118,11 @@ class Registry:
         self._limits = limits
         self._lasting_kpis = lasting
         self._beside: dict[int, int] = {}
-        self._left_bytes = 0
         self._bound: set[int] = set()
         self._bound_bytes = 0
         self._heavy: dict[int, float] = {}
         """What series took when they gave way, if that was more than new ones do; windows let go of it by and by."""
-        self._left_numbers: dict[str, int] = {}
+        self._departed = Departed(limits.budget, limits.share, limits.sender_share)
         self._sizes: Counter[Group] = Counter()
         self._brought_by: dict[int, Bringer] = {}
         self._bringers = Bringers(limits.budget, limits.share, limits.sender_share)
@@ -136,7 +138,7 @@ class Registry:
     @property
     def reserved(self) -> int:
         """Bytes that series take and that those need which gave way."""
-        return self.used + self._left_bytes
+        return self.used + self._departed.bytes
 
     def admit(
         self, key: str, acc: Acc | None = None, channel: str = "", offset: int | None = None, sender: str = ""
@@ -151,7 +153,8 @@ class Registry:
         again = offset is not None and offset <= self.decided
         weight, by = self._candidates.get(key) or (0.0, self._bringers.of(channel, sender))
         self._bringers.note(by)
-        known = again or key in self._left_numbers
+        self._departed.note(by)
+        known = again or key in self._departed.numbers
         if not known and self._has_room(group, by, self._new_cost(group)):
             return self._append(key, by, group)
         rest = rest_key(*group)
@@ -198,7 +201,7 @@ class Registry:
                 continue  # those who gave way would do so in vain
             if not self._evict_for(wanted, victims, leaving):
                 continue
-            if key in self._left_numbers:
+            if key in self._departed.numbers:
                 returning.append(self._return(key))
             else:
                 self._append(key, by, wanted.group)
@@ -228,7 +231,9 @@ class Registry:
             channels.setdefault(by.channel, []).append(number)
             if by.sender:
                 senders.setdefault(by.sender, []).append(number)
-        return Admitted(self.decided, len(self.names), channels, sorted(self.left), *unpublished, senders)
+        return Admitted(
+            self.decided, len(self.names), channels, sorted(self.left), *unpublished, senders, self._departed.saved()
+        )
 
     def restore(self, shards: dict[int, list[str]], admitted: Admitted | None = None) -> None:
         """
@@ -253,12 +258,13 @@ class Registry:
             for number in numbers:
                 by = self._brought_by[number] = self._bringers.of(channel, senders.get(number, ""))
                 self._bringers.note(by)
+                self._departed.note(by)
+        self._departed.restore(admitted.departed)
         for number, key in enumerate(self.names):
             self._note_kind(number, key)
             self._note_beside(number, self.group_of(key))
             if number in self.left:
-                self._left_numbers[key] = number
-                self._left_bytes += self._cost_once_left(number)
+                self._departed.add(key, number, self._cost_once_left(number))
                 continue
             self.numbers[key] = number
             self._sizes[self.group_of(key)] += self.is_bound(key)
@@ -294,7 +300,7 @@ class Registry:
     def _fits(self, more: int) -> bool:
         """Tell whether there is memory for so many bytes more of series that may give way."""
         budget = self._limits.budget
-        return self.reserved + more <= budget or (self._is_spared(more) and self._left_bytes <= budget / 2)
+        return self.reserved + more <= budget or (self._is_spared(more) and self._departed.is_within)
 
     def _is_spared(self, more: int) -> bool:
         """Tell whether series that may give way would take no more with so many bytes than what is kept for them."""
@@ -310,7 +316,7 @@ class Registry:
 
     def _wanted(self, key: str, by: Bringer, weight: float) -> Wanted:
         group = self.group_of(key)
-        taken = int(self._heavy.get(self._left_numbers.get(key, -1), 0))
+        taken = int(self._heavy.get(self._departed.numbers.get(key, -1), 0))
         return Wanted(group, by, Weighed(max(self._new_cost(group), taken), weight))
 
     def _could_fit(self, wanted: Wanted, victims: Victims) -> bool:
@@ -321,7 +327,7 @@ class Registry:
         """Have others give way until there is room: lighter series, and what a sender has beyond its share; tell."""
         limits, (group, by, (cost, _)) = self._limits, wanted
         while not self._has_room(group, by, cost):
-            if self._left_bytes + LEFT_BYTES + limits.beside(group) > limits.budget / 2:
+            if not self._departed.may_add(by, LEFT_BYTES + limits.beside(group)):
                 return False
             over = self._bringers.over(by, cost)
             full = group if self._sizes[group] >= limits.cap(group[0]) else None
@@ -331,7 +337,7 @@ class Registry:
                 victim = victims.lightest(full, None if full else over)
                 if victim is None or not wanted.is_better_than(victims.weighed[victim]):
                     return False
-            self._leave(victim, victims.weighed[victim].cost)
+            self._leave(victim, victims.weighed[victim].cost, by)
             leaving.append(victim)
         return True
 
@@ -361,21 +367,20 @@ class Registry:
     def _cost_once_left(self, number: int) -> int:
         return LEFT_BYTES + self._beside.get(number, 0)
 
-    def _leave(self, number: int, cost: int) -> None:
+    def _leave(self, number: int, cost: int, by: Bringer = NOBODY) -> None:
         key = self.names[number]
         self.left.add(number)
-        self._left_numbers[key] = self.numbers.pop(key)
+        self._departed.add(key, self.numbers.pop(key), self._cost_once_left(number), by)
         self._heavy[number] = cost
         self._sizes[self.group_of(key)] -= 1
         self._add_cost(number, -cost)
-        self._left_bytes += self._cost_once_left(number)
 
     def _return(self, key: str) -> int:
         self._candidates.pop(key, None)
-        number = self.numbers[key] = self._left_numbers.pop(key)
+        number = self._departed.numbers[key]
+        self.numbers[key] = self._departed.take_back(key, self._cost_once_left(number), self.brought_by(number))
         self.left.discard(number)
         self._sizes[self.group_of(key)] += 1
-        self._left_bytes -= self._cost_once_left(number)
         self._add_cost(number, max(self._cost(number, {}), int(self._heavy.pop(number, 0))))
         return number
 

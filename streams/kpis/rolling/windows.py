@@ -28,7 +28,7 @@ from streams.kpis.rolling.victims import Weighed
 NO_PAGES: Final = Pages()
 
 _LONG_MINUTES: Final = 60
-# Of a sum in one of both kinds of windows, open and closed; measured by tests/unit/test_admission.py.
+# Of a sum in one of both kinds of windows, open and closed; measured by tests/unit/test_admission_memory.py.
 _LIST_BYTES: Final = 220
 _BINS_BYTES: Final = 500
 
