@@ -274,6 +274,10 @@ def check(world: World) -> None:
             expected = naive.window(key, window, closed, end)
             row = at_key.get((key, window, (closed + 1) * 60))
             ended = last.get((key, window))
+            if ended is not None:
+                then = naive.window(key, window, ended.at // 60 - 1, end)
+                same = ended.acc == then or (is_empty(ended.acc) and is_empty(then))
+                assert same, (key, window, "newest row", ended, then)
             if window == "total" or is_empty(expected):
                 same = ended and (ended.acc == expected or (is_empty(ended.acc) and is_empty(expected)))
                 assert same if ended else is_empty(expected), (key, window, "last row", ended, expected, closed)

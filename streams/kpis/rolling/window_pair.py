@@ -58,7 +58,10 @@ class WindowPair:
         """Add what came, by minute, to the closed windows; the open ones learn of it by `catch_up`."""
         closed = self.closed.as_of
         if closed is not None:
-            self.closed.add(one for one in counted if one[0] <= closed)
+            late = [one for one in counted if one[0] <= closed]
+            self.closed.add(late)
+            for minute, contributions in late:
+                self.closed.pass_by(minute, [number for number, _ in contributions])
         for minute, contributions in counted:
             add_all(self._unseen.setdefault(minute, {}), contributions)
 
@@ -88,6 +91,8 @@ class WindowPair:
         for windows in (self.open, self.closed):
             if windows.as_of is not None and minute <= windows.as_of:
                 windows.touch(minute, numbers)
+        if self.closed.as_of is not None and minute <= self.closed.as_of:
+            self.closed.pass_by(minute, numbers)
 
     def touch_totals(self) -> None:
         """Have the totals of all series published again."""

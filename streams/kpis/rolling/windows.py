@@ -28,6 +28,7 @@ from streams.kpis.rolling.victims import Weighed
 NO_PAGES: Final = Pages()
 
 _LONG_MINUTES: Final = 60
+_MOST_EMPTIED: Final = 10_000
 # Of a sum in one of both kinds of windows, open and closed; measured by tests/unit/test_admission_memory.py.
 _LIST_BYTES: Final = 220
 _BINS_BYTES: Final = 500
@@ -42,7 +43,7 @@ WindowSums: TypeAlias = tuple[str, Sequence[tuple[int, Acc]]]
 class Window:
     """One length of window as of one minute."""
 
-    __slots__ = ("ended", "gone", "minutes", "name", "sums", "touched")
+    __slots__ = ("emptied", "ended", "gone", "minutes", "name", "sums", "touched")
 
     def __init__(self, name: str, minutes: int | None) -> None:
         self.name = name
@@ -55,6 +56,8 @@ class Window:
         """Series that fell out since sums were last taken, with nothing left."""
         self.ended: Totals = {}
         """Series that were let go since sums were last taken, with nothing held."""
+        self.emptied: dict[int, int] = {}
+        """As of when it was said last of a series, because of something late, that nothing is in it."""
 
     @property
     def is_short(self) -> bool:
@@ -73,6 +76,16 @@ class Window:
         """Add what came for a minute inside."""
         self.touched.update(number for number, _ in contributions)
         add_all(self.sums, contributions)
+
+    def pass_by(self, minute: int, held: Contributions, as_of: int) -> None:
+        """Have it said anew of series that nothing is in it: when that was said last, a minute may have been inside."""
+        if len(self.emptied) > _MOST_EMPTIED:
+            self.emptied.clear()
+        for number, acc in held:
+            said = self.emptied.get(number)
+            if number not in self.sums and (said is None or self.holds(minute, said)):
+                self.ended.setdefault(number, cleared(acc))
+                self.emptied[number] = as_of
 
     def take_out(self, totals: Totals, left: Container[int], lasting: Container[int]) -> None:
         """Take out what was added for a minute that is no longer inside."""
@@ -266,6 +279,20 @@ class Windows:
         if held:
             for window in [*self._outwards[len(outside) :], self._total]:
                 window.add(held)
+
+    def pass_by(self, minute: int, numbers: Iterable[int]) -> None:
+        """
+        Correct what was published last of windows that a minute has left, since something came late for it.
+
+        What is in a window is published with each minute; of what is not, the newest row may be of when it held that
+        minute, and says that nothing was there.
+        """
+        assert self.as_of is not None
+        totals = self._total.sums
+        held = [(n, totals[n]) for n in numbers if n in totals and n not in self._lasting]
+        for window in self._windows:
+            if not window.holds(minute, self.as_of):
+                window.pass_by(minute, held, self.as_of)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
