@@ -108,7 +108,7 @@ class Environment:
         self._held: tuple[int, ...] = ()
 
     def active(self) -> bool:
-        """Tell whether this process runs inside the environment."""
+        """Return whether this process runs inside the environment."""
         return sys.prefix != sys.base_prefix and self.path.is_dir() and self.path.samefile(sys.prefix)
 
     def state(self, lock: str) -> State:

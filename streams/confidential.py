@@ -133,7 +133,7 @@ def _shown_address(address: str, *, hide_path: bool) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine alone."""
+    """Return whether a host name or address means this machine alone."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

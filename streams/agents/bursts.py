@@ -34,7 +34,7 @@ class Bursts:
         self._looked = now
 
     def is_due(self, now: float) -> bool:
-        """Tell whether it is time; also where nothing waits, now and then."""
+        """Return whether it is time; also where nothing waits, now and then."""
         if self._since is None:
             return now >= self._looked + self._every_s
         return now >= max(self._since + min(_BURST_S, self._every_s), self._begun + self._every_s)

@@ -83,7 +83,7 @@ class Emissions:
             yield Outgoing(self._topics.case_facts, source.tp.partition, None, encode_range(case_facts))
 
     def _tells_relations(self, source: Source) -> bool:
-        """Tell whether relations read a source: not what they said themselves."""
+        """Return whether relations read a source: not what they said themselves."""
         return self._relations and source.channel != DERIVED
 
     def _home(self, series: str) -> int:

@@ -176,7 +176,7 @@ class Ingest(Stage):
             )
 
     def _closes(self) -> bool:
-        """Tell whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
+        """Return whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
         now = time.time()
         awake = [
             intake.reached

@@ -166,5 +166,5 @@ class Judges:
 
 
 def concerns_receivers(transition: Transition) -> bool:
-    """Tell whether people should hear of a transition: something fires, or has ended, that nothing holds back."""
+    """Return whether people should hear of a transition: something fires, or has ended, that nothing holds back."""
     return transition.new in {"firing", "resolved"} and transition.inhibited_by is None

@@ -276,7 +276,7 @@ class Tripped(NamedTuple):
 
 
 def runs_ahead(clock: Clock) -> bool:
-    """Tell whether our clock is known to be so far ahead that minutes would be closed which still fill."""
+    """Return whether our clock is known to be so far ahead that minutes would be closed which still fill."""
     reading = clocks.read(clock)
     return reading.verdict == "wrong" and reading.ahead_s < -FUTURE_TOLERANCE.total_seconds()
 

@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     @property
     def is_rate(self) -> bool:
-        """Tell whether hits are events of their own, a Poisson count beside that of the trials."""
+        """Return whether hits are events of their own, a Poisson count beside that of the trials."""
         return self.unit == PER_100
 
 

@@ -92,7 +92,7 @@ class CustomerAsking:
             self._about.setdefault(_matter(survey, invitation.matter), invitation)
 
     def knows(self, trigger: SurveyTrigger) -> bool:
-        """Tell whether an occasion came before."""
+        """Return whether an occasion came before."""
         return (trigger.survey, trigger.source, trigger.id) in self._decided
 
     def decide(self, trigger: SurveyTrigger) -> AskingDecision:

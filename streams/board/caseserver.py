@@ -235,5 +235,5 @@ def _back(address: str) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    """Tell whether the browser speaks TLS, to the proxy in front: what a page says of its own origin."""
+    """Return whether the browser speaks TLS, to the proxy in front: what a page says of its own origin."""
     return request.headers.get("origin", "").startswith("https:")

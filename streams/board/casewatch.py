@@ -83,7 +83,7 @@ class CaseWatch(Rounds[KnownCases]):
             self._wanted_events[event] = until
 
     def has(self, case_id: str = "", event: str = "") -> bool:
-        """Tell whether there is something to show, be it that the store is away."""
+        """Return whether there is something to show, be it that the store is away."""
         known, fresh = self.known, self._clock() - self._looked_at < FRESH_S
         shown = (not case_id or case_id in known.opened) and (not event or event in known.senders)
         return known.down or (fresh and known.read and shown)

@@ -97,7 +97,7 @@ def change(info: KpiInfo, now: PublishedReading | None, baselines: Iterable[Earl
 
 
 def apart(now: PublishedReading, whole: PublishedReading) -> Literal[-1, 0, 1]:
-    """Tell whether the interval of a part lies above (1) or below (-1) the value of the whole, or holds it (0)."""
+    """Return whether the interval of a part lies above (1) or below (-1) the value of the whole, or holds it (0)."""
     if whole.value is None or now.lo is None or now.hi is None:
         return 0
     return 1 if now.lo > whole.value else -1 if now.hi < whole.value else 0

@@ -120,7 +120,7 @@ class Poller(Rounds[Known]):
             self._wanted_details[kpi, window] = until
 
     def has(self, window: str, kpi: str = "") -> bool:
-        """Tell whether there is something to show, be it that the store is away."""
+        """Return whether there is something to show, be it that the store is away."""
         known = self.known
         if known.down:
             return True

@@ -73,7 +73,7 @@ class CaseView:
         return f"/stream{self.link()}"
 
     def takes(self, row: CaseRow) -> bool:
-        """Tell whether a case is one of those that were chosen."""
+        """Return whether a case is one of those that were chosen."""
         if self.state == "missed" and (row.state == "closed" or not row.missed):
             return False
         if self.state in {"waiting", "closed"} and row.state != self.state:

@@ -60,14 +60,14 @@ class Rounds(ABC, Generic[K]):
 
     @abstractmethod
     def _wanted(self) -> bool:
-        """Tell whether somebody looks, and forget who does not any more."""
+        """Return whether somebody looks, and forget who does not any more."""
 
     @abstractmethod
     def _steps(self) -> Sequence[Step]:
         """Return what a round asks, in order; what comes of each is shown before the next."""
 
     def _asks_store(self, step: Step) -> bool:  # noqa: ARG002 - for those below
-        """Tell whether a step is of no use while the store is away."""
+        """Return whether a step is of no use while the store is away."""
         return True
 
     async def next_version(self, seen: int) -> int:

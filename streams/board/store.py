@@ -246,7 +246,7 @@ class BoardStore:
         return [ScriptedPath(path, _reading(newest, ""), int(ran)) for path, newest, ran in rows]
 
     def has_cases(self) -> bool:
-        """Tell whether the store keeps cases."""
+        """Return whether the store keeps cases."""
         return bool(int(self.ask(questions.HAS_CASES)[0][0]))
 
     def case_mark(self) -> str:

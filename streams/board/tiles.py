@@ -89,7 +89,7 @@ class TileFacts:
 
 
 def state_of(info: KpiInfo, reading: PublishedReading | None) -> State:
-    """Tell whether a value can be shown, and whether it may be coloured."""
+    """Return whether a value can be shown, and whether it may be coloured."""
     if reading is None or reading.value is None or reading.n < info.min_n_show:
         return "none"
     return "ok" if info.counts or reading.n >= info.min_n_colour else "thin"

@@ -170,7 +170,7 @@ def slices(records: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _is_timeless(value: bytes) -> bool:
-    """Tell whether it is an object without a time, or a blank one; only of such is all read that it holds."""
+    """Return whether it is an object without a time, or a blank one; only of such is all read that it holds."""
     try:
         at = _timed(value).time
         return (at is msgspec.UNSET or at == "") and bool(_members(value))

@@ -205,7 +205,7 @@ class Readiness:
         self._said: list[str] = []
 
     async def ready(self) -> bool:
-        """Tell whether events can be sent; why not is for the log only: whoever asks may be anybody."""
+        """Return whether events can be sent; why not is for the log only: whoever asks may be anybody."""
         if self._asking is None or (self._asking.done() and time.monotonic() - self._asked_at > FRESH_S):
             self._asking = asyncio.create_task(asyncio.to_thread(self._ask))
             self._asked_at = time.monotonic()

@@ -19,7 +19,7 @@ _MARKS: Final = frozenset("-._~!$&'()*+,;=:@/?#")
 
 def is_plain(source: str) -> bool:
     """
-    Tell whether a source means what it shows.
+    Return whether a source means what it shows.
 
     Percent-encoded, it must mean the same when it is read once more, and hold no slash that is none in the text.
     """
@@ -44,6 +44,6 @@ def _is_letter(character: str) -> bool:
 
 
 def _is_dots(segment: str) -> bool:
-    """Tell whether a segment is one that readers take away, also with dots, spaces or parameters behind it."""
+    """Return whether a segment is one that readers take away, also with dots, spaces or parameters behind it."""
     name = segment.partition(";")[0]
     return name != "" and not name.strip(". ")

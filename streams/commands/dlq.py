@@ -327,7 +327,7 @@ class _Sorted:
 
 
 def _still_refused(payload: bytes, now: datetime) -> Envelope | Refusal:
-    """Give the event, or why it would be refused again; times are judged by the clock, as the intake does."""
+    """Return the event, or why it would be refused again; times are judged by the clock, as the intake does."""
     event = decode_stored(payload)
     if isinstance(event, Refusal) or EARLIEST <= event.time <= now + FUTURE_TOLERANCE:
         return event

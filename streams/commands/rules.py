@@ -158,7 +158,7 @@ def rules_docs(*, check: bool) -> None:
 
 
 def plain(rule: Rule) -> dict[str, Any]:
-    """Give a rule as plain values, under the keys of rule files."""
+    """Return a rule as plain values, under the keys of rule files."""
     return {
         "alert": rule.alert,
         "group": rule.group,

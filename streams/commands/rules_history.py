@@ -254,7 +254,7 @@ class _Progress:
 
 
 def plain(test: Backtest) -> dict[str, Any]:
-    """Give the outcome as plain values."""
+    """Return the outcome as plain values."""
     return {
         "from": _iso(test.start),
         "to": _iso(test.end + 1),

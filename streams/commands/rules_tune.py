@@ -149,7 +149,7 @@ def _params(
     drop: float,
     kept: Sequence[str],
 ) -> Detector:
-    """Give the parameters of the method; what does not go together is wrong usage."""
+    """Return the parameters of the method; what does not go together is wrong usage."""
     if kpi.aggregator != "ratio":
         raise click.UsageError(f"{kpi.id} is a {kpi.aggregator}; only ratios can be tuned")
     if by not in kpi.groupings:

@@ -66,7 +66,7 @@ def planting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def planted_into(producer: TouchpointProducer, seed: int | None, file: Path) -> Iterator[ReplaySender]:
-    """Give what sends records; with a seed it plants identifiers into them, which are written down in the end."""
+    """Return what sends records; with a seed it plants identifiers into them, which are written down in the end."""
     if seed is None:
         yield producer
         return

@@ -104,7 +104,7 @@ class AlertmanagerTarget:
         return 0.0
 
     def _can_write(self, one: tuple[Key, Notice]) -> bool:
-        """Tell whether an alert can be put into words; one that cannot must not hold the others."""
+        """Return whether an alert can be put into words; one that cannot must not hold the others."""
         try:
             body_of(one[1], self._clock(), VALID_S)
         except (ValueError, OverflowError, OSError, TypeError) as error:

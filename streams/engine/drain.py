@@ -307,7 +307,7 @@ def drain(tp: TP, partition_records: Any, *, limit: int, with_offsets: bool) -> 
 
 
 def _counts(partition_records: Any, kafka_batch: Any) -> bool:
-    """Tell whether a Kafka record batch holds records, which their producer has not taken back."""
+    """Return whether a Kafka record batch holds records, which their producer has not taken back."""
     if partition_records._isolation_level == READ_COMMITTED and kafka_batch.producer_id is not None:  # noqa: SLF001
         partition_records._consume_aborted_up_to(kafka_batch.base_offset)  # noqa: SLF001
         aborted = partition_records._aborted_producers  # noqa: SLF001

@@ -95,7 +95,7 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Tell whether something may be written now."""
+        """Return whether something may be written now."""
         return self.left_s() > 0
 
     async def renewed(self, term: int) -> bool:

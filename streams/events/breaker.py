@@ -64,7 +64,7 @@ class _Mix(NamedTuple):
         return _Mix(self.good * left, self.bad * left)
 
     def is_of(self, good: int, bad: int) -> bool:
-        """Tell whether good and bad records came about as mixed as here."""
+        """Return whether good and bad records came about as mixed as here."""
         return _UNMIXED * good * self.bad >= bad * self.good > 0 and good * self.bad <= _PURER * bad * self.good
 
 

@@ -211,7 +211,7 @@ def _keyword(where: str, key: str, old: Any, new: Any) -> tuple[VersionStep, str
 
 
 def _names_more_versions(old: Any, new: Any) -> bool:
-    """Tell whether a pattern takes all versions that the one before it took, and differs in nothing else."""
+    """Return whether a pattern takes all versions that the one before it took, and differs in nothing else."""
     was, now = (_VERSIONS.fullmatch(pattern or "") for pattern in (old, new))
     if was is None or now is None or (was[1], was[3]) != (now[1], now[3]):
         return False

@@ -174,7 +174,7 @@ def unambiguous(values: Sequence[bytes], said: Sequence[bytes]) -> bytes:
 
 def _reads_alike(value: bytes, said: bytes) -> bool:
     """
-    Tell whether no key stands twice in a record, and no number that is beyond some reader.
+    Return whether no key stands twice in a record, and no number that is beyond some reader.
 
     Each key and text of `said` stands in the record, too. Where there are as many, there is none besides: no key twice,
     and none that is unknown, which alone may hold any number. With a backslash quotation marks tell of nothing.

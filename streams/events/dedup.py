@@ -94,7 +94,7 @@ def content_of(said: bytes) -> int:
 
 
 def differ(content: int, other: int) -> bool:
-    """Tell whether two contents are known to differ."""
+    """Return whether two contents are known to differ."""
     return bool((content ^ other) & _HALF and content and other)
 
 

@@ -120,7 +120,7 @@ def whole(name: str, data: type[Data], versions: tuple[str, ...]) -> type[Envelo
 
 def version_of(name: str) -> str:
     """
-    Give the current schema version of an event type.
+    Return the current schema version of an event type.
 
     Raises:
         KeyError: There is no such type.
@@ -130,7 +130,7 @@ def version_of(name: str) -> str:
 
 def versions_of(name: str) -> tuple[str, ...]:
     """
-    Give all schema versions of an event type that its events may name, the current one last.
+    Return all schema versions of an event type that its events may name, the current one last.
 
     Raises:
         KeyError: There is no such type.
@@ -139,12 +139,12 @@ def versions_of(name: str) -> tuple[str, ...]:
 
 
 def schema_file(name: str, version: str) -> str:
-    """Give the path of a type's schema below the schema folder."""
+    """Return the path of a type's schema below the schema folder."""
     return f"events/{'/'.join(name.split('.')[1:])}/{version}.json"
 
 
 def schema_pattern(name: str, versions: tuple[str, ...]) -> str:
-    """Give the pattern of the URIs that lead to one of a type's schemas, wherever the schema folder is served."""
+    """Return the pattern of the URIs that lead to one of a type's schemas, wherever the schema folder is served."""
     path = re.escape(schema_file(name, "@")).replace("@", f"({'|'.join(versions)})")
     return f"^(.*/)?{path}$"
 

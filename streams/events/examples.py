@@ -170,7 +170,7 @@ class BadExample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def record_of(example: BadExample) -> bytes:
-    """Give the bytes of a bad example as a producer would send them."""
+    """Return the bytes of a bad example as a producer would send them."""
     if isinstance(example.text, str):
         return example.text.encode()
     return msgspec.json.encode(example.record)

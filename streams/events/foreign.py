@@ -156,7 +156,7 @@ def _packed(value: bytes) -> str:
 
 
 def _is_protobuf(value: bytes) -> bool:
-    """Tell whether a value is fields of a Protobuf message, one after the other to its end; not all are read."""
+    """Return whether a value is fields of a Protobuf message, one after the other to its end; not all are read."""
     if value[:1] not in _FIRST_FIELDS or not _CONTROL.search(value):
         return False
     at = fields = 0

@@ -43,7 +43,7 @@ class SourceHead(msgspec.Struct, frozen=True, array_like=True):
 
     def time_at(self, now: float) -> float:
         """
-        Give the event time of a range: the newest, and while that stands still, what the clock went on since.
+        Return the event time of a range: the newest, and while that stands still, what the clock went on since.
 
         Who sends nothing but what is refused would otherwise be counted in minutes that are over. Before the first
         event there is nothing but the clock.

@@ -23,7 +23,7 @@ def inherited_ranges(
     dedup_ids: int,
 ) -> Iterator[FrozenRange]:
     """
-    Give the ranges that make `Intake.restore` know what it knew before.
+    Return the ranges that make `Intake.restore` know what it knew before.
 
     Args:
         source: Whose records.

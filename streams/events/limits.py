@@ -113,7 +113,7 @@ def _excess_of_structure(value: bytes, limits: RecordLimits) -> Excess | None:
 
 
 def _has_run_of_digits(value: bytes, most: int) -> bool:
-    """Tell whether more digits than these stand in a row; such a row covers one of the places that are looked at."""
+    """Return whether more digits than these stand in a row; such a row covers one of the places that are looked at."""
     for place in range(most, len(value), most + 1):
         if value[place] in _DIGITS:
             before, after = value[place - most : place], value[place + 1 : place + 1 + most]

@@ -150,7 +150,7 @@ def _mend_fields(part: dict[str, msgspec.Raw], known: Mapping[str, FieldInfo], k
 
 
 def _is_blank(raw: bytes, text: str | None, info: FieldInfo) -> bool:
-    """Tell whether nothing stands where nothing need stand: an empty text, or null where null has no meaning."""
+    """Return whether nothing stands where nothing need stand: an empty text, or null where null has no meaning."""
     if info.required:
         return False
     if text is None:
@@ -159,7 +159,7 @@ def _is_blank(raw: bytes, text: str | None, info: FieldInfo) -> bool:
 
 
 def _is_code(info: FieldInfo) -> bool:
-    """Tell whether a field holds a number, a time, or one of certain texts, in which only what is seen counts."""
+    """Return whether a field holds a number, a time, or one of certain texts, in which only what is seen counts."""
     return info.rating or info.kind in ("enum", "time") or info.pattern is not None
 
 

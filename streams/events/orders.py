@@ -25,7 +25,7 @@ class SourceOrder(msgspec.Struct, frozen=True, gc=False):
             raise ValueError(f"an order from offset {self.first} to {self.until} lets nothing through")
 
     def covers(self, offset: int) -> bool:
-        """Tell whether a range that begins at `offset` is let through."""
+        """Return whether a range that begins at `offset` is let through."""
         return self.first <= offset < self.until
 
 
@@ -54,5 +54,5 @@ def key_of(order: SourceOrder) -> bytes:
 
 
 def is_order(key: bytes) -> bool:
-    """Tell whether a changelog entry is an order, by its key."""
+    """Return whether a changelog entry is an order, by its key."""
     return key.startswith(_KEY)

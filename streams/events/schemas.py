@@ -37,7 +37,7 @@ _JSON_TYPES: Final = {"text": "string", "enum": "string", "time": "string", "boo
 
 
 def schema_path(event_type: str) -> str:
-    """Give the path of a type's current schema below the schema folder."""
+    """Return the path of a type's current schema below the schema folder."""
     return schema_file(event_type, version_of(event_type))
 
 
@@ -97,7 +97,7 @@ def event_schema(event_type: str) -> dict[str, Any]:
 
 
 def generated() -> dict[str, str]:
-    """Give the text of every generated file by its path below the schema folder."""
+    """Return the text of every generated file by its path below the schema folder."""
     files = {ENVELOPE: _json(envelope_schema()), "asyncapi.yaml": asyncapi.document(schema_paths(), EVENT_TYPES)}
     for event_type in PUBLISHED:
         files[schema_path(event_type)] = _json(event_schema(event_type))
@@ -110,7 +110,7 @@ def generated() -> dict[str, str]:
 
 
 def schema_paths() -> dict[str, str]:
-    """Give the path of every type's current schema, by type."""
+    """Return the path of every type's current schema, by type."""
     return {event_type: schema_path(event_type) for event_type in PUBLISHED}
 
 

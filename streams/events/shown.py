@@ -60,7 +60,7 @@ def show(value: Any) -> str:
 
 
 def is_huge(value: Any) -> bool:
-    """Tell whether it is a number beyond what a float holds."""
+    """Return whether it is a number beyond what a float holds."""
     return isinstance(value, int | float) and abs(value) >= _HUGE
 
 

@@ -131,7 +131,7 @@ def label_sql(expression: str) -> str:
 
 
 def is_cut(text: str) -> bool:
-    """Tell whether a text cannot be carried whole as a label."""
+    """Return whether a text cannot be carried whole as a label."""
     return label_of(text) != normalise(text)
 
 

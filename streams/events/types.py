@@ -99,18 +99,18 @@ class FieldInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wire_union() -> Any:
-    """Give the union of all event structs, for a decoder."""
+    """Return the union of all event structs, for a decoder."""
     return Union[tuple(EVENT_TYPES.values())]  # noqa: UP007 - built from a tuple
 
 
 def derived_union() -> Any:
-    """Give the union of the structs of all derived events that are known by now, for a decoder."""
+    """Return the union of the structs of all derived events that are known by now, for a decoder."""
     return Union[tuple(DERIVED_TYPES.values())]  # noqa: UP007 - built from a tuple
 
 
 def struct_of(event_type: str) -> type[Envelope]:
     """
-    Give the struct of whole events of a type that is sent or derived.
+    Return the struct of whole events of a type that is sent or derived.
 
     Raises:
         KeyError: There is no such type.
@@ -120,7 +120,7 @@ def struct_of(event_type: str) -> type[Envelope]:
 
 def data_of(event_type: str) -> type[Data]:
     """
-    Give the struct of the `data` of a type that is sent or derived.
+    Return the struct of the `data` of a type that is sent or derived.
 
     Raises:
         KeyError: There is no such type.

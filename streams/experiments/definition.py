@@ -130,11 +130,11 @@ def _read_metric(block: YamlBlock, kpis: Catalogue, *, guardrail: bool) -> Metri
 
 
 def is_measure(number: float) -> bool:
-    """Tell whether a number can be a share or an effect: above 0, and neither too small nor too large for that."""
+    """Return whether a number can be a share or an effect: above 0, and neither too small nor too large for that."""
     return _LEAST <= number <= _MOST
 
 
 def is_comparable(kpis: Catalogue, name: str) -> bool:
-    """Tell whether a KPI is a ratio of sums over customers."""
+    """Return whether a KPI is a ratio of sums over customers."""
     kpi = kpis[name]
     return not kpi.derive and not kpi.of_pipeline and AGGREGATORS[kpi.aggregator].of_customer(1, 1) is not None

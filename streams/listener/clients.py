@@ -81,7 +81,7 @@ class Client:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nothing is lost when it is forgotten."""
+        """Return whether nothing is lost when it is forgotten."""
         return not (self.connections or self.streams or self.held_bytes)
 
 
@@ -186,7 +186,7 @@ class Turns:
 
     @property
     def wanted(self) -> bool:
-        """Tell whether somebody waits."""
+        """Return whether somebody waits."""
         return bool(self._waiting)
 
     async def take(self, client: Client) -> None:

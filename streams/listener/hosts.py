@@ -38,7 +38,7 @@ class Hosts:
             self._names.add(socket.gethostname().lower())
 
     def answer(self, host: str) -> bool:
-        """Tell whether a `Host` header names this listener."""
+        """Return whether a `Host` header names this listener."""
         found = _HOST.fullmatch(host)
         if not found:
             return False

@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
         self._failed = failed
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether it has to end."""
+        """Return whether it has to end."""
         return await super().on_tick(counter) or (self._failed is not None and self._failed())
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002

@@ -34,7 +34,7 @@ def settings_of_run(folder: Path) -> dict[str, str]:
 
 
 def in_use(folder: Path) -> bool:
-    """Tell whether a run uses a folder now."""
+    """Return whether a run uses a folder now."""
     try:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

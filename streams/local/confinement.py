@@ -58,7 +58,7 @@ def abi() -> int:
 
 
 def available() -> bool:
-    """Tell whether `confine` can do its work on this machine."""
+    """Return whether `confine` can do its work on this machine."""
     return abi() >= OLDEST_ABI
 
 

@@ -65,7 +65,7 @@ class Cycle:
         return None if due is None or done is None else done <= due
 
     def was_kept(self, clock: ClockName) -> bool:
-        """Tell whether an escalation was said of what turned out to have happened in time, and was not taken back."""
+        """Return whether an escalation was said of what turned out to have happened in time, and was not taken back."""
         due, done = self.due(clock), self.done(clock)
         in_time = due is not None and done is not None and done <= due
         return in_time and ("escalated", clock) in self.said and ("cleared", clock) not in self.said
@@ -116,12 +116,12 @@ class Case:
         return self.owners[-1] if self.owners else ""
 
     def awaits(self, clock: ClockName) -> bool:
-        """Tell whether a clock runs."""
+        """Return whether a clock runs."""
         held = clock == "close" and self.holding is not None
         return not held and self.now.due(clock) is not None and self.now.done(clock) is None
 
     def is_missed(self, clock: ClockName) -> bool:
-        """Tell whether an escalation stands that was not taken back."""
+        """Return whether an escalation stands that was not taken back."""
         said = self.now.said
         return ("escalated", clock) in said and ("cleared", clock) not in said
 

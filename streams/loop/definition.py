@@ -72,7 +72,7 @@ class Cause:
         object.__setattr__(self, "_compiled", {name: compiled(one) for name, one in self.says.items()})
 
     def meets(self, fact: Fact) -> bool:
-        """Tell whether a fact is one for which a case is opened."""
+        """Return whether a fact is one for which a case is opened."""
         return self.opens.meets(fact) and fact.values.get("withdrawn") is not True
 
     def said_of(self, fact: Fact) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Cause:
 
 
 def _can_be(name: str, value: float | str) -> bool:
-    """Tell whether events take such a value: what a fact says otherwise is left out, not the case."""
+    """Return whether events take such a value: what a fact says otherwise is left out, not the case."""
     if isinstance(value, str):
         return 0 < len(value) <= LONGEST_WORD
     low, high = _LIMITS[name]
@@ -115,7 +115,7 @@ class Duty:
     shift: WorkingClock | None = None
 
     def fits(self, cause: str, touchpoint: object, at: int) -> bool:
-        """Tell whether it is for a case."""
+        """Return whether it is for a case."""
         return (
             (not self.touchpoints or touchpoint in self.touchpoints)
             and (not self.causes or cause in self.causes)

@@ -48,13 +48,13 @@ class CaseFile(msgspec.Struct, array_like=True):
         return fold(self.events, clock_of)
 
     def knows(self, event: Fact) -> bool:
-        """Tell whether an event came before."""
+        """Return whether an event came before."""
         named = event.source, event.id
         known = chain(self.events, (one for one, _ in self.refused))
         return any((one.source, one.id) == named for one in known)
 
     def has_fact(self, fact: Fact) -> bool:
-        """Tell whether it is about a fact already."""
+        """Return whether it is about a fact already."""
         named = fact.source, fact.id
         return any(one[1:] == named for one in self.facts)
 

@@ -10,7 +10,7 @@ from streams.relations.facts import Fact
 
 
 def takes_in(case: Case, fact: Fact, cause: Cause) -> bool:
-    """Tell whether a case takes in a further fact of its cause; else that is one for another case."""
+    """Return whether a case takes in a further fact of its cause; else that is one for another case."""
     closed = case.now.closed
     return closed is None or fact.time <= closed + cause.reopens_ms
 

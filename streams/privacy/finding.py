@@ -52,7 +52,7 @@ class Names:
         return bool(self._by_first)
 
     def may_be_in(self, text: str) -> bool:
-        """Tell whether a text has the first word of a name."""
+        """Return whether a text has the first word of a name."""
         if not self._by_first:
             return False
         spelled = folded(text).translate(_LETTERS)
@@ -96,7 +96,7 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
 
 def may_hold(text: str) -> bool:
-    """Tell whether a text, or a part of it, may hold what `find` would find, but for names."""
+    """Return whether a text, or a part of it, may hold what `find` would find, but for names."""
     text = folded(text)
     return any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text)) or (
         ("@" in text or "%40" in text) and next(_emails(text), None) is not None

@@ -37,7 +37,7 @@ class Forgotten:
         return int.from_bytes(digest.digest())
 
     def includes(self, subject: str, began: float = float("-inf")) -> bool:
-        """Tell whether what began at a time (Unix s) is of a person who was forgotten since; by default, anything."""
+        """Return whether what began at a time (Unix s) is of a person who was forgotten since; by default, anything."""
         one = self._known.get(self.person(subject)) if self._known else None
         return one is not None and began <= one.until
 

@@ -186,17 +186,17 @@ class _Run:
         return kind if alone and shape in _SHAPES[kind] and "," not in separators else None
 
     def _is_fraction(self, first: int) -> bool:
-        """Tell whether a decimal point is before a long group: 0.0912… is a number."""
+        """Return whether a decimal point is before a long group: 0.0912… is a number."""
         return first > 0 and self.between[first - 1] == "." and self.groups[first][1] - self.groups[first][0] > 4
 
     def _touches(self, first: int, last: int) -> bool:
-        """Tell whether another group is joined to these by anything but a blank."""
+        """Return whether another group is joined to these by anything but a blank."""
         before = self.between[first - 1] if first else " "
         after = self.between[last] if last < len(self.between) else " "
         return " " not in before or " " not in after
 
     def _stands_alone(self, kind: Kind, first: int, last: int) -> bool:
-        """Tell whether these groups are no part of a code or hash, and not said to be something else."""
+        """Return whether these groups are no part of a code or hash, and not said to be something else."""
         start, end = self.groups[first][0], self.groups[last][1]
         before = _word_before(self.text, start)
         after = _WORD.match(self.text, end)[0]  # type: ignore[index]  # it matches no letters, too

@@ -65,7 +65,7 @@ class Pseudonyms:
 
     @property
     def have_changed(self) -> bool:
-        """Tell whether the time of an event matters."""
+        """Return whether the time of an event matters."""
         return len(self._keys) > 1
 
     def all_of(self, value: str) -> list[str]:
@@ -83,7 +83,7 @@ class Pseudonyms:
 
 
 def is_pseudonym(value: str) -> bool:
-    """Tell whether a value is a pseudonym already."""
+    """Return whether a value is a pseudonym already."""
     return _PSEUDONYM.fullmatch(value) is not None
 
 
@@ -105,7 +105,7 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
 
 
 def is_telephone(value: str) -> bool:
-    """Tell whether a value that names a person, or a telephone, is one, and nothing else."""
+    """Return whether a value that names a person, or a telephone, is one, and nothing else."""
     text = folded(value).strip()
     found = find(text)
     if not found:

@@ -107,7 +107,7 @@ class Protection:
 
     @property
     def has_names(self) -> bool:
-        """Tell whether names of people are masked, which can be in any record."""
+        """Return whether names of people are masked, which can be in any record."""
         return bool(self._names)
 
     def protect(self, values: Sequence[bytes | None]) -> Protected:

@@ -67,7 +67,7 @@ class Planted:
         return bool(self._numbers or self._addresses or self._words)
 
     def is_in(self, text: str) -> bool:
-        """Tell whether one of them is in a text."""
+        """Return whether one of them is in a text."""
         folded = fold(text).text
         return (
             any(map(self._in_digits, _DIGITS.findall(folded)))

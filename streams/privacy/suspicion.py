@@ -119,7 +119,7 @@ def suspicious(values: Sequence[bytes | None]) -> list[int]:
 
 
 def is_suspicious(value: bytes) -> bool:
-    """Tell whether a record, or a string of one, holds what may identify people."""
+    """Return whether a record, or a string of one, holds what may identify people."""
     seen = shape(value)
     return (FEWEST_DIGITS in seen or SIGN in seen) and _may_hold(value)
 
@@ -134,7 +134,7 @@ def _records_with(sign: bytes, seen: bytes) -> Iterator[int]:
 
 
 def is_json(value: bytes) -> bool:
-    """Tell whether a record is JSON."""
+    """Return whether a record is JSON."""
     try:
         _valid(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -174,7 +174,7 @@ def _is_text(value: bytes) -> bool:
 
 
 def _reads(value: bytes) -> bool:
-    """Tell whether what a record means, without escapes, may hold an identifier."""
+    """Return whether what a record means, without escapes, may hold an identifier."""
     if _VARIANT in value:
         value = value.replace(_VARIANT, b"")
     if b"@" in value or _AT_ESCAPED.search(value) or _FAR_SIGNS.search(value):
@@ -184,7 +184,7 @@ def _reads(value: bytes) -> bool:
 
 
 def _may_hold_number(value: bytes, seen: bytes) -> bool:
-    """Tell whether a record without addresses, escapes and digits of far scripts may hold a number of a person."""
+    """Return whether a record without addresses, escapes and digits of far scripts may hold a number of a person."""
     if _are_harmless(value, seen):
         return False
     parts = value.split(b'"')
@@ -196,7 +196,7 @@ def _is_in(text: bytes) -> bool:
 
 
 def _may_hold_phone(value: bytes) -> bool:
-    """Tell whether a record may hold a telephone in a field of its own, as a number that is no text."""
+    """Return whether a record may hold a telephone in a field of its own, as a number that is no text."""
     return _names_phone(value) and _NUMBER.search(value) is not None
 
 
@@ -206,7 +206,7 @@ def _names_phone(value: bytes) -> bool:
 
 
 def _are_harmless(value: bytes, seen: bytes) -> bool:
-    """Tell whether all digits that are enough for an identifier stand together, and are none."""
+    """Return whether all digits that are enough for an identifier stand together, and are none."""
     without = value.translate(None, _BETWEEN_DIGITS)  # each byte of it where `seen` has what it is
     known = set[bytes]()
     start = seen.find(FEWEST_DIGITS)
@@ -229,7 +229,7 @@ def _are_harmless(value: bytes, seen: bytes) -> bool:
 
 
 def _is_harmless(value: bytes, before: bytes, digits: bytes, after: bytes) -> bool:
-    """Tell whether such digits, which are there once, stand together and are none of an identifier."""
+    """Return whether such digits, which are there once, stand together and are none of an identifier."""
     at = value.find(digits)
     while at >= 0:
         end = at + len(digits)

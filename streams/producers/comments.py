@@ -98,7 +98,7 @@ def comment(rng: Random, customer: Customer, cause: str, *, glad: bool) -> str:
 
 
 def written_rating(rng: Random, score: int) -> int | str:
-    """Give a rating as a Persian form sends it: mostly a number, sometimes text in one of three alphabets."""
+    """Return a rating as a Persian form sends it: mostly a number, sometimes text in one of three alphabets."""
     habit = rng.random()
     if habit < 0.80:
         return score

@@ -122,7 +122,7 @@ class Incidents:
             self._by_kind.setdefault(incident.kind, []).append(incident)
 
     def level(self, kind: str, at: float, target: str | None = None) -> float:
-        """Give the severity of a kind at a Unix time, 0 when it is not going on; the worst of several counts."""
+        """Return the severity of a kind at a Unix time, 0 when it is not going on; the worst of several counts."""
         found = self._by_kind.get(kind)
         if found is None:
             return 0.0

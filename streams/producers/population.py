@@ -66,7 +66,7 @@ class Population:
         return self.customer(int(self.size * rng.random() ** 2))
 
     def customer(self, number: int) -> Customer:
-        """Give customer `number`, 0 to size - 1."""
+        """Return customer `number`, 0 to size - 1."""
         found = self._known.get(number)
         if found is None:
             found = self._known[number] = self._make(number)

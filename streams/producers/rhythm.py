@@ -79,7 +79,7 @@ class Rhythm:
         self._factor = lru_cache(maxsize=4096)(self._compute)
 
     def factor(self, at: float, channel: str) -> float:
-        """Give the factor at a Unix time; it averages 1 over a week without holidays."""
+        """Return the factor at a Unix time; it averages 1 over a week without holidays."""
         return 1.0 if self.flat else self._factor(int(at // 900), channel)
 
     def is_holiday(self, day: date) -> bool:

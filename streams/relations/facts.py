@@ -52,18 +52,18 @@ def subject_of(customer: str) -> str:
 
 
 def is_made_up(customer: str) -> bool:
-    """Tell whether tests made up what is known of a customer."""
+    """Return whether tests made up what is known of a customer."""
     return customer.startswith(_TESTS)
 
 
 def milliseconds(moment: datetime) -> int:
-    """Give a moment in whole milliseconds since 1970."""
+    """Return a moment in whole milliseconds since 1970."""
     span = moment - _EPOCH
     return (span.days * 86_400 + span.seconds) * 1000 + span.microseconds // 1000
 
 
 def moment_of(time: int) -> datetime:
-    """Give the moment of so many milliseconds since 1970."""
+    """Return the moment of so many milliseconds since 1970."""
     return datetime.fromtimestamp(time // 1000, UTC).replace(microsecond=time % 1000 * 1000)
 
 

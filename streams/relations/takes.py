@@ -153,7 +153,7 @@ TAKING: Final[dict[TakeName, Taking]] = {
 
 
 def seconds(length: int) -> int | float:
-    """Give milliseconds as seconds, whole where they are."""
+    """Return milliseconds as seconds, whole where they are."""
     return length // 1000 if length % 1000 == 0 else length / 1000
 
 

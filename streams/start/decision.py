@@ -378,7 +378,7 @@ def _right(facts: StartFacts) -> StartVerdict:
 
 
 def _unread(facts: StartFacts) -> Iterator[tuple[str, int, int]]:
-    """Give what left the topics that can be gone on with all the same."""
+    """Return what left the topics that can be gone on with all the same."""
     for source in facts.sources:
         yield from _expired(source)
         for p, log in enumerate(source.logs):

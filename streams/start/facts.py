@@ -182,7 +182,7 @@ class StartFacts:
         return mark - position(self.epoch, 0)
 
     def used(self) -> bool:
-        """Tell whether anything was taken in under this epoch."""
+        """Return whether anything was taken in under this epoch."""
         marks = self.store.marks.values() if self.store else ()
         return self.newest == self.epoch or any(epoch_of(mark) == self.epoch for mark in marks)
 
@@ -212,7 +212,7 @@ class StartFacts:
         return [p for p in read if self.cases.renamed or not self.cases.whole(p)]
 
     def unstored(self) -> bool:
-        """Tell whether sources have finished records that the store does not have."""
+        """Return whether sources have finished records that the store does not have."""
         return any(
             (log.committed or 0) > max(source.begun(p), self._stored_to(source.name, p))
             for source in self.sources

@@ -161,7 +161,7 @@ def _has_block(known: Mapping[tuple[str, int], int], value: bytes) -> bool:
 
 
 def _has_rows(client: Client, value: bytes, now: float) -> bool | None:
-    """Tell whether a published record is stored, by its last row."""
+    """Return whether a published record is stored, by its last row."""
     record = records.decode_kpis(value)
     if record.minutes:
         minute = record.minutes[-1]

@@ -285,7 +285,7 @@ def _begins(facts: StartFacts) -> dict[str, tuple[int, ...]]:
 
 
 def _begins_with(facts: StartFacts, restored: Collection[int]) -> dict[str, tuple[int, ...]]:
-    """Give where topics begin when some partitions of the changelog of ids have just been restored."""
+    """Return where topics begin when some partitions of the changelog of ids have just been restored."""
     ids = facts.ingest
     starts = tuple(log.start if p in restored else ids.begun(p) for p, log in enumerate(ids.logs))
     return _begins(facts) | {ids.name: starts}
@@ -294,7 +294,7 @@ def _begins_with(facts: StartFacts, restored: Collection[int]) -> dict[str, tupl
 def _resumed(
     facts: StartFacts, known: Mapping[tuple[str, int], int], recorded: Sequence[Start], done: Restored
 ) -> dict[TP, int]:
-    """Give the offsets to read sources on from: behind what is stored, or from the beginning of one made anew."""
+    """Return the offsets to read sources on from: behind what is stored, or from the beginning of one made anew."""
     ids = {(start.epoch, start.topic): start.topic_id for start in recorded}
     found, expired = {}, []
     for source in facts.sources:
@@ -321,7 +321,7 @@ def _resumed(
 
 
 def _refilled(*changelogs: Topic) -> dict[TP, int]:
-    """Give offsets for changelogs that hold something else now: where they end is for the next worker to say."""
+    """Return offsets for changelogs that hold something else now: where they end is for the next worker to say."""
     return {TP(topic.name, p): 0 for topic in changelogs for p in range(len(topic.logs))}
 
 

@@ -15,7 +15,7 @@ ALERT_COLUMNS: Final = (
 
 def alert_row(name: str, at: int, transition: Transition) -> list[Any]:
     """
-    Give the row of a transition, in the order of `ALERT_COLUMNS`.
+    Return the row of a transition, in the order of `ALERT_COLUMNS`.
 
     Args:
         name: Names the transition for ever.

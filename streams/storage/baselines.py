@@ -171,12 +171,12 @@ class LearntBaselines:
 
     @property
     def is_needed(self) -> bool:
-        """Tell whether any rule asks for what is usual."""
+        """Return whether any rule asks for what is usual."""
         return bool(self._wanted)
 
     @property
     def is_due(self) -> bool:
-        """Tell whether somebody asked about a later day than the one after what was learnt."""
+        """Return whether somebody asked about a later day than the one after what was learnt."""
         return any(self._asked * 60 >= learnt.until + _DAY for learnt in self._learnt.values())
 
     def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:

@@ -16,7 +16,7 @@ _STORY: Final = msgspec.json.Decoder(list[Happening]).decode
 
 
 def case_row(row: CaseRow) -> list[Any]:
-    """Give the row of a case, in the order of `CASE_COLUMNS`."""
+    """Return the row of a case, in the order of `CASE_COLUMNS`."""
     return [_stored(name, getattr(row, name)) for name in CASE_COLUMNS]
 
 

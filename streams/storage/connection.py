@@ -193,7 +193,7 @@ def _wrong_protocol(error: BaseException) -> str:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Tell whether repeating what failed is useless."""
+    """Return whether repeating what failed is useless."""
     code = getattr(error, "code", None)
     if code is not None:
         return code in _PERMANENT
@@ -202,7 +202,7 @@ def is_permanent(error: BaseException) -> bool:
 
 def blames_rows(error: BaseException) -> bool | None:
     """
-    Tell whether the rows of a failed insert can be to blame: True for certain, False not at all, None perhaps.
+    Return whether the rows of a failed insert can be to blame: True for certain, False not at all, None perhaps.
 
     Perhaps is what may pass by itself as well: memory, an error that is not known here, a broken connection.
     """
@@ -214,7 +214,7 @@ def blames_rows(error: BaseException) -> bool | None:
 
 
 def explain(error: BaseException, doing: str) -> StorageError:
-    """Give the typed error for a failure: what was being done, and what the server said."""
+    """Return the typed error for a failure: what was being done, and what the server said."""
     said = " ".join(str(error).split())[:800] or type(error).__name__
     kind = PermanentStorageError if is_permanent(error) else UnreachableError
     return kind(f"{doing}: {said}")

@@ -60,7 +60,7 @@ class DerivedCheck:
 
     def compare(self, kpis: Iterable[Kpi], since: datetime | None, published: datetime | None) -> Iterator[Compared]:
         """
-        Give what is stored of derived KPIs, as of when it was published and as of now.
+        Return what is stored of derived KPIs, as of when it was published and as of now.
 
         `since` is as for windows; values that were `published` before may have left the store.
         """
@@ -89,7 +89,7 @@ class DerivedCheck:
                         yield Compared("missing", by_id[id_], key, (TOTAL, stat, at), None, found, "")
 
     def _of(self, kpi: str, window: str, at: datetime) -> dict[str, dict[str, Measure]]:
-        """Give the values of all series of a derived KPI by key and stat."""
+        """Return the values of all series of a derived KPI by key and stat."""
         return self._found.get((kpi, window, at), {})
 
     def _compute(self, kpis: Iterable[Kpi], asked: Collection[tuple[str, int, datetime]]) -> None:

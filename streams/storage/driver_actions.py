@@ -25,7 +25,7 @@ class JudgedRun(NamedTuple):
 
 
 def action_rows(run: JudgedRun, judged: Sequence[JudgedAction], currency: str | None) -> Iterator[list[Any]]:
-    """Give the rows of a run, in the order of `ACTION_COLUMNS`."""
+    """Return the rows of a run, in the order of `ACTION_COLUMNS`."""
     for number, one in enumerate(judged, 1):
         plan, gain, proven = one.plan, one.gain, one.proven
         yield [

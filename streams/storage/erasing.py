@@ -193,7 +193,7 @@ def _replace(client: Client, rows: Sequence[Sequence[Any]], anonymous: Anonymous
 
 
 def _differ(stored: str, payload: str) -> bool:
-    """Tell whether two payloads say something else; white space says nothing."""
+    """Return whether two payloads say something else; white space says nothing."""
     return bool(msgspec.json.decode(stored) != msgspec.json.decode(payload))
 
 

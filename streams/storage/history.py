@@ -81,7 +81,7 @@ def newest_position(client: Client) -> int | None:
 
 
 def source_histories(client: Client, ids: int) -> Iterator[SourceHistory]:
-    """Give the history of every source, with its newest `ids` accepted events."""
+    """Return the history of every source, with its newest `ids` accepted events."""
     balances = client.query(
         "SELECT topic, partition, sum(read), sum(counted), sum(duplicate), sum(late), sum(bad), sum(conflict)"
         " FROM outcomes GROUP BY topic, partition ORDER BY topic, partition"
@@ -167,7 +167,7 @@ _MINUTES: Final = _SUMS.format("minute", f"minute > {_FINE}")
 
 
 def _acc(kpi: Kpi, fields: list[int], bins: dict[int, int], found: KpiHistory) -> Acc | None:
-    """Give the accumulator of a row; None when it is empty, or noted as unfit."""
+    """Return the accumulator of a row; None when it is empty, or noted as unfit."""
     kind = AGGREGATORS[kpi.aggregator]
     if not kind.fits(fields):
         found.unfit.add(kpi.id)

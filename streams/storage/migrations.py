@@ -310,7 +310,7 @@ def pending(
 
 
 def _waiting(migrations: Sequence[Migration], applied: dict[int, tuple[str, str]]) -> list[Migration]:
-    """Give those not applied yet, once it is sure that the applied ones are still the same."""
+    """Return those not applied yet, once it is sure that the applied ones are still the same."""
     known = {migration.number: migration for migration in migrations}
     for number, (name, checksum) in sorted(applied.items()):
         if number not in known:

@@ -51,12 +51,12 @@ def native_block(rows: int, columns: Sequence[Column]) -> bytes:
 
 
 def string(value: bytes) -> bytes:
-    """Give one String value."""
+    """Return one String value."""
     return _LENGTHS[len(value)] + value
 
 
 def string_parts(values: Sequence[bytes]) -> list[bytes]:
-    """Give a String column in pieces, so that large values are copied only once, into their block."""
+    """Return a String column in pieces, so that large values are copied only once, into their block."""
     parts = [b""] * (2 * len(values))
     parts[::2] = map(_LENGTHS.__getitem__, map(len, values))
     parts[1::2] = values
@@ -64,12 +64,12 @@ def string_parts(values: Sequence[bytes]) -> list[bytes]:
 
 
 def strings(values: Sequence[bytes]) -> bytes:
-    """Give a String column."""
+    """Return a String column."""
     return b"".join(string_parts(values))
 
 
 def split_strings(data: bytes, at: int, rows: int) -> list[bytes]:
-    """Give the values of a String column of so many rows that begins at `at`."""
+    """Return the values of a String column of so many rows that begins at `at`."""
     values = []
     for _ in range(rows):
         length = shift = 0
@@ -86,13 +86,13 @@ def split_strings(data: bytes, at: int, rows: int) -> list[bytes]:
 
 
 def texts(values: Iterable[str]) -> bytes:
-    """Give a String column of texts; what UTF-8 cannot carry becomes a question mark."""
+    """Return a String column of texts; what UTF-8 cannot carry becomes a question mark."""
     return strings([value.encode(errors="replace") for value in values])
 
 
 def numbers(values: Iterable[int | float], dtype: str) -> bytes:
     """
-    Give a column of fixed-width numbers; `dtype` as in numpy, little-endian, e.g. `<u8`.
+    Return a column of fixed-width numbers; `dtype` as in numpy, little-endian, e.g. `<u8`.
 
     Raises OverflowError when a number does not fit.
     """
@@ -100,13 +100,13 @@ def numbers(values: Iterable[int | float], dtype: str) -> bytes:
 
 
 def repeated(value: bytes, rows: int) -> bytes:
-    """Give a column that holds the same encoded value in every row."""
+    """Return a column that holds the same encoded value in every row."""
     return value * rows
 
 
 def wide_numbers(values: Sequence[int]) -> bytes:
     """
-    Give an Int128 column.
+    Return an Int128 column.
 
     Raises OverflowError when a number does not fit.
     """
@@ -118,11 +118,11 @@ def wide_numbers(values: Sequence[int]) -> bytes:
 
 
 def optional_floats(values: Sequence[float | None]) -> bytes:
-    """Give a Nullable(Float64) column."""
+    """Return a Nullable(Float64) column."""
     missing = bytes(value is None for value in values)
     return missing + numbers((_MISSING if value is None else value for value in values), "<f8")
 
 
 def ends(sizes: Iterable[int]) -> bytes:
-    """Give the offsets that head an Array or Map column, from the number of elements of each row."""
+    """Return the offsets that head an Array or Map column, from the number of elements of each row."""
     return np.fromiter(sizes, dtype="<u8").cumsum(dtype="<u8").tobytes()

@@ -48,7 +48,7 @@ _COLUMNS: Final = f"{', '.join(_ENVELOPE)}, outcome, payload, data, score"
 
 
 def has_set_aside(client: Client) -> bool:
-    """Tell whether there are counted events whose rows the store refuses. Raises FAILURES."""
+    """Return whether there are counted events whose rows the store refuses. Raises FAILURES."""
     return bool(client.query("SELECT count() > 0 FROM set_aside WHERE outcome = 'counted'").result_rows[0][0])
 
 

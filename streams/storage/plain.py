@@ -38,7 +38,7 @@ class StoredRecord(NamedTuple):
 
 
 def rows_of(events: Events) -> list[StoredRecord]:
-    """Give the records of packed events."""
+    """Return the records of packed events."""
     offsets, payloads, late = unpack_events(events)
     known = frozenset(late)
     return [StoredRecord(offset, payload, offset in known) for offset, payload in zip(offsets, payloads, strict=True)]

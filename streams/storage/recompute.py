@@ -206,7 +206,7 @@ class _Reading:
         self._own = False
 
     def column(self, name: str) -> str:
-        """Give a Nullable expression for a field: missing on events of types that lack it, whatever they carry."""
+        """Return a Nullable expression for a field: missing on events of types that lack it, whatever they carry."""
         ways: dict[str, list[str]] = {}
         for event in self._events:
             if name in fields_of(event):
@@ -254,7 +254,7 @@ class _Reading:
 
     def texts(self, names: Iterable[str]) -> str:
         """
-        Give an expression for the labels that are made of texts, in their order; empty if there are none.
+        Return an expression for the labels that are made of texts, in their order; empty if there are none.
 
         How it is done is written once for all of them: to plan it takes longer than to run it.
         """
@@ -262,7 +262,7 @@ class _Reading:
         return f"arrayMap(given -> {sent_label_sql('given')}, [{columns}])" if columns else ""
 
     def labels(self, names: Iterable[str], touchpoints: Iterable[str] | None) -> dict[str, str]:
-        """Give Nullable(String) expressions for labels by `texts`; of touchpoints, only these have one."""
+        """Return Nullable(String) expressions for labels by `texts`; of touchpoints, only these have one."""
         labels = {f"label_{name}": f"texts[{place}]" for place, name in enumerate(self._sent(names), start=1)}
         label = labels.get("label_touchpoint")
         if label is not None and touchpoints is not None:
@@ -271,7 +271,7 @@ class _Reading:
         return labels
 
     def named(self, names: Iterable[str]) -> dict[str, str]:
-        """Give Nullable(String) expressions for labels of anything else."""
+        """Return Nullable(String) expressions for labels of anything else."""
         columns = {name: self.column(name) for name in names if self._fields[name].kind is not Kind.TEXT}
         return {
             f"label_{name}": f"if(isNull({column}), NULL, if({column}, 'true', 'false'))"
@@ -281,7 +281,7 @@ class _Reading:
         }
 
     def tuple(self) -> str | None:
-        """Give the expression that reads all fields of the data that were asked for."""
+        """Return the expression that reads all fields of the data that were asked for."""
         if not self._needed:
             return None
         shape = ", ".join(f"`{name}` Nullable({_JSON_TYPES[field.kind]})" for name, field in self._needed.items())

@@ -112,7 +112,7 @@ _PRINT: Final = "(count(), sum(sipHash64(key, minute, fields, bins)))"
 
 def _in_doubt(client: Client, kpis: Collection[_Given]) -> Iterator[_Given]:
     """
-    Give the KPIs of which something differs, or may: those in which labels had no room are all to be looked at.
+    Return the KPIs of which something differs, or may: those in which labels had no room are all to be looked at.
 
     Others are compared by a checksum of their minutes. What is stored is read in one query for all of them, for it is
     the planning of a query that takes the time.

@@ -170,7 +170,7 @@ def pack_events(
 
 
 def unpack_events(events: Events) -> tuple[list[int], list[bytes], list[int]]:
-    """Give offsets, payloads and late offsets of packed records."""
+    """Return offsets, payloads and late offsets of packed records."""
     rows = events.rows
     if not rows:
         return [], [], []
@@ -190,7 +190,7 @@ def _source_columns(blocks: Sequence[Block], rows: Sequence[int]) -> list[Column
 
 
 def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
-    """Give the rows and columns of `dead_letters`."""
+    """Return the rows and columns of `dead_letters`."""
     letters = [letter for block in blocks for letter in block.dead_letters]
     versions = (repeated(string(block.code_version.encode()), len(block.dead_letters)) for block in blocks)
     counted = (repeated(numbers([block.times.counted], "<i8"), len(block.dead_letters)) for block in blocks)
@@ -207,7 +207,7 @@ def dead_letter_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
 
 
 def outcome_columns(blocks: Sequence[Block]) -> tuple[int, list[Column]]:
-    """Give the rows and columns of `outcomes`: the balance of each block, and when it was."""
+    """Return the rows and columns of `outcomes`: the balance of each block, and when it was."""
     names = ("first", "last", *Balance._fields)
     rows = [(block.first, block.last, *(block.balance or _balance(block))) for block in blocks]
     return len(rows), [
@@ -258,7 +258,7 @@ def _series_columns(series: Iterable[str]) -> list[Column]:
 
 
 def minute_columns(rows: Sequence[MinuteRow]) -> list[Column]:
-    """Give the columns of `kpi_minutes`: series, minute (Unix seconds // 60), part, accumulator, revision."""
+    """Return the columns of `kpi_minutes`: series, minute (Unix seconds // 60), part, accumulator, revision."""
     series, minutes, parts, accs, revisions = zip(*rows, strict=True)
     flat = [acc if isinstance(acc, list) else () for acc in accs]
     binned = [acc if isinstance(acc, dict) else {} for acc in accs]
@@ -276,7 +276,7 @@ def minute_columns(rows: Sequence[MinuteRow]) -> list[Column]:
 
 
 def value_columns(rows: Sequence[ValueRow]) -> list[Column]:
-    """Give the columns of `kpi_values`."""
+    """Return the columns of `kpi_values`."""
     series, windows, stats, ats, values, ns, los, his, definitions, closed, revisions = zip(*rows, strict=True)
     return [
         *_series_columns(series),
@@ -301,7 +301,7 @@ KPI_COLUMNS: Final = (
 
 
 def kpi_row(kpi: Kpi) -> list[Any]:
-    """Give the row of `kpis`, in the order of `KPI_COLUMNS`."""
+    """Return the row of `kpis`, in the order of `KPI_COLUMNS`."""
     return [
         kpi.id, kpi.name, kpi.name_fa, kpi.question, kpi.unit, kpi.direction, kpi.class_, kpi.aggregator,
         kpi.formula, kpi.source, kpi.owner, [list(grouping) for grouping in kpi.groupings], kpi.min_n.show,

@@ -57,14 +57,14 @@ class SetAside(NamedTuple):
 
 
 def row_set_aside(table: str, row: Sequence[Any], said: str, at: float) -> SetAside:
-    """Give the dead letter of a row of another table than `events`."""
+    """Return the dead letter of a row of another table than `events`."""
     payload = msgspec.json.encode(row, enc_hook=str)
     name = int.from_bytes(hashlib.blake2b(payload, digest_size=7).digest())
     return SetAside(table, 0, name, "none", payload, said, at)
 
 
 def set_aside_columns(letters: Sequence[SetAside]) -> list[Column]:
-    """Give the columns of `dead_letters`. They are counted by no KPI of refused records: they had been accepted."""
+    """Return the columns of `dead_letters`. They are counted by no KPI of refused records: they had been accepted."""
     rows = len(letters)
     return [
         Column("topic", "String", texts(letter.topic for letter in letters)),

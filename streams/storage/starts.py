@@ -55,7 +55,7 @@ class Beyond:
 
 
 def has_tables(store: Address) -> bool:
-    """Tell whether the tables are there that are looked at. Raises StorageError when the store does not answer."""
+    """Return whether the tables are there that are looked at. Raises StorageError when the store does not answer."""
     with closing(connect(store, database="", timeout_s=10.0)) as client:
         try:
             [(found,)] = client.query(
@@ -127,12 +127,12 @@ def record_label_form(client: Client) -> None:
 
 
 def has_minute(client: Client, kpi: str, labels: Mapping[str, str], minute_s: int, revision: int) -> bool:
-    """Tell whether what a minute holds of a series is stored, in this revision or a later one. Raises FAILURES."""
+    """Return whether what a minute holds of a series is stored, in this revision or a later one. Raises FAILURES."""
     return _has(client, "kpi_minutes", kpi, labels, f"minute = toDateTime({minute_s}, 'UTC')", revision)
 
 
 def has_value(client: Client, kpi: str, labels: Mapping[str, str], at_s: int, revision: int) -> bool:
-    """Tell whether rolling values of a series are stored, in this revision or a later one. Raises FAILURES."""
+    """Return whether rolling values of a series are stored, in this revision or a later one. Raises FAILURES."""
     return _has(client, "kpi_values", kpi, labels, f"at = toDateTime({at_s}, 'UTC')", revision)
 
 

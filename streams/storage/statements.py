@@ -64,13 +64,13 @@ def _pieces(text: str) -> Iterable[tuple[str, bool]]:
 
 
 def _after(text: str, mark: str, start: int) -> int:
-    """Give the place behind the next mark, or the end."""
+    """Return the place behind the next mark, or the end."""
     found = text.find(mark, start)
     return len(text) if found < 0 else found + len(mark)
 
 
 def _end_of_quoted(text: str, start: int) -> int:
-    """Give the place behind the closing quote; a doubled quote opens a new quoted part, which is as good."""
+    """Return the place behind the closing quote; a doubled quote opens a new quoted part, which is as good."""
     place = start + 1
     while place < len(text) and text[place] != text[start]:
         place += 2 if text[place] == "\\" else 1

@@ -11,7 +11,7 @@ MEASURE_COLUMNS: Final = ("since", "until", "month", "measured_at", *ValueMeasur
 
 
 def measure_rows(period: Period, measured_at: datetime, measures: Iterable[ValueMeasure]) -> Iterator[list[Any]]:
-    """Give the rows of a period, in the order of `MEASURE_COLUMNS`."""
+    """Return the rows of a period, in the order of `MEASURE_COLUMNS`."""
     since, until = (datetime.fromtimestamp(at, UTC) for at in (period.since, period.until))
     for one in measures:
         yield [since, until, period.month, measured_at, *one]

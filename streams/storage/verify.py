@@ -273,7 +273,7 @@ class _Comparison:
         self._report.checked["kpis"] += len(derived)
 
     def _minutes(self, kpis: Sequence[Kpi]) -> Iterator[tuple[str, str]]:
-        """Give queries, each with its WITH, for what minutes hold: as stored where that is right, or recomputed."""
+        """Return queries, each with its WITH, for what minutes hold: as stored where that is right, or recomputed."""
         if right := [kpi for kpi in kpis if kpi not in self._wrong]:
             yield "", self._streamed(right)
         for kpi in kpis:
@@ -344,7 +344,7 @@ class _Comparison:
 
 
 def _left(kpi: Kpi, row: Sequence[Any]) -> bool:
-    """Tell whether a series was left for the rest: its last value since the beginning says that nothing is held."""
+    """Return whether a series was left for the rest: its last value since the beginning says that nothing is held."""
     _, _, window, _, (_, _, n, *_), _, sums, _ = row
     return window == TOTAL and n == 0 and _measure(kpi, sums, 0.5).n > 0
 

@@ -131,7 +131,7 @@ class PathRun:
         )
 
     def is_done(self, now: float) -> bool:
-        """Tell whether nothing more is waited for, of steps that were all answered."""
+        """Return whether nothing more is waited for, of steps that were all answered."""
         repeats = any(step.times > 1 for step in self.path.steps)
         looked = self._looked if repeats else now
         last = self._last + (_REPEATS_S if repeats else 0.0)

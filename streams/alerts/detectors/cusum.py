@@ -327,7 +327,7 @@ def level_of(
 
 
 def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
-    """Tell whether a learnt normal value is not sure enough to look for the change; where it is no change, it is."""
+    """Return whether a learnt normal value is not sure enough to look for the change; where it is no change, it is."""
     if params.p0 is not None:
         return False
     sign = -1.0 if facts.direction == "up" else 1.0
@@ -381,7 +381,7 @@ def _learnt_normal(
 
 
 def _cautious(facts: Facts, seen: Moments) -> Moments:
-    """Give a ratio as if half a hit and half a miss more had come: one never seen is not impossible."""
+    """Return a ratio as if half a hit and half a miss more had come: one never seen is not impossible."""
     if facts.aggregator != "ratio":
         return seen
     share = (seen.mean / facts.factor * seen.n + 0.5) / (seen.n + 1)

@@ -157,7 +157,7 @@ def _block(
 
 
 def _enough(facts: Facts, earlier: Moments, n: int) -> bool:
-    """Tell whether so many answers have a mean that is nearly normal."""
+    """Return whether so many answers have a mean that is nearly normal."""
     if facts.aggregator != "ratio":
         return n >= 2 * LEAST_EXPECTED
     share = earlier.mean / facts.factor

@@ -42,7 +42,7 @@ class Normal(msgspec.Struct, array_like=True, frozen=True):
         return sqrt(self.variance / self.n)
 
     def is_due(self, minute: int) -> bool:
-        """Tell whether it is time for the next lesson."""
+        """Return whether it is time for the next lesson."""
         return minute - self.minute >= LEARNING_INTERVAL_MIN
 
 

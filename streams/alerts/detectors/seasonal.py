@@ -146,7 +146,7 @@ def _variance(facts: Facts, seen: Moments) -> float:
 
 
 def _is_level_of_the_day(facts: Facts, window: str, reading: SeriesReading, value: float) -> bool:
-    """Tell whether the 24 hours before the window were as bad as the window is, within their own noise."""
+    """Return whether the 24 hours before the window were as bad as the window is, within their own noise."""
     if facts.aggregator in ADDITIVE or length_of(window) >= length_of(_DAY):
         return False
     found = measured(facts, before(reading, _DAY, window))

@@ -143,7 +143,7 @@ def _additive(
 def _as_shares(
     facts: Facts, earlier: Mapping[str, Acc], later: Mapping[str, Acc]
 ) -> tuple[dict[str, tuple[int, float]], dict[str, tuple[int, float]], float] | None:
-    """Give n and the share at or below the joint quantile of all parts, and what a share is worth in its unit."""
+    """Return n and the share at or below the joint quantile of all parts, and what a share is worth in its unit."""
     wholes: list[dict[int, int]] = []
     for parts in (earlier, later):
         whole = empty("quantile")

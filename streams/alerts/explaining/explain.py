@@ -77,7 +77,7 @@ class _Candidate(NamedTuple):
 
     @property
     def stands_out(self) -> bool:
-        """Tell whether the rest did not change with it; a mix has its answers from the rest, which says nothing."""
+        """Return whether the rest did not change with it; a mix has its answers from the rest, which says nothing."""
         return self.kind == "mix" or self.rest < SURE or self.part.explained >= _NEARLY
 
 
@@ -170,7 +170,7 @@ def _groupings(labels: Labels, known: Iterable[str]) -> dict[tuple[str, ...], di
 
 
 def _sides(members: Mapping[str, str], whole: BeforeAfter, read: Reader) -> tuple[dict[str, Acc], dict[str, Acc]]:
-    """Give the parts before and after; what carries none of the labels is a part of its own."""
+    """Return the parts before and after; what carries none of the labels is a part of its own."""
     earlier: dict[str, Acc] = {}
     later: dict[str, Acc] = {}
     for value, key in members.items():
@@ -321,7 +321,7 @@ def _ranked(
 
 
 def _lies_within(part: _Candidate, larger: _Candidate) -> bool:
-    """Tell whether a part can be one of several in a larger one by other labels that explains more."""
+    """Return whether a part can be one of several in a larger one by other labels that explains more."""
     return (
         part.kind == larger.kind == "rate"
         and part.part.labels.keys().isdisjoint(larger.part.labels)
@@ -332,7 +332,7 @@ def _lies_within(part: _Candidate, larger: _Candidate) -> bool:
 
 
 def _overlap(one: Mapping[str, str], two: Mapping[str, str]) -> bool:
-    """Tell whether one label set lies within the other; the whole overlaps nothing."""
+    """Return whether one label set lies within the other; the whole overlaps nothing."""
     if not one or not two:
         return False
     return one.items() <= two.items() or two.items() <= one.items()

@@ -84,7 +84,7 @@ class Week:
         return known
 
     def is_holiday(self, ordinal: int) -> bool:
-        """Tell whether a day (proleptic ordinal) is a public holiday."""
+        """Return whether a day (proleptic ordinal) is a public holiday."""
         return self._calendar is not None and self._calendar.holiday(datetime.fromordinal(ordinal).date()) is not None
 
     def weekday(self, ordinal: int) -> int:
@@ -98,7 +98,7 @@ class Week:
         return known
 
     def is_rest(self, weekday: int) -> bool:
-        """Tell whether a day of the week is one of rest."""
+        """Return whether a day of the week is one of rest."""
         return weekday in self._weekend
 
 
@@ -320,7 +320,7 @@ def _median(table: Floats, seen: npt.NDArray[Any]) -> Floats:
 
 
 def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[BaselineHour | None]:
-    """Give the cells of a level, their spreads drawn towards what is typical of it."""
+    """Return the cells of a level, their spreads drawn towards what is typical of it."""
     relative = facts.aggregator in ADDITIVE
     between = np.concatenate([hours.between for hours in groups])
     value = np.concatenate([hours.value for hours in groups])

@@ -55,7 +55,7 @@ def evidence_of(subject: Subject, verdict: Verdict, view: ClosedView) -> Evidenc
 
 
 def reaches_back(view: ClosedView, series: str, window: str) -> bool:
-    """Tell whether a series was there before a window began, so that all of the window is known."""
+    """Return whether a series was there before a window began, so that all of the window is known."""
     ever, lately = view.window(series, TOTAL), view.window(series, window)
     return ever is not None and count_of(ever) > (0 if lately is None else count_of(lately))
 
@@ -171,7 +171,7 @@ def _minutes(window: str, longer: str) -> tuple[int, int]:
 
 def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
-    Give the windows between which the change may be explained: what is looked at, and a longer one around it.
+    Return the windows between which the change may be explained: what is looked at, and a longer one around it.
 
     The rule's own window can dilute trouble that is fresh with what was before, a short one has few answers: whoever
     asks takes the one in which the change shows best.

@@ -114,7 +114,7 @@ class Judge:
 
     @property
     def is_dirty(self) -> bool:
-        """Tell whether there is anything to commit."""
+        """Return whether there is anything to commit."""
         return self._store.is_dirty
 
     @property

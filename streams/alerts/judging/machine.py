@@ -113,7 +113,7 @@ class Instance(msgspec.Struct, array_like=True, omit_defaults=True):
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether nothing is lost if it is forgotten."""
+        """Return whether nothing is lost if it is forgotten."""
         return self.state == "inactive" and self.detector is None and not self.fired and self.last is None
 
 
@@ -151,7 +151,7 @@ def advance(instance: Instance, policy: Policy, minute: int, verdict: Verdict) -
 
 
 def ended_unjudged(step: Step, verdict: Verdict) -> bool:
-    """Tell whether a change of state is the end of what nobody saw the end of."""
+    """Return whether a change of state is the end of what nobody saw the end of."""
     return verdict.breach is None and step.old in {"pending", "firing"} and step.new in {"inactive", "resolved"}
 
 
@@ -169,7 +169,7 @@ def ends_unjudged_at(instance: Instance, policy: Policy) -> int | None:
 
 
 def is_flapping(instance: Instance, policy: Policy) -> bool:
-    """Tell whether it has fired more often of late than the policy lets pass."""
+    """Return whether it has fired more often of late than the policy lets pass."""
     return 0 < policy.flaps < len(instance.fired)
 
 

@@ -123,7 +123,7 @@ def _lasted_fa(since: int, minute: int, times: ZoneTimes) -> str:
 
 
 def _counts(rule: Rule) -> bool:
-    """Tell whether a value is itself a number of things."""
+    """Return whether a value is itself a number of things."""
     return rule.kpi.aggregator in ADDITIVE or rule.kpi.aggregator in LASTING
 
 

@@ -76,7 +76,7 @@ class ChannelHealth(msgspec.Struct, array_like=True, omit_defaults=True):
 
     def is_scarce(self, minute: int, read: int) -> bool:
         """
-        Tell whether next to nothing comes, of the records of the last five minutes.
+        Return whether next to nothing comes, of the records of the last five minutes.
 
         Known is only their sum: it is next to nothing, or on the way there, losing a usual minute each minute.
         """

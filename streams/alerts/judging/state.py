@@ -89,7 +89,7 @@ def chunk_of(series: str) -> int:
 
 
 def is_ours(key: bytes) -> bool:
-    """Tell whether a record of a shared changelog belongs to a judge."""
+    """Return whether a record of a shared changelog belongs to a judge."""
     return key == COMMIT_KEY or key.startswith(b"j/")
 
 
@@ -150,7 +150,7 @@ class InstanceStore:
 
     @property
     def is_dirty(self) -> bool:
-        """Tell whether there is anything to write."""
+        """Return whether there is anything to write."""
         return self._uncommitted
 
     def __iter__(self) -> Iterator[tuple[str, str, Instance]]:

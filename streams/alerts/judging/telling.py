@@ -273,7 +273,7 @@ class _Holds:
 
 
 def _is_in_trouble(subject: Subject, instance: Instance) -> bool:
-    """Tell whether the trouble for which it fires is still there, and not only waited out."""
+    """Return whether the trouble for which it fires is still there, and not only waited out."""
     if instance.cause == "no data":
         return instance.calm_since is None
     return subject.verdict is not None and subject.verdict.breach is True

@@ -42,7 +42,7 @@ class RealIncident(NamedTuple):
     """Of the series it was about; `kpi` and `alert` name which of those should see it. Empty: any."""
 
     def concerns(self, rule: Rule, labels: Mapping[str, str]) -> bool:
-        """Tell whether a rule on a series might see it."""
+        """Return whether a rule on a series might see it."""
         own = {**labels, "kpi": rule.kpi.id, "alert": rule.alert}
         return all(own.get(name, value) == value for name, value in self.labels.items())
 
@@ -210,7 +210,7 @@ class Backtest:
         return dict(reasons.most_common())
 
     def is_false(self, firing: Firing) -> bool:
-        """Tell whether somebody was told of something that did not happen."""
+        """Return whether somebody was told of something that did not happen."""
         return firing.notified is not None and firing.began >= self.start and not self._explained(firing)
 
     def _step(self, minute: int, sums: Mapping[str, Acc], sources: Mapping[str, tuple[int, int]]) -> list[Transition]:

@@ -88,12 +88,12 @@ class Calendar:
         return any(self._meets(condition, day, minute) for condition in self.when)
 
     def holiday(self, day: date) -> str | None:
-        """Give the name of the public holiday that a day is."""
+        """Return the name of the public holiday that a day is."""
         return _holidays(self.country).get(day) if self.country else None
 
     def hour_of_week(self, at_utc: datetime) -> int:
         """
-        Give the hour of the week, 0 to 167, counted from the first hour of the week's first day.
+        Return the hour of the week, 0 to 167, counted from the first hour of the week's first day.
 
         A public holiday is like the first day of the weekend: its hours are compared with that day's.
         """
@@ -126,7 +126,7 @@ class Calendar:
 
 def muted(calendars: Mapping[str, Calendar], names: Iterable[str], at_utc: datetime) -> str | None:
     """
-    Give the first of the named calendars that covers a moment, None if none does.
+    Return the first of the named calendars that covers a moment, None if none does.
 
     Raises:
         ValueError: The moment has no time zone.
@@ -138,7 +138,7 @@ def muted(calendars: Mapping[str, Calendar], names: Iterable[str], at_utc: datet
 
 
 def hour_of_week(calendar: Calendar | None, at_utc: datetime) -> int:
-    """Give the hour of the week by a calendar; without one, of the UTC week from Monday on."""
+    """Return the hour of the week by a calendar; without one, of the UTC week from Monday on."""
     if calendar is not None:
         return calendar.hour_of_week(at_utc)
     at = at_utc.astimezone(UTC)

@@ -47,7 +47,7 @@ _SPAN_FA: Final = "، در {{ window }} تا {{ until }}."
 
 
 def default_annotations(method: str, aggregator: str) -> dict[str, Text]:
-    """Give the texts of a rule that brings none along; of amounts no number of answers is said, they are it."""
+    """Return the texts of a rule that brings none along; of amounts no number of answers is said, they are it."""
     detector = DETECTORS[method]
     of, of_fa = (_OF, _OF_FA) if aggregator == "ratio" else (_N, _N_FA)
     if aggregator in ADDITIVE or aggregator in LASTING:

@@ -104,7 +104,7 @@ CONDITION_KEYS: Final[dict[str, str]] = {
 
 
 def tables() -> dict[str, str]:
-    """Give all tables by name, as Markdown."""
+    """Return all tables by name, as Markdown."""
     keys = [
         (f"`{key}`" + (" (required)" if key in RULE_REQUIRED else ""), *KEYS[key])
         for key in (*RULE_REQUIRED, *RULE_ALLOWED)
@@ -122,7 +122,7 @@ def tables() -> dict[str, str]:
 
 def filled(page: str) -> str:
     """
-    Give a page with its tables as they should be.
+    Return a page with its tables as they should be.
 
     Raises:
         ValueError: The page lacks the marks of a table, or has some of a table that does not exist.
@@ -152,7 +152,7 @@ def _method(name: str) -> str:
 
 
 def _described(annotation: Any) -> str:
-    """Give the description in a parameter's annotation, its outermost one."""
+    """Return the description in a parameter's annotation, its outermost one."""
     return next((part.description for part in reversed(get_args(annotation)) if getattr(part, "description", "")), "")
 
 

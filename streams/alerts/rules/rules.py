@@ -131,7 +131,7 @@ class Rule:
         return all(labels.get(label) in values for label, values in self.where.items())
 
     def severity_of(self, labels: Mapping[str, str]) -> Severity:
-        """Give how much an alert on a series is worth."""
+        """Return how much an alert on a series is worth."""
         for label, by_value in self.severity_by.items():
             found = by_value.get(labels.get(label, ""))
             if found is not None:
@@ -207,7 +207,7 @@ class RuleBook:
         )
 
     def of_kpi(self, kpi: str) -> tuple[Rule, ...]:
-        """Give the rules that judge a KPI."""
+        """Return the rules that judge a KPI."""
         return tuple(rule for rule in self.rules.values() if rule.kpi.id == kpi)
 
     @property

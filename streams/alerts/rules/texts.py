@@ -118,7 +118,7 @@ class _Sandbox(SandboxedEnvironment):
 
 @pass_context
 def _counted(context: Context, items: Iterable[object]) -> Iterator[object]:
-    """Give the items of a loop as long as there are steps left for the whole text."""
+    """Return the items of a loop as long as there are steps left for the whole text."""
     left = context.parent[_LEFT]
     for item in items:
         left[0] -= 1

@@ -151,7 +151,7 @@ class Aggregator(ABC):
         return None if is_empty(acc) else acc
 
     def fits(self, fields: Sequence[int]) -> bool:
-        """Tell whether a stored row with these fields is of this kind."""
+        """Return whether a stored row with these fields is of this kind."""
         return len(fields) == len(self.fields)
 
 

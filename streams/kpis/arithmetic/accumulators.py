@@ -119,7 +119,7 @@ def cleared(acc: Acc) -> Acc:
 
 
 def is_empty(acc: Acc) -> bool:
-    """Tell whether nothing was counted; a ratio may have hits before its first trial and is then not empty."""
+    """Return whether nothing was counted; a ratio may have hits before its first trial and is then not empty."""
     return not any(acc) if type(acc) is list else not acc
 
 

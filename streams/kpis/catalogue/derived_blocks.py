@@ -109,7 +109,7 @@ def _check_share(block: YamlBlock, part: Kpi, whole: Kpi) -> None:
 
 def colocation(kpis: Iterable[Kpi]) -> dict[str, str]:
     """
-    Give for each KPI that is connected with others by a derived one the id that stands for all of them, the smallest.
+    Return for each KPI that is connected with others by a derived one the id that stands for all of them, the smallest.
 
     All series of connected KPIs live in one merge partition.
     """

@@ -54,7 +54,7 @@ def wait_s(block: YamlBlock) -> int:
 
 
 def with_provisional(kpi: Kpi, block: YamlBlock, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
-    """Give the matured and the provisional form of a definition that waits for so many seconds."""
+    """Return the matured and the provisional form of a definition that waits for so many seconds."""
     of_block, hits_block = block.block("of"), block.block("hits")
     hits = kpi.hits
     if not wait or hits is None or of_block is None or hits_block is None or not hits.events:
@@ -85,7 +85,7 @@ def with_provisional(kpi: Kpi, block: YamlBlock, wait: int, params: Mapping[str,
 
 
 def _as_it_ends(kpi: Kpi, of_block: YamlBlock, wait: int, params: Mapping[str, Param]) -> tuple[Kpi, ...]:
-    """Give both forms where one event tells of trial and outcome, when that is known."""
+    """Return both forms where one event tells of trial and outcome, when that is known."""
     try:
         left = parse(f"{wait} - ({of_block.plain('age_s')})", Kind.NUMBER, all_fields(kpi.of.events), params)
     except ExpressionError as error:

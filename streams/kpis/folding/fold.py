@@ -325,7 +325,7 @@ def _minute(time: datetime) -> int:
 
 
 def _minutes(events: Sequence[Event]) -> tuple[int, int]:
-    """Give the first and the last minute of the events."""
+    """Return the first and the last minute of the events."""
     if not events:
         return 0, 0
     times = [event.time for event in events]
@@ -349,7 +349,7 @@ def _delayed(plan: FoldPlan, events: Sequence[Event], first: int) -> tuple[list[
 
 
 def _shifts(events: Sequence[Event], first: int, last: int) -> list[int]:
-    """Give for each event the minutes since the first, in the upper bits of a place."""
+    """Return for each event the minutes since the first, in the upper bits of a place."""
     if last - first <= _FEW:
         # Searching among few edges costs less than an object for each difference.
         edges = [_EPOCH + timedelta(minutes=minute) for minute in range(first + 1, last + 1)]

@@ -39,14 +39,14 @@ _DELAYS: Final = Gathering(LONGEST_DELAY_S * 1000)
 
 
 def label_text(value: LabelValue) -> str:
-    """Give the text of a label: `true` and `false` in lower case, as ClickHouse writes them."""
+    """Return the text of a label: `true` and `false` in lower case, as ClickHouse writes them."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return sent_label(str(value))
 
 
 def _leaves(node: Node) -> Iterable[Node]:
-    """Give the comparisons in a tree."""
+    """Return the comparisons in a tree."""
     if isinstance(node, Compare | Among | Holds | Missing):
         yield node
     else:
@@ -55,12 +55,12 @@ def _leaves(node: Node) -> Iterable[Node]:
 
 
 def _few(node: Node) -> bool:
-    """Tell whether a tree reads only fields with few possible values."""
+    """Return whether a tree reads only fields with few possible values."""
     return all(f.bounded for f in names_in(node))
 
 
 def _decided(node: Node) -> bool:
-    """Tell whether fields with few possible values, and comparisons on the others, say what a value is."""
+    """Return whether fields with few possible values, and comparisons on the others, say what a value is."""
     match node:
         case Compare() | Among() | Holds() | Missing():
             return True

@@ -90,7 +90,7 @@ class YamlBlock:
         return iter(self._nodes)
 
     def line_of(self, key: str) -> int:
-        """Give the line a key stands on, or of the block if it has none."""
+        """Return the line a key stands on, or of the block if it has none."""
         node: Any = self._nodes.get(key)
         return node.key_line if node is not None else self.line
 
@@ -116,7 +116,7 @@ class YamlBlock:
                 self.problem(key, f"{key!r} is missing")
 
     def text(self, key: str) -> str:
-        """Give a text, empty if there is none."""
+        """Return a text, empty if there is none."""
         value = self.plain(key)
         if value is None:
             return ""
@@ -126,7 +126,7 @@ class YamlBlock:
         return value.strip()
 
     def choice(self, key: str, options: Sequence[T], default: T) -> T:
-        """Give one of the options."""
+        """Return one of the options."""
         value = self.plain(key)
         if value is None:
             return default
@@ -139,7 +139,7 @@ class YamlBlock:
         return value  # type: ignore[no-any-return]
 
     def whole(self, key: str, default: int, largest: int) -> int:
-        """Give a whole number from 1 to `largest`."""
+        """Return a whole number from 1 to `largest`."""
         value = self.plain(key)
         if value is None:
             return default
@@ -149,7 +149,7 @@ class YamlBlock:
         return value
 
     def number(self, key: str) -> float | None:
-        """Give a number, None if there is none."""
+        """Return a number, None if there is none."""
         value = self.plain(key)
         if value is not None and type(value) not in {int, float}:
             self.problem(key, f"{key!r} must be a number, not {value!r}")
@@ -157,12 +157,12 @@ class YamlBlock:
         return value  # type: ignore[no-any-return]
 
     def list(self, key: str) -> "list[Any]":
-        """Give the items of a list; one item may stand without one."""
+        """Return the items of a list; one item may stand without one."""
         value = self.plain(key)
         return [] if value is None else value if isinstance(value, list) else [value]
 
     def block(self, key: str) -> "YamlBlock | None":
-        """Give the mapping below a key."""
+        """Return the mapping below a key."""
         node = self._nodes.get(key)
         if node is None:
             return None
@@ -172,22 +172,22 @@ class YamlBlock:
         return YamlBlock(node, self.file, f"{self.what}, {key}", self.problems)
 
     def blocks(self, key: str, what: str, name: str) -> "Sequence[YamlBlock]":
-        """Give the mappings listed below a key, each called `what` and the value of its key `name`."""
+        """Return the mappings listed below a key, each called `what` and the value of its key `name`."""
         node = self._nodes.get(key)
         return [] if node is None else _listed(node, self.file, what, name, self.problems)
 
     def first_line(self, key: str) -> int:
-        """Give the line on which the value itself begins: of a text set apart by `|` or `>`, its first."""
+        """Return the line on which the value itself begins: of a text set apart by `|` or `>`, its first."""
         node: Any = self._nodes[key]
         return int(node.start_mark.line) + (2 if getattr(node, "style", None) in {"|", ">"} else 1)
 
     def written(self, key: str) -> str | None:
-        """Give a single value as it stands in the file, whatever YAML takes it for; None if it is not one."""
+        """Return a single value as it stands in the file, whatever YAML takes it for; None if it is not one."""
         node = self._nodes.get(key)
         return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
     def plain(self, key: str) -> Any:
-        """Give a value as YAML means it; None if it is not there."""
+        """Return a value as YAML means it; None if it is not there."""
         node = self._nodes.get(key)
         if node is None:
             return None
@@ -265,7 +265,7 @@ def nothing_in(paths: Iterable[Path], blocks: Iterable[YamlBlock], what: str, pr
 
 
 def text_of(path: Path, problems: Problems) -> str:
-    """Give the text of a file; of one that cannot be read, or is too large, which becomes a problem, none."""
+    """Return the text of a file; of one that cannot be read, or is too large, which becomes a problem, none."""
     read = b""
     try:
         with path.open("rb") as file:

@@ -56,7 +56,7 @@ class Selector:
     delay: Delay | None = None
 
     def content(self) -> list[object]:
-        """Give what determines its numbers, for a hash."""
+        """Return what determines its numbers, for a hash."""
         found: list[object] = [sorted(self.written), self.where.text, None if self.value is None else self.value.text]
         return found if self.delay is None else [*found, self.delay.seconds.text, self.delay.hourly]
 

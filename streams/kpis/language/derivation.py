@@ -58,6 +58,6 @@ class Derivation:
     covering: float = 0.7
 
     def content(self) -> list[object]:
-        """Give what determines its numbers, for a hash."""
+        """Return what determines its numbers, for a hash."""
         parts = [[p.kpi, list(p.over), p.weight, p.worst, p.best, p.definition] for p in self.parts]
         return [self.how, parts, self.min_n, self.covering]

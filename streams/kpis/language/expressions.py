@@ -94,14 +94,14 @@ _SYNONYMS: Final = {
 
 
 def meant(word: str, known: Iterable[object]) -> str | None:
-    """Give the known word that a word is another name or a misspelling of, None if there is none."""
+    """Return the known word that a word is another name or a misspelling of, None if there is none."""
     options = [str(one) for one in known]
     same = (one for one in options if word.lower() in _SYNONYMS.get(one, ()))
     return next(same, None) or next(iter(difflib.get_close_matches(word, options, n=1)), None)
 
 
 def suggest(word: str, known: Iterable[object]) -> str:
-    """Give `; did you mean …?` for another name or a misspelling of a known word, else nothing."""
+    """Return `; did you mean …?` for another name or a misspelling of a known word, else nothing."""
     near = meant(str(word), known)
     return f"; did you mean {near!r}?" if near else ""
 

@@ -98,7 +98,7 @@ class Fields(dict[str, Field]):
 
 def fields_of(event_type: str) -> Mapping[str, Field]:
     """
-    Give the usable fields of an event type: all but further times, and but what says how it is written.
+    Return the usable fields of an event type: all but further times, and but what says how it is written.
 
     What the pipeline tells of itself has no own labels, all events may have.
 
@@ -120,7 +120,7 @@ def _fields_of(event_type: str, derived: object) -> Mapping[str, Field]:  # noqa
 
 def all_fields(event_types: Iterable[str]) -> Mapping[str, Field]:
     """
-    Give the fields that any of these types has, with the weakest promise among them: missing where a type lacks it.
+    Return the fields that any of these types has, with the weakest promise among them: missing where a type lacks it.
 
     A name that means different kinds in different types is left out.
     """

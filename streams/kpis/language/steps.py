@@ -62,7 +62,7 @@ class ZoneClock:
         return _whole_minute(ended)
 
     def stretches(self, since: int, until: int) -> Iterator[tuple[int, int, int, int]]:
-        """Give start, end, offset and the offset before, for each stretch of a span."""
+        """Return start, end, offset and the offset before, for each stretch of a span."""
         for place in range(max(0, bisect_right(self.since, since) - 1), len(self.since)):
             begin = max(since, self.since[place])
             end = min(until, self.since[place + 1]) if place + 1 < len(self.since) else until
@@ -198,7 +198,7 @@ class Steps:
         return _rising(found)
 
     def _numbered(self) -> tuple[Callable[[int], int], Callable[[int], int]]:
-        """Give the number of the step in which a local time lies, and the local time at which one begins."""
+        """Return the number of the step in which a local time lies, and the local time at which one begins."""
         if self.unit == "month":
             months = self.count
 
@@ -217,7 +217,7 @@ class Steps:
 
 
 def _rising(found: Sequence[int]) -> list[int]:
-    """Give each moment once, in order: of steps that clocks left out nothing is there."""
+    """Return each moment once, in order: of steps that clocks left out nothing is there."""
     return sorted(set(found))
 
 

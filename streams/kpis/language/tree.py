@@ -117,7 +117,7 @@ Node: TypeAlias = (
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Give the nodes directly below a node."""
+    """Return the nodes directly below a node."""
     match node:
         case Literally() | Name():
             return ()
@@ -132,7 +132,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def names_in(node: Node) -> Iterator[Field]:
-    """Give every field a tree reads, repeated as often as it is read."""
+    """Return every field a tree reads, repeated as often as it is read."""
     if isinstance(node, Name):
         yield node.field
     for child in children(node):

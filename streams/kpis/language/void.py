@@ -38,7 +38,7 @@ class VoidRule(NamedTuple):
     """Whether misses, too, can be what nobody sends."""
 
     def lacks(self, fields: Fields) -> bool:
-        """Tell whether sums hold no hit, or nothing else where that can be missing as well."""
+        """Return whether sums hold no hit, or nothing else where that can be missing as well."""
         hits = fields[self.place]
         return not hits or (self.both and hits == fields[self.place - 1])
 
@@ -64,7 +64,7 @@ class VoidRule(NamedTuple):
         currencies_of: Callable[[Labels], int],
     ) -> bool:
         """
-        Tell whether the sums of a series in a window have no value.
+        Return whether the sums of a series in a window have no value.
 
         Args:
             labels: Of the series, sorted by name.
@@ -97,12 +97,12 @@ def rule_of(kpi: Kpi) -> VoidRule | None:
 
 
 def _are_types(kpi: Kpi) -> bool:
-    """Tell whether the types of the events say which of them hit."""
+    """Return whether the types of the events say which of them hit."""
     return kpi.nested and kpi.hits is not None and "type" in kpi.hits.where.fields and len(kpi.of.events) > 1
 
 
 def _can_be_silent(hits: Selector) -> bool:
-    """Tell whether trials can come of senders who never send such hits: of a type of its own, or of a mark."""
+    """Return whether trials can come of senders who never send such hits: of a type of its own, or of a mark."""
     return "type" in hits.where.fields or any(
         field.name in hits.where.fields and field.default is False
         for event in hits.events

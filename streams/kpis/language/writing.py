@@ -46,7 +46,7 @@ _PARTS: Final = {
 
 
 def _is_open_text(node: Node) -> bool:
-    """Tell whether a node is text that is compared in its normal form: all but fields whose values are listed."""
+    """Return whether a node is text that is compared in its normal form: all but fields whose values are listed."""
     return kind_of(node) is Kind.TEXT and not (isinstance(node, Name) and node.field.values)
 
 

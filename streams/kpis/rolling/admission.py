@@ -281,7 +281,7 @@ class Registry:
 
     @staticmethod
     def is_bound(key: str) -> bool:
-        """Tell whether a series counts against limits: it has labels, and is not that of the rest."""
+        """Return whether a series counts against limits: it has labels, and is not that of the rest."""
         _, labels = parse_series(key)
         return any(value != OTHER for _, value in labels)
 
@@ -298,12 +298,12 @@ class Registry:
         return not is_capped and self._fits(cost) and self._bringers.over(by, cost) is None
 
     def _fits(self, more: int) -> bool:
-        """Tell whether there is memory for so many bytes more of series that may give way."""
+        """Return whether there is memory for so many bytes more of series that may give way."""
         budget = self._limits.budget
         return self.reserved + more <= budget or (self._is_spared(more) and self._departed.is_within)
 
     def _is_spared(self, more: int) -> bool:
-        """Tell whether series that may give way would take no more with so many bytes than what is kept for them."""
+        """Return whether series that may give way would take no more with so many bytes than what is kept for them."""
         return self._bound_bytes + more <= _KEPT * self._limits.budget
 
     def _victims(self, costs: Mapping[int, int], weighed: Mapping[int, Weighed]) -> Victims:
@@ -320,7 +320,7 @@ class Registry:
         return Wanted(group, by, Weighed(max(self._new_cost(group), taken), weight))
 
     def _could_fit(self, wanted: Wanted, victims: Victims) -> bool:
-        """Tell whether a series has memory once all have given way that are lighter."""
+        """Return whether a series has memory once all have given way that are lighter."""
         return self._fits(wanted.weighed.cost - victims.bytes_of_lighter(wanted))
 
     def _evict_for(self, wanted: Wanted, victims: Victims, leaving: list[int]) -> bool:

@@ -43,7 +43,7 @@ class Departed:
         self._bringers.note(by)
 
     def may_add(self, by: Bringer, cost: int) -> bool:
-        """Tell whether a series may give way for one that somebody brings, at a cost in bytes."""
+        """Return whether a series may give way for one that somebody brings, at a cost in bytes."""
         return self.bytes + cost <= self._room and self._bringers.over(by, cost) is None
 
     def add(self, key: str, number: int, cost: int, by: Bringer = NOBODY) -> None:

@@ -21,7 +21,7 @@ def inherited_records(
     delayed: Container[str] = frozenset(),
 ) -> Iterator[Record]:
     """
-    Give the records that make `MergeState.restore` know what it knew before.
+    Return the records that make `MergeState.restore` know what it knew before.
 
     Args:
         before: Totals by series of all minutes that are neither in `minutes` nor in `hours`.

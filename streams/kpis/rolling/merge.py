@@ -123,7 +123,7 @@ class MergeState:
 
     @property
     def replaying(self) -> bool:
-        """Tell whether partials are still missing that saved pages contain; until then nothing is published."""
+        """Return whether partials are still missing that saved pages contain; until then nothing is published."""
         return self._store.replaying
 
     @property
@@ -252,7 +252,7 @@ class MergeState:
             self.behind = shown[-1] - self.closed
 
     def closes(self, now: float) -> bool:
-        """Tell whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
+        """Return whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
         at = self.watermarks.reported(now)
         return at is not None and now - at < HISTORY_S and self.closed is not None and at // 60 - 1 > self.closed
 

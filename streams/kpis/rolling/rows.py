@@ -43,7 +43,7 @@ class RowPublisher:
 
     @property
     def closed_waits(self) -> bool:
-        """Tell whether the sums as of the newest closed minute were not published yet."""
+        """Return whether the sums as of the newest closed minute were not published yet."""
         return self._windows.closed.as_of != self.closed
 
     def due(self, now: float, *, history: bool) -> Due:

@@ -38,7 +38,7 @@ class PageStore:
 
     @property
     def replaying(self) -> bool:
-        """Tell whether partials are still missing that saved pages contain."""
+        """Return whether partials are still missing that saved pages contain."""
         return self.offset < self._replay_until
 
     @property

@@ -44,7 +44,7 @@ class VoidSeries:
         )
 
     def is_void(self, number: int, acc: Acc, windows: Windows, sums: Totals) -> bool:
-        """Tell whether what a window holds of a series has no value; `sums` are those of that window."""
+        """Return whether what a window holds of a series has no value; `sums` are those of that window."""
         self._meet()
         known = self._known[number]
         if known is None or type(acc) is not list:

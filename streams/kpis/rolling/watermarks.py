@@ -56,12 +56,12 @@ class Watermarks:
 
     @property
     def catching_up(self) -> bool:
-        """Tell whether a source still reads what has waited."""
+        """Return whether a source still reads what has waited."""
         return not all(report.caught_up for report in self.sources.values())
 
     def reads_history(self, now: float) -> bool:
         """
-        Tell whether what is read at `now` (Unix s) has waited for long, so that nobody waits for it.
+        Return whether what is read at `now` (Unix s) has waited for long, so that nobody waits for it.
 
         Under load a source is `catching_up` for moments: that is no history.
         """
@@ -125,7 +125,7 @@ class Watermarks:
         return self.value
 
     def _awaits(self, now: float) -> bool:
-        """Tell whether an expected source may still be starting."""
+        """Return whether an expected source may still be starting."""
         started = now if self._started is None else self._started
         return now - started < self._grace_s and not self._expected <= self.sources.keys()
 

@@ -36,7 +36,7 @@ class WindowPair:
 
     @property
     def nothing_open(self) -> bool:
-        """Tell whether no minute has begun that is not closed."""
+        """Return whether no minute has begun that is not closed."""
         closed, newest = self.closed.as_of, self.open.as_of
         return closed is not None and (newest is None or newest <= closed)
 
@@ -51,7 +51,7 @@ class WindowPair:
             self._begun = minute if self._begun is None else max(self._begun, minute)
 
     def _has_begun(self, keys: Iterable[str]) -> bool:
-        """Tell whether a minute with these series has begun, or only will hold what was counted ahead."""
+        """Return whether a minute with these series has begun, or only will hold what was counted ahead."""
         return any(key.partition(SEPARATOR)[0] not in self._delayed for key in keys)
 
     def add(self, counted: Sequence[tuple[int, Contributions]]) -> None:

@@ -61,11 +61,11 @@ class Window:
 
     @property
     def is_short(self) -> bool:
-        """Tell whether what comes in a second is seen in it."""
+        """Return whether what comes in a second is seen in it."""
         return self.minutes is not None and self.minutes <= SHORT_MINUTES
 
     def holds(self, minute: int, as_of: int) -> bool:
-        """Tell whether a minute up to `as_of` is inside."""
+        """Return whether a minute up to `as_of` is inside."""
         return self.minutes is None or minute >= first_minute(as_of, self.minutes)
 
     def first(self, as_of: int) -> int:
@@ -197,7 +197,7 @@ class Windows:
         return self._total.ended.keys()
 
     def waits(self, number: int) -> bool:
-        """Tell whether what is held of a series since the beginning was not published yet."""
+        """Return whether what is held of a series since the beginning was not published yet."""
         return number in self._total.touched
 
     def weighed(self) -> tuple[dict[int, Weighed], int]:

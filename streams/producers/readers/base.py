@@ -276,7 +276,7 @@ class _Table:
 
 
 def _is_text(fields: Iterable[str]) -> bool:
-    """Tell whether all bytes were UTF-8: what is not was read as halves of surrogate pairs."""
+    """Return whether all bytes were UTF-8: what is not was read as halves of surrogate pairs."""
     return all(field.isascii() or not _HALVES.search(field) for field in fields)
 
 

@@ -81,7 +81,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _opens_array(value: bytes) -> bool:
-    """Tell whether a line is the beginning of an array that goes on: of its events only some would be lines."""
+    """Return whether a line is the beginning of an array that goes on: of its events only some would be lines."""
     if not value.startswith(b"[") or len(value) > MAX_EVENT_BYTES:
         return False
     try:

@@ -43,7 +43,7 @@ class Matter(msgspec.Struct):
 
     @property
     def solved(self) -> float:
-        """Give the share of such matters that an average agent solves."""
+        """Return the share of such matters that an average agent solves."""
         return TOPICS[self.topic][3]
 
 
@@ -106,7 +106,7 @@ class ContactCentre:
 
 
 def skill(agent: str) -> float:
-    """Give what is particular to an agent, -0.2 to 0.2, the same for ever."""
+    """Return what is particular to an agent, -0.2 to 0.2, the same for ever."""
     return (sum(agent.encode()) * 7919 % 401) / 1000.0 - 0.2
 
 

@@ -56,7 +56,7 @@ class Lived(msgspec.Struct):
 
 
 def wait_pain(wait_s: float) -> float:
-    """Give what a wait costs: little below half a minute, then the same for every doubling."""
+    """Return what a wait costs: little below half a minute, then the same for every doubling."""
     return 0.085 * log2(1.0 + max(0.0, wait_s - 10.0) / 30.0)
 
 

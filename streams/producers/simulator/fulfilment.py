@@ -131,7 +131,7 @@ class Fulfilment:
         yield from self.deliver(order)
 
     def late_share(self, carrier: str) -> float:
-        """Give the share of deliveries that come late right now."""
+        """Return the share of deliveries that come late right now."""
         return min(0.95, LATE[carrier] + 0.65 * self.world.trouble("late-deliveries"))
 
     def overdue(self, order: Order) -> None:

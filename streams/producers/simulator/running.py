@@ -35,7 +35,7 @@ class RunProgress(msgspec.Struct):
 
     @property
     def per_second(self) -> float:
-        """Give the records sent per second of the wall clock."""
+        """Return the records sent per second of the wall clock."""
         return self.sent / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 

@@ -86,7 +86,7 @@ def simulate(plan: Plan) -> Iterator[Event]:
 
 
 def simulated(plan: Plan, count: int) -> list[Event]:
-    """Give the first `count` events of a plan."""
+    """Return the first `count` events of a plan."""
     return list(islice(simulate(plan), count))
 
 

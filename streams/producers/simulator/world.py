@@ -79,7 +79,7 @@ class World:
         self._schedule(Process(steps), self.now if at is None else at)
 
     def current(self) -> Process:
-        """Give the process that is taking its step."""
+        """Return the process that is taking its step."""
         if self._current is None:
             raise RuntimeError("no process is running; current() is for code that runs inside one")
         return self._current
@@ -123,11 +123,11 @@ class World:
         return median * self.rng.lognormvariate(0.0, sigma)
 
     def trouble(self, kind: str, target: str | None = None) -> float:
-        """Give how badly an incident strikes right now, 0 to 1."""
+        """Return how badly an incident strikes right now, 0 to 1."""
         return self.incidents.level(kind, self.now, target)
 
     def factor(self, channel: str) -> float:
-        """Give how busy a channel is right now, 1 on average."""
+        """Return how busy a channel is right now, 1 on average."""
         return self.rhythm.factor(self.now, channel)
 
     def _schedule(self, process: Process, at: float) -> None:
@@ -263,7 +263,7 @@ class Desk:
         return place
 
     def idle_for(self, staff: int) -> float:
-        """Give how long a member of staff had been idle, 0 at the start of a shift."""
+        """Return how long a member of staff had been idle, 0 at the start of a shift."""
         return self.world.now - self._free_since.get(staff, self.world.now)
 
     def release(self, staff: int) -> None:
