@@ -23,6 +23,8 @@ from streams.storage.customer import CustomerHistory, history_of
 
 TIMEOUT_S: Final = 10.0
 _DAY_S: Final = 86_400
+_UNKNOWN_NAMES: Final = frozenset({16, 46, 47, 60})
+"""Codes of ClickHouse for a column, function, name and table that it does not have."""
 _WHOLE_DAY: Final = 2
 """Rank of the comparison with the 24 hours before, behind those with the same window a week and a day earlier."""
 Row = Sequence[Any]
@@ -69,7 +71,10 @@ class BoardStore:
             self.close()
             raise
         except FAILURES as error:
-            failed = explain(error, "the page's question")
+            doing = "the page's question"
+            if getattr(error, "code", None) in _UNKNOWN_NAMES:
+                doing += " finds the schema of another version, run `cx migrate`"
+            failed = explain(error, doing)
             if isinstance(failed, UnreachableError):
                 self.close()
             raise failed from error

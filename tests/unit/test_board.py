@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from streams.events.refusal import REASONS
 from streams.events.scalars import CHANNELS
 from streams.events.touchpoints import STAGES, load_touchpoints
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.storage.connection import Address
+from streams.storage.connection import Address, PermanentStorageError
 from streams.wording import texts
 from streams.wording.numbers import amount, difference_text, interval_text, number, one_text
 from streams.wording.texts import LANGS, window_text, words
@@ -355,3 +356,19 @@ def test_time_ticks_are_few_and_inside(start: int, length: int) -> None:
 @pytest.mark.parametrize("window", ["1m", "5m", "15m", "1h", "24h", "7d", "total", "30m"])
 def test_courses_are_whole_steps(window: str) -> None:
     assert trend_span(window) % trend_step(window) == 0
+
+
+@pytest.mark.parametrize(("code", "advised"), [(47, True), (60, True), (497, False)])
+def test_a_store_of_an_earlier_version_is_told_as_that(code: int, *, advised: bool) -> None:
+    """A page that was updated first asks for columns that nobody has made yet."""
+
+    class Older:
+        def raw_query(self, *_: object, **__: object) -> bytes:
+            raise DatabaseError("Unknown expression identifier `name_fa`", code=code)
+
+    store = BoardStore(Address("http://127.0.0.1:1"))
+    store._client = Older()  # type: ignore[assignment]
+    with pytest.raises(PermanentStorageError) as caught:
+        store.ask("SELECT name_fa FROM kpis")
+    assert ("run `cx migrate`" in str(caught.value)) is advised
+    assert "name_fa" in str(caught.value)
