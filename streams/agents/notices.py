@@ -105,6 +105,7 @@ _UNJUDGED: Final[Mapping[Lang, tuple[str, str, str]]] = {
 _WORDS: Final[Mapping[str, Mapping[Lang, str]]] = {
     "alike": {"en": "everywhere alike", "fa": "همه‌جا یکسان"},
     "from": {"en": "{name}{series} from {before} to {now}", "fa": "{name}{series} از {before} به {now}"},
+    "at": {"en": "{name}{series} at {now}", "fa": "{name}{series} اکنون {now}"},
 }
 
 
@@ -124,4 +125,6 @@ def _movement(moved: Movement, transition: Transition, lang: Lang) -> str:
     series = f" ({series_text(moved.labels, lang)})" if moved.labels != transition.labels else ""
     before, now = (value_text(value, moved.unit, lang) for value in (moved.baseline, moved.value))
     name = Texts(lang).kpi(moved.name or moved.kpi, moved.name_fa)
-    return _WORDS["from"][lang].format(name=name, series=series, before=before, now=now)
+    # Without a reference that was all there nothing is said of the time before.
+    said = _WORDS["at" if moved.baseline is None else "from"][lang]
+    return said.format(name=name, series=series, before=before, now=now)

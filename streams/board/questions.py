@@ -157,11 +157,11 @@ SCRIPTED: Final = """
     WHERE kpi = {kpi:String} AND by = 'path' AND window IN ('1m', {window:String}) AND maturity = 'closed'
         AND at > fromUnixTimestamp({after:Int64})
     GROUP BY labels
-    HAVING ran > 0
-    ORDER BY ran DESC
+    HAVING ran > 0 AND newest.1 > 0
+    ORDER BY ran
     LIMIT 40
 """
-"""Synthetic paths that ran within a day: one that has ended since is missed, and not merely gone."""
+"""Synthetic paths that ran within a day, those first that are silent; none where the window is not kept."""
 
 HAS_CASES: Final = "EXISTS TABLE cases"
 

@@ -48,7 +48,8 @@ class ChangelogCopies:
 
     Args:
         file: Where it is; it is made, or made anew if it cannot be read.
-        ids: Changelogs with the ids that the broker has given them; what is held of others is forgotten.
+        ids: Changelogs with the ids that the broker has given them; what is held of others, or of one without an id,
+            is forgotten.
 
     Raises:
         sqlite3.OperationalError: Another process has it, or it cannot be written.
@@ -106,14 +107,15 @@ def _opened(file: Path, ids: Mapping[str, str]) -> sqlite3.Connection:
     database = sqlite3.connect(file, timeout=_LOCKED_S, check_same_thread=False)
     try:
         # A machine that fails takes the broker with it, and the next one has other topics: nothing is waited for.
-        # What is deleted is overwritten: it may be what somebody asked to be forgotten. Two processes that wrote what
-        # is new to each of them would make a state that never was.
+        # What is deleted is overwritten, and no journal keeps it: it may be what somebody asked to be forgotten. Two
+        # processes that wrote what is new to each of them would make a state that never was.
         database.executescript(
-            f"PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA secure_delete = ON; {_SCHEMA}"
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = OFF;"
+            f" PRAGMA secure_delete = ON; {_SCHEMA}"
         )
         with database:
             for name, known in database.execute("SELECT name, id FROM topics").fetchall():
-                if ids.get(name) != known:
+                if not known or ids.get(name) != known:
                     for table, column in (("entries", "topic"), ("logs", "topic"), ("topics", "name")):
                         database.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))  # noqa: S608 - our names
             database.executemany("INSERT OR REPLACE INTO topics VALUES (?, ?)", ids.items())

@@ -153,9 +153,11 @@ class FencedTable:
                 log.fence = log.fence.after(self._app.lease.generation, int(time.time() * 1000))
             claims = [(partition, CLAIM, None) for partition in before]
             for partition, start, end in await self._append(generation, claims):
+                written = await self._read(partition, start, end)
+                self._app.require_live(generation)  # else what is held may have been taken from a copy meanwhile
                 log = self._logs[partition]
                 ours, log.fence, log.next = log.fence, before[partition], start
-                log.apply(await self._read(partition, start, end))
+                log.apply(written)
                 if log.fence > ours:
                     raise StaleGenerationError(
                         f"{self.changelog}/{partition} belongs to {log.fence}, and we are {ours}"

@@ -32,8 +32,8 @@ _ROWS: Final = 5_000
 _LONG_QUERY: Final = {"max_query_size": 32 << 20, "max_ast_elements": 4_000_000, "max_expanded_ast_elements": 4_000_000}
 _SHORTEST: Final = 6
 """Shorter names are looked for as whole strings only: in longer text they would be found by chance."""
-_BEFORE_NAME: Final = r"(?:^|[^0-9A-Za-z]|\\[bfnrt]|\\u[0-9A-Fa-f]{4})"
-"""The letters of an escape in JSON belong to no name."""
+_BEFORE_NAME: Final = r"(?:^|[^0-9A-Za-z]|\\[bfnrt]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})"
+"""The letters of an escape in JSON, or in a URL, belong to no name."""
 _COLUMNS: Final = "topic, partition, offset, outcome, payload, ingested_at"
 
 

@@ -321,6 +321,20 @@ def test_who_brings_ever_new_series_stops_nobody_else(*, restarted: bool) -> Non
     assert known.reserved <= 200 * NEW_BYTES
 
 
+def test_changes_of_place_that_come_and_go_use_nothing_up() -> None:
+    """What was brought first by one is brought by another later: whoever took the place gets it back."""
+    known = Registry(SeriesLimits(lambda _kpi: 1, 200 * NEW_BYTES, 0.5, 0.5))
+    known.admit(unit("a"), [1], "web", sender="/first")
+    known.admit(series_key("nps", (("unitid", "1"),)), [1], "app")
+    swaps = 0
+    for _ in range(500):
+        other = unit("a") if unit("a") not in known.numbers else unit("b")
+        known.admit(other, [50], "web", sender="/second")
+        swaps += len(known.rebalance({place: Weighed(NEW_BYTES, 1.0) for place in known.numbers.values()}, 1).leaving)
+        known._candidates.clear()
+    assert swaps == 500
+
+
 def test_what_was_decided_is_restored_and_repeated() -> None:
     known = registry(cap=2)
     for offset, name in enumerate("abcd"):

@@ -3,7 +3,9 @@
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -138,6 +140,59 @@ def test_a_topic_that_was_made_anew_has_no_copy(tmp_path: Path) -> None:
     assert copies.load("other", 0) == PartitionLog({b"a": b"1"}, 1, OWNER)
     copies.keep([LogChange(LOG, 0, 9, OWNER, [(b"b", b"2")])])
     assert copies.load(LOG, 0) == PartitionLog({b"b": b"2"}, 9, OWNER)
+    copies.close()
+
+
+def test_a_topic_of_which_no_id_is_known_has_no_copy(tmp_path: Path) -> None:
+    copies = ChangelogCopies(file_in(tmp_path), {LOG: ""})
+    copies.keep([LogChange(LOG, 0, 1, OWNER, [(b"a", b"1")])])
+    copies.close()
+    copies = ChangelogCopies(file_in(tmp_path), {LOG: ""})
+    assert copies.load(LOG, 0) is None
+    copies.close()
+
+
+def test_what_is_deleted_is_in_no_file(tmp_path: Path) -> None:
+    """While the worker runs: it may be what somebody asked to be forgotten."""
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    for value in (b"v" * 500, None):
+        copies.keep([LogChange(LOG, 0, 10, OWNER, [(b"customer-4711/%d" % n, value) for n in range(100)])])
+    assert not any(b"customer-4711" in file.read_bytes() for file in tmp_path.iterdir())
+    copies.close()
+
+
+def test_a_claim_that_a_rebalance_overtakes_changes_nothing_that_was_taken_from_a_copy(tmp_path: Path) -> None:
+    """Else it would go on behind what it never read, and the copy with it."""
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    table = table_of(copies)
+    table.absorb(0, [record(0, b"a", b"1")])
+    asyncio.run(copy_changes([table], copies))
+    table.absorb(0, [record(1, b"b", b"2")])
+
+    class Moving:
+        """An application whose partitions move on while a claim reads what the owner before has written."""
+
+        lease = SimpleNamespace(generation=4)
+        over = False
+
+        def require_live(self, generation: int) -> None:
+            if self.over:
+                raise StaleGenerationError(f"{generation} is over")
+
+        async def produce(self, _: int, sent: Sequence[object]) -> list[int]:
+            return [3 for _ in sent]
+
+        async def read_back(self, *_: object) -> list[Record]:
+            self.over = True
+            table.keep_only([0])
+            table.recall(0)
+            return [record(2, b"late", b"3")]
+
+    table._app = Moving()  # type: ignore[assignment]
+    with pytest.raises(StaleGenerationError):
+        asyncio.run(table.claim(4, [0]))
+    assert content(table) == ({b"a": b"1"}, 1), "reading goes on behind the copy"
+    assert table.changes() == []
     copies.close()
 
 

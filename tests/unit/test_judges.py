@@ -100,9 +100,9 @@ def test_a_notice_carries_the_explanation():
     assert notice.ends_at is None
     assert notice.annotations == {
         "summary": "CSAT fell", "since": "1970-01-01 00:02 UTC", "explained_by": "touchpoint checkout (83 %)",
-        "also_moved": "volume (overall) from no data to 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d",
+        "also_moved": "volume (overall) at 1", "verbatims": "«دیر رسید»", "dashboard": "http://g/d",
         "since_fa": "۰۰:۰۲، ۱۱ دی ۱۳۴۸ (به وقت UTC)", "explained_by_fa": "نقطهٔ تماس checkout (۸۳٪)",
-        "also_moved_fa": "رویدادها (در کل) از بدون داده به ۱", "runbook_url": "http://r",
+        "also_moved_fa": "رویدادها (در کل) اکنون ۱", "runbook_url": "http://r",
     }  # fmt: skip
     assert notice_of(Active(transition(labels={}), 1010), ZoneTimes()).labels["scope"] == "whole"
     assert notice_of(Active(transition(), 1010), ZoneTimes()).ends_at == 1011 * 60

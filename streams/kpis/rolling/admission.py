@@ -86,8 +86,8 @@ class Admitted(msgspec.Struct, array_like=True):
     """Series that came back, and were not published since."""
     senders: dict[str, list[int]] = {}
     """Numbers by the sender who brought the series."""
-    departed: dict[str, dict[str, int]] = {}
-    """For whom series gave way: bytes that remembering them takes, by channel and sender."""
+    departed: dict[str, dict[str, list[int]]] = {}
+    """Numbers by the channel and the sender for whom they gave way."""
 
 
 class Changes(NamedTuple):
@@ -259,12 +259,12 @@ class Registry:
                 by = self._brought_by[number] = self._bringers.of(channel, senders.get(number, ""))
                 self._bringers.note(by)
                 self._departed.note(by)
-        self._departed.restore(admitted.departed)
+        given = self._departed.known(admitted.departed)
         for number, key in enumerate(self.names):
             self._note_kind(number, key)
             self._note_beside(number, self.group_of(key))
             if number in self.left:
-                self._departed.add(key, number, self._cost_once_left(number))
+                self._departed.add(key, number, self._cost_once_left(number), given.get(number, NOBODY))
                 continue
             self.numbers[key] = number
             self._sizes[self.group_of(key)] += self.is_bound(key)
@@ -378,7 +378,7 @@ class Registry:
     def _return(self, key: str) -> int:
         self._candidates.pop(key, None)
         number = self._departed.numbers[key]
-        self.numbers[key] = self._departed.take_back(key, self._cost_once_left(number), self.brought_by(number))
+        self.numbers[key] = self._departed.take_back(key, self._cost_once_left(number))
         self.left.discard(number)
         self._sizes[self.group_of(key)] += 1
         self._add_cost(number, max(self._cost(number, {}), int(self._heavy.pop(number, 0))))

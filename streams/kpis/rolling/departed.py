@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from streams.kpis.rolling.bringers import NOBODY, Bringer, Bringers
@@ -31,7 +30,8 @@ class Departed:
         """What remembering them takes."""
         self._room = budget / 2
         self._bringers = Bringers(budget // 2, share, sender_share)
-        self._given: Counter[Bringer] = Counter()
+        self._for: dict[int, Bringer] = {}
+        """For whom, by number; those that gave way for want of memory are left out."""
 
     @property
     def is_within(self) -> bool:
@@ -50,29 +50,30 @@ class Departed:
         """Remember a series that gave way for somebody; nobody: for want of memory."""
         self.numbers[key] = number
         self.bytes += cost
-        self._charge(by, cost)
+        if by.channel:
+            self._for[number] = by
+            self._bringers.take(by, cost)
 
-    def take_back(self, key: str, cost: int, by: Bringer) -> int:
-        """Forget that a series gave way, which somebody has brought again; return its number."""
+    def take_back(self, key: str, cost: int) -> int:
+        """Forget that a series gave way, which has room again; return its number."""
+        number = self.numbers.pop(key)
         self.bytes -= cost
-        self._charge(by, -min(cost, self._given[by]))
-        return self.numbers.pop(key)
+        if (by := self._for.pop(number, None)) is not None:
+            self._bringers.take(by, -cost)
+        return number
 
-    def saved(self) -> dict[str, dict[str, int]]:
-        """Return what is remembered for whom: bytes by channel and sender."""
-        found: dict[str, dict[str, int]] = {}
-        for by, cost in self._given.items():
-            if cost:
-                found.setdefault(by.channel, {})[by.sender] = cost
+    def saved(self) -> dict[str, dict[str, list[int]]]:
+        """Return numbers by the channel and the sender for whom they gave way."""
+        found: dict[str, dict[str, list[int]]] = {}
+        for number, by in self._for.items():
+            found.setdefault(by.channel, {}).setdefault(by.sender, []).append(number)
         return found
 
-    def restore(self, saved: Mapping[str, Mapping[str, int]]) -> None:
-        """Take over what was saved."""
-        for channel, senders in saved.items():
-            for sender, cost in senders.items():
-                self._charge(self._bringers.of(channel, sender), cost)
-
-    def _charge(self, by: Bringer, cost: int) -> None:
-        if by.channel and cost:
-            self._given[by] += cost
-            self._bringers.take(by, cost)
+    def known(self, saved: Mapping[str, Mapping[str, list[int]]]) -> dict[int, Bringer]:
+        """Return what was saved, by number."""
+        return {
+            number: self._bringers.of(channel, sender)
+            for channel, senders in saved.items()
+            for sender, numbers in senders.items()
+            for number in numbers
+        }

@@ -28,7 +28,6 @@ from streams.kpis.rolling.victims import Weighed
 NO_PAGES: Final = Pages()
 
 _LONG_MINUTES: Final = 60
-_MOST_EMPTIED: Final = 10_000
 # Of a sum in one of both kinds of windows, open and closed; measured by tests/unit/test_admission_memory.py.
 _LIST_BYTES: Final = 220
 _BINS_BYTES: Final = 500
@@ -43,7 +42,7 @@ WindowSums: TypeAlias = tuple[str, Sequence[tuple[int, Acc]]]
 class Window:
     """One length of window as of one minute."""
 
-    __slots__ = ("emptied", "ended", "gone", "minutes", "name", "sums", "touched")
+    __slots__ = ("ended", "gone", "minutes", "name", "sums", "touched")
 
     def __init__(self, name: str, minutes: int | None) -> None:
         self.name = name
@@ -56,8 +55,6 @@ class Window:
         """Series that fell out since sums were last taken, with nothing left."""
         self.ended: Totals = {}
         """Series that were let go since sums were last taken, with nothing held."""
-        self.emptied: dict[int, int] = {}
-        """As of when it was said last of a series, because of something late, that nothing is in it."""
 
     @property
     def is_short(self) -> bool:
@@ -76,16 +73,6 @@ class Window:
         """Add what came for a minute inside."""
         self.touched.update(number for number, _ in contributions)
         add_all(self.sums, contributions)
-
-    def pass_by(self, minute: int, held: Contributions, as_of: int) -> None:
-        """Have it said anew of series that nothing is in it: when that was said last, a minute may have been inside."""
-        if len(self.emptied) > _MOST_EMPTIED:
-            self.emptied.clear()
-        for number, acc in held:
-            said = self.emptied.get(number)
-            if number not in self.sums and (said is None or self.holds(minute, said)):
-                self.ended.setdefault(number, cleared(acc))
-                self.emptied[number] = as_of
 
     def take_out(self, totals: Totals, left: Container[int], lasting: Container[int]) -> None:
         """Take out what was added for a minute that is no longer inside."""
@@ -126,6 +113,8 @@ class Windows:
         self._total = Window(TOTAL, None)
         self._all = [*self._windows, self._total]
         self._outwards = sorted(self._windows, key=_length)
+        self._said: dict[int, int] = {}
+        """As of when it was said last of a series that nothing is in windows which something late had left."""
 
     @property
     def rows(self) -> int:
@@ -190,6 +179,7 @@ class Windows:
                 window.touched.discard(number)
                 acc = window.sums.pop(number, None)
                 window.ended[number] = {} if acc is None else cleared(acc)
+                self._said.pop(number, None)
 
     @property
     def let_go_of(self) -> Iterable[int]:
@@ -288,11 +278,15 @@ class Windows:
         minute, and says that nothing was there.
         """
         assert self.as_of is not None
-        totals = self._total.sums
-        held = [(n, totals[n]) for n in numbers if n in totals and n not in self._lasting]
-        for window in self._windows:
-            if not window.holds(minute, self.as_of):
-                window.pass_by(minute, held, self.as_of)
+        windows = [window for window in self._windows if not window.holds(minute, self.as_of)]
+        for number in numbers if windows else ():
+            acc, said = self._total.sums.get(number), self._said.get(number)
+            if acc is None or number in self._lasting:
+                continue
+            self._said[number] = self.as_of
+            for window in windows:
+                if number not in window.sums and (said is None or window.holds(minute, said)):
+                    window.ended.setdefault(number, cleared(acc))
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
