@@ -46,7 +46,7 @@ _WORKER_S = 2.5
 QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
-SESSION_S = 4
+SESSION_S = 6
 """Session of the worker: longer than a busy machine lets it wait, and short, since each start waits for half of it."""
 
 _WATCH_EVERY_S = 0.1
@@ -249,9 +249,9 @@ class EmbeddedRun:
             "CX_TOPIC_PREFIX": self.settings.topic_prefix,
             "CX_APP_ID": self.settings.app_id,
             "CX_EPOCH": str(self.epoch),
-            # One worker, restarted where it was: it gives its own membership back. A name would not help, since the
-            # embedded broker lets a member with a name wait for 6 s, and all others for half a session.
-            "CX_INSTANCE": "",
+            # One worker, restarted under its name. Without one, a worker that is killed while it joins may lead the
+            # group, which the embedded broker never gives up: nobody would get a partition any more.
+            "CX_INSTANCE": "local",
             "CX_BROKER_SESSION_S": str(SESSION_S),
             "CX_CHANGELOG_COPY": "true",
             "CX_METRICS_PORT": str(self.metrics_port),

@@ -32,7 +32,7 @@ def test_worker_killed_in_the_middle(pipelines, broker):
     pipeline = pipelines(changelog_copy=str(copied).lower())
     touches = simulated(24_000, bad=0.01, duplicate=0.02)
     chance = random.Random(3)
-    worker = pipeline.start(home="one")
+    worker = pipeline.start("local", home="one")
     for start in range(0, 24_000, 6_000):
         pipeline.send(touches[start : start + 6_000])
         # Killed while it works: the pause is shorter than this part takes.
@@ -41,7 +41,7 @@ def test_worker_killed_in_the_middle(pipelines, broker):
         # As long as a copy of the changelogs may take to be made once more.
         time.sleep(COPY_EVERY_S if copied and start == 12_000 else 0.0)
         worker.kill()
-        worker = pipeline.start(home="one")
+        worker = pipeline.start("local", home="one")
 
     records = pipeline.wait_stored(24_000)
 
@@ -52,6 +52,23 @@ def test_worker_killed_in_the_middle(pipelines, broker):
     stored = pipeline.database.value("SELECT count() - uniqExact(topic, partition, offset) FROM events")
     assert stored == 0
     assert (": copied up to offset" in worker.said()) == copied
+
+
+def test_worker_killed_while_it_joins(pipelines):
+    """The embedded broker may have made it the leader of the group, and gives that up only for its own name."""
+    pipeline = pipelines()
+    worker = pipeline.start("one", home="one")
+    pipeline.wait(lambda: "merge: partitions" in worker.said(), "the first worker")
+    for pause_s in (0.2, 2.0):
+        worker.kill()
+        worker = pipeline.start("one", home="one")
+        pipeline.wait(lambda worker=worker: "(Re-)joining group" in worker.said(), "the next to join")
+        time.sleep(pause_s)
+    worker.kill()
+    worker = pipeline.start("one", home="one")
+    began = time.monotonic()
+    pipeline.wait(lambda: "merge: partitions" in worker.said(), "the last worker")
+    assert time.monotonic() - began < 60
 
 
 def test_clickhouse_away(embedded_broker, tmp_path):

@@ -235,7 +235,7 @@ def test_a_leap_over_minutes_equals_one_step_after_the_other() -> None:
 
 
 def test_of_many_series_that_come_late_it_is_said_once_that_windows_are_empty() -> None:
-    """A backlog brings minute after minute for windows that have long left them."""
+    """A backlog brings minute after minute for windows that have long left them; of new series nothing was said."""
     late = {minute: {number: [1, 1] for number in range(200)} for minute in (100, 101, 102)}
     windows = Windows(("1m", "5m", "1h"))
     windows.advance(500, pages_of({500: {1_000: [1, 1]}}))
@@ -243,10 +243,10 @@ def test_of_many_series_that_come_late_it_is_said_once_that_windows_are_empty() 
     said = []
     for minute, contributions in late.items():
         windows.add([(minute, list(contributions.items()))])
-        windows.pass_by(minute, contributions)
+        windows.pass_by(minute, contributions.items())
         said.append({name: len(rows) for name, rows in windows.touched()})
     assert said == [
-        {"1m": 200, "5m": 200, "1h": 200, "total": 200},
         {"1m": 0, "5m": 0, "1h": 0, "total": 200},
+        {"1m": 200, "5m": 200, "1h": 200, "total": 200},
         {"1m": 0, "5m": 0, "1h": 0, "total": 200},
     ]

@@ -61,7 +61,7 @@ class WindowPair:
             late = [one for one in counted if one[0] <= closed]
             self.closed.add(late)
             for minute, contributions in late:
-                self.closed.pass_by(minute, [number for number, _ in contributions])
+                self.closed.pass_by(minute, contributions)
         for minute, contributions in counted:
             add_all(self._unseen.setdefault(minute, {}), contributions)
 
@@ -92,7 +92,7 @@ class WindowPair:
             if windows.as_of is not None and minute <= windows.as_of:
                 windows.touch(minute, numbers)
         if self.closed.as_of is not None and minute <= self.closed.as_of:
-            self.closed.pass_by(minute, numbers)
+            self.closed.pass_by(minute, ((number, None) for number in numbers))
 
     def touch_totals(self) -> None:
         """Have the totals of all series published again."""

@@ -270,23 +270,24 @@ class Windows:
             for window in [*self._outwards[len(outside) :], self._total]:
                 window.add(held)
 
-    def pass_by(self, minute: int, numbers: Iterable[int]) -> None:
+    def pass_by(self, minute: int, came: Iterable[tuple[int, Acc | None]]) -> None:
         """
         Correct what was published last of windows that a minute has left, since something came late for it.
 
         What is in a window is published with each minute; of what is not, the newest row may be of when it held that
-        minute, and says that nothing was there.
+        minute, and says that nothing was there. Of what came first of all nothing was said before.
         """
         assert self.as_of is not None
         windows = [window for window in self._windows if not window.holds(minute, self.as_of)]
-        for number in numbers if windows else ():
-            acc, said = self._total.sums.get(number), self._said.get(number)
-            if acc is None or number in self._lasting:
+        totals, said_of = self._total.sums, self._said
+        for number, first in came if windows else ():
+            acc, said = totals.get(number), said_of.get(number)
+            if acc is None or acc == first or said == self.as_of or number in self._lasting:
                 continue
-            self._said[number] = self.as_of
+            said_of[number], empty = self.as_of, cleared(acc)
             for window in windows:
                 if number not in window.sums and (said is None or window.holds(minute, said)):
-                    window.ended.setdefault(number, cleared(acc))
+                    window.ended.setdefault(number, empty)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
         """Have series published again although nothing was added for this minute."""
