@@ -250,3 +250,7 @@ def test_of_many_series_that_come_late_it_is_said_once_that_windows_are_empty() 
         {"1m": 200, "5m": 200, "1h": 200, "total": 200},
         {"1m": 0, "5m": 0, "1h": 0, "total": 200},
     ]
+    windows.advance(501, pages_of({501: {1_000: [1, 1]}}))
+    sums(windows)
+    windows.pass_by(103, [(number, None) for number in range(200)])
+    assert {name: len(rows) for name, rows in windows.touched()}["5m"] == 0, "what was said a minute ago holds"
