@@ -29,10 +29,10 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # freshness and errors
     "live": ("Live", "زنده"),
     "data_until": ("Data until", "داده‌ها تا"),
-    "no_numbers_yet": ("No numbers yet", "هنوز عددی نیست"),
+    "no_numbers_yet": ("No closed minute yet", "هنوز دقیقه‌ای بسته نشده"),
     "waiting": (
-        "ClickHouse answers, but holds no KPI values yet: they appear when the first minute has closed.",
-        "ClickHouse پاسخ می‌دهد، اما هنوز مقداری ندارد: با بسته‌شدن نخستین دقیقه نمایان می‌شود.",
+        "ClickHouse answers, but no minute has closed yet. Numbers that are here already still change.",
+        "ClickHouse پاسخ می‌دهد، اما هنوز دقیقه‌ای بسته نشده است. عددهایی که دیده می‌شوند هنوز تغییر می‌کنند.",
     ),
     "store_away": (
         "ClickHouse does not answer since",
