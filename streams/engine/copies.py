@@ -113,6 +113,7 @@ def _opened(file: Path, ids: Mapping[str, str]) -> sqlite3.Connection:
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = OFF;"
             f" PRAGMA secure_delete = ON; {_SCHEMA}"
         )
+        _refuse_damage(database)
         with database:
             for name, known in database.execute("SELECT name, id FROM topics").fetchall():
                 if not known or ids.get(name) != known:
@@ -123,3 +124,13 @@ def _opened(file: Path, ids: Mapping[str, str]) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _refuse_damage(database: sqlite3.Connection) -> None:
+    """
+    Raises:
+        sqlite3.DatabaseError: A page is not what it should be.
+    """
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,7 +105,11 @@ class FencedTable:
         """Take a partition of which nothing is held from its copy, if there is one."""
         if self._copies is None or partition in self._logs:
             return
-        log = self._copies.load(self.changelog, partition)
+        try:
+            log = self._copies.load(self.changelog, partition)
+        except sqlite3.Error as error:
+            LOG.warning("%s/%d: its copy cannot be read, all of it is read anew: %s", self.changelog, partition, error)
+            return
         if log is not None:
             log.changed = set()
             self._logs[partition] = log

@@ -206,6 +206,24 @@ def test_a_file_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
     assert file_in(tmp_path).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_damaged_page_stops_nobody(tmp_path: Path) -> None:
+    """While the worker runs it reads all of the changelog instead; the next start makes the file anew."""
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    copies.keep([LogChange(LOG, 0, 9, OWNER, [(b"%d" % n, b"v" * 500) for n in range(200)])])
+    copies.close()
+    content_ = bytearray(file_in(tmp_path).read_bytes())
+    middle = len(content_) // 2 // 4096 * 4096
+    content_[middle : middle + 4096] = bytes(4096)
+    file_in(tmp_path).write_bytes(content_)
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    assert copies.load(LOG, 0) is None
+    copies.close()
+    table = table_of()
+    table.copy_to(copies)
+    table.recall(0)
+    assert content(table) == ({}, None)
+
+
 def test_a_second_process_has_no_copy_and_changes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOCKED_S", 0.0)
     copies = ChangelogCopies(file_in(tmp_path), IDS)

@@ -254,3 +254,24 @@ def test_of_many_series_that_come_late_it_is_said_once_that_windows_are_empty() 
     sums(windows)
     windows.pass_by(103, [(number, None) for number in range(200)])
     assert {name: len(rows) for name, rows in windows.touched()}["5m"] == 0, "what was said a minute ago holds"
+
+
+def test_what_corrects_nothing_stands_in_the_way_of_nothing() -> None:
+    """Late for long ago, then for a minute of which an empty window was published."""
+    windows, pages = Windows(("1m", "5m")), Pages()
+
+    def late(minute: int) -> set[str]:
+        acc = [1, 1]
+        pages.at(minute, 0, minute).totals = {1: acc.copy()}
+        windows.add([(minute, [(1, acc)])])
+        windows.pass_by(minute, [(1, acc)])
+        return {name for name, rows in windows.touched() if rows}
+
+    windows.advance(100, pages)
+    sums(windows)
+    late(90)
+    assert late(80) == {"1m", "5m", "total"}
+    windows.advance(103, pages)
+    sums(windows)
+    assert late(70) == {"total"}
+    assert "1m" in late(100), "it was published at 100 that nothing is in it"

@@ -282,11 +282,14 @@ class Windows:
         totals, said_of = self._total.sums, self._said
         for number, first in came if windows else ():
             acc, said = totals.get(number), said_of.get(number)
-            if acc is None or acc == first or said == self.as_of or number in self._lasting:
+            if acc is None or acc == first or number in self._lasting:
                 continue
+            if said is not None and not any(window.holds(minute, said) for window in windows):
+                continue
+            # Of all of them, as one moment is remembered for all.
             said_of[number], empty = self.as_of, cleared(acc)
             for window in windows:
-                if number not in window.sums and (said is None or window.holds(minute, said)):
+                if number not in window.sums:
                     window.ended.setdefault(number, empty)
 
     def touch(self, minute: int, numbers: Iterable[int]) -> None:
