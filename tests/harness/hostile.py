@@ -22,6 +22,8 @@ START: Final = datetime(2026, 11, 22, 6, tzinfo=UTC)
 NOW: Final = START.timestamp() + 3_600
 STAGES: Final = ("ingest", "fold", "merge")
 MOST: Final = 10.0
+PUBLISHING_S: Final = 60.0
+"""Seconds between two takes: enough for each to publish all that it moved, so that what one costs depends on it alone."""
 RANGE: Final = 1_000
 """Records of a range: half a second of one key of the HTTP door."""
 
@@ -184,7 +186,7 @@ class Worker:
         self.merge.apply(decode_partial(encode_partial(partial)), self.offset)
         self.offset += 1
         self.merge.dirty_records()
-        outputs = self.merge.drain_outputs(NOW + 2 * self.offset)
+        outputs = self.merge.drain_outputs(NOW + PUBLISHING_S * self.offset)
         self.merge.marker()
         for minute in outputs.minutes:
             self.publisher.minute(minute)

@@ -59,11 +59,11 @@ def add_all(sums: dict[int, Acc], contributions: Iterable[tuple[int, Acc]]) -> N
         known = sums.get(number)
         if known is None:
             sums[number] = acc.copy()
-        elif type(known) is list and type(acc) is list and len(known) == len(acc) <= _UNROLLED:
+        elif type(known) is list and type(acc) is list and len(known) == (width := len(acc)) <= _UNROLLED:
             known[0] += acc[0]
-            if len(acc) > 1:
+            if width > 1:
                 known[1] += acc[1]
-                if len(acc) > 2:
+                if width > 2:
                     known[2] += acc[2]
         else:
             merge_acc(known, acc)

@@ -278,13 +278,13 @@ class Windows:
         minute, and says that nothing was there. Of what came first of all nothing was said before.
         """
         assert self.as_of is not None
-        windows = [window for window in self._windows if not window.holds(minute, self.as_of)]
+        windows = [window for window in self._outwards if not window.holds(minute, self.as_of)]
         totals, said_of = self._total.sums, self._said
         for number, first in came if windows else ():
             acc, said = totals.get(number), said_of.get(number)
             if acc is None or acc == first or number in self._lasting:
                 continue
-            if said is not None and not any(window.holds(minute, said) for window in windows):
+            if said is not None and not windows[-1].holds(minute, said):  # nor does any that is shorter
                 continue
             # Of all of them, as one moment is remembered for all.
             said_of[number], empty = self.as_of, cleared(acc)
