@@ -234,7 +234,8 @@ RELATION_HELD = Gauge(
 CASES = Counter(
     "cx_cases",
     "Cases about unhappy customers: opened, reopened; facts that joined an open one, or one of another cause:"
-    " suppressed; actions refused, since the case was another one by then, or unknown; what had no room: forgotten",
+    " suppressed; actions refused, since the case was another one by then, or unknown; what had no room: forgotten;"
+    " customers whose worth had none: unvalued",
     ["what", "cause"],
     registry=REGISTRY,
 )

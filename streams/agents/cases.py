@@ -46,6 +46,8 @@ class _DeskShard:
     partition: int
     desk: CaseDesk
     waiting: list[RecordBatch] = field(default_factory=list)
+    erased: int = 0
+    """Up to which change of the list of forgotten people it has forgotten them."""
 
 
 class Cases(Stage):
@@ -107,6 +109,7 @@ class Cases(Stage):
         for shard in list(self._shards.values()):
             waiting, shard.waiting = shard.waiting, []
             desk, partition = shard.desk, shard.partition
+            self._erase(shard)
             if desk.begin(time.time()):
                 yield Save([(partition, key, value) for key, value in desk.records()])
                 yield Emit(list(self._outgoing(partition, desk.news)))
@@ -118,6 +121,13 @@ class Cases(Stage):
                 shard.waiting = waiting + shard.waiting
                 continue
             yield Done(waiting)
+
+    def _erase(self, shard: _DeskShard) -> None:
+        """Forget what people were worth who were forgotten since it was said."""
+        forgotten = self._forgotten
+        if forgotten and shard.erased != forgotten.changes:
+            shard.erased = forgotten.changes
+            shard.desk.worths.erase(lambda subject, at: forgotten.includes(subject, at / 1000))
 
     def _outgoing(self, partition: int, news: Sequence[CaseNews]) -> Iterator[Outgoing]:
         published = time.time()
@@ -145,5 +155,6 @@ class Cases(Stage):
             for (what, of), number in shard.desk.take_counts().items():
                 family = metrics.CASE_NOTICES if what in {"warned", "escalated", "cleared"} else metrics.CASES
                 family.labels(what, of).inc(number)
+            metrics.CASES.labels("unvalued", "").inc(shard.desk.worths.take_forgotten())
             # What waits changes nothing: nobody is behind with it.
             self.lane.report_lag(self._topics.case_facts, partition)

@@ -9,6 +9,7 @@ from streams.loop.case import PREFIX, ClockName
 from streams.relations.clocks import WorkingClock, after
 from streams.relations.definition import NOTHING_KEPT, Kept, Matcher, compiled
 from streams.relations.facts import ORIGIN, Fact, Reader, Value
+from streams.value.valuations import CUSTOMER_FIELDS, VALUED, VALUED_FIELDS
 
 NORMAL: Final = "normal"
 SAID: Final = ("severity", "tier", "churn_risk", "value", "priority")
@@ -66,9 +67,13 @@ class Cause:
     warns_ms: int = 0
     reopens_ms: int = 0
     yields_to: frozenset[str] = frozenset()
+    asks_customer: bool = field(init=False, compare=False)
+    """Whether it asks what the customer is worth."""
     _compiled: Mapping[str, Callable[[Fact, Kept], Any]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        fields = self.opens.where.fields.union(*(one.fields for one in self.says.values()))
+        object.__setattr__(self, "asks_customer", not fields.isdisjoint(CUSTOMER_FIELDS))
         object.__setattr__(self, "_compiled", {name: compiled(one) for name, one in self.says.items()})
 
     def meets(self, fact: Fact) -> bool:
@@ -78,7 +83,7 @@ class Cause:
     def said_of(self, fact: Fact) -> dict[str, Any]:
         """Return what the cause says of the case that a fact opens; what the fact lacks is left out."""
         found = {name: read(fact, NOTHING_KEPT) for name, read in self._compiled.items()}
-        return {name: value for name, value in found.items() if value is not None and _can_be(name, value)}
+        return {name: value for name, value in found.items() if value is not None and can_be(name, value)}
 
     def dues(self, start: int, priority: str) -> dict[ClockName, int]:
         """Return by when something has to happen, counted from `start`; of an unknown priority, as of a normal one."""
@@ -91,7 +96,7 @@ class Cause:
         return {("due" if clock == "close" else "contact_due"): at for clock, at in self.dues(start, priority).items()}
 
 
-def _can_be(name: str, value: float | str) -> bool:
+def can_be(name: str, value: float | str) -> bool:
     """Return whether events take such a value: what a fact says otherwise is left out, not the case."""
     if isinstance(value, str):
         return 0 < len(value) <= LONGEST_WORD
@@ -185,4 +190,6 @@ class CaseRules:
                 fields.update((*ORIGIN, "labels"))
                 fields.update(cause.opens.where.fields)
                 fields.update(*(one.fields for one in cause.says.values()))
+                fields.difference_update(CUSTOMER_FIELDS)
+        wanted.setdefault(VALUED, {"withdrawn"}).update(VALUED_FIELDS)
         return Reader(wanted)

@@ -17,7 +17,6 @@ its events alone, in whatever order they came. Clocks end when the watermark of 
 everything that happened until then was read.
 """
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ import msgspec
 from streams.events.scalars import DERIVED
 from streams.kpis.rolling.watermarks import Watermarks
 from streams.loop.case import CLOCKS, NOTICES, PREFIX, SOURCE, Case
-from streams.loop.definition import NORMAL, CaseRules, Cause
+from streams.loop.definition import CaseRules, Cause
 from streams.loop.files import (
     MOST_CASES,
     MOST_EVENTS,
@@ -44,12 +43,16 @@ from streams.loop.files import (
     fence_record,
     read_back,
     sent_record,
+    worth_records,
+    worth_tombstones,
 )
 from streams.loop.following import comes_back, notices_of, takes_in
+from streams.loop.opening import opening_of, stamped
 from streams.loop.rows import CaseRow, row_of
 from streams.loop.writes import judge
-from streams.relations.facts import Fact, Value, origin_of
+from streams.relations.facts import Fact, Value
 from streams.relations.ranges import FactRange
+from streams.value.valuations import NAMES, VALUED, Valuations, valuation_of
 
 _ORIGIN: Final = ("channel", "touchpoint", "segment", "region")
 """What later events of a case have of its opening."""
@@ -72,6 +75,7 @@ class CaseDesk:
 
     Attributes:
         watermarks: Of the sources that send facts.
+        worths: What customers are worth, as was said last.
         counts: What has happened since it was asked last: cases opened, joined, reopened, suppressed and forgotten, by
             cause; actions refused and unknown; notices by clock.
         standing: The cases that are not closed, by customer and id, and whether one of their clocks was missed.
@@ -100,6 +104,7 @@ class CaseDesk:
         """
         self._rules, self._partition, self._base = rules, partition, base
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
+        self.worths = Valuations()
         self.counts: Counter[tuple[str, str]] = Counter()
         self._by_type: dict[str, list[Cause]] = {}
         for cause in rules.causes.values():
@@ -126,6 +131,7 @@ class CaseDesk:
         saved, rules = read_back(records), self._rules
         self._customers, self._position = saved.customers, saved.fence.position
         self.watermarks.restore(saved.fence.watermark, saved.fence.reports)
+        self.worths.restore(saved.worths.items(), saved.fence.step, saved.fence.floor)
         self._step = max([saved.fence.step, saved.sent, *(one.step for one in saved.customers.values())])
         for subject, customer in saved.customers.items():
             if customer.step > saved.sent:
@@ -146,9 +152,26 @@ class CaseDesk:
             if fact.type.startswith(PREFIX):
                 self._event(subject, fact)
             elif fact.values.get("synthetic") is not True:
+                if fact.type == VALUED:
+                    self._valued(subject, fact)
                 for cause in self._by_type.get(fact.type, ()):
-                    if cause.meets(fact):
-                        self._fact(subject, cause, fact)
+                    seen = self._of_customer(subject, fact) if cause.asks_customer else fact
+                    if cause.meets(seen):
+                        self._fact(subject, cause, seen)
+
+    def _valued(self, subject: str, fact: Fact) -> None:
+        """Take in what a customer is worth from now on: their cases that are not closed show it."""
+        one = valuation_of(fact.time, f"{fact.source} {fact.id}", fact.values)
+        if not self.worths.take(subject, one) or subject not in self._customers:
+            return
+        for case_id, file in self._customers[subject].cases.items():
+            if (subject, case_id) in self.standing and file.revalue(one):
+                self._changed(subject, file, CaseChange(case_id, None, ours=False))
+
+    def _of_customer(self, subject: str, fact: Fact) -> Fact:
+        """Return a fact with what its customer was worth when it happened."""
+        worth = self.worths.as_of(subject, fact.time)
+        return msgspec.structs.replace(fact, values={**fact.values, **worth.fields()}) if worth else fact
 
     def _event(self, subject: str, event: Fact) -> None:
         """Take in what has happened to a case."""
@@ -176,20 +199,11 @@ class CaseDesk:
             self._changed(subject, file, CaseChange(case_id, event, ours=False, taken=False))
             return
         file.cause = file.cause or cause_of(event)
-        file.events.append(self._stamped(event, case, file.cause))
+        if event.type == f"{PREFIX}opened":
+            self._worth_of(subject, file, event.values)
+        file.events.append(stamped(self._rules, event, case, file.cause))
         self._changed(subject, file, CaseChange(case_id, file.events[-1], ours=False))
         self._follow(subject, case_id, file)
-
-    def _stamped(self, event: Fact, case: Case | None, name: str) -> Fact:
-        """Return an event with the times that the rules of now set for it, unless it brings them itself."""
-        cause = self._rules.causes.get(name)
-        start = {f"{PREFIX}opened": event.time, f"{PREFIX}reopened": event.time}.get(event.type)
-        priority = str(event.values.get("priority", case.priority if case else NORMAL))
-        if event.type == f"{PREFIX}prioritised" and case is not None:
-            start = case.now.began
-        if cause is None or start is None:
-            return event
-        return msgspec.structs.replace(event, values={**cause.due_values(start, priority), **event.values})
 
     def _fact(self, subject: str, cause: Cause, fact: Fact) -> None:
         """Open a case for a fact, or put it to the case that there is."""
@@ -217,18 +231,19 @@ class CaseDesk:
 
     def _open(self, subject: str, cause: Cause, fact: Fact) -> None:
         said = cause.said_of(fact)
-        named = f"{subject}\0{cause.id}\0{fact.source}\0{fact.id}".encode()
-        case_id = f"{cause.id}-{hashlib.sha256(named).hexdigest()[:12]}"
-        values: dict[str, Value] = {**origin_of(fact), **said, "case_id": case_id, "reason": cause.id}
-        values.pop("agentid", None)  # whoever that was has not opened it
-        values |= cause.due_values(fact.time, str(said.get("priority", NORMAL)))
-        if owner := self._rules.owner_of(cause.id, fact.values.get("touchpoint"), fact.time):
-            values["owner"] = owner
         file = CaseFile(cause.id, facts=[(fact.time, fact.source, fact.id)])
+        self._worth_of(subject, file, said)
+        worth = self.worths.as_of(subject, fact.time)
+        case_id, values = opening_of(self._rules, cause, subject, fact, said, worth)
         self._customers.setdefault(subject, CustomerFile()).cases[case_id] = file
         self.counts["opened", cause.id] += 1
         self._decide(subject, case_id, file, "opened", fact.time, values)
         self._follow(subject, case_id, file)
+
+    def _worth_of(self, subject: str, file: CaseFile, said: Mapping[str, Value]) -> None:
+        """Note what of the worth of the customer a case was opened without."""
+        file.unsaid = [name for name in NAMES if name not in said]
+        file.revalue(self.worths.newest(subject))
 
     # What follows
 
@@ -329,7 +344,8 @@ class CaseDesk:
         if watermark is not None:
             # What happens at the watermark itself may still come.
             self._look(ceil(watermark * 1000) - 1)
-        if not self._changes and not self._gone:
+            self.worths.expire(ceil(watermark * 1000))
+        if not self._changes and not self._gone and not self.worths.changed:
             return False
         self._step += 1
         self._begun = sorted(self._changes.items())
@@ -365,13 +381,16 @@ class CaseDesk:
             if not customer.cases:
                 del self._customers[subject]
         self._gone = set()
-        return [*found, self.fence()]
+        found += worth_records(self.worths, self._step)
+        return [*found, self.fence(), *worth_tombstones(self.worths)]
 
     def fence(self) -> Record:
         """Return the record of how far facts were read: what brought no change is not taken in again either."""
         self._position = self._complete
         watermarks = self.watermarks
-        return fence_record(DeskFence(self._step, self._position, watermarks.value, watermarks.sources))
+        return fence_record(
+            DeskFence(self._step, self._position, watermarks.value, watermarks.sources, self.worths.floor)
+        )
 
     @property
     def news(self) -> Sequence[CaseNews]:

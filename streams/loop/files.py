@@ -1,8 +1,8 @@
 """What is kept of the cases of customers, and how it stands in the changelog of the desk."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,7 @@ from streams.loop.case import PREFIX, Case, fold
 from streams.loop.writes import CaseAnswer
 from streams.relations.clocks import WorkingClock
 from streams.relations.facts import Fact
+from streams.value.valuations import NAMES, Floor, Valuation, Valuations
 
 MOST_EVENTS: Final = 500
 """Events that are kept of a case; more of them are not taken in."""
@@ -20,6 +21,7 @@ MOST_CASES: Final = 100
 MOST_ANSWERS: Final = 100
 FENCE_KEY: Final = b"f"
 SENT_KEY: Final = b"s"
+_WORTH: Final = b"v/"
 
 Record: TypeAlias = tuple[bytes, bytes | None]
 
@@ -34,6 +36,8 @@ class CaseFile(msgspec.Struct, array_like=True):
         refused: Actions that were not taken, the newest of many, and their answers.
         changes: How often it has changed.
         wakes: When something has to be looked at though nothing comes, in milliseconds; None: never.
+        unsaid: What of the worth of its customer its opening does not say, so that what was said last of it counts.
+        worth: What was said last of it.
     """
 
     cause: str
@@ -42,6 +46,8 @@ class CaseFile(msgspec.Struct, array_like=True):
     refused: list[tuple[Fact, CaseAnswer]] = []
     changes: int = 0
     wakes: int | None = None
+    unsaid: list[str] = []
+    worth: Valuation | None = None
 
     def case(self, clock_of: Callable[[str], WorkingClock | None]) -> Case | None:
         """Return the case as it stands; None: nobody has opened it yet."""
@@ -57,6 +63,20 @@ class CaseFile(msgspec.Struct, array_like=True):
         """Return whether it is about a fact already."""
         named = fact.source, fact.id
         return any(one[1:] == named for one in self.facts)
+
+    def knows_worth(self, opening: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is known of the worth of its customer: as its opening says it, else as it was said last."""
+        last = dict.fromkeys(self.unsaid) | self.worth.said() if self.worth else {}
+        return {name: last.get(name) if name in self.unsaid and last else opening.get(name) for name in NAMES}
+
+    def revalue(self, one: Valuation | None) -> bool:
+        """Take in what was said of its customer; tell whether that changes what the case shows."""
+        if one is None or (self.worth is not None and (one.time, one.tie) <= (self.worth.time, self.worth.tie)):
+            return False
+        changed = any(getattr(one, name) != getattr(self.worth, name, None) for name in self.unsaid)
+        if changed:
+            self.worth = one
+        return changed
 
     def refuse(self, event: Fact, answer: CaseAnswer) -> None:
         """Keep the answer to an action that is not taken."""
@@ -100,13 +120,15 @@ class DeskFence(msgspec.Struct, array_like=True, frozen=True):
     position: int = -1
     watermark: float | None = None
     reports: dict[str, SourceReport] = {}
+    floor: Floor | None = None
 
 
 class SavedDesk(msgspec.Struct):
     """What a changelog says; `sent` is the last step of which everything is sent."""
 
     customers: dict[str, CustomerFile]
-    fence: DeskFence = DeskFence()
+    worths: dict[str, bytes]
+    fence: DeskFence = msgspec.field(default_factory=DeskFence)
     sent: int = 0
 
 
@@ -119,6 +141,17 @@ def customer_record(subject: str, customer: CustomerFile | None) -> Record:
     """Return the record of a customer; without cases, what deletes it."""
     key = b"c/" + subject.encode()
     return (key, _encode(customer)) if customer is not None and (customer.cases or customer.changes) else (key, None)
+
+
+def worth_records(worths: Valuations, step: int) -> Iterator[Record]:
+    """Yield the records of what is new of the worth of customers."""
+    for subject, value in worths.records(step):
+        yield _WORTH + subject.encode(), value
+
+
+def worth_tombstones(worths: Valuations) -> list[Record]:
+    """Return what deletes the records of customers of whom nothing is known any more."""
+    return [(_WORTH + subject.encode(), None) for subject in worths.tombstones()]
 
 
 def fence_record(fence: DeskFence) -> Record:
@@ -138,7 +171,7 @@ def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedDesk:
     Raises:
         ValueError: A key is none of ours.
     """
-    saved = SavedDesk({})
+    saved = SavedDesk({}, {})
     for key, value in records:
         if key == FENCE_KEY:
             saved.fence = _decode_fence(value)
@@ -146,6 +179,8 @@ def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedDesk:
             saved.sent = msgspec.msgpack.decode(value, type=int)
         elif key.startswith(b"c/"):
             saved.customers[key[2:].decode()] = _decode_file(value)
+        elif key.startswith(_WORTH):
+            saved.worths[key[2:].decode()] = value
         else:
             raise ValueError(f"record {key!r} is none of the cases of a partition")
     return saved

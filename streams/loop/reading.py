@@ -14,6 +14,7 @@ from streams.loop.urgency import KINDS_OF, NUMBERS
 from streams.relations.clocks import WorkingClock, read_clock, read_duration
 from streams.relations.definition import Matcher
 from streams.relations.matching import read_expression, read_matcher
+from streams.value.valuations import CUSTOMER_FIELDS
 
 KINDS: Final = ("cause", "duty", "priority", "clock")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -90,7 +91,11 @@ def _cause(block: YamlBlock, clocks: Mapping[str, WorkingClock], names: Iterable
     if texts is not None:
         texts.expect(("en",), ("fa",))
     opens = read_matcher(
-        block, "opens", PREFIX, "is what happens to cases: it cannot open one, or they would never end"
+        block,
+        "opens",
+        PREFIX,
+        "is what happens to cases: it cannot open one, or they would never end",
+        CUSTOMER_FIELDS,
     )
     times = {NORMAL: _times(block)}
     priorities = block.block("priorities")
@@ -129,7 +134,7 @@ def _said(block: YamlBlock, name: str, opens: Matcher) -> Expression | None:
     """Read what is said of a case: a number or a word as it is, or an expression over the fact."""
     if name not in block or not opens.events:
         return None
-    return read_expression(block, name, _SAYS[name], tuple(sorted(opens.events)))
+    return read_expression(block, name, _SAYS[name], tuple(sorted(opens.events)), CUSTOMER_FIELDS)
 
 
 def _clock(block: YamlBlock, key: str, clocks: Mapping[str, WorkingClock]) -> WorkingClock | None:

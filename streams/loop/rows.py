@@ -90,6 +90,7 @@ decode_case: Final = msgspec.json.Decoder(CaseRow).decode
 def row_of(subject: str, file: CaseFile, case: Case, partition: int = 0, base: int = 0) -> CaseRow:
     """Return the row of a case; `base` keeps its revision above those of what was before."""
     about, now = case.opening.values, case.now
+    worth = file.knows_worth(about)
     return CaseRow(
         case_id=case.id,
         subject=subject,
@@ -100,10 +101,10 @@ def row_of(subject: str, file: CaseFile, case: Case, partition: int = 0, base: i
         channel=_text(about.get("channel")),
         touchpoint=_text(about.get("touchpoint")),
         segment=_text(about.get("segment")),
-        tier=_text(about.get("tier")) or None,
+        tier=_text(worth["tier"]) or None,
         severity=_number(about.get("severity")),
-        churn_risk=_number(about.get("churn_risk")),
-        value=_number(about.get("value")),
+        churn_risk=_number(worth["churn_risk"]),
+        value=_number(worth["value"]),
         opened=case.opened,
         began=now.began,
         contact_due=now.contact_due,

@@ -23,13 +23,18 @@ class Forgotten:
         """Know nobody yet; `seed` is of the key of pseudonyms, and never changes."""
         self._key = seed.to_bytes(8)
         self._known: dict[int, Oblivion] = {}
+        self.changes = 0
+        """Counts how often somebody was forgotten."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
     def learn(self, found: Iterable[Oblivion]) -> None:
         """Replace what is known."""
-        self._known = {one.person: one for one in found}
+        known = {one.person: one for one in found}
+        if known != self._known:
+            self._known = known
+            self.changes += 1
 
     def person(self, subject: str) -> int:
         """Return the keyed hash of a subject."""

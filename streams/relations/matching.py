@@ -1,18 +1,26 @@
 """Which events are meant, as rules about customers write it: `events` and `where` below a key."""
 
 import fnmatch
+from collections.abc import Mapping
 from typing import Final
 
 from streams.events.types import DERIVED_TYPES, EVENT_TYPES, PIPELINE_TYPES
 from streams.kpis.language.blocks import YamlBlock
 from streams.kpis.language.expressions import TRUE, Expression, ExpressionError, parse, suggest
-from streams.kpis.language.fields import Kind, all_fields, lacking
+from streams.kpis.language.fields import Field, Kind, all_fields, lacking
 from streams.relations.definition import Matcher
 
 NO_EVENTS: Final = Matcher(frozenset(), ())
+_NO_FIELDS: Final[Mapping[str, Field]] = {}
 
 
-def read_matcher(block: YamlBlock, key: str, refused: str | tuple[str, ...], why: str) -> Matcher:
+def read_matcher(
+    block: YamlBlock,
+    key: str,
+    refused: str | tuple[str, ...],
+    why: str,
+    beside: Mapping[str, Field] = _NO_FIELDS,
+) -> Matcher:
     """
     Read which events are meant, raw and derived ones.
 
@@ -21,6 +29,7 @@ def read_matcher(block: YamlBlock, key: str, refused: str | tuple[str, ...], why
         key: Where it stands.
         refused: How the names of events begin that are not allowed, nor meant by a pattern.
         why: What to say of those.
+        beside: What conditions may ask for that is known beside the event.
 
     Returns:
         The matcher; if problems were noted on the way, it means nothing.
@@ -41,20 +50,22 @@ def read_matcher(block: YamlBlock, key: str, refused: str | tuple[str, ...], why
             found.update(dict.fromkeys(one for one in matching if not one.startswith(refused)))
     if not found:
         return NO_EVENTS
-    where = read_expression(given, "where", Kind.BOOL, tuple(found)) or TRUE
+    where = read_expression(given, "where", Kind.BOOL, tuple(found), beside) or TRUE
     return Matcher(frozenset(found), tuple(map(str, given.list("events"))), where)
 
 
-def read_expression(block: YamlBlock, key: str, kind: Kind, events: tuple[str, ...]) -> Expression | None:
-    """Read an expression over the fields of events; None if there is none, or it is wrong."""
+def read_expression(
+    block: YamlBlock, key: str, kind: Kind, events: tuple[str, ...], beside: Mapping[str, Field] = _NO_FIELDS
+) -> Expression | None:
+    """Read an expression over the fields of events, and what is known beside them; None if there is none, or wrong."""
     if key not in block:
         return None
     try:
-        found = parse(str(block.plain(key)), kind, all_fields(events), {})
+        found = parse(str(block.plain(key)), kind, {**beside, **all_fields(events)}, {})
     except ExpressionError as error:
         block.problem(key, f"{key}: {error}")
         return None
-    for name in sorted(found.fields) if "type" not in found.fields else ():
+    for name in sorted(found.fields - beside.keys()) if "type" not in found.fields else ():
         if without := lacking(name, events):
             block.problem(key, f"{key}: {name!r} is no field of {without}")
     return found

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from streams.loop.rows import CaseRow, Happening
 from streams.storage.connection import FAILURES, explain
+from streams.value.valuations import MOST_CUSTOMERS, VALUED
 
 _TIMES: Final = frozenset({"opened", "began", "contact_due", "contacted", "close_due", "closed"})
 CASE_COLUMNS: Final = CaseRow.__struct_fields__
@@ -74,7 +75,16 @@ _EVENTS: Final = f"""
     ORDER BY time, topic, offset"""  # noqa: S608 - all of it is ours
 
 
+_WORTHS: Final = f"""
+    SELECT partition, payload FROM (
+        SELECT partition, payload, time FROM events
+        WHERE type = '{VALUED}' AND outcome = 'counted' AND NOT synthetic AND time > now() - INTERVAL 400 DAY
+        ORDER BY time DESC LIMIT 1 BY subject)
+    ORDER BY time DESC LIMIT {MOST_CUSTOMERS} BY partition"""  # noqa: S608 - all of it is ours
+
+
 def events_of_cases(client: Client) -> Iterator[tuple[int, bytes]]:
-    """Yield the partition and the payload of every event of cases that stand."""
-    for partition, payload in client.query(_EVENTS).result_rows:
-        yield partition, payload if isinstance(payload, bytes) else payload.encode()
+    """Yield the partition and the payload of every event of cases that stand, and of what customers are worth."""
+    for statement in (_WORTHS, _EVENTS):
+        for partition, payload in client.query(statement).result_rows:
+            yield partition, payload if isinstance(payload, bytes) else payload.encode()

@@ -110,6 +110,8 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         told = [(f"c-{n}", n + 6.0, "web", "counted") for n in (1, 2, 3)]
         pipeline.wait(lambda: pipeline.database.value(valued) == told, "what customers are worth, through the broker")
         assert json.loads(cx(pipeline, "value", "publish", "--json").output)["changed"] == 0
+        worths = "SELECT value FROM cases FINAL WHERE subject = 'c-2'"
+        pipeline.wait(lambda: pipeline.database.value(worths) == 8.0, "a case that is open shows it")
         unknown = cx(pipeline, "assign", "none", "--to", "Omid")
         assert (unknown.exit_code, "there is no case none" in unknown.output) == (3, True)
         assert on_the_page(pipeline, ids["c-5"]) == [

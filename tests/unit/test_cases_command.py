@@ -122,8 +122,11 @@ class Store:
     def __init__(self, desk: Desk) -> None:
         self._rows = rows_of(desk)
         self._files = list(desk.desk.files())
+        self.valued: list[tuple[int, bytes]] = []
 
     def query(self, question: str, parameters: object = None) -> Any:
+        if "cx.customer.valued" in question:
+            return SimpleNamespace(result_rows=self.valued)
         if "FROM events" not in question:
             times = {"opened", "began", "contact_due", "contacted", "close_due", "closed"}
             stored = [dict(zip(CASE_COLUMNS, case_row(row), strict=True)) for row in self._rows]
@@ -151,13 +154,19 @@ def test_cases_go_on_from_the_store() -> None:
     """What happened to them is the same, and nothing of it is said twice; what was refused stays refused."""
     before = queue()
     restored = CaseDesk(load_rules([CASES]))
-    entries = case_entries(Store(before), load(environ={}, cases="shipped"), 1e9)  # type: ignore[arg-type]
+    store = Store(before)
+    worth = Fact(NOW, "/cx/value", "v1", "cx.customer.valued", {"tier": "high", "channel": "web"})
+    store.valued = [(0, encoded("c-1", worth))]
+    entries = case_entries(store, load(environ={}, cases="shipped"), 1e9)  # type: ignore[arg-type]
     restored.restore((key, value) for _, key, value in entries)
     cases_now = {case_id: fold(file.events) for _, case_id, file in restored.files()}
     cases_then = {case_id: case for (_, case_id), case in before.cases().items()}
     assert {name: (case.state, case.now, case.owners, case.version) for name, case in cases_now.items() if case} == {
         name: (case.state, case.now, case.owners, case.version) for name, case in cases_then.items()
     }
+    newest = restored.worths.newest("c-1")
+    assert newest is not None
+    assert newest.tier == "high", "and what customers are worth"
     assert restored.begin(1e9)
     sent = {one.change.event.id for one in restored.news if one.change.event and one.change.ours}
     assert sent <= set(before.times_told), "under the same ids as before"

@@ -11,10 +11,12 @@ from streams.agents.cases import Cases
 from streams.engine.names import Topics
 from streams.events.anonymous import Anonymous
 from streams.loop.case import ClockName
-from streams.loop.desk import CaseNews
+from streams.loop.definition import CaseRules
+from streams.loop.desk import CaseDesk, CaseNews
 from streams.loop.files import CaseChange
 from streams.loop.rows import CaseRow, Happening
 from streams.privacy.forgotten import Forgotten, Oblivion
+from streams.value.valuations import Valuation
 
 
 def test_nothing_is_taken_that_was_before_once_all_workers_know() -> None:
@@ -56,6 +58,28 @@ def test_cases_of_the_forgotten_are_told_no_more() -> None:
     assert [one.key for one in Cases._outgoing(stage, 0, news)] == [b"new", b"other"]  # type: ignore[arg-type]
     stage._forgotten = None
     assert len(list(Cases._outgoing(stage, 0, news))) == 3  # type: ignore[arg-type]
+
+
+def test_what_the_forgotten_were_worth_is_forgotten_once_the_stage_knows_of_them() -> None:
+    forgotten, desk = Forgotten(7), CaseDesk(CaseRules({}))
+    stage, shard = SimpleNamespace(_forgotten=forgotten), SimpleNamespace(desk=desk, erased=0)
+    for subject in ("c-1", "c-2"):
+        desk.worths.take(subject, Valuation(99_000, 0, "high"))
+    assert desk.begin(1e9)
+    saved = {key for key, value in desk.records() if value is not None}
+    desk.end()
+    Cases._erase(stage, shard)  # type: ignore[arg-type]
+    assert not desk.begin(1e9)
+    forgotten.learn([Oblivion(forgotten.person("c-1"), until=100.0, since=220.0)])
+    Cases._erase(stage, shard)  # type: ignore[arg-type]
+    assert (desk.worths.newest("c-1"), len(desk.worths)) == (None, 1)
+    assert desk.begin(1e9)
+    deleted = [key for key, value in desk.records() if value is None]
+    assert deleted == [b"v/c-1"]
+    assert set(deleted) <= saved
+    desk.worths.take("c-1", Valuation(101_000, 0, "low"))
+    Cases._erase(stage, shard)  # type: ignore[arg-type]
+    assert desk.worths.newest("c-1") is not None, "what is said of them later stays"
 
 
 def test_another_key_knows_nobody() -> None:

@@ -305,6 +305,9 @@ def unhappy(broker: twin.Broker) -> None:
     for number in range(40):
         score = number * 7 % 11
         send(number, "survey.answered", 260_000 - 6_000 * number, survey_id="s", metric="nps", scale=10, score=score)
+        if number % 8 == 3:
+            tier = ("high", "low")[number % 2]
+            send(200 + number, "customer.valued", 263_000 - 6_000 * number, tier=tier, churn_risk=number / 40)
     send(100, "case.opened", 3_000, case_id="t-1", reason="other")
     send(101, "case.assigned", 2_000, case_id="t-2", owner="nobody knows it yet")
     send(104, "case.contacted", 1_000, case_id="t-1")
@@ -326,6 +329,7 @@ def told_of_cases(broker: twin.Broker, database: twin.Database) -> Any:
     kinds = {value["type"] for value in map(msgspec.json.decode, decided.values())}
     assert kinds >= {"cx.case.opened", "cx.case.warned", "cx.case.escalated"}
     assert len(rows) == 5
+    assert {row.churn_risk for row in rows.values()} > {None}, "some are of customers whose worth is known"
     assert decided.keys() <= {name.partition(" ")[2] for name in messages}
     return decided, rows, {"messages": messages}
 
