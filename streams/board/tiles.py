@@ -162,6 +162,8 @@ def tile(info: KpiInfo, channel: str, facts: TileFacts, lang: Lang) -> Tile:
             note = texts["too_few"]
         # What is compared is closed on both sides.
         found = change(info, facts.latest[key].closed, facts.baselines.get(key, ()))
+    elif kept and reading is None and facts.latest.get(key, Latest()).open is not None:
+        note = texts["first_minute"]
     elif kept and reading is not None and reading.n and info.void:
         note = texts["several_currencies" if info.void.startswith("several") else "never_sent"]
     mark = mark_of(found)

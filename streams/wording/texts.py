@@ -69,6 +69,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "too_few": ("too few for an interval", "برای بازه کافی نیست"),
     "never_sent": ("no data: never received", "بدون داده: هرگز نرسیده است"),
     "several_currencies": ("no data: several currencies", "بدون داده: چند ارز"),
+    "first_minute": ("counted once its first minute is over", "پس از پایان نخستین دقیقه‌اش شمرده می‌شود"),
     "not_kept": ("not kept by channel", "به تفکیک کانال نیست"),
     "n": ("n", "تعداد"),
     "interval": ("95 % interval", "بازهٔ ۹۵٪"),

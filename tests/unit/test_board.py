@@ -286,7 +286,9 @@ def test_before_any_minute_is_closed_all_of_a_tile_is_open() -> None:
     amounts = TileFacts(
         {("volume", ALL, ""): Latest(None, PublishedReading(NOW, 20.0, 20, closed=False))}, {}, {}, "15m", NOW
     )
-    assert tile(VOLUME, ALL, amounts, "en").value == ""
+    waiting = tile(VOLUME, ALL, amounts, "en")
+    assert (waiting.value, waiting.note) == ("", "counted once its first minute is over")
+    assert tile(VOLUME, ALL, replace(amounts, latest={}), "en").note == ""
 
 
 def test_a_tile_says_whether_it_is_still_counting() -> None:
