@@ -1,6 +1,7 @@
 """Working time: clocks that run in opening hours only, by the weeks, time zones and holidays of a place."""
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -104,12 +105,24 @@ def _open_hours(clock: WorkingClock, day: date) -> tuple[tuple[int, int], ...]:
         return ()
 
     def moment(at: date, clock_time: time) -> int:
-        return round(datetime.combine(at, clock_time, clock.zone).timestamp() * 1000)
+        return _first_shown(datetime.combine(at, clock_time, clock.zone)) * 1000
 
     return tuple(
         (moment(day, since), moment(day + timedelta(days=1), time()) if until is None else moment(day, until))
         for since, until in clock.hours[day.weekday()]
     )
+
+
+def _first_shown(local: datetime) -> int:
+    """Return when clocks first show a time, in whole Unix seconds; one that they skip is over when they go forward."""
+    found, earlier = round(local.timestamp()), round(local.replace(fold=1).timestamp())
+    after = datetime.fromtimestamp(found, local.tzinfo).utcoffset()
+    skipped = range(earlier, found)  # empty, unless clocks skip it
+
+    def is_over(at: int) -> bool:
+        return datetime.fromtimestamp(at, local.tzinfo).utcoffset() == after
+
+    return earlier + bisect_left(skipped, True, key=is_over) if skipped else found
 
 
 def elapsed(clock: WorkingClock | None, start: int, end: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
+from streams.events.text import normalise
 from streams.kpis.language.expressions import TRUE, Expression
 from streams.kpis.language.fields import Kind
 from streams.kpis.language.tree import Name
@@ -84,6 +85,7 @@ class Take:
         kind: Of what it comes to.
         before_ms: It is of what came before, at most so long ago; 0: of what comes between opening and end.
         itself: Whether the event that looks back counts too.
+        goes_on: Whether what comes between opening and end counts with what came before.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Take:
     kind: Kind
     before_ms: int = 0
     itself: bool = False
+    goes_on: bool = False
 
     def __post_init__(self) -> None:
         value, name, read = self.value, None, None
@@ -232,8 +235,10 @@ class Relation(ABC):
         """Return which matter of the customer an event belongs to, None if it does not say."""
         if not self.by:
             return ()
-        key = tuple(values.get(name) for name in self.by)
-        return None if None in key else key  # type: ignore[return-value]
+        if any(name not in values for name in self.by):
+            return None
+        key = folded_key(values[name] for name in self.by)
+        return None if "" in key else key
 
     def key_data(self, key: Iterable[Value]) -> Values:
         """Return what of a key is said in the data: attributes stand in the envelope already."""
@@ -249,6 +254,11 @@ class Relation(ABC):
                 for take in self.keeps
             ),
         )
+
+
+def folded_key(key: Iterable[Value]) -> tuple[Value, ...]:
+    """Return what tells matters apart as it is compared: two keyboards name one matter."""
+    return tuple(normalise(one) if isinstance(one, str) else one for one in key)
 
 
 def _may_lack(take: Take) -> bool:

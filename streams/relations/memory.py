@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from streams.relations.definition import Take
+from streams.relations.definition import Take, folded_key
 from streams.relations.facts import Fact, Value
 from streams.relations.machine import MOST_REMEMBERED
-from streams.relations.takes import taken
+from streams.relations.takes import added, taken
 
 Entry = tuple[int, Any]
 """When something happened, and the value taken of it."""
@@ -22,9 +22,7 @@ class Memory:
     def __init__(self, takes: Sequence[Take], packed: Sequence[Any] = ()) -> None:
         self._takes = takes
         self._entries: list[dict[tuple[Value, ...], list[Entry]]] = [{} for _ in takes]
-        for place, pairs in enumerate(packed):
-            for key, entries in pairs:
-                self._entries[place][tuple(key)] = [(time, value) for time, value in entries]
+        self.join(packed)
         self.forgotten = 0
 
     def pack(self) -> list[Any]:
@@ -36,9 +34,11 @@ class Memory:
         """Remember as well what another key of the same customer has."""
         for place, pairs in enumerate(packed):
             for key, entries in pairs:
-                mine = self._entries[place].setdefault(tuple(key), [])
-                mine.extend((time, value) for time, value in entries)
-                mine.sort(key=lambda entry: entry[0])
+                added = [(time, value) for time, value in entries]
+                mine = self._entries[place].setdefault(folded_key(key), added)
+                if mine is not added:
+                    mine.extend(added)
+                    mine.sort(key=lambda entry: entry[0])
 
     def add(self, fact: Fact, key: tuple[Value, ...]) -> None:
         """Remember what the takes ask of an event."""
@@ -58,6 +58,15 @@ class Memory:
             if take.itself and take.meets(fact):
                 entries.append((fact.time, take.value_of(fact)))
             found[take.name] = taken(take.take, entries, fact.time)
+        return found
+
+    def kept(self, key: tuple[Value, ...], fact: Fact) -> dict[str, Any]:
+        """Return what the takes that go on have kept when something opens."""
+        found = {}
+        for take, table in zip(self._takes, self._entries, strict=True):
+            if take.goes_on:
+                since = fact.time - take.before_ms
+                found[take.name] = added(take.take, (entry for entry in table.get(key, ()) if entry[0] >= since))
         return found
 
     def forget(self, now: int) -> None:

@@ -55,7 +55,7 @@ class _RelationBlock:
     def __init__(
         self, block: YamlBlock, kind: str, clocks: Mapping[str, WorkingClock], emitted: Mapping[str, str]
     ) -> None:
-        self.block = block
+        self.block, self._kind = block, kind
         self._taken = {*(output.name for output in COMMON), *_SAID[kind], *types.ENVELOPE_FIELDS, "labels", "data"}
         self.clocks = clocks
         self._emitted = emitted
@@ -155,7 +155,7 @@ class _RelationBlock:
             given.problem("events", "'events' names no event type")
         return tuple(found)
 
-    def keeps(self, default: Matcher, *, looks_back: bool) -> tuple[Take, ...]:
+    def keeps(self, default: Matcher) -> tuple[Take, ...]:
         """Read what is kept; its names can stand in conditions from then on, with `kept_` in front."""
         block = self.block.block("keeps")
         found = []
@@ -167,34 +167,37 @@ class _RelationBlock:
             if not _NAME.fullmatch(name) or name in self._taken:
                 why = "is taken" if name in self._taken else "must be lower case letters, digits and underscores"
                 block.problem(name, f"the name {name!r} {why}")
-            if take := self._take(given, name, default, looks_back=looks_back):
+            if take := self._take(given, name, default):
                 found.append(take)
                 self.kept[KEPT + name] = Field(KEPT + name, take.kind, "data", optional=True)
         return tuple(found)
 
-    def _take(self, given: YamlBlock, name: str, default: Matcher, *, looks_back: bool) -> Take | None:
-        back = "within" if looks_back else "before"
-        given.expect(
-            ("take", *(("events", "within") if looks_back else ())), ("events", "where", "value", back, "itself")
-        )
+    def _take(self, given: YamlBlock, name: str, default: Matcher) -> Take | None:
+        back = {"span": "before", "lookback": "within"}.get(self._kind, "")
+        further = {"span": ("before", "since", "itself"), "lookback": ("itself",)}.get(self._kind, ())
+        must = ("take", "events", "within") if self._kind == "lookback" else ("take",)
+        given.expect(must, ("events", "where", "value", *further))
         take: TakeName = given.choice("take", TAKES, "count")
         of = self.selected(given) if "events" in given else default
         if "where" in given and "events" not in given:
             given.problem("where", "'where' needs 'events' beside it")
-        before = read_duration(given, back)
-        if "itself" in given and not before:
-            given.problem("itself", f"'itself' means something only with {back!r}")
+        since = "since" in given
+        if since and "before" in given:
+            given.problem("since", "'since' means nothing beside 'before': it goes on from there until the end")
+        before = read_duration(given, "since" if since else back) if back else 0
         itself = given.choice("itself", (True, False), False)
+        if "itself" in given and (since or not before):
+            given.problem("itself", f"'itself' means something only with {back!r}")
         if take in VALUELESS:
             if "value" in given:
                 given.problem("value", f"'value' means nothing for {take}")
-            return Take(name, take, of, None, Kind.NUMBER, before, itself)
+            return Take(name, take, of, None, Kind.NUMBER, before, itself, since)
         if "value" not in given:
             given.problem("value", f"'value' is missing: {take} takes one of each event")
             return None
         if not of.events:
             return None
-        return self._with_value(given, Take(name, take, of, None, Kind.NUMBER, before, itself))
+        return self._with_value(given, Take(name, take, of, None, Kind.NUMBER, before, itself, since))
 
     def _with_value(self, given: YamlBlock, take: Take) -> Take | None:
         events, text = tuple(take.of.events), str(given.plain("value"))
@@ -276,7 +279,7 @@ def _span(reading: _RelationBlock) -> Relation | None:
     )
     common = reading.common()
     opens = reading.matcher(block, "opens")
-    keeps = reading.keeps(opens, looks_back=False)
+    keeps = reading.keeps(opens)
     optional = {
         key: reading.matcher(block, key, kept=True) if key in block else None for key in ("touches", "restarts")
     }
@@ -363,7 +366,7 @@ def _lookback(reading: _RelationBlock) -> Relation | None:
     block = reading.block
     block.expect((*_COMMON, "at", "keeps"), ("by", "revises"))
     common, at = reading.common(), reading.matcher(block, "at")
-    relation = LookbackRelation(**common, keeps=reading.keeps(at, looks_back=True), at=at)
+    relation = LookbackRelation(**common, keeps=reading.keeps(at), at=at)
     if at.events:
         reading.check_by(relation)
     return relation
@@ -382,7 +385,7 @@ def _stages(reading: _RelationBlock) -> Relation | None:
     expires = Expiry(expiry.text("as"), read_duration(expiry, "after")) if expiry else Expiry("", 1)
     completes = block.choice("completes", tuple(stages), "") if "completes" in block and stages else ""
     everything = Matcher(frozenset().union(*(one.events for one in stages.values())), ("its stages",))
-    keeps = reading.keeps(everything, looks_back=False)
+    keeps = reading.keeps(everything)
     relation = StagesRelation(**common, keeps=keeps, stages=stages, expires=expires, completes=completes)
     if everything.events:
         reading.check_by(relation)

@@ -220,7 +220,7 @@ def _followed(relation: SpanRelation, history: History, until: int) -> list["_Sp
         due = not (expires and expires.at) or expires.at in fact.values
         if due and relation.opens.meets(fact) and (relation.each or not any(span.open for span in spans)):
             before = {take.name: _before(take, history, place) for take in relation.keeps if take.before_ms}
-            spans.append(_Span(relation, [fact], before))
+            spans.append(_Span(relation, [fact], before, history[:place]))
     for span in spans:
         span.wait(until)
     return spans
@@ -233,6 +233,7 @@ class _Span:
     relation: SpanRelation
     inside: History
     before: dict[str, Any]
+    past: History
     outcome: str = ""
     ended: int = 0
     rested: int = 0
@@ -263,9 +264,16 @@ class _Span:
     def kept(self, now: int) -> Values:
         """Return what is kept of it."""
         return {
-            take.name: self.before[take.name] if take.before_ms else _come_to(take, self.inside, now)
+            take.name: self.before[take.name]
+            if take.before_ms and not take.goes_on
+            else _come_to(take, [*self._past(take), *self.inside], now)
             for take in self.relation.keeps
         }
+
+    def _past(self, take: Take) -> Iterator[Fact]:
+        """Yield what came before the opening, as far as a take that goes on reaches back."""
+        since = self.inside[0].time - take.before_ms
+        return (fact for fact in self.past if take.goes_on and fact.time >= since)
 
     def wait(self, until: int) -> None:
         """Let its deadline pass, if it does so by a moment."""

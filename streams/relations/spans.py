@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.relations import clocks
+from streams.relations.definition import folded_key
 from streams.relations.facts import Fact, Value, Values, origin_of
 from streams.relations.kinds import SpanRelation
 from streams.relations.machine import MOST_OPEN, Statement, name_of
@@ -54,6 +55,8 @@ class SpanMachine:
         state = _decode(packed) if packed else _State()
         self._relation = relation
         self._matters = state.matters
+        for matter in self._matters if relation.by else ():
+            matter.key = folded_key(matter.key)
         self._memory = Memory([take for take in relation.keeps if take.before_ms], state.memory)
         self._forgotten = 0
 
@@ -131,7 +134,7 @@ class SpanMachine:
 
     def _open(self, fact: Fact, key: tuple[Value, ...]) -> None:
         relation = self._relation
-        before = self._memory.taken(key, fact)
+        before = {**self._memory.taken(key, fact), **self._memory.kept(key, fact)}
         kept = [before.get(take.name) for take in relation.keeps]
         matter = SpanState(
             name_of(relation.id, fact), key, origin_of(fact), fact.time, fact.time, fact.time, self._due(fact), kept
@@ -208,13 +211,15 @@ class SpanMachine:
 
     def _take(self, matter: SpanState, fact: Fact) -> None:
         for place, take in enumerate(self._relation.keeps):
-            if not take.before_ms and take.meets(fact):
+            if (take.goes_on or not take.before_ms) and take.meets(fact):
                 taking = TAKING[take.take]
                 matter.kept[place] = taking.add(matter.kept[place], fact.time, take.value_of(fact))
 
     def _kept(self, matter: SpanState, now: int) -> Values:
         return {
-            take.name: matter.kept[place] if take.before_ms else TAKING[take.take].result(matter.kept[place], now)
+            take.name: TAKING[take.take].result(matter.kept[place], now)
+            if take.goes_on or not take.before_ms
+            else matter.kept[place]
             for place, take in enumerate(self._relation.keeps)
         }
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.relations.definition import folded_key
 from streams.relations.facts import Fact, Value, Values, origin_of
 from streams.relations.kinds import MOVED, StagesRelation
 from streams.relations.machine import MOST_OPEN, Statement, name_of
@@ -43,6 +44,8 @@ class StagesMachine:
         self._relation = relation
         self._names = [*relation.stages]
         self._journeys = _decode(packed) if packed else []
+        for journey in self._journeys if relation.by else ():
+            journey.key = folded_key(journey.key)
         self.forgotten = 0
 
     def pack(self) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from math import floor
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
+from streams.events.text import normalise
 from streams.kpis.language.fields import Kind
 
 TakeName: TypeAlias = Literal[
@@ -101,9 +102,13 @@ class _Sum(_Number):
         return whole if not rest else (kept or 0) / _SCALE
 
 
+def _compared(value: Any) -> Any:
+    return normalise(value) if isinstance(value, str) else value
+
+
 class _Distinct(_Number):
     def add(self, kept: Any, time: int, value: Any) -> Any:  # noqa: ARG002
-        kept = kept or []
+        kept, value = kept or [], _compared(value)
         return kept if value in kept or len(kept) == _MOST_DISTINCT else [*kept, value]
 
     def result(self, kept: Any, now: int) -> Any:  # noqa: ARG002
@@ -114,6 +119,7 @@ class _Changes(_Number):
     """How often the value was another one than before: channels app, web, app are two changes."""
 
     def add(self, kept: Any, time: int, value: Any) -> Any:  # noqa: ARG002
+        value = _compared(value)
         return [value, 0] if kept is None else [value, kept[1] + (value != kept[0])]
 
     def result(self, kept: Any, now: int) -> Any:  # noqa: ARG002
@@ -159,7 +165,12 @@ def seconds(length: int) -> int | float:
 
 def taken(take: TakeName, entries: Iterable[tuple[int, Any]], now: int) -> Any:
     """Return what a take comes to on events with their times and values, in order."""
+    return TAKING[take].result(added(take, entries), now)
+
+
+def added(take: TakeName, entries: Iterable[tuple[int, Any]]) -> Any:
+    """Return what a take keeps of events with their times and values, in order."""
     taking, kept = TAKING[take], None
     for time, value in entries:
         kept = taking.add(kept, time, value)
-    return taking.result(kept, now)
+    return kept

@@ -104,6 +104,7 @@ class Kept:
 
     def __init__(self, name: str, block: dict[str, Any], known: list[str], of: Callable[..., bool]) -> None:
         self.name, self.how, self.back = name, block["take"], length(block.get("within") or block.get("before"))
+        self.since = length(block.get("since"))
         self.itself = block.get("itself", False)
         self.of = Which(block, known) if "events" in block else of
         self.value = asked(str(block["value"])) if "value" in block else lambda _: True

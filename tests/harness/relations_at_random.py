@@ -67,6 +67,8 @@ class _Maker:
         if back == "within" or chance.random() < 0.3:
             block[back] = chance.choice(LENGTHS)
             block |= {"itself": True} if chance.random() < 0.3 else {}
+        elif back == "before" and chance.random() < 0.2:
+            block["since"] = chance.choice(LENGTHS)
         return block
 
     def relation(self, number: int) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class _Maker:
         keeps = {f"k{n}": self.take(back) for n in range(chance.randrange(1, 5))}
         if kind == "stages":
             keeps = {
-                name: {k: v for k, v in take.items() if k not in {"before", "itself"}} for name, take in keeps.items()
+                name: {k: v for k, v in take.items() if k not in {"before", "since", "itself"}}
+                for name, take in keeps.items()
             }
         block["keeps"] = keeps | {
             "n": {"take": "count", "events": chance.choice(TYPES), **({"within": "24h"} if back == "within" else {})}

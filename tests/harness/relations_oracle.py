@@ -234,6 +234,8 @@ class Span:
         event = events[place]
         self.of, self.events, self.now = of, [event], event["time"]
         self.before = {kept.name: before(kept, events, place) for kept in of.keeps if kept.back}
+        past = [(kept, event["time"] - kept.since) for kept in of.keeps if kept.since]
+        self.past = {kept.name: [one for one in events[:place] if one["time"] >= since] for kept, since in past}
         self.started = self.last = event["time"]
         self.outcome, self.end, self.rested, self.forgotten = "", 0, 0, False
         self.due = self.deadline(event)
@@ -249,7 +251,10 @@ class Span:
         return found if found is None or not self.of.ends else max(found, event["time"])
 
     def kept(self, now: int) -> dict[str, Any]:
-        found = {k.name: self.before[k.name] if k.back else k.come_to(self.events, now) for k in self.of.keeps}
+        found = {
+            k.name: self.before[k.name] if k.back else k.come_to([*self.past.get(k.name, []), *self.events], now)
+            for k in self.of.keeps
+        }
         return {name: value for name, value in found.items() if value is not MISSING}
 
     def wait_until(self, now: int) -> None:

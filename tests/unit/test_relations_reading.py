@@ -52,6 +52,8 @@ SOUND = """\
         ("take: first", "take: frist", 11, "did you mean 'first'?"),
         ("take: first, value: carrier", "take: sum, value: carrier", 11, "is text where a number is needed"),
         ("take: first, value: carrier", "take: count, value: carrier", 11, "'value' means nothing for count"),
+        ("value: carrier", "value: carrier, before: 1d, since: 2d", 11, "'since' means nothing beside 'before'"),
+        ("value: carrier", "value: carrier, since: 1d, itself: true", 11, "'itself' means something only with 'before'"),
         ("    carrier: {", "    outcome: {", 11, "the name 'outcome' is taken"),
         ("emits: cx.damage.settled", "emits: cx.order.placed", 12, "is an event type already"),
         ("emits: cx.damage.settled", "emits: damage", 12, "expected a name such as cx.cart.ended"),
@@ -98,6 +100,10 @@ def test_stages_are_values_of_a_field_or_named_with_their_events() -> None:
     with pytest.raises(CatalogueError, match=r"never a value of stage .*did you mean 'discovery'"):
         parse(text)
     assert list(parse(text.replace("discoveri", "discovery"))["s"].matchers())
+    with pytest.raises(CatalogueError, match="unknown key 'before'"):
+        parse(
+            text.replace("discoveri", "discovery").replace("expires", "keeps: {n: {take: count, before: 1d}}, expires")
+        )
 
 
 def test_derived_types_and_what_they_say_do_not_clash() -> None:
