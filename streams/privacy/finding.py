@@ -15,6 +15,8 @@ _LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*\Z")
 _LONGEST_LOCAL: Final = 64
 _DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,8}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})")
 _DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
+_PICTURE: Final = re.compile(r"[1-9]x\.(?:png|jpe?g|webp|gif|svg|avif)\Z", re.IGNORECASE)
+"""What pictures of several sizes have behind an @, and no address."""
 _UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
 _IBAN: Final = re.compile("(?<![0-9A-Za-z])(?=(([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
 """Looks ahead, so that what only begins like one hides none that follows."""
@@ -120,7 +122,7 @@ def _emails(text: str) -> Iterator[Found]:
         before = text[max(0, at.start() - _LONGEST_LOCAL) : at.start()]
         domain = _DOMAIN.match(text, at.end()) or _DOMAIN_IN_WORDS.match(text, at.end())
         local = _LOCAL.search(before) or _LOCAL_IN_WORDS.search(before)
-        if domain and local:
+        if domain and local and not _PICTURE.match(domain[0]):
             yield Found(at.start() - len(local[0]), domain.end(), "email")
 
 

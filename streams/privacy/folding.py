@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from streams.characters import INVISIBLE, character_class
 
 DASHES: Final = "‐‑‒–—―−﹘﹣－"
+DOTS: Final = "·•‧∙⋅・･。｡﹒٫"
+"""Also ideographic full stops, by which addresses are written, and the decimal point of Persian."""
 _STROKES: Final = (0x0, 0x0), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x20E3, 0x20E3)
 """Zero bytes, the stretching stroke, vowel marks, the frame of a key: they separate nothing either."""
 UNSEEN: Final = character_class((*INVISIBLE, *_STROKES))
@@ -32,7 +34,9 @@ def _form() -> dict[int, str]:
             form[code] = str(unicodedata.decimal(chr(code)))
         elif category == "Zs":
             form[code] = " "
-    return form | {ord(dash): "-" for dash in DASHES} | {ord("\t"): " ", 0x2800: " ", ord("٫"): ".", ord("٬"): ","}
+    form |= {ord(dash): "-" for dash in DASHES} | {ord(dot): "." for dot in DOTS}
+    form |= {ord(blank): " " for blank in "\t\n\r\u2028\u2029\u2800"}
+    return form | {ord("٬"): ",", ord("﹫"): "@"}
 
 
 class Folded(NamedTuple):
@@ -42,17 +46,21 @@ class Folded(NamedTuple):
     origin: Sequence[int]
 
 
+def _on_one_line(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+
+
 def folded(text: str) -> str:
     """Return the folded form of a text, where it does not matter what stood where."""
     if text.isascii() and "\0" not in text:
-        return text.replace("\t", " ")
+        return _on_one_line(text)
     return _UNSEEN.sub("", text).translate(_form())
 
 
 def fold(text: str) -> Folded:
     """Return the folded form of a text."""
     if text.isascii() and "\0" not in text:
-        return Folded(text.replace("\t", " "), range(len(text) + 1))
+        return Folded(_on_one_line(text), range(len(text) + 1))
     if not _UNSEEN.search(text):
         return Folded(text.translate(_form()), range(len(text) + 1))
     kept = [index for index, character in enumerate(text) if not _UNSEEN.match(character)]

@@ -1,12 +1,12 @@
 """
 Telephone numbers, national ids, cards and account numbers among the digits of a folded text.
 
-A run is digits with at most three separators between two of them; its groups are its stretches of digits.
+A run is digits with at most four separators between two of them; its groups are its stretches of digits.
 An identifier is one group, or groups as such identifiers are written, or a whole run with one sort of separator.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
@@ -25,18 +25,21 @@ class Found(NamedTuple):
 
 
 _SEPARATORS: Final = r" \-().\[\]/,_*|"
-_RUN: Final = re.compile(rf"(?P<plus>\+ ?|%2[Bb])?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9])*)")
+_PLUS: Final = r"\+ ?|(?<=98)\+[)\]] {0,2}|%2[Bb]"
+"""Where people write from the right, the plus sign comes behind the code of the country: (98+)."""
+_RUN: Final = re.compile(rf"(?P<plus>{_PLUS})?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9])*)")
 _STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
-_PLUS_BEFORE: Final = re.compile(r"(?:\+ ?|%2[Bb])[(\[]?\Z")
-_CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}]{{0,3}}[0-9]){{9,}}+")
+_PLUS_BEFORE: Final = re.compile(rf"(?:{_PLUS})[(\[]?\Z")
+_COUNTRY_BEHIND: Final = re.compile(r" ?\+ ?98(?![0-9])")
+_CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9]){{9,}}+")
 _GROUP: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile("[A-Za-z0-9]*")
 _HEX: Final = re.compile("[0-9a-fA-F]+")
 _COUNTRY: Final = re.compile(r"[Ii][Rr][ :-]{0,2}\Z")
 _CODE_GOES_ON: Final = re.compile("_|-[A-Za-z]")
 _LONGEST_WORD: Final = 32
-_LONGEST_PLUS: Final = 5
+_LONGEST_PLUS: Final = 7
 """Characters before a number among which its plus sign is."""
 
 _AREAS: Final = (
@@ -170,30 +173,62 @@ class _Run:
         if len(digits) == _NATIONAL_ID_LENGTH and first < last and not plus and shape not in _SHAPES["national_id"]:
             return None
         kind = kind_of(digits, plus=plus)
-        if kind is None or self._is_fraction(first) or not self._stands_alone(kind, first, last):
+        if BARE_MOBILE.fullmatch(digits) and _COUNTRY_BEHIND.match(self.text, self.groups[last][1]):
+            kind = "phone"
+        if kind is None or self._is_decimal(first, last) or not self._stands_alone(kind, first, last):
             return None
         if first == last:
             return kind
         separators = {separator.strip() for separator in self.between[first:last]}
         whole = first == 0 and last == len(self.groups) - 1
-        alone = whole or not self._touches(first, last)
+        alone = whole or not self._touches(first, last, separators)
         evenly = whole and len(separators) == 1 and separators != {","}
         if kind == "phone":
             begins = plus or _PHONE_BEGINS.fullmatch(digits[: shape[0]])
-            return kind if (alone and begins) or (evenly and digits.startswith(_MOBILE_BEGINS)) else None
+            if begins and (alone or self._has_extension(digits, last)):
+                return kind
+            return kind if evenly and digits.startswith(_MOBILE_BEGINS) and not self._in_word(first, last) else None
         if evenly and kind != "national_id":
             return kind
         return kind if alone and shape in _SHAPES[kind] and "," not in separators else None
 
-    def _is_fraction(self, first: int) -> bool:
-        """Return whether a decimal point is before a long group: 0.0912… is a number."""
-        return first > 0 and self.between[first - 1] == "." and self.groups[first][1] - self.groups[first][0] > 4
+    def _digits(self, group: int) -> str:
+        return self.text[slice(*self.groups[group])]
 
-    def _touches(self, first: int, last: int) -> bool:
-        """Return whether another group is joined to these by anything but a blank."""
-        before = self.between[first - 1] if first else " "
-        after = self.between[last] if last < len(self.between) else " "
-        return " " not in before or " " not in after
+    def _is_decimal(self, first: int, last: int) -> bool:
+        """Return whether a decimal point is before a long group, or between two: 0.0912…, 35.6892… are numbers."""
+        if first > 0 and self.between[first - 1] == "." and len(self._digits(first)) > 4:
+            return True
+        whole = self._digits(first)
+        return (
+            last == first + 1
+            and self.between[first] == "."
+            and len(self._digits(last)) > 4
+            and (whole == "0" or whole[0] != "0")
+            and not self.plus
+        )
+
+    def _touches(self, first: int, last: int, inside: Collection[str] = ()) -> bool:
+        """Return whether another group is joined to these by what stands inside of them, or by dots and dashes."""
+        around = self.between[first - 1 : first] + self.between[last : last + 1]
+        lists = {"/", ",", "|"}.difference(inside) if inside else ()
+        return any(" " not in one and one not in lists for one in around)
+
+    def _has_extension(self, digits: str, last: int) -> bool:
+        """Return whether after these groups of a landline there is the short number of an extension, and no more."""
+        short = last + 2 == len(self.groups) and len(self._digits(last + 1)) <= 2
+        return short and self.between[last] in {"-", "/"} and digits.startswith("0") and digits[1] not in "09"
+
+    def _in_word(self, first: int, last: int) -> bool:
+        """Return whether letters are directly before or behind these groups: those of a code."""
+        start, end = self.groups[first][0], self.groups[last][1]
+        return bool(_word_before(self.text, start) or _WORD.match(self.text, end)[0])  # type: ignore[index]
+
+    def _is_one_of_several(self, first: int, last: int) -> bool:
+        """Return whether all groups that are joined to a national id are such ids."""
+        joined = [] if first == 0 or " " in self.between[first - 1] else [first - 1]
+        joined += [] if last == len(self.between) or " " in self.between[last] else [last + 1]
+        return all(is_national_id(self._digits(group)) for group in joined)
 
     def _stands_alone(self, kind: Kind, first: int, last: int) -> bool:
         """Return whether these groups are no part of a code or hash, and not said to be something else."""
@@ -203,10 +238,13 @@ class _Run:
         if (before or after) and _HEX.fullmatch(before + after):
             return before.lower() == "2b" and self.plus
         if kind != "national_id":
-            return not any(map(str.isdigit, before + after)) or self.plus
+            code = (before and after and first < last) or any(map(str.isdigit, before + after))
+            return not code or self.plus
         if before and before.lower() not in _BEFORE_NATIONAL_ID:
             return False
-        if after or _CODE_GOES_ON.match(self.text, end) or self._touches(first, last):
+        if after or _CODE_GOES_ON.match(self.text, end):
+            return False
+        if self._touches(first, last) and not (first == last and self._is_one_of_several(first, last)):
             return False
         return not self.in_earnest or not (
             _NO_NATIONAL_ID_AFTER.search(self.text, max(0, start - 24), start)

@@ -26,7 +26,7 @@ _LETTER_MARK: Final = 0x9C
 _FAR: Final = b"\xdf\xe0\xe1\xea\xef\xf0\xf3"
 """How all other digits and signs begin that `folding` knows."""
 _BETWEEN_DIGITS: Final = (
-    b" \t\0-()./[],_*|+"
+    b" \t\n\r\0-()./[],_*|+"
     # How those digits, blanks, dashes and invisible signs begin, and how the latter end.
     b"\xc2\xcd\xd9\xdb\xe2\xe3" + bytes(set(range(0x80, 0xC0)) - {_LETTER_MARK, *_DIGITS})
 )
