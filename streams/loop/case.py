@@ -38,6 +38,7 @@ class Cycle:
     Attributes:
         contact_due, close_due: By when; None: no time is set. `close_due` moves on with every wait for the customer.
         held: Working time, by the clock of the case, that it waited for the customer.
+        waits: Since when it waited each time, and how long of working time.
         said: Notices by clock: what was said, and when.
     """
 
@@ -49,6 +50,7 @@ class Cycle:
     closed: int | None = None
     outcome: str = ""
     held: int = 0
+    waits: list[tuple[int, int]] = field(default_factory=list)
     said: dict[tuple[str, ClockName], int] = field(default_factory=dict)
 
     def due(self, clock: ClockName) -> int | None:
@@ -187,14 +189,17 @@ def _reopened(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # n
         case.resolved = None
 
 
-def _prioritised(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa: ARG001
+def _prioritised(case: Case, event: Fact, clock: WorkingClock | None) -> None:
     if case.state == "closed":
         return
     case.priority = str(event.values["priority"])
     now = case.now
     contact, close = time_in(event.values, "contact_due"), time_in(event.values, "due")
     now.contact_due = now.contact_due if contact is None else contact
-    now.close_due = now.close_due if close is None else close
+    if close is not None:
+        now.close_due = close
+        for since, waited in now.waits:
+            _wait(now, since, waited, clock)
 
 
 def _assigned(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa: ARG001
@@ -216,12 +221,17 @@ def _held(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa:
 def _resumed(case: Case, event: Fact, clock: WorkingClock | None) -> None:
     if case.holding is None:
         return
-    since, due = case.holding, case.now.close_due
-    waited = elapsed(clock, since, event.time)
+    since, waited = case.holding, elapsed(clock, case.holding, event.time)
     case.holding = None
     case.now.held += waited
-    if due is not None and since <= due:  # a clock that has ended is not set going again
-        case.now.close_due = after(clock, due, waited)
+    case.now.waits.append((since, waited))
+    _wait(case.now, since, waited, clock)
+
+
+def _wait(cycle: Cycle, since: int, waited: int, clock: WorkingClock | None) -> None:
+    """Put off the closing by a wait for the customer; a clock that has ended is not set going again."""
+    if cycle.close_due is not None and since <= cycle.close_due:
+        cycle.close_due = after(clock, cycle.close_due, waited)
 
 
 def _resolved(case: Case, event: Fact, clock: WorkingClock | None) -> None:  # noqa: ARG001

@@ -213,6 +213,18 @@ def test_20_assigning_keeps_the_clock_and_waiting_is_taken_out() -> None:
     assert case.now.contacted_by == "A"
 
 
+def test_20_a_new_priority_after_a_wait_leaves_the_wait_out_as_well() -> None:
+    day = at("05-01T00:00")
+    desk = Desk(rules())
+    desk.give(("u", survey(day, "e", 2)))
+    case_id = of_cause(desk, "u", "low_nps")[0]
+    dues = []
+    for hours, what in [(1, "held"), (13, "resumed"), (14, "prioritised"), (20, "held"), (22, "resumed")]:
+        desk.give(("u", action(day + hours * HOUR_MS, f"m{hours}", what, case_id, priority="urgent")))
+        dues.append(((desk.cases()["u", case_id].now.close_due or 0) - day) // HOUR_MS)
+    assert dues == [48, 60, 60, 60, 62]
+
+
 def test_21_two_people_on_one_case() -> None:
     day = at("05-01T00:00")
     desk = Desk(rules())
