@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb, log, sqrt
+from math import exp, lgamma, log, log1p, sqrt
 from typing import Final, NamedTuple
 
 from streams.kpis.arithmetic.distributions import chi_square_tail
@@ -18,8 +18,13 @@ MISMATCH_P: Final = 0.001
 """Below this probability an assignment is not by chance (Fabijan et al., KDD 2019)."""
 FEWEST_ASSIGNED: Final = 100
 """Customers below which an assignment is not judged."""
+FEWEST_EXPECTED: Final = 10
+"""Customers of an arm by the plan below which chi-square errs: of two arms the probability is exact then."""
 FEWEST_KNOWN: Final = 10
 """Customers of an arm with data below which it is not compared."""
+
+_NEVER: Final = 1e-18
+"""What is less likely adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class ArmSplit:
     Attributes:
         n: Customers.
         chi2: The statistic of the chi-square test.
-        p: Probability of an assignment at least as far from the plan by chance; exact for two arms of few customers.
+        p: Probability of an assignment at least as far from the plan by chance; exact for two arms, one of them small.
         mismatch: Whether it is so improbable that results mean nothing.
         judged: Whether there are enough customers to say so.
     """
@@ -46,7 +51,8 @@ def judge_assignment(counts: Sequence[int], planned: Sequence[float]) -> ArmSpli
     """
     Hold counts of customers against planned shares, of which only the proportions matter.
 
-    Chi-square of k - 1 degrees of freedom; an arm that got nobody counts as any other.
+    Chi-square of k - 1 degrees of freedom; an arm that got nobody counts as any other. Arms to which the plan gives
+    fewer than 10 customers are taken together; what is left of two arms then is judged by the exact probability.
 
     Raises:
         ValueError: There are not as many shares as counts, fewer than two, or a share is not above 0.
@@ -57,19 +63,37 @@ def judge_assignment(counts: Sequence[int], planned: Sequence[float]) -> ArmSpli
     if not n:
         return ArmSplit(0, 0.0, 1.0, mismatch=False, judged=False)
     expected = [n * share / whole for share in planned]
-    chi2 = sum((count - wanted) ** 2 / wanted for count, wanted in zip(counts, expected, strict=True))
-    judged = n >= FEWEST_ASSIGNED
-    if judged or len(counts) > 2:
-        p = chi_square_tail(chi2, len(counts) - 1)
+    arms = sorted(zip(expected, counts, strict=True))
+    chi2, judged = _chi2(arms), n >= FEWEST_ASSIGNED
+    while len(arms) > 2 and arms[0][0] < FEWEST_EXPECTED:
+        small, next_one = arms[:2]
+        arms = sorted([(small[0] + next_one[0], small[1] + next_one[1]), *arms[2:]])
+    if len(arms) > 2 or (judged and arms[0][0] >= FEWEST_EXPECTED):
+        p = chi_square_tail(_chi2(arms), len(arms) - 1)
     else:
-        p = _binomial_p(counts[0], n, planned[0] / whole)
+        p = _binomial_p(arms[0][1], n, arms[0][0] / n)
     return ArmSplit(n, chi2, p, judged and p < MISMATCH_P, judged)
+
+
+def _chi2(arms: Iterable[tuple[float, int]]) -> float:
+    return sum((count - expected) ** 2 / expected for expected, count in arms)
 
 
 def _binomial_p(hits: int, n: int, share: float) -> float:
     """Return the probability of all outcomes that are no likelier than this one."""
-    likely = [comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)]
-    return min(1.0, sum(one for one in likely if one <= likely[hits] * (1 + 1e-9)))
+    if share > 0.5:
+        hits, share = n - hits, 1 - share
+    whole, yes, no = lgamma(n + 1), log(share), log1p(-share)
+
+    def likely(k: int) -> float:
+        return exp(whole - lgamma(k + 1) - lgamma(n - k + 1) + k * yes + (n - k) * no)
+
+    found = likely(hits) * (1 + 1e-9)
+    total, k = 0.0, 0
+    while k <= n and (k <= max(hits, n * share) or likely(k) > _NEVER):
+        total += likely(k) if likely(k) <= found else 0.0
+        k += 1
+    return min(1.0, total)
 
 
 class Sums(NamedTuple):

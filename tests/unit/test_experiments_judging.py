@@ -41,6 +41,25 @@ def test_11_srm_thresholds() -> None:
     assert empty.mismatch
 
 
+@pytest.mark.parametrize(
+    ("counts", "planned", "p", "mismatch"),
+    [
+        ([115, 5], [99, 1], 0.00738, False),  # chi-square says 0.0005
+        ([5, 99_995], [1, 49_999], 0.05265, False),
+        ([90, 10], [99, 1], 7.63e-8, True),
+        ([50, 50, 3], [50, 50, 0.5], 0.806, False),  # 53 and 50 where 51.8 and 51.2 are planned
+        ([80, 30, 2], [50, 50, 0.5], 4.47e-6, True),
+    ],
+)
+def test_small_arms_raise_no_alarm_of_their_own(
+    counts: list[int], planned: list[float], p: float, mismatch: bool
+) -> None:
+    found = judge_assignment(counts, planned)
+    assert found.judged
+    assert found.p == pytest.approx(p, rel=0.01)
+    assert found.mismatch is mismatch
+
+
 @pytest.mark.parametrize("planned", [[1], [1, 0], [1, 1, 1]])
 def test_a_plan_that_cannot_be_is_refused(planned: list[float]) -> None:
     with pytest.raises(ValueError, match="a share above 0 for each"):
