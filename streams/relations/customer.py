@@ -194,8 +194,7 @@ def _facts_of(relation: Relation, facts: Iterable[Fact]) -> list[Fact]:
 
 def _sort(relation: Relation, facts: list[Fact]) -> None:
     if len(facts) > 1:
-        ranks = relation.ranks
-        facts.sort(key=lambda fact: (fact.time, ranks[fact.type], fact.source, fact.id))
+        facts.sort(key=relation.order)
 
 
 def _go_on(

@@ -206,6 +206,10 @@ class Relation(ABC):
         """The event types that it reads, and what comes first within one moment."""
         return {name: self.rank(name) for name in self.events}
 
+    def order(self, fact: Fact) -> tuple[int, int, str, str]:
+        """Return what puts an event that it reads in its place among the others."""
+        return fact.time, self.ranks[fact.type], fact.source, fact.id
+
     @cached_property
     def events(self) -> frozenset[str]:
         """All event types that it reads."""

@@ -8,6 +8,7 @@ from typing import Final
 from streams.kpis.language.fields import Kind
 from streams.relations.clocks import WorkingClock
 from streams.relations.definition import COMMON, Matcher, Output, Relation, Take
+from streams.relations.facts import Fact
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,15 @@ class StagesRelation(Relation):
     def rank(self, event_type: str) -> int:
         """Earlier stages come first within one moment."""
         return next((at for at, one in enumerate(self.stages.values()) if event_type in one.events), 0)
+
+    def order(self, fact: Fact) -> tuple[int, int, str, str]:
+        """Return the same, where a type may mean several stages."""
+        stage = self.stage_of(fact)
+        return fact.time, self.ranks[fact.type] if stage is None else stage, fact.source, fact.id
+
+    def stage_of(self, fact: Fact) -> int | None:
+        """Return the place of the stage that an event means; None: it means none."""
+        return next((at for at, matcher in enumerate(self.stages.values()) if matcher.meets(fact)), None)
 
     def outputs(self) -> tuple[Output, ...]:
         """Return the fields of its derived events."""

@@ -66,7 +66,7 @@ def _histories(relation: Relation, facts: Iterable[Fact], until: int) -> Iterato
         if fact.type in relation.events and fact.time <= until and (key := relation.key_of(fact.values)) is not None:
             groups.setdefault(key, []).append(fact)
     for key, history in groups.items():
-        history.sort(key=lambda fact: (fact.time, relation.rank(fact.type), fact.source, fact.id))
+        history.sort(key=relation.order)
         yield key, history
 
 

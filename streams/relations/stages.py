@@ -99,7 +99,7 @@ class StagesMachine:
         if key is None:
             return
         journey = next((one for one in self._journeys if one.key == key), None)
-        stage = next((at for at, matcher in enumerate(relation.stages.values()) if matcher.meets(fact)), None)
+        stage = relation.stage_of(fact)
         if journey is None and stage is not None:
             journey = self._begin(fact, key, stage)
         if journey is None:

@@ -157,7 +157,10 @@ class Relation:
             if event["type"] in self.ranks and None not in key:
                 groups.setdefault((event["subject"], event.get("synthetic", False), *key), []).append(event)
         for group in groups.values():
-            yield sorted(group, key=lambda e: (e["time"], self.ranks[e["type"]], e["source"], e["id"]))
+            yield sorted(group, key=lambda e: (e["time"], self.rank(e), e["source"], e["id"]))
+
+    def rank(self, event: Event) -> int:
+        return self.ranks[event["type"]]
 
     def common(self, event: Event, said: dict[str, Any]) -> dict[str, Any]:
         """Return all that a result says: its event's attributes, what tells matters apart, and its own."""

@@ -137,6 +137,9 @@ class Stages(Relation):
         self.wait, self.otherwise = length(block["expires"]["after"]), block["expires"]["as"]
         self.completes = block.get("completes")
 
+    def rank(self, event: Event) -> int:
+        return next((at for at, one in enumerate(self.stages.values()) if one(event)), super().rank(event))
+
     def results(self, events: list[Event], until: int) -> Iterator[tuple[Event, int, dict[str, Any]]]:
         names, journey, seen = [*self.stages], [], []
         for event in events:
