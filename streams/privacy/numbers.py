@@ -31,6 +31,7 @@ _RUN: Final = re.compile(rf"(?P<plus>{_PLUS})?[(\[]?(?P<digits>[0-9](?:[{_SEPARA
 _STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
 _PLUS_BEFORE: Final = re.compile(rf"(?:{_PLUS})[(\[]?\Z")
+_CODE_BEFORE: Final = re.compile(r"[(\[]?(?<![0-9])(?:00)?98\+[)\]]? {0,2}\Z")
 _COUNTRY_BEHIND: Final = re.compile(r" ?\+ ?98(?![0-9])")
 _CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9]){{9,}}+")
 _GROUP: Final = re.compile("[0-9]+")
@@ -51,6 +52,7 @@ _PHONE_AFTER_PLUS: Final = re.compile(rf"980?{_LOCAL}|(?!98)[1-9][0-9]{{9,14}}")
 _PHONE_BEGINS: Final = re.compile(rf"09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*|00")
 BARE_MOBILE: Final = re.compile("9[0-9]{9}")
 """A mobile number without the zero: one where a person or a telephone is named, and nowhere else."""
+MOBILE_IN_GROUPS: Final = re.compile("9[0-9]{2}[ .-]?[0-9]{3}(?:[ .-]?[0-9]{2}){2}")
 _MOBILE_BEGINS: Final = ("09", "989", "00989")
 _CARDS: Final = {
     14: re.compile("30[0-5]|3[689]"),
@@ -98,6 +100,8 @@ def may_be_number(text: str, candidate: re.Match[str]) -> bool:
     """Tell whether `numbers` may find something in a candidate, or something that is a telephone where one is named."""
     start, end = candidate.span()
     written = candidate[0]
+    if MOBILE_IN_GROUPS.fullmatch(written):
+        return True
     if written.isdigit():
         if BARE_MOBILE.fullmatch(written) and not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()):
             return True
@@ -163,6 +167,8 @@ class _Run:
         if kind == "iban":
             letters = _COUNTRY.search(self.text, max(0, start - 3), start)
             return letters.start() if letters else start
+        if kind == "phone" and first == 0 and (code := _CODE_BEFORE.search(self.text, max(0, start - 12), start)):
+            return code.start()
         while start and self.text[start - 1] in "+(" and first == 0:
             start -= 1
         return start

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from streams.privacy.finding import find
 from streams.privacy.folding import folded
-from streams.privacy.numbers import BARE_MOBILE, kind_of
+from streams.privacy.numbers import BARE_MOBILE, MOBILE_IN_GROUPS, kind_of
 
 PREFIX: Final = "p-"
 _BYTES: Final = 10
@@ -23,7 +23,7 @@ _NOBODY: Final = frozenset(
     {"null", "none", "nil", "unknown", "undefined", "anonymous", "guest", "n/a", "na", "ناشناس", "نامشخص", "مهمان"}
 )
 _SAYS_WHAT_IT_IS: Final = re.compile(
-    r"[\W_]*+(?:(?:tel|sms|mailto|email|phone|mobile|msisdn|whatsapp|card|iban|nid|customer|user)[\W_]++)?+",
+    r"[\W_]*+(?:2b)?+(?:(?:tel|sms|mailto|email|phone|mobile|msisdn|whatsapp|card|iban|nid|customer|user)[\W_]++)?+",
     re.IGNORECASE,
 )
 _DIGITS: Final = re.compile("[^0-9]")
@@ -101,7 +101,7 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
             characters = "".join(filter(str.isalnum, written)).upper()
             return characters if characters[0].isalpha() else f"IR{characters}"
         return _number(_DIGITS.sub("", written), kind)
-    return _number(text, "phone") if _is_bare_mobile(text) else text
+    return _number(_DIGITS.sub("", text), "phone") if _is_bare_mobile(text) else text
 
 
 def is_telephone(value: str) -> bool:
@@ -115,7 +115,7 @@ def is_telephone(value: str) -> bool:
 
 
 def _is_bare_mobile(text: str) -> bool:
-    return BARE_MOBILE.fullmatch(text) is not None and kind_of(text) != "national_id"
+    return MOBILE_IN_GROUPS.fullmatch(text) is not None and kind_of(_DIGITS.sub("", text)) != "national_id"
 
 
 def _address(written: str, *, fold_local_part: bool) -> str:
