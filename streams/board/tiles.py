@@ -24,6 +24,9 @@ HEADLINE: Final = tuple(kpi for group in GROUPS.values() for kpi in group)
 BEHIND_S: Final = 180
 """A value so far behind the page's newest one is told to be old."""
 
+DRAWN_PART: Final = 5
+"""A point is drawn from a fifth of the answers that colour needs: its band says how little is known."""
+
 State: TypeAlias = Literal["ok", "thin", "none"]
 """Enough answers; fewer than colour needs; nothing to show."""
 
@@ -217,8 +220,16 @@ def up_to_window(
 
 
 def _trend(info: KpiInfo, points: Sequence[PublishedReading]) -> Sequence[PublishedReading]:
-    """Return the points of a line, without thin ones unless most are."""
-    sound = [point for point in points if state_of(info, point) == "ok"]
+    """
+    Return the points of a line, without those of hardly any answers unless most are so.
+
+    A moment with fewer than usual stays: an outage is one.
+    """
+    sound = [
+        point
+        for point in points
+        if state_of(info, point) != "none" and (info.counts or point.n * DRAWN_PART >= info.min_n_colour)
+    ]
     return sound if len(sound) > max(1, len(points) // 2) else points
 
 

@@ -291,6 +291,17 @@ def test_before_any_minute_is_closed_all_of_a_tile_is_open() -> None:
     assert tile(VOLUME, ALL, replace(amounts, latest={}), "en").note == ""
 
 
+@pytest.mark.parametrize(("answers", "lines"), [(8, 1), (1, 2)])
+def test_a_moment_of_few_answers_is_drawn_and_one_of_hardly_any_is_not(answers: int, lines: int) -> None:
+    """A fall of volume is part of an outage, which must not vanish from the line."""
+    trend = [share(40, 50, NOW - 60 * ago) for ago in (5, 4, 3)] + [share(0, answers, NOW - 120)]
+    trend += [share(40, 50, NOW - 60), share(40, 50, NOW)]
+    drawn = tile(
+        replace(CSAT, min_n_colour=30), ALL, facts(trends={("csat", ALL, ""): trend}, steps={"csat": 60}), "en"
+    ).spark
+    assert drawn.count('class="line"') == lines
+
+
 def test_a_tile_says_whether_it_is_still_counting() -> None:
     """Before a minute closed it is; for who does not see the mark it is said, in the words of the language."""
     closed, opened = share(80, 100), share(75, 100, NOW + 60, closed=False)
