@@ -21,13 +21,14 @@ from streams.agents.seasonal import SeasonalBaselines
 from streams.agents.store import StoreStage
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RuleBook
-from streams.definitions import case_rules_of, live_relations_of
+from streams.definitions import case_rules_of, live_relations_of, live_survey_rules_of
 from streams.delivery.alertmanager import Alertmanagers
 from streams.delivery.endpoint import read_addresses
 from streams.engine.app import BatchApp
 from streams.engine.names import Topics
 from streams.events.clock import Clock
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.loop.definition import CaseRules
 from streams.privacy.records import Protection
 from streams.secured.aio import AsyncProvider
 from streams.secured.kafka import kafka_client_options
@@ -59,7 +60,8 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue, protection: 
     )
     app.max_batch_records = settings.max_batch
     topics = Topics(settings.topic_prefix)
-    relations, progress, case_rules = live_relations_of(settings), DerivedProgress(), case_rules_of(settings)
+    relations, progress = live_relations_of(settings), DerivedProgress()
+    case_rules, survey_rules = case_rules_of(settings), live_survey_rules_of(settings)
     rules = replace(load_rules(rule_paths(settings), catalogue, windows=window_names(settings)), zone=settings.zone)
     clock = Clock(settings.clock_limit_s, awaited=True)
     references = References(clock, address_of(settings))
@@ -67,11 +69,12 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue, protection: 
     app.task(references.keep_comparing)
     if protection:
         app.task(ForgottenPeople(address_of(settings), protection.forgotten).keep_looking)
-    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection, case_rules)
+    Ingest(app, settings, topics, catalogue, clock, relations, progress, protection, case_rules, survey_rules)
     if relations:
         Relate(app, settings, topics, relations, progress)
-    if case_rules:
-        Cases(app, settings, topics, case_rules, protection.forgotten if protection else None)
+    if case_rules or survey_rules:
+        forgotten = protection.forgotten if protection else None
+        Cases(app, settings, topics, case_rules or CaseRules({}), forgotten, survey_rules)
     Merge(app, settings, topics, catalogue, _judges(app, settings, topics, catalogue, rules) if len(rules) else None)
     StoreStage(app, settings, topics, writer)
     Notify(app, settings, topics)

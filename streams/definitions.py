@@ -156,6 +156,17 @@ def survey_rules_of(settings: Settings, paths: Sequence[Path] = ()) -> SurveyRul
     return load_surveys(paths or own or [SURVEYS], touchpoints_of(settings))
 
 
+def live_survey_rules_of(settings: Settings) -> SurveyRules | None:
+    """
+    Return the rules by which workers decide who may be asked; None if they do not.
+
+    Raises:
+        CatalogueError: A rule, or a relation that it may ask for, cannot be right.
+        ConfigError: The dictionary of touchpoints cannot be used.
+    """
+    return survey_rules_of(settings) if settings.surveys_live else None
+
+
 def promises_of(settings: Settings, paths: Sequence[Path] = ()) -> Mapping[str, ServicePromise]:
     """
     Return what customers are promised by id, of the paths or of the settings; those shipped if there are none.

@@ -233,12 +233,13 @@ RELATION_HELD = Gauge(
 )
 CASES = Counter(
     "cx_cases",
-    "Cases about unhappy customers: opened, reopened; facts that joined an open one, or one of another cause:"
-    " suppressed; actions refused, since the case was another one by then, or unknown; what had no room: forgotten;"
-    " customers whose worth had none: unvalued",
+    "Cases: opened, reopened; facts that joined an open one, or one of another cause: suppressed; actions refused, since"
+    " it was another one by then, or unknown; what had no room: forgotten; customers whose worth had none: unvalued",
     ["what", "cause"],
     registry=REGISTRY,
 )
+_ASKED = "Occasions on which customers may be asked: eligible; or not, by the reason; what had no room: forgotten"
+SURVEYS = Counter("cx_survey_decisions", _ASKED, ["what", "survey"], registry=REGISTRY)
 CASE_NOTICES = Counter(
     "cx_case_notices",
     "Clocks of cases of which was said that they end soon: warned; that they have ended: escalated; that this is taken"

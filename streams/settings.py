@@ -123,6 +123,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As `kpis_path`, with rules that open cases for unhappy customers; `shipped`: those shipped; empty: none."""
     surveys_path: str = ""
     """As `kpis_path`, with rules that say who may be asked; those shipped, of the simulator, if empty."""
+    surveys_live: bool = False
+    """Whether workers decide who may be asked, as it happens, by the rules of `surveys_path`."""
     promises_path: str = ""
     """As `kpis_path`, with what customers are promised of service; those shipped, of the simulator, if empty."""
     lateness_s: Annotated[float, Meta(ge=0)] = 60.0

@@ -18,6 +18,8 @@ import msgspec
 from streams import metrics
 from streams.agents import records
 from streams.agents.sources import source_name
+from streams.asking.definition import SurveyRules
+from streams.asking.desk import SurveyDesk, is_of_surveys
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -45,6 +47,7 @@ class _DeskShard:
 
     partition: int
     desk: CaseDesk
+    surveys: SurveyDesk | None = None
     waiting: list[RecordBatch] = field(default_factory=list)
     erased: int = 0
     """Up to which change of the list of forgotten people it has forgotten them."""
@@ -63,12 +66,14 @@ class Cases(Stage):
         topics: Topics,
         rules: CaseRules,
         forgotten: Forgotten | None = None,
+        survey_rules: SurveyRules | None = None,
     ) -> None:
-        """Show nothing more of cases of people who were `forgotten` since they were opened."""
+        """Show nothing more of people who were `forgotten` since; with `survey_rules` decide who may be asked, too."""
         self._forgotten = forgotten
         self._settings = settings
         self._topics = topics
         self._rules = rules
+        self._survey_rules = survey_rules
         self._webhooks = bool(settings.case_webhooks)
         self._shards: dict[int, _DeskShard] = {}
         for cause in rules.causes:
@@ -92,8 +97,12 @@ class Cases(Stage):
                 grace_s=self._settings.idle_s,
                 expected=[source_name(channel, partition) for channel in CHANNELS],
             )
-            desk.restore(saved[partition].items())
-            self._shards[partition] = _DeskShard(partition, desk)
+            records_of_cases = [entry for entry in saved[partition].items() if not is_of_surveys(entry[0])]
+            desk.restore(records_of_cases)
+            surveys = SurveyDesk(self._survey_rules, desk.worths) if self._survey_rules else None
+            if surveys is not None:
+                surveys.restore(saved[partition].items())
+            self._shards[partition] = _DeskShard(partition, desk, surveys)
         log.info("cases: partitions %s taken over", sorted(self._shards))
 
     async def take(self, batch: RecordBatch) -> None:
@@ -101,6 +110,9 @@ class Cases(Stage):
         shard = self._shards[batch.partition]
         for one, position in records.fact_ranges(batch, self._settings.epoch):
             shard.desk.take(one, position)
+            if shard.surveys is not None and position > shard.desk.position:
+                for subject, fact in one.facts:
+                    shard.surveys.take(subject, fact, position)
         shard.waiting.append(batch)
         batch.release()
 
@@ -110,11 +122,15 @@ class Cases(Stage):
             waiting, shard.waiting = shard.waiting, []
             desk, partition = shard.desk, shard.partition
             self._erase(shard)
-            if desk.begin(time.time()):
-                yield Save([(partition, key, value) for key, value in desk.records()])
-                yield Emit(list(self._outgoing(partition, desk.news)))
-                key, value = desk.end()
-                yield Save([(partition, key, value)])
+            surveys = shard.surveys
+            changed, asked = desk.begin(time.time()), surveys is not None and surveys.begin(desk.watermarks.value)
+            if changed or asked:
+                saved = [] if surveys is None else [*surveys.records(desk.complete)]
+                yield Save([(partition, key, value) for key, value in (*saved, *desk.records())])
+                decisions = [] if surveys is None else self._decisions(partition, surveys)
+                yield Emit([*self._outgoing(partition, desk.news), *decisions])
+                ends = [desk.end(), *([] if surveys is None else [surveys.end()])]
+                yield Save([(partition, key, value) for key, value in ends])
             elif len(waiting) >= BATCHES_UNSAVED:
                 yield Save([(partition, *desk.fence())])
             else:
@@ -127,7 +143,9 @@ class Cases(Stage):
         forgotten = self._forgotten
         if forgotten and shard.erased != forgotten.changes:
             shard.erased = forgotten.changes
-            shard.desk.worths.erase(lambda subject, at: forgotten.includes(subject, at / 1000))
+            for one in (shard.desk.worths, shard.surveys):
+                if one is not None:
+                    one.erase(lambda subject, at: forgotten.includes(subject, at / 1000))
 
     def _outgoing(self, partition: int, news: Sequence[CaseNews]) -> Iterator[Outgoing]:
         published = time.time()
@@ -146,6 +164,12 @@ class Cases(Stage):
         for row in {one.row.case_id: one.row for one in news}.values():
             yield Outgoing(self._topics.cases, partition, row.case_id.encode(), _encode(row))
 
+    def _decisions(self, partition: int, surveys: SurveyDesk) -> Iterator[Outgoing]:
+        """Yield who may be asked, as events of the channels."""
+        for one in surveys.decisions():
+            if not (self._forgotten and self._forgotten.includes(one.subject, one.time / 1000)):
+                yield Outgoing(self._topics.source_of(one.channel), partition, one.subject.encode(), one.payload)
+
     def observe(self) -> None:
         """Set the metrics of all owned partitions."""
         for partition, shard in self._shards.items():
@@ -155,6 +179,8 @@ class Cases(Stage):
             for (what, of), number in shard.desk.take_counts().items():
                 family = metrics.CASE_NOTICES if what in {"warned", "escalated", "cleared"} else metrics.CASES
                 family.labels(what, of).inc(number)
+            for (what, survey), number in shard.surveys.take_counts().items() if shard.surveys else ():
+                metrics.SURVEYS.labels(what, survey).inc(number)
             metrics.CASES.labels("unvalued", "").inc(shard.desk.worths.take_forgotten())
             # What waits changes nothing: nobody is behind with it.
             self.lane.report_lag(self._topics.case_facts, partition)

@@ -18,6 +18,7 @@ from streams.agents import clocks, records
 from streams.agents.emissions import Emissions
 from streams.agents.progress import DerivedProgress
 from streams.agents.sources import Closed, Source, Tripped, runs_ahead, source_name
+from streams.asking.definition import SurveyRules
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
@@ -35,6 +36,7 @@ from streams.kpis.rolling.watermarks import HISTORY_S
 from streams.loop.definition import CaseRules
 from streams.privacy.records import Protection
 from streams.relations.catalogue import Relations
+from streams.relations.facts import merged
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class Ingest(Stage):
         progress: DerivedProgress | None = None,
         protection: Protection | None = None,
         case_rules: CaseRules | None = None,
+        survey_rules: SurveyRules | None = None,
     ) -> None:
         """
         Declare it.
@@ -75,6 +78,7 @@ class Ingest(Stage):
             progress: How far they have come.
             protection: What takes personal data out of records; None: nothing does.
             case_rules: What opens cases; None: there are none.
+            survey_rules: By which is decided who may be asked; None: it is not.
         """
         self._clock = clock or Clock()
         self._settings = settings
@@ -86,14 +90,16 @@ class Ingest(Stage):
             partitions=settings.partitions,
             epoch=settings.epoch,
             relations=bool(relations),
-            cases=case_rules is not None,
+            cases=bool(case_rules or survey_rules),
         )
         self._sources: dict[TP, Source] = {}
         self._ordered: list[RecordBatch] = []
         self._taking = asyncio.Lock()
         self._minute: int | None = None
         self._reader = relations.reader if relations else None
-        self._case_reader = case_rules.reader() if case_rules else None
+        readers = [case_rules.reader()] if case_rules else []
+        readers += [survey_rules.reader(answers=False)] if survey_rules else []
+        self._case_reader = merged(readers) if readers else None
         self._progress = progress or DerivedProgress()
         self._protection = protection
         sources = topics.all_sources if relations else topics.sources

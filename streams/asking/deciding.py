@@ -12,7 +12,8 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from streams.asking.definition import DECIDED_HERE, ELIGIBLE, SENT, Survey, SurveyRules, SurveyTrigger, text_of_field
-from streams.relations.facts import Fact, moment_of
+from streams.relations.facts import Fact, moment_of, with_fields
+from streams.value.valuations import VALUED, Valuations, valuation_of
 
 SAME_MATTER: Final = "same_matter"
 ASKED_LATELY: Final = "asked_lately"
@@ -153,14 +154,16 @@ def decide_all(
     for subject, invitation in shown:
         customers[subject].shown(invitation)
 
-    def order(trigger: SurveyTrigger) -> tuple[int, bool, int, str, str]:
-        survey = rules.survey(trigger.survey)
-        return trigger.time, not survey.rare, survey.rank, trigger.source, trigger.id
-
-    for trigger in sorted(triggers, key=order):
+    for trigger in sorted(triggers, key=lambda one: turn_of(rules, one)):
         customer = customers[trigger.subject]
         if not customer.knows(trigger):
             yield customer.decide(trigger)
+
+
+def turn_of(rules: SurveyRules, trigger: SurveyTrigger) -> tuple[int, bool, int, str, str]:
+    """Return what puts the occasions of a customer in order. Raises UnknownSurveyError."""
+    survey = rules.survey(trigger.survey)
+    return trigger.time, not survey.rare, survey.rank, trigger.source, trigger.id
 
 
 def decide_on_events(
@@ -179,16 +182,26 @@ def decide_on_events(
     Surveys that were sent before count as shown, and so does what was decided here, which may be on its way. What was
     sent later does not, for the rules say what is.
     """
-    triggers, known = [*listed], [(subject, one) for one in shown]
-    for fact in facts:
+    triggers, known, worths = [*listed], [(subject, one) for one in shown], Valuations()
+    # What was said of a moment is known to what happened at it.
+    for fact in sorted(facts, key=lambda one: (one.time, one.type != VALUED)):
+        if fact.type == VALUED:
+            worths.take(subject, valuation_of(fact.time, f"{fact.source} {fact.id}", fact.values))
         if fact.time >= since:
-            triggers += rules.triggers_of(subject, fact)
-        elif fact.type == SENT or (fact.type == ELIGIBLE and fact.source == DECIDED_HERE):
-            name = str(fact.values.get("survey_id"))
-            survey = rules.surveys.get(name)
-            matter = text_of_field(fact, survey.matter) if survey else ""
-            known.append((subject, Invitation(name, fact.time, matter)))
+            worth = worths.newest(subject)
+            triggers += rules.triggers_of(subject, with_fields(fact, worth.fields()) if worth else fact)
+        elif (invited := invitation_of(rules, fact)) is not None:
+            known.append((subject, invited))
     return [*decide_all(rules, triggers, known)]
+
+
+def invitation_of(rules: SurveyRules, fact: Fact) -> Invitation | None:
+    """Return what an event says was shown, or may be on its way; None: it says nothing of that."""
+    if fact.type != SENT and (fact.type != ELIGIBLE or fact.source != DECIDED_HERE):
+        return None
+    name = str(fact.values.get("survey_id"))
+    survey = rules.surveys.get(name)
+    return Invitation(name, fact.time, text_of_field(fact, survey.matter) if survey else "")
 
 
 def _time(invitation: Invitation) -> int:

@@ -10,6 +10,7 @@ from streams.events.types import ENVELOPE_FIELDS
 from streams.kpis.language.expressions import suggest
 from streams.relations.definition import Matcher
 from streams.relations.facts import Fact, Reader
+from streams.value.valuations import CUSTOMER_FIELDS, VALUED, VALUED_FIELDS
 
 SENT: Final = "cx.survey.sent"
 ANSWERED: Final = "cx.survey.answered"
@@ -95,6 +96,11 @@ class Survey:
     rank: int = 0
 
     @property
+    def asks_customer(self) -> bool:
+        """Whether it asks what the customer is worth."""
+        return not CUSTOMER_FIELDS.keys().isdisjoint({self.by, *self.opens.where.fields})
+
+    @property
     def rare(self) -> bool:
         """Whether it has an exception, so that frequent surveys do not starve it."""
         return self.after_frequent_ms is not None or bool(self.after_ms)
@@ -171,18 +177,22 @@ class SurveyRules:
         """Return the same rules with customers grouped by another field, which no sample is drawn by."""
         return SurveyRules({one.id: replace(one, by=name) for one in self.surveys.values()}, self.gap_ms)
 
-    def reader(self, also: Iterable[str] = ()) -> Reader:
-        """Return what makes facts of events: occasions, invitations and answers; of these `also` further fields."""
+    def reader(self, also: Iterable[str] = (), *, answers: bool = True) -> Reader:
+        """Return what makes facts of events: occasions, invitations and `answers`; of these `also` further fields."""
         envelope = {one.matter for one in self.surveys.values() if one.matter in ENVELOPE_FIELDS}
         wanted: dict[str, set[str]] = {
             SENT: {"survey_id", *envelope},
             ELIGIBLE: {"survey_id", *envelope},
-            ANSWERED: {"survey_id", "metric", "score", *envelope, *also},
         }
+        if answers:
+            wanted[ANSWERED] = {"survey_id", "metric", "score", *envelope, *also}
         for survey in self.surveys.values():
             for event in survey.opens.events:
                 fields = wanted.setdefault(event, set())
                 fields.update(survey.opens.where.fields, filter(None, ("channel", survey.matter, survey.by)))
+                fields.difference_update(CUSTOMER_FIELDS)
+        if any(survey.asks_customer for survey in self.surveys.values()):
+            wanted.setdefault(VALUED, set()).update(VALUED_FIELDS)
         return Reader(wanted)
 
     def triggers_of(self, subject: str, fact: Fact) -> Iterator[SurveyTrigger]:

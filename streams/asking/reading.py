@@ -14,6 +14,7 @@ from streams.kpis.language.expressions import suggest
 from streams.kpis.language.fields import Kind, all_fields, lacking
 from streams.relations.clocks import read_duration
 from streams.relations.matching import read_matcher
+from streams.value.valuations import CUSTOMER_FIELDS
 
 _KINDS: Final = ("limits", "survey", "review")
 _NAME: Final = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LABEL_LENGTH}}}")
@@ -101,6 +102,7 @@ def _survey(block: YamlBlock, kind: str, rank: int) -> Survey:
         "opens",
         _OF_SURVEYS,
         "is what becomes of surveys: it cannot be an occasion, or one would lead to another",
+        CUSTOMER_FIELDS,
     )
     after_frequent, after = _after(block)
     by, shares, share = _shares(block, opens.events)
@@ -151,11 +153,11 @@ def _after(block: YamlBlock) -> tuple[int | None, Mapping[str, int]]:
     return None, {other: read_duration(named, other) for other in named}
 
 
-def _field(block: YamlBlock, key: str, events: Iterable[str]) -> str:
-    """Read the name of a field that all events have which are an occasion."""
+def _field(block: YamlBlock, key: str, events: Iterable[str], beside: Collection[str] = ()) -> str:
+    """Read the name of a field that all events have which are an occasion, or that is known `beside` them."""
     name, known = block.text(key), all_fields(events)
-    if not name or not known:
-        return ""
+    if not name or not known or name in beside:
+        return name if known else ""
     if name not in known or known[name].kind is not Kind.TEXT:
         texts = [one for one, field in known.items() if field.kind is Kind.TEXT]
         block.problem(key, f"{key}: {name!r} is no text that these events have{suggest(name, texts)}")
@@ -173,7 +175,7 @@ def _shares(block: YamlBlock, events: Iterable[str]) -> tuple[str, Mapping[str, 
     if "by" not in given or "other" not in given:
         given.problem("by", "'share' by group needs 'by', the field, and 'other', the percentage of all other values")
     shares = {group: _share(given, group) for group in given if group not in {"by", "other"}}
-    return _field(given, "by", events), shares, _share(given, "other")
+    return _field(given, "by", events, ("customer_tier",)), shares, _share(given, "other")
 
 
 def _share(block: YamlBlock, key: str) -> float:

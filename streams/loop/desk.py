@@ -23,8 +23,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any, Final, Literal, NamedTuple
 
-import msgspec
-
 from streams.events.scalars import DERIVED
 from streams.kpis.rolling.watermarks import Watermarks
 from streams.loop.case import CLOCKS, NOTICES, PREFIX, SOURCE, Case
@@ -50,7 +48,7 @@ from streams.loop.following import comes_back, notices_of, takes_in
 from streams.loop.opening import opening_of, stamped
 from streams.loop.rows import CaseRow, row_of
 from streams.loop.writes import judge
-from streams.relations.facts import Fact, Value
+from streams.relations.facts import Fact, Value, with_fields
 from streams.relations.ranges import FactRange
 from streams.value.valuations import NAMES, VALUED, Valuations, valuation_of
 
@@ -76,6 +74,7 @@ class CaseDesk:
     Attributes:
         watermarks: Of the sources that send facts.
         worths: What customers are worth, as was said last.
+        position: Up to where facts count as read after a kill.
         counts: What has happened since it was asked last: cases opened, joined, reopened, suppressed and forgotten, by
             cause; actions refused and unknown; notices by clock.
         standing: The cases that are not closed, by customer and id, and whether one of their clocks was missed.
@@ -119,7 +118,7 @@ class CaseDesk:
         self._begun: list[tuple[str, list[CaseChange]]] = []
         self._news: list[CaseNews] = []
         self._step = 0
-        self._position = self._complete = -1
+        self.position = self._complete = -1
 
     def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """
@@ -129,7 +128,8 @@ class CaseDesk:
             ValueError: A record is none of ours.
         """
         saved, rules = read_back(records), self._rules
-        self._customers, self._position = saved.customers, saved.fence.position
+        self._customers, self.position = saved.customers, saved.fence.position
+        self._complete = self.position
         self.watermarks.restore(saved.fence.watermark, saved.fence.reports)
         self.worths.restore(saved.worths.items(), saved.fence.step, saved.fence.floor)
         self._step = max([saved.fence.step, saved.sent, *(one.step for one in saved.customers.values())])
@@ -146,7 +146,7 @@ class CaseDesk:
         if not one.source.startswith(f"{DERIVED}/"):
             self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
         self._complete = max(self._complete, position)
-        if position <= self._position:
+        if position <= self.position:
             return
         for subject, fact in one.facts:
             if fact.type.startswith(PREFIX):
@@ -171,7 +171,7 @@ class CaseDesk:
     def _of_customer(self, subject: str, fact: Fact) -> Fact:
         """Return a fact with what its customer was worth when it happened."""
         worth = self.worths.as_of(subject, fact.time)
-        return msgspec.structs.replace(fact, values={**fact.values, **worth.fields()}) if worth else fact
+        return with_fields(fact, worth.fields()) if worth else fact
 
     def _event(self, subject: str, event: Fact) -> None:
         """Take in what has happened to a case."""
@@ -386,10 +386,10 @@ class CaseDesk:
 
     def fence(self) -> Record:
         """Return the record of how far facts were read: what brought no change is not taken in again either."""
-        self._position = self._complete
+        self.position = self._complete
         watermarks = self.watermarks
         return fence_record(
-            DeskFence(self._step, self._position, watermarks.value, watermarks.sources, self.worths.floor)
+            DeskFence(self._step, self.position, watermarks.value, watermarks.sources, self.worths.floor)
         )
 
     @property

@@ -127,6 +127,20 @@ def _nothing(event: Envelope) -> None:
     """Read a field that the type does not have."""
 
 
+def with_fields(fact: Fact, also: Mapping[str, Value]) -> Fact:
+    """Return a fact with what is known beside it."""
+    return msgspec.structs.replace(fact, values={**fact.values, **also})
+
+
+def merged(readers: Iterable[Reader]) -> Reader:
+    """Return what makes facts for several at once."""
+    wanted: dict[str, set[str]] = {}
+    for reader in readers:
+        for name, fields in reader.fields.items():
+            wanted.setdefault(name, set()).update(fields)
+    return Reader(wanted)
+
+
 def origin_of(fact: Fact) -> Values:
     """Return what a derived event takes over from the event that it is made of."""
     return {name: value for name, value in fact.values.items() if name in _ORIGIN or name.startswith(OWN)}

@@ -88,3 +88,17 @@ def events_of_cases(client: Client) -> Iterator[tuple[int, bytes]]:
     for statement in (_WORTHS, _EVENTS):
         for partition, payload in client.query(statement).result_rows:
             yield partition, payload if isinstance(payload, bytes) else payload.encode()
+
+
+def events_of_surveys(client: Client, seconds: float) -> Iterator[tuple[int, bytes]]:
+    """Yield the partition and the payload of every event of the last seconds that says what somebody was shown."""
+    rows = client.query(
+        """
+        SELECT partition, payload FROM events
+        WHERE type IN ('cx.survey.sent', 'cx.survey.eligible') AND outcome = 'counted' AND NOT synthetic
+            AND time > now() - toIntervalSecond({seconds:UInt64})
+        ORDER BY time, topic, offset""",
+        parameters={"seconds": int(seconds)},
+    ).result_rows
+    for partition, payload in rows:
+        yield partition, payload if isinstance(payload, bytes) else payload.encode()

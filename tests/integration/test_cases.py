@@ -38,6 +38,12 @@ RULES = """
 """
 
 
+SURVEYS = """
+- {id: limits, kind: limits, gap: 30d}
+- {id: order, kind: survey, name: {en: Order}, touchpoint: checkout, opens: {events: cx.order.placed}}
+"""
+
+
 def touch(number: int, customer: str, kind: str, ago: timedelta, segment: str = "gold", **data: Any) -> Touch:
     at = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
     raw = {"specversion": "1.0", "id": f"e{number}", "source": "/t", "type": f"cx.{kind}", "time": at}
@@ -60,12 +66,16 @@ def cx(pipeline: Any, *arguments: str) -> Any:
 def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES, encoding="utf-8")
+    surveys = tmp_path / "surveys.yaml"
+    surveys.write_text(SURVEYS, encoding="utf-8")
     secret = tmp_path / "secret"
     secret.write_text("a secret of webhooks")
     with Receiver() as receiver:
         pipeline = pipelines(
             partitions=2,
             cases=str(rules),
+            surveys_live=True,
+            surveys_path=str(surveys),
             idle_s=1,
             retention_s=200_000,
             case_webhooks=receiver.url,
@@ -81,6 +91,7 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         pipeline.wait(lambda: opened(pipeline) == {"c-1", "c-2"}, "two cases")
         worker.kill()
         worker = pipeline.start("only")
+        pipeline.send([touch(10, "c-1", "order.placed", timedelta(hours=2), amount=0, currency="EUR")])
         pipeline.send(
             [unhappy(5, "c-1", 1, timedelta(minutes=30)), unhappy(6, "c-5", 0, timedelta(hours=30), "silver")]
         )
@@ -110,6 +121,11 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         told = [(f"c-{n}", n + 6.0, "web", "counted") for n in (1, 2, 3)]
         pipeline.wait(lambda: pipeline.database.value(valued) == told, "what customers are worth, through the broker")
         assert json.loads(cx(pipeline, "value", "publish", "--json").output)["changed"] == 0
+        asked = "SELECT arraySort(groupArray((subject, type))) FROM events WHERE startsWith(type, 'cx.survey.') AND source = '/cx/surveys'"
+        decided = [("c-1", "eligible"), ("c-1", "suppressed"), ("c-2", "eligible"), ("c-3", "eligible")]
+        wanted = [(subject, f"cx.survey.{what}") for subject, what in decided]
+        pipeline.wait(lambda: pipeline.database.value(asked) == wanted, "who may be asked")
+        pipeline.wait(lambda: pipeline.total("surveys_suppressed")[1] == 1, "the KPI of those who were left alone")
         worths = "SELECT value FROM cases FINAL WHERE subject = 'c-2'"
         pipeline.wait(lambda: pipeline.database.value(worths) == 8.0, "a case that is open shows it")
         unknown = cx(pipeline, "assign", "none", "--to", "Omid")

@@ -62,7 +62,7 @@ def test_cases_of_the_forgotten_are_told_no_more() -> None:
 
 def test_what_the_forgotten_were_worth_is_forgotten_once_the_stage_knows_of_them() -> None:
     forgotten, desk = Forgotten(7), CaseDesk(CaseRules({}))
-    stage, shard = SimpleNamespace(_forgotten=forgotten), SimpleNamespace(desk=desk, erased=0)
+    stage, shard = SimpleNamespace(_forgotten=forgotten), SimpleNamespace(desk=desk, surveys=None, erased=0)
     for subject in ("c-1", "c-2"):
         desk.worths.take(subject, Valuation(99_000, 0, "high"))
     assert desk.begin(1e9)

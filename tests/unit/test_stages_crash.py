@@ -37,7 +37,7 @@ from streams.relations.catalogue import load as load_relations
 from streams.settings import Settings, load
 from streams.shipped import CASES as SHIPPED_CASES
 from streams.shipped import RELATIONS as SHIPPED_RELATIONS
-from tests.harness import twin
+from tests.harness import surveyed, twin
 from tests.harness.clickhouse import event
 from tests.harness.incident import RULES
 
@@ -351,6 +351,7 @@ STAGES = {
     "merge": Case(merge, OF_INGEST, published),
     "store": Case(store, of_both, stored),
     "cases": Case(cases, upstream(ingest_for_cases, unhappy, TOPICS.case_facts), told_of_cases),
+    "surveys": Case(surveyed.decide, upstream(surveyed.ingest, surveyed.served, TOPICS.case_facts), surveyed.told),
     "relate": Case(relate, upstream(relating_ingest, shoppers, TOPICS.facts), derived),
 }
 
