@@ -233,7 +233,7 @@ RELATION_HELD = Gauge(
 )
 CASES = Counter(
     "cx_cases",
-    "Cases: opened, reopened; facts that joined an open one, or one of another cause: suppressed; actions refused, since"
+    "Cases: opened, reopened; facts that joined an open one, or one of another cause: suppressed; actions refused, as"
     " it was another one by then, or unknown; what had no room: forgotten; customers whose worth had none: unvalued",
     ["what", "cause"],
     registry=REGISTRY,
