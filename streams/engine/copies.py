@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from streams.engine.fence import Fence, PartitionLog
 
@@ -29,6 +30,8 @@ _SCHEMA: Final = """
         topic TEXT, partition INTEGER, key BLOB, value BLOB NOT NULL, PRIMARY KEY (topic, partition, key)
     ) WITHOUT ROWID;
 """
+_VERSION: Final = crc32(_SCHEMA.encode()) >> 1
+"""Of the tables, as SQLite keeps it: a signed number."""
 _LOCKED_S: Final = 5.0
 
 
@@ -111,8 +114,10 @@ def _opened(file: Path, ids: Mapping[str, str]) -> sqlite3.Connection:
         # processes that wrote what is new to each of them would make a state that never was.
         database.executescript(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = OFF;"
-            f" PRAGMA secure_delete = ON; {_SCHEMA}"
+            " PRAGMA secure_delete = ON;"
         )
+        _refuse_others(database)
+        database.executescript(f"{_SCHEMA} PRAGMA user_version = {_VERSION};")
         _refuse_damage(database)
         with database:
             for name, known in database.execute("SELECT name, id FROM topics").fetchall():
@@ -124,6 +129,17 @@ def _opened(file: Path, ids: Mapping[str, str]) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _refuse_others(database: sqlite3.Connection) -> None:
+    """
+    Raises:
+        sqlite3.DatabaseError: It holds tables that are not those of today.
+    """
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if tables and version != _VERSION:
+        raise sqlite3.DatabaseError(f"tables of version {version}, not {_VERSION}")
 
 
 def _refuse_damage(database: sqlite3.Connection) -> None:

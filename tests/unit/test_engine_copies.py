@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -204,6 +205,19 @@ def test_a_file_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
     assert copies.load(LOG, 0) == PartitionLog({b"a": b"1"}, 1, OWNER)
     copies.close()
     assert file_in(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_with_other_tables_is_made_anew(tmp_path: Path) -> None:
+    """As another version of the worker has left it."""
+    with closing(sqlite3.connect(file_in(tmp_path))) as database:
+        database.execute("CREATE TABLE topics (name TEXT PRIMARY KEY)")
+        database.commit()
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    copies.keep([LogChange(LOG, 0, 1, OWNER, [(b"a", b"1")])])
+    copies.close()
+    copies = ChangelogCopies(file_in(tmp_path), IDS)
+    assert copies.load(LOG, 0) == PartitionLog({b"a": b"1"}, 1, OWNER)
+    copies.close()
 
 
 def test_a_damaged_page_stops_nobody(tmp_path: Path) -> None:
