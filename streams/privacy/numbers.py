@@ -48,6 +48,7 @@ _AREAS: Final = (
 )
 _LOCAL: Final = rf"(?:9[0-9]{{9}}|(?:{_AREAS})[2-9][0-9]{{7}})"
 _PHONE: Final = re.compile(rf"0{_LOCAL}|00980?{_LOCAL}|980?9[0-9]{{9}}")
+_LANDLINE: Final = re.compile(rf"(?:0|(?:00)?980?)(?:{_AREAS})[2-9][0-9]{{7}}")
 _PHONE_AFTER_PLUS: Final = re.compile(rf"980?{_LOCAL}|(?!98)[1-9][0-9]{{9,14}}")
 _PHONE_BEGINS: Final = re.compile(rf"09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*|00")
 BARE_MOBILE: Final = re.compile("9[0-9]{9}")
@@ -190,7 +191,7 @@ class _Run:
         alone = whole or not self._touches(first, last, separators)
         evenly = whole and len(separators) == 1 and separators != {","}
         if kind == "phone":
-            begins = plus or _PHONE_BEGINS.fullmatch(digits[: shape[0]])
+            begins = plus or _PHONE_BEGINS.fullmatch(digits[: shape[0] if shape[0] > 1 else sum(shape[:2])])
             if begins and (alone or self._has_extension(digits, last)):
                 return kind
             return kind if evenly and digits.startswith(_MOBILE_BEGINS) and not self._in_word(first, last) else None
@@ -223,7 +224,7 @@ class _Run:
     def _has_extension(self, digits: str, last: int) -> bool:
         """Return whether after these groups of a landline there is the short number of an extension, and no more."""
         short = last + 2 == len(self.groups) and len(self._digits(last + 1)) <= 2
-        return short and self.between[last] in {"-", "/"} and digits.startswith("0") and digits[1] not in "09"
+        return short and self.between[last] in {"-", "/"} and _LANDLINE.fullmatch(digits) is not None
 
     def _in_word(self, first: int, last: int) -> bool:
         """Return whether letters are directly before or behind these groups: those of a code."""
