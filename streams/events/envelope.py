@@ -64,6 +64,7 @@ _data: Final[dict[str, type[Data]]] = {}
 _names: Final[dict[type[Data], str]] = {}
 _versions: Final[dict[str, tuple[str, ...]]] = {}
 _counts: Final[dict[str, str]] = {}
+_needs: Final[dict[str, tuple[str, ...]]] = {}
 
 # Metrics asked from 0 to 10; all other ratings start at 1.
 ZERO_BASED_METRICS: Final = frozenset({"nps", "enps"})
@@ -74,13 +75,15 @@ COUNTS: Final = MappingProxyType(_counts)
 """What one event of a type stands for, in words, by type."""
 
 
-def event(name: str, version: str = "1-0-0", *, counts: str, earlier: tuple[str, ...] = ()) -> Callable[[D], D]:
+def event(
+    name: str, version: str = "1-0-0", *, counts: str, earlier: tuple[str, ...] = (), needs: tuple[str, ...] = ()
+) -> Callable[[D], D]:
     """
     Register a data struct as the content of the event type `name`.
 
     `counts` says in words what one event stands for, and what counts more than once: the unit of KPIs that count
     them. `version` is the type's SchemaVer: whoever changes the fields of a published type gives it a new one, and
-    moves the one before to `earlier`, whose events are still taken.
+    moves the one before to `earlier`, whose events are still taken. `needs` names attributes that other types may lack.
 
     Raises:
         ValueError: The name is taken: a type is listed once.
@@ -89,21 +92,22 @@ def event(name: str, version: str = "1-0-0", *, counts: str, earlier: tuple[str,
     def register(data: D) -> D:
         if name in _events:
             raise ValueError(f"event type {name} is registered twice: {_data[name].__name__}, {data.__name__}")
-        _events[name] = whole(name, data, (*earlier, version))
+        _events[name] = whole(name, data, (*earlier, version), needs)
         _data[name] = data
         _counts[name] = counts
+        _needs[name] = needs
         return data
 
     return register
 
 
-def whole(name: str, data: type[Data], versions: tuple[str, ...]) -> type[Envelope]:
-    """Make the struct of whole events of a type, and note its versions, the current one last."""
+def whole(name: str, data: type[Data], versions: tuple[str, ...], needs: tuple[str, ...] = ()) -> type[Envelope]:
+    """Make the struct of whole events of a type that `needs` attributes; note its versions, the current one last."""
     # A pattern costs nothing where the attribute is absent, as it nearly always is.
     schema = Annotated[Reference, msgspec.Meta(pattern=schema_pattern(name, versions))]
     made: Any = msgspec.defstruct(
         f"{data.__name__}Event",
-        [("data", data), ("dataschema", schema | None, None)],
+        [("data", data), ("dataschema", schema | None, None), *((one, Attribute) for one in needs)],
         bases=(Envelope,),
         namespace={"type": name, "__doc__": data.__doc__},
         module=data.__module__,
@@ -116,6 +120,11 @@ def whole(name: str, data: type[Data], versions: tuple[str, ...]) -> type[Envelo
     _names[data] = name
     _versions[name] = versions
     return made  # type: ignore[no-any-return]
+
+
+def needs_of(name: str) -> tuple[str, ...]:
+    """Return the attributes that an event of a type must have, and others may lack."""
+    return _needs.get(name, ())
 
 
 def version_of(name: str) -> str:

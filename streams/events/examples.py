@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.events.envelope import schema_file, version_of
+from streams.events.envelope import needs_of, schema_file, version_of
 from streams.events.touchpoints import load_touchpoints
 from streams.events.types import FieldInfo, data_fields
 
@@ -194,6 +194,7 @@ def good(event_type: str) -> dict[str, dict[str, Any]]:
         "time": _TIME,
         "subject": "customer-0042",
         "channel": channel,
+        **{name: f"{name}-1" for name in needs_of(event_type)},
     }
     attributes = {
         "touchpoint": touchpoint,
@@ -221,15 +222,16 @@ def bad(event_type: str) -> dict[str, dict[str, Any]]:
     record = good(event_type)["minimal"]
     fields = data_fields(event_type)
     lacking = next((name for name, field in fields.items() if field.required), None)
+    attribute = next(iter(needs_of(event_type)), "subject")
     if lacking is None:
-        without = {name: value for name, value in record.items() if name != "subject"}
+        without = {name: value for name, value in record.items() if name != attribute}
     else:
         without = {**record, "data": {name: value for name, value in record["data"].items() if name != lacking}}
-    missing = f"data.{lacking}" if lacking else "subject"
+    missing = f"data.{lacking}" if lacking else attribute
     field, reason, value = min(map(_spoil, fields.values()), key=lambda example: _TELLING.index(example[1]))
     wrong = {**record, "data": {**record["data"], field.name: value}}
     return {
-        f"missing_field-{lacking or 'subject'}": _bad("missing_field", missing, without),
+        f"missing_field-{lacking or attribute}": _bad("missing_field", missing, without),
         f"{reason}-{field.name}": _bad(reason, f"data.{field.name}", wrong),
     }
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
-from streams.events.envelope import ZERO_BASED_METRICS, schema_pattern, versions_of, whole_rating
+from streams.events.envelope import ZERO_BASED_METRICS, needs_of, schema_pattern, versions_of, whole_rating
 from streams.events.foreign import looks_like, looks_like_json, not_json, why_no_json
 from streams.events.limits import CONTRACT, Excess, RecordLimits, excess
 from streams.events.scalars import LABEL_LENGTH, LABEL_NAME, MOST_LABELS, LabelName, LabelText
@@ -30,6 +30,7 @@ from streams.events.types import (
     data_fields,
     data_of,
     derived_union,
+    fields_of,
     struct_of,
     wire_union,
 )
@@ -229,7 +230,8 @@ def _of_event(index: int, record: Mapping[str, Any], *, derived: bool) -> Iterat
 @cache
 def _envelope_of(struct: type[Envelope]) -> Mapping[str, _Field]:
     schema = msgspec.structs.replace(_SCHEMA, pattern=schema_pattern(struct.type, versions_of(struct.type)))
-    return _fields_of(struct, {**ENVELOPE_FIELDS, "dataschema": schema})
+    known = {name: fields_of(struct.type)[name] for name in needs_of(struct.type)}
+    return _fields_of(struct, {**ENVELOPE_FIELDS, **known, "dataschema": schema})
 
 
 @cache

@@ -21,10 +21,10 @@ import msgspec
 from streams.events import asyncapi, compatibility, examples
 from streams.events.decode import decode_stored
 from streams.events.derived import shipped
-from streams.events.envelope import ZERO_BASED_METRICS, schema_file, schema_pattern, version_of, versions_of
+from streams.events.envelope import ZERO_BASED_METRICS, needs_of, schema_file, schema_pattern, version_of, versions_of
 from streams.events.refusal import Refusal
 from streams.events.scalars import OwnLabels
-from streams.events.types import ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, data_of
+from streams.events.types import ENVELOPE_FIELDS, EVENT_TYPES, FieldInfo, data_fields, data_of, fields_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ENVELOPE: Final = "envelope/1.json"
@@ -73,7 +73,7 @@ def event_schema(event_type: str) -> dict[str, Any]:
     Raises:
         KeyError: There is no such type.
     """
-    fields = data_fields(event_type)
+    fields, needed = data_fields(event_type), needs_of(event_type)
     data: dict[str, Any] = {
         "type": "object",
         "required": [name for name, field in fields.items() if field.required],
@@ -88,9 +88,11 @@ def event_schema(event_type: str) -> dict[str, Any]:
         "x-schemaver": version_of(event_type),
         # Wrapped, since older dialects ignore what stands beside a reference.
         "allOf": [{"$ref": "../" * schema_path(event_type).count("/") + ENVELOPE}],
+        **({"required": [*needed]} if needed else {}),
         "properties": {
             "type": {"const": event_type},
             "dataschema": {"pattern": schema_pattern(event_type, versions_of(event_type))},
+            **{name: _property(fields_of(event_type)[name]) for name in needed},
             "data": data,
         },
     }

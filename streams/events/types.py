@@ -13,13 +13,23 @@ from msgspec import inspect
 
 # Importing a family registers its types.
 from streams.events.derived import DERIVED_DATA, DERIVED_EVENTS
-from streams.events.envelope import COUNTS, REGISTERED_DATA, REGISTERED_EVENTS, Data, Envelope, Rated, new_event
+from streams.events.envelope import (
+    COUNTS,
+    REGISTERED_DATA,
+    REGISTERED_EVENTS,
+    Data,
+    Envelope,
+    Rated,
+    needs_of,
+    new_event,
+)
 from streams.events.families import (  # noqa: F401
     agent,
     awareness,
     change,
     contact,
     digital,
+    experiment,
     feedback,
     fulfilment,
     identity,
@@ -148,7 +158,10 @@ def fields_of(event_type: str) -> dict[str, FieldInfo]:
     envelope = ENVELOPE_FIELDS
     if event_type in PIPELINE_TYPES:
         envelope = MappingProxyType({name: ENVELOPE_FIELDS[name] for name in PIPELINE_ATTRIBUTES})
-    return {**envelope, **_fields_of_data(event_type)}
+    needed = {
+        name: msgspec.structs.replace(envelope[name], required=True, nullable=False) for name in needs_of(event_type)
+    }
+    return {**envelope, **needed, **_fields_of_data(event_type)}
 
 
 def _fields(struct: type[msgspec.Struct], part: Literal["envelope", "data"]) -> dict[str, FieldInfo]:

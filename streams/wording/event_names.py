@@ -31,6 +31,7 @@ EVENT_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "cx.contact.resolved": ("Matter resolved", "موضوع حل شد"),
     "cx.contact.transferred": ("Contact transferred", "تماس منتقل شد"),
     "cx.customer.informed": ("Informed", "آگاه شد"),
+    "cx.experiment.assigned": ("Drawn into an experiment", "تخصیص به آزمایش"),
     "cx.feedback.given": ("Feedback", "بازخورد"),
     "cx.order.cancelled": ("Order cancelled", "سفارش لغو شد"),
     "cx.order.delay_notified": ("Delay announced", "دیرکرد اعلام شد"),

@@ -41,7 +41,9 @@ class _World:
             for _ in range(chance.randint(1, 4)):
                 self._do(subject, at - timedelta(days=chance.uniform(0.1, 35)), {})
         marks = {"experiment": "checkout", "variant": arm}
-        self._say(subject, at, "cx.session.started", {}, marks)
+        # Half of them are said to be assigned, and nothing may come of it.
+        kind = ("cx.session.started", "cx.experiment.assigned")[len(self.lines) % 2]
+        self._say(subject, at, kind, {}, marks)
         if chance.random() < 0.03:
             self._say(subject, at + timedelta(hours=1), "cx.session.started", {}, {**marks, "variant": "other"})
         for _ in range(chance.choice((0, 0, 1, 2, 5))):
