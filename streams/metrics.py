@@ -212,10 +212,7 @@ SET_ASIDE = Counter(
 )
 
 RELATION_RESULTS = Counter(
-    "cx_relation_results",
-    "Derived events that were made, those that take a result back included",
-    ["relation"],
-    registry=REGISTRY,
+    "cx_relation_results", "Derived events, those that take one back included", ["relation"], registry=REGISTRY
 )
 RELATION_EVENTS = Counter(
     "cx_relation_events",
@@ -223,6 +220,9 @@ RELATION_EVENTS = Counter(
     " customer's state: forgotten",
     ["relation", "outcome"],
     registry=REGISTRY,
+)
+RELATION_KEYS = Counter(
+    "cx_relation_keys", "Keys of customers that turned out to be another one's", ["what"], registry=REGISTRY
 )
 RELATION_CUSTOMERS = Gauge(
     "cx_relation_customers", "Customers of whom relations know something", ["partition"], registry=REGISTRY

@@ -27,9 +27,11 @@ from streams.engine.outgoing import Outgoing
 from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
+from streams.producers.wire import partition_of
 from streams.relations.catalogue import Relations
 from streams.relations.journal import Record
 from streams.relations.partition import Advance, RelationsPartition
+from streams.relations.ranges import encode_range
 from streams.relations.results import event_of
 from streams.settings import Settings
 
@@ -127,6 +129,9 @@ class Relate(Stage):
                 grace_s=self._settings.idle_s,
                 expected=[source_name(channel, partition) for channel in CHANNELS],
                 longest_s=self._settings.retention_s / 2,
+                name=str(partition),
+                home=lambda key: partition_of(key.encode(), self._settings.partitions),
+                first=records.position(self._settings.epoch, 0),
             )
             state.restore(saved[partition].items())
             self._shards[partition] = _Shard(partition, state)
@@ -158,6 +163,8 @@ class Relate(Stage):
                 if sent:
                     yield Emit(self._derived(lot), partial(_confirm, lot))
                 yield Save([entry for shard, advance in lot for entry in shard.entries([shard.state.save(advance)])])
+            if letters := [letter for shard in begun for letter in self._letters(shard)]:
+                yield Emit(letters)
             yield Save([entry for one in begun for entry in one.entries([one.state.end(), *one.state.compaction()])])
             for shard in begun:
                 self._progress.promise(shard.partition, shard.state.emitted, shard.state.until / 1000)
@@ -180,6 +187,10 @@ class Relate(Stage):
                 value = _encode(event_of(self._relations[result.relation], result))
                 yield Outgoing(self._topics.derived, shard.partition, result.subject.encode(), value)
 
+    def _letters(self, shard: _Shard) -> Iterator[Outgoing]:
+        for home, letters in shard.state.letters():
+            yield Outgoing(self._topics.facts, home, None, encode_range(letters))
+
     def observe(self) -> None:
         """Set the metrics of all owned partitions."""
         for partition, shard in self._shards.items():
@@ -191,6 +202,8 @@ class Relate(Stage):
             counts = state.take_counts()
             for relation, number in counts.results.items():
                 metrics.RELATION_RESULTS.labels(relation).inc(number)
+            for what, number in counts.keys.items():
+                metrics.RELATION_KEYS.labels(what).inc(number)
             for outcome in ("late", "ignored", "forgotten"):
                 for relation, number in getattr(counts, outcome).items():
                     metrics.RELATION_EVENTS.labels(relation, outcome).inc(number)

@@ -1,7 +1,7 @@
 """`cx relations explain`: what a customer did, what was derived of it and why, and what is still open."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -19,9 +19,11 @@ from streams.relations.facts import Fact, moment_of
 from streams.relations.recount import FOREVER, OpenMatter, Recounted, recount, still_open
 from streams.settings import load
 from streams.storage.connection import address_of, connect
-from streams.storage.customer import CustomerHistory, history_of
+from streams.storage.customer import CustomerHistory, history_of_keys
+from streams.storage.persons import keys_of
 
 _NOTHING_KNOWN = 3
+_MOST_KEYS = 100
 _OF_ALL = frozenset({"span", "revision", "withdrawn", "outcome", "opened", "last", "due", "left_s"})
 
 
@@ -35,7 +37,8 @@ def relations_explain(subject: str, *, only: str | None, limit: int, as_json: bo
     """Show a customer's timeline: events, what was derived and of which events, and what waits for its end.
 
     Reads the store alone. What is derived anew from the events stands beside what is stored: `differs` where it is not
-    the same, which `cx verify` explains. Exit code 3 if nothing is known of SUBJECT.
+    the same, which `cx verify` explains. Keys that events link to SUBJECT are the same customer. Exit code 3 if nothing
+    is known of SUBJECT.
 
     \b
     Examples:
@@ -51,11 +54,12 @@ def relations_explain(subject: str, *, only: str | None, limit: int, as_json: bo
             echo(exc.args[0], err=True)
             sys.exit(1)
     with closing(connect(address_of(settings))) as client:
-        history = history_of(client, subject, [one.emits for one in relations.values()], limit)
+        keys = keys_of(client, subject, _MOST_KEYS)
+        history = history_of_keys(client, keys, [one.emits for one in relations.values()], limit)
     if not history.sent and not history.derived:
         echo(f"nothing is stored of {subject!r}", err=True)
         sys.exit(_NOTHING_KNOWN)
-    story = _Story(relations, subject, history)
+    story = _Story(relations, keys, history)
     if as_json:
         print_json(story.plain())
     else:
@@ -65,23 +69,26 @@ def relations_explain(subject: str, *, only: str | None, limit: int, as_json: bo
 class _Story:
     """What is told of a customer."""
 
-    def __init__(self, relations: Relations, subject: str, history: CustomerHistory) -> None:
-        self._subject = subject
+    def __init__(self, relations: Relations, keys: Sequence[str], history: CustomerHistory) -> None:
+        self._subject, *self._others = keys
         self._history = history
         self._anew: dict[str, Recounted] = {}
         self._open: list[OpenMatter] = []
         for synthetic in (False, True):
             sent = [event for event in history.sent if event.synthetic is synthetic]
-            facts = [fact for event in sent if (fact := relations.reader.fact(event))]
-            now = max((fact.time for fact in facts), default=0)
-            for relation in relations.values():
-                self._anew |= {one.result.span: one for one in recount(relation, subject, facts, FOREVER)}
-                self._open += still_open(relation, facts, now)
+            # What tests send is not the customer's, under none of the keys.
+            for own in [[key] for key in keys] if synthetic else [keys]:
+                facts = [fact for event in sent if event.subject in own and (fact := relations.reader.fact(event))]
+                now = max((fact.time for fact in facts), default=0)
+                for relation in relations.values():
+                    self._anew |= {one.result.span: one for one in recount(relation, own[0], facts, FOREVER)}
+                    self._open += still_open(relation, facts, now)
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON holds it."""
         return {
             "subject": self._subject,
+            "also": self._others,
             "left_out": self._history.left_out,
             "events": [msgspec.to_builtins(event) for event in self._history.sent],
             "derived": [
@@ -106,12 +113,14 @@ class _Story:
         def local(moment: datetime) -> str:
             return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
-        rows = [(event.time, 0, event.type, _words(_data(event))) for event in self._history.sent]
+        rows = [(event.time, 0, event.type, self._says(event)) for event in self._history.sent]
         rows += [
             (datetime.fromisoformat(one["time"]), 1, f"=> {_relation(one)} {_verdict(one)}", self._why(one))
             for one in self._history.derived
         ]
         rows.sort(key=lambda row: row[:2])
+        if self._others:
+            echo(table(("THE SAME CUSTOMER",), [(key,) for key in self._others]) + "\n")
         if self._history.left_out:
             echo(f"{self._history.left_out:,} older events are left out (--limit)")
         echo(table(("TIME", "WHAT", "SAYS"), [(local(at), what, says) for at, _, what, says in rows]))
@@ -129,6 +138,10 @@ class _Story:
             echo(table(("RELATION", "SINCE", "ENDS BY ITSELF", "SO FAR"), open_rows, least=("SO FAR",)))
         said = len({one["data"]["span"] for one in self._history.derived})
         echo(f"\n{len(self._history.sent):,} events, {said:,} matters, {len(self._open):,} open")
+
+    def _says(self, event: Envelope) -> str:
+        key = {} if event.subject == self._subject else {"subject": event.subject}
+        return _words({**key, **_data(event)})
 
     def _why(self, one: Mapping[str, Any]) -> str:
         because, anew = self._because(one), self._anew_says(one)

@@ -28,6 +28,11 @@ TUNING_KEYS = frozenset({"linger_ms", "batch_size", "compression_type", "client_
 BOOTSTRAP_TIMEOUT_MS = 3_000
 
 
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key that Kafka's Java client would choose."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
 class SubjectPartitioner(Partitioner):  # type: ignore[misc]
     """
     The partition Kafka's Java client would choose (murmur2), remembered per key.

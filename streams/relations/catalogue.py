@@ -10,7 +10,7 @@ from streams.kpis.language.blocks import CatalogueError, Problems, YamlBlock, bl
 from streams.kpis.language.expressions import suggest
 from streams.relations.clocks import WorkingClock, read_clock
 from streams.relations.definition import Relation
-from streams.relations.facts import Fact, Reader
+from streams.relations.facts import LINKED, MERGED, Fact, Reader
 from streams.relations.reading import KINDS, read_relation
 
 _STRIDES: Final = 24
@@ -22,7 +22,7 @@ class Relations(Mapping[str, Relation]):
 
     Attributes:
         clocks: Working time by name.
-        reader: Makes facts of events, with the fields that any of them reads.
+        reader: Makes facts of events, with the fields that any of them reads, and of what links keys.
         revises_ms: How late an event may come at most and still change a result.
         stride_ms: By how much the moment moves on at once up to which nothing changes any more.
     """
@@ -42,6 +42,9 @@ class Relations(Mapping[str, Relation]):
                 wanted.setdefault(name, set())
             for name, one in relation.fields():
                 wanted[name].add(one)
+        if wanted:
+            wanted.setdefault(LINKED, set()).add("alias")
+            wanted.setdefault(MERGED, set()).add("merged_into")
         self.reader = Reader(wanted)
 
     def readers(self, fact: Fact) -> Sequence[Relation]:

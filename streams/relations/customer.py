@@ -27,6 +27,8 @@ from streams.relations.state import CustomerState, RelationState, packed_given, 
 
 MOST_FACTS: Final = 300
 """Events of a customer that may still be revised; of more the oldest become final early."""
+CLAIMED_MS: Final = 90 * 86_400_000
+"""For so long it is remembered that a customer was said to have another key."""
 _MACHINES: Final[dict[type[Relation], Any]] = {
     SpanRelation: SpanMachine, LookbackRelation: LookbackMachine, StagesRelation: StagesMachine,
 }  # fmt: skip
@@ -53,6 +55,18 @@ class CustomerStep:
     ignored: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
 
+    def follow(self, other: "CustomerStep") -> None:
+        """Go on with another step of the same customer."""
+        self.state, self.wakes_at = other.state, other.wakes_at
+        self.add(other)
+
+    def add(self, other: "CustomerStep") -> None:
+        """Add what another step gave out."""
+        self.results += other.results
+        self.late.update(other.late)
+        self.ignored.update(other.ignored)
+        self.forgotten.update(other.forgotten)
+
 
 def advance(  # noqa: D417 - the last two are told together
     relations: Relations, subject: str, state: bytes, facts: Iterable[Fact], since: int, until: int
@@ -75,7 +89,7 @@ def advance(  # noqa: D417 - the last two are told together
     customer = read_state(state, since - relations.revises_ms)
     step = CustomerStep()
     changed = _admit(relations, customer, facts, since, step)
-    news = _news(relations, customer, since, until)
+    news = _news(relations, customer, since, until, changed)
     woken = [name for name, kept in customer.kept.items() if kept.wakes is not None and kept.wakes <= until]
     for name in sorted({*news, *woken, *changed}):
         if name not in relations:
@@ -89,40 +103,58 @@ def advance(  # noqa: D417 - the last two are told together
     return _packed(relations, customer, until, step)
 
 
-def join(relations: Relations, subject: str, state: bytes, other: bytes, until: int) -> CustomerStep:
+def join(relations: Relations, subject: str, state: bytes, others: Sequence[bytes], until: int) -> CustomerStep:
     """
-    Make one customer of two whose keys turned out to belong to one person.
+    Make one customer of several whose keys turned out to belong to one person.
 
-    Both must have been advanced to the same watermark. What follows from events of both is given out, what was said
+    All must have been advanced to the same watermark. What follows from events of all is given out, what was said
     of one alone is taken back, as far as relations revise.
 
     Args:
         relations: The definitions.
         subject: The key that remains.
         state: Of the key that remains.
-        other: Of the other key, which has no state from now on.
-        until: The watermark of both.
+        others: Of the other keys, which have no state from now on.
+        until: The watermark of all.
     """
-    customer = read_state(state, until - relations.revises_ms)
-    joined = read_state(other, until - relations.revises_ms)
-    step = CustomerStep()
-    for one, than in ((customer, joined), (joined, customer)):
-        _finalize(relations, one, until, least=than.final)
-    for fact in joined.unpacked():
-        customer.add(fact)
-    customer.newest = max(customer.newest, joined.newest)
+    customer, *joined = keys = [read_state(one, until - relations.revises_ms) for one in (state, *others)]
+    step, final = CustomerStep(), max(one.final for one in keys)
+    for one in keys:
+        _finalize(relations, one, until, least=final)
+    for other in joined:
+        for fact in other.unpacked():
+            customer.add(fact)
+        customer.newest = max(customer.newest, other.newest)
+        customer.claimed = max(customer.claimed, other.claimed)
     for relation in relations.values():
-        mine, theirs = customer.of(relation), joined.of(relation)
-        mine.given |= theirs.given
+        mine = customer.of(relation)
+        for theirs in (other.of(relation) for other in joined):
+            mine.given |= theirs.given
+            if relation.revises_ms:
+                mine.base = _joined(relation, mine.head if mine.base is None else mine.base, theirs.base, theirs.head)
+            else:
+                mine.head = _joined(relation, mine.head, None, theirs.head)
+                mine.wakes = _machine(relation, mine.head).wakes_at()
         if relation.revises_ms:
-            base = _joined(relation, mine.head if mine.base is None else mine.base, theirs.base, theirs.head)
-            mine.base = base
             _replay(relation, customer, until, subject, step)
-        else:
-            mine.head = _joined(relation, mine.head, None, theirs.head)
-            mine.wakes = _machine(relation, mine.head).wakes_at()
     _finalize(relations, customer, until)
     return _packed(relations, customer, until, step)
+
+
+def claim(relations: Relations, state: bytes, until: int, claimed: int, joined: int = 0) -> CustomerStep:
+    """Remember of a customer at a watermark when they were last said to have another key, and so many more keys."""
+    customer = read_state(state, until - relations.revises_ms)
+    customer.claimed = max(customer.claimed, claimed)
+    customer.joined += joined
+    return _packed(relations, customer, until, CustomerStep())
+
+
+def rank_of(state: bytes) -> tuple[int, int]:
+    """Return how many keys were joined to a customer, and when they were last said to have another one."""
+    if not state:
+        return 0, 0
+    customer = read_state(state)
+    return customer.joined, customer.claimed
 
 
 def open_matters(relations: Relations, state: bytes) -> Iterator[tuple[str, int]]:
@@ -169,7 +201,9 @@ def _admit(
     return changed
 
 
-def _news(relations: Relations, customer: CustomerState, since: int, until: int) -> dict[str, list[Fact]]:
+def _news(
+    relations: Relations, customer: CustomerState, since: int, until: int, changed: set[str]
+) -> dict[str, list[Fact]]:
     """Return what each relation reads in a step, in the order in which it counts, if it begins or changes anything."""
     news: dict[str, list[Fact]] = {}
     for fact in customer.unpacked(customer.past(since), customer.past(until)):
@@ -178,7 +212,7 @@ def _news(relations: Relations, customer: CustomerState, since: int, until: int)
     for name in [*news]:
         relation, found = relations[name], customer.kept.get(name)
         known = found is not None and found.version == relation.version and found.head
-        if known or any(fact.type in relation.begins for fact in news[name]):
+        if known or name in changed or any(fact.type in relation.begins for fact in news[name]):
             _sort(relation, news[name])
         else:
             del news[name]
@@ -311,11 +345,14 @@ def _packed(relations: Relations, customer: CustomerState, until: int, step: Cus
     customer.kept = {
         name: kept for name, kept in customer.kept.items() if name in relations and kept.needed(changes=changes)
     }
-    if not customer.facts and not customer.kept:
+    if customer.claimed and customer.claimed + CLAIMED_MS <= until:
+        customer.claimed = customer.joined = 0
+    if not customer.facts and not customer.kept and not customer.claimed:
         return step
     past = customer.past(until)
     moments = [kept.wakes for kept in customer.kept.values() if kept.wakes is not None]
     moments += customer.times[past : past + 1]
+    moments += [customer.claimed + CLAIMED_MS] if customer.claimed else []
     newest = max(customer.newest, customer.times[past - 1] if past else 0)
     if newest > customer.final or any(one.base is not None for one in customer.kept.values()):
         # By then all that may still be revised is final, and is forgotten.

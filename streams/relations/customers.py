@@ -2,7 +2,7 @@
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from streams.relations.journal import CustomerBucket, Record, SavedCustomers, bucket_record, read_bucket
@@ -251,8 +251,16 @@ def _least(moments: Iterable[int | None]) -> int | None:
     return min([at for at in moments if at is not None], default=None)
 
 
-def chunks(subjects: Iterable[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield customers in the order of their keys, so many at a time."""
-    ordered = sorted(subjects)
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+def chunks(subjects: Iterable[str], size: int, weights: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    """Yield customers in the order of their keys, some at a time who weigh no more than `size`, one each or more."""
+    lot: list[str] = []
+    load = 0
+    for subject in sorted(subjects):
+        weighs = 1 + weights.get(subject, 0)
+        if lot and load + weighs > size:
+            yield lot
+            lot, load = [], 0
+        lot.append(subject)
+        load += weighs
+    if lot:
+        yield lot

@@ -37,6 +37,9 @@ class Fact(msgspec.Struct, array_like=True, frozen=True):
     lag: int = 0
 
 
+LINKED: Final = "cx.identity.linked"
+MERGED: Final = "cx.identity.merged"
+
 _TESTS: Final = "synthetic".ljust(129)
 """Stands before the key of a customer that tests made up: longer than any subject, so that none is like it."""
 

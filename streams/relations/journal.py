@@ -19,6 +19,7 @@ import cramjam
 import msgspec
 
 from streams.kpis.rolling.watermarks import SourceReport
+from streams.relations.facts import Fact
 from streams.relations.pages import CustomerPage, Kept, pages_of
 
 Record: TypeAlias = tuple[bytes, bytes | None]
@@ -52,24 +53,41 @@ class RelationStep(msgspec.Struct, array_like=True, frozen=True):
     reports: dict[str, SourceReport] = {}
     watermark: float | None = None
 
-    def has(self, position: int, time: int) -> bool:
-        """Whether a fact of that position and time was taken by it or one before it."""
-        return position <= self.whole or (position <= self.fence and time <= self.until)
+    def has(self, position: int, time: int, *, early: bool = True) -> bool:
+        """Whether a fact of that position and time was taken by it or one before it; `early`: it may be, any time."""
+        return (early and position <= self.whole) or (position <= self.fence and time <= self.until)
 
 
 class StepMarker(msgspec.Struct, array_like=True, frozen=True):
-    """The newest step that is done, and the offset of the last derived event sent by then; -1: none was."""
+    """
+    The newest step that is done.
+
+    Attributes:
+        emitted: The offset of the last derived event sent by then; -1: none was.
+        sent: The number of the last range that was sent to another partition.
+        moved: How many keys have moved to another one.
+    """
 
     step: RelationStep = RelationStep()
     emitted: int = -1
+    sent: int = -1
+    moved: int = 0
 
 
-class CustomerPart(msgspec.Struct, array_like=True, frozen=True):
-    """Customers, and the step that left them so; `emitted` as in a marker."""
+class CustomerPart(msgspec.Struct, array_like=True):
+    """
+    Customers, and the step that left them so; `emitted` as in a marker.
+
+    Attributes:
+        letters: What other customers are to be told when the step ends.
+        moved: How many more keys have moved to another one.
+    """
 
     step: int
     customers: list[tuple[str, Kept]]
     emitted: int = -1
+    letters: list[tuple[str, Fact]] = []
+    moved: int = 0
 
 
 class CustomerBucket(msgspec.Struct, array_like=True, frozen=True):

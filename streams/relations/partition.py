@@ -6,8 +6,9 @@ Pure: ranges of facts and the time come in, records and derived events go out. W
 1. `take` each range of facts, in order;
 2. `begin(now)` a step, and write `step_record()`, and wait: from now on it is fixed what the step takes;
 3. for each of its `advances`: send the derived events, and wait, then write its part, and wait;
-4. `end` it: write the marker and the buckets of `compaction`, and wait; then `superseded` may be deleted;
-5. acknowledge ranges up to `complete`, of which nothing is needed any more.
+4. send the `letters` to other partitions, and wait: ranges of facts, which they know by their numbers;
+5. `end` it: write the marker and the buckets of `compaction`, and wait; then `superseded` may be deleted;
+6. acknowledge ranges up to `complete`, of which nothing is needed any more.
 
 A new owner calls `restore` with the records and takes ranges again from the first that was not acknowledged. A step
 that was begun takes the same facts up to the same watermark, but not those of customers who have been saved as it
@@ -15,17 +16,17 @@ leaves them: what was derived of these was sent.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
 from typing import Final, NamedTuple
 
 from streams.kpis.rolling.watermarks import Watermarks
-from streams.relations import customer
+from streams.relations import identity
 from streams.relations.catalogue import Relations
 from streams.relations.customers import Customers, chunks
-from streams.relations.facts import Fact, subject_of
+from streams.relations.facts import Fact
 from streams.relations.journal import (
     CustomerPart,
     Record,
@@ -36,7 +37,7 @@ from streams.relations.journal import (
     read_back,
     step_record,
 )
-from streams.relations.ranges import FactRange
+from streams.relations.ranges import FactRange, letters_of, said_by_relate
 from streams.relations.results import DerivedEvent
 
 MOST_HELD: Final = 200_000
@@ -46,16 +47,22 @@ MOST_TAKEN: Final = 2_000
 advanced without a pause, and a worker that pauses for long is none any more."""
 AT_ONCE: Final = 100
 """Customers that are advanced in one go."""
+_MOVING: Final = frozenset({identity.CLAIM, identity.STATE})
+_COSTS: Final = 10
+"""So many customers one costs as much as for whom such a fact came."""
+MOST_MOVED: Final = 100_000
+"""Keys of one partition that have moved to another one; of more, what they did stays their own."""
 
 
 @dataclass
 class RelationCounts:
-    """What has happened, by relation."""
+    """What has happened, by relation, and what became of keys."""
 
     results: Counter[str] = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -96,6 +103,9 @@ class RelationsPartition:
         grace_s: float = 10.0,
         expected: Iterable[str] = (),
         longest_s: float = 43_200.0,
+        name: str = "",
+        home: Callable[[str], int] = lambda _key: 0,
+        first: int = 0,
     ) -> None:
         """
         Start with nothing.
@@ -107,7 +117,16 @@ class RelationsPartition:
             expected: As of `Watermarks`.
             longest_s: Event time of one step at most. What is derived in a step is sent customer by customer: of longer
                 ones, as when history is read, much would be too late to be counted.
+            name: By which other partitions know what this one sends them.
+            home: Returns the partition of a key.
+            first: Number of the first range that is sent to other partitions.
         """
+        self._name = name
+        self._home = home
+        self._sent = first - 1
+        self._letters: list[tuple[str, Fact]] = []
+        """What the step that is begun has to say to other partitions, of the customers that are written."""
+        self._moved = 0
         self._longest_ms = int(longest_s * 1000)
         self._relations = relations
         self.customers = Customers()
@@ -142,6 +161,10 @@ class RelationsPartition:
         self.emitted = max([saved.marker.emitted, *(part.emitted for _, _, part in saved.parts)])
         newest = self._begun or self._done
         self._applied = dict(newest.applied)
+        self._sent = max(self._sent, saved.marker.sent)
+        undone = [part for _, _, part in saved.parts if part.step > self._done.number]
+        self._letters = [letter for part in undone for letter in part.letters]
+        self._moved = saved.marker.moved + sum(part.moved for part in undone)
         self.watermarks.restore(newest.watermark, dict(newest.reports))
 
     def take(self, one: FactRange, position: int) -> bool:
@@ -155,11 +178,11 @@ class RelationsPartition:
                 return False
             known[one.source] = one.last
             for subject, fact in one.facts:
-                if not self._done.has(position, fact.time):
+                if not self._done.has(position, fact.time, early=fact.type != identity.STATE):
                     self._came += 1
                     self._positions[position] += 1
                     heappush(self._waiting, _Waiting(fact.time, self._came, position, subject, fact))
-        if position > newest.fence:
+        if position > newest.fence and not said_by_relate(one):
             self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
         return True
 
@@ -231,11 +254,14 @@ class RelationsPartition:
         """Advance the customers who take part in the step, some at a time."""
         step = self._step()
         facts: dict[str, list[Fact]] = {}
+        weights: dict[str, int] = {}
         for one in self._taken:
             facts.setdefault(one.subject, []).append(one.fact)
+            if one.fact.type in _MOVING:
+                weights[one.subject] = weights.get(one.subject, 0) + _COSTS
         touched = (self.customers.due(step.until) | facts.keys()) - self._ahead
         first = len(self._ahead)  # numbers of parts that were written before are not used again
-        for number, subjects in enumerate(chunks(touched, AT_ONCE), first):
+        for number, subjects in enumerate(chunks(touched, AT_ONCE, weights), first):
             yield self._advance(step, number, subjects, facts)
 
     def _advance(
@@ -244,8 +270,13 @@ class RelationsPartition:
         advance = Advance(CustomerPart(step.number, []), number, [])
         for subject in subjects:
             state, new = self.customers.get(subject), facts.get(subject, ())
-            found = customer.advance(self._relations, subject_of(subject), state, new, step.since, step.until)
+            room = self._moved + advance.part.moved < MOST_MOVED
+            found = identity.take(self._relations, subject, state, new, step.since, step.until, room=room)
             advance.part.customers.append((subject, (found.state, found.wakes_at)))
+            if isinstance(found, identity.IdentityStep):
+                advance.part.letters.extend(found.letters)
+                advance.part.moved += found.moved - identity.is_forwarding(state)
+                self.counts.keys.update(found.keys)
             advance.results += found.results
             self.counts.late.update(found.late)
             self.counts.ignored.update(found.ignored)
@@ -259,12 +290,20 @@ class RelationsPartition:
 
     def save(self, advance: Advance) -> tuple[bytes, bytes]:
         """Take over the customers of an advance whose derived events were sent; return the record of them."""
-        part = CustomerPart(advance.part.step, advance.part.customers, self.emitted)
+        part = advance.part
+        part.emitted = self.emitted
+        self._letters += part.letters
+        self._moved += part.moved
         for subject, kept in part.customers:
             self.customers.put(subject, kept, part.step)
         key, value = part_record(advance.number, part)
         self.customers.saved(key, part.step, len(value))
         return key, value
+
+    def letters(self) -> list[tuple[int, FactRange]]:
+        """Return what the step says to other partitions, and to which: the same whenever it is asked."""
+        letters = sorted(((self._home(key), key, fact) for key, fact in self._letters), key=_order)
+        return letters_of(letters, self._name, self._sent + 1)
 
     def end(self) -> Record:
         """End the step; return the record that says so."""
@@ -274,8 +313,10 @@ class RelationsPartition:
             if not self._positions[one.position]:
                 del self._positions[one.position]
         self._taken.clear()
+        self._sent += len(self.letters())
+        self._letters.clear()
         self._done, self._begun, self._ahead = step, None, set()
-        return marker_record(StepMarker(step, self.emitted))
+        return marker_record(StepMarker(step, self.emitted, self._sent, self._moved))
 
     def compaction(self) -> list[Record]:
         """Return the buckets that are due to be written, now that the step is done."""
@@ -303,7 +344,8 @@ class RelationsPartition:
         rest: list[_Waiting] = []
         while self._waiting and (step.whole > self._done.whole or self._waiting[0].time <= step.until):
             one = heappop(self._waiting)
-            (self._taken if step.has(one.position, one.time) else rest).append(one)
+            taken = step.has(one.position, one.time, early=one.fact.type != identity.STATE)
+            (self._taken if taken else rest).append(one)
         for one in rest:
             heappush(self._waiting, one)
 
@@ -311,3 +353,8 @@ class RelationsPartition:
         if self._begun is None:
             raise RuntimeError("no step is begun")
         return self._begun
+
+
+def _order(letter: tuple[int, str, Fact]) -> tuple[int, str, int, str, str, str]:
+    home, key, fact = letter
+    return home, key, fact.time, fact.source, fact.id, fact.type

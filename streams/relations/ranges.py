@@ -1,5 +1,6 @@
 """What relations read of one frozen range of a source, and how it travels."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import cramjam
@@ -8,6 +9,9 @@ import msgspec
 from streams.relations.facts import Fact
 
 _LEVEL: Final = 1
+_RELATE: Final = "relate/"
+_MOST_BYTES: Final = 256 * 1024
+"""Of facts that a partition sends to another one in a range, if there are several."""
 
 
 class FactRange(msgspec.Struct, array_like=True, frozen=True):
@@ -35,6 +39,36 @@ class FactRange(msgspec.Struct, array_like=True, frozen=True):
     def active(self) -> bool:
         """Whether it is of records, and not news alone."""
         return self.first <= self.last
+
+
+def said_by_relate(one: FactRange) -> bool:
+    """Return whether a partition has sent it to another one: it says nothing of watermarks."""
+    return one.source.startswith(_RELATE)
+
+
+def letters_of(letters: Iterable[tuple[int, str, Fact]], name: str, first: int) -> list[tuple[int, FactRange]]:
+    """
+    Return facts that a partition has for others as ranges, and to which partition each goes.
+
+    Args:
+        letters: To which partition, to whom, and what; partition after partition.
+        name: Of the partition that sends them.
+        first: Number of the first range.
+    """
+    lots: list[tuple[int, list[tuple[str, Fact]]]] = []
+    size = 0
+    for home, key, fact in letters:
+        weighs = len(key) + len(_encode(fact))
+        if not lots or lots[-1][0] != home or size + weighs > _MOST_BYTES:
+            lots.append((home, []))
+            size = 0
+        lots[-1][1].append((key, fact))
+        size += weighs
+    source = _RELATE + name
+    return [
+        (home, FactRange(source, number, number, None, caught_up=True, facts=facts))
+        for number, (home, facts) in enumerate(lots, first)
+    ]
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -40,6 +40,8 @@ class CustomerState(msgspec.Struct, array_like=True):
         newest: The newest moment of which something was given out.
         times: Of the facts.
         facts: Events behind `final`, packed, in order of time, source and id; those ahead of the watermark too.
+        claimed: When the customer was last said to have another key, in milliseconds; 0: never, or long ago.
+        joined: How many keys have been joined.
     """
 
     final: int
@@ -47,6 +49,8 @@ class CustomerState(msgspec.Struct, array_like=True):
     times: list[int] = []
     facts: list[msgspec.Raw] = []
     kept: dict[str, RelationState] = {}
+    claimed: int = 0
+    joined: int = 0
 
     def past(self, until: int) -> int:
         """Return how many of its facts are of a moment or before it."""

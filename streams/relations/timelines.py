@@ -234,7 +234,7 @@ class _Player:
         self._persons[other] = person
         theirs = self.states.pop(other, b"")
         self._wakes.pop(other, None)
-        step = customer.join(self._relations, person, self.states.get(person, b""), theirs, self._watermark)
+        step = customer.join(self._relations, person, self.states.get(person, b""), [theirs], self._watermark)
         self._take(person, step)
 
     def _take(self, subject: str, step: customer.CustomerStep) -> None:

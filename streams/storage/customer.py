@@ -133,20 +133,30 @@ def history_of(client: Client, subject: str, emitted: Sequence[str], most: int) 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
     """
-    parameters = {"subject": subject, "emitted": [*emitted], "most": most + 1}
+    return history_of_keys(client, [subject], emitted, most)
+
+
+def history_of_keys(client: Client, keys: Sequence[str], emitted: Sequence[str], most: int) -> CustomerHistory:
+    """
+    Read the same of a person of several keys.
+
+    Raises:
+        PermanentStorageError, UnreachableError: The store cannot be asked.
+    """
+    parameters = {"keys": [*keys], "emitted": [*emitted], "most": most + 1}
     try:
         rows = client.query(
-            "SELECT payload FROM events WHERE subject = {subject:String} AND outcome = 'counted'"
+            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND outcome = 'counted'"
             " AND type NOT IN {emitted:Array(String)} ORDER BY time DESC, id LIMIT {most:UInt32}",
             parameters=parameters,
         ).result_rows
         [(count,)] = client.query(
-            "SELECT count() FROM events WHERE subject = {subject:String} AND outcome = 'counted'"
+            "SELECT count() FROM events WHERE subject IN {keys:Array(String)} AND outcome = 'counted'"
             " AND type NOT IN {emitted:Array(String)}",
             parameters=parameters,
         ).result_rows
         said = client.query(
-            "SELECT payload FROM events WHERE subject = {subject:String} AND type IN {emitted:Array(String)}",
+            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND type IN {emitted:Array(String)}",
             parameters=parameters,
         ).result_rows
     except FAILURES as error:

@@ -10,7 +10,7 @@ from streams.relations.facts import is_made_up
 from streams.relations.kinds import LookbackRelation
 from streams.relations.recount import recount, still_open
 from streams.storage.connection import FAILURES, explain
-from streams.storage.customer import CustomerScan
+from streams.storage.persons import PersonScan
 
 
 @dataclass
@@ -40,24 +40,23 @@ def standings(client: Client, relations: Relations, lateness_s: float) -> dict[s
     """
     waiting = {name: one for name, one in relations.items() if not isinstance(one, LookbackRelation)}
     found = {name: RelationStanding() for name in waiting}
-    scan = CustomerScan(client, relations)
     try:
+        scan = PersonScan(client, relations)
         until = scan.watermarks(lateness_s)
-        for chosen in scan.buckets():
-            for subject, events in scan.customers(chosen):
-                if is_made_up(subject):
-                    continue
-                facts = [event.fact for event in events]
-                end = min(until.get(event.partition, 0) for event in events)
-                for name, relation in waiting.items():
-                    standing = found[name]
-                    for ended in recount(relation, subject, facts, end):
-                        standing.ended[ended.result.data["outcome"]] += 1
-                    for matter in still_open(relation, facts, end):
-                        opened = matter.inside[0].time
-                        standing.open += 1
-                        standing.oldest_ms = min(opened, standing.oldest_ms or opened)
-                        standing.stages.update([matter.kept["stage"]] if relation.kind == "stages" else [])
+        for person, _ in scan.persons():
+            if is_made_up(person.keys[0]) or not person.events:
+                continue
+            facts = [event.fact for event in person.events]
+            end = min(until.get(event.partition, 0) for event in person.events)
+            for name, relation in waiting.items():
+                standing = found[name]
+                for ended in recount(relation, person.keys[0], facts, end):
+                    standing.ended[ended.result.data["outcome"]] += 1
+                for matter in still_open(relation, facts, end):
+                    opened = matter.inside[0].time
+                    standing.open += 1
+                    standing.oldest_ms = min(opened, standing.oldest_ms or opened)
+                    standing.stages.update([matter.kept["stage"]] if relation.kind == "stages" else [])
     except FAILURES as error:
         raise explain(error, "reading what relations read") from error
     return found

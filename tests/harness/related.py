@@ -10,13 +10,25 @@ from streams.shipped import RELATIONS
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database
 from tests.harness.pipeline import Pipeline
-from tests.unit.test_relations_oracle import LATENESS, arrivals_of, history
+from tests.unit.test_relations_oracle import LATENESS, START, arrivals_of, history, iso
 
 
 def fill_with_relations(database: Database) -> Relations:
-    """Store events of customers c-0, c-1, … and what is derived of them until their last one; return the relations."""
+    """
+    Store events of customers c-0, c-1, … and what is derived of them until their last one; return the relations.
+
+    Those from c-9 on turn out to be one person after twenty hours.
+    """
     relations = load([RELATIONS])
-    lines = history(relations, 1, events=900, days=1)
+    lines = history(relations, 1, events=900, days=1) + [
+        json.dumps(
+            {"specversion": "1.0", "id": f"link-{number}", "source": "s", "channel": "web", "subject": subject}
+            | {"time": iso(START + 20 * 3_600_000), "type": f"cx.identity.{kind}", "data": data}
+        )
+        for number, (subject, kind, data) in enumerate(
+            [("c-10", "linked", {"alias": "c-11"}), ("c-9", "merged", {"merged_into": "c-10"})]
+        )
+    ]
     arrivals = arrivals_of(lines)
     until = max(one.at for one in arrivals)
     played = [result for clock, result in play(relations, arrivals, LATENESS).results if clock <= until]

@@ -33,6 +33,35 @@ def recent(seed: int) -> list[str]:
     return lines
 
 
+LINKS = [
+    ("x-0", "x-1", 6),
+    ("x-2", "x-3", 4),
+    ("x-6", "x-7", 7),
+    ("x-8", "x-6", 5),
+    ("x-9", "x-10", 6),
+    ("x-11", "x-10", 3),
+]
+"""Person, alias, and how many hours ago that is known."""
+
+
+def linked(seed: int) -> list[str]:
+    """Others whose keys, in several partitions, turn out to belong together: what revisions reach."""
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=10)
+    found = [raw for raw in map(json.loads, recent(seed + 1)) if datetime.fromisoformat(raw["time"]) > since]
+    lines = [json.dumps({**raw, "id": f"x-{raw['id']}", "subject": raw["subject"].replace("c", "x")}) for raw in found]
+    for number, (subject, alias, hours) in enumerate(LINKS):
+        raw = {"specversion": "1.0", "id": f"link-{number}", "source": "s", "subject": subject, "channel": "web"}
+        raw |= {"type": "cx.identity.linked", "time": (now - timedelta(hours=hours)).isoformat()}
+        lines.append(json.dumps({**raw, "data": {"alias": alias}}))
+    # Clocks of all partitions go on from one moment.
+    for number in range(24):
+        raw = {"specversion": "1.0", "id": f"end-{number}", "source": "s", "subject": f"y-{number}", "channel": "web"}
+        raw |= {"type": "cx.page.viewed", "time": (now - timedelta(hours=2)).isoformat()}
+        lines.append(json.dumps({**raw, "data": {"page": "home"}}))
+    return lines
+
+
 def in_disorder(lines: list[str], seed: int) -> list[Touch]:
     """Each less than a minute out of order by its time, some repeated."""
     chance = random.Random(seed)
@@ -59,7 +88,7 @@ def reached(pipeline) -> float:
 def test_derived_events_are_exact_through_kills(pipelines, seed):
     """A worker is killed while it derives, twice: what holds in topic and store is what the events say."""
     pipeline = pipelines(relations="all", idle_s=2, dedup_ids=5_000)
-    lines = recent(seed)
+    lines = recent(seed) + linked(seed)
     touches = in_disorder(lines, seed)
     part = len(touches) // (KILLS + 1)
     for number in range(KILLS):
@@ -78,6 +107,7 @@ def test_derived_events_are_exact_through_kills(pipelines, seed):
 
     wanted = holding(FILES, lines, TYPES, until)
     assert len(wanted) > 500
+    assert wanted != holding(FILES, lines, TYPES, until, linked=False)
     pipeline.wait(lambda: found() == wanted, f"{len(wanted)} results")
     ids_sent = {json.loads(record.value)["id"] for record in pipeline.consume(pipeline.topics.derived)}
     derived = "FROM events WHERE topic LIKE '%.derived'"

@@ -191,14 +191,14 @@ def test_what_is_read_again_is_taken_once() -> None:
 
 def test_each_step_takes_its_own_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """History in half days: out of order, some of it read while a step is under way, each event taken once."""
-    went = partition.customer.advance
+    went = customer.advance
     taken: list[tuple[int, str]] = []
 
     def advance(relations: Relations, subject: str, old: bytes, facts: list[Fact], since: int, until: int) -> Any:
         taken.extend((until, fact.id) for fact in facts)
         return went(relations, subject, old, facts, since, until)
 
-    monkeypatch.setattr(partition.customer, "advance", advance)
+    monkeypatch.setattr(customer, "advance", advance)
 
     def happened(*hours: int) -> list[tuple[str, Fact]]:
         return [("c", Fact(hour * 3_600_000, "s", f"at {hour}", "cx.cart.added", {})) for hour in hours]

@@ -20,7 +20,7 @@ def test_states_that_were_packed_whole_are_read() -> None:
     """They had facts and what was given out unpacked, after the moment from which on things may change."""
     facts = [fact("e1", 0), fact("e2", 1, "cx.order.placed"), fact("e3", 2)]
     first = customer.advance(RELATIONS, "c-1", b"", facts, START - 1, START + 3 * MINUTE)
-    final, newest, times, packed, kept = msgspec.msgpack.decode(first.state)
+    final, newest, times, packed, kept, *_ = msgspec.msgpack.decode(first.state)
     assert (newest, times) == (START + MINUTE, [one.time for one in facts])
     former = msgspec.msgpack.encode([final, packed, kept])
     late, until = [fact("e0", 0.5), fact("e1", 0)], START + 90 * MINUTE
@@ -35,7 +35,7 @@ def test_nothing_is_kept_of_a_relation_before_something_begins_it() -> None:
     facts = [fact("e1", 0, "cx.checkout.step"), fact("e2", 1, "cx.order.placed"), fact("e3", 2, "cx.survey.answered")]
     step = customer.advance(RELATIONS, "c-1", b"", facts, START - 1, START + 3 * MINUTE)
     assert not step.results
-    assert msgspec.msgpack.decode(step.state)[-1] == {}
+    assert msgspec.msgpack.decode(step.state)[4] == {}
 
 
 def test_what_the_head_has_forgotten_is_in_the_base_for_what_comes_late() -> None:
@@ -49,3 +49,10 @@ def test_what_the_head_has_forgotten_is_in_the_base_for_what_comes_late() -> Non
         step = customer.advance(relations, "c-1", state, facts, since, until)
         state, since, said = step.state, until, step.results
     assert [one.data["queued_s"] for one in said] == [1.5]
+
+
+def test_a_late_opening_and_its_end_in_one_step() -> None:
+    """The end came in time, and is of what begins only now."""
+    facts = [fact("e1", -10), fact("e2", 10, "cx.order.placed")]
+    found = customer.advance(RELATIONS, "c-1", b"", facts, START, START + 20 * MINUTE)
+    assert [one.data["outcome"] for one in found.results if one.relation == "cart"] == ["ordered"]

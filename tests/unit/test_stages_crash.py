@@ -34,12 +34,15 @@ from streams.kpis.folding.partials import decode_partial
 from streams.loop.reading import load_rules as load_case_rules
 from streams.loop.rows import decode_case
 from streams.relations.catalogue import load as load_relations
+from streams.relations.identity import STATE
+from streams.relations.ranges import decode_range
 from streams.settings import Settings, load
 from streams.shipped import CASES as SHIPPED_CASES
 from streams.shipped import RELATIONS as SHIPPED_RELATIONS
 from tests.harness import surveyed, twin
 from tests.harness.clickhouse import event
 from tests.harness.incident import RULES
+from tests.harness.shoppers import send_shoppers
 
 NOW = datetime(2026, 3, 1, 10, 30, tzinfo=UTC).timestamp()
 PARTITIONS = 2
@@ -251,17 +254,7 @@ def relate(app: Any, _broker: object, _database: object) -> Stage:
 
 
 def shoppers(broker: twin.Broker) -> None:
-    """Some customers on two channels over three hours, out of order by up to half a minute, with late ones."""
-    doings = [("page.viewed", {"page": "home"}), ("cart.added", {}), ("order.placed", {})]
-    doings += [("contact.closed", {"topic": "billing"}), ("contact.opened", {"topic": "billing"})]
-    for number in range(90):
-        kind, data = doings[number * 7 % 5]
-        ago = 10_800 - 120 * number - number * 37 % 30 + (7_000 if number % 31 == 30 else 0)
-        at = datetime.fromtimestamp(NOW - ago, UTC).isoformat()
-        channel = ("web", "call_center")[number % 2]
-        raw = {"specversion": "1.0", "id": f"e{number}", "source": "s", "type": f"cx.{kind}", "time": at, "data": data}
-        raw |= {"subject": f"c-{number % 4}", "channel": channel}
-        broker.send(f"cx.touchpoints.{channel}", number % 4 % PARTITIONS, msgspec.json.encode(raw))
+    send_shoppers(broker, NOW, PARTITIONS)
 
 
 def derived(broker: twin.Broker, _database: object) -> Any:
@@ -279,6 +272,8 @@ def derived(broker: twin.Broker, _database: object) -> Any:
             said[event.data.span] = version, event.time, event.data
     standing = {span: (time, repr(data)) for span, (_, time, data) in said.items() if not data.withdrawn}
     assert len(standing) > 20
+    told = (one for value in broker.values(TOPICS.facts) for _, one in decode_range(value).facts if one.type == STATE)
+    assert len({(one.id, one.time) for one in told}) >= 2
     return (standing,)
 
 

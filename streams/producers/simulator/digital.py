@@ -236,8 +236,10 @@ class Visit:
     def _checkout(self) -> Steps:
         world = self.world
         if self.anonymous:
-            self.trail.say(IdentityLinked(alias=self.customer.key, method="login", confidence=1.0), "checkout")
             self.trail = self.trail.with_(subject=self.customer.key)
+            self.trail.say(
+                IdentityLinked(alias=self.customer.anonymous_key, method="login", confidence=1.0), "checkout"
+            )
         orderid = world.short_id("o")
         self.trail = self.trail.with_(orderid=orderid)
         goes_on = 0.95 if self.customer.variant == "one-page" and self.channel == "web" else 0.92
