@@ -34,7 +34,10 @@ MOST_CUSTOMERS: Final = 100_000
 MOST_SHOWN: Final = 200
 MOST_WAITING: Final = 500
 """What is kept of one customer; of more, the oldest invitations are forgotten, and what comes is passed over."""
-_SWEEPS_MS: Final = 30 * 86_400_000
+_DAY_MS: Final = 86_400_000
+_SWEEPS_MS: Final = 30 * _DAY_MS
+LATE_MS: Final = _DAY_MS
+"""How much later than others an occasion may come, and find what was shown before it."""
 _PREFIX: Final = b"q/"
 _SENT_KEY: Final = b"q"
 
@@ -89,7 +92,7 @@ class SurveyDesk:
         """Start with nothing; `worths` says what customers are worth, for rules that ask."""
         self._rules, self._worths, self._most = rules, worths, most
         self._opens = frozenset().union(*(survey.opens.events for survey in rules.surveys.values()))
-        self._reach = rules.longest_gap()
+        self._reach = rules.longest_gap() + LATE_MS
         self._files: dict[str, bytes] = {}
         self._wakes: list[tuple[int, str]] = []
         self._dirty: set[str] = set()
@@ -219,13 +222,16 @@ class SurveyDesk:
     def erase(self, is_erased: Callable[[str, int], bool]) -> None:
         """Forget what happened to customers, by their name and its time."""
         for subject in list(self._files):
+            if not is_erased(subject, 0):
+                continue
+            # What was decided stands in the changelog until the customer is written again, whatever is left of them.
             file = _decode(self._files[subject])
-            shown = [one for one in file.shown if not is_erased(subject, one[1])]
-            waiting = [one for one in file.waiting if not is_erased(subject, one.time)]
-            if (len(shown), len(waiting)) != (len(file.shown), len(file.waiting)):
-                file.shown, file.waiting = shown, waiting
-                self._unsent.pop(subject, None)
-                self._put(subject, file) if shown or waiting else self._drop(subject)
+            file.shown = [one for one in file.shown if not is_erased(subject, one[1])]
+            file.waiting = [one for one in file.waiting if not is_erased(subject, one.time)]
+            unsent = [one for one in self._unsent.pop(subject, ()) if not is_erased(subject, one[1])]
+            if unsent:
+                self._unsent[subject] = unsent
+            self._put(subject, file) if file.shown or file.waiting or unsent else self._drop(subject)
 
     def take_counts(self) -> Counter[tuple[str, str]]:
         """Return what has happened since the last call."""

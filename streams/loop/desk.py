@@ -45,7 +45,7 @@ from streams.loop.files import (
     worth_tombstones,
 )
 from streams.loop.following import comes_back, notices_of, takes_in
-from streams.loop.opening import opening_of, stamped
+from streams.loop.opening import opening_of, said_of, stamped
 from streams.loop.rows import CaseRow, row_of
 from streams.loop.writes import judge
 from streams.relations.facts import Fact, Value, with_fields
@@ -200,7 +200,7 @@ class CaseDesk:
             return
         file.cause = file.cause or cause_of(event)
         if event.type == f"{PREFIX}opened":
-            self._worth_of(subject, file, event.values)
+            self._worth_of(subject, file, said_of(self._rules, event))
         file.events.append(stamped(self._rules, event, case, file.cause))
         self._changed(subject, file, CaseChange(case_id, file.events[-1], ours=False))
         self._follow(subject, case_id, file)

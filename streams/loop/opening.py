@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.loop.case import PREFIX, Case
+from streams.loop.case import PREFIX, SOURCE, Case
 from streams.loop.definition import NORMAL, CaseRules, Cause, can_be
 from streams.relations.facts import Fact, Value, origin_of
 from streams.value.valuations import Valuation
@@ -49,3 +49,11 @@ def stamped(rules: CaseRules, event: Fact, case: Case | None, name: str) -> Fact
     if cause is None or start is None:
         return event
     return msgspec.structs.replace(event, values={**cause.due_values(start, priority), **event.values})
+
+
+def said_of(rules: CaseRules, opening: Fact) -> Mapping[str, Any]:
+    """Return what an opening says of its case: of ours, without what is only known of its customer."""
+    cause = rules.causes.get(str(opening.values.get("reason")))
+    if opening.source != SOURCE or cause is None:
+        return opening.values
+    return {name: value for name, value in opening.values.items() if name in cause.says}

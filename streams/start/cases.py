@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from clickhouse_connect.driver.client import Client
 
-from streams.asking.desk import SurveyDesk
+from streams.asking.desk import LATE_MS, SurveyDesk
 from streams.definitions import case_rules_of, live_survey_rules_of
 from streams.events.decode import decode_batch
 from streams.loop.definition import CaseRules
@@ -55,7 +55,7 @@ def _survey_entries(client: Client, settings: Settings, now: float) -> Iterator[
     if rules is None:
         return
     reader, desks = rules.reader(answers=False), dict[int, SurveyDesk]()
-    for partition, payload in events_of_surveys(client, rules.longest_gap() / 1000):
+    for partition, payload in events_of_surveys(client, (rules.longest_gap() + LATE_MS) / 1000):
         event = decode_batch([payload])[0][0]
         fact = reader.fact(event) if event is not None else None
         if event is not None and fact is not None:

@@ -163,9 +163,16 @@ class Valuations:
             self._forget_below((until - _FORGETS_MS, 0))
 
     def erase(self, is_erased: Callable[[str, int], bool]) -> None:
-        """Forget customers by their name and the time of the newest that was said of them."""
-        for subject in [one for one in self._known if is_erased(one, _read(self._known[one])[-1].time)]:
-            self._drop(subject)
+        """Forget what was said of customers, by their name and its time."""
+        for subject in [one for one in self._known if is_erased(one, 0)]:
+            known = self._known[subject]
+            found, before = _read(known), _read(self._before.get(subject, known))
+            left = [one for one in found if not is_erased(subject, one.time)]
+            if not left:
+                self._drop(subject)
+            elif left != found:
+                self._known[subject] = _encode(left)
+                self._before[subject] = _encode([one for one in before if not is_erased(subject, one.time)])
 
     def records(self, step: int) -> Iterator[tuple[str, bytes | None]]:
         """Yield what is to be saved of a step, by customer: before it is said that the step is finished."""

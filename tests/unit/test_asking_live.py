@@ -19,7 +19,7 @@ from streams.shipped import SURVEYS
 from streams.start.cases import case_entries
 from streams.value.valuations import Valuation, Valuations, valuation_of
 from tests.harness.golden import golden
-from tests.unit.test_asking_golden import DAY_MS, RULES
+from tests.unit.test_asking_golden import DAY_MS, PLAIN, RULES
 from tests.unit.test_asking_lines import EVENT
 
 _TYPES = {"delivery": "cx.order.delivered", "chat": "cx.contact.handled", "claim": "cx.case.closed"}
@@ -221,6 +221,31 @@ def test_who_is_forgotten_is_known_of_no_more() -> None:
     desk.desk.erase(lambda subject, time: subject == "a" and time <= 9 * DAY_MS)
     assert desk.step(7 * DAY_MS / 1000)
     assert desk.saved.keys() == {b"q", b"q/b"}
+
+
+def test_of_who_is_forgotten_no_decision_stays_and_what_is_newer_is_sent() -> None:
+    desk = LiveDesk(parse_surveys(RULES.replace("matter: orderid", "matter: orderid, share: 0.000001")))
+    desk.give(("a", occasion(DAY_MS, "t-a", "cx.order.delivered", orderid="o1")))
+    assert desk.step(2 * DAY_MS / 1000)
+    assert [one[2] for one in decided(desk.told.values())] == ["suppressed"], "nothing was shown, and nothing waits"
+    desk.give(("b", occasion(3 * DAY_MS, "t-b", "cx.contact.handled")))
+    desk.give(("b", occasion(9 * DAY_MS, "t-c", "cx.order.delivered", orderid="o2")))
+    assert not desk.step(9.5 * DAY_MS / 1000, stop=1), "saved, and not sent"
+    desk.desk.erase(lambda subject, time: time <= 5 * DAY_MS)
+    assert desk.step(9.6 * DAY_MS / 1000)
+    assert desk.saved.keys() == {b"q", b"q/b"}
+    assert b"t-b" not in desk.saved[b"q/b"], "what was decided of before"
+    assert [one[0][5:10] for one in decided(desk.told.values())] == ["01-02", "01-10"]
+
+
+def test_what_comes_late_keeps_its_distance_to_what_was_shown_a_longest_gap_ago() -> None:
+    desk = LiveDesk(parse_surveys(PLAIN.replace("matter: orderid", "matter: orderid, share: 0.000001")))
+    desk.give(("c", occasion(10 * DAY_MS, "t1", "cx.contact.handled")))
+    desk.give(("c", occasion(int(40.5 * DAY_MS), "t2", "cx.order.delivered", orderid="o")))
+    assert desk.step(40.6 * DAY_MS / 1000)
+    desk.give(("c", occasion(int(39.8 * DAY_MS), "late", "cx.contact.handled")))
+    assert desk.step(40.7 * DAY_MS / 1000)
+    assert [one[2] for one in decided(desk.told.values())] == ["eligible", "suppressed", "suppressed"]
 
 
 def test_the_shipped_rules_decide_live_and_a_desk_of_cases_leaves_their_records_alone() -> None:

@@ -111,6 +111,35 @@ def test_who_is_erased_and_what_is_old_is_gone_from_the_changelog_too() -> None:
     assert not known.take("other", Valuation(DAY, 0, "low")), "what is that old is not kept any more"
 
 
+def test_of_who_comes_back_what_was_said_before_they_were_erased_is_gone() -> None:
+    known = Valuations()
+    known.take("c", Valuation(DAY, 0, "low"))
+    saved = dict(known.records(1))
+    known.take("c", Valuation(9 * DAY, 0, "high"))
+    known.erase(lambda _, time: time <= 5 * DAY)
+    assert known.as_of("c", 6 * DAY) is None
+    assert known.as_of("c", 9 * DAY) == Valuation(9 * DAY, 0, "high")
+    saved |= dict(known.records(2))
+    for step, left in ((1, 0), (2, 1)):
+        again = Valuations()
+        again.restore([(subject, value or b"") for subject, value in saved.items()], step, None)
+        assert len(again) == left, "nor is it what was known before"
+
+
+def test_a_case_that_is_restored_from_its_events_shows_what_is_said_last() -> None:
+    rules, noon = parse_rules(RULES), at("05-03T12:00")
+    desk = Desk(rules)
+    desk.give(("c-1", valued(noon - DAY, "v1", "high", 0.7)), ("c-1", survey(noon, "e1", 2)))
+    desk.step()
+    (opening,) = (told.change.event for told in desk.news.values() if told.change.event)
+    after = Desk(rules)
+    after.give(("c-1", valued(noon + DAY, "v2", "low", 0.1)), ("c-1", opening))
+    ((_, case_id),) = after.cases()
+    assert (after.row(case_id).tier, after.row(case_id).churn_risk, after.row(case_id).severity) == ("low", 0.1, 3)
+    after.give(("c-1", valued(noon + 2 * DAY, "v3", "middle")))
+    assert (after.row(case_id).tier, after.row(case_id).churn_risk) == ("middle", None)
+
+
 def test_causes_and_priorities_ask_what_the_customer_is_worth() -> None:
     desk = Desk(parse_rules(RULES))
     noon = at("05-03T12:00")
