@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from streams.privacy.checksums import is_iban
-from streams.privacy.folding import fold, folded
+from streams.privacy.folding import LINE_ENDS, fold, folded
 from streams.privacy.numbers import Found, candidates, may_be_number, numbers
 
 _AT: Final = re.compile("@|%40")
@@ -35,6 +35,7 @@ _IBAN_LONGEST: Final = 110
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
+_LINES: Final = re.compile(f"[{LINE_ENDS}]")
 
 
 class Names:
@@ -89,7 +90,8 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
     taken = bytearray(len(seen))
     for match in _UUID.finditer(seen):
         taken[slice(*match.span())] = bytes([1]) * len(match[0])
-    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen), *names.find(seen)):
+    breaks = {at for at, place in enumerate(origin[:-1]) if text[place] in LINE_ENDS} if _LINES.search(text) else set()
+    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen, breaks=breaks), *names.find(seen)):
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)

@@ -15,6 +15,7 @@ from streams.characters import INVISIBLE, character_class
 DASHES: Final = "‐‑‒–—―−﹘﹣－"
 DOTS: Final = "·•‧∙⋅・･。｡﹒٫"
 """Also ideographic full stops, by which addresses are written, and the decimal point of Persian."""
+LINE_ENDS: Final = "\n\r\u2028\u2029"
 _STROKES: Final = (0x0, 0x0), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x20E3, 0x20E3)
 """Zero bytes, the stretching stroke, vowel marks, the frame of a key: they separate nothing either."""
 UNSEEN: Final = character_class((*INVISIBLE, *_STROKES))
@@ -35,7 +36,7 @@ def _form() -> dict[int, str]:
         elif category == "Zs":
             form[code] = " "
     form |= {ord(dash): "-" for dash in DASHES} | {ord(dot): "." for dot in DOTS}
-    form |= {ord(blank): " " for blank in "\t\n\r\u2028\u2029\u2800"}
+    form |= {ord(blank): " " for blank in f"\t{LINE_ENDS}\u2800"}
     return form | {ord("٬"): ",", ord("﹫"): "@"}
 
 

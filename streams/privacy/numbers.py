@@ -7,6 +7,7 @@ An identifier is one group, or groups as such identifiers are written, or a whol
 
 import re
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
@@ -79,16 +80,18 @@ _NO_NATIONAL_ID_BEFORE: Final = re.compile(
 )
 
 
-def numbers(text: str, *, in_earnest: bool = True) -> Iterator[Found]:
+def numbers(text: str, *, in_earnest: bool = True, breaks: AbstractSet[int] = frozenset()) -> Iterator[Found]:
     """
     Yield the identifiers among the digits of a folded text, in order and without overlap.
 
-    In earnest, those that the text before or behind says to be something else are none.
+    In earnest, those that the text before or behind says to be something else are none. Over lines, which end at the
+    `breaks`, only what is written as such identifiers are is one: else it is a list of numbers.
     """
     for match in _RUN.finditer(text):
         start, end = match.span("digits")
         if end - start >= _LENGTHS[0]:
-            yield from _Run(text, start, end, plus=match["plus"] is not None, in_earnest=in_earnest).all()
+            plus = match["plus"] is not None
+            yield from _Run(text, start, end, plus=plus, in_earnest=in_earnest, breaks=breaks).all()
 
 
 def candidates(text: str) -> Iterator[re.Match[str]]:
@@ -127,8 +130,11 @@ def kind_of(digits: str, *, plus: bool = False) -> Kind | None:
 class _Run:
     """The groups of a run, and what is between them."""
 
-    def __init__(self, text: str, start: int, end: int, *, plus: bool, in_earnest: bool) -> None:
+    def __init__(
+        self, text: str, start: int, end: int, *, plus: bool, in_earnest: bool, breaks: AbstractSet[int] = frozenset()
+    ) -> None:
         self.text = text
+        self.breaks = breaks
         self.in_earnest = in_earnest
         self.plus = plus
         self.groups = [group.span() for group in _GROUP.finditer(text, start, end)]
@@ -186,6 +192,9 @@ class _Run:
             return None
         if first == last:
             return kind
+        over_lines = bool(self.breaks) and self._is_over_lines(first, last)
+        if over_lines and (shape == (1,) * 10 or (not plus and digits.startswith("98") and shape[0] != 2)):
+            return None
         separators = {separator.strip() for separator in self.between[first:last]}
         whole = first == 0 and last == len(self.groups) - 1
         alone = whole or not self._touches(first, last, separators)
@@ -195,9 +204,13 @@ class _Run:
             if begins and (alone or self._has_extension(digits, last)):
                 return kind
             return kind if evenly and digits.startswith(_MOBILE_BEGINS) and not self._in_word(first, last) else None
-        if evenly and kind != "national_id":
+        if evenly and kind != "national_id" and not over_lines:
             return kind
         return kind if alone and shape in _SHAPES[kind] and "," not in separators else None
+
+    def _is_over_lines(self, first: int, last: int) -> bool:
+        """Return whether a line ends among these groups."""
+        return not self.breaks.isdisjoint(range(self.groups[first][1], self.groups[last][0]))
 
     def _digits(self, group: int) -> str:
         return self.text[slice(*self.groups[group])]
