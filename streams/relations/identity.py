@@ -153,7 +153,8 @@ def _join(relations: Relations, key: str, step: IdentityStep, states: Sequence[F
     for fact in states:
         joined += int(fact.values["joined"]) + 1
         step.keys["joined"] += 1
-        theirs = customer.advance(relations, str(fact.values["alias"]), _unpacked(fact), (), fact.time, until)
+        # What is said of them from here on is said where this key lies, so it is said of this key.
+        theirs = customer.advance(relations, subject_of(key), _unpacked(fact), (), fact.time, until)
         step.add(theirs)
         others += [theirs.state] if theirs.state else []
     if others:

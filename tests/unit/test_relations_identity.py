@@ -93,6 +93,13 @@ def test_a_key_moves_once_and_then_sends_on_what_comes() -> None:
     assert later.results == []
 
 
+def test_what_ends_while_a_key_is_on_its_way_is_said_of_the_one_that_remains() -> None:
+    """It is sent where that one lies: what the alias did is looked for elsewhere."""
+    [(_, state)] = moved().letters
+    kept = step("c", b"", state, until=T + 3 * DAY)
+    assert [(one.relation, one.subject) for one in kept.results] == [("cart", "c")]
+
+
 def test_of_two_who_claim_each_other_the_later_remains() -> None:
     first, second = step("p", b"", linked("q", T - 10)), step("q", b"", linked("p", T - 5))
     [(_, of_first)], [(_, of_second)] = first.letters, second.letters

@@ -31,6 +31,14 @@ def test_states_that_were_packed_whole_are_read() -> None:
     assert [one.id[-2:] for one in steps[0].results] == ["0-", ".1", ".0"], "the late one is counted, once"
 
 
+def test_who_has_one_key_is_packed_as_before_there_were_links() -> None:
+    step = customer.advance(RELATIONS, "c-1", b"", [fact("e1", 0)], START - 1, START + MINUTE)
+    assert len(msgspec.msgpack.decode(step.state)) == 5
+    linked = customer.claim(RELATIONS, step.state, START + MINUTE, START + MINUTE, 2)
+    assert msgspec.msgpack.decode(linked.state)[5:] == [START + MINUTE, 2]
+    assert customer.rank_of(linked.state) == (2, START + MINUTE)
+
+
 def test_nothing_is_kept_of_a_relation_before_something_begins_it() -> None:
     facts = [fact("e1", 0, "cx.checkout.step"), fact("e2", 1, "cx.order.placed"), fact("e3", 2, "cx.survey.answered")]
     step = customer.advance(RELATIONS, "c-1", b"", facts, START - 1, START + 3 * MINUTE)
