@@ -25,7 +25,7 @@ from streams.asking.deciding import CustomerAsking, Invitation, invitation_of, t
 from streams.asking.definition import SurveyRules, SurveyTrigger
 from streams.asking.sending import event_of
 from streams.relations.facts import Fact, with_fields
-from streams.value.valuations import Valuations
+from streams.value.valuations import CUSTOMER_FIELDS, Valuations
 
 Record: TypeAlias = tuple[bytes, bytes | None]
 
@@ -92,6 +92,7 @@ class SurveyDesk:
         """Start with nothing; `worths` says what customers are worth, for rules that ask."""
         self._rules, self._worths, self._most = rules, worths, most
         self._opens = frozenset().union(*(survey.opens.events for survey in rules.surveys.values()))
+        self._asks = any(survey.asks_customer for survey in rules.surveys.values())
         self._reach = rules.longest_gap() + LATE_MS
         self._files: dict[str, bytes] = {}
         self._wakes: list[tuple[int, str]] = []
@@ -133,7 +134,8 @@ class SurveyDesk:
         if len(file.waiting) >= MOST_WAITING:
             self.counts["forgotten", ""] += 1
             return
-        file.waiting.append(fact)
+        # By the time the watermark has passed it, so much may be said of the customer that this is known no more.
+        file.waiting.append(self._of_customer(subject, fact))
         heapq.heappush(self._wakes, (fact.time, subject))
         self._put(subject, file)
 
@@ -180,10 +182,16 @@ class SurveyDesk:
         for fact in facts:
             if (invited := invitation_of(self._rules, fact)) is not None:
                 shown.append(invited)
-            worth = self._worths.as_of(subject, fact.time)
-            triggers += self._rules.triggers_of(subject, with_fields(fact, worth.fields()) if worth else fact)
+            triggers += self._rules.triggers_of(subject, self._of_customer(subject, fact))
         triggers.sort(key=lambda one: turn_of(self._rules, one))
         return sorted([*shown, *triggers], key=lambda one: one.time)
+
+    def _of_customer(self, subject: str, fact: Fact) -> Fact:
+        """Return a fact with what its customer was worth when it happened, as is known now, or was."""
+        worth = self._worths.as_of(subject, fact.time) if self._asks else None
+        if worth is None:
+            return fact
+        return with_fields(_without_worth(fact), worth.fields())
 
     @staticmethod
     def _show(file: _AskingFile, asking: CustomerAsking, invited: Invitation) -> None:
@@ -227,7 +235,7 @@ class SurveyDesk:
             # What was decided stands in the changelog until the customer is written again, whatever is left of them.
             file = _decode(self._files[subject])
             file.shown = [one for one in file.shown if not is_erased(subject, one[1])]
-            file.waiting = [one for one in file.waiting if not is_erased(subject, one.time)]
+            file.waiting = [_without_worth(one) for one in file.waiting if not is_erased(subject, one.time)]
             unsent = [one for one in self._unsent.pop(subject, ()) if not is_erased(subject, one[1])]
             if unsent:
                 self._unsent[subject] = unsent
@@ -270,6 +278,11 @@ class SurveyDesk:
             if subject not in self._unsent:
                 self._drop(subject)
                 self.counts["forgotten", ""] += 1
+
+
+def _without_worth(fact: Fact) -> Fact:
+    values = {name: value for name, value in fact.values.items() if name not in CUSTOMER_FIELDS}
+    return msgspec.structs.replace(fact, values=values)
 
 
 def _newest(packed: bytes) -> int:

@@ -195,6 +195,27 @@ def test_rules_ask_what_the_customer_is_worth_live_and_afterwards() -> None:
     assert "cx.customer.valued" not in parse_surveys(RULES).reader().fields
 
 
+def test_what_a_customer_was_worth_is_known_however_much_is_said_before_the_decision() -> None:
+    opens = "opens: {events: cx.contact.handled, where: customer_tier == 'high'}"
+    desk = LiveDesk(parse_surveys(RULES.replace("opens: {events: cx.contact.handled}", opens)))
+    desk.worths.take("c", Valuation(DAY_MS, 0, "high", 0.5))
+    desk.give(("c", occasion(2 * DAY_MS, "t1", "cx.contact.handled")))
+    for day in range(3, 8):
+        desk.worths.take("c", Valuation(day * DAY_MS, 0, "low"))
+    assert desk.step(9 * DAY_MS / 1000)
+    assert [one[2] for one in decided(desk.told.values())] == ["eligible"], "it was high then"
+    desk.worths.take("c", Valuation(40 * DAY_MS, 0, "high"))
+    desk.give(("c", occasion(43 * DAY_MS, "t2", "cx.contact.handled")))
+    desk.worths.take("c", Valuation(42 * DAY_MS, 0, "low"))
+    assert desk.step(44 * DAY_MS / 1000)
+    assert len(desk.told) == 1, "what comes until the decision counts"
+    desk.give(("c", occasion(50 * DAY_MS, "t3", "cx.contact.handled", customer_tier="high")))
+    desk.desk.erase(lambda _, time: time <= 45 * DAY_MS)
+    desk.worths.erase(lambda _, time: time <= 45 * DAY_MS)
+    assert desk.step(51 * DAY_MS / 1000)
+    assert len(desk.told) == 1, "what was known before they were forgotten counts no more"
+
+
 def test_what_is_kept_is_bounded_and_what_holds_nothing_back_is_deleted() -> None:
     rules = parse_surveys(RULES)
     desk = LiveDesk(rules)
