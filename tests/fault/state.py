@@ -11,8 +11,8 @@ from tests.fault.rig import SESSION_S, Rig
 from tests.fault.stopping import pause
 from tests.harness.wholejob import ROOT
 
-OLD = "f783b97"
-"""The commit that is upgraded from."""
+OLD = "d646704"
+"""The release that is upgraded from, and gone back to."""
 
 
 def compaction(rig: Rig, count: int) -> None:
