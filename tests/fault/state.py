@@ -11,7 +11,7 @@ from tests.fault.rig import SESSION_S, Rig
 from tests.fault.stopping import pause
 from tests.harness.wholejob import ROOT
 
-OLD = "d646704"
+OLD = "6e21118"
 """The release that is upgraded from, and gone back to."""
 
 
