@@ -13,7 +13,7 @@ from streams.events.types import Envelope
 from streams.relations import customer, partition
 from streams.relations.catalogue import load
 from streams.relations.facts import Fact, customer_of, moment_of
-from streams.relations.identity import CLAIM, FORWARDS_MS, STATE, IdentityStep, forwards_to, is_forwarding, take
+from streams.relations.identity import CLAIM, FORWARDS_MS, LINK, STATE, IdentityStep, forwards_to, is_forwarding, take
 from streams.relations.journal import CustomerPart, RelationStep, StepMarker, part_record, read_back
 from streams.relations.partition import RelationsPartition
 from streams.relations.ranges import FactRange, letters_of
@@ -69,6 +69,13 @@ def test_what_is_no_link_of_two_customers_is_passed_over() -> None:
         ("c", fact(CLAIM, by="c", joined=0, claimed=T)),
     ):
         assert (step(key, b"", one).letters, step(key, b"", one).state) == ([], b""), one
+
+
+def test_a_key_that_was_merged_has_the_one_that_remains_claim_it() -> None:
+    [(to, said)] = step("a", b"", fact("cx.identity.merged", merged_into="c")).letters
+    assert (to, said.type) == ("c", LINK)
+    [(alias, claim)] = step("c", b"", said).letters
+    assert (alias, claim.type, claim.values["by"]) == ("a", CLAIM, "c")
 
 
 def moved(key: str = "a", by: str = "c") -> IdentityStep:
