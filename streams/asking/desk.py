@@ -131,7 +131,7 @@ class SurveyDesk:
         file = self._file(subject)
         if position <= file.position:
             return
-        if len(file.waiting) >= MOST_WAITING:
+        if len(file.waiting) >= MOST_WAITING + (MOST_SHOWN if invited else 0):  # what was shown must hold back
             self.counts["forgotten", ""] += 1
             return
         # By the time the watermark has passed it, so much may be said of the customer that this is known no more.

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from streams.asking.deciding import decide_on_events
-from streams.asking.desk import SurveyDesk
+from streams.asking.desk import MOST_WAITING, SurveyDesk
 from streams.asking.reading import load_surveys, parse_surveys
 from streams.asking.sending import event_of
 from streams.loop.definition import CaseRules
@@ -296,3 +296,11 @@ def test_surveys_go_on_from_the_store() -> None:
     entries = [*case_entries(client, settings, 1e9)]  # type: ignore[arg-type]
     assert [partition for partition, _, _ in entries] == [1]
     assert [*case_entries(client, load(environ={}), 1e9)] == []  # type: ignore[arg-type]
+
+
+def test_what_was_shown_holds_back_beside_any_number_of_occasions() -> None:
+    world = LiveDesk(parse_surveys(RULES))
+    world.give(*(("c", occasion(11 * DAY_MS + n, f"o{n}", _TYPES["chat"])) for n in range(MOST_WAITING)))
+    world.give(("c", shown(10 * DAY_MS, "s", "chat")))
+    world.step(12 * DAY_MS / 1000)
+    assert {json.loads(told)["type"] for told in world.told.values()} == {"cx.survey.suppressed"}
