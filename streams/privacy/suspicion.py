@@ -52,7 +52,7 @@ _PHONE_FIELDS: Final = b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel"
 """One of these is in the name of a field of telephones."""
 _NOTHING: Final = b"="
 """No part of an identifier, and beside none of any meaning."""
-_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
+PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
 _ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
 _MEANINGS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"\\": b"\x02"}
 """A backslash that is meant is no part of an identifier, as little as another sign that begins no escape."""
@@ -178,7 +178,7 @@ def _reads(value: bytes) -> bool:
     if _VARIANT in value:
         value = value.replace(_VARIANT, b"")
     if b"@" in value or _AT_ESCAPED.search(value) or _FAR_SIGNS.search(value):
-        return _is_in(value) or _may_hold_phone(value)
+        return is_part_suspicious(value) or may_hold_phone(value)
     seen = shape(value)
     return FEWEST_DIGITS in seen and _may_hold_number(value, seen)
 
@@ -188,16 +188,19 @@ def _may_hold_number(value: bytes, seen: bytes) -> bool:
     if _are_harmless(value, seen):
         return False
     parts = value.split(b'"')
-    return any(_is_in(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen)) or _may_hold_phone(value)
+    return any(is_part_suspicious(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen)) or may_hold_phone(
+        value
+    )
 
 
-def _is_in(text: bytes) -> bool:
+def is_part_suspicious(text: bytes) -> bool:
+    """Return whether what stands between two quotes may hold an identifier."""
     return may_hold(text.decode("utf-8", "surrogateescape"))
 
 
-def _may_hold_phone(value: bytes) -> bool:
+def may_hold_phone(value: bytes) -> bool:
     """Return whether a record may hold a telephone in a field of its own, as a number that is no text."""
-    return _names_phone(value) and _NUMBER.search(value) is not None
+    return _names_phone(value) and PLAIN_NUMBER.search(value) is not None
 
 
 def _names_phone(value: bytes) -> bool:
