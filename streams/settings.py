@@ -84,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_events_days: Annotated[int, Meta(ge=8)] = 400
     """Days that raw events are kept from their arrival; what is gone cannot be verified or recomputed."""
     keep_dead_letters_days: Annotated[int, Meta(ge=1)] = 400
+    keep_text_days: Annotated[int, Meta(ge=0)] = 0
+    """Days after which payloads and free text are emptied in rows that stay; 0: they stay as long as their rows."""
     keep_minutes_days: Annotated[int, Meta(ge=8)] = 1_100
     """Days that KPI minutes are kept; the rolling windows of seven days are rebuilt from them."""
     keep_hours_days: Annotated[int, Meta(ge=8)] = 1_100

@@ -115,6 +115,7 @@ class CasePages:
             asked=story is not None or view.event in known.senders or (view.case_id in known.opened and not subject),
             lines=story_lines(story, self._names, view) if story else [],
             left_out=story.left_out if story else 0,
+            emptied=story.emptied if story else 0,
             theirs=[
                 self._names.line(row, replace(view, event=""), now=known.ranked_at)
                 for row, _ in (*known.open, *known.closed)

@@ -147,4 +147,4 @@ class CaseWatch(Rounds[KnownCases]):
         found = self.store.history(subject, self._derived, EVENTS_READ)
         since = min((event.time.timestamp() for event in found.sent), default=time.time())
         alerts = self.store.alerts(int(max(since, time.time() - ALERTS_BACK_S))) or ()
-        return CustomerStory(found.sent, found.derived, alerts, found.left_out)
+        return CustomerStory(found.sent, found.derived, alerts, found.left_out, found.emptied)

@@ -43,12 +43,17 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class CustomerStory:
-    """What is stored of a customer, and which alerts fired since its first event; `left_out`: older events."""
+    """
+    What is stored of a customer, and which alerts fired since its first event.
+
+    `left_out` are older events, `emptied` those whose payload is past its retention.
+    """
 
     events: Sequence[Envelope] = ()
     derived: Sequence[Mapping[str, Any]] = ()
     alerts: Sequence[AlertRow] = ()
     left_out: int = 0
+    emptied: int = 0
 
 
 class StoryLine(NamedTuple):

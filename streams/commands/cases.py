@@ -111,6 +111,8 @@ def cases_show(case_id: str, *, as_json: bool) -> None:
     for part in urgency.parts:
         line(f"  {part.name:9} {part.points:>6g}  {part.text}")
     echo("\nWhat has happened:")
+    if not row.story:
+        echo("  past its retention (CX_KEEP_TEXT_DAYS)")
     for one in row.story:
         refused = f" [refused: {one.refused}]" if one.refused else ""
         line(f"  {_moment(one.at)}  {one.what}{refused}")

@@ -147,6 +147,8 @@ def dlq_show(which: str, *, as_json: bool) -> None:
     echo(f"{'now':13} {verdict}")
     echo(f"{'bytes':13} {len(payload)}")
     echo(_readable(payload))
+    if not payload:
+        echo("empty: past its retention (CX_KEEP_TEXT_DAYS), or of somebody who is forgotten, or sent so")
 
 
 def _verdict(reason: str, now: Envelope | Refusal) -> str:

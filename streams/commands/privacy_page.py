@@ -18,6 +18,7 @@ from streams.privacy.pseudonyms import PREFIX, Pseudonyms, SecretKey
 from streams.privacy.records import Protection
 from streams.settings import Settings
 from streams.shipped import CLONE
+from streams.storage.emptied import ATTRIBUTES
 
 _BEGIN: Final = "<!-- inventory: made by `make generate` -->\n"
 _END: Final = "<!-- end of the inventory -->\n"
@@ -76,6 +77,8 @@ def _row(names: list[str], fields: dict[str, set[str]], fate: tuple[str, str, st
     listed = ", ".join(f"`{name}`" for name in names)
     settings = Settings()
     kept = f"{settings.keep_events_days} days (`CX_KEEP_EVENTS_DAYS`)"
+    if not set(names) & set(ATTRIBUTES):
+        kept += ", or less (`CX_KEEP_TEXT_DAYS`)"
     if kind == "dimension":
         kept += f", KPIs up to {settings.keep_daily_days:,} days (`CX_KEEP_DAILY_DAYS`)"
     return f"| {listed} | {of}{more} | {_PURPOSES[kind]} | {protected} | {erased} | {_STORED[kind]} | {kept} |"

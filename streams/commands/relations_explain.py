@@ -56,7 +56,7 @@ def relations_explain(subject: str, *, only: str | None, limit: int, as_json: bo
     with closing(connect(address_of(settings))) as client:
         keys = keys_of(client, subject, _MOST_KEYS)
         history = history_of_keys(client, keys, [one.emits for one in relations.values()], limit)
-    if not history.sent and not history.derived:
+    if not history.sent and not history.derived and not history.emptied:
         echo(f"nothing is stored of {subject!r}", err=True)
         sys.exit(_NOTHING_KNOWN)
     story = _Story(relations, keys, history)
@@ -90,6 +90,7 @@ class _Story:
             "subject": self._subject,
             "also": self._others,
             "left_out": self._history.left_out,
+            "emptied": self._history.emptied,
             "events": [msgspec.to_builtins(event) for event in self._history.sent],
             "derived": [
                 {**one, "because": self._because(one), "anew": self._anew_says(one)} for one in self._history.derived
@@ -123,6 +124,8 @@ class _Story:
             echo(table(("THE SAME CUSTOMER",), [(key,) for key in self._others]) + "\n")
         if self._history.left_out:
             echo(f"{self._history.left_out:,} older events are left out (--limit)")
+        if self._history.emptied:
+            echo(f"{self._history.emptied:,} events have a payload past its retention (CX_KEEP_TEXT_DAYS)")
         echo(table(("TIME", "WHAT", "SAYS"), [(local(at), what, says) for at, _, what, says in rows]))
         if self._open:
             echo("\nStill open as of the newest event:")

@@ -72,7 +72,7 @@ _QUERIES: Final[dict[str, str]] = {
         SELECT {_SOURCE}, concat('offset ', toString(offset)), 'read alike by all',
             'a key that stands twice, or a number beyond a double'
         FROM events
-        WHERE unambiguous AND NOT (isValidJSON(payload) AND arrayAll(
+        WHERE unambiguous AND payload != '' AND NOT (isValidJSON(payload) AND arrayAll(
             read -> length(JSONExtractKeys(read)) = arrayUniq(JSONExtractKeys(read)),
             [payload, JSONExtractRaw(payload, 'data')]))""",
 }

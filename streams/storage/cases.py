@@ -62,7 +62,7 @@ def read_cases(
     found = []
     for row in rows:
         values = dict(zip(CASE_COLUMNS, row, strict=True))
-        found.append(CaseRow(**{**values, "story": _STORY(values["story"])}))
+        found.append(CaseRow(**{**values, "story": _STORY(values["story"] or "[]")}))
     return found
 
 
@@ -78,7 +78,8 @@ _EVENTS: Final = f"""
 _WORTHS: Final = f"""
     SELECT partition, payload FROM (
         SELECT partition, payload, time FROM events
-        WHERE type = '{VALUED}' AND outcome = 'counted' AND NOT synthetic AND time > now() - INTERVAL 400 DAY
+        WHERE type = '{VALUED}' AND payload != '' AND outcome = 'counted' AND NOT synthetic
+            AND time > now() - INTERVAL 400 DAY
         ORDER BY time DESC LIMIT 1 BY subject)
     ORDER BY time DESC LIMIT {MOST_CUSTOMERS} BY partition"""  # noqa: S608 - all of it is ours
 
@@ -95,8 +96,8 @@ def events_of_surveys(client: Client, seconds: float) -> Iterator[tuple[int, byt
     rows = client.query(
         """
         SELECT partition, payload FROM events
-        WHERE type IN ('cx.survey.sent', 'cx.survey.eligible') AND outcome = 'counted' AND NOT synthetic
-            AND time > now() - toIntervalSecond({seconds:UInt64})
+        WHERE type IN ('cx.survey.sent', 'cx.survey.eligible') AND payload != ''
+            AND outcome = 'counted' AND NOT synthetic AND time > now() - toIntervalSecond({seconds:UInt64})
         ORDER BY time, topic, offset""",
         parameters={"seconds": int(seconds)},
     ).result_rows

@@ -43,6 +43,11 @@ _ALTER: Final = re.compile(r"ALTER TABLE (\w+)\s")
 _SPLIT: Final = re.compile(rf"(?<![\w.])({'|'.join(SHARD_KEYS)})(?!\w)")
 
 
+def stored_in(table: str, cluster: str) -> str:
+    """Return the table that has the rows: on a cluster, of one that is split, its part on each machine."""
+    return f"{table}_local" if cluster and table in SHARD_KEYS else table
+
+
 def for_cluster(statement: str, cluster: str, database: str) -> list[str]:
     """
     Rewrite a statement of ours for a cluster; one statement may become two.

@@ -88,7 +88,9 @@ class CustomerScan:
     def stored(self, chosen: str) -> dict[str, dict[tuple[str, str], list[dict[str, Any]]]]:
         """Return the derived events of customers, by relation and matter, in the order of their versions."""
         found: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
-        rows = self._client.query(f"SELECT subject, payload FROM events WHERE {self.derived} AND {chosen}").result_rows
+        rows = self._client.query(
+            f"SELECT subject, payload FROM events WHERE {self.derived} AND {chosen} AND payload != ''"
+        ).result_rows
         for subject, payload in rows:
             event = msgspec.json.decode(payload)
             matter = event["source"].partition("/")[2], event["data"]["span"]
@@ -119,11 +121,13 @@ class CustomerHistory:
         sent: The events of channels that are counted, in order of time.
         derived: What relations said, as it was sent, in order of time; what takes something back stands behind it.
         left_out: How many older events there are.
+        emptied: How many more there are whose payload is past its retention.
     """
 
     sent: Sequence[Envelope]
     derived: Sequence[dict[str, Any]]
     left_out: int
+    emptied: int = 0
 
 
 def history_of(client: Client, subject: str, emitted: Sequence[str], most: int) -> CustomerHistory:
@@ -146,17 +150,19 @@ def history_of_keys(client: Client, keys: Sequence[str], emitted: Sequence[str],
     parameters = {"keys": [*keys], "emitted": [*emitted], "most": most + 1}
     try:
         rows = client.query(
-            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND outcome = 'counted'"
+            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND outcome = 'counted' AND payload != ''"
             " AND type NOT IN {emitted:Array(String)} ORDER BY time DESC, id LIMIT {most:UInt32}",
             parameters=parameters,
         ).result_rows
-        [(count,)] = client.query(
-            "SELECT count() FROM events WHERE subject IN {keys:Array(String)} AND outcome = 'counted'"
+        [(count, emptied)] = client.query(
+            "SELECT countIf(payload != ''), countIf(payload = '') FROM events"
+            " WHERE subject IN {keys:Array(String)} AND outcome = 'counted'"
             " AND type NOT IN {emitted:Array(String)}",
             parameters=parameters,
         ).result_rows
         said = client.query(
-            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND type IN {emitted:Array(String)}",
+            "SELECT payload FROM events WHERE subject IN {keys:Array(String)} AND type IN {emitted:Array(String)}"
+            " AND payload != ''",
             parameters=parameters,
         ).result_rows
     except FAILURES as error:
@@ -165,4 +171,4 @@ def history_of_keys(client: Client, keys: Sequence[str], emitted: Sequence[str],
     sent = [event for event in read if not isinstance(event, Refusal)]
     derived = [msgspec.json.decode(payload) for (payload,) in said]
     derived.sort(key=lambda one: (one["time"], one["data"]["span"], one["data"]["revision"], one["data"]["withdrawn"]))
-    return CustomerHistory(sorted(sent, key=lambda event: event.time), derived, count - len(sent))
+    return CustomerHistory(sorted(sent, key=lambda event: event.time), derived, count - len(sent), emptied)

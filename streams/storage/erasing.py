@@ -18,8 +18,9 @@ from clickhouse_connect.driver.client import Client
 from streams import __version__
 from streams.events.anonymous import ERASED, Anonymous
 from streams.privacy.forgotten import Forgotten, Oblivion
-from streams.storage.cluster import SHARD_KEYS
+from streams.storage.cluster import stored_in
 from streams.storage.connection import never_a_repeat
+from streams.storage.emptied import RECORD
 from streams.storage.personal import text_columns
 from streams.storage.setaside import REASON
 
@@ -134,15 +135,17 @@ def record(client: Client, people: int, erased: Erased, looked_in: Sequence[str]
 def export(client: Client, subjects: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield what is stored of a person, oldest first: table, time, and the record. Raises FAILURES."""
     events = client.query(
-        "SELECT 'events', time, payload FROM events WHERE subject IN {subjects:Array(String)} ORDER BY time, offset",
+        f"SELECT 'events', time, {RECORD}, payload = '' FROM events"  # noqa: S608
+        " WHERE subject IN {subjects:Array(String)} ORDER BY time, offset",
         parameters={"subjects": list(subjects)},
     ).result_rows
     letters = client.query(
-        f"SELECT 'dead_letters', at, payload FROM dead_letters WHERE {_naming('payload')} ORDER BY at, offset",  # noqa: S608
+        f"SELECT 'dead_letters', at, payload, false FROM dead_letters WHERE {_naming('payload')} ORDER BY at, offset",  # noqa: S608
         parameters=_needles(list(subjects)),
     ).result_rows
-    for table, at, payload in (*events, *letters):
-        yield {"table": table, "at": at.replace(tzinfo=UTC).isoformat(), "record": payload}
+    for table, at, payload, emptied in (*events, *letters):
+        past = {"text": "past its retention"} if emptied else {}
+        yield {"table": table, "at": at.replace(tzinfo=UTC).isoformat(), "record": payload, **past}
 
 
 def _naming(text: str) -> str:
@@ -172,7 +175,8 @@ def _matching(client: Client, subjects: Sequence[str], *, own: bool) -> list[Seq
     }
     return list(
         client.query(
-            f"SELECT {_COLUMNS} FROM events WHERE ({which}) AND ingested_at <= {{until:DateTime('UTC')}}",  # noqa: S608
+            f"SELECT {_COLUMNS.replace('payload', RECORD)} FROM events WHERE ({which})"  # noqa: S608
+            " AND ingested_at <= {until:DateTime('UTC')}",
             parameters=parameters,
         ).result_rows
     )
@@ -232,9 +236,7 @@ def _empty_dead_letters(client: Client, subjects: Sequence[str], anonymous: Anon
 
 
 def _alter(client: Client, table: str, change: str, cluster: str) -> None:
-    name = table
-    if cluster:
-        name = f"{table}_local ON CLUSTER {cluster}" if table in SHARD_KEYS else f"{table} ON CLUSTER {cluster}"
+    name = f"{stored_in(table, cluster)} ON CLUSTER {cluster}" if cluster else table
     client.command(f"ALTER TABLE {name} {change}", settings={"mutations_sync": 2, **_LONG_QUERY})
 
 

@@ -28,8 +28,9 @@ _ACCEPTED: Final = " UNION ALL ".join(
     for table in ("events", "set_aside")
 )
 
-# As contents are made by `identify`, but for events whose time was filled in: these are written anew before.
-_CONTENT: Final = "if(timeimputed, 0, bitAnd(xxh3(payload), 4294967295))"
+# As contents are made by `identify`, but for events whose time was filled in, which are written anew before, and for
+# those whose payload is past its retention.
+_CONTENT: Final = "if(timeimputed OR payload = '', 0, bitAnd(xxh3(payload), 4294967295))"
 
 
 @dataclass(frozen=True, slots=True)

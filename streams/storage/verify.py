@@ -163,7 +163,7 @@ class _Comparison:
         self._report = report
         self._horizon = since = horizon(client, *tables, "kpi_minutes")
         if since is not None:
-            gone = f"rows of {' or '.join([*tables, 'kpi_minutes'])} from before {since} may have expired"
+            gone = f"rows of {' or '.join([*tables, 'kpi_minutes'])}, or payloads, from before {since} may have expired"
             report.notes.append(f"{gone}: only later minutes are compared")
         self._published = horizon(client, "kpi_values")
         self._aside = has_set_aside(client)

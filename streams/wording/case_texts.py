@@ -59,6 +59,8 @@ CASE_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "story_of": ("The story of customer", "داستان مشتری"),
     "no_story": ("Nothing is stored of this customer.", "از این مشتری چیزی نگه‌داری نشده است."),
     "older_events": ("older events", "رویداد پیش‌تر"),
+    "emptied_events": ("events past the retention of their text", "رویداد که زمان نگه‌داری متن آن گذشته است"),
+    "emptied_history": ("Past its retention.", "زمان نگه‌داری آن گذشته است."),
     "found_relation": ("Found out", "دریافت شد"),
     "history": ("What has happened", "چه گذشته است"),
     "refused": ("refused", "پذیرفته نشد"),

@@ -1,5 +1,6 @@
 """Migrations on the real server."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,11 +11,16 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from streams.events.anonymous import names_for_nobody
+from streams.kpis.arithmetic.coupons import bin_of
 from streams.local.clickhouse import EmbeddedClickHouse
 from streams.local.ports import free_port
 from streams.settings import Settings
-from streams.storage import retention
+from streams.storage import erasing, retention
+from streams.storage.balance import check_balance
+from streams.storage.cases import read_cases
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect
+from streams.storage.customer import history_of
 from streams.storage.migrations import Migration, MigrationError, load, migrate, pending, views
 from streams.storage.rows import ValueRow
 from streams.storage.statements import split_statements
@@ -258,7 +264,7 @@ def test_a_view_that_fails_is_named_and_tried_again(database: Database) -> None:
 def test_retention_is_what_the_settings_say(database: Database) -> None:
     """Set once, changed when they change, and shown by the table itself; a second run changes nothing."""
     wanted = retention.wanted(Settings(keep_events_days=33))
-    assert set(retention.ARRIVAL) == set(wanted) == set(retention.current(database.client))
+    assert {*retention.ARRIVAL, retention.TEXT} == set(wanted) == set(retention.current(database.client))
     assert "events: 400 => 33 days" in retention.keep(database.client, wanted)
     assert retention.current(database.client) == wanted
     assert retention.keep(database.client, wanted) == []
@@ -272,6 +278,68 @@ def test_retention_is_what_the_settings_say(database: Database) -> None:
     assert database.rows("SELECT offset FROM events") == [(0,)]
     with pytest.raises(ValueError, match="retention of 'nothing': expected one of events"):
         retention.keep(database.client, {"nothing": 1})
+    text_goes_before_its_rows(database, {**wanted, "events": 400})
+
+
+def text_goes_before_its_rows(database: Database, wanted: dict[str, int]) -> None:
+    """Columns of their own stay, younger rows too; whoever reads what is emptied says so, and people are still forgotten."""
+    database.client.command("TRUNCATE TABLE events")
+    assert retention.keep(database.client, {**wanted, "text": 30}) == [
+        "events: 33 => 400 days",
+        "text: for good => 30 days",
+    ]
+    assert retention.keep(database.client, {**wanted, "text": 30}) == []
+    assert retention.keep(database.client, {**wanted, "events": 300, "text": 30}) == ["events: 400 => 300 days"]
+    assert retention.current(database.client)["text"] == 30
+    payloads = [
+        event(number, subject=f"c{number % 2}", data={"score": 4, "text": "ok"}, synthetic=True).decode()
+        for number in range(4)
+    ]
+    for number, payload in enumerate(payloads):
+        database.client.command(
+            "INSERT INTO events (topic, partition, offset, outcome, payload, unambiguous, ingested_at) VALUES"
+            f" ('t', 0, {number}, 'counted', {{payload:String}}, true, now() - 86400 * {(40, 40, 20, 0)[number]})",
+            parameters={"payload": payload},
+        )
+    stored = "reason, topic, partition, offset, path, got, message, payload"
+    database.client.command(
+        f"INSERT INTO dead_letters ({stored}, ingested_at) SELECT 'not_json', 't', 0, number, 'p', 'g', 'm', 'x',"
+        " now() - 86400 * (20 + number) FROM numbers(20)"
+    )
+    database.client.command(
+        "INSERT INTO alerts (id, at, rule, labels, verbatims, updated_at) SELECT toString(number), now(), 'r',"
+        " map('a', 'b'), ['words'], now() - 86400 * (20 + number) FROM numbers(20)"
+    )
+    database.client.command(
+        "INSERT INTO cases (case_id, subject, cause, state, story, updated_at) VALUES"
+        " ('k', 'c', 'r', 'closed', '[]', now() - 86400 * 40)"
+    )
+    for table in retention.TEXTS:
+        database.client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert database.rows("SELECT offset, payload, data != '', subject, score, synthetic FROM events ORDER BY offset") == [
+        (0, "", False, "c0", 4, True), (1, "", False, "c1", 4, True),
+        (2, payloads[2], True, "c0", 4, True), (3, payloads[3], True, "c1", 4, True),
+    ]  # fmt: skip
+    letters = "SELECT payload || got || message, min(path), count() FROM dead_letters GROUP BY 1 ORDER BY 1"
+    assert database.rows(letters) == [("", "p", 10), ("xgm", "p", 10)]
+    assert database.rows("SELECT verbatims, any(labels), count() FROM alerts GROUP BY 1 ORDER BY 1") == [
+        ([], {"a": "b"}, 10), (["words"], {"a": "b"}, 10),
+    ]  # fmt: skip
+    assert [row.story for row in read_cases(database.client)] == [[]]
+    assert [one.check for one in check_balance(database.client).found if one.check == "unambiguous"] == []
+    history = history_of(database.client, "c0", [], 10)
+    assert (len(history.sent), history.left_out, history.emptied) == (1, 0, 1)
+    first, second = erasing.export(database.client, ["c0"])
+    assert (first.get("text"), second.get("text")) == ("past its retention", None)
+    assert json.loads(first["record"]) == {
+        "specversion": "1.0", "id": "e0", "source": "/test", "type": "cx.survey.answered", "subject": "c0",
+        "channel": "web", "time": "2026-03-01T10:00:30.000Z", "synthetic": True, "data": {"score": 4},
+    }  # fmt: skip
+    names = names_for_nobody(["c0"], bin_of)
+    assert erasing.erase(database.client, names).events == 2
+    assert database.rows("SELECT subject, id = 'e0', score FROM events WHERE offset = 0") == [(names["c0"], False, 4)]
+    assert retention.keep(database.client, {"text": 0}) == ["text: 30 => for good"]
+    assert retention.current(database.client)["text"] == 0
 
 
 def test_every_table_and_column_is_explained(database: Database) -> None:
