@@ -96,7 +96,7 @@ def _killed(stand: Stand, before: int, rate: float, kills: int) -> None:
 def _membership(stand: Stand) -> dict[str, str]:
     """Return the settings that let a new process take over at once from one that is dead: those of `cx up`, and ours."""
     if stand.kind == "embedded":
-        return {"CX_BROKER_SESSION_S": str(SESSION_S), "CX_INSTANCE": "local", "CX_CHANGELOG_COPY": "true"}
+        return {"CX_BROKER_SESSION_S": str(SESSION_S), "CX_SOLE_WORKER": "true", "CX_CHANGELOG_COPY": "true"}
     return {"CX_INSTANCE": "recovery"}
 
 

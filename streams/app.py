@@ -55,6 +55,7 @@ def build(settings: Settings, writer: Writer, catalogue: Catalogue, protection: 
         topic_replication_factor=settings.replication,
         broker_session_timeout=settings.broker_session_s,
         datadir=str(_faust_folder(settings)),
+        sole=settings.sole_worker,
         **_membership(settings),
         **_security(settings),
     )

@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A worker that is silent for so long loses its partitions to the others. Apache Kafka takes 6 or more."""
     instance: str = ""
     """Name of this worker that outlives it, e.g. its pod: restarted under it, it goes on at once. Never used twice."""
+    sole_worker: bool = False
+    """Whether this is the only worker: it joins no group, and a restart waits for nobody. One per data folder runs."""
     epoch: Annotated[int, Meta(ge=0, le=65_535)] = 0
     """Raise by one whenever topics were deleted and created anew: offsets start again, stored positions must not."""
 

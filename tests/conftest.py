@@ -116,7 +116,7 @@ def pipelines(broker: Broker, database: Database, tmp_path: Path) -> Iterator[Ca
     made: list[Pipeline] = []
 
     def make(**settings: Any) -> Pipeline:
-        made.append(Pipeline(broker.bootstrap, database, tmp_path, **settings))
+        made.append(Pipeline(broker.bootstrap, database, tmp_path, embedded=broker.kind == "embedded", **settings))
         return made[-1]
 
     yield make

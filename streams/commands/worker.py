@@ -30,7 +30,7 @@ from streams.secured.protection import protection_of
 from streams.settings import Settings, load
 from streams.start.broker import StartBroker
 from streams.start.check import StartRefusedError, check_start
-from streams.start.member import MemberFile, give_back
+from streams.start.member import MemberFile, give_back, run_alone
 from streams.storage.connection import StorageError, address_of
 from streams.storage.writer import Writer
 
@@ -140,12 +140,15 @@ def worker() -> None:
         catalogue = catalogue_of(settings)
         protection = protection_of(settings)
         app = build(settings, Writer(store), catalogue, protection)
-        if not settings.instance:  # by that name it goes on with the membership
-            members = MemberFile(Path(app.conf.datadir) / f"{settings.app_id}.member")
+        folder = Path(app.conf.datadir)
+        if settings.sole_worker:
+            _lock = run_alone(folder / f"{settings.app_id}.sole")  # held until the process ends
+        elif not settings.instance:  # by that name it goes on with the membership
+            members = MemberFile(folder / f"{settings.app_id}.member")
             app.on_member = members.note
             if members.before:
                 give_back(members.before, settings)
-        check_start(settings, store, catalogue)
+        check_start(settings, store, catalogue, alone=settings.sole_worker)
         if protection:
             ForgottenPeople(store, protection.forgotten).look()
     except TopicsError as exc:

@@ -77,6 +77,7 @@ class BatchApp(faust.App):
         brokers: Bootstrap servers, `host:port`, separated by commas.
         partitions: Partitions of every topic and changelog: equal, so that they move together.
         limits: When the watchdog ends the process.
+        sole: Whether this is the only worker there is, which the caller has seen to: it joins no group.
         options: Faust settings that replace or extend `SAFE_DEFAULTS`.
 
     Attributes:
@@ -94,7 +95,17 @@ class BatchApp(faust.App):
     #: Records per batch, at most, cut at the edge of a Kafka record batch.
     max_batch_records = 20_000
 
-    def __init__(self, id: str, *, brokers: str, partitions: int, limits: Limits | None = None, **options: Any) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        *,
+        brokers: str,
+        partitions: int,
+        limits: Limits | None = None,
+        sole: bool = False,
+        **options: Any,
+    ) -> None:
+        self.is_sole = sole
         self.batch_topics: set[str] = set()
         self.lanes: list[Lane] = []
         self.fenced_tables: list[FencedTable] = []

@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.engine.batch import LOG_APPEND_TIME, RecordBatch
+from streams.engine.sole import SoleMembership
 
 #: Milliseconds a fetch may wait at the broker. aiokafka has one fetch in flight per broker, and a partition
 #: released by its agent meanwhile joins only the next one: this bounds that delay.
@@ -69,6 +70,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Tell the lease what the coordinator answers, and the application what it is called there."""
         lease = self.consumer.app.lease
         send = consumer._client.send  # noqa: SLF001
+        if self.consumer.app.is_sole:
+            send = SoleMembership(send).send
 
         async def watched(node_id: int, request: Any, **options: Any) -> Any:
             # Named by class, since the library keeps one class for all versions of a request.

@@ -47,7 +47,7 @@ QUIET_S = 2.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
 SESSION_S = 6
-"""Session of the worker: longer than a busy machine lets it wait, and short, since each start waits for half of it."""
+"""How old the last sign that a worker runs may be when it writes; short, since it is alone and soon runs on."""
 
 _WATCH_EVERY_S = 0.1
 
@@ -249,9 +249,9 @@ class EmbeddedRun:
             "CX_TOPIC_PREFIX": self.settings.topic_prefix,
             "CX_APP_ID": self.settings.app_id,
             "CX_EPOCH": str(self.epoch),
-            # One worker, restarted under its name. Without one, a worker that is killed while it joins may lead the
-            # group, which the embedded broker never gives up: nobody would get a partition any more.
-            "CX_INSTANCE": "local",
+            # The embedded broker lets whoever joins a group wait for seconds, and one that is killed meanwhile may lead
+            # it for ever.
+            "CX_SOLE_WORKER": "true",
             "CX_BROKER_SESSION_S": str(SESSION_S),
             "CX_CHANGELOG_COPY": "true",
             "CX_METRICS_PORT": str(self.metrics_port),

@@ -9,13 +9,21 @@ be a worker that lost its membership, and write nothing.
 
 import fcntl
 import logging
+import time
 from pathlib import Path
+from typing import IO, Final
 
 from streams.engine.topics import TopicsError
 from streams.settings import Settings
 from streams.start.broker import StartBroker
+from streams.start.check import StartRefusedError
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 5.0
+"""So long a worker that is ending may take."""
+
+_LOOK_EVERY_S: Final = 0.02
 
 
 class MemberFile:
@@ -46,6 +54,30 @@ class MemberFile:
     def close(self) -> None:
         """Let others have it, as the end of the process does."""
         self._file.close()
+
+
+def run_alone(path: Path, patience_s: float = PATIENCE_S) -> IO[str]:
+    """
+    Lock the file of an installation's only worker until this process ends; the file must be kept open.
+
+    Raises:
+        StartRefusedError: another worker holds it, and has not ended within `patience_s`.
+    """
+    file = path.open("w", encoding="utf-8")
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise StartRefusedError(
+                    f"another worker runs with {path.parent}, and CX_SOLE_WORKER says that there is only one:"
+                    " stop it, or set CX_SOLE_WORKER=false for all workers, which then share the partitions"
+                ) from None
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return file
 
 
 def give_back(before: str, settings: Settings) -> None:

@@ -32,7 +32,7 @@ def test_worker_killed_in_the_middle(pipelines, broker):
     pipeline = pipelines(changelog_copy=str(copied).lower())
     touches = simulated(24_000, bad=0.01, duplicate=0.02)
     chance = random.Random(3)
-    worker = pipeline.start("local", home="one")
+    worker = pipeline.start_alone(home="one")
     for start in range(0, 24_000, 6_000):
         pipeline.send(touches[start : start + 6_000])
         # Killed while it works: the pause is shorter than this part takes.
@@ -41,7 +41,7 @@ def test_worker_killed_in_the_middle(pipelines, broker):
         # As long as a copy of the changelogs may take to be made once more.
         time.sleep(COPY_EVERY_S if copied and start == 12_000 else 0.0)
         worker.kill()
-        worker = pipeline.start("local", home="one")
+        worker = pipeline.start_alone(home="one")
 
     records = pipeline.wait_stored(24_000)
 
@@ -74,7 +74,7 @@ def test_worker_killed_while_it_joins(pipelines):
 def test_clickhouse_away(embedded_broker, tmp_path):
     """While ClickHouse is down KPIs go on; when it is back, storage catches up without a gap or a double."""
     with running_server(tmp_path / "store", restart=False) as server, fresh_database(server) as database:
-        pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path)
+        pipeline = Pipeline(embedded_broker.bootstrap, database, tmp_path, embedded=True)
         try:
             _away(pipeline, server, database)
         finally:
@@ -83,7 +83,7 @@ def test_clickhouse_away(embedded_broker, tmp_path):
 
 def _away(pipeline: Pipeline, server: EmbeddedClickHouse, database: Database) -> None:
     touches = simulated(9_000)
-    pipeline.start()
+    pipeline.start_alone()
     pipeline.send(touches[:3_000])
     pipeline.wait(lambda: pipeline.records()["read"] >= 1_000, "some storage")
     server.stop()

@@ -19,11 +19,11 @@ def test_a_worker_killed_before_each_step_of_each_stage(pipelines):
     touches = simulated(PART * (len(deaths) + 1), bad=0.01, duplicate=0.02)
     for number, (stage, step) in enumerate(deaths):
         pipeline.send(touches[PART * number : PART * (number + 1)])
-        worker = pipeline.start("one", command=("-m", "tests.harness.dying_worker", stage, str(step)))
+        worker = pipeline.start_alone(command=("-m", "tests.harness.dying_worker", stage, str(step)))
         pipeline.wait(lambda worker=worker: worker.process.poll() is not None, f"step {step} of {stage}")
         assert worker.process.returncode == -9, worker.tail()
     pipeline.send(touches[PART * len(deaths) :])
-    pipeline.start("one")
+    pipeline.start_alone()
 
     records = pipeline.wait_stored(len(touches))
 

@@ -37,6 +37,7 @@ def build(options: argparse.Namespace) -> BatchApp:
         broker_session_timeout=6.0,
         broker_heartbeat_interval=0.5,
         consumer_group_instance_id=options.instance,
+        sole=options.sole,
     )
     app.finish_timeout_s = options.finish_timeout_s
     table = app.fenced_table("counts")
@@ -120,6 +121,7 @@ if __name__ == "__main__":
     parser.add_argument("--topic", required=True)
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--instance")
+    parser.add_argument("--sole", action="store_true")
     parser.add_argument("--kill-after", type=int, default=0)
     parser.add_argument("--stuck-topic")
     parser.add_argument("--finish-timeout-s", type=float, default=40.0)

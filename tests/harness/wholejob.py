@@ -96,8 +96,10 @@ class Pipeline:
         partitions: int = 4,
         *,
         replication: int = 1,
+        embedded: bool = False,
         **settings: Any,
     ) -> None:
+        self.embedded = embedded
         name = f"t{os.getpid()}-{next(_numbers)}"
         self.bootstrap = bootstrap
         self.database = database
@@ -127,7 +129,14 @@ class Pipeline:
         self.producer = TouchpointProducer(bootstrap, topic_prefix=name)
 
     def start(self, instance: str = "", **options: Any) -> Worker:
-        environment = {**self.environment, **({"CX_INSTANCE": instance} if instance else {})}
+        return self._start({"CX_INSTANCE": instance} if instance else {}, **options)
+
+    def start_alone(self, **options: Any) -> Worker:
+        """Start a worker when no other one runs, in the way that waits for nobody: that of `cx up` on its broker."""
+        return self._start({"CX_SOLE_WORKER": "true"} if self.embedded else {"CX_INSTANCE": "only"}, **options)
+
+    def _start(self, membership: dict[str, str], **options: Any) -> Worker:
+        environment = {**self.environment, **membership}
         worker = Worker(environment, self.folder, f"worker-{len(self.workers)}", **options)
         self.workers.append(worker)
         return worker

@@ -81,7 +81,7 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
             case_webhooks=receiver.url,
             webhook_secret_file=str(secret),
         )
-        worker = pipeline.start("only")
+        worker = pipeline.start_alone()
         sent = [unhappy(1, "c-1", 2, timedelta(hours=1)), unhappy(2, "c-2", 5, timedelta(hours=23), "silver")]
         sent += [unhappy(3, "c-3", 9, timedelta(hours=1)), touch(4, "c-4", "page.viewed", timedelta(0), page="home")]
         sent += [
@@ -90,7 +90,7 @@ def test_cases_live(pipelines: Any, tmp_path: Path) -> None:
         pipeline.send(sent)
         pipeline.wait(lambda: opened(pipeline) == {"c-1", "c-2"}, "two cases")
         worker.kill()
-        worker = pipeline.start("only")
+        worker = pipeline.start_alone()
         pipeline.send([touch(10, "c-1", "order.placed", timedelta(hours=2), amount=0, currency="EUR")])
         pipeline.send(
             [unhappy(5, "c-1", 1, timedelta(minutes=30)), unhappy(6, "c-5", 0, timedelta(hours=30), "silver")]

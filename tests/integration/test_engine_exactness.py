@@ -133,7 +133,7 @@ def test_count_is_exact_through_kills_between_changelog_and_commit(run: Run) -> 
     for _ in range(3):
         # Dies when the state is durable and nothing is acknowledged: all of it is read again.
         run.send(3_000)
-        worker = run.worker("--kill-after", "2", "--instance", "only")
+        worker = run.worker("--kill-after", "2", "--sole")
         worker.wait_for(lambda event: event["event"] == "assigned")
         deadline = time.monotonic() + PATIENCE_S
         while worker.process.poll() is None and time.monotonic() < deadline:
@@ -141,7 +141,7 @@ def test_count_is_exact_through_kills_between_changelog_and_commit(run: Run) -> 
             time.sleep(0.2)
         assert worker.process.poll() == -signal.SIGKILL, worker.tail()
     run.send(2_000)
-    worker = run.worker("--instance", "only")
+    worker = run.worker("--sole")
     state = worker.wait_for(finished(run))
     replayed += state["skipped"]
     assert state["records"] == run.sent
@@ -223,6 +223,39 @@ def test_failing_agent_ends_the_worker_and_its_records_stay_uncommitted(run: Run
     # Not skipped: the next worker meets it again.
     assert run.worker("--instance", "only").process.wait(PATIENCE_S) == 1
     assert run.committed() == 1_000
+
+
+@pytest.mark.kafka
+def test_the_only_worker_and_a_group_keep_clear_of_each_other(kafka_broker: Any, tmp_path: Path) -> None:
+    run = Run(kafka_broker.bootstrap, tmp_path, f"x{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        keep_clear(run)
+    finally:
+        run.close()
+
+
+def keep_clear(run: Run) -> None:
+    run.send(2_000)
+    member = run.worker()
+    member.wait_for(finished(run))
+    sole = run.worker("--sole")
+    deadline = time.monotonic() + PATIENCE_S
+    while "waits until they have ended" not in sole.log.read_text():
+        assert time.monotonic() < deadline, sole.tail()
+        time.sleep(0.1)
+    assert all(event["event"] != "assigned" for event in sole.events)
+    assert member.stop() == 0
+    sole.wait_for(lambda event: event["event"] == "assigned" and event["owned"] == [0, 1])
+    run.send(2_000)
+    assert sole.wait_for(finished(run))["records"] == 4_000
+    # Whoever joins the group all the same has its partitions, since the broker takes commits of nobody else any more.
+    member = run.worker()
+    member.wait_for(lambda event: event["event"] == "assigned" and event["owned"] == [0, 1])
+    run.send(2_000)
+    assert member.wait_for(finished(run))["records"] == 6_000
+    assert sole.stop() == 0
+    assert member.stop() == 0
+    assert run.state() == (run.sent, run.total)
 
 
 @pytest.mark.kafka

@@ -81,7 +81,7 @@ def test_the_same_events_twice_in_disorder(pipelines):
     pipeline = pipelines()
     touches = simulated(6_000)
     shuffled = sorted(enumerate(touches), key=lambda item: item[0] + random.Random(item[0]).uniform(0, 4_000))
-    pipeline.start()
+    pipeline.start_alone()
     sent = pipeline.send(touch for _, touch in shuffled)
     sent += pipeline.send(touches)
 
@@ -117,7 +117,7 @@ class TestRealData:
     def test_technion(self, pipelines):
         """Queue figures of the Technion call centre."""
         pipeline = pipelines()
-        pipeline.start()
+        pipeline.start_alone()
         pipeline.wait_stored(pipeline.send(read("technion", DATA)))
 
         median, queued = pipeline.total("queue_wait", "p50")
@@ -132,7 +132,7 @@ class TestRealData:
     def test_cafe_bazaar(self, pipelines):
         """Persian reviews: stars as labels of one KPI."""
         pipeline = pipelines()
-        pipeline.start()
+        pipeline.start_alone()
         pipeline.wait_stored(pipeline.send(read("cafebazaar", DATA)))
 
         assert pipeline.total("review_stars", score="5")[1] == 1_041
@@ -143,7 +143,7 @@ class TestRealData:
     def test_olist(self, pipelines):
         """Two years of orders in seconds: lateness shows in the scores."""
         pipeline = pipelines()
-        pipeline.start()
+        pipeline.start_alone()
         pipeline.wait_stored(pipeline.send(read("olist", DATA)))
 
         on_time, n_on_time = pipeline.total("csat_mean", delivery="on_time")
@@ -179,7 +179,7 @@ def test_a_kpi_of_ones_own_needs_no_code(pipelines, tmp_path):
     )
     pipeline = pipelines(kpis_path=own)
     pipeline.catalogue = Catalogue.load([own])
-    pipeline.start()
+    pipeline.start_alone()
     pipeline.wait_stored(pipeline.send(simulated(3_000)))
 
     share, sessions = pipeline.total("app_share")

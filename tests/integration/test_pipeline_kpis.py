@@ -179,18 +179,18 @@ def test_a_worker_that_is_killed_counts_each_range_once(embedded_broker, databas
     """With the definitions of a file of the user's beside the built-in ones."""
     own = tmp_path / "own.yaml"
     own.write_text(OWN, encoding="utf-8")
-    pipeline = WholeJob(embedded_broker.bootstrap, database, tmp_path, kpis_path=own)
+    pipeline = WholeJob(embedded_broker.bootstrap, database, tmp_path, embedded=True, kpis_path=own)
     pipeline.catalogue = Catalogue.load([own])
     chance = random.Random(2)
     try:
         touches = flawed(8_000)
-        worker = pipeline.start()
+        worker = pipeline.start_alone()
         for start in range(0, 8_000, 2_000):
             pipeline.send(touches[start : start + 2_000])
             pipeline.wait(lambda start=start: pipeline.records()["read"] > start - 1_500, "progress")
             time.sleep(chance.uniform(0.0, 0.7))
             worker.kill()
-            worker = pipeline.start()
+            worker = pipeline.start_alone()
         records = pipeline.wait_stored(8_000)
         assert min(records["bad"], records["duplicate"]) > 200
         assert list(map(str, pipeline.verify().differences)) == []

@@ -92,13 +92,13 @@ def test_derived_events_are_exact_through_kills(pipelines, seed):
     touches = in_disorder(lines, seed)
     part = len(touches) // (KILLS + 1)
     for number in range(KILLS):
-        worker = pipeline.start("only")
+        worker = pipeline.start_alone()
         pipeline.send(touches[number * part : (number + 1) * part])
         more = 20 * (number + 1)
         pipeline.wait(lambda more=more: len(pipeline.consume(pipeline.topics.derived)) > more, "derived events")
         worker.kill()
     pipeline.send(touches[KILLS * part :])
-    worker = pipeline.start("only")
+    worker = pipeline.start_alone()
     names, until = names_of(RELATIONS, lines), int(reached(pipeline) * 1000)
 
     def found() -> Holding:

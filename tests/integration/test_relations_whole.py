@@ -47,7 +47,7 @@ def test_what_is_derived_is_counted_taken_back_stored_and_verified(pipelines: Ca
     pipeline.catalogue = catalogue_of(Settings(relations="cart,survey"))
     assert "cart_abandonment" in pipeline.catalogue
     assert "promise_kept" not in pipeline.catalogue
-    pipeline.start()
+    pipeline.start_alone()
     sent = touches(datetime.now(UTC))
     pipeline.send(sent)
 

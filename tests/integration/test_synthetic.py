@@ -49,7 +49,7 @@ def run(pipeline: Pipeline, file: Path, **settings: str) -> tuple[int, list[dict
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 def test_paths_arrive_count_nowhere_and_name_what_is_down(pipelines: Any, tmp_path: Path) -> None:
     pipeline = pipelines(partitions=2, relations="cart", cases="shipped", lateness_s=1, idle_s=1)
-    worker = pipeline.start("only")
+    worker = pipeline.start_alone()
     file = tmp_path / "paths.yaml"
     file.write_text(PATHS, encoding="utf-8")
     door = DoorProcess(pipeline.environment, tmp_path / "door.log")

@@ -85,7 +85,7 @@ def test_a_file_with_every_aggregator_is_exact(pipelines, tmp_path) -> None:
     assert {kpi.aggregator for kpi in mine} == {*AGGREGATORS, "derived"}
     pipeline = pipelines(kpis_path=file)
     pipeline.catalogue = Catalogue.load([file])
-    pipeline.start()
+    pipeline.start_alone()
     sent = pipeline.send(touches(4_000))
     pipeline.wait_stored(sent)
 

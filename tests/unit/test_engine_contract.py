@@ -11,7 +11,12 @@ import faust.streams
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import (
+    GroupCoordinator,
+    JoinGroupRequest,
+    OffsetCommitRequest,
+    SyncGroupRequest,
+)
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
@@ -126,6 +131,9 @@ INSTANCE_ATTRIBUTES: list[tuple[Any, list[str]]] = [
     (aiokafka.AIOKafkaProducer, ["client", "_closed", "_message_accumulator", "_sender"]),
     (MessageAccumulator, ["_batches", "_pending_batches"]),
     (Recovery, ["active_offsets"]),
+    (JoinGroupRequest, ["_group", "_group_protocols"]),
+    (SyncGroupRequest, ["_group_assignment"]),
+    (OffsetCommitRequest, ["_consumer_group_generation_id", "_consumer_id"]),
 ]
 
 
