@@ -10,7 +10,8 @@ import copy
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -124,10 +125,12 @@ class Inserts:
         body: bytes,
         token: str,
         compression: str | None,
+        beside: Mapping[str, int] = MappingProxyType({}),
         *,
         attempts: int | None = None,
     ) -> None:
         settings: dict[str, Any] = {
+            **beside,
             "async_insert": 0,
             "insert_deduplicate": 1,
             "insert_deduplication_token": token,

@@ -81,6 +81,8 @@ class Events(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
     """Bytes of all payloads."""
     frame: bytes = b""
+    alike: bool = False
+    """Whether every reader of JSON is known to read each of them alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,15 @@ class ValueRow(NamedTuple):
 EVENT_COLUMNS: Final = ("offset", "outcome", "payload", "unambiguous", "topic", "partition")
 """Columns of `events` that are sent; the server reads the others from the payload."""
 
+ALIKE_COLUMNS: Final = (*EVENT_COLUMNS, "reread")
+"""The same of events that all readers of JSON read alike: of what it must read anew the server is sent nothing."""
+
+ALIKE_SETTINGS: Final = {"input_format_defaults_for_omitted_fields": 0}
+"""By which a column that is named, but in no block, is empty, and no default expression of it is worked out."""
+
+_WORTH_ANOTHER: Final = 25_000
+"""Rows that cost more to look through for what readers differ in than one more insert of few others does."""
+
 
 def pack_events(
     topic: str,
@@ -166,7 +177,17 @@ def pack_events(
             Column("partition", "UInt32", repeated(partition.to_bytes(4, "little"), rows)),
         ],
     )
-    return Events(rows, len(late), sum(map(len, payloads)), bytes(cramjam.zstd.compress(data, _LEVEL)))
+    frame = bytes(cramjam.zstd.compress(data, _LEVEL))
+    return Events(rows, len(late), sum(map(len, payloads)), frame, bool(unambiguous) and 0 not in unambiguous)
+
+
+def in_inserts(events: Sequence[Events]) -> tuple[list[bytes], list[bytes]]:
+    """Return the frames that are inserted by `ALIKE_COLUMNS`, and those that are not."""
+    alike = [one for one in events if one.alike]
+    others = [one.frame for one in events if one.rows and not one.alike]
+    if others and sum(one.rows for one in alike) < _WORTH_ANOTHER:
+        return [], [one.frame for one in events if one.rows]
+    return [one.frame for one in alike], others
 
 
 def unpack_events(events: Events) -> tuple[list[int], list[bytes], list[int]]:

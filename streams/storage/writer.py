@@ -31,6 +31,8 @@ from streams.storage.inserts import ATTEMPTS, InsertCancelledError, Inserts
 from streams.storage.native import Column, native_block, string
 from streams.storage.plain import StoredRecord, plain_columns
 from streams.storage.rows import (
+    ALIKE_COLUMNS,
+    ALIKE_SETTINGS,
     EVENT_COLUMNS,
     KPI_COLUMNS,
     Block,
@@ -38,6 +40,7 @@ from streams.storage.rows import (
     MinuteRow,
     ValueRow,
     dead_letter_columns,
+    in_inserts,
     kpi_row,
     minute_columns,
     outcome_columns,
@@ -156,9 +159,12 @@ class Writer(Inserts):
     def _insert_group(self, group: Sequence[Block]) -> None:
         """Store some ranges at once, under one token."""
         token = token_of(group)
-        frames = [block.events.frame for block in group if block.events.rows]
-        if frames:
-            self._send("events", EVENT_COLUMNS, b"".join(frames), token, "zstd", attempts=ATTEMPTS)
+        alike, others = in_inserts([block.events for block in group])
+        if alike:
+            name = f"{token}-alike" if others else token
+            self._send("events", ALIKE_COLUMNS, b"".join(alike), name, "zstd", ALIKE_SETTINGS, attempts=ATTEMPTS)
+        if others:
+            self._send("events", EVENT_COLUMNS, b"".join(others), token, "zstd", attempts=ATTEMPTS)
         self._insert_beside(group, token)
 
     def _insert_beside(self, group: Sequence[Block], token: str) -> None:

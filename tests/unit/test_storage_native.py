@@ -1,5 +1,6 @@
 """Columns in Native format, and which failures pass."""
 
+import msgspec
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
 from hypothesis import given
@@ -18,7 +19,7 @@ from streams.storage.native import (
     texts,
     wide_numbers,
 )
-from streams.storage.rows import _BEFORE_PAYLOADS, Events, pack_events, unpack_events
+from streams.storage.rows import _BEFORE_PAYLOADS, Events, in_inserts, pack_events, unpack_events
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,19 @@ def test_packed_events_come_back_as_they_were(payloads: list[bytes], first: int,
     packed = pack_events("cx.touchpoints.web", 3, offsets, payloads, lost)
     assert (packed.rows, packed.late, packed.size) == (len(payloads), len(lost), sum(map(len, payloads)))
     assert unpack_events(packed) == (offsets, payloads, lost)
+
+
+def test_an_insert_looks_twice_only_where_it_is_not_known_that_all_readers_read_alike() -> None:
+    payloads = [b"{}", b"[]"]
+    alike = pack_events("t", 0, range(2), payloads, (), b"\1\1")
+    others = [pack_events("t", 0, range(2), payloads, (), marks) for marks in (b"\1\0", b"")]
+    assert (alike.alike, [one.alike for one in others]) == (True, [False, False])
+    assert in_inserts([Events(), alike]) == ([alike.frame], [])
+    assert in_inserts(others) == ([], [one.frame for one in others])
+    # Another insert for a few rows would cost more than to look at all of them.
+    assert in_inserts([others[0], alike]) == ([], [others[0].frame, alike.frame])
+    many = msgspec.structs.replace(alike, rows=25_000)
+    assert in_inserts([others[0], many]) == ([many.frame], [others[0].frame])
 
 
 def test_no_events_pack_to_nothing() -> None:
