@@ -137,9 +137,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """An event older than the newest of its source partition by more than this is *late*: stored, but in no KPI."""
     dedup_ids: Annotated[int, Meta(ge=1_000)] = 200_000
     """Event ids remembered per source partition; older ids leave in the order of arrival."""
-    ingest_flush_s: Seconds = 0.5
+    ingest_flush_s: Seconds = 0.75
+    """Time between two ranges of a source; what they bring is merged, published and stored at once."""
     merge_flush_s: Seconds = 0.5
-    store_flush_s: Seconds = 1.0
+    store_flush_s: Seconds = 0.75
     """Time between two inserts into ClickHouse; small ones cost it more than large ones."""
     open_publish_s: Seconds = 1.0
     """Shortest time between two publications of windows up to 15 minutes that end with an open minute; longer windows

@@ -146,14 +146,16 @@ class Ingest(Stage):
         source = self._sources[batch.tp]
         source.waiting.append(batch)
         source.held.append((batch, 0))
-        async with self._taking:
-            await self._take_held(source)
+        if not source.gathers(self._settings.lateness_s, self._minute):
+            async with self._taking:
+                await self._take_held(source)
 
     async def _take_held(self, source: Source) -> None:
         """Take in what came, up to the first record about which only a better clock can decide."""
         if runs_ahead(self._clock):
             self._hold(source)
             return
+        source.gather()
         while source.held and source.stopped is None:
             batch, start = source.held[0]
             while start < len(batch):
@@ -185,9 +187,11 @@ class Ingest(Stage):
         """Return whether all sources have just read what closes a minute: nobody shall wait for the timer as well."""
         now = time.time()
         awake = [
-            intake.reached
-            for intake in (source.intake for source in self._sources.values())
-            if intake.open_records or intake.head.moved > now - self._settings.idle_s
+            source.intake.reached
+            for source in self._sources.values()
+            if (source.held and source.stopped is None)
+            or source.intake.open_records
+            or source.intake.head.moved > now - self._settings.idle_s
         ]
         reached = min(awake, default=float("-inf")) - self._settings.lateness_s
         if reached == float("-inf") or now - reached > HISTORY_S:
@@ -195,6 +199,25 @@ class Ingest(Stage):
         minute = int(reached // 60)
         known, self._minute = self._minute, minute
         return known is not None and minute > known
+
+    async def flush(self) -> None:
+        """Take in what was gathered, and flush it with the rest."""
+        # Who takes a batch in right now flushes in the middle of it, and goes on with what is held by itself.
+        if not self._taking.locked() and not runs_ahead(self._clock):
+            for source in self._sources.values():
+                if source.held and source.stopped is None:
+                    self._take_gathered(source)
+        await super().flush()
+
+    def _take_gathered(self, source: Source) -> None:
+        source.gather()
+        batch, start = source.held[0]
+        start, _full = source.add(batch, start, self._settings, self._folder, self._reader, self._case_reader)
+        if start < len(batch):  # the rest is looked at with the next tick, or by whoever comes
+            source.held[0] = batch, start
+        else:
+            del source.held[:1]
+            batch.release()
 
     async def tick(self) -> None:
         """Look again at what waits for the clock, and flush."""

@@ -15,6 +15,7 @@ from itertools import chain, islice
 
 from streams import metrics
 from streams.agents import records
+from streams.agents.bursts import Bursts, BurstStage
 from streams.agents.judge import Judges
 from streams.alerts.judging.state import is_ours
 from streams.aside import METRICS
@@ -23,7 +24,7 @@ from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
+from streams.engine.stage import Done, Emit, Save, Saved, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.kpis.aggregators import LASTING
@@ -37,6 +38,7 @@ from streams.kpis.rolling.merge import MergeState
 from streams.kpis.rolling.outputs import Outputs
 from streams.kpis.rolling.publish import PublishedMinute, PublishedValue, Publisher
 from streams.settings import ConfigError, Settings, window_names
+from streams.steady import steady
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Shard:
     """Rows of a flush that is under way."""
 
 
-class Merge(Stage):
+class Merge(BurstStage):
     """The merge stage of one worker."""
 
     name = "merge"
@@ -82,6 +84,7 @@ class Merge(Stage):
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
         self._shards: dict[int, Shard] = {}
         self._flushed_at = float("-inf")
+        self._bursts = Bursts(settings.merge_flush_s)
         super().__init__(app, [topics.partials], flush_s=settings.merge_flush_s)
 
     async def restore(self, assignment: Assignment, saved: Saved) -> None:
@@ -157,6 +160,7 @@ class Merge(Stage):
         self._tell_stopped(shard)
         shard.waiting.append(batch)
         if holds_records:  # until the flush is over it must not look as if nothing were to do
+            self._bursts.came(steady())
             self._report_lag(shard)
         if shard.state.collected > COLLECTED or (
             # On-call waits for closed minutes: they need not wait for the timer as well.
@@ -180,12 +184,13 @@ class Merge(Stage):
                 shard.state.stopped[source],
             )
 
-    async def tick(self) -> None:
-        """Flush by the timer, less often while history is read."""
-        now = time.time()
-        waits = self._flushed_at <= now < self._flushed_at + HISTORY_FLUSH_S
-        if not (waits and self._reads_history(now)):
-            await self.flush_live()
+    def is_due(self, now: float) -> bool:
+        """Return whether to flush: soon after sources have sent what they read, less often while history is read."""
+        if not self._bursts.is_due(now):
+            return False
+        wall = time.time()
+        waits = self._flushed_at <= wall < self._flushed_at + HISTORY_FLUSH_S
+        return not (waits and self._reads_history(wall))
 
     def _reads_history(self, now: float) -> bool:
         return all(shard.state.watermarks.reads_history(now) for shard in self._shards.values())
@@ -206,6 +211,7 @@ class Merge(Stage):
         which nobody waits for and which brings more rows than should be held at once.
         """
         now = self._flushed_at = time.time()
+        self._bursts.begun(steady())
         shards = list(self._shards.values())
         for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
             async for step in self._steps_of(together, now):

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from faust.types import TP
 
 from streams import metrics
 from streams.agents import clocks
 from streams.definitions import record_limits
-from streams.engine.batch import RecordBatch
+from streams.engine.batch import RecordBatch, joined
 from streams.events.breaker import Breaker, Stretch
 from streams.events.clock import Clock
 from streams.events.foreign import beginning
@@ -28,6 +28,10 @@ from streams.settings import Settings
 from streams.steady import steady
 
 log = logging.getLogger(__name__)
+
+GATHERED: Final = 50
+GATHERED_BYTES: Final = 8 * 1024
+"""Batches of a source, and their bytes as fetched, that wait to be taken in at once: each costs something by itself."""
 
 
 @dataclass(slots=True)
@@ -105,6 +109,23 @@ class Source:
     def labels(self) -> tuple[str, str]:
         """Label values of this source in metrics."""
         return self.channel, str(self.tp.partition)
+
+    def gathers(self, lateness_s: float, minute: int | None) -> bool:
+        """
+        Return whether what is held may wait for the next flush, to be taken in at once with what comes until then.
+
+        Not if it is much, nor if it may close a minute after `minute`, the newest that all sources have reached: by the
+        time that it was sent, which is known without reading it.
+        """
+        newest_s = self.held[-1][0].max_timestamp_ms / 1000
+        if minute is None or int((newest_s - lateness_s) // 60) != minute:
+            return False
+        return len(self.held) < GATHERED and sum(batch.nbytes for batch, _ in self.held) < GATHERED_BYTES
+
+    def gather(self) -> None:
+        """Join what is held."""
+        if len(self.held) > 1 and not any(start for _, start in self.held):
+            self.held = [(joined([batch for batch, _ in self.held]), 0)]
 
     def add(
         self,

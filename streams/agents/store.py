@@ -17,14 +17,14 @@ from faust.types import TP
 
 from streams import __version__, metrics
 from streams.agents import records
-from streams.agents.bursts import LOOK_S, Bursts
+from streams.agents.bursts import Bursts, BurstStage
 from streams.aside import METRICS
 from streams.engine.app import BatchApp
 from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.engine.stage import BlockingCall, Done, Emit, Permit, Saved, Stage, Steps
+from streams.engine.stage import BlockingCall, Done, Emit, Permit, Saved, Steps
 from streams.kpis.language.series import series_key
 from streams.kpis.rolling.publish import PublishedMinute, PublishedValue
 from streams.loop.rows import decode_case
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 ENOUGH_BYTES = 4 * 1024 * 1024
 """Fetched bytes that are stored at once, without waiting for the next tick."""
 
+ROWS_BURST_S = 0.2
+"""Seconds after the first KPI row of a flush until the last: windows come behind minutes."""
+
 ROWS_HELD = 50_000
 """KPI rows that are inserted before more are decoded: packed for the way they are small, unpacked a kilobyte each."""
 
@@ -53,7 +56,7 @@ class _Known:
     stored: dict[tuple[str, int], Stored] | None = None
 
 
-class StoreStage(Stage):
+class StoreStage(BurstStage):
     """The store stage of one worker."""
 
     name = "store"
@@ -67,8 +70,8 @@ class StoreStage(Stage):
         self._waiting: list[RecordBatch] = []
         self._held: list[RecordBatch] = []
         self._waiting_bytes = 0
-        self._bursts = Bursts(settings.store_flush_s)
-        self._storing: asyncio.Task[bool] | None = None
+        # Blocks come when ranges are closed, rows a little later, when these are merged: neither waits for the other.
+        self._bursts = Bursts(settings.store_flush_s), Bursts(settings.store_flush_s, ROWS_BURST_S)
         self._owned: Sequence[int] = ()
         self._known = _Known()
         self._failing = False
@@ -77,7 +80,7 @@ class StoreStage(Stage):
         self._tables = {topics.kpis: KPIS, topics.alerts: ALERTS, topics.cases: CASES}
         for table in ("events", *ALERTS, *CASES, *KPIS):
             metrics.SET_ASIDE.labels(table)  # zero from the start, else the first row is no increase
-        super().__init__(app, [topics.blocks, *self._tables], flush_s=min(LOOK_S, settings.store_flush_s))
+        super().__init__(app, [topics.blocks, *self._tables], flush_s=settings.store_flush_s)
 
     def _failed_once(self, _table: str, _attempts: int, _error: StorageError) -> None:
         self._failing = True
@@ -93,7 +96,7 @@ class StoreStage(Stage):
     async def take(self, batch: RecordBatch) -> None:
         """Keep a batch: it is not released before it is stored, which bounds what is held while ClickHouse is away."""
         self._waiting.append(batch)
-        self._bursts.came(steady())
+        self._bursts[batch.topic != self._topics.blocks].came(steady())
         self._waiting_bytes += batch.nbytes
         # A flush may take long; until it is over it must not look as if nothing were to do.
         with METRICS.attempt():
@@ -101,13 +104,9 @@ class StoreStage(Stage):
         if self._waiting_bytes >= ENOUGH_BYTES:
             await self.flush_live()
 
-    async def tick(self) -> None:
-        """Store what waits if it is time: beside the timer, which complains of what takes longer than its period."""
-        if self._storing is not None and self._storing.done():
-            storing, self._storing = self._storing, None
-            storing.result()  # raises what ended it
-        if self._storing is None and not self.is_flushing and self._bursts.is_due(steady()):
-            self._storing = asyncio.create_task(self.flush_live())
+    def is_due(self, now: float) -> bool:
+        """Return whether blocks are to be stored, or rows."""
+        return any(bursts.is_due(now) for bursts in self._bursts)
 
     async def finish(self) -> None:
         """
@@ -122,7 +121,8 @@ class StoreStage(Stage):
 
     async def steps(self) -> Steps:
         """Store everything that waits, in the order it came, and acknowledge it."""
-        self._bursts.begun(steady())
+        for bursts in self._bursts:
+            bursts.begun(steady())
         waiting, done = self._next(), Flush()
         if not waiting:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import faust
@@ -121,6 +122,30 @@ class RecordBatch:
         )
         rest.since = max(start, self.since)
         return rest
+
+
+def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """The batches of one partition, in order, as one; whoever releases it releases all of them."""
+    first, last = batches[0], batches[-1]
+    whole = last.last_offset - first.first_offset + 1 == sum(map(len, batches))
+    appended = [batch.appended for batch in batches]
+    one = RecordBatch(
+        first.topic,
+        first.partition,
+        list(chain.from_iterable(batch.values for batch in batches)),
+        range(first.first_offset, last.last_offset + 1) if whole else [n for batch in batches for n in batch.offsets],
+        max_timestamp_ms=max(batch.max_timestamp_ms for batch in batches),
+        nbytes=sum(batch.nbytes for batch in batches),
+        appended=None if None in appended else max(filter(None, appended)),
+    )
+    one.since, one.generation = first.since, first.generation
+
+    def release(_tp: TP) -> None:
+        for batch in batches:
+            batch.release()
+
+    one.on_release(release)
+    return one
 
 
 class BatchSchema(faust.Schema[Any, Any]):

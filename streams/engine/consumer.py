@@ -17,8 +17,10 @@ from streams.engine.producer import LeasedProducer
 class BatchConsumer(driver.Consumer):
     """Delivers one message per partition and fetch; a message's offset is the last one of its batch."""
 
-    #: Batches per partition an agent may hold before the partition is fetched no more.
+    #: Batches per partition, and bytes of them, an agent may hold before the partition is fetched no more: little ones
+    #: it may gather.
     max_unreleased = 2
+    max_unreleased_bytes = 16 * 1024
 
     app: Any
     _thread: BatchConsumerThread
@@ -49,7 +51,8 @@ class BatchConsumer(driver.Consumer):
         self._held_back = {
             tp
             for tp in active
-            if tp.topic in batch_topics and (rebalancing or self.ledger.unreleased(tp) >= self.max_unreleased)
+            if tp.topic in batch_topics
+            and (rebalancing or self.ledger.is_full(tp, self.max_unreleased, self.max_unreleased_bytes))
         }
         return set(active - self._held_back)
 

@@ -65,6 +65,11 @@ class Ledger:
         """Batches whose values an agent still holds."""
         return sum(not entry.batch.released for entry in self._entries.get(tp, ()))
 
+    def is_full(self, tp: TP, batches: int, nbytes: int) -> bool:
+        """Whether an agent still holds the values of so many batches, and so many bytes as they were fetched."""
+        held = [entry.batch.nbytes for entry in self._entries.get(tp, ()) if not entry.batch.released]
+        return len(held) >= batches and sum(held) >= nbytes
+
     def committable(self, tp: TP) -> int | None:
         """Offset to commit for `tp` (the next one to read), `None` when there is nothing new."""
         offset = None

@@ -28,11 +28,11 @@ def test_bursts_are_dealt_with_once_a_period_which_begins_with_one_of_them():
 def test_where_nothing_waits_a_look_now_and_then_holds_up_nothing_that_comes():
     bursts = Bursts(1.0)
     bursts.begun(10.0)
-    assert not bursts.is_due(10.9)
-    assert bursts.is_due(11.0)
-    bursts.begun(11.0)
-    bursts.came(11.1)
-    assert bursts.is_due(11.25)
+    assert not bursts.is_due(11.9)
+    assert bursts.is_due(12.0)
+    bursts.begun(12.0)
+    bursts.came(12.1)
+    assert bursts.is_due(12.25)
 
 
 def test_a_period_shorter_than_a_burst_is_kept():

@@ -4,7 +4,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.batch import RecordBatch
+from streams.engine.batch import RecordBatch, joined
 from streams.engine.ledger import Ledger
 
 TP0 = TP("t", 0)
@@ -32,6 +32,31 @@ def test_batches_may_be_acknowledged_in_any_order_but_are_committed_in_theirs() 
     assert ledger.ack(second)
     assert ledger.committable(TP0) == 10
     assert ledger.partitions_to_commit() == [TP0]
+
+
+def test_an_agent_may_hold_many_batches_if_they_are_little() -> None:
+    ledger = Ledger()
+    for place in range(5):
+        accepted(ledger, place, place).nbytes = 10
+    assert not ledger.is_full(TP0, 2, 51)
+    assert ledger.is_full(TP0, 2, 50)
+    assert not ledger.is_full(TP0, 6, 50)
+    assert not ledger.is_full(TP("t", 1), 1, 1)
+
+
+def test_batches_that_are_joined_are_released_together() -> None:
+    parts = [batch(0, 2), batch(3, 3), batch(4, 6)]
+    for place, part in enumerate(parts):
+        part.nbytes, part.max_timestamp_ms, part.appended = 10, place, 5.0 - place
+    one = joined(parts)
+    assert (one.offsets, len(one.values), one.nbytes, one.max_timestamp_ms, one.appended) == (range(7), 7, 30, 2, 5.0)
+    holed = joined([parts[0], parts[2]])
+    assert list(holed.offsets) == [0, 1, 2, 4, 5, 6]
+    parts[1].appended = None
+    assert joined(parts).appended is None
+    assert not any(part.released for part in parts)
+    one.release()
+    assert all(part.released and not part.values for part in parts)
 
 
 def test_what_is_committed_is_forgotten_and_what_failed_to_commit_is_offered_again() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streams import metrics
-from streams.agents import merge
+from streams.agents import bursts, merge
 from streams.agents.merge import Merge
 from streams.engine.batch import RecordBatch
 from streams.engine.names import Topics
@@ -33,7 +33,10 @@ class Merging:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = NOW
+        self.steady = 0.0
         monkeypatch.setattr(time, "time", lambda: self.now)
+        for module in (merge, bursts):
+            monkeypatch.setattr(module, "steady", lambda: self.steady)
         self.flushes = 0
         self.sent: list[tuple[int, str]] = []
         self.pending: list[int] = []
@@ -81,9 +84,16 @@ class Merging:
         asyncio.run(self._stage.take(batch))
 
     def tick(self, later_s: float = 0.0) -> int:
-        """Tick once; return how many flushes there were by now."""
+        """Tick once, and let what that begins come to its end; return how many flushes there were by now."""
         self.now += later_s
-        asyncio.run(self._stage.tick())
+        self.steady += max(later_s, 1.0)
+
+        async def ticked() -> None:
+            await self._stage.tick()
+            await asyncio.sleep(0)
+            await self._stage.after_flush()
+
+        asyncio.run(ticked())
         return self.flushes
 
 

@@ -32,10 +32,16 @@ def test_few_short_windows_are_published_every_second_minutes_twice_and_long_win
     assert publish(pace, 100.4) == NONE
     assert publish(pace, 100.5, minutes=10) == MINUTES
     assert publish(pace, 101, minutes=10, short=10) == UNLESS_LONG
-    assert publish(pace, 101.9) == MINUTES
-    assert publish(pace, 104.9, minutes=10, short=10) == UNLESS_LONG
-    assert publish(pace, 105.9, minutes=10, short=10, long=10) == ALL
-    assert publish(pace, 106.9, minutes=10, short=10) == UNLESS_LONG
+    assert publish(pace, 101.8) == MINUTES
+    assert publish(pace, 104.4, minutes=10, short=10) == UNLESS_LONG
+    assert publish(pace, 105.4, minutes=10, short=10, long=10) == ALL
+    assert publish(pace, 106.4, minutes=10, short=10) == UNLESS_LONG
+
+
+def test_a_flush_that_comes_a_little_early_makes_nothing_wait_for_the_next_one() -> None:
+    pace = PublishingThrottle(1.0)
+    for flush in range(20):
+        assert publish(pace, 100 + 0.95 * flush, minutes=10, short=10).short
 
 
 def test_with_very_many_minutes_come_before_short_windows_and_these_before_long_ones() -> None:

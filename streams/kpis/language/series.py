@@ -29,7 +29,7 @@ LABEL_FORM: Final = 2
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of label name and label value."""
 
-_CACHED = 1 << 14
+_CACHED = 1 << 16
 
 
 def sent_label(value: str) -> str:

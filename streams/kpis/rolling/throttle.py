@@ -17,6 +17,7 @@ _MINUTES_PER_S = 2_000
 _SHORT_PER_S = 2_500
 _LONG_PER_S = 700
 _LONG = 5  # times as long between two publications of long windows: a second is seen in five minutes, not in a day
+_EARLY = 0.1  # part of the time between two by which one may come early: flushes do not come to the tenth of a second
 _STEPS = 5  # further back only the last
 _STEP_ROWS = 10_000  # above so many it is only the last as well: each minute has all series anew
 
@@ -79,7 +80,7 @@ class _Turn:
 
     def taken(self, now: float, rows: int) -> None:
         self._at = now
-        self._next = now + max(self._every_s, rows / self._rows_per_s)
+        self._next = now + max(self._every_s * (1 - _EARLY), rows / self._rows_per_s)
 
 
 def steps_to(closed: int | None, target: int, *, rows: int, catching_up: bool) -> range:
