@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,9 @@ from streams.kpis.rolling.outputs import Maturity, MinuteRow, RollingSum
 
 _KNOWN: Final = 1 << 13
 """Sums whose values are remembered: small series hold the same few numbers, in one window after the other."""
+
+_NAMED: Final = 1 << 16
+"""Series whose labels are remembered as they are published."""
 
 
 class PublishedMinute(msgspec.Struct, frozen=True):
@@ -64,18 +67,18 @@ class Publisher:
     """Turns rows of the merge state into what is published, by the definitions of a catalogue."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
         self._derivations = Derivations(catalogue)
-        self._definitions = {kpi.id: kpi.definition_id for kpi in catalogue}
+        self._kpis = {kpi.id: (kpi, kpi.definition_id) for kpi in catalogue}
         self._known: dict[tuple[str | int, ...], list[tuple[str, Measure]]] = {}
+        self._named: dict[str, tuple[Kpi | None, str, str, dict[str, str]]] = {}
 
     def minute(self, row: MinuteRow) -> PublishedMinute:
         """Return the published form of a minute row."""
-        kpi, labels = parse_series(row.series)
+        _, kpi, _, labels = self._named.get(row.series) or self._name(row.series)
         flat = isinstance(row.acc, list)
         return PublishedMinute(
             kpi,
-            dict(labels),
+            labels,
             row.minute * 60,
             row.part,
             row.revision,
@@ -84,28 +87,25 @@ class Publisher:
             {} if flat else row.acc,  # type: ignore[arg-type]
         )
 
-    def values(self, row: RollingSum) -> Iterator[PublishedValue]:
-        """Yield the published values of a window: one, or one per quantile of the KPI."""
-        kpi, labels = parse_series(row.series)
-        if kpi not in self._catalogue:
-            # Its definition was removed from the catalogue; what is stored of it stays as it is.
-            return
-        definition = self._catalogue[kpi]
-        for stat, (value, n, lo, hi) in self._measures(definition, row):
-            yield PublishedValue(
-                kpi,
-                dict(labels),
-                row.window,
-                stat,
-                row.at,
-                value,
-                n,
-                lo,
-                hi,
-                self._definitions[kpi],
-                row.maturity,
-                row.revision,
-            )
+    def values(self, row: RollingSum) -> list[PublishedValue]:
+        """Return the published values of a window: one, or one per quantile of the KPI."""
+        definition, kpi, name, labels = self._named.get(row.series) or self._name(row.series)
+        if definition is None:
+            # It was removed from the catalogue; what is stored of it stays as it is.
+            return []
+        return [
+            PublishedValue(kpi, labels, row.window, stat, row.at, value, n, lo, hi, name, row.maturity, row.revision)
+            for stat, (value, n, lo, hi) in self._measures(definition, row)
+        ]
+
+    def _name(self, series: str) -> tuple[Kpi | None, str, str, dict[str, str]]:
+        """Return the KPI of a series, None if there is no such, its id, the name of its definition, and the labels."""
+        if len(self._named) >= _NAMED:
+            self._named.clear()
+        kpi, labels = parse_series(series)
+        known, name = self._kpis.get(kpi, (None, ""))
+        found = self._named[series] = known, kpi, name, dict(labels)
+        return found
 
     def _measures(self, kpi: Kpi, row: RollingSum) -> Sequence[tuple[str, Measure]]:
         if kpi.derive is not None:
