@@ -192,7 +192,8 @@ def block_of(payloads: Iterable[bytes], first: int = 0, **changes: Any) -> Block
     defaults = {
         "topic": TOPIC, "partition": 0, "first": first, "last": first + read - 1,
     }  # fmt: skip
-    late = changes.pop("late_offsets", ())
+    late, alike = changes.pop("late_offsets", ()), changes.pop("alike", False)
     made = {**defaults, **changes}
-    events = pack_events(made["topic"], made["partition"], range(first, first + len(stored)), stored, late)
+    marks = b"\1" * len(stored) if alike else b""
+    events = pack_events(made["topic"], made["partition"], range(first, first + len(stored)), stored, late, marks)
     return Block(**made, events=events)

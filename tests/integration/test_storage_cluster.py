@@ -113,7 +113,7 @@ def test_what_one_writer_stores_is_on_both_and_read_from_either(
                for place in range(0, 2880, 30)]  # fmt: skip
     for address in (address_of(shards[0]), address_of(shards[0]), database.writer):
         writer = Writer(address)
-        writer.insert_blocks([block_of([event(number) for number in range(40)])])
+        writer.insert_blocks([block_of([event(number) for number in range(40)], alike=True)])
         writer.insert_kpi_minutes(minutes, "t-0-0-0")
         writer.close()
     single = Writer(database.admin)
@@ -127,6 +127,11 @@ def test_what_one_writer_stores_is_on_both_and_read_from_either(
     for table, wanted in (("events", 40), ("kpi_minutes", len(minutes)), ("outcomes", 1)):
         assert own[0][table] + own[1][table] == wanted
         assert table == "outcomes" or min(own[0][table], own[1][table]) > 0, "both have a part"
+
+    # Marked as read alike by all, they are read at once; on the way to another machine as well.
+    as_read = "SELECT * EXCEPT ingested_at FROM events ORDER BY offset"
+    assert rows(address_of(shards[1]), as_read) == rows(database.admin, as_read)
+    assert rows(database.admin, "SELECT uniqExact(id), min(data) != '' FROM events") == [(40, 1)]
 
     for server in shards:
         with closing(connect(address_of(server))) as client:
