@@ -14,6 +14,7 @@ from streams.relations.facts import LINKED, MERGED, Fact, Reader
 from streams.relations.reading import KINDS, read_relation
 
 _STRIDES: Final = 24
+_NO_READERS: Final[Mapping[tuple[str, ...], list[Relation]]] = {}
 
 
 class Relations(Mapping[str, Relation]):
@@ -34,11 +35,12 @@ class Relations(Mapping[str, Relation]):
         self.clocks = clocks
         self.revises_ms = max((one.revises_ms for one in self.values()), default=0)
         self.stride_ms = self.revises_ms // _STRIDES + 1
-        self._by_type: dict[str, list[Relation]] = {}
+        self._by_type: dict[str, dict[tuple[str, ...], list[Relation]]] = {}
+        """By event type, and by the fields that tell matters apart."""
         wanted: dict[str, set[str]] = {}
         for relation in self.values():
             for name in sorted(relation.events):
-                self._by_type.setdefault(name, []).append(relation)
+                self._by_type.setdefault(name, {}).setdefault(relation.by, []).append(relation)
                 wanted.setdefault(name, set())
             for name, one in relation.fields():
                 wanted[name].add(one)
@@ -49,8 +51,11 @@ class Relations(Mapping[str, Relation]):
 
     def readers(self, fact: Fact) -> Sequence[Relation]:
         """Return the relations to which an event means something."""
-        found = self._by_type.get(fact.type, ())
-        return [relation for relation in found if relation.key_of(fact.values) is not None]
+        found: list[Relation] = []
+        for relations in self._by_type.get(fact.type, _NO_READERS).values():
+            if relations[0].key_of(fact.values) is not None:
+                found += relations
+        return found
 
     def __getitem__(self, name: str) -> Relation:
         if name not in self._relations:

@@ -7,10 +7,9 @@ still change, and what it says now is compared with what was given out: so there
 revisions are differences.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -23,7 +22,7 @@ from streams.relations.machine import Machine, Statement, play
 from streams.relations.results import DerivedEvent, Given, result_of
 from streams.relations.spans import SpanMachine
 from streams.relations.stages import StagesMachine
-from streams.relations.state import CustomerState, RelationState, packed_given, read_given, read_state
+from streams.relations.state import CustomerState, RelationState, packed_given, read_fact, read_given, read_state
 
 MOST_FACTS: Final = 300
 """Events of a customer that may still be revised; of more the oldest become final early."""
@@ -32,6 +31,9 @@ CLAIMED_MS: Final = 90 * 86_400_000
 _MACHINES: Final[dict[type[Relation], Any]] = {
     SpanRelation: SpanMachine, LookbackRelation: LookbackMachine, StagesRelation: StagesMachine,
 }  # fmt: skip
+
+_Fresh: TypeAlias = dict[int, tuple[Fact, Sequence[Relation]]]
+"""Events that came in a step, by the identity of the bytes that are kept of them, and who reads them."""
 
 
 @dataclass
@@ -51,9 +53,9 @@ class CustomerStep:
     state: bytes = b""
     wakes_at: int | None = None
     results: list[DerivedEvent] = field(default_factory=list)
-    late: Counter[str] = field(default_factory=Counter)
-    ignored: Counter[str] = field(default_factory=Counter)
-    forgotten: Counter[str] = field(default_factory=Counter)
+    late: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+    forgotten: dict[str, int] = field(default_factory=dict)
 
     def follow(self, other: "CustomerStep") -> None:
         """Go on with another step of the same customer."""
@@ -63,9 +65,13 @@ class CustomerStep:
     def add(self, other: "CustomerStep") -> None:
         """Add what another step gave out."""
         self.results += other.results
-        self.late.update(other.late)
-        self.ignored.update(other.ignored)
-        self.forgotten.update(other.forgotten)
+        for mine, theirs in (
+            (self.late, other.late),
+            (self.ignored, other.ignored),
+            (self.forgotten, other.forgotten),
+        ):
+            for relation, number in theirs.items():
+                _count(mine, relation, number)
 
 
 def advance(  # noqa: D417 - the last two are told together
@@ -88,10 +94,13 @@ def advance(  # noqa: D417 - the last two are told together
     """
     customer = read_state(state, since - relations.revises_ms)
     step = CustomerStep()
-    changed = _admit(relations, customer, facts, since, step)
-    news = _news(relations, customer, since, until, changed)
-    woken = [name for name, kept in customer.kept.items() if kept.wakes is not None and kept.wakes <= until]
-    for name in sorted({*news, *woken, *changed}):
+    changed: set[str] = set()
+    fresh = _admit(relations, customer, facts, since, step, changed)
+    news = _news(relations, customer, since, until, changed, fresh)
+    names = {name for name, kept in customer.kept.items() if kept.wakes is not None and kept.wakes <= until}
+    names |= changed
+    names.update(news)
+    for name in sorted(names):
         if name not in relations:
             continue
         relation, new = relations[name], news.get(name, ())
@@ -178,11 +187,21 @@ def _machine(relation: Relation, packed: bytes) -> Machine:
     return cast("Machine", _MACHINES[type(relation)](relation, packed))
 
 
+def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + number
+
+
 def _admit(
-    relations: Relations, customer: CustomerState, facts: Iterable[Fact], since: int, step: CustomerStep
-) -> set[str]:
-    """Put new events in their places; return the relations whose past changes by one that is late."""
-    changed, ignored = set(), set()
+    relations: Relations,
+    customer: CustomerState,
+    facts: Iterable[Fact],
+    since: int,
+    step: CustomerStep,
+    changed: set[str],
+) -> _Fresh:
+    """Put new events in their places, and name the relations whose past changes by one that is late."""
+    fresh: _Fresh = {}
+    ignored = set()
     for fact in facts:
         readers = relations.readers(fact)
         lag = max(0, since - fact.time + 1)
@@ -190,29 +209,45 @@ def _admit(
             if (fact.source, fact.id) in ignored:
                 continue
             ignored.add((fact.source, fact.id))
-        elif readers and not customer.add(msgspec.structs.replace(fact, lag=lag) if lag else fact):
-            continue
+        elif readers:
+            packed = customer.add(msgspec.structs.replace(fact, lag=lag) if lag else fact)
+            if packed is None:
+                continue
+            if not lag:
+                fresh[id(packed)] = fact, readers
         for relation in readers if lag else ():
-            step.late[relation.id] += 1
+            _count(step.late, relation.id)
             if fact.time > customer.final and lag <= relation.revises_ms:
                 changed.add(relation.id)
             else:
-                step.ignored[relation.id] += 1
-    return changed
+                _count(step.ignored, relation.id)
+    return fresh
 
 
 def _news(
-    relations: Relations, customer: CustomerState, since: int, until: int, changed: set[str]
+    relations: Relations, customer: CustomerState, since: int, until: int, changed: set[str], fresh: _Fresh
 ) -> dict[str, list[Fact]]:
     """Return what each relation reads in a step, in the order in which it counts, if it begins or changes anything."""
     news: dict[str, list[Fact]] = {}
-    for fact in customer.unpacked(customer.past(since), customer.past(until)):
-        for relation in relations.readers(fact):
-            news.setdefault(relation.id, []).append(fact)
+    begins: set[str] = set()
+    for packed in customer.facts[customer.past(since) : customer.past(until)]:
+        found = fresh.get(id(packed))
+        if found is None:  # it came before, ahead of the watermark
+            fact = read_fact(packed)
+            found = fact, relations.readers(fact)
+        fact, readers = found
+        for relation in readers:
+            name = relation.id
+            if name in news:
+                news[name].append(fact)
+            else:
+                news[name] = [fact]
+            if fact.type in relation.begins:
+                begins.add(name)
     for name in [*news]:
-        relation, found = relations[name], customer.kept.get(name)
-        known = found is not None and found.version == relation.version and found.head
-        if known or name in changed or any(fact.type in relation.begins for fact in news[name]):
+        relation, kept = relations[name], customer.kept.get(name)
+        known = kept is not None and kept.version == relation.version and kept.head
+        if known or name in changed or name in begins:
             _sort(relation, news[name])
         else:
             del news[name]
@@ -245,7 +280,7 @@ def _go_on(
         step.results += _restate(relation, customer, statement, subject)
     kept.head, kept.wakes = machine.pack(), machine.wakes_at()
     if machine.forgotten:
-        step.forgotten[relation.id] += machine.forgotten
+        _count(step.forgotten, relation.id, machine.forgotten)
 
 
 def _replay(relation: Relation, customer: CustomerState, until: int, subject: str, step: CustomerStep) -> None:
@@ -322,8 +357,8 @@ def _finalize(relations: Relations, customer: CustomerState, until: int, least: 
 
 def _move_base(relation: Relation, kept: RelationState, facts: Iterable[Fact], final: int) -> None:
     machine, mine = _machine(relation, kept.base or b""), _facts_of(relation, facts)
-    for _ in play(machine, [fact for fact in mine if fact.time <= final], final):
-        """What it says was said when it went there first."""
+    # What it says was said when it went there first.
+    play(machine, [fact for fact in mine if fact.time <= final], final)
     kept.base = machine.pack()
     # What has come and gone since leaves no trace in the head: the base must follow it, though they are equal now.
     idle = kept.base == kept.head and not any(fact.time > final for fact in mine)

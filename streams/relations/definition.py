@@ -29,6 +29,7 @@ class Matcher:
     Attributes:
         written: The types as the definition writes them: names and patterns.
         asks_kept: Whether the condition asks for what is kept so far.
+        test: The condition alone, to be asked of events of its types.
     """
 
     events: frozenset[str]
@@ -36,15 +37,15 @@ class Matcher:
     where: Expression = TRUE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_test", compiled(self.where))
+        object.__setattr__(self, "test", compiled(self.where))
         object.__setattr__(self, "asks_kept", any(name.startswith(KEPT) for name in self.where.fields))
 
     asks_kept: bool = field(init=False, compare=False)
-    _test: Callable[[Fact, Kept], bool] = field(init=False, compare=False, repr=False)
+    test: Callable[[Fact, Kept], bool] = field(init=False, compare=False, repr=False)
 
     def meets(self, fact: Fact, kept: Kept = NOTHING_KEPT) -> bool:
         """Whether an event is one of those meant."""
-        return fact.type in self.events and self._test(fact, kept)
+        return fact.type in self.events and self.test(fact, kept)
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """Yield the event types and fields that it reads."""
@@ -86,6 +87,8 @@ class Take:
         before_ms: It is of what came before, at most so long ago; 0: of what comes between opening and end.
         itself: Whether the event that looks back counts too.
         goes_on: Whether what comes between opening and end counts with what came before.
+        reads: The field that holds the value; None: it is worked out, or none is taken.
+        read: Works the value out; None: it is a field, or none is taken.
     """
 
     name: str
@@ -106,11 +109,16 @@ class Take:
             name = value.tree.field.name
         elif value is not None:
             read = compiled(value)
-        object.__setattr__(self, "_name", name)
-        object.__setattr__(self, "_read", read)
+        object.__setattr__(self, "reads", name)
+        object.__setattr__(self, "read", read)
 
-    _name: str | None = field(init=False, compare=False, repr=False)
-    _read: Callable[[Fact, Kept], Any] | None = field(init=False, compare=False, repr=False)
+    reads: str | None = field(init=False, compare=False, repr=False)
+    read: Callable[[Fact, Kept], Any] | None = field(init=False, compare=False, repr=False)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it takes what comes between opening and end."""
+        return self.goes_on or not self.before_ms
 
     def meets(self, fact: Fact) -> bool:
         """Whether it takes something of an event."""
@@ -118,10 +126,10 @@ class Take:
 
     def value_of(self, fact: Fact) -> Value | None:
         """Return what it takes of an event, None if that is missing."""
-        if self._read is not None:
-            found: Value | None = self._read(fact, NOTHING_KEPT)
+        if self.read is not None:
+            found: Value | None = self.read(fact, NOTHING_KEPT)
             return found
-        return None if self._name is None else fact.values.get(self._name)
+        return None if self.reads is None else fact.values.get(self.reads)
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """Yield the event types and fields that it reads."""
@@ -237,12 +245,18 @@ class Relation(ABC):
 
     def key_of(self, values: Values) -> tuple[Value, ...] | None:
         """Return which matter of the customer an event belongs to, None if it does not say."""
-        if not self.by:
+        by = self.by
+        if not by:
             return ()
-        if any(name not in values for name in self.by):
-            return None
-        key = folded_key(values[name] for name in self.by)
-        return None if "" in key else key
+        found = []
+        for name in by:
+            value = values.get(name)
+            if isinstance(value, str):
+                value = normalise(value)
+            if value is None or value == "":
+                return None
+            found.append(value)
+        return tuple(found)
 
     def key_data(self, key: Iterable[Value]) -> Values:
         """Return what of a key is said in the data: attributes stand in the envelope already."""

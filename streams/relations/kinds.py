@@ -1,14 +1,16 @@
 """The three kinds of relations: spans, looking back, stages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from streams.kpis.language.fields import Kind
 from streams.relations.clocks import WorkingClock
-from streams.relations.definition import COMMON, Matcher, Output, Relation, Take
+from streams.relations.definition import COMMON, NOTHING_KEPT, Matcher, Output, Relation, Take
 from streams.relations.facts import Fact
+from streams.relations.plans import LookbackPlan, SpanPlan, StagesPlan, takes_of, test_of, tests_of
+from streams.relations.takes import TAKING
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,17 @@ class SpanRelation(Relation):
     clock: WorkingClock | None = None
     forgets_ms: int = 0
 
-    @property
+    @cached_property
     def deadline(self) -> Expiry | None:
         """What its deadline follows from."""
         return self.expires or self.target
 
-    @property
+    @cached_property
     def by_silence(self) -> bool:
         """Whether it ends when nothing touches it any more."""
         return self.touches is not None and self.expires is not None and self.expires.after_ms > 0
 
-    @property
+    @cached_property
     def remembers_ms(self) -> int:
         """How long an ended span may still come back."""
         return max(self.reopens_ms, self.expires.reopens_ms if self.expires else 0)
@@ -109,6 +111,37 @@ class SpanRelation(Relation):
     def begins(self) -> frozenset[str]:
         """The event types that open it, and those that are remembered for what opens later."""
         return self.opens.events.union(*(take.of.events for take in self.before))
+
+    @cached_property
+    def results(self) -> tuple[tuple[str, Callable[[Any, int], Any] | None], ...]:
+        """What is kept, and what makes a result of it; None: it is one since the opening."""
+        return tuple((take.name, TAKING[take.take].result if take.is_inside else None) for take in self.keeps)
+
+    @cached_property
+    def plans(self) -> Mapping[str, SpanPlan]:
+        """What it has to do with events, by their type."""
+        return {name: self._plan(name) for name in self.events}
+
+    def _plan(self, name: str) -> SpanPlan:
+        moves = self.deadline.moves if self.deadline else None
+        touches, restarts, moves_it = (test_of(one, name) for one in (self.touches, self.restarts, moves))
+        splits, closes = tests_of(self.splits.items(), name), tests_of(self.closes.items(), name)
+        inside = takes_of([(at, one) for at, one in enumerate(self.keeps) if one.is_inside], name)
+        reopens = test_of(self.reopens, name)
+        return SpanPlan(
+            opens=test_of(self.opens, name),
+            touches=touches,
+            restarts=restarts,
+            moves=moves_it,
+            reopens=reopens,
+            splits=splits,
+            closes=closes,
+            inside=inside,
+            before=takes_of(enumerate(self.before), name),
+            asks_kept=any(one.asks_kept for _, one in self.matchers() if name in one.events),
+            goes_on=any((touches, restarts, moves_it, splits, closes, inside)),
+            comes_back=bool(closes or reopens),
+        )
 
     def rank(self, event_type: str) -> int:
         """Openings come first, closings last."""
@@ -163,6 +196,11 @@ class LookbackRelation(Relation):
         """All event types that it reads: they look back, or are remembered."""
         return self.events
 
+    @cached_property
+    def plans(self) -> Mapping[str, LookbackPlan]:
+        """What it has to do with events, by their type."""
+        return {one: LookbackPlan(test_of(self.at, one), takes_of(enumerate(self.keeps), one)) for one in self.events}
+
     def rank(self, event_type: str) -> int:
         """What looks back comes after all else of the moment."""
         return 2 if event_type in self.at.events else 1
@@ -205,6 +243,15 @@ class StagesRelation(Relation):
         """The event types that mean a stage."""
         return frozenset().union(*(matcher.events for matcher in self.stages.values()))
 
+    @cached_property
+    def plans(self) -> Mapping[str, StagesPlan]:
+        """What it has to do with events, by their type."""
+        return {name: self._plan(name) for name in self.events}
+
+    def _plan(self, name: str) -> StagesPlan:
+        stages = [(at, one.test) for at, one in enumerate(self.stages.values()) if name in one.events]
+        return StagesPlan(stages, takes_of(enumerate(self.keeps), name))
+
     def rank(self, event_type: str) -> int:
         """Earlier stages come first within one moment."""
         return next((at for at, one in enumerate(self.stages.values()) if event_type in one.events), 0)
@@ -216,7 +263,11 @@ class StagesRelation(Relation):
 
     def stage_of(self, fact: Fact) -> int | None:
         """Return the place of the stage that an event means; None: it means none."""
-        return next((at for at, matcher in enumerate(self.stages.values()) if matcher.meets(fact)), None)
+        plan = self.plans.get(fact.type)
+        for at, test in plan.stages if plan else ():
+            if test(fact, NOTHING_KEPT):
+                return at
+        return None
 
     def outputs(self) -> tuple[Output, ...]:
         """Return the fields of its derived events."""

@@ -1,16 +1,16 @@
 """Looking back at work: when something happens, what had happened before."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
+from streams.relations.definition import NOTHING_KEPT
 from streams.relations.facts import Fact, origin_of
 from streams.relations.kinds import LookbackRelation
 from streams.relations.machine import Statement, name_of
-from streams.relations.memory import Memory
+from streams.relations.memory import Memory, read_packed
 
-_decode: Final = msgspec.msgpack.Decoder(list[Any]).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -19,7 +19,7 @@ class LookbackMachine:
 
     def __init__(self, relation: LookbackRelation, packed: bytes = b"") -> None:
         self._relation = relation
-        self._memory = Memory(relation.keeps, _decode(packed) if packed else ())
+        self._memory = Memory(relation.keeps, read_packed(packed) if packed else None, folds=bool(relation.by))
 
     @property
     def forgotten(self) -> int:
@@ -33,7 +33,7 @@ class LookbackMachine:
 
     def join(self, other: bytes) -> None:
         """Remember as well what another key of the same customer has."""
-        self._memory.join(_decode(other))
+        self._memory.join(read_packed(other))
 
     def open(self) -> Iterator[int]:
         """Yield nothing: it waits for nothing."""
@@ -51,20 +51,23 @@ class LookbackMachine:
         """Return the moment from which something can be forgotten."""
         return self._memory.wakes_at()
 
-    def advance(self, until: int) -> Iterator[Statement]:
+    def advance(self, until: int) -> Iterable[Statement]:
         """Forget what nothing can look back at any more."""
         self._memory.forget(until)
-        return iter(())
+        return ()
 
-    def apply(self, fact: Fact) -> Iterator[Statement]:
+    def apply(self, fact: Fact) -> Iterable[Statement]:
         """Take the next event: say what had been before it, and remember it."""
         relation = self._relation
-        key = relation.key_of(fact.values)
-        if key is None:
-            return
-        if relation.at.meets(fact):
+        said: tuple[Statement, ...] = ()
+        key, plan = relation.key_of(fact.values), relation.plans.get(fact.type)
+        if key is None or plan is None:
+            return said
+        if plan.at and plan.at(fact, NOTHING_KEPT):
             found = self._memory.taken(key, fact)
             data: dict[str, Any] = relation.key_data(key)
             data.update({name: value for name, value in found.items() if value is not None})
-            yield Statement(name_of(relation.id, fact), fact.time, origin_of(fact), data)
-        self._memory.add(fact, key)
+            said = (Statement(name_of(relation.id, fact), fact.time, origin_of(fact), data),)
+        if plan.before:
+            self._memory.add(fact, key, plan.before)
+        return said

@@ -42,11 +42,11 @@ class Machine(Protocol):
         """How much had no room, or stayed open for longer than it may."""
         ...
 
-    def apply(self, fact: Fact) -> Iterator[Statement]:
+    def apply(self, fact: Fact) -> Iterable[Statement]:
         """Take the next event; deadlines before it have passed."""
         ...
 
-    def advance(self, until: int) -> Iterator[Statement]:
+    def advance(self, until: int) -> Iterable[Statement]:
         """Let all deadlines up to a moment pass, that one included, and forget what is too old."""
         ...
 
@@ -75,16 +75,21 @@ class Machine(Protocol):
         ...
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
 def name_of(relation: str, fact: Fact) -> str:
     """Return the name of the matter that an event begins: the same whenever it is worked out."""
-    content = msgspec.msgpack.encode((relation, fact.source, fact.id))
+    content = _encode((relation, fact.source, fact.id))
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-def play(machine: Machine, facts: Iterable[Fact], until: int) -> Iterator[Statement]:
+def play(machine: Machine, facts: Iterable[Fact], until: int) -> list[Statement]:
     """Take events in order, and let deadlines pass between them and up to a moment."""
+    said: list[Statement] = []
     for fact in facts:
         # What happens at the deadline's own moment is in time.
-        yield from machine.advance(fact.time - 1)
-        yield from machine.apply(fact)
-    yield from machine.advance(until)
+        said += machine.advance(fact.time - 1)
+        said += machine.apply(fact)
+    said += machine.advance(until)
+    return said

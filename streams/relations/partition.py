@@ -278,9 +278,13 @@ class RelationsPartition:
                 advance.part.moved += found.moved - identity.is_forwarding(state)
                 self.counts.keys.update(found.keys)
             advance.results += found.results
-            self.counts.late.update(found.late)
-            self.counts.ignored.update(found.ignored)
-            self.counts.forgotten.update(found.forgotten)
+            for counts, more in (
+                (self.counts.late, found.late),
+                (self.counts.ignored, found.ignored),
+                (self.counts.forgotten, found.forgotten),
+            ):
+                if more:
+                    counts.update(more)
         self.counts.results.update(one.relation for one in advance.results)
         return advance
 

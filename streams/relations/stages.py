@@ -1,6 +1,6 @@
 """Stages at work: where a customer is, and how they move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,7 @@ from streams.relations.definition import folded_key
 from streams.relations.facts import Fact, Value, Values, origin_of
 from streams.relations.kinds import MOVED, StagesRelation
 from streams.relations.machine import MOST_OPEN, Statement, name_of
+from streams.relations.plans import taken_in
 from streams.relations.takes import TAKING, seconds
 
 
@@ -43,6 +44,7 @@ class StagesMachine:
     def __init__(self, relation: StagesRelation, packed: bytes = b"") -> None:
         self._relation = relation
         self._names = [*relation.stages]
+        self._waits = relation.expires.after_ms
         self._journeys = _decode(packed) if packed else []
         for journey in self._journeys if relation.by else ():
             journey.key = folded_key(journey.key)
@@ -79,40 +81,40 @@ class StagesMachine:
 
     def wakes_at(self) -> int | None:
         """Return when the next journey ends because nothing happens."""
-        return min(map(self._ends, self._journeys), default=None)
+        return min([journey.last for journey in self._journeys]) + self._waits if self._journeys else None
 
-    def advance(self, until: int) -> Iterator[Statement]:
+    def advance(self, until: int) -> Iterable[Statement]:
         """End the journeys in which nothing happened for too long, up to a moment."""
-        while (journey := min(self._journeys, key=self._ends, default=None)) and self._ends(journey) <= until:
+        said: list[Statement] = []
+        while (wakes := self.wakes_at()) is not None and wakes <= until:
+            journey = min(self._journeys, key=lambda one: one.last)
             self._journeys.remove(journey)
-            relation, now = self._relation, self._ends(journey)
+            relation = self._relation
             completed = relation.completes and self._names.index(relation.completes) in journey.reached
             outcome = "completed" if completed else relation.expires.outcome
             # The waiting time is no part of the stay.
             data = self._data(journey, outcome, journey.last)
-            yield Statement(journey.id, now, journey.origin, data)
+            said.append(Statement(journey.id, wakes, journey.origin, data))
+        return said
 
-    def apply(self, fact: Fact) -> Iterator[Statement]:
+    def apply(self, fact: Fact) -> Iterable[Statement]:
         """Take the next event: it may begin a journey, or move one."""
         relation = self._relation
-        key = relation.key_of(fact.values)
-        if key is None:
-            return
+        key, plan = relation.key_of(fact.values), relation.plans.get(fact.type)
+        if key is None or plan is None:
+            return ()
         journey = next((one for one in self._journeys if one.key == key), None)
-        stage = relation.stage_of(fact)
+        stage = relation.stage_of(fact) if plan.stages else None
         if journey is None and stage is not None:
             journey = self._begin(fact, key, stage)
         if journey is None:
-            return
-        journey.last = fact.time if stage is not None else journey.last
-        for place, take in enumerate(relation.keeps):
-            if take.meets(fact):
-                journey.kept[place] = TAKING[take.take].add(journey.kept[place], fact.time, take.value_of(fact))
-        if stage is not None and stage != journey.stage:
-            yield self._move(journey, fact, stage)
-
-    def _ends(self, journey: Journey) -> int:
-        return journey.last + self._relation.expires.after_ms
+            return ()
+        if plan.inside:
+            taken_in(journey.kept, plan.inside, fact)
+        if stage is None:
+            return ()
+        journey.last = fact.time
+        return (self._move(journey, fact, stage),) if stage != journey.stage else ()
 
     def _begin(self, fact: Fact, key: tuple[Value, ...], stage: int) -> Journey:
         at, kept = fact.time, [None] * len(self._relation.keeps)

@@ -58,21 +58,22 @@ class CustomerState(msgspec.Struct, array_like=True):
 
     def unpacked(self, start: int = 0, stop: int | None = None) -> list[Fact]:
         """Return its facts, or some of them."""
-        return [_read_fact(one) for one in self.facts[start:stop]]
+        return [read_fact(one) for one in self.facts[start:stop]]
 
-    def add(self, fact: Fact) -> bool:
-        """Put a fact in its place; tell whether it was new."""
+    def add(self, fact: Fact) -> msgspec.Raw | None:
+        """Put a fact in its place; return it as it is kept, None if it was not new."""
         place, times = bisect_left(self.times, fact.time), self.times
         while place < len(times) and times[place] == fact.time:
-            other = _read_fact(self.facts[place])
+            other = read_fact(self.facts[place])
             if (other.source, other.id) == (fact.source, fact.id):
-                return False
+                return None
             if (other.source, other.id) > (fact.source, fact.id):
                 break
             place += 1
+        packed = msgspec.Raw(_encode(fact))
         times.insert(place, fact.time)
-        self.facts.insert(place, msgspec.Raw(_encode(fact)))
-        return True
+        self.facts.insert(place, packed)
+        return packed
 
     def of(self, relation: Relation) -> RelationState:
         """Return what is kept of a relation; of another version of its definition nothing is."""
@@ -99,7 +100,7 @@ class _Former(msgspec.Struct, array_like=True):
 _encode: Final = msgspec.msgpack.Encoder().encode
 _read: Final = msgspec.msgpack.Decoder(CustomerState).decode
 _read_former: Final = msgspec.msgpack.Decoder(_Former).decode
-_read_fact: Final = msgspec.msgpack.Decoder(Fact).decode
+read_fact: Final = msgspec.msgpack.Decoder(Fact).decode
 read_given: Final = msgspec.msgpack.Decoder(Given).decode
 
 
