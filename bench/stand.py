@@ -34,6 +34,8 @@ from tests.harness.kafka import KafkaBroker
 TICK = os.sysconf("SC_CLK_TCK")
 LOAD_TIMEOUT_S = 300.0
 STALL_S = 120.0
+ASKED_S = 1.0
+"""A worker is asked what it does at most so often: the answer takes CPU, which is being measured."""
 QUIET_S = 3.0
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
@@ -281,11 +283,15 @@ class Worker:
         Returns:
             What was used up to the moment after which it was all quiet, and that moment (monotonic clock).
         """
-        moved, before, told = time.monotonic(), -1, 0.0
+        moved, before, told, asked = time.monotonic(), -1, 0.0, 0.0
         done: tuple[Usage, float] | None = None
         while True:
             stored, now = self.stored(), time.monotonic()
             usage = self.usage()
+            if stored >= count and now - asked < ASKED_S:
+                time.sleep(0.1)
+                continue
+            asked = now
             state = self.state() if stored >= count else None
             if state is None or not state.idle:
                 done = None

@@ -1,0 +1,120 @@
+"""
+What many customers with something open cost a worker: `python -m bench.waiting`.
+
+Each looks at pages, fills a cart and has a matter closed; then nothing more happens. What the stage `relate` saves of
+them is put into its changelog, as compaction leaves it, and a worker takes it over. Measured are its resident memory,
+beside that of one with nothing to take over, and how long it takes from its start until relations go on.
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Producer
+
+from bench.__main__ import say
+from bench.relating import DOINGS, RANGE, START_MS, facts_of
+from bench.stand import MemoryBudget, Stand
+from streams.engine.state import table_key
+from streams.producers.wire import partition_of
+from streams.relations.catalogue import Relations, load
+from streams.relations.facts import Fact
+from streams.relations.partition import RelationsPartition
+from streams.relations.ranges import FactRange
+from streams.shipped import RELATIONS
+
+SETTLED_S = 20.0
+PATIENCE_S = 600.0
+_OWNED = re.compile(r"relate: partitions .* taken over")
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.waiting", description=__doc__)
+    parser.add_argument("--customers", type=int, default=1_000_000, help="(%(default)s)")
+    parser.add_argument("--partitions", type=int, default=4, help="(%(default)s)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="event time that it all takes (%(default)s)")
+    chosen = parser.parse_args()
+    relations = load([RELATIONS])
+    with (
+        tempfile.TemporaryDirectory(prefix="cx-waiting-") as folder,
+        Stand("embedded", Path(folder), chosen.partitions) as stand,
+    ):
+        empty, empty_s = _restored(stand, stand.budget("cxempty", {"CX_RELATIONS": "all"}))
+        budget = stand.budget("cxwaiting", {"CX_RELATIONS": "all"})
+        size = 0
+        for partition in range(chosen.partitions):
+            log = _log_of(relations, partition, chosen)
+            size += sum(map(len, log.values()))
+            _send(stand, budget, partition, log)
+            say(f"partition {partition}: {len(log):,} records")
+        resident, took_s = _restored(stand, budget)
+    print("| worker | resident MiB | from its start until relations go on |")
+    print("|---|---:|---:|")
+    print(f"| nothing to remember | {empty / 2**20:.0f} | {empty_s:.1f} s |")
+    print(f"| {chosen.customers:,} customers with something open | {resident / 2**20:.0f} | {took_s:.1f} s |")
+    print(f"\n{size / chosen.customers:.0f} bytes of a customer in the changelog.")
+
+
+def _log_of(relations: Relations, partition: int, chosen: argparse.Namespace) -> Mapping[bytes, bytes]:
+    """Return what the changelog of a partition holds in the end."""
+    log: dict[bytes, bytes] = {}
+    state = RelationsPartition(relations, idle_s=1e9, grace_s=0.0, name=str(partition))
+    facts, taken = _facts(relations, partition, chosen), 0
+    while lot := [one for _, one in zip(range(RANGE), facts, strict=False)]:
+        state.take(FactRange(f"web/{partition}", taken, taken + len(lot) - 1, lot[-1][1].time / 1000, True, lot), taken)
+        taken += len(lot)
+        if state.begin(2e9) is None:
+            continue
+        records = [*state.superseded(), state.step_record()]
+        records += [state.save(advance) for advance in state.advances()]
+        for key, value in (*records, state.end(), *state.compaction(), *state.superseded()):
+            log.pop(key, None) if value is None else log.__setitem__(key, value)
+    return log
+
+
+def _facts(relations: Relations, partition: int, chosen: argparse.Namespace) -> Iterator[tuple[str, Fact]]:
+    """Yield what the customers of a partition do, one customer after the other."""
+    models = [fact for _, fact in facts_of(relations, 1, 1.0)]
+    names = [f"c-{number}" for number in range(chosen.customers)]
+    mine = [name for name in names if partition_of(name.encode(), chosen.partitions) == partition]
+    apart_ms = chosen.minutes * 60_000 / len(mine) / len(DOINGS)
+    number = 0
+    for name in mine:
+        for model in models:
+            at = START_MS + int(number * apart_ms)
+            yield name, msgspec.structs.replace(model, time=at, id=f"{partition}-{number}")
+            number += 1
+
+
+def _send(stand: Stand, budget: MemoryBudget, partition: int, log: Mapping[bytes, bytes]) -> None:
+    producer = Producer({"bootstrap.servers": stand.broker.bootstrap, "acks": "all", "message.max.bytes": 8_000_000})
+    topic = f"{budget.name}-relate-changelog"
+    for key, value in log.items():
+        producer.produce(topic, value, table_key(partition, key), partition)
+        producer.poll(0)
+        if len(producer) > 500:
+            producer.flush(PATIENCE_S)
+    if producer.flush(PATIENCE_S):
+        raise RuntimeError("the changelog was not delivered")
+
+
+def _restored(stand: Stand, budget: MemoryBudget) -> tuple[int, float]:
+    """Return the resident bytes of a worker that has taken over what is there, and how long that took from its start."""
+    began = time.monotonic()
+    with stand.worker(budget) as worker:
+        while not _OWNED.search(worker.child.log.read_text(errors="replace")):
+            if worker.child.exit_code is not None or time.monotonic() > began + PATIENCE_S:
+                raise RuntimeError(f"relations were not taken over:\n{worker.child.tail()}")
+            time.sleep(0.05)
+        took_s = time.monotonic() - began
+        time.sleep(SETTLED_S)
+        return worker.usage().resident, took_s
+
+
+if __name__ == "__main__":
+    main()
