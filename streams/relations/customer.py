@@ -7,9 +7,9 @@ still change, and what it says now is compared with what was given out: so there
 revisions are differences.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -28,7 +28,7 @@ MOST_FACTS: Final = 300
 """Events of a customer that may still be revised; of more the oldest become final early."""
 CLAIMED_MS: Final = 90 * 86_400_000
 """For so long it is remembered that a customer was said to have another key."""
-_MACHINES: Final[dict[type[Relation], Any]] = {
+_MACHINES: Final[dict[type[Relation], Callable[[Any, bytes], Machine]]] = {
     SpanRelation: SpanMachine, LookbackRelation: LookbackMachine, StagesRelation: StagesMachine,
 }  # fmt: skip
 
@@ -101,9 +101,9 @@ def advance(  # noqa: D417 - the last two are told together
     names |= changed
     names.update(news)
     for name in sorted(names):
-        if name not in relations:
+        relation, new = relations.by_id.get(name), news.get(name, ())
+        if relation is None:
             continue
-        relation, new = relations[name], news.get(name, ())
         if name in changed:
             _replay(relation, customer, since, subject, step)
         if new or name in customer.kept:
@@ -184,7 +184,7 @@ def stages_of(relations: Relations, state: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _machine(relation: Relation, packed: bytes) -> Machine:
-    return cast("Machine", _MACHINES[type(relation)](relation, packed))
+    return _MACHINES[type(relation)](relation, packed)
 
 
 def _count(counts: dict[str, int], name: str, number: int = 1) -> None:
@@ -245,25 +245,21 @@ def _news(
             if fact.type in relation.begins:
                 begins.add(name)
     for name in [*news]:
-        relation, kept = relations[name], customer.kept.get(name)
+        relation, kept, new = relations.by_id[name], customer.kept.get(name), news[name]
         known = kept is not None and kept.version == relation.version and kept.head
-        if known or name in changed or name in begins:
-            _sort(relation, news[name])
-        else:
+        if not (known or name in changed or name in begins):
             del news[name]
+        elif len(new) > 1:
+            new.sort(key=relation.order)
     return news
 
 
 def _facts_of(relation: Relation, facts: Iterable[Fact]) -> list[Fact]:
     """Return the events that a relation reads and that came in time for it, in the order in which they count."""
     mine = [fact for fact in facts if fact.type in relation.ranks and fact.lag <= relation.revises_ms]
-    _sort(relation, mine)
+    if len(mine) > 1:
+        mine.sort(key=relation.order)
     return mine
-
-
-def _sort(relation: Relation, facts: list[Fact]) -> None:
-    if len(facts) > 1:
-        facts.sort(key=relation.order)
 
 
 def _go_on(
@@ -344,7 +340,7 @@ def _finalize(relations: Relations, customer: CustomerState, until: int, least: 
     gone = customer.past(final)
     facts: list[Fact] | None = None
     for name, kept in customer.kept.items():
-        if name not in relations:
+        if name not in relations.by_id:
             continue
         if kept.base or (gone and kept.base is not None):  # an empty one to which nothing comes stays as it is
             facts = customer.unpacked() if facts is None else facts
@@ -376,9 +372,11 @@ def _forget_given(relation: Relation, kept: RelationState, final: int) -> None:
 
 
 def _packed(relations: Relations, customer: CustomerState, until: int, step: CustomerStep) -> CustomerStep:
-    changes = bool(customer.facts)
+    changes = bool(customer.facts)  # they may still come into a base that is empty, and go again
     customer.kept = {
-        name: kept for name, kept in customer.kept.items() if name in relations and kept.needed(changes=changes)
+        name: kept
+        for name, kept in customer.kept.items()
+        if name in relations.by_id and (kept.head or kept.base or kept.given or (changes and kept.base is not None))
     }
     if customer.claimed and customer.claimed + CLAIMED_MS <= until:
         customer.claimed = customer.joined = 0

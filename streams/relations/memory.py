@@ -1,6 +1,6 @@
 """What is remembered of events so that something later can look back at them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -95,14 +95,10 @@ class Memory:
     def forget(self, now: int) -> None:
         """Forget what nothing can look back at any more."""
         if self._lasts == _UNKNOWN:
-            self._lasts = min(
-                (
-                    entries[0][0] + take.before_ms
-                    for take, table in zip(self._takes, self._tables, strict=True)
-                    for entries in table.values()
-                ),
-                default=_NEVER,
-            )
+            self._lasts = _NEVER
+            for take, table in zip(self._takes, self._tables, strict=True):
+                for entries in table.values():
+                    self._lasts = min(self._lasts, entries[0][0] + take.before_ms)
         if now <= self._lasts:
             return
         for take, table in zip(self._takes, self._tables, strict=True):
@@ -116,9 +112,8 @@ class Memory:
 
     def wakes_at(self) -> int | None:
         """Return the moment from which something can be forgotten, None if nothing is remembered."""
-        return min(self._moments(), default=None)
-
-    def _moments(self) -> Iterator[int]:
+        wakes = _NEVER
         for take, table in zip(self._takes, self._tables, strict=True):
             for entries in table.values():
-                yield entries[-1][0] + take.before_ms + 1
+                wakes = min(wakes, entries[-1][0] + take.before_ms + 1)
+        return None if wakes == _NEVER else wakes

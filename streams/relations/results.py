@@ -80,19 +80,28 @@ def result_of(relation: Relation, given: Given, *, withdrawn: bool = False) -> D
 def event_of(relation: Relation, result: DerivedEvent) -> dict[str, Any]:
     """Return a derived event as it goes over the wire: a CloudEvent of plain values."""
     times = relation.times
-    labels = {name.removeprefix(OWN): value for name, value in result.origin.items() if name.startswith(OWN)}
-    data = {name: _iso(value) if name in times else value for name, value in result.data.items()}
-    return {
+    event: dict[str, Any] = {
         "specversion": "1.0",
         "id": result.id,
         "source": f"{SOURCE}/{result.relation}",
         "type": result.type,
         "time": _iso(result.at),
         "subject": result.subject,
-        **{name: value for name, value in result.origin.items() if not name.startswith(OWN)},
-        **({"labels": labels} if labels else {}),
-        "data": {"span": result.span, "revision": result.revision, "withdrawn": result.withdrawn, **data},
     }
+    labels = {}
+    for name, value in result.origin.items():
+        if name.startswith(OWN):
+            labels[name.removeprefix(OWN)] = value
+        else:
+            event[name] = value
+    if labels:
+        event["labels"] = labels
+    data = {"span": result.span, "revision": result.revision, "withdrawn": result.withdrawn, **result.data}
+    for name in times:
+        if name in data:
+            data[name] = _iso(data[name])
+    event["data"] = data
+    return event
 
 
 def _iso(time: int) -> str:

@@ -26,10 +26,6 @@ class RelationState(msgspec.Struct, array_like=True):
     wakes: int | None = None
     given: dict[str, msgspec.Raw] = {}
 
-    def needed(self, *, changes: bool) -> bool:
-        """Whether it is more than nothing; `changes`: whether facts may still come into the base, and go again."""
-        return bool(self.head or self.base or self.given) or (changes and self.base is not None)
-
 
 class CustomerState(msgspec.Struct, array_like=True):
     """
