@@ -29,6 +29,7 @@ from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.producers.wire import partition_of
 from streams.relations.catalogue import Relations
+from streams.relations.customers import MOST_BYTES
 from streams.relations.journal import Record
 from streams.relations.partition import Advance, RelationsPartition
 from streams.relations.ranges import encode_range
@@ -132,8 +133,10 @@ class Relate(Stage):
                 name=str(partition),
                 home=lambda key: partition_of(key.encode(), self._settings.partitions),
                 first=records.position(self._settings.epoch, 0),
+                most_bytes=MOST_BYTES // len(assignment.owned),
             )
-            state.restore(saved[partition].items())
+            for _ in state.restoring(saved[partition].items()):
+                await asyncio.sleep(0)
             self._shards[partition] = _Shard(partition, state)
         log.info("relate: partitions %s taken over", sorted(self._shards))
 

@@ -2,7 +2,7 @@
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from streams.relations.journal import CustomerBucket, Record, SavedCustomers, bucket_record, read_bucket
@@ -10,10 +10,17 @@ from streams.relations.pages import CustomerPage, Kept, hash_of, pages_of
 
 BUCKETS: Final = 256
 MOST_BYTES: Final = 64 * 2**20
-"""Of states that are not on pages."""
+"""Of states that are not on pages, in all partitions of a worker."""
+LEAST: Final = 16_384
+"""Bytes of parts for which a bucket is written at least: to write small ones again and again costs more than to keep
+the parts."""
 _OVERHEAD: Final = 256
 """Bytes that a record of a bucket costs besides its content, and a customer who is not on a page besides the state."""
 _FEW: Final = 1_024
+RESTORED_BYTES: Final = 64 * 2**20
+"""Of parts that are put on pages at once."""
+_PACKED: Final = 5
+"""So many times larger they are than their records."""
 NOTHING: Final[Kept] = (b"", None)
 
 
@@ -67,6 +74,12 @@ class _Bucket:
         self.changed.clear()
         self.set(pages)
 
+    def put_on_pages(self, customers: dict[str, Kept]) -> None:
+        """Have newer states of some customers on pages; only while there are none but on pages."""
+        self.recent, self.changed = customers, set(customers)
+        self.fold()
+        self.recent = {}
+
     def due(self, until: int) -> dict[str, Kept]:
         """Return the customers on pages who need a step by a moment; from now on none does before the next one."""
         found: dict[str, Kept] = {}
@@ -91,10 +104,13 @@ class Customers:
     States by customer, in buckets by the hash of the customer's key.
 
     What steps save are parts. As many bytes as they take are spent on writing whole buckets, those first whose
-    changes are oldest: so a changelog holds about twice what all states take, and what is saved is written about twice.
+    changes are oldest: so a changelog holds about twice what all states take, or some MiB, and what is saved is written
+    about twice at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int | None = None) -> None:
+        """Start with none; so many bytes of states are not on pages, `MOST_BYTES` if left out."""
+        self._most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self._buckets = [_Bucket() for _ in range(BUCKETS)]
         self._wakes: list[tuple[int, str]] = []
         """A heap with a moment for each customer not on a page who needs a step; they may need it later than that."""
@@ -114,22 +130,33 @@ class Customers:
         """Bytes that all states take."""
         return self._recent_bytes + sum(len(page.packed) for bucket in self._buckets for page in bucket.pages)
 
-    def restore(self, saved: SavedCustomers) -> set[str]:
-        """Take over what was saved; return the customers who are ahead of the marker."""
-        ahead: set[str] = set()
+    def restore(self, saved: SavedCustomers) -> Generator[None, None, set[str]]:
+        """Take over what was saved, a little at a time; return the customers who are ahead of the marker."""
         for number, bucket in saved.buckets.items():
             self._buckets[number].set(bucket.pages)
             self._sizes[number] = sum(len(page.packed) for page in bucket.pages)
-            self.count += sum(page.count for page in bucket.pages)
-        for key, _, part in saved.parts:
-            self._parts.append(_SavedPart(part.step, key))
-            for subject, kept in part.customers:
-                number = hash_of(subject) % BUCKETS
-                bucket_of = saved.buckets.get(number)
-                if bucket_of is None or part.step > bucket_of.step:
-                    self.put(subject, kept, part.step)
-            if part.step > saved.marker.step.number:
-                ahead |= {subject for subject, _ in part.customers}
+        self._parts = [_SavedPart(part.step, part.key) for part in saved.parts]
+        written = {number: bucket.step for number, bucket in saved.buckets.items()}
+        ahead, first = set[str](), dict[int, int]()
+        # All of them at once may be more than there is room for; to put them on pages one by one would take minutes.
+        turns = 1 + sum(len(part.packed) for part in saved.parts) * _PACKED // RESTORED_BYTES
+        for turn in range(turns):
+            newest: dict[int, dict[str, Kept]] = {}
+            for one in saved.parts:
+                part = one.read()
+                for subject, kept in part.customers:
+                    number = hash_of(subject) % BUCKETS
+                    if number % turns == turn and part.step > written.get(number, -1):
+                        newest.setdefault(number, {})[subject] = kept
+                        first.setdefault(number, part.step)
+                if part.step > saved.marker.step.number:
+                    ahead.update(subject for subject, _ in part.customers)
+                yield
+            for number, customers in newest.items():
+                self._buckets[number].put_on_pages(customers)
+                yield
+        self._changed = dict(sorted(first.items(), key=lambda one: one[1]))
+        self.count = sum(page.count for bucket in self._buckets for page in bucket.pages)
         return ahead
 
     def get(self, subject: str) -> bytes:
@@ -150,7 +177,7 @@ class Customers:
             self._wake(kept[1], subject)
         self._awake.discard(subject)
         self._changed.setdefault(number % BUCKETS, step)
-        if self._recent_bytes > MOST_BYTES:
+        if self._recent_bytes > self._most_bytes:
             self._let_go(max(self._buckets, key=lambda one: one.bytes))
 
     def _kept(self, subject: str, number: int, bucket: _Bucket) -> Kept:
@@ -222,7 +249,7 @@ class Customers:
         """Yield the buckets that are due to be saved once a step is done."""
         while self._changed:
             number = next(iter(self._changed))
-            if self._owed < self._sizes[number] + _OVERHEAD:
+            if self._owed < max(self._sizes[number], LEAST) + _OVERHEAD:
                 return
             del self._changed[number]
             bucket = self._buckets[number]
@@ -231,7 +258,7 @@ class Customers:
             # Whoever keeps the record keeps the pages: they need not be there twice.
             bucket.set(read_bucket(value).pages)
             self._sizes[number] = len(value)
-            self._owed -= len(value) + _OVERHEAD
+            self._owed -= max(len(value), LEAST) + _OVERHEAD
             yield key, value
 
     def superseded(self, step: int) -> list[Record]:

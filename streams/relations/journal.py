@@ -105,13 +105,26 @@ _MARKER: Final = msgspec.msgpack.Decoder(StepMarker)
 _PART: Final = msgspec.msgpack.Decoder(CustomerPart)
 
 
+class SavedPart(msgspec.Struct, frozen=True):
+    """The record of a part, packed: together they are larger than all that is kept in memory."""
+
+    key: bytes
+    step: int
+    number: int
+    packed: bytes
+
+    def read(self) -> CustomerPart:
+        """Return what it says."""
+        return _unpacked(self.packed)
+
+
 class SavedCustomers(msgspec.Struct):
-    """What a changelog says; parts in the order in which they were written, each with its key and length."""
+    """What a changelog says; parts in the order in which they were written."""
 
     step: RelationStep
     marker: StepMarker
     buckets: dict[int, CustomerBucket]
-    parts: list[tuple[bytes, int, CustomerPart]]
+    parts: list[SavedPart]
 
 
 def step_record(step: RelationStep) -> Record:
@@ -159,11 +172,11 @@ def read_back(records: Iterable[tuple[bytes, bytes]]) -> SavedCustomers:
                 saved.marker = _MARKER.decode(value)
             case b"b", [bucket]:
                 saved.buckets[bucket] = read_bucket(value)
-            case b"p", [_, _]:
-                saved.parts.append((key, len(value), _unpacked(value)))
+            case b"p", [step, place]:
+                saved.parts.append(SavedPart(key, step, place, value))
             case _:
                 raise ValueError(f"record {key!r} is none of the customers of a partition")
-    saved.parts.sort(key=lambda part: [int(number) for number in part[0].split(b"/")[1:]])
+    saved.parts.sort(key=lambda part: (part.step, part.number))
     return saved
 
 

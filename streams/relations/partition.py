@@ -42,14 +42,15 @@ from streams.relations.results import DerivedEvent
 
 MOST_HELD: Final = 200_000
 """Facts ahead of the watermark that are kept waiting; of more, all are put into their customers' states."""
-MOST_TAKEN: Final = 2_000
-"""Facts that a step takes, but for those of its last moment and late ones: all of them may be of one customer, who is
-advanced without a pause, and a worker that pauses for long is none any more."""
+MOST_TAKEN: Final = 10_000
+"""Facts that a step takes, but for those of its last moment and late ones."""
+MOST_OF_ONE: Final = 2_000
+"""The same, of one customer, who is advanced without a pause: a worker that pauses for long is none any more."""
 AT_ONCE: Final = 100
 """Customers that are advanced in one go."""
 _MOVING: Final = frozenset({identity.CLAIM, identity.STATE})
 _COSTS: Final = 10
-"""So many customers one costs as much as for whom such a fact came."""
+"""So many customers one costs as much as for whom such a fact came, or so many others."""
 MOST_MOVED: Final = 100_000
 """Keys of one partition that have moved to another one; of more, what they did stays their own."""
 
@@ -106,6 +107,7 @@ class RelationsPartition:
         name: str = "",
         home: Callable[[str], int] = lambda _key: 0,
         first: int = 0,
+        most_bytes: int | None = None,
     ) -> None:
         """
         Start with nothing.
@@ -120,6 +122,7 @@ class RelationsPartition:
             name: By which other partitions know what this one sends them.
             home: Returns the partition of a key.
             first: Number of the first range that is sent to other partitions.
+            most_bytes: As of `Customers`.
         """
         self._name = name
         self._home = home
@@ -129,7 +132,7 @@ class RelationsPartition:
         self._moved = 0
         self._longest_ms = int(longest_s * 1000)
         self._relations = relations
-        self.customers = Customers()
+        self.customers = Customers(most_bytes)
         self.watermarks = Watermarks(idle_s=idle_s, grace_s=grace_s, expected=expected)
         self.counts = RelationCounts()
         self.emitted = -1
@@ -148,21 +151,27 @@ class RelationsPartition:
         self._again: dict[str, int] = {}
 
     def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Do all of `restoring` at once."""
+        for _ in self.restoring(records):
+            pass
+
+    def restoring(self, records: Iterable[tuple[bytes, bytes]]) -> Iterator[None]:
         """
-        Take over the records of a changelog; only on a new state.
+        Take over the records of a changelog; only on a new state. Of many customers it takes long: others may have
+        their turn now and then. The records are not asked for any more then.
 
         Raises:
             ValueError: A record is none of ours.
         """
         saved = read_back(records)
-        self._ahead = self.customers.restore(saved)
+        self._ahead = yield from self.customers.restore(saved)
         self._done = saved.marker.step
         self._begun = saved.step if saved.step.number > self._done.number else None
-        self.emitted = max([saved.marker.emitted, *(part.emitted for _, _, part in saved.parts)])
+        undone = [part.read() for part in saved.parts if part.step > self._done.number]
+        self.emitted = max([saved.marker.emitted, *(part.emitted for part in undone)])
         newest = self._begun or self._done
         self._applied = dict(newest.applied)
         self._sent = max(self._sent, saved.marker.sent)
-        undone = [part for _, _, part in saved.parts if part.step > self._done.number]
         self._letters = [letter for part in undone for letter in part.letters]
         self._moved = saved.marker.moved + sum(part.moved for part in undone)
         self.watermarks.restore(newest.watermark, dict(newest.reports))
@@ -259,6 +268,9 @@ class RelationsPartition:
             facts.setdefault(one.subject, []).append(one.fact)
             if one.fact.type in _MOVING:
                 weights[one.subject] = weights.get(one.subject, 0) + _COSTS
+        for subject, found in facts.items():
+            if len(found) >= _COSTS:
+                weights[subject] = weights.get(subject, 0) + len(found) // _COSTS
         touched = (self.customers.due(step.until) | facts.keys()) - self._ahead
         first = len(self._ahead)  # numbers of parts that were written before are not used again
         for number, subjects in enumerate(chunks(touched, AT_ONCE, weights), first):
@@ -337,10 +349,13 @@ class RelationsPartition:
 
     def _limited(self, since: int, until: int) -> int:
         """Return the end of a step, or an earlier one up to which fewer facts wait; they are taken."""
+        taken: dict[str, int] = {}
         while self._waiting and self._waiting[0].time <= until:
-            self._taken.append(heappop(self._waiting))
-            if len(self._taken) == MOST_TAKEN:
-                until = min(until, self._taken[-1].time)
+            one = heappop(self._waiting)
+            self._taken.append(one)
+            taken[one.subject] = of_one = taken.get(one.subject, 0) + 1
+            if len(self._taken) == MOST_TAKEN or of_one == MOST_OF_ONE:
+                until = min(until, one.time)
         return max(since, until)
 
     def _gather(self, step: RelationStep) -> None:

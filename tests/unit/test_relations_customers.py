@@ -1,6 +1,7 @@
 """Customers on pages: wherever they are, what was put is there, and who needs a step is found."""
 
 import random
+from collections.abc import Iterable
 
 import cramjam
 import msgspec
@@ -13,12 +14,20 @@ from streams.relations.journal import CustomerPart, RelationStep, StepMarker, ma
 from streams.relations.pages import Kept
 
 
+def restored(customers: Customers, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Have all at once what is taken over a little at a time."""
+    for _ in customers.restore(read_back(records)):
+        pass
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_customers_are_what_was_put(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random states over many steps, with room for a few, and a new owner now and then."""
     monkeypatch.setattr(module, "BUCKETS", 4)
     monkeypatch.setattr(module, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(module, "LEAST", 1_000)
+    monkeypatch.setattr(module, "RESTORED_BYTES", 2_000)
     monkeypatch.setattr(pages, "_BYTES", 500)
     chance, known, changelog = random.Random(seed), dict[str, Kept](), dict[bytes, bytes]()
     customers, now = Customers(), 0
@@ -47,7 +56,7 @@ def test_customers_are_what_was_put(seed: int, monkeypatch: pytest.MonkeyPatch) 
         assert sorted(customers.states()) == sorted(state for state, _ in known.values() if state)
         if chance.random() < 0.1:
             customers = Customers()
-            customers.restore(read_back(changelog.items()))
+            restored(customers, changelog.items())
     assert len(changelog) < 100
 
 
@@ -67,6 +76,7 @@ def test_buckets_that_were_packed_whole_are_read() -> None:
     subject = next(f"c-{n}" for n in range(10_000) if pages.hash_of(f"c-{n}") % module.BUCKETS == 7)
     former = cramjam.zstd.compress(msgspec.msgpack.encode(CustomerPart(3, [(subject, (b"state", 50))])), 1)
     customers = Customers()
-    customers.restore(read_back([(b"b/7", bytes(former)), marker_record(StepMarker(RelationStep(number=3)))]))
+    marker = StepMarker(RelationStep(number=3))
+    restored(customers, [(b"b/7", bytes(former)), (b"m", msgspec.msgpack.encode(marker))])
     assert (customers.count, customers.get(subject)) == (1, b"state")
     assert (customers.wakes_at(), customers.due(50)) == (50, {subject})

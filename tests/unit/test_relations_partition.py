@@ -122,7 +122,9 @@ def test_what_holds_in_the_end_is_what_the_events_say(
     monkeypatch.setattr(partition, "MOST_HELD", held)
     monkeypatch.setattr(partition, "AT_ONCE", 3)
     monkeypatch.setattr(customers, "MOST_BYTES", 3_000 * seed)
+    monkeypatch.setattr(customers, "LEAST", 500)
     monkeypatch.setattr(partition, "MOST_TAKEN", 7)
+    monkeypatch.setattr(partition, "MOST_OF_ONE", 4)
     chance, lines = random.Random(seed), history(RELATIONS, seed, events=400, days=1)
     world = World(chance, kill, longest_s=chance.choice([1_800.0, 43_200.0]))
     world.topic = [encode_range(one) for one in ranges(lines, chance)]
@@ -165,7 +167,7 @@ def test_a_customer_with_many_events_takes_many_steps(monkeypatch: pytest.Monkey
         return advance(*args)
 
     monkeypatch.setattr(customer, "advance", counted)
-    monkeypatch.setattr(partition, "MOST_TAKEN", 20)
+    monkeypatch.setattr(partition, "MOST_OF_ONE", 20)
     state = RelationsPartition(RELATIONS, grace_s=0.0, idle_s=1e12)
     kinds = ("cx.cart.added", "cx.order.placed")
     facts = [("c", Fact(1_000_000 + 10 * n, "s", f"e{n}", kinds[n % 2], {})) for n in range(200)]
