@@ -14,10 +14,9 @@ from streams.relations.journal import CustomerPart, RelationStep, StepMarker, ma
 from streams.relations.pages import Kept
 
 
-def restored(customers: Customers, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Have all at once what is taken over a little at a time."""
-    for _ in customers.restore(read_back(records)):
-        pass
+def restored(customers: Customers, records: Iterable[tuple[bytes, bytes]]) -> int:
+    """Have all at once what is taken over a little at a time; return in how many turns."""
+    return sum(1 for _ in customers.restore(read_back(records)))
 
 
 @pytest.mark.slow
@@ -69,6 +68,17 @@ def test_customers_who_wait_take_little_room(monkeypatch: pytest.MonkeyPatch) ->
         customers.put(f"c-{number}", (state.encode(), number), 1)
     assert customers.count == 5_000
     assert customers.size < 5_000 * 100 + 100_000
+
+
+def test_others_have_their_turn_while_many_are_taken_over() -> None:
+    """An event loop must not stand still for as long as a million customers take."""
+    lots = [[(f"c-{lot}-{one}", (b"state", 50)) for one in range(100)] for lot in range(10)]
+    parts = [part_record(number, CustomerPart(3, lot)) for number, lot in enumerate(lots)]
+    customers = Customers()
+    assert restored(customers, [*parts, (b"m", msgspec.msgpack.encode(StepMarker(RelationStep(number=3))))]) > len(
+        parts
+    )
+    assert (customers.count, len(customers.due(50))) == (1_000, 1_000)
 
 
 def test_buckets_that_were_packed_whole_are_read() -> None:
