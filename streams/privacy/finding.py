@@ -7,7 +7,8 @@ from typing import Final
 
 from streams.privacy.checksums import is_iban
 from streams.privacy.folding import LINE_ENDS, fold, folded
-from streams.privacy.numbers import Found, candidates, may_be_number, numbers
+from streams.privacy.numbers import Found, candidates, loosely, may_be_number, numbers
+from streams.privacy.readings import read
 
 _AT: Final = re.compile("@|%40")
 _LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+\Z")
@@ -32,6 +33,8 @@ _IBAN_DIGITS: Final = re.compile("[0-9](?:[ .-]{0,2}[0-9]){9}")
 """What every account number has: by this it is noticed."""
 _IBAN_LONGEST: Final = 110
 """Characters of the longest one, and what may be between them."""
+_POINTED: Final = re.compile(r"[0-9]{10}\.0{1,2}(?![0-9])")
+"""A whole number that a table of floating-point numbers has given a point."""
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
@@ -84,14 +87,38 @@ NO_NAMES: Final = Names(())
 
 
 def find(text: str, names: Names = NO_NAMES) -> list[Found]:
-    """Return what identifies people in a text, in order and without overlap, as indices of the text itself."""
+    """
+    Return what identifies people in a text, in order and without overlap, as indices of the text itself.
+
+    What is encoded is looked at as it is, and as it reads.
+    """
+    found, reading = _find(text, names), read(text)
+    if reading is None:
+        return found
+    encoded = (
+        Found(reading.begins[one.start], reading.ends[one.end - 1], one.kind) for one in _find(reading.text, names)
+    )
+    whole: list[Found] = []
+    for one in sorted([*found, *encoded]):
+        if whole and one.start < whole[-1].end:
+            last = whole.pop()
+            kind = max(last, one, key=lambda each: each.end - each.start).kind
+            whole.append(Found(last.start, max(last.end, one.end), kind))
+        else:
+            whole.append(one)
+    return whole
+
+
+def _find(text: str, names: Names) -> list[Found]:
     seen, origin = fold(text)
     found: list[Found] = []
     taken = bytearray(len(seen))
     for match in _UUID.finditer(seen):
         taken[slice(*match.span())] = bytes([1]) * len(match[0])
     breaks = {at for at, place in enumerate(origin[:-1]) if text[place] in LINE_ENDS} if _LINES.search(text) else set()
-    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen, breaks=breaks), *names.find(seen)):
+    rarely = loosely(seen)
+    more = () if rarely is seen else numbers(rarely, breaks=breaks)
+    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen, breaks=breaks), *more, *names.find(seen)):
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)
@@ -101,9 +128,18 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
 def may_hold(text: str) -> bool:
     """Return whether a text, or a part of it, may hold what `find` would find, but for names."""
+    reading = read(text)
+    return _may_hold(text) or (reading is not None and _may_hold(reading.text))
+
+
+def _may_hold(text: str) -> bool:
     text = folded(text)
-    return any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text)) or (
-        ("@" in text or "%40" in text) and next(_emails(text), None) is not None
+    rarely = loosely(text)
+    return (
+        any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text))
+        or (rarely is not text and any(may_be_number(rarely, match) for match in candidates(rarely)))
+        or _POINTED.search(text) is not None
+        or (("@" in text or "%40" in text) and next(_emails(text), None) is not None)
     )
 
 

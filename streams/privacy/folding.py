@@ -13,15 +13,18 @@ from typing import Final, NamedTuple
 from streams.characters import INVISIBLE, character_class
 
 DASHES: Final = "‐‑‒–—―−﹘﹣－"
-DOTS: Final = "·•‧∙⋅・･。｡﹒٫"
-"""Also ideographic full stops, by which addresses are written, and the decimal point of Persian."""
+DOTS: Final = "·•‧∙⋅・･。｡﹒٫۔"
+"""Also ideographic full stops, by which addresses are written, the decimal point of Persian, the full stop of Urdu."""
+COMMAS: Final = {"،": ",", "٬": ",", "؛": ";"}
 LINE_ENDS: Final = "\n\r\u2028\u2029"
-_STROKES: Final = (0x0, 0x0), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x20E3, 0x20E3)
-"""Zero bytes, the stretching stroke, vowel marks, the frame of a key: they separate nothing either."""
+_STROKES: Final = (0x0, 0x0), (0x300, 0x36F), (0x640, 0x640), (0x64B, 0x65F), (0x670, 0x670), (0x20E3, 0x20E3)
+"""Zero bytes, accents by themselves, the stretching stroke, vowel marks, the frame of a key: they separate nothing."""
 UNSEEN: Final = character_class((*INVISIBLE, *_STROKES))
 _UNSEEN: Final = re.compile(f"[{UNSEEN}]")
 
 
+_BLANKS: Final = "\t\n\v\f\r\x1c\x1d\x1e\x1f"
+_ON_ONE_LINE: Final = str.maketrans(dict.fromkeys(_BLANKS, " "))
 _LAST_DIGIT: Final = 0x1FBF9
 """No script's decimal digits come after it."""
 
@@ -36,8 +39,8 @@ def _form() -> dict[int, str]:
         elif category == "Zs":
             form[code] = " "
     form |= {ord(dash): "-" for dash in DASHES} | {ord(dot): "." for dot in DOTS}
-    form |= {ord(blank): " " for blank in f"\t{LINE_ENDS}\u2800"}
-    return form | {ord("٬"): ",", ord("﹫"): "@"}
+    form |= {ord(blank): " " for blank in f"{_BLANKS}{LINE_ENDS}\u0085\u2800"}
+    return form | {ord(comma): instead for comma, instead in COMMAS.items()} | {ord("﹫"): "@"}
 
 
 class Folded(NamedTuple):
@@ -48,7 +51,7 @@ class Folded(NamedTuple):
 
 
 def _on_one_line(text: str) -> str:
-    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+    return text if text.isprintable() else text.translate(_ON_ONE_LINE)
 
 
 def folded(text: str) -> str:

@@ -33,8 +33,15 @@ _STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
 _PLUS_BEFORE: Final = re.compile(rf"(?:{_PLUS})[(\[]?\Z")
 _CODE_BEFORE: Final = re.compile(r"[(\[]?(?<![0-9])(?:00)?98\+[)\]]? {0,2}\Z")
-_COUNTRY_BEHIND: Final = re.compile(r" ?\+ ?98(?![0-9])")
+_COUNTRY_BEHIND: Final = re.compile(r" ?(?:\+ ?98|98 ?\+)(?![0-9])")
 _CANDIDATE: Final = re.compile(rf"[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9]){{9,}}+")
+LOOSE: Final = ":~+;=#'`^!"
+"""Signs that part digits seldom; each by itself."""
+_LOOSE_SIGN: Final = re.compile(f"[{LOOSE}]".replace("^", r"\^"))
+_LOOSE_BEGINS: Final = re.compile(f"[0-9]{{3}}{_LOOSE_SIGN.pattern}[0-9]")
+_LOOSE: Final = re.compile(
+    f"(?<![0-9])(?=(?:[0-9]{{1,2}}{_LOOSE_SIGN.pattern})*+[0-9]{{3}})[0-9]++(?:{_LOOSE_SIGN.pattern}[0-9]++)++"
+)
 _GROUP: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile("[A-Za-z0-9]*")
 _HEX: Final = re.compile("[0-9a-fA-F]+")
@@ -54,6 +61,8 @@ _PHONE_AFTER_PLUS: Final = re.compile(rf"980?{_LOCAL}|(?!98)[1-9][0-9]{{9,14}}")
 _PHONE_BEGINS: Final = re.compile(rf"09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*|00")
 BARE_MOBILE: Final = re.compile("9[0-9]{9}")
 """A mobile number without the zero: one where a person or a telephone is named, and nowhere else."""
+_BARE_MOBILE_ALONE: Final = re.compile(r"(?<!\w)9[0-9]{9}(?!\w)")
+"""Also one of a list."""
 MOBILE_IN_GROUPS: Final = re.compile("9[0-9]{2}[ .-]?[0-9]{3}(?:[ .-]?[0-9]{2}){2}")
 _MOBILE_BEGINS: Final = ("09", "989", "00989")
 _CARDS: Final = {
@@ -94,6 +103,15 @@ def numbers(text: str, *, in_earnest: bool = True, breaks: AbstractSet[int] = fr
             yield from _Run(text, start, end, plus=plus, in_earnest=in_earnest, breaks=breaks).all()
 
 
+def loosely(text: str) -> str:
+    """
+    Return a folded text with dashes for colons and other `LOOSE` signs between groups of digits; itself if it has none.
+
+    Groups of two, as times have them, are not parted by these: one before the last is longer.
+    """
+    return _LOOSE.sub(lambda found: _LOOSE_SIGN.sub("-", found[0]), text) if _LOOSE_BEGINS.search(text) else text
+
+
 def candidates(text: str) -> Iterator[re.Match[str]]:
     """Yield the stretches of a folded text that have digits enough for an identifier."""
     for stretch in _STRETCH.finditer(text):
@@ -104,14 +122,11 @@ def may_be_number(text: str, candidate: re.Match[str]) -> bool:
     """Tell whether `numbers` may find something in a candidate, or something that is a telephone where one is named."""
     start, end = candidate.span()
     written = candidate[0]
-    if MOBILE_IN_GROUPS.fullmatch(written):
+    if MOBILE_IN_GROUPS.fullmatch(written) or _BARE_MOBILE_ALONE.search(text, start, end):
         return True
-    if written.isdigit():
-        if BARE_MOBILE.fullmatch(written) and not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()):
-            return True
-        if kind_of(written) is None and not _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start):
-            return False
     plus = _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start) is not None
+    if written.isdigit() and not plus and kind_of(written) is None:
+        return False
     return next(_Run(text, start, end, plus=plus, in_earnest=False).all(), None) is not None
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from streams.privacy.finding import find
 from streams.privacy.folding import folded
 from streams.privacy.numbers import BARE_MOBILE, MOBILE_IN_GROUPS, kind_of
+from streams.privacy.readings import read
 
 PREFIX: Final = "p-"
 _BYTES: Final = 10
@@ -92,6 +93,15 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
     text = folded(value).strip()
     if not any(map(str.isalnum, text)) or text.lower() in _NOBODY or not text.strip("0 -+"):
         return ""
+    reading = read(value)
+    plain = folded(reading.text).strip() if reading else text
+    if found := _recognised(plain, fold_local_part=fold_local_part):
+        return found
+    return _number(_DIGITS.sub("", text), "phone") if _is_bare_mobile(text) else text
+
+
+def _recognised(text: str, *, fold_local_part: bool) -> str:
+    """Return the normal form of what is an identifier and nothing else; empty if it is none."""
     found = find(text)
     if len(found) == 1 and _SAYS_WHAT_IT_IS.fullmatch(text[: found[0].start] + text[found[0].end :]):
         written, kind = text[found[0].start : found[0].end], found[0].kind
@@ -101,12 +111,13 @@ def normal_form(value: str, *, fold_local_part: bool = True) -> str:
             characters = "".join(filter(str.isalnum, written)).upper()
             return characters if characters[0].isalpha() else f"IR{characters}"
         return _number(_DIGITS.sub("", written), kind)
-    return _number(_DIGITS.sub("", text), "phone") if _is_bare_mobile(text) else text
+    return ""
 
 
 def is_telephone(value: str) -> bool:
     """Return whether a value that names a person, or a telephone, is one, and nothing else."""
-    text = folded(value).strip()
+    reading = read(value)
+    text = folded(reading.text if reading else value).strip()
     found = find(text)
     if not found:
         return _is_bare_mobile(text)

@@ -18,7 +18,7 @@ from streams.privacy.forgotten import Forgotten
 from streams.privacy.masking import mask
 from streams.privacy.numbers import kind_of
 from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, is_telephone
-from streams.privacy.suspicion import FEWEST_DIGITS, SIGN, between_quotes, is_json, is_suspicious, shape, suspicious
+from streams.privacy.suspicion import HINTS, between_quotes, is_json, is_suspicious, shape, suspicious
 
 Subjects = Literal["recognised", "all"]
 
@@ -35,13 +35,17 @@ _MANY: Final = 100
 """From so many records on, a test of all their bytes together is faster than one of each."""
 _MOST_PEOPLE: Final = 4096
 """Of whom is remembered what names them, so that it is not searched again with each of their records."""
-_PHONE_FIELD: Final = re.compile("phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)", re.IGNORECASE | re.ASCII)
-_NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)", re.IGNORECASE)
+_PHONE_FIELD: Final = re.compile(
+    "phone|mobile|msisdn|whatsapp|(?:^|_)tel(?:$|_)|contact_?n(?:o$|umber)|تلفن|موبایل|همراه", re.IGNORECASE | re.ASCII
+)
+_NATIONAL_ID_FIELD: Final = re.compile("national|melli|(?:^|_)nid(?:$|_)|کد[ _\u200c]?ملی", re.IGNORECASE)
 # A string that never ends is a part, too: else all the quotes in it are tried again, each to the end of the record.
 _PARTS: Final = re.compile(
-    rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+"-])([0-9]{10,24})(?![0-9A-Za-z.])', re.DOTALL
+    rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+"-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])',
+    re.DOTALL,
 )
-_NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])[0-9]{10,24}(?![0-9A-Za-z.])")
+_NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])")
+"""Also as a number with a point that a table of floating-point numbers makes of it."""
 _COLON: Final = re.compile(rb"\s*+:")
 _TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
 
@@ -175,7 +179,7 @@ class Protection:
     def _looked_at(self, value: bytes, parts: Sequence[bytes]) -> Iterable[int]:
         """Return which parts of a record, between its quotes, may hold personal data, in order."""
         seen = shape(value)
-        chosen = {*between_quotes(FEWEST_DIGITS, seen), *between_quotes(SIGN, seen)}
+        chosen = {part for sign in HINTS for part in between_quotes(sign, seen)}
         if self._names.may_be_in(_plain_text(value)):
             chosen.update(range(1, len(parts), 2))
         elif self._all:
@@ -195,7 +199,7 @@ class Protection:
             nonlocal field
             written, closed, colon, number = part.groups()
             if number is not None:
-                return self._number(field, number.decode(), at, masked)
+                return self._number(field, number.decode(), at, masked) or part[0]
             if closed is None:
                 return part[0]
             if colon is not None:
@@ -239,17 +243,18 @@ class Protection:
         return kinds or frozenset({"phone"} if is_telephone(text) else ()), self._pseudonyms.normal(text)
 
     def _numbers(self, field: _FieldName, part: bytes, at: float, masked: Counter[str]) -> bytes:
-        return _NUMBER.sub(lambda number: self._number(field, number[0].decode(), at, masked), part)
+        return _NUMBER.sub(lambda number: self._number(field, number[1].decode(), at, masked) or number[0], part)
 
     def _number(self, field: _FieldName, digits: str, at: float, masked: Counter[str]) -> bytes:
+        """Return what stands for a number that is no text; empty if it stays."""
         kind = kind_of(digits)
         if field.name in self._people:
             better = self._person(digits, at, masked)
-            return digits.encode() if better == digits else _written(better)
+            return b"" if better == digits else _written(better)
         if field.is_phone:
             kind = "phone"
         elif kind != "card" and not (kind == "national_id" and field.is_national_id):
-            return digits.encode()
+            return b""
         masked[kind] += 1
         return _written(f"[{kind}]")
 

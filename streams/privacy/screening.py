@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.privacy.finding import IBAN_LENGTHS
-from streams.privacy.suspicion import PLAIN_NUMBER, is_part_suspicious, is_suspicious, may_hold_phone, suspicious
+from streams.privacy.numbers import LOOSE, kind_of
+from streams.privacy.suspicion import PLAIN_NUMBER, is_part_suspicious, is_suspicious, may_hold_plain, suspicious
 
-_SIGNS: Final = b"@", b"\\", b"%"
+_SIGNS: Final = b"@", b"\\", b"%", b"&", b"<"
 """Of addresses and escapes: what holds one is looked at as a whole."""
+_LOOSE: Final = [sign.encode() for sign in LOOSE if sign not in "+~"]
+_SELDOM: Final = b"|", b"~"
+"""Separators that are in few records."""
 _MOST_BYTES: Final = 4 << 20
 _SHORTEST: Final = 10
 """Bytes of the shortest number of a person. A date is as long, and has a dash behind its fourth and its seventh."""
@@ -26,9 +30,13 @@ _HEX_COUNTRIES: Final = "|".join(country for country in IBAN_LENGTHS if set(coun
 _CODE: Final = re.compile(
     rf"(?:[0-9a-fA-F]{{8}}-(?:[0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}"
     rf"|(?:[A-Za-z_]{{1,16}}[-_:])?(?!(?:{_HEX_COUNTRIES}|{_HEX_COUNTRIES.lower()})[0-9]{{2}})"
-    rf'(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]+)"'.encode()
+    rf"(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]+"
+    rf'|(?:[A-Za-z]{{3,16}}[0-9]{{0,4}}[-_](?=[A-Za-z]))?(?:[A-Za-z]{{1,16}}[-_])*([0-9]{{11,24}}))"'.encode()
 )
-"""A whole string that is a UUID, or digits and letters of a hexadecimal number, which begins like no account number."""
+"""
+A whole string that is a UUID, or digits and letters of a hexadecimal number, which begins like no account number; or a
+number, perhaps behind words, longer than a telephone without its zero: if it is none of a person, nor is the string.
+"""
 
 
 def screened(values: Sequence[bytes | None]) -> list[int]:
@@ -83,7 +91,7 @@ def _in_ascii(records: Sequence[bytes], joined: bytes) -> list[int]:
         if at < judged:
             continue
         begun = joined.rfind(b'"', 0, at) + 1
-        if code := _CODE.match(joined, begun):
+        if (code := _CODE.match(joined, begun)) and (code[1] is None or kind_of(code[1].decode()) is None):
             judged = code.end()
             continue
         judged = joined.find(b'"', at)
@@ -91,7 +99,7 @@ def _in_ascii(records: Sequence[bytes], joined: bytes) -> list[int]:
         if holds or PLAIN_NUMBER.search(joined, begun, judged):
             places = places or _Places(records)
             index = places.index(at)
-            if index not in found and (holds or may_hold_phone(records[index])):
+            if index not in found and (holds or may_hold_plain(records[index])):
                 found[index] = True
             if index in found:
                 judged = places.end(index)
@@ -112,8 +120,9 @@ def _stretches(joined: bytes) -> Iterable[int]:
     np.logical_or(of_number, also, out=of_number)
     if seen.min() < ord(" "):
         np.logical_or(of_number, np.less(seen, np.uint8(ord(" ")), out=also), out=of_number)
-    if b"|" in joined:
-        np.logical_or(of_number, np.equal(seen, np.uint8(ord("|")), out=also), out=of_number)
+    for sign in _SELDOM:
+        if sign in joined:
+            np.logical_or(of_number, np.equal(seen, np.uint8(sign[0]), out=also), out=of_number)
     long: NDArray[np.bool_] = of_number
     for step, into in ((1, also), (2, moved.view(np.bool_)), (4, also), (2, moved.view(np.bool_))):
         long = np.logical_and(long[:-step], long[step:], out=into[: len(long) - step])
@@ -121,8 +130,17 @@ def _stretches(joined: bytes) -> Iterable[int]:
     begun = begun[of_number[begun + _SHORTEST] | _is_digit(seen[begun + 4])]
     digits = _is_digit(seen[begun]) & _is_digit(seen[begun + 7]) & _is_digit(seen[begun + 9])
     begun = begun[digits | of_number[begun + _SHORTEST]]
-    found: list[int] = begun[np.diff(begun, prepend=-2) > 1].tolist()
-    return found
+    begun = begun[np.diff(begun, prepend=-2) > 1]
+    found: list[int] = begun.tolist()
+    for sign in _LOOSE:
+        if sign in joined:
+            # What follows a name of JSON is behind a quote, and all but these are names.
+            np.equal(seen[1:], np.uint8(sign[0]), out=also[1:])
+            places = np.flatnonzero(np.logical_and(also[1:], of_number[:-1], out=also[1:])) + 1
+            for beside in (1, -2, -3, -1):
+                places = places[_is_digit(seen[places + beside])]
+            found += places.tolist()
+    return sorted(found)
 
 
 def _is_digit(seen: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -15,10 +15,13 @@ from typing import Final
 import msgspec
 
 from streams.privacy.finding import IBAN_LENGTHS, may_hold
-from streams.privacy.numbers import kind_of
+from streams.privacy.numbers import LOOSE, kind_of
 
 FEWEST_DIGITS: Final = b"0" * 10
 SIGN: Final = b"@"
+COLON: Final = b"000:0"
+"""A colon that may part digits, as it does not in a time."""
+HINTS: Final = FEWEST_DIGITS, SIGN, COLON
 _DIGITS: Final = b"0123456789" + bytes(range(0xA0, 0xAA)) + bytes(range(0xB0, 0xBA))
 """ASCII digits, and how the digits ٠-٩ and ۰-۹ end."""
 _LETTER_MARK: Final = 0x9C
@@ -26,9 +29,9 @@ _LETTER_MARK: Final = 0x9C
 _FAR: Final = b"\xdf\xe0\xe1\xea\xef\xf0\xf3"
 """How all other digits and signs begin that `folding` knows."""
 _BETWEEN_DIGITS: Final = (
-    b" \t\n\r\0-()./[],_*|+"
+    b" \t\n\v\f\r\x1c\x1d\x1e\x1f\0-()./[],_*|+~"
     # How those digits, blanks, dashes and invisible signs begin, and how the latter end.
-    b"\xc2\xcd\xd9\xdb\xe2\xe3" + bytes(set(range(0x80, 0xC0)) - {_LETTER_MARK, *_DIGITS})
+    b"\xc2\xcc\xcd\xd9\xdb\xe2\xe3" + bytes(set(range(0x80, 0xC0)) - {_LETTER_MARK, *_DIGITS})
 )
 _UUID: Final = re.compile(
     rb'-(?<=["/: -][0-9a-fA-F]{8}-)[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?=["/ ?&}])'
@@ -36,11 +39,18 @@ _UUID: Final = re.compile(
 """A UUID but for its head, in which there are as many digits in a row by chance; a sign to begin with is found fast."""
 _VARIANT: Final = b"\xef\xb8\x8f"
 """What most emoji end with; it is invisible."""
-_FAR_SIGNS: Final = re.compile(rb"[\xdf\xe0\xe1\xea\xf3]|\xef[\xb8-\xbf]|\xf0(?:[^\x9f]|\x9f\xaf)|[\xd8\xd9]\x9c")
+_FAR_SIGNS: Final = re.compile(
+    rb"[\xdf\xe0\xe1\xea\xf3]|\xef[\xb8-\xbf]|\xf0(?:[^\x9f]|\x9f\xaf)|[\xcc\xcd\xd8\xd9]\x9c"
+)
 """Full-width and invisible signs, scripts with digits of their own; not what emoji and the Rial sign begin with."""
 _AT_ESCAPED: Final = re.compile(rb"%(?:40|4?[\0\x80-\xff])")
 """%40, in the digits of any script."""
 _RUN: Final = re.compile(rb"([^0-9]?)([0-9]+)(.?)", re.DOTALL)
+_ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|<[/A-Za-z]")
+_ENCODED_AGAIN: Final = re.compile(rb"\\\\[unrtbf/\"\\]|<[^>]{0,60}\\\"")
+"""Escapes of JSON within JSON, and tags with quotes in them."""
+_COMMAS: Final = [("،".encode(), b","), ("؛".encode(), b";")]
+_COMMAS_BEGIN: Final = b"\xd8"
 _ALONE: Final = b"-_/."
 """One of these beside digits does not matter, unless something that does is on its other side."""
 _MOST: Final = 16
@@ -48,8 +58,11 @@ _MOST: Final = 16
 _IBAN_BEGINS: Final = re.compile(rb"(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}")
 _IBANS: Final = frozenset(map(str.encode, IBAN_LENGTHS))
 _IBAN_LONGEST: Final = 110
-_PHONE_FIELDS: Final = b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel"
-"""One of these is in the name of a field of telephones."""
+_TELLING_FIELDS: Final = (
+    b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel", b"contact", b"national", b"melli", b"nid",
+    *map(str.encode, ("تلفن", "موبایل", "همراه", "ملی")),
+)  # fmt: skip
+"""One of these is in the name of a field of telephones or national ids."""
 _NOTHING: Final = b"="
 """No part of an identifier, and beside none of any meaning."""
 PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
@@ -59,6 +72,8 @@ _MEANINGS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"
 _QUOTE: Final = b"\x01"
 
 _AT_ONCE: Final = 512
+_FEW: Final = 4
+"""Fewer records are sooner tested one by one."""
 _NO_TEXT: Final = b"\xff"
 """No text holds it: it is between records that are tested together, and before their indices."""
 _INDEX_LENGTH: Final = 3
@@ -74,8 +89,10 @@ def _table() -> bytes:
     table = bytearray(b"x" * 0xF5) + bytes(range(0xF5, 0x100))
     for byte in _DIGITS:
         table[byte] = ord("0")
-    for byte in (*b"@\\%", *_FAR, _LETTER_MARK):
+    for byte in (*b"@\\%&<", *_FAR, _LETTER_MARK):
         table[byte] = SIGN[0]
+    for byte in LOOSE.encode():
+        table[byte] = ord(":")
     table[ord('"')] = ord('"')
     return bytes(table)
 
@@ -89,7 +106,15 @@ def shape(value: bytes) -> bytes:
 
     Each digit is a zero, signs that may belong to identifiers are an @, quotes stay, nothing is between digits.
     """
-    return value.translate(_TABLE, _BETWEEN_DIGITS)
+    return _plainly(value).translate(_TABLE, _BETWEEN_DIGITS)
+
+
+def _plainly(value: bytes) -> bytes:
+    """Return a record with ASCII commas and semicolons for those of Persian, whose bytes are also those of letters."""
+    if _COMMAS_BEGIN in value:
+        for comma, instead in _COMMAS:
+            value = value.replace(comma, instead)
+    return value
 
 
 def between_quotes(sign: bytes, seen: bytes) -> Iterator[int]:
@@ -108,20 +133,23 @@ def between_quotes(sign: bytes, seen: bytes) -> Iterator[int]:
 def suspicious(values: Sequence[bytes | None]) -> list[int]:
     """Return the indices of the records that hold what may identify people."""
     records = [value or b"" for value in values]
-    if len(records) > _AT_ONCE or any(map(contains, records, repeat(_NO_TEXT))):
+    if len(records) > _AT_ONCE or len(records) < _FEW or any(map(contains, records, repeat(_NO_TEXT))):
         return [index for index, value in enumerate(records) if is_suspicious(value)]
     apart = records * 2
     apart[::2] = records
     apart[1::2] = _SEPARATORS[: len(records)]
     seen = shape(b"".join(apart))
-    hits = {*_records_with(FEWEST_DIGITS, seen), *_records_with(SIGN, seen)}
+    hits = set[int]()
+    for sign in HINTS:
+        if sign in seen:
+            hits.update(_records_with(sign, seen))
     return [index for index in sorted(hits) if _may_hold(records[index])]
 
 
 def is_suspicious(value: bytes) -> bool:
     """Return whether a record, or a string of one, holds what may identify people."""
     seen = shape(value)
-    return (FEWEST_DIGITS in seen or SIGN in seen) and _may_hold(value)
+    return (FEWEST_DIGITS in seen or SIGN in seen or COLON in seen) and _may_hold(value)
 
 
 def _records_with(sign: bytes, seen: bytes) -> Iterator[int]:
@@ -143,10 +171,12 @@ def is_json(value: bytes) -> bool:
 
 
 def _may_hold(value: bytes) -> bool:
-    without = _UUID.sub(_NOTHING, value)
+    without = _UUID.sub(_NOTHING, _plainly(value))
     seen = shape(without)
     if SIGN not in seen:
-        return FEWEST_DIGITS in seen and _may_hold_number(without, seen)
+        return _may_hold_number(without, seen)
+    if (b"\\\\" in without or (b"<" in without and b'\\"' in without)) and _ENCODED_AGAIN.search(without):
+        return True
     if b"\\" not in without:
         return _reads(without)
     meant = _meant(without)
@@ -178,19 +208,25 @@ def _reads(value: bytes) -> bool:
     if _VARIANT in value:
         value = value.replace(_VARIANT, b"")
     if b"@" in value or _AT_ESCAPED.search(value) or _FAR_SIGNS.search(value):
-        return is_part_suspicious(value) or may_hold_phone(value)
-    seen = shape(value)
-    return FEWEST_DIGITS in seen and _may_hold_number(value, seen)
+        return is_part_suspicious(value) or may_hold_plain(value)
+    if _is_encoded(value) and any(is_part_suspicious(part) for part in value.split(b'"') if _is_encoded(part)):
+        return True
+    return _may_hold_number(value, shape(value))
+
+
+def _is_encoded(value: bytes) -> bool:
+    return (b"%" in value or b"&" in value or b"<" in value) and _ENCODED.search(value) is not None
 
 
 def _may_hold_number(value: bytes, seen: bytes) -> bool:
     """Return whether a record without addresses, escapes and digits of far scripts may hold a number of a person."""
-    if _are_harmless(value, seen):
+    parts = value.split(b'"') if FEWEST_DIGITS in seen or COLON in seen else []
+    if COLON in seen and any(is_part_suspicious(parts[number]) for number in between_quotes(COLON, seen)):
+        return True
+    if FEWEST_DIGITS not in seen or _are_harmless(value, seen):
         return False
-    parts = value.split(b'"')
-    return any(is_part_suspicious(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen)) or may_hold_phone(
-        value
-    )
+    holds = any(is_part_suspicious(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen))
+    return holds or may_hold_plain(value)
 
 
 def is_part_suspicious(text: bytes) -> bool:
@@ -198,14 +234,14 @@ def is_part_suspicious(text: bytes) -> bool:
     return may_hold(text.decode("utf-8", "surrogateescape"))
 
 
-def may_hold_phone(value: bytes) -> bool:
-    """Return whether a record may hold a telephone in a field of its own, as a number that is no text."""
-    return _names_phone(value) and PLAIN_NUMBER.search(value) is not None
+def may_hold_plain(value: bytes) -> bool:
+    """Return whether a record may hold a telephone or national id in a field of its own, as a number and no text."""
+    return _names_person(value) and PLAIN_NUMBER.search(value) is not None
 
 
-def _names_phone(value: bytes) -> bool:
+def _names_person(value: bytes) -> bool:
     lower = value.lower()
-    return any(name in lower for name in _PHONE_FIELDS)
+    return any(name in lower for name in _TELLING_FIELDS)
 
 
 def _are_harmless(value: bytes, seen: bytes) -> bool:
@@ -258,4 +294,4 @@ def _is_harmless(value: bytes, before: bytes, digits: bytes, after: bytes) -> bo
         return head.isascii() and (not begun or _IBANS.isdisjoint(map(bytes.upper, begun)))
     if not before.isascii():
         return False
-    return nearest in b'"-' or not _names_phone(value)
+    return nearest in b'"-' or not _names_person(value)

@@ -22,7 +22,8 @@ NAMES = Names(["Sara", "سارا محمدی"])
 SCRIPTS = ["۰۱۲۳۴۵۶۷۸۹", "٠١٢٣٤٥٦٧٨٩", "０１２３４５６７８９", "०१२३४५६७८९", "߀߁߂߃߄߅߆߇߈߉", "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗"]
 UNSEEN_SIGNS = ["\u200c", "\u200e", "\u061c", "\u0640", "\u065c", "\ufe0f", "\ufeff", "\u3164", "\U000e0041", "\0"]
 JOINERS = "\u200c" * 20
-BETWEEN = [" ", "-", "\t", "/", ".", "\u00a0", "–", "﹘", "\u2800", "  - ", "\n", "(", "+", "٬", *UNSEEN_SIGNS]
+BETWEEN = [" ", "-", "\t", "/", ".", "\u00a0", "–", "﹘", "\u2800", "  - ", "\n", "(", "+", "٬", ":", "~", "،", "؛", ";", "=", "\v", "\u0301", "۔", "%20", "&nbsp;", "<b>",
+           "</b>", '<i class="x">', "&#8206;", "\\u200c", "\\n", "%", "&", "<", *UNSEEN_SIGNS]  # fmt: skip
 WHOLE = [
     "09120000012",
     "+989120000012",
@@ -42,6 +43,8 @@ WHOLE = [
     "Sara%40example.com",
     "سارا محمدی",
     "Sara",
+    "&#48;9120000012",
+    "a%2540b.co",
     "1234567890",
     "100458771234",
     "3b4c5d6e-1234-4123-8123-123456789012",
@@ -87,7 +90,9 @@ def texts(draw: st.DrawFn) -> str:
 @st.composite
 def records(draw: st.DrawFn) -> bytes:
     """Draw a record: mostly JSON, with escapes or without, with numbers that are no text, or cut and torn."""
-    values = st.one_of(texts(), st.sampled_from([9120000012, 6037991122334454, 4420123456789, 12.5, 1234567890]))
+    values = st.one_of(
+        texts(), st.sampled_from([9120000012, 6037991122334454, 4420123456789, 12.5, 1234567890, 9120000012.0])
+    )
     leaf = st.one_of(values, st.lists(values, max_size=2), st.dictionaries(st.sampled_from(FIELDS), values, max_size=2))
     event = draw(st.dictionaries(st.sampled_from(FIELDS), leaf, max_size=4))
     separators: tuple[str, str] = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:")]))
@@ -135,6 +140,8 @@ class Slow(Protection):
 @example([('{"text":"+' + JOINERS + "44201234567" + JOINERS + '89"}').encode()], NO_NAMES, "recognised")
 @example([rb'{"subject":"09120000012","subject":"c-\u0031"}'], NO_NAMES, "recognised")
 @example([b'{"id":"c-de89370400440532013000"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"\\u06f09120000012"}', rb'{"text":"0912<i class=\"x\">0000012"}'], NO_NAMES, "recognised")
+@example([b'{"text":"0912:000:0012"}', '{"text":"۰۹۱۲:۰۰۰~۰۰۱۲"}'.encode()], NO_NAMES, "recognised")
 @example([b'{"id":"x_09120000012","phone":1234567890}', b"0912-000", b"-0012"], NO_NAMES, "recognised")
 @example([b'{"text":"2026-03-04 0912|000|0012"}', b'{"text":"0009123458"}'], NO_NAMES, "recognised")
 def test_what_is_fast_is_what_is_slow(
