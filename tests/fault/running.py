@@ -86,7 +86,9 @@ class Stage:
             database = stack.enter_context(fresh_database(server))
             settings = {"rules_path": _rules(folder), "idle_s": 3600, **scenario.settings}
             settings |= {"relations": "all"} if scenario.lives else {}
-            settings |= {} if scenario.nodes else {"changelog_copy": "true"}  # as `cx up` sets it
+            settings |= (
+                {} if scenario.nodes else {"changelog_copy": "true", "sole_worker": "true"}
+            )  # as `cx up` sets it
             pipeline = Pipeline(broker.bootstrap, database, folder, replication=max(1, scenario.nodes), **settings)
             if scenario.lives:
                 pipeline.catalogue = catalogue_of(Settings(relations="all"))
