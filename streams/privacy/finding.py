@@ -1,8 +1,9 @@
 """Identifiers and names of people in text, whatever script, separators and invisible signs it is written with."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from string import digits
 from typing import Final
 
 from streams.privacy.checksums import is_iban
@@ -19,6 +20,11 @@ _DOMAIN_IN_WORDS: Final = re.compile(r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
 _PICTURE: Final = re.compile(r"[1-9]x\.(?:png|jpe?g|webp|gif|svg|avif)\Z", re.IGNORECASE)
 """What pictures of several sizes have behind an @, and no address."""
 _UUID: Final = re.compile("(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])")
+_MOMENT: Final = re.compile(
+    "(?<![0-9])[12][0-9]{3}-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-6][0-9]"
+    r"(?:[.,][0-9]{1,9})?(?:[+-][01][0-9]:?[0-5][0-9])?(?![0-9])"
+)
+"""A date with a time: seconds with nine decimals look like a telephone now and then."""
 _IBAN: Final = re.compile("(?<![0-9A-Za-z])(?=(([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
 """Looks ahead, so that what only begins like one hides none that follows."""
 IBAN_LENGTHS: Final = {
@@ -39,6 +45,8 @@ _WORDS: Final = re.compile(r"[^\W\d_]+")
 _LETTERS: Final = str.maketrans("يىكةۀأإآ", "ییکههااا")
 _WIDEST_GAP: Final = 3
 _LINES: Final = re.compile(f"[{LINE_ENDS}]")
+_FEWEST: Final = 10
+"""Digits of the shortest number of a person."""
 
 
 class Names:
@@ -66,6 +74,8 @@ class Names:
 
     def find(self, text: str) -> Iterator[Found]:
         """Yield the names in a folded text, the longest at each word."""
+        if not self:
+            return
         words = [(match[0], match.start(), match.end()) for match in _WORDS.finditer(_spelled(text))]
         index = 0
         while index < len(words):
@@ -113,17 +123,29 @@ def _find(text: str, names: Names) -> list[Found]:
     seen, origin = fold(text)
     found: list[Found] = []
     taken = bytearray(len(seen))
-    for match in _UUID.finditer(seen):
-        taken[slice(*match.span())] = bytes([1]) * len(match[0])
-    breaks = {at for at, place in enumerate(origin[:-1]) if text[place] in LINE_ENDS} if _LINES.search(text) else set()
-    rarely = loosely(seen)
-    more = () if rarely is seen else numbers(rarely, breaks=breaks)
-    for one in (*_emails(seen), *_foreign_ibans(seen), *numbers(seen, breaks=breaks), *more, *names.find(seen)):
+    for harmless in (_UUID, _MOMENT):
+        for match in harmless.finditer(seen):
+            taken[slice(*match.span())] = bytes([1]) * len(match[0])
+    for one in (*_emails(seen), *_foreign_ibans(seen), *_numbers(text, seen, origin), *names.find(seen)):
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)
     found.sort()
     return [Found(origin[one.start], origin[one.end - 1] + 1, one.kind) for one in found]
+
+
+def _numbers(text: str, seen: str, origin: Sequence[int]) -> Iterator[Found]:
+    """Yield what `numbers` finds in the folded form of a text, with its lines in mind."""
+    if sum(map(seen.count, digits)) < _FEWEST:
+        return
+    breaks = set[int]()
+    if _LINES.search(text):
+        ends = {end.start() for end in _LINES.finditer(text)}
+        breaks = ends if isinstance(origin, range) else {at for at, place in enumerate(origin[:-1]) if place in ends}
+    yield from numbers(seen, breaks=breaks)
+    rarely = loosely(seen)
+    if rarely is not seen:
+        yield from numbers(rarely, breaks=breaks)
 
 
 def may_hold(text: str) -> bool:

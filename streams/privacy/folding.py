@@ -67,5 +67,10 @@ def fold(text: str) -> Folded:
         return Folded(_on_one_line(text), range(len(text) + 1))
     if not _UNSEEN.search(text):
         return Folded(text.translate(_form()), range(len(text) + 1))
-    kept = [index for index, character in enumerate(text) if not _UNSEEN.match(character)]
-    return Folded("".join(text[index] for index in kept).translate(_form()), [*kept, len(text)])
+    kept: list[int] = []
+    begin = 0
+    for gone in _UNSEEN.finditer(text):
+        kept.extend(range(begin, gone.start()))
+        begin = gone.end()
+    kept.extend(range(begin, len(text) + 1))
+    return Folded(_UNSEEN.sub("", text).translate(_form()), kept)

@@ -18,7 +18,7 @@ from streams.privacy.forgotten import Forgotten
 from streams.privacy.masking import mask
 from streams.privacy.numbers import kind_of
 from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, is_telephone
-from streams.privacy.suspicion import HINTS, between_quotes, is_json, is_suspicious, shape, suspicious
+from streams.privacy.suspicion import HINTS, NUMBER, between_quotes, is_json, is_suspicious, shape, suspicious
 
 Subjects = Literal["recognised", "all"]
 
@@ -44,7 +44,6 @@ _PARTS: Final = re.compile(
     rb'"((?:[^"\\]++|\\.)*+)(?:(")(\s*+:)?+)?+|(?<![0-9A-Za-z.+"-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])',
     re.DOTALL,
 )
-_NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])")
 """Also as a number with a point that a table of floating-point numbers makes of it."""
 _COLON: Final = re.compile(rb"\s*+:")
 _TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
@@ -243,7 +242,7 @@ class Protection:
         return kinds or frozenset({"phone"} if is_telephone(text) else ()), self._pseudonyms.normal(text)
 
     def _numbers(self, field: _FieldName, part: bytes, at: float, masked: Counter[str]) -> bytes:
-        return _NUMBER.sub(lambda number: self._number(field, number[1].decode(), at, masked) or number[0], part)
+        return NUMBER.sub(lambda number: self._number(field, number[1].decode(), at, masked) or number[0], part)
 
     def _number(self, field: _FieldName, digits: str, at: float, masked: Counter[str]) -> bytes:
         """Return what stands for a number that is no text; empty if it stays."""

@@ -24,6 +24,8 @@ _LOOSE: Final = [sign.encode() for sign in LOOSE if sign not in "+~"]
 _SELDOM: Final = b"|", b"~"
 """Separators that are in few records."""
 _MOST_BYTES: Final = 4 << 20
+_LONG_PART: Final = 500
+"""Bytes of what is rather looked at with its record, which knows what is a text and what are numbers."""
 _SHORTEST: Final = 10
 """Bytes of the shortest number of a person. A date is as long, and has a dash behind its fourth and its seventh."""
 _HEX_COUNTRIES: Final = "|".join(country for country in IBAN_LENGTHS if set(country) <= set("ABCDEF"))
@@ -37,6 +39,10 @@ _CODE: Final = re.compile(
 A whole string that is a UUID, or digits and letters of a hexadecimal number, which begins like no account number; or a
 number, perhaps behind words, longer than a telephone without its zero: if it is none of a person, nor is the string.
 """
+_MOMENT: Final = re.compile(
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?\""
+)
+"""A whole string that is a date with a time, as RFC 3339 writes them, perhaps with an offset: every record has one."""
 
 
 def screened(values: Sequence[bytes | None]) -> list[int]:
@@ -91,10 +97,19 @@ def _in_ascii(records: Sequence[bytes], joined: bytes) -> list[int]:
         if at < judged:
             continue
         begun = joined.rfind(b'"', 0, at) + 1
+        if moment := _MOMENT.match(joined, begun):
+            judged = moment.end()
+            continue
         if (code := _CODE.match(joined, begun)) and (code[1] is None or kind_of(code[1].decode()) is None):
             judged = code.end()
             continue
         judged = joined.find(b'"', at)
+        if judged - begun > _LONG_PART:
+            places = places or _Places(records)
+            index = places.index(at)
+            found[index] = found.get(index, False) or is_suspicious(records[index])
+            judged = places.end(index)
+            continue
         holds = is_part_suspicious(joined[begun:judged])
         if holds or PLAIN_NUMBER.search(joined, begun, judged):
             places = places or _Places(records)

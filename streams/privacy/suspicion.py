@@ -66,11 +66,17 @@ _TELLING_FIELDS: Final = (
 _NOTHING: Final = b"="
 """No part of an identifier, and beside none of any meaning."""
 PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
-_ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
-_MEANINGS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"\\": b"\x02"}
-"""A backslash that is meant is no part of an identifier, as little as another sign that begins no escape."""
+_MEANINGS: Final = (
+    (b"\\\\", b"\x02"), (b"\\n", b"\n"), (b"\\t", b"\t"), (b"\\r", b"\r"), (b"\\b", b"\b"), (b"\\f", b"\f"),
+    (b'\\"', b'"'), (b"\\/", b"/"),
+)  # fmt: skip
+"""A backslash that is meant is no part of an identifier, as little as one that begins no escape; it is first."""
+NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])")
+"""A whole number of JSON that may be one of a person, with its digits."""
 _QUOTE: Final = b"\x01"
 
+_LONG: Final = 1_000
+"""Bytes from which on it pays to know whether a record is JSON."""
 _AT_ONCE: Final = 512
 _FEW: Final = 4
 """Fewer records are sooner tested one by one."""
@@ -185,9 +191,14 @@ def _may_hold(value: bytes) -> bool:
 
 def _meant(value: bytes) -> bytes | None:
     """Return a record with what its escapes mean; None if that cannot be said."""
-    value = _ESCAPE.sub(lambda escape: _MEANINGS.get(escape[1], escape[1]), value)
+    for escape, meaning in _MEANINGS:
+        value = value.replace(escape, meaning)
     if b"\\" not in value:
         return value
+    if value.count(b"\\") > value.count(b"\\u"):
+        first, *others = value.split(b"\\")
+        others[-1] = others[-1] or b"\\"
+        value = first + b"".join([b"\\" + part if part.startswith(b"u") else part for part in others])
     try:
         text: str = json.loads(b'"' + value.replace(b'"', _QUOTE) + b'"', strict=False)
     except ValueError:
@@ -225,8 +236,19 @@ def _may_hold_number(value: bytes, seen: bytes) -> bool:
         return True
     if FEWEST_DIGITS not in seen or _are_harmless(value, seen):
         return False
-    holds = any(is_part_suspicious(parts[number]) for number in between_quotes(FEWEST_DIGITS, seen))
+    numbers = between_quotes(FEWEST_DIGITS, seen)
+    if b"\\" not in value and len(value) > _LONG and is_json(value):
+        holds = any(
+            is_part_suspicious(parts[number]) if number % 2 else _holds_number(parts[number]) for number in numbers
+        )
+    else:
+        holds = any(is_part_suspicious(parts[number]) for number in numbers)
     return holds or may_hold_plain(value)
+
+
+def _holds_number(part: bytes) -> bool:
+    """Return whether what stands in JSON outside of strings may hold a number of a person: one without separators."""
+    return any(kind_of(digits.decode()) for digits in NUMBER.findall(part))
 
 
 def is_part_suspicious(text: bytes) -> bool:

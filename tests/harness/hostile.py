@@ -17,6 +17,8 @@ from streams.kpis.rolling.admission import SeriesLimits
 from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.merge import MergeState
 from streams.kpis.rolling.publish import Publisher
+from streams.privacy.pseudonyms import Pseudonyms, SecretKey
+from streams.privacy.records import Protection
 
 START: Final = datetime(2026, 11, 22, 6, tzinfo=UTC)
 NOW: Final = START.timestamp() + 3_600
@@ -153,7 +155,8 @@ class Worker:
     """The stages of a worker in one thread, and what each of them took."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.intake = Intake("web/0", retention_s=86_400.0, dedup_ids=200_000)
+        protection = Protection(Pseudonyms([SecretKey(b"k" * 32)]))
+        self.intake = Intake("web/0", retention_s=86_400.0, dedup_ids=200_000, protection=protection)
         self.folder = Folder(catalogue, credit=CREDIT)
         self.merge = MergeState(
             limits=SeriesLimits(lambda _kpi: 2_000, 1 << 27), grace_s=0, idle_s=1e9, derivations=Derivations(catalogue)

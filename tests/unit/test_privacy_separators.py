@@ -93,3 +93,12 @@ def test_what_is_read_keeps_its_place() -> None:
     assert [(found.begins[at], found.ends[at]) for at in (0, 1, 2, 5)] == [(0, 1), (1, 6), (6, 7), (15, 16)]
     assert read("plain 50% & <") is None
     assert fold("a\u200c1").text == "a1"
+
+
+@pytest.mark.parametrize("offset", ["Z", "+00:00", "+03:30", "-0500", ""])
+@pytest.mark.parametrize("many", [1, 200])
+def test_a_moment_with_nanoseconds_stays(offset: str, many: int) -> None:
+    """Its seconds with their decimals are ten digits or more, which begin like a mobile now and then."""
+    record = b'{"time": "2026-02-05T01:42:09.833667377%s", "data": {"text": "since 2026-02-05 01:42:09.833667377"}}'
+    values = [record % offset.encode()] * many
+    assert PROTECTION.protect(values).values == values
