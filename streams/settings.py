@@ -216,7 +216,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Closed minutes further behind the clock are history: never alerted on."""
 
     zone: str = "UTC"
-    """Time zone whose clocks hours, days, weeks and months follow, e.g. `Asia/Tehran`; `cx migrate` tells the store."""
+    """Time zone of hours, days, weeks and months, e.g. `Asia/Tehran`; `cx migrate` tells the store."""
     calendar: Literal["gregorian", "jalali"] = "gregorian"
     """Calendar of months and years, and of the dates beside them."""
     week_starts: Literal["", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = ""

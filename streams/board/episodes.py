@@ -28,7 +28,7 @@ def _order(transition: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _episode(steps: Sequence[Mapping[str, Any]]) -> AlertRow | None:
-    """Return what an episode has come to; None when it was over before it fired, which is nobody's business."""
+    """Return what an episode has come to; None when it ended before it fired: such are not shown."""
     newest = steps[-1]
     fired = [step for step in steps if step["new"] == "firing"]
     state = newest["new"]

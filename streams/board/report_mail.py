@@ -49,7 +49,7 @@ def week_lines(rows: Sequence[WeekRow], alerts: Sequence[WeekAlert], span: str, 
 
 
 def _line(text: str) -> str:
-    """Return a text in one line, so that nobody's words look like another line."""
+    """Return a text in one line, so that a text from outside cannot look like another line."""
     return visible(_BLANKS.sub(" ", text).strip())
 
 

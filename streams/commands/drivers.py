@@ -86,7 +86,7 @@ def drivers_rank(
     All drivers are in one model, with channel, touchpoint, segment and region held equal; 95 % intervals, customers
     being the independent units.
 
-    Exit codes: 0 ranked, 1 there is too little data, or the store cannot be asked.
+    Exit codes: 0 ranked, 1 there is too little data, or the store cannot be queried.
     """
     if picture is not None and picture.suffix not in SUFFIXES:
         raise click.UsageError(f"--picture {picture.name!r}: expected a name that ends with {' or '.join(SUFFIXES)}")
@@ -123,7 +123,7 @@ def drivers_show(name: str, *, outcome: str, by: str, start: When | None, end: W
 
     Where pooled and stratified differences contradict each other, the mix of strata makes the pooled one.
 
-    Exit codes: 0 shown, 1 there is too little data, or the store cannot be asked.
+    Exit codes: 0 shown, 1 there is too little data, or the store cannot be queried.
     """
     with stored(outcome, start, end) as found:
         [driver] = [one for one in rank(found.answers, DRIVERS).drivers if one.driver == name]
@@ -165,7 +165,7 @@ def drivers_what_if(
 ) -> None:
     """Say what goes with bringing everybody above a limit to the level just below it.
 
-    Exit codes: 0 said, 1 there is too little data beside the limit, or the store cannot be asked.
+    Exit codes: 0 said, 1 there is too little data beside the limit, or the store cannot be queried.
     """
     with stored(outcome, start, end) as found:
         result = what_if(found.answers, DRIVERS, name, limit)

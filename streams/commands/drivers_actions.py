@@ -68,7 +68,7 @@ def drivers_actions(
     The place of an action is points for each customer, times customers a month, times money of each a month, by days of
     work. What is not sure at a share of false discoveries of 5 % has no place.
 
-    Exit codes: 0 ranked, 1 there is too little data, a definition is wrong, or the store cannot be asked.
+    Exit codes: 0 ranked, 1 there is too little data, a definition is wrong, or the store cannot be queried.
     """
     settings = load()
     plans = plans_of(settings, paths)
@@ -127,7 +127,7 @@ def actions_between(
 
     Raises:
         ValueError: Too little is known.
-        PermanentStorageError, UnreachableError: The store cannot be asked.
+        PermanentStorageError, UnreachableError: The store cannot be queried.
     """
     with closing(connect(as_reader(address_of(settings), settings))) as client:
         found = answers_of(client, outcome, since, until)
@@ -144,7 +144,7 @@ def proven_by(
     Return by action what its experiment says of a KPI; of one that shared customers out wrongly, nothing.
 
     Raises:
-        PermanentStorageError, UnreachableError: The store cannot be asked.
+        PermanentStorageError, UnreachableError: The store cannot be queried.
     """
     asked = [plan for plan in plans if plan.experiment]
     if not asked:

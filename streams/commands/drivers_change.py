@@ -32,7 +32,7 @@ from streams.storage.queries import as_reader
 def drivers_changes(*, start: When, end: When | None, as_json: bool) -> None:
     """List what we changed ourselves: releases, configurations, campaigns.
 
-    From the events cx.change.deployed and cx.campaign.started. Exit codes: 0 listed, 1 the store cannot be asked.
+    From the events cx.change.deployed and cx.campaign.started. Exit codes: 0 listed, 1 the store cannot be queried.
     """
     settings = load()
     zone = ZoneInfo(settings.zone)
@@ -77,7 +77,7 @@ def drivers_change(
     so are days of the week (hours of the day by --step 1h). Without --control it is an association: what else happened
     then is in it.
 
-    Exit codes: 0 shown, 1 there is no such change, too few steps before or after, or the store cannot be asked.
+    Exit codes: 0 shown, 1 there is no such change, too few steps before or after, or the store cannot be queried.
     """
     settings = load()
     kpi = _kpi(settings, kpi_id)

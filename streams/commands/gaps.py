@@ -1,4 +1,4 @@
-"""`cx gaps`: how far channels, promises, beliefs and answers to feedback are from what customers meet."""
+"""`cx gaps`: compares channels, promises, our estimates and reactions to feedback with what customers experience."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +47,11 @@ from streams.storage.queries import as_reader
 from streams.storage.scorecard import read_proxies
 
 _MOST = 1_000_000
-"""Of customers, answers or people of ours that can be asked for: with more, all would be too few, and no word of it."""
+"""Largest minimum of customers, answers or employees that options accept: above it all results would be "too few"."""
 
 
 class GapSpan(NamedTuple):
-    """From when to when a command looks, by whose clocks it shows that, and how far the store knows."""
+    """The time that a command looks at, the zone it is shown in, and the newest moment that the store has data of."""
 
     since: datetime
     until: datetime
@@ -59,20 +59,20 @@ class GapSpan(NamedTuple):
     known_until: datetime
 
     def words(self) -> str:
-        """Return it for people."""
+        """Return the span as the first line of a report."""
         first = "the beginning" if self.since == EARLIEST else f"{self.since.astimezone(self.zone):%Y-%m-%d %H:%M}"
         known = f"{self.known_until.astimezone(self.zone):%Y-%m-%d %H:%M}"
         return f"{first} to {self.until.astimezone(self.zone):%Y-%m-%d %H:%M} ({self.zone.key}), known until {known}"
 
     def within(self, since: int, until: int) -> str:
-        """Return for people the part of it that is judged, from a moment to another; empty: all of it."""
+        """Return a line on which part of the span is judged (Unix seconds); empty if that is all of it."""
         if since <= self.since.timestamp() and until >= self.until.timestamp():
             return ""
         first, last = (f"{datetime.fromtimestamp(at, self.zone):%Y-%m-%d %H:%M}" for at in (since, until))
-        return f"judged is {first} to {last}: of the rest nothing is stored"
+        return f"judged is only {first} to {last}: nothing is stored of the rest"
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the span as fields of JSON."""
         return {
             "from": self.since.isoformat(), "to": self.until.isoformat(), "zone": self.zone.key,
             "known_until": self.known_until.isoformat(),
@@ -80,12 +80,12 @@ class GapSpan(NamedTuple):
 
 
 def span_options(start: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that all of them have; by default it looks from `start` on."""
+    """Return a decorator that adds the options of all `cx gaps` commands; `start`: the default of --from."""
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
         for option in (
             as_json_option,
-            click.option("--zone", help="Whose clocks hours and times follow.  [default: CX_ZONE]"),
+            click.option("--zone", help="Time zone of hours and times.  [default: CX_ZONE]"),
             click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]"),
             click.option(
                 "--from", "start", type=MomentType(), default=start, show_default=True, help="Start, included."
@@ -111,7 +111,7 @@ def span_settings(zone: str | None) -> Settings:
 
 @contextmanager
 def gap_store(settings: Settings, start: When, end: When | None) -> Iterator[tuple[GapStore, GapSpan | None]]:
-    """Open the store, to be asked about a span by whoever may only read; the span is None where nothing is stored."""
+    """Open the store for reading, limited to a time span; the span is None if nothing is stored at all."""
     zone = ZoneInfo(settings.zone)
     since, until = start.moment(zone), end.moment(zone) if end else datetime.now(UTC)
     if until <= since:
@@ -122,8 +122,8 @@ def gap_store(settings: Settings, start: When, end: When | None) -> Iterator[tup
         yield store, None if known is None else GapSpan(since, until, zone, known)
 
 
-def nothing(as_json: bool, what: str) -> None:
-    """Say that there is nothing of that time."""
+def say_no_data(as_json: bool, what: str) -> None:
+    """Print that there is no data of that time: `null` as JSON, else the reason `what`."""
     if as_json:
         print_json(None)
     else:
@@ -132,7 +132,7 @@ def nothing(as_json: bool, what: str) -> None:
 
 @click.group()
 def gaps() -> None:
-    """Show gaps: between channels, promise and delivery, belief and answers, feedback and what became of it.
+    """Show gaps: between channels, promise and delivery, our estimates and customers' answers, feedback and change.
 
     All from stored events, by the definitions of docs/GAPS.md. What was never measured is "no data", not 0.
 
@@ -152,21 +152,22 @@ def gaps() -> None:
     help="Compare within these; repeatable.",
 )  # fmt: skip
 @click.option(
-    "--fewest", default=consistency.FEWEST, show_default=True, type=click.IntRange(2, _MOST), help="Customers."
-)
+    "--fewest", default=consistency.FEWEST, show_default=True, type=click.IntRange(2, _MOST),
+    help="Fewest customers.",
+)  # fmt: skip
 @span_options("-90d")
 def gaps_consistency(
     *, kpi: str, strata: tuple[str, ...], fewest: int, start: When, end: When | None, zone: str | None, as_json: bool
 ) -> None:
     """Compare channels in one KPI, within topic and segment, with the plain difference beside it.
 
-    Exit codes: 0 shown, 1 the store cannot be asked, 3 two channels differ.
+    Exit codes: 0 shown, 1 the store cannot be queried, 3 two channels differ.
     """
     with gap_store(span_settings(zone), start, end) as (store, span):
         said = store.said_on_channels(SAID_KPIS[kpi], strata)
     found = consistency.channel_gap(said, SAID_KPIS[kpi].low, SAID_KPIS[kpi].high, fewest)
     if span is None or not said:
-        nothing(as_json, f"no answer of {kpi} by a known customer in that time")
+        say_no_data(as_json, f"no answer of {kpi} by a known customer in that time")
         return
     if as_json:
         print_json({**span.plain(), "kpi": kpi, "unit": SAID_KPIS[kpi].unit, "within": strata, **plain_channels(found)})
@@ -181,7 +182,7 @@ def gaps_consistency(
     "--promises", "paths", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="Promises instead of those of CX_PROMISES_PATH; repeatable.",
 )  # fmt: skip
-@click.option("--promise", "only", multiple=True, help="Only this one; repeatable.  [default: all]")
+@click.option("--promise", "only", multiple=True, help="Show only this promise; repeatable.  [default: all]")
 @span_options("-28d")
 def gaps_promises(
     *,
@@ -192,10 +193,10 @@ def gaps_promises(
     zone: str | None,
     as_json: bool,
 ) -> None:
-    """Hold what is promised of service against what was delivered, by hour of the day.
+    """Compare what is promised of service with what was delivered, by hour of the day.
 
-    Hours are those of each promise's own clock. Exit codes: 0 none is broken, 1 the store cannot be asked or a promise
-    cannot be right, 3 one or more are broken, as a whole or in an hour.
+    Hours are those of each promise's own clock. Exit codes: 0 none is broken, 1 the store cannot be queried or a
+    promise is invalid, 3 one or more are broken, as a whole or in an hour.
     """
     settings = span_settings(zone)
     promises = promises_of(settings, paths)
@@ -205,7 +206,7 @@ def gaps_promises(
     with gap_store(settings, start, end) as (store, span):
         contacts = store.served_contacts()
     if span is None or not contacts:
-        nothing(as_json, "no contact asked for a person in that time")
+        say_no_data(as_json, "no contact asked for a person in that time")
         return
     since = max(int(span.since.timestamp()), min(one.began for one in contacts))
     until = min(int(span.until.timestamp()), int(span.known_until.timestamp()) + 1)
@@ -227,24 +228,26 @@ def gaps_promises(
 @gaps.command("perception")
 @click.option("--by", "place", type=click.Choice(PLACES), default="touchpoint", show_default=True, help="Places.")
 @click.option(
-    "--fewest", default=perception.FEWEST_CUSTOMERS, show_default=True, type=click.IntRange(2, _MOST), help="Customers."
-)
+    "--fewest", default=perception.FEWEST_CUSTOMERS, show_default=True, type=click.IntRange(2, _MOST),
+    help="Fewest customers of a place.",
+)  # fmt: skip
 @click.option(
-    "--fewest-own", default=perception.FEWEST_OWN, show_default=True, type=click.IntRange(1, _MOST), help="Of us."
-)
+    "--fewest-own", default=perception.FEWEST_OWN, show_default=True, type=click.IntRange(1, _MOST),
+    help="Fewest of our people who estimate.",
+)  # fmt: skip
 @span_options("-90d")
 def gaps_perception(
     *, place: str, fewest: int, fewest_own: int, start: When, end: When | None, zone: str | None, as_json: bool
 ) -> None:
-    """Hold what we believe of our customers' satisfaction against what they say, by place.
+    """Compare what our people believe of customers' satisfaction with what customers say, by place.
 
-    Exit codes: 0 shown, 1 the store cannot be asked, 3 at one or more places we believe too much.
+    Exit codes: 0 shown, 1 the store cannot be queried, 3 our people estimate too high at one or more places.
     """
     with gap_store(span_settings(zone), start, end) as (store, span):
         own, said = store.own_estimates(place), store.said_at_places(place)
     found = perception.perception_gaps(own, said, fewest, fewest_own)
     if span is None or not found.places:
-        nothing(as_json, "nobody of us estimates, and no customer answers in that time")
+        say_no_data(as_json, "no estimate of our people and no answer of a customer in that time")
         return
     if as_json:
         print_json({**span.plain(), "by": place, **plain_perception(found)})
@@ -256,20 +259,20 @@ def gaps_perception(
 
 @gaps.command("listening")
 @click.option(
-    "--fewest", default=listening.FEWEST, show_default=True, type=click.IntRange(1, _MOST), help="To be heard."
+    "--fewest", default=listening.FEWEST, show_default=True, type=click.IntRange(1, _MOST), help="Fewest customers."
 )
 @span_options("-30d")
 def gaps_listening(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """Say at which touchpoints enough customers are heard, and what to do where they are not.
 
-    Exit codes: 0 all touchpoints in use are heard, 1 the store cannot be asked, 3 one or more are not.
+    Exit codes: 0 all touchpoints in use are heard, 1 the store cannot be queried, 3 one or more are not.
     """
     settings = span_settings(zone)
     known = touchpoints_of(settings)
     with gap_store(settings, start, end) as (store, span):
         rows = store.heard()
     if span is None or not rows:
-        nothing(as_json, "no customer was at a touchpoint in that time")
+        say_no_data(as_json, "no customer was at a touchpoint in that time")
         return
     found = listening.listening(
         [
@@ -289,17 +292,24 @@ def gaps_listening(*, fewest: int, start: When, end: When | None, zone: str | No
 
 
 @gaps.command("informed")
-@click.option("--within", "days", default=30, show_default=True, type=click.IntRange(1, 1_000), help="Days to tell in.")
+@click.option(
+    "--within",
+    "days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 1_000),
+    help="Days within which they are told.",
+)
 @span_options("-365d")
 def gaps_informed(*, days: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """You said, we did: of the customers whose feedback led to a change, who was told?
 
-    Exit codes: 0 shown, 1 the store cannot be asked.
+    Exit codes: 0 shown, 1 the store cannot be queried.
     """
     with gap_store(span_settings(zone), start, end) as (store, span):
         made = store.implemented()
     if span is None or not made:
-        nothing(as_json, "no feedback of a known customer led to a change in that time (cx.feedback.implemented)")
+        say_no_data(as_json, "no feedback of a known customer led to a change in that time (cx.feedback.implemented)")
         return
     until = min(int(span.until.timestamp()), int(span.known_until.timestamp()) + 1)
     found = informed_rates(made, until, days * 86_400)
@@ -313,7 +323,7 @@ def gaps_informed(*, days: int, start: When, end: When | None, zone: str | None,
 @click.option("--by", "place", type=click.Choice(PLACES), help="A pyramid for each of these.  [default: one of all]")
 @click.option(
     "--targets", nargs=3, type=NumberRange(0, 100), default=TARGETS, show_default=True,
-    help="Percent that needs met, easy and enjoyable take.",
+    help="Percent of customers at which needs met, easy and enjoyable hold.",
 )  # fmt: skip
 @span_options("-90d")
 def gaps_pyramid(
@@ -327,13 +337,13 @@ def gaps_pyramid(
 ) -> None:
     """Show the CX pyramid: needs met, easy, enjoyable; a level counts only if those below hold.
 
-    Exit codes: 0 shown, 1 the store cannot be asked.
+    Exit codes: 0 shown, 1 the store cannot be queried.
     """
     with gap_store(span_settings(zone), start, end) as (store, span):
         said = store.pyramid_sayings(place or "")
     found = pyramids(said, targets)
     if span is None or not found:
-        nothing(as_json, "no customer answered a survey in that time")
+        say_no_data(as_json, "no customer answered a survey in that time")
         return
     if as_json:
         print_json({**span.plain(), "by": place, "pyramids": [plain_pyramid(one) for one in found]})
@@ -349,12 +359,12 @@ def gaps_pyramid(
 def gaps_kano(*, fewest: int, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """Show which features are expected, which delight, and which nobody cares about.
 
-    Exit codes: 0 shown, 1 the store cannot be asked.
+    Exit codes: 0 shown, 1 the store cannot be queried.
     """
     with gap_store(span_settings(zone), start, end) as (store, span):
         pairs: Sequence[kano.KanoPair] = store.kano_pairs()
     if span is None or not pairs:
-        nothing(as_json, "no customer answered a pair of Kano questions in that time (cx.kano.answered)")
+        say_no_data(as_json, "no customer answered a pair of Kano questions in that time (cx.kano.answered)")
         return
     found = kano.kano_features(pairs, fewest)
     if as_json:
@@ -368,14 +378,14 @@ def gaps_kano(*, fewest: int, start: When, end: When | None, zone: str | None, a
 def gaps_scorecard(*, start: When, end: When | None, zone: str | None, as_json: bool) -> None:
     """Show the six dimensions of customer experience, each by KPIs that stand for it.
 
-    BEFORE is the span before, of the same length. Exit codes: 0 shown, 1 the store cannot be asked.
+    BEFORE is the preceding span of the same length. Exit codes: 0 shown, 1 the store cannot be queried.
     """
     settings = span_settings(zone)
     catalogue, address = catalogue_of(settings), as_reader(address_of(settings), settings)
     with gap_store(settings, start, end) as (_, span):
         pass
     if span is None:
-        nothing(as_json, "no event is stored")
+        say_no_data(as_json, "no event is stored")
         return
     kpis = {name: catalogue[name] for one in DIMENSIONS for name in one.proxies if name in catalogue}
     earlier = max(EARLIEST, span.since - (span.until - span.since))

@@ -77,8 +77,8 @@ def forget(subjects: tuple[str, ...], file: Path | None, *, as_json: bool) -> No
         })  # fmt: skip
     else:
         echo(
-            f"{len(people):,} people: {erased.events:,} events are nobody's by now, {erased.mentions:,} of others name"
-            f" them no more, {erased.dead_letters:,} dead letters are empty"
+            f"{len(people):,} people: {erased.events:,} events belong to nobody now, {erased.mentions:,} of others no"
+            f" longer name them, {erased.dead_letters:,} dead letters are empty"
         )
         for one in found:
             echo(

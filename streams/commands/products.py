@@ -66,7 +66,7 @@ def products_defects(
     alarms are to be expected in the time that is looked at.
 
     \b
-    Exit codes: 0 no product's alarm is on, 1 the store cannot be asked, or what is found is not published; 2 wrong
+    Exit codes: 0 no product's alarm is on, 1 the store cannot be queried, or what is found is not published; 2 wrong
     usage; 3 one or more are on.
     """
     settings = load()

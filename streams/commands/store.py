@@ -79,7 +79,7 @@ def migrate(*, cluster: str | None, as_json: bool) -> None:
 @click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]")
 @click.option("--by", default="", help="Labels to split by, e.g. channel, or channel,stage.")
 @click.option("--step", help="Of `series`: length of a step: 5m, 1h, 1d, 1w, 1mo, 1y.  [default: 1m]")
-@click.option("--zone", help="Whose clocks steps and times follow, e.g. Asia/Tehran.  [default: CX_ZONE]")
+@click.option("--zone", help="Time zone of steps and times, e.g. Asia/Tehran.  [default: CX_ZONE]")
 @click.option("--calendar", type=click.Choice(CALENDARS), help="Of months and years.  [default: CX_CALENDAR]")
 @click.option("--week-starts", type=click.Choice(WEEKDAYS), help="First day of weeks.  [default: CX_WEEK_STARTS]")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in SQL; repeatable.")

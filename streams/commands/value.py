@@ -87,7 +87,7 @@ def value_summary(
 
     Start customers are those who bought in the period before: the month before, or as long a time before --from.
 
-    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be asked.
+    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be queried.
     """
     if month and (start or end):
         raise click.UsageError("--month is itself from and to: leave out --from and --to")
@@ -118,7 +118,7 @@ def value_cohorts(
 
     A month that is not over stands in brackets. JSON has the number of customers, the interval and the revenue of each.
 
-    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be asked.
+    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be queried.
     """
     known = known_orders(zone, calendar, history, end)
     if known is None:
@@ -154,7 +154,7 @@ def value_tiers(
 
     By customers the first tier is the best 20 %, by revenue the fewest who together bring 50 %. Ties go by id.
 
-    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be asked.
+    Exit codes: 0 shown, or nothing is stored; 1 the store cannot be queried.
     """
     ends = limits_of(limits, basis)
     known = known_orders(zone, calendar, start, end)
@@ -196,7 +196,7 @@ def value_risk(
     Risks come as cx.churn.scored. A customer has left who buys nothing within the horizon of the score; one whose
     horizon is not over is not counted. A model that is not calibrated is not to be used, however well it ranks.
 
-    Exit codes: 0 all models may be used, or there is none; 1 the store cannot be asked; 3 one or more may not.
+    Exit codes: 0 all models may be used, or there is none; 1 the store cannot be queried; 3 one or more may not.
     """
     known = known_orders(zone, calendar, None, None)
     if known is None:

@@ -23,11 +23,11 @@ from streams.value.tiers import LIMITS, TierBasis, tiers
 
 
 def common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all of them have."""
+    """Decorate a command with the options of all `cx value` commands."""
     for option in (
         as_json_option,
         click.option("--calendar", type=click.Choice(CALENDARS), help="Of months.  [default: CX_CALENDAR]"),
-        click.option("--zone", help="Whose clocks days and months follow.  [default: CX_ZONE]"),
+        click.option("--zone", help="Time zone of days and months.  [default: CX_ZONE]"),
         click.option("--to", "end", type=MomentType(), help="End, not included.  [default: now]"),
     ):
         command = option(command)

@@ -35,7 +35,7 @@ class Heard:
     Attributes:
         times: When each was given, Unix seconds.
         drawn: Of how many customers one is in here.
-        worths: By customer the money of this span; None: nobody's is known.
+        worths: Money of this span by customer; None: not known for any customer.
     """
 
     answers: Answers

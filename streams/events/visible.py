@@ -1,8 +1,8 @@
 """
-Text of strangers, made fit to be shown: what cannot be seen, or tells a terminal what to do, is escaped as in JSON.
+Untrusted text made safe to display: characters that are invisible or control a terminal are escaped as in JSON.
 
-A record's author decides what its texts hold. Shown as they are, control characters move the cursor and set colours,
-overrides of direction show `01` as `10`, and a line break forges a line of a log.
+The sender of a record decides what its texts hold. Shown unescaped, control characters move the cursor and set colours,
+characters that override the direction of text show `01` as `10`, and a line break fakes another line of a log.
 """
 
 import codecs
@@ -12,10 +12,10 @@ from typing import Final
 from streams.characters import INVISIBLE, character_class
 
 ENCODING_ERRORS: Final = "streams.escaped"
-"""Name of the handler that writes what an encoding lacks as an escape that JSON reads back."""
+"""Name of the error handler of `str.encode` that writes characters the encoding lacks as escapes of JSON."""
 
-# Controls but tab and line break, line separators, halves of surrogate pairs, and what is invisible. Joiners and plain
-# marks of direction stay: Persian is written with them, and variants belong to emoji; they hide nothing.
+# Controls but tab and line break, line separators, halves of surrogate pairs, and what is invisible. Not escaped are
+# joiners and marks of direction, which Persian is written with, and variation selectors, which emoji need.
 _JOINERS: Final = "\u200c-\u200f\u061c\ufe00-\ufe0f"
 _HOSTILE: Final = re.compile(
     f"(?![{_JOINERS}])[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{character_class(INVISIBLE)}]"
@@ -33,7 +33,7 @@ def visible_line(text: str) -> str:
 
 
 def spelled_out(text: str) -> str:
-    """Return one line in which whatever does not print is escaped, joiners and odd blanks too: a value refused."""
+    """Return one line with all that is unprintable escaped, joiners and unusual spaces too: for refused values."""
     return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 

@@ -1,5 +1,5 @@
 """
-The perception gap: what teams believe of their customers' satisfaction, less what customers say.
+The perception gap: how satisfied teams believe their customers to be, minus how satisfied customers say they are.
 
 80 % of companies believed to be superior, 8 % of their customers agreed: a gap of 72 points (Bain & Company, Closing
 the Delivery Gap, 2005).
@@ -17,12 +17,12 @@ from streams.kpis.arithmetic.intervals import NOTHING, Measure, mean_interval
 FEWEST_CUSTOMERS: Final = 30
 """Customers of a place below which there is no gap."""
 FEWEST_OWN: Final = 5
-"""People of ours who estimate, below which there is no gap."""
+"""Employees who estimate, below which there is no gap."""
 _SCALE: Final = 1_000
 
 
 class OwnEstimate(NamedTuple):
-    """What one of us believes: the percentage of satisfied customers at a place."""
+    """What one employee believes: the percentage of satisfied customers at a place."""
 
     place: str
     who: str
@@ -45,10 +45,10 @@ class PerceptionGap:
 
     Attributes:
         place: Where; empty: everywhere.
-        own: Mean of what we believe, in percent; n is how many of us.
+        own: Mean of what employees believe, in percent; n is how many employees.
         customers: The share that is satisfied, in percent; n is how many answers.
         people: How many customers these are of.
-        gap: The first less the second, in percentage points; None: too few.
+        gap: `own` minus `customers`, in percentage points; None: too few.
         verdict: What that means.
     """
 
@@ -79,7 +79,7 @@ class PerceptionGaps:
 
 
 def own_measure(estimates: Iterable[tuple[str, float]]) -> Measure:
-    """Return the mean of estimates (who, percent), each of us counting once with the mean of their own."""
+    """Return the mean of estimates (who, percent), each employee counting once with the mean of theirs."""
     by_person: dict[str, list[float]] = defaultdict(list)
     for who, percent in estimates:
         by_person[who].append(percent)

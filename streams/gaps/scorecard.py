@@ -1,8 +1,8 @@
 """
-The company's scorecard: what tells good from bad customer experience, in six dimensions, each by proxies.
+The scorecard of customer experience: six dimensions, each shown by one or more KPIs that stand for it (proxies).
 
-A dimension is nothing that can be measured; what stands for it is. So each proxy is a KPI of the catalogue, with its
-formula, and dimensions are not added up.
+A dimension cannot be measured itself. So each proxy is a KPI of the catalogue, with its formula, and there is no score
+for a dimension or for all of them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from streams.kpis.language.definition import Kpi
 
 
 class Dimension(NamedTuple):
-    """One of the six, and the KPIs that stand for it."""
+    """One of the six dimensions, what it is about, and the ids of its proxies."""
 
     name: str
     about: str
@@ -23,17 +23,17 @@ class Dimension(NamedTuple):
 
 
 DIMENSIONS: Final = (
-    Dimension("communication", "many channels, and no need to change", ("reachable_channels", "matters_over_channels")),
+    Dimension("communication", "many channels, and no need to switch", ("reachable_channels", "matters_over_channels")),
     Dimension("personalisation", "what is offered fits", ("offers_accepted",)),
     Dimension("problem solving", "fast, and for good", ("resolution_time", "fcr_disposition")),
     Dimension("empathy", "how our people sound", ("agent_tone",)),
-    Dimension("integration", "nobody has to say it twice", ("transfer_rate", "repeat_contacts")),
-    Dimension("transparency", "bad news come from us, and before", ("proactive_delay_notices", "delivery_lateness")),
+    Dimension("integration", "no customer has to repeat anything", ("transfer_rate", "repeat_contacts")),
+    Dimension("transparency", "we announce bad news, in time", ("proactive_delay_notices", "delivery_lateness")),
 )  # fmt: skip
 
 
 class ProxyReading(NamedTuple):
-    """A KPI over a span: its value, whether more is expected of it, which definition it has, and why there is none."""
+    """The value of a KPI over a span, its maturity, the id of its definition, and why it has no value."""
 
     measure: Measure
     maturity: str
@@ -48,12 +48,12 @@ class ScoredProxy:
 
     Attributes:
         dimension: What it stands for.
-        name: Of the KPI.
-        kpi: Its definition; None: it is not counted, since the relation that makes its events does not run.
+        name: Id of the KPI.
+        kpi: Its definition; None: it is not counted, because the relation that makes its events does not run.
         now: Its value in the span.
         before: Its value in the span before, of the same length.
-        change: The first less the second; None: one is not known.
-        verdict: What that means.
+        change: `now` minus `before`; None: one of them has no value.
+        verdict: The change in words, or why there is none.
     """
 
     dimension: Dimension
@@ -72,9 +72,9 @@ def scorecard(
     kpis: Mapping[str, Kpi], now: Mapping[str, ProxyReading], before: Mapping[str, ProxyReading]
 ) -> list[ScoredProxy]:
     """
-    Put the proxies together in the order of dimensions; `kpis` are those that are counted.
+    Return all proxies in the order of dimensions; `kpis` are the definitions of those that are counted, by id.
 
-    A change is shown where the interval of the difference to the span before leaves out zero (`difference`).
+    One is better or worse only if the interval of its difference to the span before excludes zero (`difference`).
     """
     return [
         _scored(dimension, name, kpis.get(name), now.get(name, _UNREAD), before.get(name, _UNREAD))

@@ -114,7 +114,7 @@ class Case:
 
     @property
     def owner(self) -> str:
-        """Whose it is; empty: nobody's."""
+        """Who works on it; empty: nobody."""
         return self.owners[-1] if self.owners else ""
 
     def awaits(self, clock: ClockName) -> bool:

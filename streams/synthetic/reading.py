@@ -120,7 +120,7 @@ def _step(block: YamlBlock, touchpoints: Collection[str]) -> PathStep:
     block.expect(("event",), ("wait", "times", "refused", *_ATTRIBUTES, "data"))
     for name in _OF_A_RUN:
         if name in block:
-            block.problem(name, f"{name!r} is given by each run: it is nobody's")
+            block.problem(name, f"{name!r} is set by each run and cannot be given")
     kind = block.text("event")
     if kind.startswith(_OF_RESULTS):
         block.problem("event", f"{kind!r} says what came of a run: no step can be one")

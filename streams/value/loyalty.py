@@ -148,7 +148,7 @@ def cohorts(
 
     Args:
         purchases: All there are, since who bought before belongs to an earlier month.
-        zone: By whose clocks months begin, at midnight.
+        zone: Time zone in which months begin, at midnight.
         calendar: Whose months.
         as_of: How far purchases are known, Unix seconds; later ones are not looked at.
 

@@ -120,7 +120,7 @@ def value_of(
         purchases: Of any time, less what was given back.
         period: What is asked about.
         as_of: How far purchases are known, Unix seconds.
-        zone: By whose clocks days begin.
+        zone: Time zone in which days begin.
         days: In which customers are to come back.
         margin: What is left of revenue, from 0 to 1.
         lifespan: Years for which a customer is assumed to stay.

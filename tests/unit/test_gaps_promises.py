@@ -180,7 +180,7 @@ def test_the_span_that_is_judged_is_named_where_less_is_stored() -> None:
     assert span.within(int(since.timestamp()), int(until.timestamp())) == ""
     assert (
         span.within(at(2, 8), at(3, 9))
-        == "judged is 2026-05-02 08:00 to 2026-05-03 09:00: of the rest nothing is stored"
+        == "judged is only 2026-05-02 08:00 to 2026-05-03 09:00: nothing is stored of the rest"
     )
 
 

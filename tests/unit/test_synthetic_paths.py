@@ -62,7 +62,7 @@ def with_step(step: str) -> str:
         ("{event: cx.page.viewed}", "data.page"),
         ("{event: cx.page.viewed, data: {pag: p}}", "unknown key 'pag'; did you mean 'page'?"),
         ("{event: cx.page.viewed, touchpoint: home_pag, data: {page: p}}", "no touchpoint 'home_pag'; did you mean 'home_page'?"),
-        ("{event: cx.page.viewed, subject: c-1, data: {page: p}}", "'subject' is given by each run: it is nobody's"),
+        ("{event: cx.page.viewed, subject: c-1, data: {page: p}}", "'subject' is set by each run and cannot be given"),
         ("{event: cx.page.viewed, data: {page: '{customer}'}}", "'{customer}' is nothing that a run has"),
         ("{event: cx.page.viewed, data: {page: mina@example.org}}", "looks like personal data (email)"),
         ("{event: cx.page.viewed, refused: wrong_type, data: {page: p}}", "will not be refused as 'wrong_type'"),

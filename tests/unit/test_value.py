@@ -182,7 +182,7 @@ def test_the_interval_of_predicted_value_is_that_of_arpu_and_churn_together() ->
 
 
 def test_refunds_take_at_most_what_there_is() -> None:
-    """Beyond the order, in another currency, of another's order, without an amount: nobody falls below nothing."""
+    """Beyond the order, in another currency, of another customer's order, without an amount: no value falls below zero."""
     orders = [
         PlacedOrder("1", "a", 1, 100, "EUR"), PlacedOrder("2", "a", 2, 50, "IRR"), PlacedOrder("3", "b", 3, None),
         PlacedOrder("1", "c", 4, 70, "EUR"), PlacedOrder("4", "d", 5, 0.3, "EUR"), PlacedOrder("5", "e", 6, 10), PlacedOrder("6", "f", 7, None),

@@ -1,4 +1,4 @@
-"""The evidence of a transition: what the verdict rests on, what explains it, which other alerts it speaks for."""
+"""The evidence of a transition: the numbers of the verdict, what explains them, and which narrower alerts also fire."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from streams.kpis.language.lengths import TOTAL
 from streams.kpis.language.series import series_key
 
 CHILDREN: Final = 10
-"""Alerts on parts of a series that an alert lists."""
+"""How many firing alerts on parts of its series an alert lists at most."""
 
 LEAST_BEFORE: Final = 30
-"""Answers that it takes to speak of a time before."""
+"""Answers that the time before must have for a change from it to be explained."""
 
 SHORTEST: Final = 5
 """Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
@@ -27,9 +27,10 @@ SHORTEST: Final = 5
 
 def evidence_of(subject: Subject, verdict: Verdict, view: ClosedView) -> Evidence:
     """
-    Return what a verdict says, and where to look.
+    Return the numbers of a verdict, and links to a dashboard and a runbook.
 
-    What is compared with is told only if all of it was there: the mean of a store's first minutes is nobody's normal.
+    The baseline is left out unless the series is older than the whole baseline window: a mean of its first minutes only
+    would mislead.
     """
     rule = subject.watch.rule
     reference: str | None = getattr(rule.params, "baseline", None)
@@ -55,13 +56,13 @@ def evidence_of(subject: Subject, verdict: Verdict, view: ClosedView) -> Evidenc
 
 
 def reaches_back(view: ClosedView, series: str, window: str) -> bool:
-    """Return whether a series was there before a window began, so that all of the window is known."""
+    """Return whether a series has events from before a window began, so that the window is fully covered."""
     ever, lately = view.window(series, TOTAL), view.window(series, window)
     return ever is not None and count_of(ever) > (0 if lately is None else count_of(lately))
 
 
-def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject], view: ClosedView) -> None:
-    """Add the alerts that fire on parts of the series."""
+def add_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject], view: ClosedView) -> None:
+    """Add the alerts of the same KPI that fire on parts of the series."""
     found = [
         other
         for other in firing
@@ -86,20 +87,20 @@ def list_children(evidence: Evidence, subject: Subject, firing: Iterable[Subject
         )
 
 
-class Wider:
-    """What explains the changes of whole KPIs as of one minute, each worked out once."""
+class WholeCauses:
+    """The likeliest causes of the changes of whole KPIs (series without labels) in one minute, each worked out once."""
 
     def __init__(self, view: ClosedView, indexes: Mapping[str, Index]) -> None:
         self._view = view
         self._indexes = indexes
         self._known: dict[tuple[str, str, str], Contribution | None] = {}
 
-    def cause(self, subject: Subject, window: str, longer: str) -> Contribution | None:
+    def cause_outside(self, subject: Subject, window: str, longer: str) -> Contribution | None:
         """
-        Return the likeliest cause of the change of a KPI as a whole if it runs across what a part of it can say.
+        Return the likeliest cause of the whole KPI's change if it shares no label name with the subject, else None.
 
-        One segment that turns bad shows in every channel, and alarms in the largest. That alert's own parts hold no
-        segments; among the parts of the whole, the segment is surer than any channel.
+        When one segment turns bad, every channel falls a little, and the alert fires on the largest channel. The series
+        below that channel have no segments, so they cannot show the cause; the series below the whole KPI can.
         """
         kpi = subject.watch.rule.kpi.id
         place = kpi, window, longer
@@ -122,18 +123,18 @@ def explain_change(
     below: Sequence[str],
     view: ClosedView,
     windows: Sequence[str],
-    wider: Wider,
+    whole_causes: WholeCauses,
 ) -> None:
     """
-    Add what explains the change of a series, and what it is a change from if the verdict does not say.
+    Add what explains the change of a series, and a baseline if the verdict has none.
 
     Args:
-        evidence: Gets it.
+        evidence: What they are added to.
         subject: The rule and the series.
-        below: The series that are part of it.
-        view: Where their sums are.
-        windows: The windows that it keeps.
-        wider: What explains the whole that it is part of.
+        below: Keys of the series that are part of it.
+        view: The closed minute, with their sums.
+        windows: The windows that `view` keeps.
+        whole_causes: The causes of the changes of whole KPIs.
     """
     facts = subject.watch.facts
     best: tuple[float, str, str, BeforeAfter] | None = None
@@ -154,13 +155,13 @@ def explain_change(
         lambda key: change_of(view.window(key, longer), view.window(key, window)),
         minutes=_minutes(window, longer),
     )
-    across = wider.cause(subject, window, longer) if subject.labels else None
+    across = whole_causes.cause_outside(subject, window, longer) if subject.labels else None
     if across is not None:
         evidence.contributors = [across, *evidence.contributors[: AT_MOST - 1]]
-    # What came earlier in the rule's own window may be of the same trouble: nobody's normal.
+    # The earlier part of the rule's own window may belong to the same trouble, so it is no baseline.
     earlier_than_judged = length_of(longer) > length_of(subject.watch.rule.window)
-    untold = evidence.baseline is None and facts.aggregator not in ADDITIVE
-    if untold and whole.earlier and earlier_than_judged and reaches_back(view, subject.key, longer):
+    no_baseline = evidence.baseline is None and facts.aggregator not in ADDITIVE
+    if no_baseline and whole.earlier and earlier_than_judged and reaches_back(view, subject.key, longer):
         was = measure(facts.aggregator, whole.earlier, facts.scale, unit=facts.unit, q=facts.q)
         evidence.baseline, evidence.baseline_n = was.value, was.n
 
@@ -171,10 +172,10 @@ def _minutes(window: str, longer: str) -> tuple[int, int]:
 
 def _spans(subject: Subject, kept: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
-    Return the windows between which the change may be explained: what is looked at, and a longer one around it.
+    Yield pairs of windows to compare: one to look at, and a longer one that ends with the same minute.
 
-    The rule's own window can dilute trouble that is fresh with what was before, a short one has few answers: whoever
-    asks takes the one in which the change shows best.
+    The rule's own window can dilute fresh trouble with what was before; a shorter one has fewer answers. The caller
+    takes the pair in which the change shows best.
     """
     rule = subject.watch.rule
     given: str | None = getattr(rule.params, "baseline", None)

@@ -157,13 +157,13 @@ class Trust:
 
 def parent_of(subject: Subject, firing: Iterable[Subject]) -> Subject | None:
     """
-    Return the first of delivered alerts of the same KPI that makes this one say nothing new.
+    Return the first delivered alert of the same KPI that makes this one superfluous; None: there is none.
 
-    It fires on the same series or on one that this is part of, and is worth as much.
+    That is one on the same series, or on one that this is part of, which is at least as severe.
     """
     labels = subject.labels.items()
     for other in firing:
-        if other is not subject and other.worth <= subject.worth and other.labels.items() <= labels:
+        if other is not subject and other.severity_rank <= subject.severity_rank and other.labels.items() <= labels:
             return other
     return None
 

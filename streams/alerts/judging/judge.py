@@ -10,7 +10,7 @@ around it goes round like this, and may die between any two steps:
 4. call `confirm` with the number of the last transition sent, write `sent_records()`, and wait.
 
 A new owner calls `restore` with the records, and sends what the outbox holds. A minute that was judged already is not
-judged again, so a transition is never lost and never told twice.
+judged again, so a transition is never lost and never gets a second number.
 
 What a minute yields depends on the minutes before it and on nothing else: no clock, no order in which series were
 found, no late event, as that changes the windows of later minutes but no verdict that was given.
@@ -141,7 +141,7 @@ class Judge:
             self._judge_rule(watch, view, reading, trust, changes)
         transitions = self._abandon_unclaimed(minute)
         transitions += self._teller.tell(view, changes, trust, Mutes(self._calendars, minute))
-        self._store.judged(minute, transitions)
+        self._store.note_judged(minute, transitions)
         return transitions
 
     def active(self, minute: int) -> list[Active]:
@@ -173,8 +173,8 @@ class Judge:
         return self._store.commit_record()
 
     def confirm(self, seq: int) -> None:
-        """Take note that all transitions up to a number have been sent for good."""
-        self._store.sent(seq)
+        """Note that the delivery of all transitions up to a number is confirmed."""
+        self._store.note_sent(seq)
 
     def sent_records(self) -> list[Record]:
         """Return the record of what was confirmed, if that has changed since the last call."""

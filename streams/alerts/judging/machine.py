@@ -55,7 +55,7 @@ Cause: TypeAlias = Literal["trouble", "no data"]
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How patient a rule is; all times in minutes."""
+    """How long a rule waits before each change of state; all times in minutes."""
 
     window: int = 1
     """Length of the window that is judged."""

@@ -1,18 +1,18 @@
 """
-How the state of a judge is written down, so that no transition is lost or given twice, whenever its worker dies.
+How the state of a judge is saved, so that no transition is lost or numbered twice, whenever its worker dies.
 
 | record | key | value |
 |---|---|---|
-| chunk | `j/<chunk>/<slot>` | the instances of a part of all series |
+| chunk | `j/<chunk>/<slot>` | the instances of the series that hash to this chunk, one for each rule and series |
 | commit | `j` | the judged minute, the outbox, the state of sources, and which version of each chunk belongs to it |
-| sent | `j/sent` | the number of the last transition that was sent for good |
+| sent | `j/sent` | the number of the last transition whose delivery is confirmed |
 
 A chunk has two slots and is written to them in turn. The commit record comes last and names the slot and version of
 every chunk, so whatever prefix of a flush survives a crash, there is one whole state: the one before, while the commit
 record is missing, as no slot it names was touched; the new one, once it is there.
 
 Transitions leave only after the commit record that holds them. Until their delivery is confirmed they stay in the
-outbox, and whoever takes over sends them again under the same numbers: those behind the sent record.
+outbox. A worker that takes over sends those with a higher number than the sent record's again, under the same numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Instances: TypeAlias = dict[str, dict[str, Instance]]
 COMMIT_KEY: Final = b"j"
 SENT_KEY: Final = b"j/sent"
 CHUNKS: Final = 16
-"""Into how many chunks series are dealt; a change would need all of them written anew."""
+"""Number of chunks that series are divided into; a change would need all of them written anew."""
 
 _LEVEL: Final = 1
 _FORMAT: Final = 1
@@ -51,12 +51,12 @@ class Chunk(msgspec.Struct, array_like=True):
 
 
 class Commit(msgspec.Struct, kw_only=True):
-    """What one flush makes valid."""
+    """The commit record: which chunks are valid after one flush, and all state that is not in chunks."""
 
     format: int = _FORMAT
     version: int = 0
     chunks: dict[int, tuple[int, int]] = {}
-    """Slot and version of every chunk there is."""
+    """Slot and version by chunk; chunks never written are missing."""
     judged: int | None = None
     """The newest judged minute."""
     seq: int = 0
@@ -65,16 +65,16 @@ class Commit(msgspec.Struct, kw_only=True):
     """Transitions whose delivery is not confirmed."""
     channels: dict[str, ChannelHealth] = {}
     detectors: dict[str, str] = {}
-    """Fingerprint by rule of what its detectors' memory depends on."""
+    """By rule, `Watch.fingerprint`: detectors' memory is dropped when it differs."""
 
 
 class SavedJudge(msgspec.Struct):
-    """A state as read back from its records."""
+    """The state of a judge as read from its records."""
 
     commit: Commit
     instances: Instances
     sent: int = 0
-    """Number of the last transition that was sent for good."""
+    """Number of the last transition whose delivery is confirmed."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -95,7 +95,7 @@ def is_ours(key: bytes) -> bool:
 
 def chunk_records(commit: Commit, chunks: Mapping[int, Instances]) -> list[Record]:
     """
-    Return the records of changed chunks for the version of the commit that will follow, and note them in it.
+    Return the records of changed chunks, and enter their slots and version in `commit`, which is written after them.
 
     Empty chunks are written too: their slot must not keep what was there.
     """
@@ -114,9 +114,10 @@ def commit_record(commit: Commit) -> Record:
 
 def read_back(records: Iterable[Record]) -> SavedJudge:
     """
-    Return the newest whole state among records in the order they were written; a new one when there is no commit.
+    Return the state that the newest commit record names; an empty one when there is no commit record.
 
-    Raises ValueError when a chunk that the commit names is missing, or the records are of a format we do not know.
+    Records are in the order they were written. Raises ValueError when a chunk that the commit names is missing, or the
+    format is unknown.
     """
     latest = {key: value for key, value in records if is_ours(key)}
     raw = latest.get(COMMIT_KEY)
@@ -139,7 +140,7 @@ def read_back(records: Iterable[Record]) -> SavedJudge:
 
 
 class InstanceStore:
-    """All instances there are, and what of them is not written down yet."""
+    """All instances in memory, and which of them have changed since they were last saved."""
 
     def __init__(self) -> None:
         self.commit = Commit()
@@ -160,11 +161,11 @@ class InstanceStore:
                     yield rule, series, instance
 
     def get(self, rule: str, series: str) -> Instance | None:
-        """Return what is remembered of a rule on a series."""
+        """Return the instance of a rule on a series; None: there is none."""
         return self._chunks.get(chunk_of(series), {}).get(rule, {}).get(series)
 
     def put(self, rule: str, series: str, chunk: int, instance: Instance) -> None:
-        """Remember an instance."""
+        """Keep an instance, to be saved with the next flush."""
         self._chunks.setdefault(chunk, {}).setdefault(rule, {})[series] = instance
         self._dirty.add(chunk)
 
@@ -180,14 +181,14 @@ class InstanceStore:
         """Note that an instance of a chunk has changed."""
         self._dirty.add(chunk)
 
-    def judged(self, minute: int, transitions: Iterable[Transition]) -> None:
-        """Note that a minute is judged, and what came of it."""
+    def note_judged(self, minute: int, transitions: Iterable[Transition]) -> None:
+        """Note that a minute is judged, and put its transitions in the outbox."""
         self.commit.judged = minute
         self.commit.outbox += transitions
         self._uncommitted = True
 
     def dirty_records(self) -> list[Record]:
-        """Return the chunks that have changed since the last call; a commit record must follow."""
+        """Return the records of chunks that changed since the last call, to be written before the commit record."""
         self.commit.version += 1
         changed = {chunk: self._chunks.get(chunk, {}) for chunk in self._dirty}
         self._dirty = set()
@@ -198,24 +199,24 @@ class InstanceStore:
         self._uncommitted = False
         return commit_record(self.commit)
 
-    def sent(self, seq: int) -> None:
-        """Note that all transitions up to a number have been sent for good."""
+    def note_sent(self, seq: int) -> None:
+        """Note that the delivery of all transitions up to a number is confirmed; they leave the outbox."""
         self._sent = max(self._sent, seq)
         self.commit.outbox = [transition for transition in self.commit.outbox if transition.seq > self._sent]
 
     def sent_records(self) -> list[Record]:
-        """Return the record of what was sent, if that has changed since the last call."""
+        """Return the sent record if it has changed since the last call."""
         if self._sent == self._sent_saved:
             return []
         self._sent_saved = self._sent
         return [(SENT_KEY, _ENCODER.encode(self._sent))]
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Take over what was saved; raises ValueError when it is not whole."""
+        """Load the saved state; raises ValueError when part of it is missing (`read_back`)."""
         saved = read_back(records)
         self.commit = saved.commit
         self._sent_saved = saved.sent
-        self.sent(saved.sent)
+        self.note_sent(saved.sent)
         for rule, by_series in saved.instances.items():
             for series, instance in by_series.items():
                 self._chunks.setdefault(chunk_of(series), {}).setdefault(rule, {})[series] = instance

@@ -1,4 +1,4 @@
-"""From changes of state to transitions: in which order, what holds them back, and the evidence they carry."""
+"""Makes transitions of changes of state: puts them in order, holds some back, and adds evidence and texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from streams.alerts.judging.evidence import Wider, evidence_of, explain_change, list_children
+from streams.alerts.judging.evidence import WholeCauses, add_children, evidence_of, explain_change
 from streams.alerts.judging.inhibition import Mutes, Trust, parent_of
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, ended_unjudged, is_flapping, minutes
 from streams.alerts.judging.outcome import tell_abandoned, tell_end
@@ -25,7 +25,7 @@ Place: TypeAlias = tuple[str, str]
 
 
 class Teller:
-    """Makes transitions of changes, and knows what was passed on."""
+    """Makes transitions of changes of state, and remembers which alerts were passed on to receivers."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Teller:
         times: ZoneTimes,
     ) -> None:
         self.reported: dict[Place, Instance] = {}
-        """What was passed on, as long as receivers should hear of it."""
+        """Instances that were passed on: those that fire, and those that ended less than RESOLVED_MINUTES ago."""
         self._store = store
         self._windows = windows
         self._indexes = indexes
@@ -46,12 +46,12 @@ class Teller:
         self._abandoned: set[Place] = set()
 
     def attach(self, subject: Subject) -> None:
-        """Take over a subject whose instance was restored."""
+        """Note a subject whose instance was restored from records."""
         if subject.instance is not None and subject.instance.state == "firing":
             self._firing[subject] = None
 
     def tell(self, view: ClosedView, changes: Mapping[Subject, Step], trust: Trust, mutes: Mutes) -> list[Transition]:
-        """Return the transitions of a minute: absence first, then from the whole to the parts."""
+        """Return the transitions of a minute by `Subject.rank`, with those of alerts that are no longer held back."""
         self._forget(view.minute)
         for subject, step in changes.items():
             if step.new == "firing":
@@ -62,16 +62,20 @@ class Teller:
         if not changes and not held:
             return []
         holds = _Holds(trust, mutes, self._firing)
-        wider = Wider(view, self._indexes)
+        whole_causes = WholeCauses(view, self._indexes)
         transitions = []
         for subject in sorted({*changes, *held}, key=by_rank):
-            found = self._tell(subject, changes.get(subject), holds, view, wider)
+            found = self._tell(subject, changes.get(subject), holds, view, whole_causes)
             if found is not None:
                 transitions.append(found)
         return transitions
 
     def abandon(self, rule: str, series: str, minute: int) -> Transition | None:
-        """End an instance that no rule claims any more; return the transition if there was something to end."""
+        """
+        End an instance whose rule is gone or does not watch its series any more.
+
+        Returns its transition if it was pending or firing, else None.
+        """
         instance = self._store.get(rule, series)
         assert instance is not None
         chunk = chunk_of(series)
@@ -107,9 +111,9 @@ class Teller:
         )
 
     def _tell(
-        self, subject: Subject, step: Step | None, holds: _Holds, view: ClosedView, wider: Wider
+        self, subject: Subject, step: Step | None, holds: _Holds, view: ClosedView, whole_causes: WholeCauses
     ) -> Transition | None:
-        """Return the transition of one subject, None if it is still held as before."""
+        """Return the transition of one subject; None: it is still held back, and nothing has changed."""
         instance, minute = subject.instance, view.minute
         assert instance is not None
         if step is not None and step.old in {"inactive", "resolved"} and step.new in {"pending", "firing"}:
@@ -151,7 +155,7 @@ class Teller:
             holds.deliver(subject)
             instance.delivered, instance.last, instance.ended = True, transition, None
             self.reported[subject.watch.rule.alert, subject.key] = instance
-            self._explain(subject, transition, view, wider)
+            self._explain(subject, transition, view, whole_causes)
         else:
             transition.why += f"; held back by {hold}"
             if hold.startswith("limit"):
@@ -161,7 +165,7 @@ class Teller:
         return transition
 
     def _transition(self, subject: Subject, instance: Instance, step: Step, view: ClosedView) -> Transition:
-        """Return a transition with what the verdict says."""
+        """Return a transition with the numbers of the verdict, without texts."""
         rule = subject.watch.rule
         return Transition(
             seq=self._next(),
@@ -185,8 +189,8 @@ class Teller:
         )
 
     def _say_end(self, subject: Subject, instance: Instance, transition: Transition, *, judged: bool) -> None:
-        """Replace the texts of an alert that has ended, also in what receivers are told again of it."""
-        # What was passed on last is of an earlier episode, and ended with it, if this one was held back.
+        """Write the texts of an alert that has ended, also into the firing transition that receivers get repeatedly."""
+        # If this episode was held back, what was passed on last belongs to an earlier episode, which ended already.
         passed_on = instance.last if instance.delivered else None
         fired = passed_on.evidence if passed_on is not None else transition.evidence
         transition.annotations |= tell_end(
@@ -202,17 +206,17 @@ class Teller:
         if passed_on is not None:
             instance.last = msgspec.structs.replace(passed_on, annotations=transition.annotations)
 
-    def _explain(self, subject: Subject, transition: Transition, view: ClosedView, wider: Wider) -> None:
+    def _explain(self, subject: Subject, transition: Transition, view: ClosedView, whole_causes: WholeCauses) -> None:
         rule = subject.watch.rule
-        list_children(transition.evidence, subject, self._firing, view)
+        add_children(transition.evidence, subject, self._firing, view)
         try:
             below = self._indexes[rule.kpi.id].below(subject.key)
-            explain_change(transition.evidence, subject, below, view, self._windows, wider)
+            explain_change(transition.evidence, subject, below, view, self._windows, whole_causes)
         except Exception as error:  # noqa: BLE001 - an alert without an explanation is better than none
             self._fault(rule, f"{subject.name} cannot be explained: {type(error).__name__}: {error}", view.minute)
 
     def _forget(self, minute: int) -> None:
-        """Forget what ended so long ago that receivers know."""
+        """Forget what ended RESOLVED_MINUTES ago or longer: receivers know of it by then."""
         over = [
             place
             for place, instance in self.reported.items()
@@ -232,7 +236,7 @@ class Teller:
 
 
 class _Holds:
-    """What holds alerts back in one minute, while it is told."""
+    """What holds alerts back while the transitions of one minute are made."""
 
     def __init__(self, trust: Trust, mutes: Mutes, firing: Iterable[Subject]) -> None:
         self._trust = trust
@@ -273,7 +277,7 @@ class _Holds:
 
 
 def _is_in_trouble(subject: Subject, instance: Instance) -> bool:
-    """Return whether the trouble for which it fires is still there, and not only waited out."""
+    """Return whether the trouble is present in this minute; a firing alert may only be waiting for calm to last."""
     if instance.cause == "no data":
         return instance.calm_since is None
     return subject.verdict is not None and subject.verdict.breach is True

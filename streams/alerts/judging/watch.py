@@ -1,8 +1,8 @@
 """
 Rules made ready for many series: which series each rule watches, and how a detector reads one of them.
 
-Series keys are taken apart once, when they are first seen. A KPI's list of series only grows, so a minute without new
-ones costs a comparison.
+Series keys are parsed once, when they are first seen. A KPI's list of series only grows, so in a minute without new
+ones only its length is compared.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CHANNEL: Final = "channel"
 
 
 INDEXED_BYTES: Final = 800
-"""Memory of a series of a KPI that has rules: its labels, and where it stands among the others."""
+"""Memory that `Index` takes for one series of a KPI that has rules."""
 
 WATCHED_BYTES: Final = 1_500
-"""Memory of a series that a rule watches, with what most detectors remember."""
+"""Memory of a rule on one series (`Subject`), including what most detectors remember."""
 
 
 def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ...]]], int]:
@@ -46,7 +46,7 @@ def bytes_of_series(rules: Iterable[Rule]) -> Callable[[tuple[str, tuple[str, ..
 
 
 def policy_of(rule: Rule) -> Policy:
-    """Return how patient a rule is."""
+    """Return how many minutes a rule waits before each change of state, as `machine` wants it."""
     return Policy(
         for_=rule.for_minutes,
         keep_firing_for=rule.keep_firing_minutes,
@@ -59,7 +59,7 @@ def policy_of(rule: Rule) -> Policy:
 
 
 class Fault(NamedTuple):
-    """Something that went wrong with one rule; the others went on."""
+    """An error in one rule, which did not stop the others."""
 
     rule: str
     reason: str
@@ -67,7 +67,7 @@ class Fault(NamedTuple):
 
 
 class Baselines(Protocol):
-    """What is usual at a time of the week, learnt elsewhere."""
+    """What windows usually have at a time of the week, as learnt from history."""
 
     def expected(self, rule: Rule, series: str, window: str, minute: int) -> Expected | None:
         """Return what a window of a series that ends with a minute usually has; None while too little is known."""
@@ -92,15 +92,15 @@ class Subject:
             watch.order,
             key,
         )
-        """The order in which alerts of a minute are told: absence, then the whole before its parts, then by worth."""
+        """The order in which alerts of a minute are told: absence, the whole before its parts, then by severity."""
         self.instance: Instance | None = None
-        """None as long as there is nothing to remember."""
+        """None as long as nothing needs to be remembered of it."""
         self.verdict: Verdict | None = None
-        """Of the last judged minute in which there was one to look at."""
+        """Of the last judged minute that had one."""
 
     @property
-    def worth(self) -> int:
-        """How much an alert is worth: 0 is a page, the more the less."""
+    def severity_rank(self) -> int:
+        """Position in SEVERITIES: 0 is a page, higher numbers are less severe."""
         return self.rank[2]
 
     @property
@@ -125,14 +125,14 @@ class Watch:
         self.facts = Facts.of(rule.kpi)
         self.definition = rule.kpi.definition_id
         self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
-        """What the memory of its detectors depends on: of another one nothing can be taken over."""
+        """What the memory of its detectors depends on: memory saved under another fingerprint is dropped."""
         self.policy = policy_of(rule)
         self.subjects: dict[str, Subject] = {}
         self.too_many = 0
         """Series that are not watched because the rule has too many."""
 
     def take(self, key: str, labels: Labels, at_most: int) -> Subject | None:
-        """Watch a series if the rule is about such, and has not too many yet."""
+        """Watch a series if its labels fit the rule and the rule watches fewer than `at_most`; None: not watched."""
         if tuple(name for name, _ in labels) != self.rule.by:
             return None
         by_name = dict(labels)
@@ -146,7 +146,7 @@ class Watch:
 
 
 class Index:
-    """The series of one KPI as they are known by now."""
+    """All series of one KPI seen so far, by their label names."""
 
     def __init__(self, kpi: str) -> None:
         self.kpi = kpi
@@ -155,7 +155,7 @@ class Index:
         self._parts: dict[tuple[str, str], list[tuple[str, str]]] = {}
 
     def update(self, keys: Sequence[str]) -> list[tuple[str, Labels]]:
-        """Take note of series that are new; return them with their labels."""
+        """Add the series that `keys`, all there are, has behind those known; return them with their labels."""
         seen = len(self.keys)
         if len(keys) == seen:
             return []
@@ -169,7 +169,7 @@ class Index:
         return fresh
 
     def parts(self, key: str, label: str) -> list[tuple[str, str]]:
-        """Return value and key of the series that lie below one by one more label."""
+        """Return the series that have the labels of `key` and `label` besides: the value of `label`, and the key."""
         found = self._parts.get((key, label))
         if found is None:
             labels = parse_series(key)[1]
@@ -183,7 +183,7 @@ class Index:
         return found
 
     def below(self, key: str) -> list[str]:
-        """Return the series that are part of one; the groupings that cannot hold any are not looked through."""
+        """Return the series that have all labels of `key` and more; only groupings that can have such are searched."""
         labels = parse_series(key)[1]
         own, names = set(labels), {name for name, _ in labels}
         return [
@@ -195,19 +195,19 @@ class Index:
         ]
 
     def with_label(self, label: str, within: Iterable[str]) -> list[tuple[Labels, str]]:
-        """Return the series of the coarsest grouping that has a label and all of some others."""
+        """Return the series of the grouping with the fewest labels that has `label` and all of `within`."""
         needed = {label, *within}
         fitting = [names for names in self._by_names if needed.issubset(names)]
         return self._by_names[min(fitting, key=lambda names: (len(names), names))] if fitting else []
 
 
 class SubjectReading:
-    """How a detector reads a series; one object is turned from subject to subject."""
+    """How a detector reads a series; one object serves all subjects of a minute, one after the other (`turn_to`)."""
 
     def __init__(self, view: ClosedView, indexes: Mapping[str, Index], baselines: Baselines | None) -> None:
         self.minute = view.minute
         self.trusted = True
-        """Whether what this minute holds can be taken for what happened."""
+        """Whether the sources of the series are healthy, so that this minute shows what happened."""
         self._view = view
         self._indexes = indexes
         self._baselines = baselines
@@ -219,7 +219,7 @@ class SubjectReading:
         self._subject, self._key, self.trusted = subject, subject.key, True
 
     def in_minute(self) -> Acc | None:
-        """Return what exactly this minute holds; nothing, when its sources are in trouble."""
+        """Return the sum of this minute alone; None also when it cannot be trusted."""
         return self._view.in_minute(self._key) if self.trusted else None
 
     def window(self, name: str) -> Acc | None:
@@ -227,7 +227,7 @@ class SubjectReading:
         return self._view.window(self._key, name)
 
     def parts(self, label: str, window: str) -> Mapping[str, Acc]:
-        """Return the sums over a window of the series below this one, by the value of one more label."""
+        """Return the sums over a window of the parts of this series by one more label, by its value."""
         found = {}
         for value, key in self._indexes[self._subject.watch.rule.kpi.id].parts(self._key, label):
             acc = self._view.window(key, window)
@@ -236,7 +236,7 @@ class SubjectReading:
         return found
 
     def expected(self, window: str) -> Expected | None:
-        """Return what the window usually has; None while too little was learnt."""
+        """Return what the window usually has at this time of the week; None while too little was learnt."""
         if self._baselines is None:
             return None
         return self._baselines.expected(self._subject.watch.rule, self._key, window, self.minute)

@@ -192,7 +192,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """All rules by name, in the order of their files, and the calendars they know; `zone`: whose clocks texts go by."""
+    """All rules by name, in the order of their files, and the calendars they know; `zone`: of the times in texts."""
 
     rules: Mapping[str, Rule]
     calendars: Mapping[str, Calendar]

@@ -167,7 +167,7 @@
       root.classList.remove("lost");
     };
     stream.onerror = () => {
-      // A short break, as when the server is made anew, is nobody's concern.
+      // A short break, as when the server is made anew, is not shown.
       complaint = complaint || setTimeout(() => {
         lost.textContent = document.body.dataset.away;
         lost.hidden = false;

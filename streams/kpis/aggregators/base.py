@@ -74,7 +74,7 @@ class Aggregator(ABC):
         name: As definitions write it.
         words: What it makes of events, for the documentation.
         fields: Of its accumulator, the first being the number of answers or trials; none: it is kept in bins.
-        lasting: Of one with fields, whether only n leaves windows: all others tell of all events since the beginning.
+        lasting: Whether only n leaves windows: the other fields count all events since the beginning. Needs `fields`.
         units: What its value can be in.
         value: What its first selector measures.
         second: Key of its second selector in definitions; empty: it has none.

@@ -1,8 +1,8 @@
 """
-Accumulators: what is kept of many events so that a KPI can be computed, merged and taken apart again.
+Accumulators: the whole numbers from which a KPI is computed, kept instead of the events themselves.
 
-All are whole numbers, so addition is exact, commutative and associative, the order of arrival never shows in a result,
-and subtracting what was added leaves what was there before. Measured values become whole numbers by `quantise`.
+Two of them are added by `merge_acc`; `subtract_acc` undoes that. Addition of whole numbers is exact, so a result does
+not depend on the order in which events arrive. Measured values become whole numbers by `quantise`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 Acc: TypeAlias = list[int] | dict[int, int]
 """
-Flat: `[n, ...]`, meaning by `Aggregator.fields`. Bins: `{bin index: count}`, no count is zero.
+Either flat, a list `[n, ...]` whose fields `Aggregator.fields` names, or bins, `{bin index: count}` without zeros.
 """
 
 _UNROLLED = 3
@@ -51,9 +51,9 @@ def merge_acc(into: Acc, other: Acc) -> None:
 
 def add_all(sums: dict[int, Acc], contributions: Iterable[tuple[int, Acc]]) -> None:
     """
-    Add accumulators to those of the same number; one that is new is copied.
+    Merge each accumulator into the one that `sums` has for the same series number; the first of a number is copied.
 
-    Merges as `merge_acc`, with which it shares its errors; written out by width because this is where time goes.
+    Same result and errors as `merge_acc`; short lists are added field by field because most time is spent here.
     """
     for number, acc in contributions:
         known = sums.get(number)
@@ -73,7 +73,7 @@ def subtract_acc(into: Acc, other: Acc) -> None:
     """
     Take `other`, merged earlier, out of `into`.
 
-    Raises TypeError and ValueError as `merge_acc`, and ValueError when a bin would hold less than nothing.
+    Raises TypeError and ValueError as `merge_acc`, and ValueError when the count of a bin would be negative.
     """
     if type(into) is list and type(other) is list:
         if len(into) != len(other):
@@ -94,27 +94,27 @@ def subtract_acc(into: Acc, other: Acc) -> None:
 
 
 def lasting_part(acc: Acc) -> Acc:
-    """Return what does not leave windows of an accumulator that lasts: all but n."""
+    """Return the part of a lasting accumulator (`Aggregator.lasting`) that stays in a window for ever: all but n."""
     return [0, *acc[1:]] if type(acc) is list else acc
 
 
 def leaving_part(acc: Acc) -> Acc:
-    """Return what leaves windows of an accumulator that lasts: n alone."""
+    """Return the part of a lasting accumulator that leaves a window with its minute: n alone."""
     return [acc[0], *[0] * (len(acc) - 1)] if type(acc) is list else cleared(acc)
 
 
 def negated(acc: Acc) -> Acc:
-    """Return what, merged, takes an accumulator back; unlike `subtract_acc` it may come before what it takes back."""
+    """Return what cancels an accumulator when merged; unlike with `subtract_acc`, it may be merged before it."""
     return [-field for field in acc] if type(acc) is list else {i: -n for i, n in acc.items()}  # type: ignore[union-attr]
 
 
 def copy_acc(acc: Acc) -> Acc:
-    """Return an accumulator of its own with the same content."""
+    """Return an independent copy."""
     return acc.copy()
 
 
 def cleared(acc: Acc) -> Acc:
-    """Return the identity of the same shape."""
+    """Return an accumulator of the same shape in which nothing was counted."""
     return [0] * len(acc) if type(acc) is list else {}
 
 
