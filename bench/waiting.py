@@ -27,7 +27,8 @@ from streams.relations.partition import RelationsPartition
 from streams.relations.ranges import FactRange
 from streams.shipped import RELATIONS
 
-SETTLED_S = 20.0
+SETTLED_S = 40.0
+"""A worker gives memory back that lies free every half minute."""
 PATIENCE_S = 600.0
 _OWNED = re.compile(r"relate: partitions .* taken over")
 
