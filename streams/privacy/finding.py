@@ -123,9 +123,10 @@ def _find(text: str, names: Names) -> list[Found]:
     seen, origin = fold(text)
     found: list[Found] = []
     taken = bytearray(len(seen))
-    for harmless in (_UUID, _MOMENT):
-        for match in harmless.finditer(seen):
-            taken[slice(*match.span())] = bytes([1]) * len(match[0])
+    if seen.count("-") > 1 and sum(map(seen.count, digits)) >= _FEWEST:
+        for harmless in (_UUID, _MOMENT):
+            for match in harmless.finditer(seen):
+                taken[slice(*match.span())] = bytes([1]) * len(match[0])
     for one in (*_emails(seen), *_foreign_ibans(seen), *_numbers(text, seen, origin), *names.find(seen)):
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
@@ -178,6 +179,8 @@ def _may_be_iban(text: str, digits: re.Match[str]) -> bool:
 
 
 def _emails(text: str) -> Iterator[Found]:
+    if "@" not in text and "%40" not in text:
+        return
     for at in _AT.finditer(text):
         before = text[max(0, at.start() - _LONGEST_LOCAL) : at.start()]
         domain = _DOMAIN.match(text, at.end()) or _DOMAIN_IN_WORDS.match(text, at.end())
@@ -187,6 +190,8 @@ def _emails(text: str) -> Iterator[Found]:
 
 
 def _foreign_ibans(text: str) -> Iterator[Found]:
+    if sum(map(text.count, digits)) < _FEWEST:
+        return
     for match in _IBAN.finditer(text):
         length = IBAN_LENGTHS.get(match[2].upper(), 0)
         characters = [at for at in range(*match.span(1)) if text[at].isalnum()][:length]
