@@ -63,7 +63,9 @@ class SoleMembership:
 
     async def _join(self, node_id: int, request: Any, **options: Any) -> JoinGroupResponse_v5:
         name, metadata = request._group_protocols[0]  # noqa: SLF001
-        members = await self._others(node_id, request._group, **options)  # noqa: SLF001
+        error, members = await self._others(node_id, request._group, **options)  # noqa: SLF001
+        if error:  # while the broker loads the group, or another one has it, nobody knows who is in it
+            return JoinGroupResponse_v5(0, error, _NO_GENERATION, "", "", "", [])
         if members:
             log.error(
                 "the group %s has %d members: the only worker (CX_SOLE_WORKER) waits until they have ended",
@@ -75,7 +77,8 @@ class SoleMembership:
         self._joined += 1
         return JoinGroupResponse_v5(0, 0, self._joined, name, NAME, NAME, [(NAME, None, metadata)])
 
-    async def _others(self, node_id: int, name: str, **options: Any) -> int:
-        """Return how many members the broker's group has."""
+    async def _others(self, node_id: int, name: str, **options: Any) -> tuple[int, int]:
+        """Return the broker's error code, and how many members its group has."""
         answer = await self._send(node_id, DescribeGroupsRequest([name]), **options)
-        return sum(len(one[5]) for one in answer.groups)
+        ((error, _name, _state, _type, _protocol, members, *_rights),) = answer.groups
+        return error, len(members)

@@ -21,15 +21,17 @@ from streams.engine.sole import NAME, SoleMembership
 class Broker:
     """Notes what reaches it, and says who is in the group."""
 
-    def __init__(self, members: list[list[Any]] | None = None) -> None:
+    def __init__(self, members: list[list[Any]] | None = None, errors: list[int] | None = None) -> None:
         self.members = members or [[]]
+        self.errors = errors or []
         self.asked: list[Any] = []
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
         self.asked.append((node_id, request, options))
         if type(request).__name__ == "DescribeGroupsRequest":
             found = self.members.pop(0) if len(self.members) > 1 else self.members[0]
-            return DescribeGroupsResponse_v3(0, [(0, "cx", "Empty", "consumer", "", found, 0)])
+            error = self.errors.pop(0) if self.errors else 0
+            return DescribeGroupsResponse_v3(0, [(error, "cx", "Empty", "consumer", "", found, 0)])
         return SimpleNamespace(topics=[])
 
 
@@ -74,4 +76,12 @@ def test_it_waits_while_the_group_has_members(
     refused = ask(membership, join())
     assert refused.error_code == 25
     assert "the group cx has 2 members: the only worker (CX_SOLE_WORKER) waits until they have ended" in caplog.text
+    assert ask(membership, join()).error_code == 0
+
+
+@pytest.mark.parametrize("error", [14, 15, 16])
+def test_it_does_not_join_while_the_broker_cannot_say_who_is_in_the_group(error: int) -> None:
+    """It loads the group, or is not its coordinator: then it names no members, whoever there is."""
+    membership = SoleMembership(Broker(errors=[error]).send)
+    assert ask(membership, join()).error_code == error
     assert ask(membership, join()).error_code == 0
