@@ -39,9 +39,7 @@ LOOSE: Final = ":~+;=#'`^!"
 """Signs that part digits seldom; each by itself."""
 _LOOSE_SIGN: Final = re.compile(f"[{LOOSE}]".replace("^", r"\^"))
 _LOOSE_BEGINS: Final = re.compile(f"[0-9]{{3}}{_LOOSE_SIGN.pattern}[0-9]")
-_LOOSE: Final = re.compile(
-    f"(?<![0-9])(?=(?:[0-9]{{1,2}}{_LOOSE_SIGN.pattern})*+[0-9]{{3}})[0-9]++(?:{_LOOSE_SIGN.pattern}[0-9]++)++"
-)
+_LOOSE: Final = re.compile(f"(?<![0-9])[0-9]++(?:{_LOOSE_SIGN.pattern}[0-9]++)++")
 _GROUP: Final = re.compile("[0-9]+")
 _WORD: Final = re.compile("[A-Za-z0-9]*")
 _HEX: Final = re.compile("[0-9a-fA-F]+")
@@ -109,7 +107,11 @@ def loosely(text: str) -> str:
 
     Groups of two, as times have them, are not parted by these: one before the last is longer.
     """
-    return _LOOSE.sub(lambda found: _LOOSE_SIGN.sub("-", found[0]), text) if _LOOSE_BEGINS.search(text) else text
+    return _LOOSE.sub(_with_dashes, text) if _LOOSE_BEGINS.search(text) else text
+
+
+def _with_dashes(found: re.Match[str]) -> str:
+    return _LOOSE_SIGN.sub("-", found[0]) if _LOOSE_BEGINS.search(found[0]) else found[0]
 
 
 def candidates(text: str) -> Iterator[re.Match[str]]:

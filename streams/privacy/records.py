@@ -170,7 +170,7 @@ class Protection:
                 if better != text:
                     parts[index] = _written(better)[1:-1]
                 if is_name:
-                    field = _FieldName(text)
+                    field = _FieldName(better)  # as it is read when the record comes again
             else:
                 parts[index] = self._numbers(field, part, at, masked)
         return b'"'.join(parts)
@@ -209,6 +209,8 @@ class Protection:
                 return part[0]
             text = _text_of(written)
             better = self._masked(text, masked) if colon is not None else self._string(field, text, at, masked)
+            if colon is not None:
+                field = _FieldName(better)  # as it is read when the record comes again
             return part[0] if better == text else _written(better) + (colon or b"")
 
         return _PARTS.sub(instead, value)

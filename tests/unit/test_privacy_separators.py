@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from streams.privacy.folding import fold
 from streams.privacy.masking import mask
+from streams.privacy.numbers import loosely
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey, normal_form
 from streams.privacy.readings import read
 from streams.privacy.records import Protection
@@ -102,3 +104,22 @@ def test_a_moment_with_nanoseconds_stays(offset: str, many: int) -> None:
     record = b'{"time": "2026-02-05T01:42:09.833667377%s", "data": {"text": "since 2026-02-05 01:42:09.833667377"}}'
     values = [record % offset.encode()] * many
     assert PROTECTION.protect(values).values == values
+
+
+@pytest.mark.parametrize("beside", ["", " 123:4", " 2026-02-05T01:42:09.833667"])
+def test_what_stands_beside_a_number_does_not_say_how_its_groups_are_parted(beside: str) -> None:
+    assert mask(f"09:251878032{beside}") == (f"09:251878032{beside}", frozenset())
+
+
+def test_many_groups_of_two_are_searched_once() -> None:
+    """And not from each group to the end of them all."""
+    began = time.process_time()
+    assert loosely("000:0 " + "12:" * 50_000 + "1").startswith("000-0 12:12:")
+    assert time.process_time() - began < 1
+
+
+def test_a_record_with_a_number_as_a_name_stays_as_it_is_once_protected() -> None:
+    """What stands for the number is a name like others, and says what is below it."""
+    for record in (b'{"09120000012": 9120000013}', rb'{"\u0030\u0039120000012": 9120000013}'):
+        once = PROTECTION.protect([record]).values
+        assert once == [b'{"[phone]": "[phone]"}'] == PROTECTION.protect(once).values
