@@ -19,7 +19,8 @@ MOST_KEYS: Final = 1_000
 """Of a person of more keys nothing is read."""
 _AT_ONCE: Final = 2_000
 _OTHER: Final = f"JSONExtractString(payload, 'data', if(type = {sql_literal(LINKED)}, 'alias', 'merged_into'))"
-_LINKS: Final = f"type IN ({listed([LINKED, MERGED])}) AND outcome = 'counted' AND NOT synthetic"
+_LINKS: Final = f"type IN ({listed([LINKED, MERGED])}) AND payload != '' AND outcome = 'counted' AND NOT synthetic"
+"""Those past the retention of their payload name one key alone: that they all lack another makes nobody one person."""
 
 Matters = dict[tuple[str, str], list[dict[str, Any]]]
 """Derived events by relation and matter, in the order of their versions."""

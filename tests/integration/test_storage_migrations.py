@@ -22,6 +22,7 @@ from streams.storage.cases import read_cases
 from streams.storage.connection import Address, PermanentStorageError, UnreachableError, connect
 from streams.storage.customer import history_of
 from streams.storage.migrations import Migration, MigrationError, load, migrate, pending, views
+from streams.storage.persons import keys_of
 from streams.storage.rows import ValueRow
 from streams.storage.statements import split_statements
 from streams.storage.views import ViewFile
@@ -329,6 +330,7 @@ def text_goes_before_its_rows(database: Database, wanted: dict[str, int]) -> Non
     assert [one.check for one in check_balance(database.client).found if one.check == "unambiguous"] == []
     history = history_of(database.client, "c0", [], 10)
     assert (len(history.sent), history.left_out, history.emptied) == (1, 0, 1)
+    strangers_stay_strangers(database)
     first, second = erasing.export(database.client, ["c0"])
     assert (first.get("text"), second.get("text")) == ("past its retention", None)
     assert json.loads(first["record"]) == {
@@ -340,6 +342,22 @@ def text_goes_before_its_rows(database: Database, wanted: dict[str, int]) -> Non
     assert database.rows("SELECT subject, id = 'e0', score FROM events WHERE offset = 0") == [(names["c0"], False, 4)]
     assert retention.keep(database.client, {"text": 0}) == ["text: 30 => for good"]
     assert retention.current(database.client)["text"] == 0
+
+
+def strangers_stay_strangers(database: Database) -> None:
+    """Of links whose other key is emptied with the payload nobody knows any more whom they joined: not all with all."""
+    for number in (10, 11):
+        link = event(number, type="cx.identity.linked", subject=f"k{number}", data={"alias": f"a{number}"}).decode()
+        database.client.command(
+            "INSERT INTO events (topic, partition, offset, outcome, payload, unambiguous, ingested_at) VALUES"
+            f" ('t', 0, {number}, 'counted', {{payload:String}}, true, now() - 86400 * {(40, 0)[number - 10]})",
+            parameters={"payload": link},
+        )
+    database.client.command("OPTIMIZE TABLE events FINAL")
+    assert database.rows("SELECT offset FROM events WHERE payload = '' AND subject LIKE 'k%'") == [(10,)]
+    assert keys_of(database.client, "k10", 9) == ["k10"]
+    assert keys_of(database.client, "k11", 9) == ["k11", "a11"]
+    assert keys_of(database.client, "", 9) == [""]
 
 
 def test_every_table_and_column_is_explained(database: Database) -> None:
