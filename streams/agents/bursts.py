@@ -33,6 +33,11 @@ class Bursts:
         self._since: float | None = None
         self._begun = self._looked = float("-inf")
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything came that was not dealt with."""
+        return self._since is not None
+
     def came(self, now: float) -> None:
         """Take note that something waits."""
         if self._since is None:

@@ -84,6 +84,7 @@ class Merge(BurstStage):
         self._delayed = frozenset(kpi.id for kpi in catalogue if kpi.delayed)
         self._shards: dict[int, Shard] = {}
         self._flushed_at = float("-inf")
+        self._at_rest = False
         self._bursts = Bursts(settings.merge_flush_s)
         super().__init__(app, [topics.partials], flush_s=settings.merge_flush_s)
 
@@ -211,6 +212,7 @@ class Merge(BurstStage):
         which nobody waits for and which brings more rows than should be held at once.
         """
         now = self._flushed_at = time.time()
+        self._at_rest = not self._bursts.waits
         self._bursts.begun(steady())
         shards = list(self._shards.values())
         for together in [[shard] for shard in shards] if self._reads_history(now) else [shards]:
@@ -266,8 +268,9 @@ class Merge(BurstStage):
     def _drain(self, shard: Shard, now: float) -> Outputs:
         """Close what is due and have it judged."""
         if self._judges is None:
-            return shard.state.drain_outputs(now)
-        return shard.state.drain_outputs(now, bound(self._judges.step, shard.partition), self._judges.horizon_s)
+            return shard.state.drain_outputs(now, at_rest=self._at_rest)
+        judge = bound(self._judges.step, shard.partition)
+        return shard.state.drain_outputs(now, judge, self._judges.horizon_s, at_rest=self._at_rest)
 
     def _published(
         self, shard: Shard, at: float, minutes: Iterable[PublishedMinute] = (), values: Iterable[PublishedValue] = ()

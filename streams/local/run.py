@@ -43,7 +43,7 @@ _DRAINED_S = 3.5
 """Of it, what the ends of the worker, the broker and the store may take. What remains holds a flush of each stage."""
 _PRODUCER_S = 1.5
 _WORKER_S = 2.5
-QUIET_S = 2.5
+QUIET_S = 1.5
 """So long everything has to be finished: longer than any flush, so that nothing is between two stages."""
 
 SESSION_S = 6

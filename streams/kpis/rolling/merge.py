@@ -185,10 +185,15 @@ class MergeState:
         return records
 
     def drain_outputs(
-        self, now: float, judge: Callable[[ClosedMinute], bool] | None = None, horizon_s: float = 86_400.0
+        self,
+        now: float,
+        judge: Callable[[ClosedMinute], bool] | None = None,
+        horizon_s: float = 86_400.0,
+        *,
+        at_rest: bool = False,
     ) -> Outputs:
         """
-        Close what is due at `now` (unix seconds) and return the rows to publish.
+        Close what is due at `now` (unix seconds) and return the rows to publish; `at_rest`: nothing came meanwhile.
 
         A `judge` is shown every minute within `horizon_s` behind `now`, one after the other, as soon as it is closed,
         until it says no: what is published must not wait for too many of them. `behind` then tells to come again at
@@ -202,7 +207,7 @@ class MergeState:
         watermark = self.watermarks.advance(now)
         self._rows.revised(outputs)
         catching_up = self.watermarks.catching_up
-        open_due = self._rows.due(now, history=self.watermarks.reads_history(now))
+        open_due = self._rows.due(now, history=self.watermarks.reads_history(now), at_rest=at_rest)
         due = open_due.minutes or not catching_up
         steps = shown = passed = range(0)
         if watermark is not None:

@@ -46,9 +46,9 @@ class RowPublisher:
         """Return whether the sums as of the newest closed minute were not published yet."""
         return self._windows.closed.as_of != self.closed
 
-    def due(self, now: float, *, history: bool) -> Due:
+    def due(self, now: float, *, history: bool, at_rest: bool) -> Due:
         """Tell what of open minutes it is time for at `now` (Unix s)."""
-        return self._throttle.due(now, history=history)
+        return self._throttle.due(now, history=history, at_rest=at_rest)
 
     def published(self, now: float, due: Due, outputs: Outputs) -> None:
         """Take note of what was published at `now` (Unix s)."""

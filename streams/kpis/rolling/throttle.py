@@ -44,11 +44,15 @@ class PublishingThrottle:
         self._short = _Turn(every_s, _SHORT_PER_S)
         self._long = _Turn(every_s * _LONG, _LONG_PER_S)
 
-    def due(self, now: float, *, history: bool) -> Due:
-        """Tell what it is time for at `now` (Unix s); nobody waits for what is `history`."""
+    def due(self, now: float, *, history: bool, at_rest: bool = False) -> Due:
+        """
+        Tell what it is time for at `now` (Unix s).
+
+        Nobody waits for what is `history`. Where nothing comes any more, `at_rest`, long windows need not wait.
+        """
         if not self._minutes.has_come(now, self._every_s * _HISTORY if history else 0.0):
             return Due(minutes=False, short=False, long=False)
-        return Due(minutes=True, short=self._short.has_come(now), long=self._long.has_come(now))
+        return Due(minutes=True, short=self._short.has_come(now), long=at_rest or self._long.has_come(now))
 
     def published(self, now: float, due: Due, outputs: Outputs, closed: int | None, short: Container[str]) -> None:
         """
