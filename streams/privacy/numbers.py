@@ -74,6 +74,8 @@ _SHAPES: Final[dict[Kind, set[tuple[int, ...]]]] = {
     "card": {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)},
     "iban": {(4,) * 6, (2, 4, 4, 4, 4, 4, 2)},
 }
+_LISTS: Final = frozenset({"/", ",", "|"})
+"""What is between numbers of a list."""
 _NATIONAL_ID_LENGTH: Final = 10
 _LENGTHS: Final = range(10, 25)
 _BEFORE_NATIONAL_ID: Final = frozenset({"nid", "id", "nin", "ssn", "melli", "codemelli", "user", "customer", "cust"})
@@ -174,7 +176,7 @@ class _Run:
         """Return the last group of the longest identifier that begins with group `first`, and what it is."""
         digits = ""
         found: tuple[int, Kind | None] = first, None
-        if first and self.groups[first][1] - self.groups[first][0] == 1:
+        if first and (self.groups[first][1] - self.groups[first][0] == 1 or self._goes_on(first)):
             return found  # digits one by one are an identifier only if there is nothing else in the run
         for last in range(first, len(self.groups)):
             start, end = self.groups[last]
@@ -184,6 +186,13 @@ class _Run:
             if len(digits) in _LENGTHS and (kind := self._kind(digits, first, last)):
                 found = last, kind
         return found
+
+    def _goes_on(self, first: int) -> bool:
+        """Return whether a short group is joined to the one before and far from the end: no identifier begins there."""
+        start, end = self.groups[first]
+        before = self.between[first - 1]
+        is_short = end - start < _LENGTHS[0] and len(self.groups) - first > _LENGTHS[-1] + 2
+        return is_short and " " not in before and before not in _LISTS
 
     def start_of(self, first: int, kind: Kind) -> int:
         """Return where an identifier begins, with what is written before its digits."""
@@ -199,13 +208,15 @@ class _Run:
 
     def _kind(self, digits: str, first: int, last: int) -> Kind | None:
         plus = self.plus and first == 0
-        shape = tuple(end - start for start, end in self.groups[first : last + 1])
-        if len(digits) == _NATIONAL_ID_LENGTH and first < last and not plus and shape not in _SHAPES["national_id"]:
-            return None
         kind = kind_of(digits, plus=plus)
         if BARE_MOBILE.fullmatch(digits) and _COUNTRY_BEHIND.match(self.text, self.groups[last][1]):
             kind = "phone"
-        if kind is None or self._is_decimal(first, last) or not self._stands_alone(kind, first, last):
+        if kind is None:
+            return None
+        shape = tuple(end - start for start, end in self.groups[first : last + 1])
+        if len(digits) == _NATIONAL_ID_LENGTH and first < last and not plus and shape not in _SHAPES["national_id"]:
+            return None
+        if self._is_decimal(first, last) or not self._stands_alone(kind, first, last):
             return None
         if first == last:
             return kind
@@ -248,7 +259,7 @@ class _Run:
     def _touches(self, first: int, last: int, inside: Collection[str] = ()) -> bool:
         """Return whether another group is joined to these by what stands inside of them, or by dots and dashes."""
         around = self.between[first - 1 : first] + self.between[last : last + 1]
-        lists = {"/", ",", "|"}.difference(inside) if inside else ()
+        lists = _LISTS.difference(inside) if inside else ()
         return any(" " not in one and one not in lists for one in around)
 
     def _has_extension(self, digits: str, last: int) -> bool:

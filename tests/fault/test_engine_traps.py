@@ -375,6 +375,9 @@ async def test_partition_with_unreleased_batches_is_not_fetched(app: BatchApp) -
     consumer._thread = Thread({})
     held = [delivered(app, 0, 4), delivered(app, 5, 9)]
     await got(consumer)
+    assert consumer._thread.asked == {SOURCE, other}, "little ones may be gathered"
+    held[1].nbytes = consumer.max_unreleased_bytes
+    await got(consumer)
     assert consumer._thread.asked == {other}
     held[0].release()
     await got(consumer)
