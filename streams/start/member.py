@@ -68,7 +68,7 @@ def run_alone(path: Path, patience_s: float = PATIENCE_S) -> IO[str]:
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() > deadline:
                 file.close()
                 raise StartRefusedError(
