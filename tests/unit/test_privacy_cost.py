@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import Counter
 from typing import Final
 
 import pytest
 
+from streams.privacy.finding import find
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection, Subjects
 
@@ -50,3 +53,15 @@ def test_an_identifier_in_a_string_that_never_ends_is_masked() -> None:
     protection = Protection(Pseudonyms([SecretKey(b"1" * 32)]))
     [found] = protection.protect([b'{"id":"e1","text":"call \\"me\\" at ' + PHONE + b" or 6037991234567893"]).values
     assert found == b'{"id":"e1","text":"call \\"me\\" at [phone] or [card]'
+
+
+@pytest.mark.parametrize("joined", ["(98", "[98", "98-", "98."])
+def test_groups_that_go_on_are_not_tried_again_and_again(joined: str) -> None:
+    calls = Counter[str]()
+    text, before = joined * 1_000, sys.getprofile()
+    sys.setprofile(lambda _frame, event, _arg: calls.update([event]))
+    try:
+        assert find(text) == []
+    finally:
+        sys.setprofile(before)
+    assert calls["call"] + calls["c_call"] < 20 * 1_000
