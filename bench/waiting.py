@@ -3,7 +3,8 @@ What many customers with something open cost a worker: `python -m bench.waiting`
 
 Each looks at pages, fills a cart and has a matter closed; then nothing more happens. What the stage `relate` saves of
 them is put into its changelog, as compaction leaves it, and a worker takes it over. Measured are its resident memory,
-beside that of one with nothing to take over, and how long it takes from its start until relations go on.
+beside that of one with nothing to take over, the most that it ever was, and how long it takes from its start until
+relations go on, by the clock and by the CPU.
 """
 
 import argparse
@@ -12,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Producer
 
 from bench.__main__ import say
 from bench.relating import DOINGS, RANGE, START_MS, facts_of
-from bench.stand import MemoryBudget, Stand
+from bench.stand import MemoryBudget, Stand, Worker
 from streams.engine.state import table_key
 from streams.producers.wire import partition_of
 from streams.relations.catalogue import Relations, load
@@ -31,6 +33,20 @@ SETTLED_S = 40.0
 """A worker gives memory back that lies free every half minute."""
 PATIENCE_S = 600.0
 _OWNED = re.compile(r"relate: partitions .* taken over")
+_PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
+
+
+class Taken(NamedTuple):
+    """What it cost a worker to take over what is there: resident bytes and the most of them, seconds and CPU seconds."""
+
+    resident: int
+    peak: int
+    took_s: float
+    cpu_s: float
+
+    def cells(self) -> str:
+        """Return the cells of a row."""
+        return f"{self.resident / 2**20:.0f} | {self.peak / 2**20:.0f} | {self.took_s:.1f} s | {self.cpu_s:.1f} s |"
 
 
 def main() -> None:
@@ -45,7 +61,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="cx-waiting-") as folder,
         Stand("embedded", Path(folder), chosen.partitions) as stand,
     ):
-        empty, empty_s = _restored(stand, stand.budget("cxempty", {"CX_RELATIONS": "all"}))
+        empty = _restored(stand, stand.budget("cxempty", {"CX_RELATIONS": "all"}))
         budget = stand.budget("cxwaiting", {"CX_RELATIONS": "all"})
         size = 0
         for partition in range(chosen.partitions):
@@ -53,11 +69,11 @@ def main() -> None:
             size += sum(map(len, log.values()))
             _send(stand, budget, partition, log)
             say(f"partition {partition}: {len(log):,} records")
-        resident, took_s = _restored(stand, budget)
-    print("| worker | resident MiB | from its start until relations go on |")
-    print("|---|---:|---:|")
-    print(f"| nothing to remember | {empty / 2**20:.0f} | {empty_s:.1f} s |")
-    print(f"| {chosen.customers:,} customers with something open | {resident / 2**20:.0f} | {took_s:.1f} s |")
+        waiting = _restored(stand, budget)
+    print("| worker | resident MiB | at most | from its start until relations go on | CPU |")
+    print("|---|---:|---:|---:|---:|")
+    print(f"| nothing to remember | {empty.cells()}")
+    print(f"| {chosen.customers:,} customers with something open | {waiting.cells()}")
     print(f"\n{size / chosen.customers:.0f} bytes of a customer in the changelog.")
 
 
@@ -104,17 +120,22 @@ def _send(stand: Stand, budget: MemoryBudget, partition: int, log: Mapping[bytes
         raise RuntimeError("the changelog was not delivered")
 
 
-def _restored(stand: Stand, budget: MemoryBudget) -> tuple[int, float]:
-    """Return the resident bytes of a worker that has taken over what is there, and how long that took from its start."""
+def _restored(stand: Stand, budget: MemoryBudget) -> Taken:
+    """Have a worker take over what is there."""
     began = time.monotonic()
     with stand.worker(budget) as worker:
         while not _OWNED.search(worker.child.log.read_text(errors="replace")):
             if worker.child.exit_code is not None or time.monotonic() > began + PATIENCE_S:
                 raise RuntimeError(f"relations were not taken over:\n{worker.child.tail()}")
             time.sleep(0.05)
-        took_s = time.monotonic() - began
+        took_s, cpu_s = time.monotonic() - began, worker.usage().cpu_s
         time.sleep(SETTLED_S)
-        return worker.usage().resident, took_s
+        return Taken(worker.usage().resident, _peak(worker), took_s, cpu_s)
+
+
+def _peak(worker: Worker) -> int:
+    found = _PEAK.search(Path(f"/proc/{worker.child.pid}/status").read_text())
+    return 1024 * int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ BATCHES_AT_ONCE = 20
 ADVANCES_AT_ONCE = 40
 """Advances whose derived events are sent, and whose customers are saved, in one go."""
 
+REWRITTEN_AT_ONCE = 16
+"""Buckets that are saved in one go while customers are taken over: some MiB, if there are many customers."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -135,9 +138,17 @@ class Relate(Stage):
                 first=records.position(self._settings.epoch, 0),
                 most_bytes=MOST_BYTES // len(assignment.owned),
             )
-            for _ in state.restoring(saved[partition].items()):
+            shard, lot = _Shard(partition, state), list[Record]()
+            for changes in state.restoring(saved[partition].items(), rewrites=True):
+                lot += changes
+                if len(lot) >= REWRITTEN_AT_ONCE:
+                    await self.perform(assignment.generation, Save([*shard.entries(lot)]))
+                    lot = []
                 await asyncio.sleep(0)
-            self._shards[partition] = _Shard(partition, state)
+            for changes in (lot, state.superseded()):
+                if changes:
+                    await self.perform(assignment.generation, Save([*shard.entries(changes)]))
+            self._shards[partition] = shard
         log.info("relate: partitions %s taken over", sorted(self._shards))
 
     async def take(self, batch: RecordBatch) -> None:

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from streams import metrics
 from streams.engine.batch import RecordBatch
+from streams.engine.outgoing import StaleGenerationError
 
 if TYPE_CHECKING:
     from streams.engine.app import BatchApp
@@ -160,12 +161,16 @@ class Lane:
         return held == 0 and self.lag(topic, partition) == 0
 
     async def begin(self, assignment: Assignment) -> None:
-        """Load the agent's state for `assignment`, then let its batches through."""
+        """Load the agent's state for `assignment`, then let its batches through, unless it is over by then."""
         async with self._beginning:
             if self._app.live_generation != assignment.generation:
                 return
             if self._assigned is not None:
-                await self._assigned(assignment)
+                try:
+                    await self._assigned(assignment)
+                except StaleGenerationError as exc:
+                    self._app.log.info("%s: partitions moved on while they were taken over: %s", self.topics[0], exc)
+                    return
             if self._app.live_generation == assignment.generation:
                 self.assignment = assignment
             self._wake()

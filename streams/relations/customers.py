@@ -21,6 +21,8 @@ RESTORED_BYTES: Final = 64 * 2**20
 """Of parts that are put on pages at once."""
 _PACKED: Final = 5
 """So many times larger they are than their records."""
+_TWICE: Final = 16
+"""If parts take more than this fraction of what buckets take, most pages are not as they were saved any more."""
 NOTHING: Final[Kept] = (b"", None)
 
 
@@ -130,16 +132,28 @@ class Customers:
         """Bytes that all states take."""
         return self._recent_bytes + sum(len(page.packed) for bucket in self._buckets for page in bucket.pages)
 
-    def restore(self, saved: SavedCustomers) -> Generator[None, None, set[str]]:
-        """Take over what was saved, a little at a time; return the customers who are ahead of the marker."""
+    def restore(self, saved: SavedCustomers, *, rewrites: bool = False) -> Generator[list[Record], None, set[str]]:
+        """
+        Take over what was saved, a little at a time; return the customers who are ahead of the marker.
+
+        Nothing of `saved` is needed by whoever has given it.
+
+        Args:
+            saved: What a changelog says.
+            rewrites: Whether buckets that are not as they were saved are yielded, to be saved: they are larger than all
+                else. Where parts are few nothing is.
+        """
         for number, bucket in saved.buckets.items():
             self._buckets[number].set(bucket.pages)
             self._sizes[number] = sum(len(page.packed) for page in bucket.pages)
         self._parts = [_SavedPart(part.step, part.key) for part in saved.parts]
         written = {number: bucket.step for number, bucket in saved.buckets.items()}
+        saved.buckets.clear()  # so that a record is gone with the last of its pages
+        done, size = saved.marker.step.number, sum(len(part.packed) for part in saved.parts)
+        rewrites = rewrites and size * _TWICE > sum(self._sizes)
         ahead, first = set[str](), dict[int, int]()
         # All of them at once may be more than there is room for; to put them on pages one by one would take minutes.
-        turns = 1 + sum(len(part.packed) for part in saved.parts) * _PACKED // RESTORED_BYTES
+        turns = 1 + size * _PACKED // RESTORED_BYTES
         for turn in range(turns):
             newest: dict[int, dict[str, Kept]] = {}
             for one in saved.parts:
@@ -149,12 +163,15 @@ class Customers:
                     if number % turns == turn and part.step > written.get(number, -1):
                         newest.setdefault(number, {})[subject] = kept
                         first.setdefault(number, part.step)
-                if part.step > saved.marker.step.number:
+                if part.step > done:
                     ahead.update(subject for subject, _ in part.customers)
-                yield
-            for number, customers in newest.items():
+                yield []
+            while newest:
+                number, customers = newest.popitem()
                 self._buckets[number].put_on_pages(customers)
-                yield
+                yield [self._bucket_record(number, done)] if rewrites else []
+        if rewrites:  # what is ahead is in the buckets too, but a step that goes on may change it
+            first = {hash_of(subject) % BUCKETS: done + 1 for subject in sorted(ahead)}
         self._changed = dict(sorted(first.items(), key=lambda one: one[1]))
         self.count = sum(page.count for bucket in self._buckets for page in bucket.pages)
         return ahead
@@ -252,14 +269,19 @@ class Customers:
             if self._owed < max(self._sizes[number], LEAST) + _OVERHEAD:
                 return
             del self._changed[number]
-            bucket = self._buckets[number]
-            bucket.fold()
-            key, value = bucket_record(number, CustomerBucket(step, bucket.pages))
-            # Whoever keeps the record keeps the pages: they need not be there twice.
-            bucket.set(read_bucket(value).pages)
-            self._sizes[number] = len(value)
+            self._buckets[number].fold()
+            key, value = self._bucket_record(number, step)
             self._owed -= max(len(value), LEAST) + _OVERHEAD
             yield key, value
+
+    def _bucket_record(self, number: int, step: int) -> tuple[bytes, bytes]:
+        """Return the record of a bucket all of which is on pages, to be saved."""
+        bucket = self._buckets[number]
+        key, value = bucket_record(number, CustomerBucket(step, bucket.pages))
+        # Whoever keeps the record keeps the pages: they need not be there twice.
+        bucket.set(read_bucket(value).pages)
+        self._sizes[number] = len(value)
+        return key, value
 
     def superseded(self, step: int) -> list[Record]:
         """Return what deletes the parts that the saved buckets contain, once a step is done."""

@@ -155,16 +155,20 @@ class RelationsPartition:
         for _ in self.restoring(records):
             pass
 
-    def restoring(self, records: Iterable[tuple[bytes, bytes]]) -> Iterator[None]:
+    def restoring(self, records: Iterable[tuple[bytes, bytes]], *, rewrites: bool = False) -> Iterator[list[Record]]:
         """
         Take over the records of a changelog; only on a new state. Of many customers it takes long: others may have
         their turn now and then. The records are not asked for any more then.
+
+        Args:
+            records: Of a changelog.
+            rewrites: Whether records are yielded that are to be written in place of those, before `superseded`.
 
         Raises:
             ValueError: A record is none of ours.
         """
         saved = read_back(records)
-        self._ahead = yield from self.customers.restore(saved)
+        self._ahead = yield from self.customers.restore(saved, rewrites=rewrites)
         self._done = saved.marker.step
         self._begun = saved.step if saved.step.number > self._done.number else None
         undone = [part.read() for part in saved.parts if part.step > self._done.number]

@@ -101,8 +101,10 @@ def ranges(lines: list[str], chance: random.Random) -> Iterator[FactRange]:
 def run(world: World, now: float) -> bool:
     """Run a process over what there is; False when it was killed."""
     state = RelationsPartition(RELATIONS, idle_s=1e12, grace_s=0.0, longest_s=world.longest_s)
-    state.restore(world.changelog.items())
     try:
+        for changes in state.restoring([*world.changelog.items()], rewrites=world.chance.random() < 0.7):
+            world.write(changes)
+        world.write(state.superseded())
         for position in range(world.acknowledged + 1, len(world.topic)):
             state.take(decode_range(world.topic[position]), position)
             if world.chance.random() < 0.5:
