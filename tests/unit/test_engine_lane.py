@@ -93,6 +93,25 @@ async def test_batches_wait_for_the_state_and_stale_ones_are_dropped(app: BatchA
     reading.cancel()
 
 
+async def test_who_loses_partitions_while_taking_them_over_begins_nothing(app: BatchApp) -> None:
+    """What writes while it loads its state is refused then; half of a state is no state."""
+    lane = app.lane("t")
+    begun = []
+
+    @lane.on_assigned
+    async def load(assignment: Assignment) -> None:
+        if assignment.generation == 1:
+            app.generation = app.live_generation = 2
+            app.require_live(assignment.generation)
+        begun.append(assignment.generation)
+
+    live(app, 1)
+    await lane.begin(Assignment(1, {"t": (0,)}))
+    assert (lane.assignment, begun) == (None, [])
+    await lane.begin(second := Assignment(2, {"t": (0,)}))
+    assert (lane.assignment, begun) == (second, [2])
+
+
 async def test_a_batch_waiting_for_state_is_dropped_when_partitions_move_on(app: BatchApp) -> None:
     lane = app.lane("t")
     stream, seen = Stream(), []
