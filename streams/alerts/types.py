@@ -65,7 +65,7 @@ class ClosedView(Protocol):
         ...
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What a detector makes of a series as of one minute."""
 
     breach: bool | None

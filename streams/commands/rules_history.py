@@ -11,7 +11,7 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from streams.alerts.facts import length_of
-from streams.alerts.offline.backtest import Backtest, Firing, RealIncident, name_of
+from streams.alerts.offline.backtest import Backtest, Firing, RealIncident, groupings_of, name_of, windows_of
 from streams.alerts.offline.ruletest import Result, RuleTest, run
 from streams.alerts.offline.testfiles import load_file, read_tests
 from streams.alerts.rules.parsing import load_rules
@@ -213,14 +213,14 @@ def replayed(
         book,
         first,
         last,
-        windows=window_names(settings),
+        windows=windows_of(book, window_names(settings)),
         incidents=incidents,
         baselines=PastBaselines(client, book),
         drawn=drawn,
     )
     sources = stored_sources(client, Topics(settings.topic_prefix).channel_of, span[0], last)
     reached = span[0] - 1
-    for minute, sums in stored_minutes(client, kpis, span[0], last):
+    for minute, sums in stored_minutes(client, kpis, span[0], last, groupings_of(book)):
         # In between nothing came of these KPIs, but sources may have gone on.
         for between in range(reached + 1, minute):
             test.close(between, {}, sources.get(between))

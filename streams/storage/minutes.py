@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
@@ -21,11 +22,14 @@ _DAY: Final = 1440
 # A day at a time: the table is sorted by KPI, so that the server must sort what it gives back by minute.
 _MINUTES: Final = """
     SELECT toUnixTimestamp(minute) AS at, kpi, labels, sumForEach(kpi_minutes.fields) AS fields,
-        sumMap(kpi_minutes.bins) AS bins
+        %s AS bins
     FROM kpi_minutes FINAL
-    WHERE kpi IN {kpis:Array(String)} AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
+    WHERE kpi IN {kpis:Array(String)} AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')} %s
     GROUP BY kpi, labels, minute
     ORDER BY minute"""
+_BINS: Final = "sumMap(kpi_minutes.bins)"
+_NO_BINS: Final = "map()"
+_BY: Final = "AND by IN {groupings:Array(String)}"
 
 _SOURCES: Final = """
     SELECT toUnixTimestamp(toStartOfMinute(time)) AS at, topic, partition, count() AS read
@@ -41,7 +45,11 @@ _REACH: Final = """
 
 
 def stored_minutes(
-    client: Client, kpis: Collection[Kpi], since: int, until: int
+    client: Client,
+    kpis: Collection[Kpi],
+    since: int,
+    until: int,
+    groupings: Collection[tuple[str, ...]] | None = None,
 ) -> Iterator[tuple[int, dict[str, Acc]]]:
     """
     Yield minutes with what they hold of all series of some KPIs, in order; those that hold nothing are left out.
@@ -53,20 +61,32 @@ def stored_minutes(
         kpis: Which KPIs.
         since: First minute, unix seconds // 60.
         until: Last minute.
+        groupings: Label names, in order, of the series; None: all. What no rule looks at is most of what is stored.
 
     Raises:
         StorageError: ClickHouse cannot answer.
     """
-    known = {kpi.id: kpi for kpi in kpis}
-    rows = _by_day(client, _MINUTES, {"kpis": sorted(known)}, since, until)
-    for at, together in groupby(rows, key=lambda row: int(row[0])):
+    known = {kpi.id: AGGREGATORS[kpi.aggregator] for kpi in kpis}
+    asked: dict[str, Any] = {"kpis": sorted(known)}
+    if groupings is not None:
+        asked["groupings"] = [",".join(names) for names in groupings]
+    bins = _BINS if any(aggregator.binned for aggregator in known.values()) else _NO_BINS
+    sql = _MINUTES % (bins, "" if groupings is None else _BY)
+    rows = _by_day(client, sql, asked, since, until)
+    keys: dict[tuple[str, ...], str] = {}
+    for at, together in groupby(rows, key=itemgetter(0)):
         found: dict[str, Acc] = {}
         for _, name, labels, fields, bins in together:
-            acc = AGGREGATORS[known[name].aggregator].stored(fields, bins)
-            if acc is not None:
-                found[series_key(name, tuple(labels.items()))] = acc
+            acc = known[name].stored(fields, bins)
+            if acc is None:
+                continue
+            pairs = tuple(labels.items())
+            key = keys.get(named := (name, *chain.from_iterable(pairs)))
+            if key is None:
+                key = keys[named] = series_key(name, pairs)
+            found[key] = acc
         if found:
-            yield at // 60, found
+            yield int(at) // 60, found
 
 
 def stored_sources(

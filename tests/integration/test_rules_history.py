@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.view import MinuteView
+from streams.alerts.offline.backtest import windows_of
 from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.parsing import parse_rules
 from streams.cli import main
 from streams.commands.rules_history import replayed
 from streams.kpis.catalogue.catalogue import Catalogue
+from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.language.series import series_key
 from streams.settings import load
 from streams.storage.baselines import baseline_query, learn_kpi
@@ -107,6 +109,8 @@ def test_minutes_come_in_order_and_whole(stored: Database):
     middle = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST + 1430, FIRST + 1443))
     assert [minute - FIRST for minute, _ in middle] == list(range(1430, 1444))
     assert list(stored_minutes(client, [CATALOGUE["csat"]], FIRST, FIRST + MINUTES)) == []
+    whole = list(stored_minutes(client, [CATALOGUE["abandonment"]], FIRST, FIRST + MINUTES, [()]))
+    assert whole == [(minute, {key(): sums[key()]}) for minute, sums in history()]
     client.close()
 
 
@@ -124,7 +128,8 @@ def test_sources_are_counted_by_minute(database: Database):
 def test_transitions_are_those_of_a_live_judge(stored: Database):
     """Judged from the first minute on, and again from the middle with a day to learn from."""
     book = parse_rules(RULES, CATALOGUE)
-    judge, minutes, live = Judge(book), Minutes(), []
+    windows = windows_of(book, WINDOWS)
+    judge, minutes, live = Judge(book, windows=windows), Minutes(windows), []
     held = dict(history())
     for minute in range(FIRST, FIRST + MINUTES):
         live += judge.step(MinuteView(minutes.close(minute, held.get(minute, {}))))

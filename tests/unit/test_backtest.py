@@ -4,7 +4,8 @@ import pytest
 
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.view import MinuteView
-from streams.alerts.offline.backtest import Backtest, RealIncident, rate_interval
+from streams.alerts.offline import minutes as minutes_module
+from streams.alerts.offline.backtest import Backtest, RealIncident, groupings_of, rate_interval, windows_of
 from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.parsing import parse_rules
 from streams.commands.picture import PictureError
@@ -12,6 +13,7 @@ from streams.commands.rules_picture import draw
 from streams.events.intake import Tally
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import Partial
+from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.language.series import series_key
 from streams.kpis.rolling.merge import MergeState
 
@@ -155,6 +157,38 @@ def test_windows_of_stored_minutes_are_sums():
     assert view.window(key("app"), "24h") == [1200, 120]
     assert view.in_minute(key("app")) == [40, 4]
     assert view.window("abandonment\x1fchannel\x1fstore", "5m") is None
+
+
+@pytest.mark.parametrize("windows", [("5m", "24h"), ("5m", "7d")])
+def test_minutes_kept_packed_or_not_make_the_same_windows(monkeypatch, windows):
+    """Over three days, so that minutes have left the day, and become hours where windows are longer."""
+
+    def found(small: int) -> list[object]:
+        monkeypatch.setattr(minutes_module, "SMALL", small)
+        minutes = Minutes(windows)
+        views = []
+        for at in range(0, 3 * 1440, 7):
+            view = minutes.close(START + at, {key("web"): [3, at % 3], key(): [5, at % 4]})
+            views.append([view.window(one, name) for one in (key(), key("web")) for name in (*windows, "total")])
+        return [[acc and list(acc) for acc in view] for view in views[::20]]
+
+    assert found(0) == found(64)
+
+
+def test_only_what_verdicts_depend_on_is_read():
+    rules = """
+groups:
+  - name: test
+    owner: contact-centre
+    rules:
+      - {alert: Mix, kpi: csat, method: mix_shift, window: 1h, severity: ticket,
+         params: {label: segment, baseline: 24h, min_effect: 3}}
+      - {alert: Unit, kpi: csat, by: [unitid], method: floor, window: 1h, severity: ticket, params: {target: 60}}
+"""
+    assert groupings_of(book()) == {(), ("channel",)}
+    assert groupings_of(book(rules)) == {(), ("channel",), ("segment",), ("unitid",)}
+    assert windows_of(book(), ("1m", "5m", "15m", "24h", "7d")) == ("5m", "15m", "24h", "1h")
+    assert windows_of(book(rules), WINDOWS) == ("5m", "1h", "24h")
 
 
 @pytest.mark.slow

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from streams.alerts.detectors import ParamError
-from streams.alerts.detectors.cusum import CHANCE, Cusum, CusumState, Spread, advance, level_of, threshold_of
-from streams.alerts.detectors.noise import BLOCKS, Noise, dispersion, level_variances, observe, variance_over
+from streams.alerts.detectors.cusum import Cusum, CusumState, advance, level_of, threshold_of
+from streams.alerts.detectors.noise import (
+    BLOCKS,
+    CHANCE,
+    Noise,
+    Spread,
+    dispersion,
+    level_variances,
+    observe,
+    variance_over,
+)
 from tests.harness.noise import FULL, NONE, drawn
 from tests.harness.nullsim import DAY, PERCENT, Rule, firings, shipped
 from tests.harness.reading import SHARE, Played, verdicts

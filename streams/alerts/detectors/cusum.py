@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import log, sqrt
-from typing import Annotated, ClassVar, Final, NamedTuple
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
@@ -40,7 +40,7 @@ from msgspec import Meta
 from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, Window, bounds_of, measured
 from streams.alerts.detectors.cusum_levels import CusumLevel, levels_between, total_of
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.detectors.noise import Noise, dispersion, level_error, level_variances, observe
+from streams.alerts.detectors.noise import CHANCE, Noise, Spread, level_error, level_variances, observe
 from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.accumulators import Acc, count_of
@@ -65,7 +65,7 @@ PAGE_FAILURES: Final = 10
 """Bad answers that a page must stand on."""
 
 
-class CusumState(msgspec.Struct, array_like=True, frozen=True):
+class CusumState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is remembered of a series."""
 
     total: float = 0.0
@@ -84,22 +84,12 @@ class CusumState(msgspec.Struct, array_like=True, frozen=True):
     noise: Noise | None = None
     """How the series varies beyond chance; None where the normal value is given, and before it is known."""
 
-
-class Spread(NamedTuple):
-    """How a run varies, for its evidence to be divided by."""
-
-    levels: list[float]
-    """Level variances by length, see `noise`."""
-    variance: float
-    """Of an answer."""
-
-    def of(self, n: int, minutes: int) -> float:
-        """Return how many times as much as by chance n answers in so many minutes vary."""
-        return dispersion(self.levels, self.variance, n, minutes) if self.levels else 1.0
-
-
-CHANCE: Final = Spread([], 0.0)
-"""Answers that are independent of each other."""
+    def with_noise(self, normal: Normal | None, noise: Noise | None) -> CusumState:
+        """Return the same evidence with what is known by now."""
+        return CusumState(
+            self.total, self.n, self.minutes, self.bad, self.fired, self.back, normal, self.back_n, self.back_minutes,
+            noise,
+        )  # fmt: skip
 
 
 class Cusum(Detector, frozen=True, kw_only=True):
@@ -160,25 +150,26 @@ class Cusum(Detector, frozen=True, kw_only=True):
         """Judge a series with the minute that has just closed."""
         state = memory or CusumState(total=self.head_start * self.h)
         normal = state.normal
-        if normal is None or knows_too_little(self, facts, normal):
+        sure = normal is not None and not knows_too_little(self, facts, normal)
+        if normal is None or not sure:
             # Nothing was judged by it yet. The whole of what there is now says more than both lessons, which overlap.
             normal = _learnt_normal(self, facts, window, reading, None) or normal
         elif not state.minutes and not state.fired and normal.is_due(reading.minute):
             normal = _learnt_normal(self, facts, window, reading, normal)
+        if normal is not state.normal:
+            sure = normal is not None and not knows_too_little(self, facts, normal)
         spread = self._spread(state, normal)
         acc = reading.in_minute()
         seen = reading.window(window)
         value, n, lo, hi = measured(facts, seen or None)
         offset = _offset_of(state, normal, reading.minute)
-        level = level_of(self, facts, normal, spread, offset)
+        level = level_of(self, facts, normal, spread, offset, sure=sure)
         if isinstance(level, str):
-            noise = self._observed(facts, acc, state, normal, reading.minute)
-            after = msgspec.structs.replace(state, normal=normal, noise=noise)
-            return Verdict(None, None, value, n, lo, hi, reason=level), after
+            noise = self._observed(facts, acc, state, normal, reading.minute) if sure else state.noise
+            return Verdict(None, None, value, n, lo, hi, reason=level), state.with_noise(normal, noise)
         state = advance(level, self, facts, acc, state, normal, spread)
-        noise = self._observed(facts, acc, state, normal, reading.minute)
-        if noise is not state.noise:
-            state = msgspec.structs.replace(state, noise=noise)
+        if sure:
+            state = state.with_noise(normal, self._observed(facts, acc, state, normal, reading.minute))
         times = spread.of(state.n, state.minutes)
         threshold = threshold_of(self.h, state.n, state.minutes, times)
         reason = (
@@ -210,8 +201,8 @@ class Cusum(Detector, frozen=True, kw_only=True):
     def _observed(
         self, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None, minute: int
     ) -> Noise | None:
-        """Return what is known of the noise after a minute; nothing as long as the normal value is hardly known."""
-        if normal is None or self.baseline is None or knows_too_little(self, facts, normal):
+        """Return what is known of the noise after a minute, given a normal value that is known well enough."""
+        if normal is None or self.baseline is None:
             return state.noise
         n = count_of(acc) if acc is not None else 0
         total, known = total_of(facts, acc), state.noise or Noise()
@@ -280,6 +271,8 @@ def advance(
     spread: Spread = CHANCE,
 ) -> CusumState:
     """Return the state after a minute; it depends on what the minute holds, not on the order in which it came."""
+    if acc is None and not state.fired and state.total <= 0:
+        return CusumState(normal=normal, noise=state.noise)
     step = level.step(facts, acc)
     n, bad = _counted(facts, acc)
     back, back_n, back_minutes = 0.0, 0, 0
@@ -306,9 +299,25 @@ def advance(
 
 
 def level_of(
-    params: Cusum, facts: Facts, normal: Normal | None, spread: Spread = CHANCE, offset: float = 0.0
+    params: Cusum,
+    facts: Facts,
+    normal: Normal | None,
+    spread: Spread = CHANCE,
+    offset: float = 0.0,
+    *,
+    sure: bool | None = None,
 ) -> CusumLevel | str:
-    """Return the levels to tell apart, or why there are none; `offset` is what the hour does to the normal one."""
+    """
+    Return the levels to tell apart, or why there are none.
+
+    Args:
+        params: The changes to tell.
+        facts: The kind of numbers.
+        normal: The normal value; None where it is given.
+        spread: How runs vary.
+        offset: What the hour does to the normal value.
+        sure: Whether the normal value is known well enough; None: not looked at yet.
+    """
     sign = -1.0 if facts.direction == "up" else 1.0
     if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
         return "no normal value is known yet"
@@ -320,7 +329,7 @@ def level_of(
     change = sign * (bad - good)
     if change <= 0:
         return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
-    if normal is not None and knows_too_little(params, facts, normal):
+    if normal is not None and (knows_too_little(params, facts, normal) if sure is None else not sure):
         return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
     deviation = params.sd or sqrt(normal.variance if normal is not None else 0.0)
     return levels_between(facts, good, bad, deviation)

@@ -23,7 +23,7 @@ _EXTREME = 1e-6  # shares of exactly none or all would make one answer infinite 
 _OVERSHOOT = 1.166  # 2·0.583: mean overshoot of a normal random walk over both its barriers, in its own deviations
 
 
-class CusumLevel(msgspec.Struct, frozen=True):
+class CusumLevel(msgspec.Struct, frozen=True, gc=False):
     """Normal and worse level of a series, and what an answer is evidence of: a·hits + b·others, or a·Σx + b·n."""
 
     good: float

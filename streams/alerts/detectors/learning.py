@@ -22,7 +22,7 @@ LEARNING_WINDOWS: Final = 7
 """Windows over which the normal value is the mean."""
 
 
-class Normal(msgspec.Struct, array_like=True, frozen=True):
+class Normal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is known of single answers while all is well, in the unit they are given in."""
 
     mean: float

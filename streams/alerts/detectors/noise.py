@@ -71,7 +71,7 @@ _LEAST: Final = 1e-12
 _DAY: Final = 1440
 
 
-class Blocks(msgspec.Struct, array_like=True, frozen=True):
+class Blocks(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Sums over blocks of one length."""
 
     squares: float = 0.0
@@ -97,7 +97,7 @@ def _nothing() -> list[Blocks]:
     return [Blocks()] * len(BLOCKS)
 
 
-class Noise(msgspec.Struct, array_like=True, frozen=True):
+class Noise(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What was measured of a series; lists have an entry per length of block, or per hour of the day (UTC)."""
 
     sums: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(BLOCKS))
@@ -166,6 +166,37 @@ def dispersion(levels: list[float], variance: float, n: int, minutes: int) -> fl
     return 1.0 + n * variance_over(levels, minutes) / variance if variance > 0 and n else 1.0
 
 
+class Spread:
+    """How a run varies, for its evidence to be divided by."""
+
+    __slots__ = ("_last", "_times", "levels", "variance")
+
+    def __init__(self, levels: list[float], variance: float) -> None:
+        """
+        Take it from what was measured.
+
+        Args:
+            levels: Level variances by length, as `level_variances`; none: answers are independent of each other.
+            variance: Of an answer.
+        """
+        self.levels = levels
+        self.variance = variance
+        self._last = (0, 0)
+        self._times = 1.0
+
+    def of(self, n: int, minutes: int) -> float:
+        """Return how many times as much as by chance n answers in so many minutes vary."""
+        if not self.levels:
+            return 1.0
+        if self._last != (n, minutes):  # one minute asks of the same run twice
+            self._last, self._times = (n, minutes), dispersion(self.levels, self.variance, n, minutes)
+        return self._times
+
+
+CHANCE: Final = Spread([], 0.0)
+"""Answers that are independent of each other."""
+
+
 def level_error(levels: list[float], windows: float) -> float:
     """Return the variance of a mean over so many days that comes from the level, not from chance."""
     return variance_over(levels, _DAY) / windows
@@ -192,14 +223,17 @@ def observe(
     if -1 < noise.last < minute - 1:
         noise = _ended(noise, minute)
     level = mean if noise.level is None else noise.level
-    off = total - n * (level + noise.offset(minute, sqrt(variance)))
-    sums, answers = [noise.sums[0] + off, *noise.sums[1:]], [noise.answers[0] + n, *noise.answers[1:]]
+    sums, answers = noise.sums, noise.answers
+    if n or total:
+        off = total - n * (level + noise.offset(minute, sqrt(variance)))
+        sums, answers = [sums[0] + off, *sums[1:]], [answers[0] + n, *answers[1:]]
     left_out, known, open_, variances = noise.left_out, noise.known, noise.open, noise.variances
     if not teaches:
         left_out, open_ = minute, _nothing()
+    offsets, days, tracked = noise.offsets, noise.days, noise.level
     if (minute + 1) % BLOCKS[0]:
-        return msgspec.structs.replace(noise, sums=sums, answers=answers, left_out=left_out, open=open_, last=minute)
-    open_, offsets, days, tracked = list(open_), noise.offsets, noise.days, noise.level
+        return Noise(sums, answers, known, open_, left_out, offsets, days, tracked, variances, minute)
+    sums, answers, open_ = list(sums), list(answers), list(open_)
     levels = level_variances(noise, variance)
     for at, length in enumerate(BLOCKS):
         if (minute + 1) % length:

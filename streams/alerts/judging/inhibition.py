@@ -43,6 +43,9 @@ A difference between channels of 20 points moves the whole by one point then.
 MISSING: Final = 0.1
 """Share of a window's volume that is missing, above which a count is not to be trusted."""
 
+TRUSTED_BY: Final = frozenset({"5m", "1h", "24h"})
+"""Windows that show what a channel has of a series, and what is missing of it, where they are kept."""
+
 _ENOUGH = 10  # answers that must be missing to tell whether they are
 _DAY = "24h"
 

@@ -15,9 +15,10 @@ from math import sqrt
 from typing import Final, NamedTuple
 
 from streams.alerts.facts import Facts, length_of, without
+from streams.alerts.judging.inhibition import TRUSTED_BY
 from streams.alerts.judging.judge import Judge
 from streams.alerts.judging.view import MinuteView
-from streams.alerts.judging.watch import Baselines, Fault
+from streams.alerts.judging.watch import CHANNEL, Baselines, Fault
 from streams.alerts.offline.minutes import Minutes
 from streams.alerts.rules.rules import Rule, RuleBook
 from streams.alerts.types import ClosedView, Transition
@@ -304,6 +305,32 @@ class Backtest:
             calm -= max(0, until - max(since, reached + 1) + 1)
             reached = max(reached, until)
         return max(0, calm)
+
+
+def groupings_of(rules: Iterable[Rule]) -> frozenset[tuple[str, ...]]:
+    """
+    Return the label names of the series that verdicts of rules depend on, or what holds them back.
+
+    What explains an alert besides, to people, is not among them.
+    """
+    found: set[tuple[str, ...]] = set()
+    for rule in rules:
+        found.add(rule.by)
+        label: str | None = getattr(rule.params, "label", None)
+        if label is not None:
+            found.add(tuple(sorted({*rule.by, label})))
+        # How much of a series comes from a channel, `Trust` looks up where the fewest other labels are.
+        kept = [names for names in rule.kpi.groupings if {CHANNEL, *rule.by} <= set(names)]
+        found |= {min(kept, key=lambda names: (len(names), names))} if kept else set()
+        found |= {(CHANNEL,)} & set(rule.kpi.groupings)
+    return frozenset(found)
+
+
+def windows_of(rules: Iterable[Rule], kept: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the kept windows verdicts of rules depend on, or what holds them back; and those not kept."""
+    read = {name for rule in rules for name in (*rule.params.windows(rule.window), *rule.longer)}
+    own = tuple(kept)
+    return (*(name for name in own if name in read | TRUSTED_BY), *sorted(read.difference(own)))
 
 
 def name_of(rule: Rule, labels: Mapping[str, str]) -> str:

@@ -17,6 +17,10 @@ from streams.kpis.rolling.void_series import Rules, VoidSeries
 from streams.kpis.rolling.windows import Windows
 
 _EVICTED_EVERY: Final = 60
+
+SMALL: Final = 64
+"""Series of a page that is not packed while it is kept: to pack and unpack takes longer than all else of few series."""
+
 _NOBODY: Final[Mapping[str, tuple[int, int]]] = {}
 
 
@@ -42,7 +46,7 @@ class Minutes:
         self._archive = Archive(Retention.of(windows))
         self._windows = Windows(windows, self._registry.left, self._registry.lasting)
         self._index = SeriesIndex(self._registry)
-        self._voids = VoidSeries(voids, self._registry, self._index)
+        self._is_void = VoidSeries(voids, self._registry, self._index).is_unseen if voids else None
         self._health = SourceHealths()
         self._warm: list[Page] = []
 
@@ -68,8 +72,9 @@ class Minutes:
         for shard, contributions in by_shard.items():
             page = self._archive.pages.at(minute, shard, 0)
             add_all(page.open(), contributions)
-            page.save()
-            self._warm.append(page)
+            if len(page.open()) > SMALL:
+                page.save()
+                self._warm.append(page)
         for source, (read, bad) in sources.items():
             if read:
                 self._health.sources.setdefault(source, SourceMinutes()).minutes[minute] = (read, bad)
@@ -79,4 +84,4 @@ class Minutes:
         if minute % _EVICTED_EVERY == 0:
             self._archive.evict(minute, len(self._registry.names))
         known = self._index, self._registry, self._windows, self._archive.pages, self._health
-        return ClosedMinute(minute, *known, self._voids.is_unseen)
+        return ClosedMinute(minute, *known, self._is_void)

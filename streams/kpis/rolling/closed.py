@@ -41,7 +41,7 @@ class ClosedMinute:
         windows: Windows,
         pages: Pages,
         health: SourceHealths,
-        is_void: Callable[[int, Acc, Windows, Totals], bool] = lambda *_: False,
+        is_void: Callable[[int, Acc, Windows, Totals], bool] | None = None,
     ) -> None:
         self.minute = minute
         self._index = index
@@ -79,7 +79,9 @@ class ClosedMinute:
     def _unless_void(self, number: int, sums: Totals) -> Acc | None:
         """Return what is held of a series, unless it has no value."""
         acc = sums.get(number)
-        return None if acc is None or self._is_void(number, acc, self._windows, sums) else acc
+        if acc is None or (self._is_void is not None and self._is_void(number, acc, self._windows, sums)):
+            return None
+        return acc
 
     def lately(self) -> Mapping[str, Lately]:
         """Return how each source has done, by name."""

@@ -109,7 +109,10 @@ class Archive:
         for (minute, shard), alike in by_hour.items():
             hour = self.hours.at(minute, shard, HOUR_PART)
             parts = [hour.save()] if hour.packed else []
-            totals = add_up([*parts, *(page.save() for page in alike)], series)
+            totals = add_up([*parts, *(page.packed for page in alike if page.packed is not None)], series)
+            for page in alike:
+                if page.packed is None:  # a page that was never saved is not packed only to be added up
+                    add_all(totals, page.read().items())
             hour.packed, hour.totals = pack(totals, absorbed=[page.name for page in alike]), None
             records.append((page_key(hour), hour.packed))
         return records
