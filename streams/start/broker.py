@@ -17,12 +17,15 @@ from aiokafka.structs import TopicPartition as ReadPartition
 from faust.types import TP
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import (
+    CommitFailedError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    IllegalGenerationError,
     InconsistentGroupProtocolError,
     KafkaError,
     NoError,
     NotCoordinatorError,
+    RebalanceInProgressError,
     UnknownMemberIdError,
 )
 from kafka.structs import OffsetAndMetadata
@@ -40,7 +43,8 @@ _T = TypeVar("_T")
 _ANSWER_S: Final = 60.0
 _PAUSE_S: Final = 0.1
 _PASSING: Final = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
-_CLAIM_SESSION_S: Final = 6.0
+_LOST: Final = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+_CLAIM_SESSION_S: Final = 15.0
 _CLAIM_POLL_MS: Final = 100
 _CLAIM_LONGEST_S: Final = 3600.0
 """A restoration may take so long; the claim of a process that dies is free again after its session."""
@@ -48,6 +52,10 @@ _CLAIM_LONGEST_S: Final = 3600.0
 
 class LiveWorkersError(TopicsError):
     """Workers of the group are alive: its offsets cannot be changed."""
+
+
+class ClaimLostError(TopicsError):
+    """The broker has given the claim of a starting worker up: another one may be restoring, or have restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +175,32 @@ class StartBroker:
         return self._read(lambda consumer: _leave(consumer, self._group, member))
 
     @contextmanager
-    def claim(self, topic: str) -> Iterator[None]:
+    def claim(self, topic: str) -> Iterator[Callable[[], None]]:
         """
         Keep other starting workers waiting until this one is done with what it found.
 
         The claim is the membership in a group of its own: the one that owns the first partition of `topic` goes on.
-        While it works it does not poll, so nobody takes the partition over; if it dies, its session ends.
+        While it works it does not poll, so nobody takes the partition over; if it dies, its session ends. So does that
+        of one that was paused: what is yielded raises ClaimLostError then, and is called before each change.
         """
+        first, nothing = TopicPartition(topic, 0), OffsetAndMetadata(0, "", -1)
         with closing(self._consumer(f"{self._group}-start", _CLAIM_SESSION_S)) as consumer:
             consumer.partitions_for_topic(topic)
             consumer.subscribe([topic], listener=_Membership(consumer))
-            while TopicPartition(topic, 0) not in consumer.assignment():
+            while first not in consumer.assignment():
                 self._ask(lambda: consumer.poll(_CLAIM_POLL_MS, max_records=1), "form a group")
                 time.sleep(_CLAIM_POLL_MS / 1000)  # without a partition it returns at once
-            yield
+
+            def commit() -> None:
+                try:
+                    consumer.commit({first: nothing}, timeout_ms=int(1000 * _ANSWER_S))
+                except _LOST as error:
+                    raise ClaimLostError(
+                        f"{self._settings.kafka} has given up the claim to restore: {error}"
+                    ) from error
+
+            # Only a member of the newest generation may commit.
+            yield lambda: self._ask(commit, "confirm a claim")
 
     def _consumer(self, group: str, session_s: float) -> KafkaConsumer:
         return self._ask(

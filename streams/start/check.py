@@ -7,10 +7,11 @@ from contextlib import closing, nullcontext
 from typing import Final
 
 from streams import metrics
+from streams.engine.topics import TopicsError
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.series import LABEL_FORM
 from streams.settings import Settings
-from streams.start.broker import StartBroker
+from streams.start.broker import ClaimLostError, LiveWorkersError, StartBroker
 from streams.start.decision import StartVerdict, decide
 from streams.start.facts import StartFacts
 from streams.start.look import look
@@ -77,13 +78,27 @@ def check_start(
             if verdict.action in ("go", "refuse"):
                 break
             # Another worker that starts at the same moment may be restoring: look again once it is done.
-            with nullcontext() if alone else broker.claim(facts.merge.name):
+            with nullcontext(_unclaimed) if alone else broker.claim(facts.merge.name) as confirm:
                 facts, verdict = _decided(settings, store, broker, store_wait_s)
                 restoration = Restoration(
-                    settings, store, catalogue, broker, say=say, wait_s=settings.broker_session_s + _SESSION_SLACK_S
+                    settings,
+                    store,
+                    catalogue,
+                    broker,
+                    confirm=confirm,
+                    say=say,
+                    wait_s=settings.broker_session_s + _SESSION_SLACK_S,
                 )
-                _act(restoration, facts, verdict, clean=clean, say=say)
+                failed: TopicsError | None = None
+                try:
+                    _act(restoration, facts, verdict, clean=clean, say=say)
+                except (ClaimLostError, LiveWorkersError) as error:
+                    # Whoever took the claim over may have restored it, and be running.
+                    log.warning("start: %s: looking again", error)
+                    failed = error
                 facts, verdict = _decided(settings, store, broker, store_wait_s)
+                if isinstance(failed, LiveWorkersError) and verdict.action != "go":
+                    raise failed
     if verdict.action != "go":
         raise StartRefusedError(str(verdict))
     for topic, partition, count in verdict.expired:
@@ -93,6 +108,10 @@ def check_start(
         _record(store, facts)
     say(f"start: {verdict.text}")
     return verdict
+
+
+def _unclaimed() -> None:
+    """Confirm nothing: no other worker can be starting."""
 
 
 def _decided(settings: Settings, store: Address, broker: StartBroker, wait_s: float) -> tuple[StartFacts, StartVerdict]:

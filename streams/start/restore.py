@@ -86,6 +86,7 @@ class Restoration:
         catalogue: Catalogue,
         broker: StartBroker,
         *,
+        confirm: Callable[[], None],
         say: Callable[[str], None],
         wait_s: float,
     ) -> None:
@@ -97,6 +98,7 @@ class Restoration:
             store: Where everything is kept.
             catalogue: Only its KPIs are taken over.
             broker: Connected.
+            confirm: Raises ClaimLostError once another worker may be restoring too; called before each change.
             say: Told what takes time.
             wait_s: How long to wait for workers that were killed to be given up by the broker.
         """
@@ -104,6 +106,7 @@ class Restoration:
         self._store = store
         self._catalogue = catalogue
         self._broker = broker
+        self._confirm = confirm
         self._say = say
         self._wait_s = wait_s
 
@@ -125,7 +128,7 @@ class Restoration:
             TopicsError: the broker does not answer, or refuses.
         """
         settings, done = self._settings, Restored()
-        self._broker.commit({TP(facts.partials.name, p): RESTORING for p in self._partitions}, self._wait_s)
+        self._commit({TP(facts.partials.name, p): RESTORING for p in self._partitions}, self._wait_s)
         with closing(connect(self._store, timeout_s=600.0)) as client:
             try:
                 resumed = _resumed(facts, marks(client), starts(client), done)
@@ -149,7 +152,7 @@ class Restoration:
                 read_on = (facts.partials, facts.blocks, facts.kpis, facts.facts, facts.case_facts)
                 ends = {topic.name: _ends(topic) for topic in read_on}
                 read = {TP(name, p): end for name in ends for p, end in enumerate(ends[name])}
-                self._broker.commit(resumed | read | _refilled(facts.ingest, facts.merge, facts.relate, facts.cases))
+                self._commit(resumed | read | _refilled(facts.ingest, facts.merge, facts.relate, facts.cases))
                 begins = {name: tuple(offsets) for name, offsets in ends.items()}
                 for changelog in (facts.ingest, facts.merge, facts.relate, facts.cases):
                     begins[changelog.name] = tuple(log.start for log in changelog.logs)
@@ -169,11 +172,11 @@ class Restoration:
             for p in partitions
             if (mark := facts.mark(source.name, p)) is not None
         }
-        self._broker.commit(dict.fromkeys(read_on, RESTORING), self._wait_s)
+        self._commit(dict.fromkeys(read_on, RESTORING), self._wait_s)
         with closing(connect(self._store, timeout_s=600.0)) as client:
             try:
                 self._replace(facts.ingest, partitions, self._ids(client, facts, partitions, now, done), now)
-                self._broker.commit(read_on | _refilled(facts.ingest))
+                self._commit(read_on | _refilled(facts.ingest))
                 record_starts(client, starts_of(facts, _begins_with(facts, partitions)))
             except FAILURES as error:
                 raise explain(error, "restoring event ids from the store") from error
@@ -182,9 +185,11 @@ class Restoration:
     def refill(self, facts: StartFacts) -> None:
         """Have everything stored again that topics retain of this epoch. Raises as `everything`."""
         topics = (facts.blocks, facts.kpis, facts.alerts)
-        self._broker.commit(
-            {TP(topic.name, p): topic.begin(p) for topic in topics for p in self._partitions}, self._wait_s
-        )
+        self._commit({TP(topic.name, p): topic.begin(p) for topic in topics for p in self._partitions}, self._wait_s)
+
+    def _commit(self, offsets: Mapping[TP, int], wait_s: float = 0.0) -> None:
+        self._confirm()
+        self._broker.commit(offsets, wait_s)
 
     @property
     def _partitions(self) -> range:
@@ -194,6 +199,7 @@ class Restoration:
         self, changelog: Topic, partitions: Iterable[int], entries: Iterable[tuple[int, bytes, bytes]], now: float
     ) -> None:
         """Replace what partitions of a changelog hold; whatever an owner from before still sends is void then."""
+        self._confirm()
         held = self._broker.contents(changelog.name, {p: changelog.logs[p].end for p in partitions})
         headers = {p: [log.fence.after(1, int(1000 * now)).header()] for p, log in held.items()}
         claims = [(p, table_key(p, CLAIM), None) for p in held]
