@@ -7,7 +7,7 @@ The proof that the stored numbers are right: everything is computed anew from th
 3. The newest closed value of every series and window equals what Python makes of recomputed sums, to the last digit.
 4. What relations derived is what follows from the events (`relation_check.py`).
 
-Only for a store that is at rest: what is on its way shows as a difference.
+What is on its way shows as a difference: beside live traffic, `verify_again.py` looks twice.
 """
 
 # ruff: noqa: S608 - statements are made of checked definitions; every literal is escaped

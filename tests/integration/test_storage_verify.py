@@ -17,6 +17,7 @@ from streams.storage import retention
 from streams.storage.connection import UnreachableError, connect
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.verify import VerifyReport, verify
+from streams.storage.verify_again import events_are_coming
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event, fresh_database
 from tests.harness.pipeline import Pipeline
@@ -162,7 +163,8 @@ def test_both_readings_of_tricky_events_agree(database: Database, cap: int) -> N
 
 
 def test_late_events_are_not_expected_in_kpis(database: Database) -> None:
-    """Stored, balanced, and in no minute."""
+    """Stored, balanced, and in no minute; and what is stored just now is known to be."""
+    assert not events_are_coming(database.client)
     writer = Writer(database.writer)
     pipeline = Pipeline(writer, TRICKY)
     pipeline.feed([event(n) for n in range(10)])
@@ -170,6 +172,7 @@ def test_late_events_are_not_expected_in_kpis(database: Database) -> None:
     writer.insert_block(block_of([event(99)], first=10, late_offsets={10}, duplicates=3))
     writer.close()
     assert told(check(database, TRICKY)) == []
+    assert events_are_coming(database.client)
 
 
 WRONG = [
