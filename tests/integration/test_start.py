@@ -117,7 +117,7 @@ class Installation:
         self.sent += self.pipeline.send(touches)
         assert self.pipeline.wait_stored(self.sent)["counted"] == counted
         for worker in started:
-            assert worker.stop() == 0, worker.tail()
+            assert worker.stop() == 0, "\n".join(one.tail() for one in started)
         report = self.pipeline.verify()
         assert report.differences == []
         assert report.checked["minutes"] > 0
