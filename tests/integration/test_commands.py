@@ -11,7 +11,7 @@ from streams.cli import main
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.local.clickhouse import EmbeddedClickHouse
-from streams.storage import doubled
+from streams.storage import doubled, verify_again
 from streams.storage.connection import Address
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.writer import Writer
@@ -76,8 +76,9 @@ def test_migrate_then_nothing_to_do_and_doctor_agrees(
     assert len(json.loads(cx("query", "kpis", "--json").output)) == len(Catalogue.load())
 
 
-def test_a_reader_asks_and_verifies(cx: Command, database: Database) -> None:
-    """A KPI over a window by label, any SQL, and a difference that ends with exit code one."""
+def test_a_reader_asks_and_verifies(cx: Command, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KPI over a window by label, any SQL, and a difference that is there at the second look too: exit code one."""
+    monkeypatch.setattr(verify_again, "AGAIN_S", 0.1)
     kpi = Catalogue.load()["csat"]
     writer = Writer(database.writer)
     writer.store_catalogue(Catalogue.load())
@@ -101,12 +102,18 @@ def test_a_reader_asks_and_verifies(cx: Command, database: Database) -> None:
     assert len(refused.stderr.splitlines()) == 1
 
     found = cx("verify", "--json")
-    told = json.loads(found.output)
+    told = json.loads(found.stdout)
     assert found.exit_code == 1
+    assert "events are coming: looking again" in found.stderr
     assert ("value", "csat", "1m 2026-03-01 10:01") in {
         (one["check"], one["series"], one["when"]) for one in told["differences"]
     }
-    assert "recomputed: " in cx("verify").output
+    database.client.command(
+        "ALTER TABLE events UPDATE ingested_at = ingested_at - 3600 WHERE 1 SETTINGS mutations_sync = 1"
+    )
+    at_rest = cx("verify")
+    assert "recomputed: " in at_rest.stdout
+    assert at_rest.stderr == ""
 
 
 def letter(offset: int, payload: bytes, reason: str = "unknown_type") -> DeadLetter:
