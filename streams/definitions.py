@@ -42,7 +42,7 @@ def touchpoint_path(settings: Settings) -> Path | None:
 
 def touchpoints_of(settings: Settings) -> Mapping[str, Touchpoint]:
     """
-    Return the touchpoints of the organisation by id, those shipped unless told otherwise.
+    Return the touchpoints of the organisation by id, by default those shipped.
 
     Raises:
         ConfigError: the dictionary cannot be used; every problem is named, with its line.

@@ -183,7 +183,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Part of it for one sender, the `source` that events name, where there are others; alone, it may take 3 / 4."""
 
     alertmanagers: str = ""
-    """Base URLs of Alertmanagers, comma-separated; every one of them is told every alert."""
+    """Base URLs of Alertmanagers, comma-separated; every one of them is sent every alert."""
     alert_resend_s: Annotated[float, Meta(ge=1, le=140)] = 60.0
     """Time between two messages of an alert that fires; below half of Alertmanager's `resolve_timeout` of 5 minutes."""
     alertmanager_ca_file: str = ""
@@ -318,7 +318,7 @@ def kpi_paths(settings: Settings) -> list[Path]:
 
 
 def rule_paths(settings: Settings) -> list[Path]:
-    """Return the files and folders with alert rules; those shipped unless told otherwise."""
+    """Return the files and folders with alert rules; by default those shipped."""
     return [Path(part) for part in settings.rules_path.split(os.pathsep) if part] or [RULES]
 
 

@@ -1,6 +1,6 @@
 -- Made from the aggregators by `cx kpis docs`: change streams/kpis/aggregators or streams/storage/steps_view.py.
 --
--- Every value says whether more events are expected for it: it is closed when its KPI has told of the last of its
+-- Every value says whether more events are expected for it: it is closed when its KPI has published the last of its
 -- minutes, or of a later one, that it is. `from` is included, `to` is not; both are event time, whole minutes.
 -- Steps are whole multiples of `step` seconds since 1970, or, where `bounds` are given, begin there and end at
 -- the next.

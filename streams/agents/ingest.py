@@ -232,10 +232,10 @@ class Ingest(Stage):
         """Close the current range of every source, freeze, emit, acknowledge; then tell watermarks."""
         ordered, self._ordered = self._ordered, []
         if ordered:
-            obeyed = list(self._read_orders(ordered))
-            yield Save([(source.tp.partition, orders.key_of(order), orders.encode(order)) for source, order in obeyed])
-            for source, order in obeyed:
-                source.obey(order)
+            taken = list(self._read_orders(ordered))
+            yield Save([(source.tp.partition, orders.key_of(order), orders.encode(order)) for source, order in taken])
+            for source, order in taken:
+                source.take_order(order)
             yield Done(ordered)
         closed = list(self._close_all())
         if closed:

@@ -245,7 +245,7 @@ class Merge(BurstStage):
                     shard.waiting = []
         yield Save(pages)
         if self._judges is not None:
-            # What was judged is saved, and only then told; before anything is published, since on-call waits for it.
+            # What was judged is saved, and only then sent; before anything is published, since on-call waits for it.
             await self._judges.enrich()
             entries = self._judges.entries()
             yield Save(entries)

@@ -95,7 +95,7 @@ def block_of(outcome: Outcome, topic: str, partition: int, epoch: int) -> BlockR
 
 
 def encode_dead_letter(block: BlockRecord, dead: DeadLetterRecord) -> bytes:
-    """Return a dead letter as it is told on its topic, as JSON: the block's place, the reason, the original bytes."""
+    """Return a dead letter for its topic, as JSON: the block's place, the reason, the original bytes."""
     return msgspec.json.encode(
         {
             "topic": block.topic,
@@ -114,7 +114,7 @@ def encode_dead_letter(block: BlockRecord, dead: DeadLetterRecord) -> bytes:
 
 
 def encode_set_aside(letter: SetAside) -> bytes:
-    """Return a row that the store refuses as it is told on the topic of dead letters, as JSON."""
+    """Return a row that the store refuses as it is written to the topic of dead letters, as JSON."""
     return msgspec.json.encode(
         {
             "topic": letter.topic,

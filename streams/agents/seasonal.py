@@ -43,7 +43,7 @@ class SeasonalBaselines:
             try:
                 await asyncio.wait_for(self._first.wait(), WAIT_S)
             except TimeoutError:
-                log.warning("alerts: the store has not told yet what is usual; seasonal rules wait for it")
+                log.warning("alerts: no seasonal baseline from the store yet; seasonal rules wait for it")
                 self._first.set()
 
     async def keep_learning(self) -> None:

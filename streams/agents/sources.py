@@ -71,7 +71,7 @@ class Source:
         clock: Clock,
         protection: Protection | None = None,
     ) -> "Source":
-        """Return a source partition as its frozen ranges, and the newest order, tell of it."""
+        """Return a source partition as its frozen ranges, and the newest order, describe it."""
         name = source_name(channel, tp.partition)
         intake = Intake(
             name,
@@ -97,7 +97,7 @@ class Source:
         """Whether it has stopped, and no order lets it go on."""
         return self.stopped is not None and not self._is_let_through(self.stopped.outcome.frozen.first)
 
-    def obey(self, order: SourceOrder) -> None:
+    def take_order(self, order: SourceOrder) -> None:
         """Take over an order: what was bad before its end is no longer held against the source."""
         self.order = order
         self.breaker.forget()
@@ -218,7 +218,7 @@ class Source:
         reached = outcome.frozen.after.newest // 60
         minutes = sorted(minute for minute in deltas if minute <= reached)[-MINUTES:]
         deltas = folder.fold(events_of(outcome, self.channel), deltas, self.channel)
-        folder.take_brought()  # reasons and fields of refused records are nobody's labels
+        folder.take_brought()  # reasons and fields of refused records are no labels of a sender's
         return Closed(self, outcome, minutes, deltas, brought, facts, case_facts)
 
     def _tripping(self, outcome: Outcome, clock: Clock) -> Stretch | None:
@@ -258,7 +258,7 @@ class Tripped(NamedTuple):
     """Unix s."""
 
     def show(self) -> None:
-        """Set the metrics that tell of it."""
+        """Set the metrics that describe it."""
         labels = self.source.labels
         metrics.BREAKER_OFFSET.labels(*labels).set(self.outcome.frozen.first)
         metrics.BREAKER_SINCE.labels(*labels).set(self.since)

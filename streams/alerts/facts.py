@@ -66,7 +66,7 @@ class Expected(msgspec.Struct, frozen=True):
     weeks: int
     """Weeks it was seen in."""
     level: Literal["hour of the week", "hour of such days", "hour of the day"]
-    """How finely times are told apart; coarser where there is too little."""
+    """How finely times are divided; coarser where there is too little."""
 
 
 class SeriesReading(Protocol):

@@ -31,7 +31,7 @@ from streams.wording.texts import Lang, Texts, window_text
 
 DEFAULT_WINDOW: Final = "15m"
 STILL_S: Final = 240
-"""A newest closed minute older than this is told to stand still: one closes every minute, soon after its end."""
+"""A newest closed minute older than this is reported as standing still: one closes every minute, soon after its end."""
 _LABELS_SHOWN: Final = 12
 _DAY_S: Final = 86_400
 

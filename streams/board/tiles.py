@@ -22,7 +22,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 HEADLINE: Final = tuple(kpi for group in GROUPS.values() for kpi in group)
 
 BEHIND_S: Final = 180
-"""A value so far behind the page's newest one is told to be old."""
+"""A value so far behind the page's newest one is marked as old."""
 
 DRAWN_PART: Final = 5
 """A point is drawn from a fifth of the answers that colour needs: its band says how little is known."""
@@ -122,7 +122,7 @@ def change_texts(info: KpiInfo, found: ValueChange | None, lang: Lang) -> tuple[
     if found is None:
         return texts["no_baseline"], ""
     against = texts[f"against_{found.kind}"]
-    # A count has no interval, so its change is told, never judged.
+    # A count has no interval, so its change is shown, never judged.
     if found.significant or found.lo is None or found.hi is None:
         short = f"{difference_text(found.difference, info.unit, lang)} {against}"
     else:
@@ -268,7 +268,7 @@ _TRENDS: Final[Mapping[str, tuple[int, int]]] = {
 _DETAIL_STEPS: Final = (60, 300, 900, 3_600, 21_600, 86_400)
 _LONG_MINUTES: Final = 120
 _LONG_HOURS: Final = 48
-"""So long a time is told in the smaller unit."""
+"""A time up to so long is shown in the smaller unit."""
 LEAST_POINTS: Final = 12
 """Of a large course, as long as there are so many minutes."""
 

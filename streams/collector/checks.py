@@ -85,7 +85,7 @@ class Checking:
     An event that is right but for its missing time gets this one (`now`, Unix s), and says so in `timeimputed`.
 
     Refusing costs more than taking: to say why is a second reading, in Python. So of a request only so many refusals
-    are explained with all details as its size can pay for; of the others it is told what the decoder says.
+    are explained with all details as its size can pay for; of the others it gets the decoder's words.
     """
 
     def __init__(self, key: Key, now: float, size: int, limits: RecordLimits = CONTRACT) -> None:

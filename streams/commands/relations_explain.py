@@ -67,7 +67,7 @@ def relations_explain(subject: str, *, only: str | None, limit: int, as_json: bo
 
 
 class _Story:
-    """What is told of a customer."""
+    """What is shown of a customer."""
 
     def __init__(self, relations: Relations, keys: Sequence[str], history: CustomerHistory) -> None:
         self._subject, *self._others = keys

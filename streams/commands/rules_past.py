@@ -59,7 +59,7 @@ class KpiPast(NamedTuple):
 
 def read_held(client: Client, kpi: Kpi, start: When | None, end: When | None) -> KpiPast:
     """
-    Read what there is to learn from: 28 days unless told otherwise.
+    Read what there is to learn from: by default 28 days.
 
     Raises:
         TuningError: There is nothing.

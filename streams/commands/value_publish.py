@@ -53,7 +53,7 @@ def value_publish(
     """Send `cx.customer.valued` for each customer of whom something has changed, and store the measures of a month.
 
     What changes is the tier, the lifetime value so far, or the risk to leave of a model that may be used (`cx value
-    risk`). For a timer, once a day: what was told already is read from the store.
+    risk`). For a timer, once a day: what was published already is read from the store.
 
     Exit codes: 0 all is sent and stored, or there is no order; 1 a service cannot be asked or does not take it.
     """

@@ -2,7 +2,7 @@
 A client of Alertmanager's v2 API, by its contract: who has an alert says so again and again.
 
 Every instance gets every alert from us; they agree among themselves who notifies. Each is served by a task with its
-own memory of what it was told, so that one that is away, or slow, costs the others nothing.
+own memory of what it was sent, so that one that is away, or slow, costs the others nothing.
 
 | alert | is sent |
 |---|---|
@@ -227,7 +227,7 @@ class Alertmanagers:
 
     @property
     def alerts(self) -> dict[Key, Notice]:
-        """All alerts of all owners that are still to be told; one that fires wins over its own past."""
+        """All alerts of all owners that are still to be sent; one that fires wins over its own past."""
         horizon = self._clock() - KEPT_S
         merged: dict[Key, Notice] = {}
         for held in self._alerts.values():

@@ -10,7 +10,7 @@ specification, so that its libraries verify them):
 | `webhook-timestamp` | when this attempt was made, Unix s |
 | `webhook-signature` | `v1,` and the Base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; not sent without a secret |
 
-A receiver answers 2xx when it has the message. 400, 410, 413, 415 and 422 say that it never will: told once, counted,
+A receiver answers 2xx when it has the message. 400, 410, 413, 415 and 422 say that it never will: logged once, counted,
 not repeated. Everything else, redirects included, is repeated with growing pauses, or after what `Retry-After` says.
 """
 

@@ -198,7 +198,7 @@ class Model:
         )
 
     def _one_with(self, name: str) -> list[str]:
-        """Return drivers, and what is held equal, by each of which alone a driver cannot be told apart."""
+        """Return drivers, and what is held equal, with each of which alone a driver is confounded."""
         down = {name: self._down(name)}
         return [
             other.rstrip("=?+") for other in self._blocks if other != name and isinf(self.fit.inflation(down, other))

@@ -101,7 +101,7 @@ class RecordBatch:
                 self._on_release(self.tp)
 
     def on_release(self, callback: Callable[[TP], None]) -> None:
-        """Have `callback` told, once, when the agent needs the values no longer."""
+        """Call `callback`, once, when the agent needs the values no longer."""
         self._on_release = callback
 
     def trimmed(self, start: int) -> RecordBatch | None:

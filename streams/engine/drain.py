@@ -235,7 +235,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return {ensure_TP(tp): committed[ensure_TP(tp)] for tp in sources}
 
     def known_end(self, tp: TP) -> int | None:
-        """Offset behind the last record of `tp` that counts, as the last fetch response told; `None` if unknown.
+        """Offset behind the last record of `tp` that counts, as the last fetch response said; `None` if unknown.
 
         Behind it there may be marks of transactions, records that were taken back, and such whose transaction is open.
         """

@@ -66,7 +66,7 @@ class Topics:
 
     @property
     def notifications(self) -> str:
-        """Those of the transitions that webhooks still have to be told: read on its own, so that it may wait."""
+        """Those of the transitions that webhooks still have to be sent: read on its own, so that it may wait."""
         return f"{self.prefix}.notifications"
 
     @property

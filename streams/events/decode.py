@@ -168,7 +168,7 @@ def unambiguous(values: Sequence[bytes], said: Sequence[bytes]) -> bytes:
         values: Records that were taken: in UTF-8, and one of ours.
         said: What `canonical` writes of each.
     """
-    # Nearly always all are as we would write them ourselves, which is told at once.
+    # Nearly always all are as we would write them ourselves, which one comparison shows.
     return b"\1" * len(values) if values == said else bytes(map(_reads_alike, values, said))
 
 

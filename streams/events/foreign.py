@@ -1,4 +1,4 @@
-"""What a record is when it is no event in JSON: told by its bytes, in words by which its sender can be found."""
+"""What a record is when it is no event in JSON: recognised by its bytes, in words by which its sender can be found."""
 
 import re
 from collections.abc import Mapping

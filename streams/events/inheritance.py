@@ -29,7 +29,7 @@ def inherited_ranges(
         source: Whose records.
         ids: Source, id and content of the newest accepted events, in the order they came.
         times: Their event times, Unix s.
-        forgotten_newest: Newest event time among accepted events older than those; they can no longer be told apart.
+        forgotten_newest: Newest event time among accepted events older than those; repeats of them are not recognised.
         tally: Records of the source so far.
         now: Unix s; what devices with fast clocks say beyond it counts as now.
         dedup_ids: How many ids an intake remembers.

@@ -43,7 +43,7 @@ class Intake:
         protection: Protection | None = None,
     ) -> None:
         """
-        Know nothing yet; sources and their times are told to `clock`; a record may hold what `limits` say.
+        Know nothing yet; sources and their times are reported to `clock`; a record may hold what `limits` say.
 
         Of a source of `derived` events it is what relations say, and nothing that a channel sends. What `protection`
         takes out of a record is never looked at.

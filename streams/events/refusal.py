@@ -111,7 +111,7 @@ def explain(index: int, value: bytes | None, limits: RecordLimits = CONTRACT, *,
     """
     Say why decoding under some limits refused `value`, as an event that was sent or derived.
 
-    Never raises: what cannot be told apart further is `invalid`, with the decoder's own words.
+    Never raises: what has no reason of its own is `invalid`, with the decoder's own words.
     """
     try:
         return next(_findings(index, value, limits, derived=derived))

@@ -47,7 +47,7 @@ class KanoFeature:
         better: (A + O) / (A + O + M + I) in percent: how much having it adds to satisfaction.
         worse: (O + M) / (A + O + M + I) in percent, without the minus sign often put before it: how much lacking it
             takes away.
-        kind: The most frequent class, or the two that cannot be told apart, `A/O`; empty: too few customers.
+        kind: The most frequent class, or two that are as frequent, `A/O`; empty: too few customers.
         p: Probability that the two most frequent classes are that far apart by chance; None: there is no class.
     """
 

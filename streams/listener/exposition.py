@@ -21,7 +21,7 @@ from streams.listener.protocol import ConnectionLimits
 from streams.listener.serving import server_of
 
 FRESH_S: Final = 0.25
-"""So long what one was told is good for the next who asks: writing it all down takes the worker's own time."""
+"""So long the answer to one is good for the next who asks: writing it all down takes the worker's own time."""
 SHARE: Final = 0.2
 LIMITS: Final = ConnectionLimits(connections=32, client_connections=16, read_s=5.0, refused=lambda: None)
 

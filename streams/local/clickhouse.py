@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 90.0
 """One that ends instead of starting is seen at once: only a machine with other things to do needs long."""
 
-# What the engine is told of our environment: how to find Python's modules and which language and zone to use.
+# What the engine gets of our environment: how to find Python's modules and which language and zone to use.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
@@ -202,7 +202,7 @@ class EmbeddedClickHouse:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 # Set here: in the child it would move the environment, behind which the engine looks for what
-                # the kernel has told its process.
+                # the kernel has notified its process.
                 env=_environment() | {"TMPDIR": str(temporary)},
                 # Who owns the directory is the engine's process, for as long as it lives.
                 pass_fds=(lock,),

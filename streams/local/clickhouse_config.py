@@ -1,5 +1,5 @@
 """
-What the embedded ClickHouse is told at each start: its users, its limits, and to whom it answers.
+The configuration of the embedded ClickHouse, written at each start: its users, its limits, and to whom it answers.
 
 The engine learns no password but the reader's, with which its own dictionaries read; of the others it has hashes. It
 reads these files once, and they are removed as soon as it has started.
@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from streams.storage.grants import ADMIN, READER, WRITER, grants
 
-# The engine signs in to itself as `default`, without a password; it cannot be told otherwise. That session lasts as
+# The engine signs in to itself as `default`, without a password; that cannot be changed. That session lasts as
 # long as the engine, and is the only one that this user may have; so nobody else can ever sign in as `default`.
 # The views of KPIs compare little and compute much: looking for chains of comparisons takes two fifths of their time.
 _USERS_XML: Final = """\

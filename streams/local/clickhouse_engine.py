@@ -6,7 +6,7 @@ reads `config.xml` from the current directory, and ends cleanly when its last qu
 That query reads a FIFO nobody writes to; closing the FIFO is the order to stop.
 
 `clickhouse-local` is meant for the files of whoever runs it, and its function `file()` asks for no right. So before the
-engine is loaded, this process gives up all files but its own (`confinement`). It is told no secret: no passwords, and
+engine is loaded, this process gives up all files but its own (`confinement`). It gets no secret: no passwords, and
 nothing of the environment of the process that started it.
 """
 

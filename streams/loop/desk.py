@@ -10,7 +10,7 @@ Pure: ranges of facts and the time come in, records and changes go out. Who runs
 5. acknowledge ranges up to `complete`.
 
 A new owner calls `restore` with the records, and takes ranges again from the first that was not acknowledged. What was
-decided and not known to be sent is told again, under the same ids; what is taken again is known already.
+decided and not known to be sent is sent again, under the same ids; what is taken again is known already.
 
 What opens, joins and reopens cases is decided in the order in which facts come, once; the state of a case follows from
 its events alone, in whatever order they came. Clocks end when the watermark of the sources has passed them, so that
@@ -265,7 +265,7 @@ class CaseDesk:
                     cycle.said["cleared", clock] = at
         self._wake(subject, case_id, file, case)
 
-    def _decide(  # noqa: D417 - what makes the name of an event is told together
+    def _decide(  # noqa: D417 - what makes the name of an event is explained together
         self, subject: str, case_id: str, file: CaseFile, what: str, at: int, values: Mapping[str, Any], *of: object
     ) -> None:
         """

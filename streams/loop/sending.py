@@ -1,4 +1,4 @@
-"""What is told of cases outside of the desk: events as channels send them, and messages for other systems."""
+"""What is sent of cases to others than the desk: events as channels send them, and messages for other systems."""
 
 from collections.abc import Mapping
 from typing import Any, Final

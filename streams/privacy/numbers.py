@@ -89,18 +89,19 @@ _NO_NATIONAL_ID_BEFORE: Final = re.compile(
 )
 
 
-def numbers(text: str, *, in_earnest: bool = True, breaks: AbstractSet[int] = frozenset()) -> Iterator[Found]:
+def numbers(text: str, *, by_context: bool = True, breaks: AbstractSet[int] = frozenset()) -> Iterator[Found]:
     """
     Yield the identifiers among the digits of a folded text, in order and without overlap.
 
-    In earnest, those that the text before or behind says to be something else are none. Over lines, which end at the
-    `breaks`, only what is written as such identifiers are is one: else it is a list of numbers.
+    With `by_context`, those are left out that the text before or behind says to be something else, such as an amount.
+    Groups that span lines, which end at the `breaks`, count only in the groups that such identifiers are written in:
+    else they are a list of numbers.
     """
     for match in _RUN.finditer(text):
         start, end = match.span("digits")
         if end - start >= _LENGTHS[0]:
             plus = match["plus"] is not None
-            yield from _Run(text, start, end, plus=plus, in_earnest=in_earnest, breaks=breaks).all()
+            yield from _Run(text, start, end, plus=plus, by_context=by_context, breaks=breaks).all()
 
 
 def loosely(text: str) -> str:
@@ -131,7 +132,7 @@ def may_be_number(text: str, candidate: re.Match[str]) -> bool:
     plus = _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start) is not None
     if written.isdigit() and not plus and kind_of(written) is None:
         return False
-    return next(_Run(text, start, end, plus=plus, in_earnest=False).all(), None) is not None
+    return next(_Run(text, start, end, plus=plus, by_context=False).all(), None) is not None
 
 
 def kind_of(digits: str, *, plus: bool = False) -> Kind | None:
@@ -150,11 +151,11 @@ class _Run:
     """The groups of a run, and what is between them."""
 
     def __init__(
-        self, text: str, start: int, end: int, *, plus: bool, in_earnest: bool, breaks: AbstractSet[int] = frozenset()
+        self, text: str, start: int, end: int, *, plus: bool, by_context: bool, breaks: AbstractSet[int] = frozenset()
     ) -> None:
         self.text = text
         self.breaks = breaks
-        self.in_earnest = in_earnest
+        self.by_context = by_context
         self.plus = plus
         self.groups = [group.span() for group in _GROUP.finditer(text, start, end)]
 
@@ -220,23 +221,23 @@ class _Run:
             return None
         if first == last:
             return kind
-        over_lines = bool(self.breaks) and self._is_over_lines(first, last)
-        if over_lines and (shape == (1,) * 10 or (not plus and digits.startswith("98") and shape[0] != 2)):
+        spans_lines = bool(self.breaks) and self._spans_lines(first, last)
+        if spans_lines and (shape == (1,) * 10 or (not plus and digits.startswith("98") and shape[0] != 2)):
             return None
         separators = {separator.strip() for separator in self.between[first:last]}
         whole = first == 0 and last == len(self.groups) - 1
-        alone = whole or not self._touches(first, last, separators)
-        evenly = whole and len(separators) == 1 and separators != {","}
+        alone = whole or not self._is_joined(first, last, separators)
+        uniform = whole and len(separators) == 1 and separators != {","}
         if kind == "phone":
             begins = plus or _PHONE_BEGINS.fullmatch(digits[: shape[0] if shape[0] > 1 else sum(shape[:2])])
             if begins and (alone or self._has_extension(digits, last)):
                 return kind
-            return kind if evenly and digits.startswith(_MOBILE_BEGINS) and not self._in_word(first, last) else None
-        if evenly and kind != "national_id" and not over_lines:
+            return kind if uniform and digits.startswith(_MOBILE_BEGINS) and not self._in_word(first, last) else None
+        if uniform and kind != "national_id" and not spans_lines:
             return kind
         return kind if alone and shape in _SHAPES[kind] and "," not in separators else None
 
-    def _is_over_lines(self, first: int, last: int) -> bool:
+    def _spans_lines(self, first: int, last: int) -> bool:
         """Return whether a line ends among these groups."""
         return not self.breaks.isdisjoint(range(self.groups[first][1], self.groups[last][0]))
 
@@ -256,7 +257,7 @@ class _Run:
             and not self.plus
         )
 
-    def _touches(self, first: int, last: int, inside: Collection[str] = ()) -> bool:
+    def _is_joined(self, first: int, last: int, inside: Collection[str] = ()) -> bool:
         """Return whether another group is joined to these by what stands inside of them, or by dots and dashes."""
         around = self.between[first - 1 : first] + self.between[last : last + 1]
         lists = _LISTS.difference(inside) if inside else ()
@@ -292,9 +293,9 @@ class _Run:
             return False
         if after or _CODE_GOES_ON.match(self.text, end):
             return False
-        if self._touches(first, last) and not (first == last and self._is_one_of_several(first, last)):
+        if self._is_joined(first, last) and not (first == last and self._is_one_of_several(first, last)):
             return False
-        return not self.in_earnest or not (
+        return not self.by_context or not (
             _NO_NATIONAL_ID_AFTER.search(self.text, max(0, start - 24), start)
             or _NO_NATIONAL_ID_BEFORE.match(self.text, end)
         )

@@ -28,7 +28,7 @@ _MARGIN: Final = 1.5
 _SOME: Final = 10.0
 """Defects of all with which the rate of a category begins."""
 LEAST_DEFECTS: Final = 3
-"""So many defects are told of at least: fewer are a story, not a pattern."""
+"""So many defects are reported at least: fewer are a story, not a pattern."""
 
 
 class ProductDay(NamedTuple):
@@ -205,7 +205,7 @@ def _shape_of(days: Iterable[ProductDay]) -> float:
 
 
 def words_of(one: Suspected) -> dict[str, str]:
-    """Return what is told of a product, in English and Persian."""
+    """Return the report on a product, in English and Persian."""
     english = f"{one.defects} defects of {one.sold:.0f} sold since {one.since}, {one.expected:.1f} expected at most"
     persian = (
         f"از {one.since} از {one.sold:.0f} فروش {one.defects} نقص، در حالی که بیش از {one.expected:.1f} انتظار نمی‌رفت"

@@ -74,7 +74,7 @@ class CustomerStep:
                 _count(mine, relation, number)
 
 
-def advance(  # noqa: D417 - the last two are told together
+def advance(  # noqa: D417 - the last two are explained together
     relations: Relations, subject: str, state: bytes, facts: Iterable[Fact], since: int, until: int
 ) -> CustomerStep:
     """

@@ -59,7 +59,7 @@ class IdentityStep(CustomerStep):
     What one step of one key comes to.
 
     Attributes:
-        letters: What other keys are to be told, and which.
+        letters: Messages to other keys, and to which.
         keys: What became of keys: joined, moved, refused since there was no room, parted again, or forgotten.
     """
 
@@ -86,7 +86,7 @@ def forwards_to(state: bytes) -> str | None:
     return _decode(state[1:]).to if is_forwarding(state) else None
 
 
-def take(  # noqa: D417 - two are told together
+def take(  # noqa: D417 - two are explained together
     relations: Relations, key: str, state: bytes, facts: Sequence[Fact], since: int, until: int, *, room: bool = True
 ) -> CustomerStep:
     """

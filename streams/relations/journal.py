@@ -79,7 +79,7 @@ class CustomerPart(msgspec.Struct, array_like=True):
     Customers, and the step that left them so; `emitted` as in a marker.
 
     Attributes:
-        letters: What other customers are to be told when the step ends.
+        letters: Messages to other customers, sent when the step ends.
         moved: How many more keys have moved to another one.
     """
 

@@ -16,7 +16,7 @@ VALUELESS: Final = frozenset({"count", "since_first", "since_last"})
 _SCALE: Final = 1000
 """Sums are of whole thousandths, so that they are exact in any order."""
 _MOST_DISTINCT: Final = 100
-"""Different values that are told apart; more count as so many."""
+"""Different values that are counted; more count as so many."""
 
 
 class Taking(Protocol):

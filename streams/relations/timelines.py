@@ -128,7 +128,7 @@ def play(
         arrivals: The events, each with the clock at which it is read.
         lateness_ms: How late events may come and be in time.
         stops: When nothing is read: what came by then is read at the end of it, in one step.
-        asked: Moments at which is to be told what is known.
+        asked: Moments for which to return what is known then.
     """
     queue = sorted(arrivals, key=lambda one: (one.at, one.event.time, one.event.id))
     player = _Player(relations, (queue[0].at if queue else 0) - lateness_ms - 1)

@@ -1,4 +1,4 @@
-"""How Kafka's clients are told of certificates, passwords and tokens, and a first knock that says what is wrong."""
+"""Certificates, passwords and tokens for Kafka's clients, and a first connection that says what is wrong."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def stored_scores(client: Client, since: datetime, until: datetime) -> list[Chur
 
 def sent_values(client: Client) -> dict[str, SentValue]:
     """
-    Return what was told last of each customer (`cx.customer.valued`).
+    Return what was last published of each customer (`cx.customer.valued`).
 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.

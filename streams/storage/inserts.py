@@ -46,7 +46,7 @@ ATTEMPTS: Final = 3
 
 
 class InsertCancelledError(StorageError):
-    """The writer was told to stop; the insert may have taken effect, and must be sent again later."""
+    """The writer is stopping; the insert may have taken effect, and must be sent again later."""
 
 
 class Inserts:

@@ -95,7 +95,7 @@ def stored_sources(
     """
     Return how many records each source sent by minute, as (read, refused): `web/0`.
 
-    Only events have a time of their own; of refused records nobody knows it, so none is told of.
+    Only events have a time of their own; of refused records nobody knows it, so none is returned.
 
     Raises:
         StorageError: ClickHouse cannot answer.

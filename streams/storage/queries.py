@@ -97,7 +97,7 @@ def run_query(question: str, parameters: Mapping[str, Any], address: Address, *,
     """
     Ask a ready-made question by its name, or any SQL that only reads.
 
-    Whatever the user may do, the server is told to change nothing for this question, and no SETTINGS in it undo that.
+    Whatever the user may do, the server is asked to change nothing for this question, and no SETTINGS in it undo that.
     `parameters` fill `{name:Type}` in the SQL. Of the ready-made ones only `kpi` must be given.
 
     Raises:

@@ -32,7 +32,7 @@ from streams.storage.customer import listed, version_of
 from streams.storage.persons import MOST_KEYS, Person, PersonScan
 
 LISTED: Final = 10_000
-"""Differences that are told, at most."""
+"""Differences that are listed, at most."""
 _JOINED_MS: Final = 3_600_000
 """After a link has come, the two keys are joined by then if workers run."""
 

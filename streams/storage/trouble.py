@@ -23,7 +23,7 @@ class Trouble(NamedTuple):
 
 
 class Troubles:
-    """The troubles of one writer; may be told and asked from any thread."""
+    """The troubles of one writer; may be written and read from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

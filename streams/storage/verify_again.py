@@ -43,7 +43,7 @@ def verified_again(
     Args:
         look: Compares everything.
         coming: Returns whether events are coming. At rest one look is enough.
-        wait: Waits for so many seconds; told why.
+        wait: Waits for so many seconds; also gets the reason, for people.
     """
     first = look()
     if first.ok or not coming():

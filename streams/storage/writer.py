@@ -1,7 +1,7 @@
 """
 What the workers store, and that it is there once.
 
-How an insert is repeated until it takes effect, once, is told in `inserts`; what becomes of one that is refused, in
+`inserts` repeats an insert until it takes effect, once; what becomes of one that is refused, in
 `salvage`.
 """
 
@@ -376,6 +376,6 @@ class Writer(Inserts):
         self._until_done("touchpoints", lambda client: client.insert("touchpoints", table, column_names=columns))
 
     def forget(self) -> None:
-        """Forget which sources are held, and why: they may be another's now."""
+        """Forget which sources are held, and why: another worker may have them now."""
         self.holds.forget()
         self.troubles.clear()

@@ -78,7 +78,7 @@ def values_of(
 
 
 class SentValue(NamedTuple):
-    """What was told of a customer, and when, Unix milliseconds."""
+    """What was published of a customer, and when, Unix milliseconds."""
 
     value: CustomerValue
     at: int
@@ -87,7 +87,7 @@ class SentValue(NamedTuple):
 def changed(
     now: Mapping[str, CustomerValue], sent: Mapping[str, SentValue]
 ) -> Iterator[tuple[str, CustomerValue, SentValue | None]]:
-    """Yield, by id, each customer of whom something is new, with what was told before; None: nothing was."""
+    """Yield, by id, each customer of whom something is new, with what was published before; None: nothing was."""
     for customer in sorted(now):
         before = sent.get(customer)
         if before is None or before.value != now[customer]:

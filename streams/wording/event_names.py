@@ -88,4 +88,4 @@ FIELD_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "step": ("step", "گام"),
     "page": ("page", "صفحه"),
 }
-"""What is told of an event, in this order."""
+"""What is shown of an event, in this order."""

@@ -40,7 +40,7 @@ class Floor(Detector, frozen=True, kw_only=True):
 
     @property
     def critical(self) -> float:
-        """The half-width of the interval in standard errors; 3.29 (99.9 %) unless told otherwise."""
+        """The half-width of the interval in standard errors; 3.29 (99.9 %) by default."""
         if self.z is not None:
             return self.z
         return NormalDist().inv_cdf((1 + (self.confidence or 0.999)) / 2)

@@ -58,7 +58,7 @@ class ZTest(Detector, frozen=True, kw_only=True):
             later, earlier = later or [0], earlier or [0]
         found, was = measured(facts, later), measured(facts, earlier)
         value, n, lo, hi = found
-        if facts.aggregator == "count":  # told as what the window would hold at the pace before it
+        if facts.aggregator == "count":  # shown as what the window would hold at the pace before it
             value, was = float(n), was._replace(value=was.n * minutes[1] / minutes[0])
         compared = compare(facts, earlier, later, minutes=minutes, min_expected=self.min_expected)
         if compared.z is None or value is None or was.value is None:

@@ -50,7 +50,7 @@ AT_MOST: Final = 5
 _GROWN = 5
 _WEIGHED = ("ratio", "mean", "nps")
 _ALL = 0.99  # a part this large is the whole by another name
-_ALIKE = 0.95  # two causes that are as sure but for this are told apart by how specific they are
+_ALIKE = 0.95  # two causes that are as sure but for this are ranked by how specific they are
 _NEARLY = 0.9  # who explains as much is the cause even if the rest moved a little, too
 _REST = ""  # what carries none of the labels of a grouping
 

@@ -195,7 +195,7 @@ def learn(
         facts: What kind of numbers they are.
         rows: Start of local hours (unix s) and what they hold. An hour that is missing held nothing: a count of 0, and
             no value of anything else. The first hour of a count or sum may not be whole and is left out.
-        week: How days are told apart.
+        week: How days are grouped.
         until: Unix time (s) before which whole hours count.
         weeks: How many weeks back from there.
         min_weeks: Weeks in which an hour must have been seen before it stands for itself.
@@ -241,7 +241,7 @@ def learn(
 
 
 def _fill_hours(table: Floats, week: Week, start: int, until: int, first: int) -> None:
-    """Let all hours of a count or sum hold nothing until told otherwise."""
+    """Let all hours of a count or sum hold nothing until they are set."""
     for at in range(start, until - _HOUR + 1, _HOUR):
         day, hour = week.place(at)
         table[:, day - first, hour] = 0.0

@@ -45,7 +45,7 @@ def lengthened(rule: Rule, facts: Facts, found: Verdict, thin: Verdict, reading:
     Return the verdict of the shortest longer window that holds enough, or the one on too few if none does.
 
     A long window still holds trouble that is over, so the next shorter one must be on the bad side too, by its value
-    alone: what was bad in the evening is not told at night for want of callers.
+    alone: what was bad in the evening is not reported at night for want of callers.
 
     Args:
         rule: With longer windows.

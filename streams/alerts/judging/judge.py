@@ -37,7 +37,7 @@ from streams.kpis.language.lengths import WINDOWS
 from streams.wording.moments import ZoneTimes
 
 MAX_SERIES: Final = 10_000
-"""Series that one rule watches, unless told otherwise."""
+"""Series that one rule watches, by default."""
 
 _FAULTS: Final = 1_000  # of which nobody took note yet
 

@@ -19,7 +19,7 @@ _TROUBLED: Final = frozenset({"pending", "firing"})
 
 
 def count_during(instance: Instance, step: Step | None, rule: Rule, acc: Acc | None) -> None:
-    """Add a minute to what was counted since the trouble began; that of ratios can be told as people."""
+    """Add a minute to what was counted since the trouble began; that of ratios can be shown as people."""
     if rule.kpi.aggregator != "ratio" or instance.state not in _TROUBLED:
         return
     before = [0, 0] if not instance.during or (step is not None and step.old not in _TROUBLED) else instance.during

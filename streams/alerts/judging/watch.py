@@ -92,7 +92,7 @@ class Subject:
             watch.order,
             key,
         )
-        """The order in which alerts of a minute are told: absence, the whole before its parts, then by severity."""
+        """The order in which alerts of a minute are sent: absence, the whole before its parts, then by severity."""
         self.instance: Instance | None = None
         """None as long as nothing needs to be remembered of it."""
         self.verdict: Verdict | None = None

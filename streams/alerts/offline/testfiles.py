@@ -49,7 +49,7 @@ from streams.kpis.language.series import SEPARATOR, parse_series, series_key
 
 STATES: Final[tuple[State, ...]] = ("pending", "firing", "resolved")
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
-"""Event time of the first minute unless told otherwise: a Monday."""
+"""Event time of the first minute by default: a Monday."""
 YEARS: Final = range(1971, 2105)
 """Years that a test can be in: those whose minutes the store can hold."""
 

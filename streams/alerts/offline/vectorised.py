@@ -107,7 +107,7 @@ def firings(plan: RulePlan, batch: SeriesBatch) -> list[list[int]]:
         ended[:] = False
         gate = verdicts.known & (verdicts.n >= plan.min_n) & (verdicts.baseline_n >= plan.min_denominator)
         breach = verdicts.breach & gate
-        # One that is inactive stays so until trouble comes: nothing else need be told to it.
+        # One that is inactive stays so until trouble comes: nothing else need be given to it.
         for at in np.flatnonzero(breach | active):
             known = bool(gate[at])
             verdict = Verdict(

@@ -69,7 +69,7 @@ class Calendar:
 
     Attributes:
         country: ISO code of the country whose public holidays count; empty if none do.
-        first_day: The day on which the week begins, Monday being 0: the one after its rest, unless told otherwise.
+        first_day: The day on which the week begins, Monday being 0: by default the one after its rest.
         weekend: Its days of rest.
         when: Its times: those that meet any of the conditions.
     """

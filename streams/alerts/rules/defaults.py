@@ -1,4 +1,4 @@
-"""What a rule says unless told otherwise, and the rules that KPIs bring along."""
+"""The defaults of a rule, and the rules that KPIs bring along."""
 
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
@@ -22,9 +22,9 @@ from streams.kpis.language.lengths import WINDOWS, window_minutes
 
 GROUP: Final = "catalogue"
 COMPARED_WITH: Final = 20
-"""Answers that each sample needs which a window is compared with, unless told otherwise."""
+"""Answers that each sample needs which a window is compared with, by default."""
 LIMIT: Final = 100
-"""Alerts of one rule that may fire at once, unless told otherwise."""
+"""Alerts of one rule that may fire at once, by default."""
 
 _DAY: Final = 1440
 _BURN: Final = 0.6  # of what can be reached: 3 times the budget of an 80 % promise

@@ -226,7 +226,7 @@ def read_inhibit_by(block: YamlBlock, method: str) -> tuple[Inhibitor, ...]:
 
 
 def read_texts(block: YamlBlock, key: str, by: tuple[str, ...]) -> dict[str, Text]:
-    """Read templates; a problem in one is told with the line inside the text."""
+    """Read templates; a problem in one is reported with the line inside the text."""
     given = block.block(key)
     found: dict[str, Text] = {}
     for name in given or ():

@@ -19,7 +19,7 @@ from streams.alerts.rules.texts import FILTERS, VARIABLES
 KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "alert": ("name", "", "Name of the rule: letters, digits, underscores; one of a kind."),
     "kpi": ("id", "", "The KPI it judges; `cx kpis list` shows them."),
-    "method": ("name", "", "How trouble is told from noise; see Methods."),
+    "method": ("name", "", "How trouble is distinguished from noise; see Methods."),
     "severity": ("`page`, `ticket`, `info`", "", "Wake somebody, look at it today, know of it."),
     "by": ("labels", "the whole", "One of the KPI's groupings; each series is judged on its own."),
     "where": ("label: [values]", "all", "Series to judge, by values of labels that `by` has."),
@@ -60,9 +60,9 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
     "inhibit_by": (
         "[parent, pipeline, refused]",
         "parent, pipeline; `absence`: none",
-        "What keeps it from being told: the KPI fires for a larger whole; its channel is ill; its records are refused.",
+        "What keeps it from being sent: the KPI fires for a larger whole; its channel is ill; its records are refused.",
     ),
-    "mute": ("names", "none", "Calendars in which it is not told; it is judged all the same, and told afterwards."),
+    "mute": ("names", "none", "Calendars in which it is not sent; it is judged all the same, and sent afterwards."),
     "severity_by": ("label: {value: severity}", "", "Other severities for single values of a label in `by`."),
     "owner": ("text", "the KPI's", "Who answers for it. A page must name one, in the rule or its group."),
     "runbook": ("link or path", "", "What to do. A page must have one."),
@@ -73,7 +73,7 @@ KEYS: Final[dict[str, tuple[str, str, str]]] = {
         "summary, description",
         "Texts of the alert; of names in `_fa` in Persian.",
     ),
-    "limit": ("number", str(LIMIT), "Alerts of this rule that may be told at once; further ones are held."),
+    "limit": ("number", str(LIMIT), "Alerts of this rule that may be sent at once; further ones are held."),
     "replace": ("true", "", "Takes the place of the rule of this name in a file read before."),
 }
 """Kind of value, what holds without the key, and what it is for, by key of a rule."""

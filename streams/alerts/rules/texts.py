@@ -202,7 +202,7 @@ def compile_text(source: str, labels: tuple[str, ...] = ()) -> Text:
             raise TextError(f"the series have no label {label!r}{hint}", line)
     try:
         _filled(template, _sample(labels))
-    except Exception as error:  # noqa: BLE001 - templates can fail in any way, and each is told with its place
+    except Exception as error:  # noqa: BLE001 - templates can fail in any way, and each is reported with its place
         raise TextError(f"fails on plain numbers: {type(error).__name__}: {error}") from None
     return Text(source, template)
 

@@ -27,7 +27,7 @@ ZERO_BIN: Final = -1
 """Bin of zero and everything below: a duration cannot be negative."""
 
 LARGEST: Final = 1 << 53
-"""Largest value told apart, in steps; larger ones are counted as this one. Doubles hold every step up to here."""
+"""Largest value with its own bin, in steps; larger ones are counted as this one. Doubles hold every step up to here."""
 
 ESTIMATE_STEPS: Final = 1000
 """Parts of a step in which estimates are kept."""

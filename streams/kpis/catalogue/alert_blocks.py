@@ -19,7 +19,7 @@ _BOUNDS: Final = {
 
 
 def read_gates(block: YamlBlock, *, lasting: bool) -> Gates:
-    """Read `min_n`; what lasts has a value in windows without any change, so it needs none unless told otherwise."""
+    """Read `min_n`; what lasts has a value in windows without any change, so it needs none by default."""
     given = block.block("min_n")
     if given is None:
         return Gates(0, 0, 0) if lasting else Gates()

@@ -1,7 +1,7 @@
 """
 Folding: from a batch of events to what it adds to each KPI series in each minute.
 
-The hot path of the whole job; the way it is arranged is told in `plan`.
+The hot path of the whole job; `plan` explains how it is arranged.
 """
 
 from bisect import bisect_right
@@ -35,7 +35,7 @@ EVENTS_A_CREDIT: Final = 8
 """Events of a source for one more of them."""
 
 SENDERS: Final = 32
-"""Senders of a batch that are told apart; all others of it are one."""
+"""Senders of a batch that are counted one by one; all others of it are one."""
 
 SPARED: Final = 0.25
 """Part of the credit of a source that its only sender leaves to others, who may come at any time."""

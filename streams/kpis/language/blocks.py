@@ -1,4 +1,4 @@
-"""Reading YAML strictly: every value knows the line it stands on, and every problem is told with it."""
+"""Reading YAML strictly: every value knows the line it stands on, and every problem is reported with it."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,7 +133,7 @@ class YamlBlock:
         if value not in options:
             listed = ", ".join(str(option) for option in options if option != "")
             self.problem(key, f"{key!r} cannot be {value!r}: it is one of {listed}{suggest(str(value), options)}")
-            # Go on with what was meant, so that no problem is told that comes of another value alone.
+            # Go on with what was meant, so that no problem is reported that only follows from another one.
             near = meant(str(value), options)
             return next((option for option in options if str(option) == near), default)
         return value  # type: ignore[no-any-return]

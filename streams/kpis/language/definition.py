@@ -76,7 +76,7 @@ class Alert:
     When its owner wants to hear of a KPI, unless a rule of the user's says otherwise.
 
     Attributes:
-        method: How a change is told from noise.
+        method: How a change is distinguished from noise.
         target: What the value is held against, in the KPI's unit; on which side trouble lies, the direction says.
         window: The rolling window that is looked at.
         for_minutes: How long it must last.

@@ -7,7 +7,7 @@ TOTAL: Final = "total"
 """The window since the beginning."""
 
 WINDOWS: Final = ("1m", "5m", "15m", "1h", "24h", "7d")
-"""Windows that are kept unless told otherwise."""
+"""Windows that are kept by default."""
 
 FINE_MINUTES: Final = 1440
 """Windows up to this length are exact to the minute; longer ones begin with the full hour, up to 59 minutes earlier."""

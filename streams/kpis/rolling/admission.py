@@ -45,7 +45,7 @@ LEFT_BYTES: Final = 500
 """Memory of what is remembered of a series that gave way."""
 
 BUDGET_BYTES: Final = 1 << 26
-"""Memory for the series of a merge partition, unless told otherwise."""
+"""Memory for the series of a merge partition, by default."""
 
 CANDIDATES: Final = 1_024
 """Keys without room that are remembered from one batch to the next; four times as many within one."""

@@ -65,7 +65,7 @@ class VoidSeries:
 
     def changed(self, windows: Windows) -> Sequence[int]:
         """
-        Return the series that must be told again, since their KPI has something else without a value than before.
+        Return the series that must be published again, since their KPI has something else without a value than before.
 
         That is so for all of them at first: what was said before a restart is not remembered.
         """

@@ -71,7 +71,7 @@ class Watermarks:
         """
         Return what all sources that are not idle at `now` (Unix s) have reached by their own account.
 
-        None while one of them has told nothing of its time, and while an expected source has never been heard of.
+        None while the time of one of them is unknown, and while an expected source has never been heard of.
         """
         if not self._expected <= self.sources.keys():
             return None

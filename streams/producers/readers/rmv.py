@@ -37,7 +37,7 @@ def _events(path: Path, report: ReadReport) -> Iterator[Made]:
         except BadRowError as bad:
             report.drop(str(bad), number)
             continue
-        # The page was read twice in some minutes: both readings stand, told apart by their order.
+        # The page was read twice in some minutes: both readings stand, kept apart by their order.
         scrapes[minute] += 1
         for branch, posted in row.items():
             if not posted:

@@ -1,4 +1,4 @@
-"""A simulated company: customers, journeys and troubles, told as events."""
+"""A simulated company: customers, journeys and troubles, as events."""
 
 from streams.producers.simulator.emission import Emission, Flaws, emissions
 from streams.producers.simulator.running import RunProgress, SimulationSender, pregenerate, recycled, run

@@ -42,7 +42,7 @@ class World:
 
     Args:
         seed: the same seed and settings give the same events.
-        start: Unix time of the first event that is told; what happens before only warms up.
+        start: Unix time of the first event that is emitted; what happens before only warms up.
         rate: mean events per second of event time.
         population, rhythm, incidents: see their modules.
         synthetic_share: share of journeys walked by test robots.
@@ -309,7 +309,7 @@ def carried_over(
     Continue what began before the start of the run, so that slow matters end from the first minute on.
 
     In a steady state, steps that lie `lag` after their beginning come at the same rate as beginnings. Of these, the
-    ones that began before the start are told here, the others grow out of the run itself.
+    ones that began before the start are emitted here, the others grow out of the run itself.
 
     Args:
         world: the world.
