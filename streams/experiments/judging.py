@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, log, log1p, sqrt
+from math import exp, floor, lgamma, log, log1p, sqrt
 from typing import Final, NamedTuple
 
 from streams.kpis.arithmetic.distributions import chi_square_tail
@@ -24,7 +24,7 @@ FEWEST_KNOWN: Final = 10
 """Customers of an arm with data below which it is not compared."""
 
 _NEVER: Final = 1e-18
-"""What is less likely adds nothing."""
+"""So small a part of a sum of probabilities adds nothing to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,14 @@ def _binomial_p(hits: int, n: int, share: float) -> float:
     def likely(k: int) -> float:
         return exp(whole - lgamma(k + 1) - lgamma(n - k + 1) + k * yes + (n - k) * no)
 
-    found = likely(hits) * (1 + 1e-9)
-    total, k = 0.0, 0
-    while k <= n and (k <= max(hits, n * share) or likely(k) > _NEVER):
-        total += likely(k) if likely(k) <= found else 0.0
+    found, mode = likely(hits) * (1 + 1e-9), floor((n + 1) * share)
+    total = sum(one for one in map(likely, range(mode + 1)) if one <= found)
+    # Above the mode the likelihood only falls: what is passed over is likelier, and what is left out beyond is nothing.
+    k = max(hits, mode + 1)
+    while k <= n and likely(k) > found:
+        k += 1
+    while k <= n and (one := likely(k)) > _NEVER * total:
+        total += one
         k += 1
     return min(1.0, total)
 

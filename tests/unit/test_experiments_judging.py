@@ -5,6 +5,7 @@ from math import sqrt
 from statistics import NormalDist, fmean
 
 import pytest
+from scipy.stats import binomtest
 
 from streams.experiments.judging import (
     Estimate,
@@ -39,6 +40,22 @@ def test_11_srm_thresholds() -> None:
     assert empty.chi2 == 240
     assert empty.p == pytest.approx(3.93e-54, rel=5e-3)
     assert empty.mismatch
+
+
+@pytest.mark.parametrize(
+    ("few", "n", "planned"),
+    [
+        (0, 90, 9.0),
+        (12, 90, 30.0),
+        (31, 90, 30.0),
+        (3, 10_000_000, 1.0),
+        (14, 10_000_000, 1.0),
+        (5_000_000, 10_000_000, 1.0),
+    ],
+)
+def test_an_arm_that_is_planned_small_is_judged_exactly_however_many_got_it(few: int, n: int, planned: float) -> None:
+    found = judge_assignment([few, n - few], [planned, n - planned])
+    assert found.p == pytest.approx(binomtest(few, n, planned / n).pvalue, rel=1e-6, abs=1e-15)
 
 
 @pytest.mark.parametrize(
