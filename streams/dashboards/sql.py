@@ -57,8 +57,8 @@ def quoted(text: str) -> str:
 
 
 def listed(texts: Iterable[str]) -> str:
-    """Return texts as the inside of an `IN (…)`."""
-    return ", ".join(quoted(text) for text in texts)
+    """Return texts as the inside of an `IN (…)`; of no texts, one that is empty, since SQL demands something."""
+    return ", ".join(map(quoted, texts)) or quoted("")
 
 
 def label(name: str) -> str:

@@ -16,6 +16,7 @@ from streams.commands.dashboards import dashboards as command
 from streams.dashboards import files, look
 from streams.dashboards.grafana import DashboardSpec, Panel, PanelRow, dashboard, target
 from streams.dashboards.scores import breakdown
+from streams.dashboards.variables import standard
 from streams.events.touchpoints import CHANNELS
 from streams.kpis.aggregators import AGGREGATORS, MEASURES
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -314,6 +315,10 @@ def test_provisioning_names_what_the_dashboards_expect() -> None:
 
 
 # The harness itself: what it expands is what the plugin's own tests say.
+
+
+def test_nothing_to_choose_from_is_valid_sql() -> None:
+    assert "IN ('')" in standard([CATALOGUE["csat"]], "csat", [], ["csat"])[4]["query"]
 
 
 @pytest.mark.parametrize(
