@@ -318,7 +318,7 @@ def test_provisioning_names_what_the_dashboards_expect() -> None:
 
 
 def test_nothing_to_choose_from_is_valid_sql() -> None:
-    assert "IN ('')" in standard([CATALOGUE["csat"]], "csat", [], ["csat"])[4]["query"]
+    assert "IN ('')" in standard([CATALOGUE["csat"]], "csat", [], ["csat"])[4]["query"]["rawSql"]
 
 
 @pytest.mark.parametrize(
