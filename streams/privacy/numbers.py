@@ -6,6 +6,7 @@ An identifier is one group, or groups as such identifiers are written, or a whol
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from functools import cached_property
@@ -74,10 +75,15 @@ _SHAPES: Final[dict[Kind, set[tuple[int, ...]]]] = {
     "card": {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)},
     "iban": {(4,) * 6, (2, 4, 4, 4, 4, 4, 2)},
 }
+_ALL_SHAPES: Final = frozenset[tuple[int, ...]]().union(*_SHAPES.values())
 _LISTS: Final = frozenset({"/", ",", "|"})
 """What is between numbers of a list."""
 _NATIONAL_ID_LENGTH: Final = 10
+_CARD_LENGTH: Final = 16
 _LENGTHS: Final = range(10, 25)
+_MOST_GROUPS: Final = _LENGTHS[-1] + 2
+"""Groups that an identifier and what follows it have at most."""
+_HEAD: Final = re.compile(rf"[0-9]++(?:[{_SEPARATORS}]++[0-9]++){{0,{_MOST_GROUPS}}}+")
 _BEFORE_NATIONAL_ID: Final = frozenset({"nid", "id", "nin", "ssn", "melli", "codemelli", "user", "customer", "cust"})
 _NO_NATIONAL_ID_AFTER: Final = re.compile(
     r"(?:\b(?:orders?|ord|inv|invoice|track|tracking|trk|ticket|parcel|sku|item|zip|postal|postcode|ts|epoch|amount|ref)"
@@ -87,6 +93,56 @@ _NO_NATIONAL_ID_AFTER: Final = re.compile(
 _NO_NATIONAL_ID_BEFORE: Final = re.compile(
     r" {0,2}(?:ریال|تومان|تومن|ثانیه|rials?\b|irr\b|tomans?\b|seconds?\b|usd\b|eur\b)", re.IGNORECASE
 )
+
+
+def _viable() -> re.Pattern[str]:
+    """
+    Return what finds the groups, behind the first of a run, that an identifier may begin with: nearly none of a list.
+
+    Which groups follow each other tells whether it can be one; of a telephone also the digits.
+    """
+    between, gap, fours = rf"[{_SEPARATORS}]{{0,4}}+", rf"[{_SEPARATORS}]++", (4,) * 4
+    one = f"[0-9]{{{_LENGTHS[0] - 4},{_LENGTHS[-1] - 4}}}+(?![0-9])"
+
+    def groups(*lengths: int) -> str:
+        return gap.join(f"[0-9]{{{length}}}+(?![0-9])" for length in lengths)
+
+    def apart(*digits: str) -> str:
+        return between.join(digits)
+
+    mobile, home = apart("9", *["[0-9]"] * 9), apart("[2-9]", *["[0-9]"] * 7)
+    areas = "|".join(map(apart, *zip(*_AREAS.split("|"), strict=True)))
+    local = f"(?:{mobile}|(?:{areas}){between}{home})"
+    zero = f"(?:0{between})?"
+    phone = f"(?:{apart('0', local)}|{apart('0', '0', '9', '8', zero + local)}|{apart('9', '8', zero + mobile)})(?![0-9])"
+    behind = apart("98[0-9]", *["[0-9]"] * 7) + r"(?![0-9])(?:\Z| ?98)"
+    begins = rf"(?:09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*+|00)(?![0-9])"
+    tails = {
+        first: "|".join(groups(*shape[1:]) for shape in sorted(_ALL_SHAPES) if shape[0] == first and shape[:4] != fours)
+        for first in (2, 3, 4)
+    }
+    long = f"{groups(4, 4, 4)}(?:{gap}(?:{groups(4, 4)}|{groups(3)}))?+"
+    several = f"{gap}(?:{tails[2]})|[0-9](?:{gap}(?:{tails[3]})|[0-9](?:{gap}(?:{long}|{tails[4]})|{one}))"
+    return re.compile(
+        f"[{_SEPARATORS}](?=(?=[09])(?={begins})(?:{phone}|{behind})|(?P<digits>[0-9]{{2}}(?:{several})))"
+    )
+
+
+_VIABLE: Final = _viable()
+_PARTED: Final = str.maketrans("", "", _SEPARATORS.replace("\\", ""))
+
+
+def _is_viable(begun: re.Match[str]) -> bool:
+    """Return whether the digits of groups that follow each other as an identifier's do pass as one."""
+    written = begun["digits"]
+    if written is None:
+        return True
+    digits = written.translate(_PARTED)
+    if kind_of(digits) is not None:
+        return True
+    if digits == written:
+        return digits.startswith(("98", "0098")) or BARE_MOBILE.fullmatch(digits) is not None
+    return len(digits) > _CARD_LENGTH and kind_of(digits[:_CARD_LENGTH]) is not None
 
 
 def numbers(text: str, *, by_context: bool = True, breaks: AbstractSet[int] = frozenset()) -> Iterator[Found]:
@@ -154,10 +210,16 @@ class _Run:
         self, text: str, start: int, end: int, *, plus: bool, by_context: bool, breaks: AbstractSet[int] = frozenset()
     ) -> None:
         self.text = text
+        self.start = start
+        self.end = end
         self.breaks = breaks
         self.by_context = by_context
         self.plus = plus
-        self.groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+
+    @cached_property
+    def groups(self) -> list[tuple[int, int]]:
+        """Where its groups begin and end."""
+        return [group.span() for group in _GROUP.finditer(self.text, self.start, self.end)]
 
     @cached_property
     def between(self) -> list[str]:
@@ -166,16 +228,30 @@ class _Run:
 
     def all(self) -> Iterator[Found]:
         """Yield the identifiers in it, in order and without overlap."""
-        first = 0
-        while first < len(self.groups):
+        head = self._head()
+        last, kind = head.longest_from(0)
+        done = head.groups[last][1]
+        if kind is not None:
+            yield Found(head.start_of(0, kind), done, kind)
+        for begun in _VIABLE.finditer(self.text, done, self.end):
+            if begun.end() < done or not _is_viable(begun):
+                continue
+            first = bisect_left(self.groups, (begun.end(),))
             last, kind = self.longest_from(first)
             if kind is not None:
-                yield Found(self.start_of(first, kind), self.groups[last][1], kind)
-            first = last + 1
+                done = self.groups[last][1]
+                yield Found(self.start_of(first, kind), done, kind)
+
+    def _head(self) -> "_Run":
+        """Return the beginning of it, with more groups than an identifier has: of a long run nothing more is parted."""
+        end = _HEAD.match(self.text, self.start, self.end).end()  # type: ignore[union-attr]  # a run begins with a digit
+        if end == self.end:
+            return self
+        return _Run(self.text, self.start, end, plus=self.plus, by_context=self.by_context, breaks=self.breaks)
 
     def longest_from(self, first: int) -> tuple[int, Kind | None]:
         """Return the last group of the longest identifier that begins with group `first`, and what it is."""
-        digits = ""
+        digits, shape = "", ()
         found: tuple[int, Kind | None] = first, None
         if first and (self.groups[first][1] - self.groups[first][0] == 1 or self._goes_on(first)):
             return found  # digits one by one are an identifier only if there is nothing else in the run
@@ -184,16 +260,24 @@ class _Run:
             if len(digits) + end - start > _LENGTHS[-1]:
                 break
             digits += self.text[start:end]
-            if len(digits) in _LENGTHS and (kind := self._kind(digits, first, last)):
-                found = last, kind
+            shape = (*shape, end - start)
+            if len(digits) in _LENGTHS and self._may_be(digits, shape, first, last):
+                kind = self._kind(digits, first, last)
+                found = (last, kind) if kind else found
         return found
+
+    def _may_be(self, digits: str, shape: tuple[int, ...], first: int, last: int) -> bool:
+        """Return whether groups may be an identifier by how they follow each other: none else is looked at."""
+        whole = first == 0 and last == len(self.groups) - 1
+        return whole or first == last or self.plus or digits[0] in "09" or shape in _ALL_SHAPES
 
     def _goes_on(self, first: int) -> bool:
         """Return whether a short group is joined to the one before and far from the end: no identifier begins there."""
         start, end = self.groups[first]
         before = self.between[first - 1]
-        is_short = end - start < _LENGTHS[0] and len(self.groups) - first > _LENGTHS[-1] + 2
-        return is_short and " " not in before and before not in _LISTS
+        is_short = end - start < _LENGTHS[0] and len(self.groups) - first > _MOST_GROUPS
+        # What is between the numbers of a list is not in them, too.
+        return is_short and " " not in before and (before not in _LISTS or self.between[first].strip() == before)
 
     def start_of(self, first: int, kind: Kind) -> int:
         """Return where an identifier begins, with what is written before its digits."""
