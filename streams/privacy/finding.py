@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from string import digits
 from typing import Final
 
@@ -11,7 +11,7 @@ from streams.privacy.folding import LINE_ENDS, fold, folded
 from streams.privacy.numbers import Found, candidates, loosely, may_be_number, numbers
 from streams.privacy.readings import read
 
-_AT: Final = re.compile("@|%40")
+_AT: Final = re.compile(r"(?<=[\w.%+'~^*-])(?:@|%40)(?=[\w-]{1,63}\.)")
 _LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+\Z")
 _LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*\Z")
 _LONGEST_LOCAL: Final = 64
@@ -25,8 +25,6 @@ _MOMENT: Final = re.compile(
     r"(?:[.,][0-9]{1,9})?(?:[+-][01][0-9]:?[0-5][0-9])?(?![0-9])"
 )
 """A date with a time: seconds with nine decimals look like a telephone now and then."""
-_IBAN: Final = re.compile("(?<![0-9A-Za-z])(?=(([A-Za-z]{2})[0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
-"""Looks ahead, so that what only begins like one hides none that follows."""
 IBAN_LENGTHS: Final = {
     "AE": 23, "AT": 20, "AZ": 28, "BE": 16, "BH": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "ES": 24,
     "FI": 18, "FR": 27, "GB": 22, "GE": 22, "GR": 27, "HU": 28, "IE": 22, "IQ": 23, "IT": 27, "JO": 30, "KW": 30,
@@ -34,11 +32,13 @@ IBAN_LENGTHS: Final = {
     "SE": 24, "TR": 26,
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
-_IBAN_BEGINS: Final = re.compile("(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}")
+_IBAN: Final = re.compile(
+    "[A-Za-z](?<![0-9A-Za-z][A-Za-z])(?=([A-Za-z][0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))"
+)
+"""Looks ahead, so that what only begins like one hides none that follows."""
+_PARTED: Final = str.maketrans("", "", " .-")
 _IBAN_DIGITS: Final = re.compile("[0-9](?:[ .-]{0,2}[0-9]){9}")
 """What every account number has: by this it is noticed."""
-_IBAN_LONGEST: Final = 110
-"""Characters of the longest one, and what may be between them."""
 _POINTED: Final = re.compile(r"[0-9]{10}\.0{1,2}(?![0-9])")
 """A whole number that a table of floating-point numbers has given a point."""
 _WORDS: Final = re.compile(r"[^\W\d_]+")
@@ -158,23 +158,13 @@ def may_hold(text: str) -> bool:
 def _may_hold(text: str) -> bool:
     text = folded(text)
     rarely = loosely(text)
+    found = list(candidates(text))
     return (
-        any(may_be_number(text, match) or _may_be_iban(text, match) for match in candidates(text))
+        any(may_be_number(text, match) for match in found)
         or (rarely is not text and any(may_be_number(rarely, match) for match in candidates(rarely)))
+        or (bool(found) and next(_foreign_ibans(text), None) is not None)
         or _POINTED.search(text) is not None
-        or (("@" in text or "%40" in text) and next(_emails(text), None) is not None)
-    )
-
-
-def _may_be_iban(text: str, digits: re.Match[str]) -> bool:
-    before = text[digits.start() - 1 : digits.start()] if digits.start() else ""
-    if before not in {"", " ", ".", "-"} and not (before.isascii() and before.isalnum()):
-        return False
-    start = max(0, digits.start() - _IBAN_LONGEST)
-    return any(
-        match[1].upper() in IBAN_LENGTHS
-        and next(_foreign_ibans(text[match.start() : match.start() + _IBAN_LONGEST]), None) is not None
-        for match in _IBAN_BEGINS.finditer(text, start, digits.start() + _IBAN_LONGEST)
+        or next(_emails(text), None) is not None
     )
 
 
@@ -182,23 +172,29 @@ def _emails(text: str) -> Iterator[Found]:
     if "@" not in text and "%40" not in text:
         return
     for at in _AT.finditer(text):
-        before = text[max(0, at.start() - _LONGEST_LOCAL) : at.start()]
         domain = _DOMAIN.match(text, at.end()) or _DOMAIN_IN_WORDS.match(text, at.end())
-        local = _LOCAL.search(before) or _LOCAL_IN_WORDS.search(before)
-        if domain and local and not _PICTURE.match(domain[0]):
-            yield Found(at.start() - len(local[0]), domain.end(), "email")
+        if domain and not _PICTURE.match(domain[0]):
+            before = text[max(0, at.start() - _LONGEST_LOCAL) : at.start()]
+            if local := _LOCAL.search(before) or _LOCAL_IN_WORDS.search(before):
+                yield Found(at.start() - len(local[0]), domain.end(), "email")
 
 
 def _foreign_ibans(text: str) -> Iterator[Found]:
     if sum(map(text.count, digits)) < _FEWEST:
         return
     for match in _IBAN.finditer(text):
-        length = IBAN_LENGTHS.get(match[2].upper(), 0)
-        characters = [at for at in range(*match.span(1)) if text[at].isalnum()][:length]
-        if not length or len(characters) != length or not is_iban("".join(text[at] for at in characters).upper()):
+        length = IBAN_LENGTHS.get(f"{match[0]}{match[1][0]}".upper(), 0)
+        written = (match[0] + match[1].translate(_PARTED))[:length]
+        if not length or len(written) != length or not is_iban(written.upper()):
             continue
-        if _IBAN_DIGITS.search(text, match.start(), characters[-1] + 1):
-            yield Found(match.start(), characters[-1] + 1, "iban")
+        end = _end_of(text, match.start(), length)
+        if _IBAN_DIGITS.search(text, match.start(), end):
+            yield Found(match.start(), end, "iban")
+
+
+def _end_of(text: str, start: int, letters: int) -> int:
+    """Return where so many letters and digits end."""
+    return next(islice((at for at in range(start, len(text)) if text[at].isalnum()), letters - 1, None)) + 1
 
 
 def _spelled(text: str) -> str:

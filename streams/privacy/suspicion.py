@@ -47,8 +47,9 @@ _AT_ESCAPED: Final = re.compile(rb"%(?:40|4?[\0\x80-\xff])")
 """%40, in the digits of any script."""
 _RUN: Final = re.compile(rb"([^0-9]?)([0-9]+)(.?)", re.DOTALL)
 _ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|<[/A-Za-z]")
-_ENCODED_AGAIN: Final = re.compile(rb"\\\\[unrtbf/\"\\]|<[^>]{0,60}\\\"")
-"""Escapes of JSON within JSON, and tags with quotes in them."""
+_ENCODED_AGAIN: Final = re.compile(rb"\\\\[unrtbf/\"'\\]")
+_TAG: Final = re.compile(rb"<[^>]{0,60}\\\"")
+"""One with quotes in it."""
 _COMMAS: Final = [("،".encode(), b","), ("؛".encode(), b";")]
 _COMMAS_BEGIN: Final = b"\xd8"
 _ALONE: Final = b"-_/."
@@ -65,9 +66,14 @@ _TELLING_FIELDS: Final = (
 """One of these is in the name of a field of telephones or national ids."""
 _NOTHING: Final = b"="
 """No part of an identifier, and beside none of any meaning."""
+_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
+_BACKSLASH: Final = b"\x02"
+_ESCAPE: Final = _BACKSLASH + b"u"
+_ESCAPED: Final = bytes.maketrans(b"nrtbf/\"'", b"u" * 8)
+"""What stands behind a backslash in JSON within JSON."""
 _MEANINGS: Final = (
-    (b"\\\\", b"\x02"), (b"\\n", b"\n"), (b"\\t", b"\t"), (b"\\r", b"\r"), (b"\\b", b"\b"), (b"\\f", b"\f"),
+    (b"\\\\", _BACKSLASH), (b"\\n", b"\n"), (b"\\t", b"\t"), (b"\\r", b"\r"), (b"\\b", b"\b"), (b"\\f", b"\f"),
     (b'\\"', b'"'), (b"\\/", b"/"),
 )  # fmt: skip
 """A backslash that is meant is no part of an identifier, as little as one that begins no escape; it is first."""
@@ -181,20 +187,23 @@ def _may_hold(value: bytes) -> bool:
     seen = shape(without)
     if SIGN not in seen:
         return _may_hold_number(without, seen)
-    if (b"\\\\" in without or (b"<" in without and b'\\"' in without)) and _ENCODED_AGAIN.search(without):
+    if b"<" in without and b'\\"' in without and _TAG.search(without):
         return True
     if b"\\" not in without:
         return _reads(without)
     meant = _meant(without)
-    return meant is None or _reads(meant) or (not _is_text(value) and _reads(without))
+    if meant is None or (_BACKSLASH in meant and _ESCAPE in meant.translate(_ESCAPED)) or _reads(meant):
+        return True
+    # What is no JSON is read as a text: its backslashes are those that it has.
+    return not _is_text(value) and (_ENCODED_AGAIN.search(without) is not None or _reads(without))
 
 
 def _meant(value: bytes) -> bytes | None:
     """Return a record with what its escapes mean; None if that cannot be said."""
     for escape, meaning in _MEANINGS:
         value = value.replace(escape, meaning)
-    if b"\\" not in value:
-        return value
+        if b"\\" not in value:
+            return value
     if value.count(b"\\") > value.count(b"\\u"):
         first, *others = value.split(b"\\")
         others[-1] = others[-1] or b"\\"
@@ -218,7 +227,7 @@ def _reads(value: bytes) -> bool:
     """Return whether what a record means, without escapes, may hold an identifier."""
     if _VARIANT in value:
         value = value.replace(_VARIANT, b"")
-    if b"@" in value or _AT_ESCAPED.search(value) or _FAR_SIGNS.search(value):
+    if b"@" in value or _AT_ESCAPED.search(value) or (not value.isascii() and _FAR_SIGNS.search(value)):
         return is_part_suspicious(value) or may_hold_plain(value)
     if _is_encoded(value) and any(is_part_suspicious(part) for part in value.split(b'"') if _is_encoded(part)):
         return True
@@ -258,7 +267,9 @@ def is_part_suspicious(text: bytes) -> bool:
 
 def may_hold_plain(value: bytes) -> bool:
     """Return whether a record may hold a telephone or national id in a field of its own, as a number and no text."""
-    return _names_person(value) and PLAIN_NUMBER.search(value) is not None
+    if FEWEST_DIGITS not in value.translate(_ZEROS) or not _names_person(value):
+        return False
+    return PLAIN_NUMBER.search(value) is not None
 
 
 def _names_person(value: bytes) -> bool:
