@@ -32,9 +32,7 @@ IBAN_LENGTHS: Final = {
     "SE": 24, "TR": 26,
 }  # fmt: skip
 """Characters of an account number by country; those of Iran are digits alone."""
-_IBAN: Final = re.compile(
-    "[A-Za-z](?<![0-9A-Za-z][A-Za-z])(?=([A-Za-z][0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))"
-)
+_IBAN: Final = re.compile("[A-Za-z](?<![0-9A-Za-z][A-Za-z])(?=([A-Za-z][0-9]{2}(?:[ .-]{0,2}[0-9A-Za-z]){11,30}))")
 """Looks ahead, so that what only begins like one hides none that follows."""
 _PARTED: Final = str.maketrans("", "", " .-")
 _IBAN_DIGITS: Final = re.compile("[0-9](?:[ .-]{0,2}[0-9]){9}")
@@ -137,14 +135,14 @@ def _find(text: str, names: Names) -> list[Found]:
 
 def _numbers(text: str, seen: str, origin: Sequence[int]) -> Iterator[Found]:
     """Yield what `numbers` finds in the folded form of a text, with its lines in mind."""
-    if sum(map(seen.count, digits)) < _FEWEST:
+    rarely = loosely(seen)
+    if next(candidates(seen), None) is None and (rarely is seen or next(candidates(rarely), None) is None):
         return
     breaks = set[int]()
     if _LINES.search(text):
         ends = {end.start() for end in _LINES.finditer(text)}
         breaks = ends if isinstance(origin, range) else {at for at, place in enumerate(origin[:-1]) if place in ends}
     yield from numbers(seen, breaks=breaks)
-    rarely = loosely(seen)
     if rarely is not seen:
         yield from numbers(rarely, breaks=breaks)
 

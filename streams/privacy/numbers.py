@@ -114,7 +114,8 @@ def _viable() -> re.Pattern[str]:
     areas = "|".join(map(apart, *zip(*_AREAS.split("|"), strict=True)))
     local = f"(?:{mobile}|(?:{areas}){between}{home})"
     zero = f"(?:0{between})?"
-    phone = f"(?:{apart('0', local)}|{apart('0', '0', '9', '8', zero + local)}|{apart('9', '8', zero + mobile)})(?![0-9])"
+    far = f"{apart('0', '0', '9', '8', zero + local)}|{apart('9', '8', zero + mobile)}"
+    phone = f"(?:{apart('0', local)}|{far})(?![0-9])"
     behind = apart("98[0-9]", *["[0-9]"] * 7) + r"(?![0-9])(?:\Z| ?98)"
     begins = rf"(?:09[0-9]{{2}}|0(?:{_AREAS})|(?:00)?98[0-9]*+|00)(?![0-9])"
     tails = {

@@ -39,10 +39,10 @@ _UUID: Final = re.compile(
 """A UUID but for its head, in which there are as many digits in a row by chance; a sign to begin with is found fast."""
 _VARIANT: Final = b"\xef\xb8\x8f"
 """What most emoji end with; it is invisible."""
-_FAR_SIGNS: Final = re.compile(
-    rb"[\xdf\xe0\xe1\xea\xf3]|\xef[\xb8-\xbf]|\xf0(?:[^\x9f]|\x9f\xaf)|[\xcc\xcd\xd8\xd9]\x9c"
-)
+_FAR_SIGNS: Final = re.compile(rb"\xef[\xb8-\xbf]|\xf0(?:[^\x9f]|\x9f\xaf)")
 """Full-width and invisible signs, scripts with digits of their own; not what emoji and the Rial sign begin with."""
+_FAR_ALONE: Final = b"\xdf", b"\xe0", b"\xe1", b"\xea", b"\xf3", b"\xcc\x9c", b"\xcd\x9c", b"\xd8\x9c", b"\xd9\x9c"
+"""Those of them that are found one by one, as fast as memory is read."""
 _AT_ESCAPED: Final = re.compile(rb"%(?:40|4?[\0\x80-\xff])")
 """%40, in the digits of any script."""
 _RUN: Final = re.compile(rb"([^0-9]?)([0-9]+)(.?)", re.DOTALL)
@@ -59,14 +59,11 @@ _MOST: Final = 16
 _IBAN_BEGINS: Final = re.compile(rb"(?<![0-9A-Za-z])([A-Za-z]{2})[0-9]{2}")
 _IBANS: Final = frozenset(map(str.encode, IBAN_LENGTHS))
 _IBAN_LONGEST: Final = 110
-_TELLING_FIELDS: Final = (
-    b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel", b"contact", b"national", b"melli", b"nid",
-    *map(str.encode, ("تلفن", "موبایل", "همراه", "ملی")),
-)  # fmt: skip
+_TELLING: Final = b"phone", b"mobile", b"msisdn", b"whatsapp", b"tel", b"contact", b"national", b"melli", b"nid"
+_TELLING_IN_PERSIAN: Final = tuple(map(str.encode, ("تلفن", "موبایل", "همراه", "ملی")))
 """One of these is in the name of a field of telephones or national ids."""
 _NOTHING: Final = b"="
 """No part of an identifier, and beside none of any meaning."""
-_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
 _BACKSLASH: Final = b"\x02"
 _ESCAPE: Final = _BACKSLASH + b"u"
@@ -80,6 +77,18 @@ _MEANINGS: Final = (
 NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.+-])([0-9]{10,24})(?:\.0{1,2})?(?![0-9A-Za-z.])")
 """A whole number of JSON that may be one of a person, with its digits."""
 _QUOTE: Final = b"\x01"
+
+
+def _beside(signs: bytes) -> bytes:
+    """Return a table that makes zeros of digits, and blanks of all beside which a number may begin: no such signs."""
+    letters = bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(ord("a"), ord("z") + 1))
+    return bytes(48 if 48 <= byte < 58 else 120 if byte in signs + letters else 32 for byte in range(256))
+
+
+_BESIDE_NUMBER: Final = _beside(b".+-")
+_BESIDE_PLAIN: Final = _beside(b'.+"-')
+_BEGUN_ALONE: Final = b" " + FEWEST_DIGITS
+"""As `NUMBER` and `PLAIN_NUMBER` begin, in what such a table makes."""
 
 _LONG: Final = 1_000
 """Bytes from which on it pays to know whether a record is JSON."""
@@ -227,11 +236,19 @@ def _reads(value: bytes) -> bool:
     """Return whether what a record means, without escapes, may hold an identifier."""
     if _VARIANT in value:
         value = value.replace(_VARIANT, b"")
-    if b"@" in value or _AT_ESCAPED.search(value) or (not value.isascii() and _FAR_SIGNS.search(value)):
+    if b"@" in value or _AT_ESCAPED.search(value) or _has_far_signs(value):
         return is_part_suspicious(value) or may_hold_plain(value)
     if _is_encoded(value) and any(is_part_suspicious(part) for part in value.split(b'"') if _is_encoded(part)):
         return True
     return _may_hold_number(value, shape(value))
+
+
+def _has_far_signs(value: bytes) -> bool:
+    if value.isascii():
+        return False
+    if any(sign in value for sign in _FAR_ALONE):
+        return True
+    return (b"\xef" in value or b"\xf0" in value) and _FAR_SIGNS.search(value) is not None
 
 
 def _is_encoded(value: bytes) -> bool:
@@ -257,6 +274,8 @@ def _may_hold_number(value: bytes, seen: bytes) -> bool:
 
 def _holds_number(part: bytes) -> bool:
     """Return whether what stands in JSON outside of strings may hold a number of a person: one without separators."""
+    if _BEGUN_ALONE not in b" " + part.translate(_BESIDE_NUMBER):
+        return False
     return any(kind_of(digits.decode()) for digits in NUMBER.findall(part))
 
 
@@ -267,14 +286,14 @@ def is_part_suspicious(text: bytes) -> bool:
 
 def may_hold_plain(value: bytes) -> bool:
     """Return whether a record may hold a telephone or national id in a field of its own, as a number and no text."""
-    if FEWEST_DIGITS not in value.translate(_ZEROS) or not _names_person(value):
-        return False
-    return PLAIN_NUMBER.search(value) is not None
+    return _BEGUN_ALONE in b" " + value.translate(_BESIDE_PLAIN) and _names_person(value)
 
 
 def _names_person(value: bytes) -> bool:
     lower = value.lower()
-    return any(name in lower for name in _TELLING_FIELDS)
+    return any(name in lower for name in _TELLING) or (
+        not value.isascii() and any(name in value for name in _TELLING_IN_PERSIAN)
+    )
 
 
 def _are_harmless(value: bytes, seen: bytes) -> bool:
