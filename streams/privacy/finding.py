@@ -119,13 +119,16 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
 def _find(text: str, names: Names) -> list[Found]:
     seen, origin = fold(text)
+    every = [*_emails(seen), *_foreign_ibans(seen), *_numbers(text, seen, origin), *names.find(seen)]
+    if not every:
+        return []
     found: list[Found] = []
     taken = bytearray(len(seen))
     if seen.count("-") > 1 and sum(map(seen.count, digits)) >= _FEWEST:
         for harmless in (_UUID, _MOMENT):
             for match in harmless.finditer(seen):
                 taken[slice(*match.span())] = bytes([1]) * len(match[0])
-    for one in (*_emails(seen), *_foreign_ibans(seen), *_numbers(text, seen, origin), *names.find(seen)):
+    for one in every:
         if 1 not in taken[one.start : one.end]:
             taken[one.start : one.end] = bytes([1]) * (one.end - one.start)
             found.append(one)

@@ -27,6 +27,9 @@ _BLANKS: Final = "\t\n\v\f\r\x1c\x1d\x1e\x1f"
 _ON_ONE_LINE: Final = str.maketrans(dict.fromkeys(_BLANKS, " "))
 _LAST_DIGIT: Final = 0x1FBF9
 """No script's decimal digits come after it."""
+_FREQUENT: Final = 0x3000
+_NO_TEXT: Final = range(0xDC80, 0xDD00)
+"""As bytes are read that are no UTF-8."""
 
 
 @cache
@@ -41,6 +44,19 @@ def _form() -> dict[int, str]:
     form |= {ord(dash): "-" for dash in DASHES} | {ord(dot): "." for dot in DOTS}
     form |= {ord(blank): " " for blank in f"{_BLANKS}{LINE_ENDS}\u0085\u2800"}
     return form | {ord(comma): instead for comma, instead in COMMAS.items()} | {ord("﹫"): "@"}
+
+
+@cache
+def _folding() -> tuple[re.Pattern[str], dict[int, str]]:
+    """Return what finds any sign that has another form, and a table that also has the most frequent that have none."""
+    form = _form()
+    signs = re.compile(f"[{character_class(tuple((code, code) for code in sorted(form)))}]")
+    return signs, {code: chr(code) for code in (*range(_FREQUENT), *_NO_TEXT)} | form
+
+
+def _in_form(text: str) -> str:
+    signs, table = _folding()
+    return text.translate(table) if signs.search(text) else text
 
 
 class Folded(NamedTuple):
@@ -58,7 +74,7 @@ def folded(text: str) -> str:
     """Return the folded form of a text, where it does not matter what stood where."""
     if text.isascii() and "\0" not in text:
         return _on_one_line(text)
-    return _UNSEEN.sub("", text).translate(_form())
+    return _in_form(_UNSEEN.sub("", text))
 
 
 def fold(text: str) -> Folded:
@@ -66,11 +82,11 @@ def fold(text: str) -> Folded:
     if text.isascii() and "\0" not in text:
         return Folded(_on_one_line(text), range(len(text) + 1))
     if not _UNSEEN.search(text):
-        return Folded(text.translate(_form()), range(len(text) + 1))
+        return Folded(_in_form(text), range(len(text) + 1))
     kept: list[int] = []
     begin = 0
     for gone in _UNSEEN.finditer(text):
         kept.extend(range(begin, gone.start()))
         begin = gone.end()
     kept.extend(range(begin, len(text) + 1))
-    return Folded(_UNSEEN.sub("", text).translate(_form()), kept)
+    return Folded(_in_form(_UNSEEN.sub("", text)), kept)

@@ -252,7 +252,7 @@ class _Run:
 
     def longest_from(self, first: int) -> tuple[int, Kind | None]:
         """Return the last group of the longest identifier that begins with group `first`, and what it is."""
-        digits, shape = "", ()
+        digits, shape = "", tuple[int, ...]()
         found: tuple[int, Kind | None] = first, None
         if first and (self.groups[first][1] - self.groups[first][0] == 1 or self._goes_on(first)):
             return found  # digits one by one are an identifier only if there is nothing else in the run

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import pytest
 
-from streams.privacy.finding import find
+from streams.privacy.finding import find, may_hold
+from streams.privacy.numbers import _RUN, Found, _Run, numbers
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
 from streams.privacy.records import Protection, Subjects
 
@@ -55,13 +61,101 @@ def test_an_identifier_in_a_string_that_never_ends_is_masked() -> None:
     assert found == b'{"id":"e1","text":"call \\"me\\" at [phone] or [card]'
 
 
-@pytest.mark.parametrize("joined", ["(98", "[98", "98-", "98."])
-def test_groups_that_go_on_are_not_tried_again_and_again(joined: str) -> None:
-    calls = Counter[str]()
-    text, before = joined * 1_000, sys.getprofile()
+def calls_of(work: Callable[[], object]) -> int:
+    calls, before = Counter[str](), sys.getprofile()
     sys.setprofile(lambda _frame, event, _arg: calls.update([event]))
     try:
-        assert find(text) == []
+        work()
     finally:
         sys.setprofile(before)
-    assert calls["call"] + calls["c_call"] < 20 * 1_000
+    return calls["call"] + calls["c_call"]
+
+
+@pytest.mark.parametrize("joined", ["(98", "[98", "98-", "98."])
+def test_groups_that_go_on_are_not_tried_again_and_again(joined: str) -> None:
+    text = joined * 1_000
+    assert find(text) == []
+    assert calls_of(lambda: find(text)) < 20 * 1_000
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["12,", "12, ", "12 ", "1,", "1/2|", "123,", "12.5, ", "098 ", "12345,", "(12) ", "@", "a@"],
+)
+def test_what_begins_no_identifier_is_passed_over_without_a_look_at_each(unit: str) -> None:
+    text = unit * 3_000
+    assert not may_hold(text)
+    assert calls_of(lambda: may_hold(text)) < 500
+    assert calls_of(lambda: find(text)) < 500
+
+
+def one_by_one(text: str) -> Iterator[Found]:
+    """Try each group of each run, and pass none over."""
+    for match in _RUN.finditer(text):
+        start, end = match.span("digits")
+        run, first = _Run(text, start, end, plus=match["plus"] is not None, by_context=True), 0
+        while end - start >= 10 and first < len(run.groups):
+            last, kind = run.longest_from(first)
+            if kind is not None:
+                yield Found(run.start_of(first, kind), run.groups[last][1], kind)
+            first = last + 1
+
+
+_IDENTIFIERS: Final = (
+    "09120000012", "989120000012", "00989120000012", "02188776655", "0009123458", "6037991122334454", "378282246310005",
+    "30569309025904", "6212345678901232", "062960000000100324200001", "9120000012", "9891 2000 0012 3456",
+)  # fmt: skip
+_GROUPED: Final = (
+    (4, 3, 4), (4, 4, 4, 4), (3, 6, 1), (3, 3, 4), (3, 3, 3, 1), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4,) * 6, (1,) * 24,
+    (2, 4, 4, 4, 4, 4, 2), (3, 3, 2, 2, 2), (2, 3, 7), (5, 7), (24,), (2,) * 12,
+)  # fmt: skip
+
+
+def lists(chance: random.Random) -> str:
+    """Return identifiers in groups, among lists of other numbers."""
+    text = ""
+    for _ in range(chance.randrange(1, 5)):
+        between = chance.choice([" ", ",", ", ", "/", "-", ".", "|", "_"])
+        if chance.random() < 0.5:
+            digits = "".join(chance.choice("0123456789") for _ in range(60))
+            lengths = tuple(chance.choice([1, 2, 3, 4, 4, 6]) for _ in range(30))
+        else:
+            digits, lengths = chance.choice(_IDENTIFIERS), chance.choice(_GROUPED)
+        ends = [sum(lengths[:place]) for place in range(len(lengths) + 1)]
+        parts = (digits[start:end] for start, end in pairwise(ends))
+        text += between.join(filter(None, parts)) + chance.choice([" ", ",", ", ", "/", "-", "", "; ", " 98+ "])
+    return text
+
+
+def test_groups_that_are_passed_over_begin_no_identifier() -> None:
+    chance = random.Random(11)
+    texts = [lists(chance) for _ in range(1_500)]
+    assert [list(numbers(text)) for text in texts] == [list(one_by_one(text)) for text in texts]
+    assert sum(len(list(numbers(text))) > 1 for text in texts) > 50
+
+
+_TOKENS: Final = (
+    "12", "1", "123", "1234", "098", "0912", "98", "00", "+98", "IR12", "DE89", "@", "%40", "a@b.", "&#48;", "&lt;", "<b>", "\\",
+    "\\u0030", '"', "۱۲", "٠", "０", "\u200c", "\0", "\x02", "tel", "é", "م", "😀", "{", "2026-03-01", "1e5", "09120000012",
+)  # fmt: skip
+
+
+def shapes(count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield units that come again and again, and records of 3 kB of each."""
+    chance = random.Random(7)
+    for _ in range(count):
+        signs = (chance.choice(_TOKENS) + chance.choice(' -,./|_():;"') for _ in range(chance.randrange(1, 4)))
+        unit = "".join(signs)
+        text = unit * (3_000 // len(unit.encode()))
+        made = chance.choice(
+            [{"text": text}, {text: 1}, {"id": text}, {"x": json.dumps({"y": text})}, {"x": [unit] * 300}]
+        )
+        sent = json.dumps(made, ensure_ascii=chance.random() < 0.3).encode()
+        yield unit, sent if chance.random() < 0.8 else sent[:-9]
+
+
+def test_no_shape_takes_many_calls_for_each_byte() -> None:
+    protection = Protection(Pseudonyms([SecretKey(b"1" * 32)]))
+    protection.protect([b'{"text":"\xd9\xa0 09120000012"}'])
+    costs = {unit: calls_of(partial(protection.protect, [value])) / len(value) for unit, value in shapes(80)}
+    assert max(costs.values()) < 12, max(costs, key=lambda unit: costs[unit])
