@@ -20,7 +20,9 @@ def losses(rig: Rig, count: int) -> None:
     Traffic goes on meanwhile, unless it is its own topics that are lost: then it waits until there are new ones.
     """
     rig.begin(2)
-    for lose in rig.chance.sample(list(LOSSES.values()), k=min(count, len(LOSSES))):
+    chosen = rig.chance.sample(list(LOSSES.values()), k=min(count, len(LOSSES)))
+    # What was in topics that are gone is in the store alone: to lose that afterwards is to lose it for good.
+    for lose in sorted(chosen, key=lambda one: one is not store_anew):
         lost(rig, lose)
 
 

@@ -15,6 +15,17 @@ def test_long_windows_wait_for_their_turn_only_while_something_comes() -> None:
     assert throttle.due(104.6, history=False) == (True, True, True)
 
 
+def test_a_clock_that_is_set_back_holds_up_nothing() -> None:
+    """Two hours ahead for a moment: open minutes and windows must not wait for two hours."""
+    throttle = PublishingThrottle(1.0)
+    for now in (100.0, 101.0, 7301.0):
+        throttle.published(now, throttle.due(now, history=False), Outputs([], []), None, {"1m"})
+    assert throttle.due(102.0, history=False) == (True, True, True)
+    throttle.published(102.0, throttle.due(102.0, history=False), Outputs([], []), None, {"1m"})
+    assert throttle.due(102.4, history=False) == (False, False, False)
+    assert throttle.due(103.0, history=False) == (True, True, False)
+
+
 def test_history_waits_for_its_turn_at_rest_too() -> None:
     throttle = PublishingThrottle(1.0)
     throttle.published(100.0, throttle.due(100.0, history=True), Outputs([], []), None, {"1m"})

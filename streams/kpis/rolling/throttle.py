@@ -80,7 +80,8 @@ class _Turn:
         self._at = 0.0
 
     def has_come(self, now: float, least_s: float = 0.0) -> bool:
-        return self._next is None or now >= max(self._next, self._at + least_s)
+        # A clock that was ahead, and is set back, must not keep anybody waiting until that time comes again.
+        return self._next is None or now < self._at or now >= max(self._next, self._at + least_s)
 
     def taken(self, now: float, rows: int) -> None:
         self._at = now
