@@ -31,7 +31,7 @@ from streams.producers.wire import partition_of
 from streams.relations.catalogue import Relations
 from streams.relations.customers import MOST_BYTES
 from streams.relations.journal import Record
-from streams.relations.partition import Advance, RelationsPartition
+from streams.relations.partition import MOST_TAKEN, Advance, RelationsPartition
 from streams.relations.ranges import encode_range
 from streams.relations.results import event_of
 from streams.settings import Settings
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 BATCHES_AT_ONCE = 20
 """So many batches are taken a step with at once, without waiting for the timer."""
+
+HISTORY_FLUSH_S = 2.0
+"""Time between two steps while history is read: in large ones a customer is unpacked and saved for several events."""
 
 ADVANCES_AT_ONCE = 40
 """Advances whose derived events are sent, and whose customers are saved, in one go."""
@@ -111,6 +114,7 @@ class Relate(Stage):
         self._relations = relations
         self._progress = progress or DerivedProgress()
         self._shards: dict[int, _Shard] = {}
+        self._flushed_at = 0.0
         for relation in relations:
             metrics.RELATION_RESULTS.labels(relation)  # so that the first one is an increase
         super().__init__(app, [topics.facts], flush_s=settings.ingest_flush_s)
@@ -152,19 +156,34 @@ class Relate(Stage):
         log.info("relate: partitions %s taken over", sorted(self._shards))
 
     async def take(self, batch: RecordBatch) -> None:
-        """Take in the facts of a batch; take steps at once when many wait."""
+        """Take in the facts of a batch; take steps at once when many wait, unless they are history."""
         shard = self._shards[batch.partition]
         for one, position in records.fact_ranges(batch, self._settings.epoch):
             shard.state.take(one, position)
         shard.waiting.append(batch)
         self._report_lag(shard)
-        if len(shard.waiting) - shard.flushed >= BATCHES_AT_ONCE:
+        if len(shard.waiting) - shard.flushed >= BATCHES_AT_ONCE and not self._gathers():
             await self.flush_live()
         batch.release()
+
+    async def tick(self) -> None:
+        """Flush by the timer, less often while history is read."""
+        if not self._gathers():
+            await self.flush_live()
+
+    def _gathers(self) -> bool:
+        """Whether more is read before the next step: nobody waits for what happened long ago."""
+        now, shards = time.time(), self._shards.values()
+        return (
+            self._flushed_at <= now < self._flushed_at + HISTORY_FLUSH_S
+            and all(shard.state.watermarks.reads_history(now) for shard in shards)
+            and all(shard.state.held < MOST_TAKEN for shard in shards)
+        )
 
     async def steps(self) -> Steps:
         """Take the steps that are due, those of all partitions together: each wait is one for all of them."""
         shards = list(self._shards.values())
+        self._flushed_at = time.time()
         for shard in shards:
             shard.flushed = len(shard.waiting)
         while begun := [shard for shard in shards if shard.state.begin(time.time()) is not None]:

@@ -90,3 +90,44 @@ def test_partitions_and_customers_wait_together(monkeypatch: pytest.MonkeyPatch)
     assert len(ended) == 2 * 3 * 250
     steps = [name for name in waits if name != "Done"]
     assert len(steps) < 25, "at most four for a step, of which there are a few; 1,500 customers are in them"
+
+
+def test_history_is_gathered_for_large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it, and a customer is unpacked and saved for several events at once; live, each timer flushes."""
+    now, flushes = [START_MS / 1000 + 86_400], list[int]()
+    monkeypatch.setattr(relate.time, "time", lambda: now[0])
+    app = twin.Application(twin.Broker(), 1)
+    stage = Relate(app, load(environ={}, partitions=1), TOPICS, RELATIONS)  # type: ignore[arg-type]
+    asyncio.run(app.begin())
+    flush = stage.flush
+
+    async def counted() -> None:
+        flushes.append(int(now[0]))
+        await flush()
+
+    monkeypatch.setattr(stage, "flush", counted)
+
+    def read(offset: int, source: str, *, caught_up: bool) -> None:
+        fact = Fact(START_MS + offset, "/s", f"e{offset}", "cx.cart.added", {})
+        one = FactRange(f"{source}/0", offset, offset, START_MS / 1000, caught_up, [(f"c{offset}", fact)])
+        asyncio.run(stage.take(RecordBatch(TOPICS.facts, 0, [encode_range(one)], range(offset, offset + 1))))
+
+    def ticks() -> int:
+        before = len(flushes)
+        asyncio.run(stage.tick())
+        return len(flushes) - before
+
+    for offset, source in enumerate(("web", *SILENT)):
+        read(offset, source, caught_up=False)
+    assert (ticks(), ticks(), ticks()) == (1, 0, 0)
+    for offset in range(4, 4 + 2 * relate.BATCHES_AT_ONCE):
+        read(offset, "web", caught_up=False)
+    assert len(flushes) == 1
+    now[0] += relate.HISTORY_FLUSH_S
+    assert (ticks(), ticks()) == (1, 0)
+    monkeypatch.setattr(relate, "MOST_TAKEN", 3)
+    assert ticks() == 1, "as many wait as a step takes"
+    monkeypatch.setattr(relate, "MOST_TAKEN", 10_000)
+    for offset, source in enumerate(("web", *SILENT), 100):
+        read(offset, source, caught_up=True)
+    assert (ticks(), ticks()) == (1, 1)
