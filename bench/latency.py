@@ -80,8 +80,8 @@ def measure_latency(
     with stand.worker(budget) as worker, beside(budget):
         watchers = [
             threading.Thread(target=watch_topic, args=(stand, budget, on_topic, stop)),
-            threading.Thread(target=_watch_store, args=(connect(budget.address), _IN_KPIS, in_store, stop)),
-            threading.Thread(target=_watch_store, args=(connect(budget.address), _IN_EVENTS, in_events, stop)),
+            threading.Thread(target=watch_store, args=(connect(budget.address), _IN_KPIS, in_store, stop)),
+            threading.Thread(target=watch_store, args=(connect(budget.address), _IN_EVENTS, in_events, stop)),
         ]
         for watcher in watchers:
             watcher.start()
@@ -104,14 +104,15 @@ def measure_latency(
     return Latency(
         total / wall_s,
         len(sent),
-        _quantiles([on_topic[name] - at for name, at in sent.items()]),
-        _quantiles([in_store[name] - at for name, at in sent.items()]),
-        _quantiles([in_events[name] - at for name, at in sent.items()]),
+        quantiles([on_topic[name] - at for name, at in sent.items()]),
+        quantiles([in_store[name] - at for name, at in sent.items()]),
+        quantiles([in_events[name] - at for name, at in sent.items()]),
         (after.cpu_s - before.cpu_s) / wall_s,
     )
 
 
-def _quantiles(seconds: list[float]) -> tuple[float, float]:
+def quantiles(seconds: list[float]) -> tuple[float, float]:
+    """Return what half of them, and 99 of a hundred, are below."""
     cuts = statistics.quantiles(seconds, n=100)
     return cuts[49], cuts[98]
 
@@ -123,11 +124,13 @@ def send(
     rate: float,
     goes_on: Callable[[], bool],
     sent: dict[str, float],
+    probe: Callable[[str, bytes], Sequence[bytes]] | None = None,
 ) -> int:
     """
     Send at a steady rate for as long as it goes on; times of events are the clock's.
 
-    `sent` is given the probes among them by name, with the moment of each (Unix s). Returns how many events there were.
+    `sent` is given the probes among them by name, with the moment of each (Unix s); `probe` makes their events of a name
+    and a time. Returns how many events there were.
     """
     number = 0
     names = count()
@@ -147,8 +150,9 @@ def send(
                 probe_at += 1 / PROBES_PER_S
                 name = f"probe-{next(names)}"
                 sent[name] = time.time()
-                producer.send_encoded(_probe(name, stamp), "call_center", name)
-                number += 1
+                for payload in (probe or _probe)(name, stamp):
+                    producer.send_encoded(payload, "call_center", name)
+                    number += 1
             time.sleep(0.005)
     return number
 
@@ -158,23 +162,20 @@ def _now(payload: bytes, stamp: bytes) -> bytes:
     return head + found + stamp + tail[tail.index(b'"') :] if found else payload
 
 
-def _probe(name: str, stamp: bytes) -> bytes:
+def _probe(name: str, stamp: bytes) -> Sequence[bytes]:
     """Return a contact that left a queue nobody else stands in."""
-    return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": str(uuid.uuid4()),
-            "source": "/bench",
-            "type": "cx.contact.queue_left",
-            "time": stamp.decode(),
-            "subject": name,
-            "channel": "call_center",
-            "data": {"queue": name, "reason": "answered", "wait_s": 1.0},
-        }
-    )
+    return [probe_event(name, stamp, "cx.contact.queue_left", {"queue": name, "reason": "answered", "wait_s": 1.0})]
 
 
-def watch_topic(stand: Stand, budget: MemoryBudget, seen: dict[str, float], stop: threading.Event) -> None:
+def probe_event(name: str, stamp: bytes, kind: str, data: Mapping[str, Any], **attributes: str) -> bytes:
+    """Return an event of a customer whom nobody else is."""
+    event = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/bench", "type": kind, "time": stamp.decode()}
+    return msgspec.json.encode({**event, "subject": name, "channel": "call_center", **attributes, "data": data})
+
+
+def watch_topic(
+    stand: Stand, budget: MemoryBudget, seen: dict[str, float], stop: threading.Event, kpi: str = "contacts_offered"
+) -> None:
     """Note when each probe is first seen in a KPI on the topic (Unix s), until told to stop."""
     import asyncio
 
@@ -191,7 +192,7 @@ def watch_topic(stand: Stand, budget: MemoryBudget, seen: dict[str, float], stop
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     now = time.time()
                     for record in records:
-                        for row in _rows(record.value):
+                        for row in _rows(record.value, kpi):
                             queue = row["labels"].get("queue", "")
                             if queue.startswith("probe-"):
                                 seen.setdefault(queue, now)
@@ -201,15 +202,16 @@ def watch_topic(stand: Stand, budget: MemoryBudget, seen: dict[str, float], stop
     asyncio.run(watch())
 
 
-def _rows(record: bytes) -> list[dict[str, Any]]:
+def _rows(record: bytes, kpi: str) -> list[dict[str, Any]]:
     # Decoding all of them would take the CPU that is being measured.
     if b"probe-" not in record:
         return []
     content = json.loads(record)
-    return [row for row in content["minutes"] if row["kpi"] == "contacts_offered"]
+    return [row for row in content["minutes"] if row["kpi"] == kpi]
 
 
-def _watch_store(client: Client, query: str, seen: dict[str, float], stop: threading.Event) -> None:
+def watch_store(client: Client, query: str, seen: dict[str, float], stop: threading.Event) -> None:
+    """Note when each probe is first seen by a query (Unix s), until told to stop."""
     while not stop.wait(POLL_S):
         rows = client.query(query).result_rows
         now = time.time()
