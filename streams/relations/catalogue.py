@@ -53,8 +53,8 @@ class Relations(Mapping[str, Relation]):
     def readers(self, fact: Fact) -> Sequence[Relation]:
         """Return the relations to which an event means something."""
         found: list[Relation] = []
-        for relations in self._by_type.get(fact.type, _NO_READERS).values():
-            if relations[0].key_of(fact.values) is not None:
+        for by, relations in self._by_type.get(fact.type, _NO_READERS).items():
+            if not by or relations[0].key_of(fact.values) is not None:
                 found += relations
         return found
 

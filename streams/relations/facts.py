@@ -1,8 +1,9 @@
 """What relations remember of events: the fields that some relation reads, and the order in which they count."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -83,7 +84,7 @@ class Reader:
 
     def __init__(self, fields: Mapping[str, Iterable[str]]) -> None:
         self.fields = {name: tuple(sorted(set(wanted))) for name, wanted in fields.items()}
-        self._reads = {name: [*map(_read(name), wanted)] for name, wanted in self.fields.items()}
+        self._reads = {name: _reading(name, wanted) for name, wanted in self.fields.items()}
         self._labels = {name: _labels_wanted(wanted) for name, wanted in self.fields.items()}
 
     def fact(self, event: Envelope) -> Fact | None:
@@ -91,7 +92,11 @@ class Reader:
         reads = self._reads.get(event.type)
         if reads is None:
             return None
-        values = {name: value for name, get in reads if (value := get(event)) is not None}
+        names, get, times = reads
+        values = {name: value for name, value in zip(names, get(event), strict=True) if value is not None}
+        for name in times:
+            if name in values:
+                values[name] = milliseconds(values[name])
         if self._labels[event.type]:
             values.update({OWN + name: value for name, value in (event.labels or {}).items()})
         return Fact(milliseconds(event.time), event.source, event.id, event.type, values)
@@ -102,32 +107,23 @@ def _labels_wanted(wanted: Iterable[str]) -> bool:
     return any(name.startswith(OWN) or name == "labels" for name in wanted)
 
 
-def _read(event_type: str) -> Callable[[str], tuple[str, Callable[[Envelope], Any]]]:
+class _FieldsOfType(NamedTuple):
+    """Which fields are read of a type, what gets all of them at once, and which of them are times."""
+
+    names: Sequence[str]
+    get: Callable[[Envelope], Iterable[Any]]
+    times: Sequence[str]
+
+
+def _reading(event_type: str, wanted: Iterable[str]) -> _FieldsOfType:
     known = fields_of(event_type)
-
-    def reader(name: str) -> tuple[str, Callable[[Envelope], Any]]:
-        info = known.get(name)
-        if info is None:
-            return name, _nothing
-        if info.kind == "time":
-            return name, _time_of(name, in_data=info.part == "data")
-        if info.part == "data":
-            return name, lambda event: getattr(event.data, name)
-        return name, lambda event: getattr(event, name)
-
-    return reader
-
-
-def _time_of(name: str, *, in_data: bool) -> Callable[[Envelope], int | None]:
-    def read(event: Envelope) -> int | None:
-        found = getattr(event.data if in_data else event, name)
-        return None if found is None else milliseconds(found)
-
-    return read
-
-
-def _nothing(event: Envelope) -> None:
-    """Read a field that the type does not have."""
+    names = [name for name in wanted if name in known]
+    paths = [f"data.{name}" if known[name].part == "data" else name for name in names]
+    times = [name for name in names if known[name].kind == "time"]
+    # One path gives its value alone.
+    return _FieldsOfType(
+        names, attrgetter(*paths) if len(paths) > 1 else lambda e: [attrgetter(one)(e) for one in paths], times
+    )
 
 
 def with_fields(fact: Fact, also: Mapping[str, Value]) -> Fact:

@@ -9,7 +9,16 @@ from streams.kpis.language.fields import Kind
 from streams.relations.clocks import WorkingClock
 from streams.relations.definition import COMMON, NOTHING_KEPT, Matcher, Output, Relation, Take
 from streams.relations.facts import Fact
-from streams.relations.plans import LookbackPlan, SpanPlan, StagesPlan, takes_of, test_of, tests_of
+from streams.relations.plans import (
+    LookbackPlan,
+    MemoryPlan,
+    SpanPlan,
+    StagesPlan,
+    memory_of,
+    takes_of,
+    test_of,
+    tests_of,
+)
 from streams.relations.takes import TAKING
 
 
@@ -108,6 +117,11 @@ class SpanRelation(Relation):
         return tuple(take for take in self.keeps if take.before_ms)
 
     @cached_property
+    def memory(self) -> MemoryPlan:
+        """What is remembered for spans that open later."""
+        return memory_of(self.before)
+
+    @cached_property
     def begins(self) -> frozenset[str]:
         """The event types that open it, and those that are remembered for what opens later."""
         return self.opens.events.union(*(take.of.events for take in self.before))
@@ -190,6 +204,11 @@ class LookbackRelation(Relation):
     def origins(self) -> frozenset[str]:
         """Return the event types that look back."""
         return self.at.events
+
+    @cached_property
+    def memory(self) -> MemoryPlan:
+        """What is remembered."""
+        return memory_of(self.keeps)
 
     @property
     def begins(self) -> frozenset[str]:

@@ -19,7 +19,7 @@ class LookbackMachine:
 
     def __init__(self, relation: LookbackRelation, packed: bytes = b"") -> None:
         self._relation = relation
-        self._memory = Memory(relation.keeps, read_packed(packed) if packed else None, folds=bool(relation.by))
+        self._memory = Memory(relation.memory, read_packed(packed) if packed else None, folds=bool(relation.by))
 
     @property
     def forgotten(self) -> int:
@@ -60,7 +60,7 @@ class LookbackMachine:
         """Take the next event: say what had been before it, and remember it."""
         relation = self._relation
         said: tuple[Statement, ...] = ()
-        key, plan = relation.key_of(fact.values), relation.plans.get(fact.type)
+        key, plan = relation.key_of(fact.values) if relation.by else (), relation.plans.get(fact.type)
         if key is None or plan is None:
             return said
         if plan.at and plan.at(fact, NOTHING_KEPT):

@@ -1,15 +1,15 @@
 """What is remembered of events so that something later can look back at them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-from streams.relations.definition import Take, folded_key
+from streams.relations.definition import folded_key
 from streams.relations.facts import Fact, Value
 from streams.relations.machine import MOST_REMEMBERED
-from streams.relations.plans import Takes, taken_of
-from streams.relations.takes import TAKING, added, taken
+from streams.relations.plans import MemoryPlan, Takes, taken_of
+from streams.relations.takes import added, taken
 
 Entry = tuple[int, Any]
 """When something happened, and the value taken of it."""
@@ -23,37 +23,40 @@ _NEVER: Final = 1 << 62
 class Memory:
     """Events by take and by matter, in order, for as long as the take looks back."""
 
-    def __init__(self, takes: Sequence[Take], packed: Packed | None = None, *, folds: bool = True) -> None:
+    def __init__(self, plan: MemoryPlan, packed: Packed | None = None, *, folds: bool = True) -> None:
         """
         Take over what is remembered.
 
         Args:
-            takes: What for.
+            plan: What for.
             packed: As `pack` gave it.
             folds: Whether keys are to be brought to the form in which they are compared: old states have others.
         """
-        self._takes = takes
+        self._plan = plan
         self.forgotten = 0
         self._lasts = _UNKNOWN
         """Up to this moment nothing can be forgotten."""
-        self._tables: list[dict[tuple[Value, ...], list[Entry]]] = []
+        self._tables: dict[int, dict[tuple[Value, ...], list[Entry]]] = {}
+        """By the place of a take; those for which nothing is remembered have none."""
         if packed and not folds:
-            self._tables = [dict(pairs) for pairs in packed]
-        else:
-            self._tables = [{} for _ in takes]
-            self.join(packed or ())
+            self._tables = {place: dict(pairs) for place, pairs in enumerate(packed) if pairs}
+        elif packed:
+            self.join(packed)
 
     def pack(self) -> Packed:
         """Return all that is remembered; empty if nothing is."""
-        if not any(self._tables):
+        if not self._tables:
             return []
-        return [sorted(table.items()) if len(table) > 1 else [*table.items()] for table in self._tables]
+        packed: Packed = [[] for _ in self._plan.takes]
+        for place, table in self._tables.items():
+            packed[place] = sorted(table.items()) if len(table) > 1 else [*table.items()]
+        return packed
 
     def join(self, packed: Iterable[Iterable[tuple[tuple[Value, ...], list[Entry]]]]) -> None:
         """Remember as well what another key of the same customer has."""
-        for table, pairs in zip(self._tables, packed, strict=False):
+        for place, pairs in zip(range(len(self._plan.takes)), packed, strict=False):
             for key, entries in pairs:
-                mine = table.setdefault(folded_key(key), entries)
+                mine = self._tables.setdefault(place, {}).setdefault(folded_key(key), entries)
                 if mine is not entries:
                     mine.extend(entries)
                     mine.sort(key=lambda entry: entry[0])
@@ -62,7 +65,7 @@ class Memory:
     def add(self, fact: Fact, key: tuple[Value, ...], plan: Takes) -> None:
         """Remember what the takes ask of an event."""
         for take, value in taken_of(plan, fact):
-            entries = self._tables[take.place].setdefault(key, [])
+            entries = self._tables.setdefault(take.place, {}).setdefault(key, [])
             entries.append((fact.time, value))
             if len(entries) > MOST_REMEMBERED:
                 del entries[0]
@@ -71,49 +74,59 @@ class Memory:
 
     def taken(self, key: tuple[Value, ...], fact: Fact) -> dict[str, Any]:
         """Return what the takes come to when an event looks back."""
-        found = {}
-        for take, table in zip(self._takes, self._tables, strict=True):
-            entries = table.get(key, ())
-            if entries:
-                since = fact.time - take.before_ms
-                entries = [entry for entry in entries if entry[0] >= since]
+        takes, itself, nothing = self._plan
+        found = {**nothing}
+        for place in {*self._tables, *itself}:
+            take = takes[place]
+            entries = self._since(place, key, fact.time - take.before_ms)
             if take.itself and take.meets(fact):
-                entries = [*entries, (fact.time, take.value_of(fact))]
-            taking = TAKING[take.take]
-            found[take.name] = taken(take.take, entries, fact.time) if entries else taking.result(None, fact.time)
+                entries.append((fact.time, take.value_of(fact)))
+            if entries:
+                found[take.name] = taken(take.take, entries, fact.time)
         return found
 
     def kept(self, key: tuple[Value, ...], fact: Fact) -> dict[str, Any]:
         """Return what the takes that go on have kept when something opens."""
-        found = {}
-        for take, table in zip(self._takes, self._tables, strict=True):
-            if take.goes_on:
-                since = fact.time - take.before_ms
-                found[take.name] = added(take.take, (entry for entry in table.get(key, ()) if entry[0] >= since))
-        return found
+        return {
+            take.name: added(take.take, self._since(place, key, fact.time - take.before_ms))
+            for place, take in enumerate(self._plan.takes)
+            if take.goes_on
+        }
+
+    def _since(self, place: int, key: tuple[Value, ...], since: int) -> list[Entry]:
+        table = self._tables.get(place)
+        return [entry for entry in table.get(key, ()) if entry[0] >= since] if table else []
 
     def forget(self, now: int) -> None:
         """Forget what nothing can look back at any more."""
+        takes = self._plan.takes
         if self._lasts == _UNKNOWN:
-            self._lasts = _NEVER
-            for take, table in zip(self._takes, self._tables, strict=True):
+            lasts = _NEVER
+            for place, table in self._tables.items():
+                before_ms = takes[place].before_ms
                 for entries in table.values():
-                    self._lasts = min(self._lasts, entries[0][0] + take.before_ms)
+                    until = entries[0][0] + before_ms
+                    lasts = until if until < lasts else lasts  # noqa: FURB136 - no call, for each event
+            self._lasts = lasts
         if now <= self._lasts:
             return
-        for take, table in zip(self._takes, self._tables, strict=True):
+        for place in [*self._tables]:
+            table, since = self._tables[place], now - takes[place].before_ms
             for key in [*table]:
-                kept = [entry for entry in table[key] if entry[0] >= now - take.before_ms]
+                kept = [entry for entry in table[key] if entry[0] >= since]
                 if kept:
                     table[key] = kept
                 else:
                     del table[key]
+            if not table:
+                del self._tables[place]
         self._lasts = _UNKNOWN
 
     def wakes_at(self) -> int | None:
         """Return the moment from which something can be forgotten, None if nothing is remembered."""
-        wakes = _NEVER
-        for take, table in zip(self._takes, self._tables, strict=True):
+        takes, wakes = self._plan.takes, _NEVER
+        for place, table in self._tables.items():
+            before_ms = takes[place].before_ms + 1
             for entries in table.values():
-                wakes = min(wakes, entries[-1][0] + take.before_ms + 1)
+                wakes = min(wakes, entries[-1][0] + before_ms)
         return None if wakes == _NEVER else wakes

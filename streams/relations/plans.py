@@ -1,6 +1,6 @@
 """What a relation has to do with events of one type, sorted out once and not for each event."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from streams.kpis.language.expressions import TRUE
@@ -62,6 +62,20 @@ class SpanPlan(NamedTuple):
     comes_back: bool
 
 
+class MemoryPlan(NamedTuple):
+    """
+    What takes that look back have in common, whatever is remembered.
+
+    Attributes:
+        itself: The places of those that the event which looks back counts for too.
+        nothing: What each comes to when nothing is remembered for it, by name.
+    """
+
+    takes: Sequence[Take]
+    itself: Sequence[int]
+    nothing: Mapping[str, Any]
+
+
 class LookbackPlan(NamedTuple):
     """What looking back has to do with events of a type: whether they look back, and what is remembered of them."""
 
@@ -84,6 +98,12 @@ def test_of(matcher: Matcher | None, event_type: str) -> Test | None:
 def tests_of(matchers: Iterable[tuple[str, Matcher]], event_type: str) -> Sequence[tuple[str, Test]]:
     """Return those of named matchers that may mean events of a type."""
     return tuple((name, matcher.test) for name, matcher in matchers if event_type in matcher.events)
+
+
+def memory_of(takes: Sequence[Take]) -> MemoryPlan:
+    """Sort out once what is the same of takes that look back whenever something does."""
+    itself = [place for place, take in enumerate(takes) if take.itself]
+    return MemoryPlan(takes, itself, {take.name: TAKING[take.take].result(None, 0) for take in takes})
 
 
 def takes_of(takes: Iterable[tuple[int, Take]], event_type: str) -> Takes:

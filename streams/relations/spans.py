@@ -60,8 +60,7 @@ class SpanMachine:
         self._matters = state.matters
         for matter in self._matters if relation.by else ():
             matter.key = folded_key(matter.key)
-        before = relation.before
-        self._memory = Memory(before, state.memory, folds=bool(relation.by)) if before else None
+        self._memory = Memory(relation.memory, state.memory, folds=bool(relation.by)) if relation.before else None
         self._forgotten = 0
         self._wakes = _UNKNOWN
         """When the next span ends by itself or is forgotten."""
@@ -121,7 +120,7 @@ class SpanMachine:
     def apply(self, fact: Fact) -> Iterable[Statement]:
         """Take the next event: it may end spans, bring them back, and open one."""
         relation = self._relation
-        key, plan = relation.key_of(fact.values), relation.plans.get(fact.type)
+        key, plan = relation.key_of(fact.values) if relation.by else (), relation.plans.get(fact.type)
         if key is None or plan is None:
             return ()
         said: list[Statement] = []

@@ -100,7 +100,7 @@ class StagesMachine:
     def apply(self, fact: Fact) -> Iterable[Statement]:
         """Take the next event: it may begin a journey, or move one."""
         relation = self._relation
-        key, plan = relation.key_of(fact.values), relation.plans.get(fact.type)
+        key, plan = relation.key_of(fact.values) if relation.by else (), relation.plans.get(fact.type)
         if key is None or plan is None:
             return ()
         journey = next((one for one in self._journeys if one.key == key), None)
