@@ -17,6 +17,7 @@ import msgspec
 
 from streams import metrics
 from streams.agents import records
+from streams.agents.bursts import Bursts, BurstStage
 from streams.agents.progress import DerivedProgress
 from streams.agents.sources import source_name
 from streams.engine.app import BatchApp
@@ -24,7 +25,7 @@ from streams.engine.batch import RecordBatch
 from streams.engine.lane import Assignment
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.engine.stage import Done, Emit, Save, Saved, Stage, Steps
+from streams.engine.stage import Done, Emit, Save, Saved, Steps
 from streams.engine.state import Entry
 from streams.events.scalars import CHANNELS
 from streams.producers.wire import partition_of
@@ -35,6 +36,7 @@ from streams.relations.partition import MOST_TAKEN, Advance, RelationsPartition
 from streams.relations.ranges import encode_range
 from streams.relations.results import event_of
 from streams.settings import Settings
+from streams.steady import steady
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ def _confirm(lot: _Lot, offsets: Sequence[int]) -> None:
         start = end
 
 
-class Relate(Stage):
+class Relate(BurstStage):
     """The relate stage of one worker."""
 
     name = "relate"
@@ -115,6 +117,7 @@ class Relate(Stage):
         self._progress = progress or DerivedProgress()
         self._shards: dict[int, _Shard] = {}
         self._flushed_at = 0.0
+        self._bursts = Bursts(settings.ingest_flush_s)
         for relation in relations:
             metrics.RELATION_RESULTS.labels(relation)  # so that the first one is an increase
         super().__init__(app, [topics.facts], flush_s=settings.ingest_flush_s)
@@ -161,15 +164,15 @@ class Relate(Stage):
         for one, position in records.fact_ranges(batch, self._settings.epoch):
             shard.state.take(one, position)
         shard.waiting.append(batch)
+        self._bursts.came(steady())
         self._report_lag(shard)
         if len(shard.waiting) - shard.flushed >= BATCHES_AT_ONCE and not self._gathers():
             await self.flush_live()
         batch.release()
 
-    async def tick(self) -> None:
-        """Flush by the timer, less often while history is read."""
-        if not self._gathers():
-            await self.flush_live()
+    def is_due(self, now: float) -> bool:
+        """Return whether to flush: soon after sources have sent what they read, less often while history is read."""
+        return self._bursts.is_due(now) and not self._gathers()
 
     def _gathers(self) -> bool:
         """Whether more is read before the next step: nobody waits for what happened long ago."""
@@ -184,6 +187,7 @@ class Relate(Stage):
         """Take the steps that are due, those of all partitions together: each wait is one for all of them."""
         shards = list(self._shards.values())
         self._flushed_at = time.time()
+        self._bursts.begun(steady())
         for shard in shards:
             shard.flushed = len(shard.waiting)
         while begun := [shard for shard in shards if shard.state.begin(time.time()) is not None]:

@@ -1,6 +1,7 @@
 """What the relate stage costs when much waits."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
@@ -93,41 +94,36 @@ def test_partitions_and_customers_wait_together(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_history_is_gathered_for_large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for it, and a customer is unpacked and saved for several events at once; live, each timer flushes."""
-    now, flushes = [START_MS / 1000 + 86_400], list[int]()
-    monkeypatch.setattr(relate.time, "time", lambda: now[0])
+    """Nobody waits for it, and a customer is unpacked and saved for several events at once; live it is another thing."""
+    now, times = START_MS / 1000 + 86_400, SimpleNamespace(steady=100.0)
+    monkeypatch.setattr(relate.time, "time", lambda: now + times.steady)
+    monkeypatch.setattr(relate, "steady", lambda: times.steady)
     app = twin.Application(twin.Broker(), 1)
     stage = Relate(app, load(environ={}, partitions=1), TOPICS, RELATIONS)  # type: ignore[arg-type]
     asyncio.run(app.begin())
-    flush = stage.flush
-
-    async def counted() -> None:
-        flushes.append(int(now[0]))
-        await flush()
-
-    monkeypatch.setattr(stage, "flush", counted)
 
     def read(offset: int, source: str, *, caught_up: bool) -> None:
         fact = Fact(START_MS + offset, "/s", f"e{offset}", "cx.cart.added", {})
         one = FactRange(f"{source}/0", offset, offset, START_MS / 1000, caught_up, [(f"c{offset}", fact)])
         asyncio.run(stage.take(RecordBatch(TOPICS.facts, 0, [encode_range(one)], range(offset, offset + 1))))
 
-    def ticks() -> int:
-        before = len(flushes)
-        asyncio.run(stage.tick())
-        return len(flushes) - before
+    def due(after_s: float) -> bool:
+        times.steady += after_s
+        return stage.is_due(times.steady)
 
     for offset, source in enumerate(("web", *SILENT)):
         read(offset, source, caught_up=False)
-    assert (ticks(), ticks(), ticks()) == (1, 0, 0)
+    assert (due(0.05), due(0.06)) == (False, True), "a tenth of a second after the first"
+    asyncio.run(stage.flush())
     for offset in range(4, 4 + 2 * relate.BATCHES_AT_ONCE):
         read(offset, "web", caught_up=False)
-    assert len(flushes) == 1
-    now[0] += relate.HISTORY_FLUSH_S
-    assert (ticks(), ticks()) == (1, 0)
+    assert (due(1.0), due(0.9), due(0.1)) == (False, False, True)
+    asyncio.run(stage.flush())
+    read(90, "web", caught_up=False)
     monkeypatch.setattr(relate, "MOST_TAKEN", 3)
-    assert ticks() == 1, "as many wait as a step takes"
+    assert due(1.0), "as many wait as a step takes"
     monkeypatch.setattr(relate, "MOST_TAKEN", 10_000)
+    assert not due(0.1)
     for offset, source in enumerate(("web", *SILENT), 100):
         read(offset, source, caught_up=True)
-    assert (ticks(), ticks()) == (1, 1)
+    assert due(0.0), "they are no history any more"
