@@ -165,11 +165,11 @@ class Cusum(Detector, frozen=True, kw_only=True):
         offset = _offset_of(state, normal, reading.minute)
         level = level_of(self, facts, normal, spread, offset, sure=sure)
         if isinstance(level, str):
-            noise = self._observed(facts, acc, state, normal, reading.minute) if sure else state.noise
+            noise = self._observed(facts, acc, state, normal, reading.minute, offset) if sure else state.noise
             return Verdict(None, None, value, n, lo, hi, reason=level), state.with_noise(normal, noise)
         state = advance(level, self, facts, acc, state, normal, spread)
         if sure:
-            state = state.with_noise(normal, self._observed(facts, acc, state, normal, reading.minute))
+            state = state.with_noise(normal, self._observed(facts, acc, state, normal, reading.minute, offset))
         times = spread.of(state.n, state.minutes)
         threshold = threshold_of(self.h, state.n, state.minutes, times)
         reason = (
@@ -199,7 +199,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
         return Spread(level_variances(state.noise, normal.variance), normal.variance)
 
     def _observed(
-        self, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None, minute: int
+        self, facts: Facts, acc: Acc | None, state: CusumState, normal: Normal | None, minute: int, offset: float
     ) -> Noise | None:
         """Return what is known of the noise after a minute, given a normal value that is known well enough."""
         if normal is None or self.baseline is None:
@@ -208,7 +208,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
         total, known = total_of(facts, acc), state.noise or Noise()
         return observe(
             known, minute, total, n, normal.mean, normal.variance, normal.error**2,
-            teaches=not state.fired, rests=not state.minutes,
+            teaches=not state.fired, rests=not state.minutes, offset=offset,
         )  # fmt: skip
 
     def windows(self, window: str) -> frozenset[str]:

@@ -204,7 +204,7 @@ def level_error(levels: list[float], windows: float) -> float:
 
 def observe(
     noise: Noise, minute: int, total: float, n: int, mean: float, variance: float, error: float, *,
-    teaches: bool, rests: bool,
+    teaches: bool, rests: bool, offset: float | None = None,
 ) -> Noise:  # fmt: skip
     """
     Return what is known after one more minute.
@@ -219,13 +219,14 @@ def observe(
         error: Variance of the normal value that comes from chance.
         teaches: Whether nothing fires in it.
         rests: Whether nothing speaks for trouble in it, so that what came before was none.
+        offset: What the hour does to the level, if that has been asked for already.
     """
     if -1 < noise.last < minute - 1:
         noise = _ended(noise, minute)
     level = mean if noise.level is None else noise.level
     sums, answers = noise.sums, noise.answers
     if n or total:
-        off = total - n * (level + noise.offset(minute, sqrt(variance)))
+        off = total - n * (level + (noise.offset(minute, sqrt(variance)) if offset is None else offset))
         sums, answers = [sums[0] + off, *sums[1:]], [answers[0] + n, *answers[1:]]
     left_out, known, open_, variances = noise.left_out, noise.known, noise.open, noise.variances
     if not teaches:
