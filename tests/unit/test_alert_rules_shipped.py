@@ -101,7 +101,7 @@ def test_cusum_pages_are_wrong_less_than_once_in_twenty_days():
     assert judged >= 5
 
 
-@pytest.mark.parametrize(("alert", "share", "most"), [("CsatCollapseByChannel", 0.65, 60), ("CsatErosion", 0.75, 200)])
+@pytest.mark.parametrize(("alert", "share", "most"), [("CsatCollapseByChannel", 0.65, 65), ("CsatErosion", 0.75, 200)])
 def test_falls_of_csat_are_seen_within_few_answers(alert, share, most):
     found = SHIPPED[alert]
     facts = Facts.of(found.kpi)
