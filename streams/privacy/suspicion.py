@@ -48,8 +48,8 @@ _AT_ESCAPED: Final = re.compile(rb"%(?:40|4?[\0\x80-\xff])")
 _RUN: Final = re.compile(rb"([^0-9]?)([0-9]+)(.?)", re.DOTALL)
 _ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|<[/A-Za-z]")
 _ENCODED_AGAIN: Final = re.compile(rb"\\\\[unrtbf/\"'\\]")
-_TAG: Final = re.compile(rb"<[^>]{0,60}\\\"")
-"""One with quotes in it."""
+_TAG: Final = re.compile(rb"(?:<|\\u003[cC])[^>]{0,360}\\(?:\"|u0022)")
+"""One with quotes in it, of sixty signs that may be escapes."""
 _COMMAS: Final = [("،".encode(), b","), ("؛".encode(), b";")]
 _COMMAS_BEGIN: Final = b"\xd8"
 _ALONE: Final = b"-_/."
@@ -67,8 +67,8 @@ _NOTHING: Final = b"="
 PLAIN_NUMBER: Final = re.compile(rb'(?<![0-9A-Za-z.+"-])[0-9]{10}')
 _BACKSLASH: Final = b"\x02"
 _ESCAPE: Final = _BACKSLASH + b"u"
-_ESCAPED: Final = bytes.maketrans(b"nrtbf/\"'", b"u" * 8)
-"""What stands behind a backslash in JSON within JSON."""
+_ESCAPED: Final = bytes(117 if byte >= 0x80 or byte in b"\0unrtbf/\"'%&<" else byte for byte in range(256))
+"""Makes a `u` of what stands behind a backslash in JSON within JSON, and of what may mean it or be unseen before it."""
 _MEANINGS: Final = (
     (b"\\\\", _BACKSLASH), (b"\\n", b"\n"), (b"\\t", b"\t"), (b"\\r", b"\r"), (b"\\b", b"\b"), (b"\\f", b"\f"),
     (b'\\"', b'"'), (b"\\/", b"/"),
@@ -196,7 +196,8 @@ def _may_hold(value: bytes) -> bool:
     seen = shape(without)
     if SIGN not in seen:
         return _may_hold_number(without, seen)
-    if b"<" in without and b'\\"' in without and _TAG.search(without):
+    tags, quotes = b"<" in without or b"\\u003" in without, b'\\"' in without or b"\\u0022" in without
+    if tags and quotes and _TAG.search(without):
         return True
     if b"\\" not in without:
         return _reads(without)
@@ -221,7 +222,7 @@ def _meant(value: bytes) -> bytes | None:
         text: str = json.loads(b'"' + value.replace(b'"', _QUOTE) + b'"', strict=False)
     except ValueError:
         return None
-    return text.encode("utf-8", "surrogatepass").replace(_QUOTE, b'"')
+    return text.encode("utf-8", "surrogatepass").replace(b"\\", _BACKSLASH).replace(_QUOTE, b'"')
 
 
 def _is_text(value: bytes) -> bool:

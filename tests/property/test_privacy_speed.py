@@ -144,6 +144,11 @@ class Slow(Protection):
 @example([b'{"text":"0912:000:0012"}', '{"text":"۰۹۱۲:۰۰۰~۰۰۱۲"}'.encode()], NO_NAMES, "recognised")
 @example([b'{"id":"x_09120000012","phone":1234567890}', b"0912-000", b"-0012"], NO_NAMES, "recognised")
 @example([b'{"text":"2026-03-04 0912|000|0012"}', b'{"text":"0009123458"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"0912\u003ci class=\"x\"\u003e0000012"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"0912<i class=\u0022x\u0022>0000012"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"a\u005cu0040b.co"}', rb'{"text":"a\u005c%750040b.co"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"a\\&#117;0040b.co"}', rb'{"text":"a\\%750040b.co"}'], NO_NAMES, "recognised")
+@example([rb'{"text":"0912\\<b>u200c0000012"}', b'{"text":"a\\\\&#8206;u0040b.co"}'], NO_NAMES, "recognised")
 def test_what_is_fast_is_what_is_slow(
     values: list[bytes], names: Names, subjects: Literal["recognised", "all"]
 ) -> None:
