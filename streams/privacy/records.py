@@ -31,6 +31,8 @@ _SHORTEST: Final = 6
 _HARMLESS: Final = re.compile(rb"[A-Za-z_./: -]*+")
 """Without digits, signs of addresses, escapes and other scripts there is no identifier."""
 _LONGEST_ID: Final = 128
+_LONGEST_REFERENCE: Final = 256
+"""No contract takes a longer id, path or code, and a pseudonym for each number of a long list costs much."""
 _MANY: Final = 100
 """From so many records on, a test of all their bytes together is faster than one of each."""
 _MOST_PEOPLE: Final = 4096
@@ -221,7 +223,7 @@ class Protection:
         if field.is_phone and is_telephone(text):
             masked["phone"] += 1
             return "[phone]"
-        if not field.is_reference:
+        if not field.is_reference or len(text) > _LONGEST_REFERENCE:
             return self._masked(text, masked)
         better, kinds = mask(text, self._names, lambda written, _: self._pseudonyms.of(written, at))
         masked.update(kinds)

@@ -24,6 +24,7 @@ MOST_S: Final = 15.0
 """Of CPU time: in proportion to the length it is a second, by its square it would be more than half a minute."""
 
 PHONE: Final = b"09120000012"
+START: Final = 0.0
 
 
 def filled(before: bytes, unit: bytes, after: bytes = b'"}') -> bytes:
@@ -53,6 +54,20 @@ def test_the_cost_is_in_proportion_to_the_length(shape: str, subjects: Subjects)
     assert time.process_time() - begun < MOST_S
     assert PHONE not in (found.values[0] or b"")
     assert b"a@b.co" not in (found.values[0] or b"")
+
+
+def test_an_id_that_no_contract_takes_is_masked_without_a_pseudonym_for_each_number() -> None:
+    """A pseudonym costs four times a mask; ids that may be counted keep one each, so that they stay different."""
+    pseudonyms = Pseudonyms([SecretKey(b"1" * 32)])
+
+    def of_id(numbers: int) -> str:
+        text = " ".join([PHONE.decode()] * numbers)
+        [found] = Protection(pseudonyms).protect([json.dumps({"orderid": text}).encode()]).values
+        return str(json.loads(found or b"")["orderid"])
+
+    assert of_id(1) == pseudonyms.of(PHONE.decode(), START)
+    assert of_id(5) == " ".join([pseudonyms.of(PHONE.decode(), START)] * 5)
+    assert of_id(30) == " ".join(["[phone]"] * 30)
 
 
 def test_an_identifier_in_a_string_that_never_ends_is_masked() -> None:
