@@ -181,7 +181,7 @@ class StartBroker:
 
         The claim is the membership in a group of its own: the one that owns the first partition of `topic` goes on.
         While it works it does not poll, so nobody takes the partition over; if it dies, its session ends. So does that
-        of one that was paused: what is yielded raises ClaimLostError then, and is called before each change.
+        of one that was paused: what is yielded raises ClaimLostError then.
         """
         first, nothing = TopicPartition(topic, 0), OffsetAndMetadata(0, "", -1)
         with closing(self._consumer(f"{self._group}-start", _CLAIM_SESSION_S)) as consumer:
