@@ -98,7 +98,7 @@ class Restoration:
             store: Where everything is kept.
             catalogue: Only its KPIs are taken over.
             broker: Connected.
-            confirm: Raises ClaimLostError if another worker may be restoring; asked before each change of topics
+            confirm: Raises ClaimLostError if another worker may be restoring; asked before each change of topics.
             say: Told what takes time.
             wait_s: How long to wait for workers that were killed to be given up by the broker.
         """
