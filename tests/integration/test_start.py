@@ -142,7 +142,9 @@ def test_topics_made_anew(installation: Installation) -> None:
     assert installation.verdict().case == "epoch raised"
     before = installation.pipeline.total("volume")[1]
     workers = installation.run(TOUCHES[400:1_200], counted=1_200, workers=2)
-    assert restoring(worker.said() for worker in workers) == 1
+    # Who loses its claim, on a machine that stands still, looks again: only then has another one begun as well.
+    lost = sum("looking again" in worker.said() for worker in workers)
+    assert restoring(worker.said() for worker in workers) == 1 + lost
     assert installation.pipeline.total("volume")[1] > before
     assert installation.verdict().case == "right"
 
