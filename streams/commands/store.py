@@ -13,7 +13,7 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from streams.commands.arguments import EARLIEST, LATEST, KpiIdType, MomentType, NumberRange, When, WindowType
-from streams.commands.output import as_json_option, plain_errors, print_json, table
+from streams.commands.output import as_json_option, plain_errors, print_json, table, wrapped
 from streams.commands.printing import echo
 from streams.definitions import catalogue_of, live_relations_of, steps_of, touchpoints_of
 from streams.kpis.catalogue.catalogue import Catalogue
@@ -291,7 +291,7 @@ def verify(limit: int, *, as_json: bool) -> None:
         if len(rows) > limit:
             echo(f"… and {len(rows) - limit:,} more (--limit)")
         for note in notes:
-            echo(f"note: {note}")
+            echo(wrapped(f"note: {note}", 6))
         checked = ", ".join(f"{count:,} {what}" for what, count in report.checked.items())
         echo(f"{checked} recomputed: {len(rows):,} differences")
     sys.exit(NOTHING_STORED if empty else 0 if report.ok else 1)

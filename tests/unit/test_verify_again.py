@@ -11,6 +11,10 @@ OPEN_LATER = Difference("minute", "volume", {}, "2026-03-01 10:09", "[140]", "[1
 TOTAL = Difference("value", "volume", {}, "total 2026-03-01 10:08", "(80.0, 80)", "(82.0, 82)")
 
 
+def lost(stored: int, told: int) -> Difference:
+    return Difference("records", "cx.touchpoints.web/0", {}, "bad", str(stored), f"{told} by balance")
+
+
 def verified(*looks: Sequence[Difference], coming: bool = True) -> tuple[VerifyReport, list[float]]:
     left, waited = list(looks), list[float]()
     report = verified_again(
@@ -47,3 +51,10 @@ def test_one_look_is_enough_where_nothing_differs() -> None:
     report, waited = verified([])
     assert report.ok
     assert (report.notes, waited) == (["as ever"], [])
+
+
+def test_records_that_are_lost_stay_lost_while_others_come() -> None:
+    report, _ = verified([lost(7, 8)], [lost(9, 10)])
+    assert report.differences == [lost(9, 10)]
+    on_its_way, _ = verified([lost(7, 8)], [lost(8, 10)])
+    assert on_its_way.ok
