@@ -270,7 +270,7 @@ def verify(limit: int, *, as_json: bool) -> None:
                 client, catalogue, window_names(settings), relations, settings.lateness_s, forgotten.includes
             )
 
-        report = verified_again(look, lambda: events_are_coming(client), _wait)
+        report = verified_again(look, lambda looked_s: events_are_coming(client, looked_s), _wait)
     rows = [(one.check, one.series, one.labels, one.when, one.streamed, one.recomputed) for one in report.differences]
     columns = ("check", "series", "labels", "when", "stored", "recomputed")
     empty = report.ok and report.checked.get("records") == 0

@@ -7,10 +7,12 @@ between sees them differ until the rest has come, and something else a moment la
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
+from streams.steady import steady
 from streams.storage.connection import FAILURES, explain
 from streams.storage.verify import Difference, VerifyReport
 
@@ -20,14 +22,14 @@ AGAIN_S: Final = 90.0
 """Within this time all that was on its way is stored: a minute is over, and long windows were published again."""
 
 
-def events_are_coming(client: Client) -> bool:
+def events_are_coming(client: Client, looked_s: float = 0.0) -> bool:
     """
-    Return whether an event was stored within the last minute.
+    Return whether an event was stored within the last minute, or while it was looked for so many seconds.
 
     Raises:
         PermanentStorageError, UnreachableError: The store cannot be asked.
     """
-    sql = f"SELECT count() > 0 FROM events WHERE ingested_at > now() - {COMING_S}"  # noqa: S608 - a number
+    sql = f"SELECT count() > 0 FROM events WHERE ingested_at > now() - {COMING_S + ceil(looked_s)}"  # noqa: S608 - a number
     try:
         return bool(client.query(sql).result_rows[0][0])
     except FAILURES as error:
@@ -35,18 +37,19 @@ def events_are_coming(client: Client) -> bool:
 
 
 def verified_again(
-    look: Callable[[], VerifyReport], coming: Callable[[], bool], wait: Callable[[float, str], None]
+    look: Callable[[], VerifyReport], coming: Callable[[float], bool], wait: Callable[[float, str], None]
 ) -> VerifyReport:
     """
     Return what differs; if events are coming, only what does so in the same way some time later.
 
     Args:
         look: Compares everything.
-        coming: Returns whether events are coming. At rest one look is enough.
+        coming: Returns whether events are coming, or came in the seconds that the look took. At rest one is enough.
         wait: Waits for so many seconds; also gets the reason, for people.
     """
+    begun = steady()
     first = look()
-    if first.ok or not coming():
+    if first.ok or not coming(steady() - begun):
         return first
     found = len(first.differences)
     wait(AGAIN_S, f"{found:,} differences, but events are coming: looking again in {AGAIN_S:.0f} s")

@@ -419,7 +419,7 @@ def test_a_dead_letter_that_is_lost_is_told_beside_live_traffic(database: Databa
         writer.insert_block(block_of([event(2)], first=2, dead_letters=[LETTER]))
 
     report = verified_again(
-        lambda: check(database, Catalogue.parse("[]")), lambda: events_are_coming(database.client), others_come
+        lambda: check(database, Catalogue.parse("[]")), lambda _s: events_are_coming(database.client), others_come
     )
     writer.close()
     assert told(report) == ["records cx.touchpoints.web/0 bad: 1 stored, 2 by balance recomputed"]

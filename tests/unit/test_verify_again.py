@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import pytest
+
+from streams.storage import verify_again
 from streams.storage.verify import Difference, VerifyReport
 from streams.storage.verify_again import AGAIN_S, verified_again
 
@@ -19,7 +22,7 @@ def verified(*looks: Sequence[Difference], coming: bool = True) -> tuple[VerifyR
     left, waited = list(looks), list[float]()
     report = verified_again(
         lambda: VerifyReport(list(left.pop(0)), {"minutes": 7}, ["as ever"]),
-        lambda: coming,
+        lambda _looked_s: coming,
         lambda seconds, _why: waited.append(seconds),
     )
     assert not left
@@ -58,3 +61,16 @@ def test_records_that_are_lost_stay_lost_while_others_come() -> None:
     assert report.differences == [lost(9, 10)]
     on_its_way, _ = verified([lost(7, 8)], [lost(8, 10)])
     assert on_its_way.ok
+
+
+def test_events_that_ended_during_a_long_look_were_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, asked = iter([1_000.0, 1_300.0]), list[float]()
+    monkeypatch.setattr(verify_again, "steady", lambda: next(times))
+
+    def coming(looked_s: float) -> bool:
+        asked.append(looked_s)
+        return True
+
+    looks = iter([VerifyReport([OPEN]), VerifyReport()])
+    assert verified_again(lambda: next(looks), coming, lambda _seconds, _why: None).ok
+    assert asked == [300.0]
