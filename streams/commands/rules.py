@@ -29,7 +29,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rules() -> None:
     """List, show, check, test, backtest and tune alert rules.
 
-    Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md tells of every key.
+    Those shipped, or those of the setting rules_path (CX_RULES_PATH); docs/RULES.md describes every key.
     """
 
 
@@ -135,7 +135,7 @@ def rules_check(
         echo(json.dumps(found, ensure_ascii=False))
     elif problems:
         echo("\n".join(problems), err=True)
-        echo(f"{len(problems)} problems; docs/RULES.md tells of every key", err=True)
+        echo(f"{len(problems)} problems; docs/RULES.md describes every key", err=True)
     else:
         paging = sum("page" in _severities(rule) for rule in book)
         echo(f"{len(book)} alert rules ({paging} of them page) and {len(book.calendars)} calendars, all sound")
