@@ -216,7 +216,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> VerifyReport:
     made = VerifyReport(checked={"kpis": 35, "minutes": 1200})
     monkeypatch.setattr(store, "connect", lambda *_args, **_kwargs: _Client())
     monkeypatch.setattr(store, "recompute", lambda *_: made)
-    monkeypatch.setattr(store, "events_are_coming", lambda _client: False)
+    monkeypatch.setattr(store, "events_are_coming", lambda *_: False)
     return made
 
 
