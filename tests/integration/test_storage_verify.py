@@ -17,7 +17,7 @@ from streams.storage import retention
 from streams.storage.connection import UnreachableError, connect
 from streams.storage.rows import DeadLetter, ValueRow
 from streams.storage.verify import VerifyReport, verify
-from streams.storage.verify_again import events_are_coming, verified_again
+from streams.storage.verify_again import events_are_coming
 from streams.storage.writer import Writer
 from tests.harness.clickhouse import Database, block_of, event, fresh_database
 from tests.harness.pipeline import Pipeline
@@ -408,18 +408,3 @@ def test_a_store_that_is_away_is_told() -> None:
 
     with pytest.raises(UnreachableError):
         connect(Address(f"http://127.0.0.1:{free_port()}"))
-
-
-def test_a_dead_letter_that_is_lost_is_told_beside_live_traffic(database: Database) -> None:
-    writer = Writer(database.writer)
-    writer.insert_block(block_of([event(1)], dead_letters=[LETTER]))
-    database.client.command("DELETE FROM dead_letters WHERE true", settings={"lightweight_deletes_sync": 2})
-
-    def others_come(_seconds: float, _why: str) -> None:
-        writer.insert_block(block_of([event(2)], first=2, dead_letters=[LETTER]))
-
-    report = verified_again(
-        lambda: check(database, Catalogue.parse("[]")), lambda _s: events_are_coming(database.client), others_come
-    )
-    writer.close()
-    assert told(report) == ["records cx.touchpoints.web/0 bad: 1 stored, 2 by balance recomputed"]
