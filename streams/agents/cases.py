@@ -109,8 +109,7 @@ class Cases(Stage):
         """Take in what opens cases and what happens to them."""
         shard = self._shards[batch.partition]
         for one, position in records.fact_ranges(batch, self._settings.epoch):
-            shard.desk.take(one, position)
-            if shard.surveys is not None and position > shard.desk.position:
+            if shard.desk.take(one, position) and shard.surveys is not None:
                 for subject, fact in one.facts:
                     shard.surveys.take(subject, fact, position)
         shard.waiting.append(batch)

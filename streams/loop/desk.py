@@ -118,6 +118,8 @@ class CaseDesk:
         self._begun: list[tuple[str, list[CaseChange]]] = []
         self._news: list[CaseNews] = []
         self._step = 0
+        self._taken: dict[str, int] = {}
+        """By source, the last record of its ranges that were taken in."""
         self.position = self._complete = -1
 
     def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
@@ -129,7 +131,7 @@ class CaseDesk:
         """
         saved, rules = read_back(records), self._rules
         self._customers, self.position = saved.customers, saved.fence.position
-        self._complete = self.position
+        self._complete, self._taken = self.position, saved.fence.taken
         self.watermarks.restore(saved.fence.watermark, saved.fence.reports)
         self.worths.restore(saved.worths.items(), saved.fence.step, saved.fence.floor)
         self._step = max([saved.fence.step, saved.sent, *(one.step for one in saved.customers.values())])
@@ -141,13 +143,20 @@ class CaseDesk:
 
     # What comes
 
-    def take(self, one: FactRange, position: int) -> None:
-        """Take in a range of facts from `position` in the log; one that was taken in before changes nothing."""
+    def take(self, one: FactRange, position: int) -> bool:
+        """
+        Take in a range of facts from `position` in the log; tell whether it was new.
+
+        One that was taken in before changes nothing, and neither does its copy at another position: whoever sends
+        ranges sends some of them again after a kill.
+        """
         if not one.source.startswith(f"{DERIVED}/"):
             self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
         self._complete = max(self._complete, position)
-        if position <= self.position:
-            return
+        if position <= self.position or one.last <= self._taken.get(one.source, -1):
+            return False
+        if one.active:
+            self._taken[one.source] = one.last
         for subject, fact in one.facts:
             if fact.type.startswith(PREFIX):
                 self._event(subject, fact)
@@ -158,6 +167,7 @@ class CaseDesk:
                     seen = self._of_customer(subject, fact) if cause.asks_customer else fact
                     if cause.meets(seen):
                         self._fact(subject, cause, seen)
+        return True
 
     def _valued(self, subject: str, fact: Fact) -> None:
         """Take in what a customer is worth from now on: their cases that are not closed show it."""
@@ -389,7 +399,7 @@ class CaseDesk:
         self.position = self._complete
         watermarks = self.watermarks
         return fence_record(
-            DeskFence(self._step, self.position, watermarks.value, watermarks.sources, self.worths.floor)
+            DeskFence(self._step, self.position, watermarks.value, watermarks.sources, self.worths.floor, self._taken)
         )
 
     @property

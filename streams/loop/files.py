@@ -114,13 +114,19 @@ class CustomerFile(msgspec.Struct, array_like=True):
 
 
 class DeskFence(msgspec.Struct, array_like=True, frozen=True):
-    """The last step that was begun, how far facts were read by then, and what their sources had said."""
+    """
+    The last step that was begun, how far facts were read by then, and what their sources had said.
+
+    Attributes:
+        taken: By source, the last record of its ranges that were taken in.
+    """
 
     step: int = 0
     position: int = -1
     watermark: float | None = None
     reports: dict[str, SourceReport] = {}
     floor: Floor | None = None
+    taken: dict[str, int] = {}
 
 
 class SavedDesk(msgspec.Struct):

@@ -6,6 +6,7 @@ A step is a record appended to a changelog or a topic, an acknowledgement, or an
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -384,6 +385,36 @@ def fresh(case: Case) -> tuple[twin.Broker, twin.Database]:
 def stops(steps: int) -> Iterator[int]:
     """Every step of a short run; of a long one, the first and the last hundred, and some in between."""
     yield from (step for step in range(1, steps + 1) if step <= 60 or step > steps - 60 or step % 7 == 0)
+
+
+def with_copies(given: Callable[[twin.Broker], None]) -> Callable[[twin.Broker], None]:
+    """What a stage is given when the one before it was killed again and again, and sent what it was sending once more."""
+
+    def fill(broker: twin.Broker) -> None:
+        given(broker)
+        for log in broker.topics.values():
+            log[:] = [record for first in range(0, len(log), 9) for record in 2 * log[first : first + 9]]
+
+    return fill
+
+
+@pytest.mark.parametrize("name", ["merge", "store", "cases", "surveys", "relate"])
+def test_what_the_stage_before_sends_again_counts_once(name: str) -> None:
+    case = STAGES[name]
+    broker, database = fresh(case)
+    assert run(case, broker, database, None)
+    expected = case.results(broker, database)
+    again = case._replace(given=with_copies(case.given))
+    for first in (None, 3):
+        (broker, database), stop = fresh(again), first
+        while not run(again, broker, database, stop):
+            stop = (stop or 0) + 5
+        found = case.results(broker, database)
+        of_offsets = name in {"merge", "store"}
+        pairs = [results[: len(results) - of_offsets] for results in (found, expected)]
+        if name == "merge":  # parts of a minute are named by offsets
+            pairs = [(Counter((*key[:3], row) for key, row in minutes.items()), *rest) for minutes, *rest in pairs]
+        assert pairs[0] == pairs[1], differences(*pairs)
 
 
 @pytest.mark.slow
