@@ -44,7 +44,7 @@ from streams.loop.files import (
     worth_records,
     worth_tombstones,
 )
-from streams.loop.following import comes_back, notices_of, takes_in
+from streams.loop.following import comes_back, next_look, notices_of, takes_in
 from streams.loop.opening import opening_of, said_of, stamped
 from streams.loop.rows import CaseRow, row_of
 from streams.loop.writes import judge
@@ -54,10 +54,6 @@ from streams.value.valuations import NAMES, VALUED, Valuations, valuation_of
 
 _ORIGIN: Final = ("channel", "touchpoint", "segment", "region")
 """What later events of a case have of its opening."""
-FORGETS_MS: Final = 30 * 86_400_000
-"""How long a closed case is remembered after it could have been reopened."""
-AWAITS_MS: Final = 86_400_000
-"""How long what happened to a case is kept before its opening has come."""
 
 
 class CaseNews(NamedTuple):
@@ -306,18 +302,9 @@ class CaseDesk:
             self.standing.pop((subject, case_id), None)
         else:
             self.standing[subject, case_id] = "missed" if any(map(case.is_missed, CLOCKS)) else "open"
-        at = file.wakes = self._next_look(file, case)
+        at = file.wakes = next_look(case, file, self._rules.causes.get(file.cause))
         if at is not None:
             heapq.heappush(self._wakes, (at, subject, case_id))
-
-    def _next_look(self, file: CaseFile, case: Case | None) -> int | None:
-        if case is None:
-            return min(event.time for event in file.events) + AWAITS_MS
-        cause = self._rules.causes.get(file.cause)
-        moments = [one.at for one in notices_of(case, cause)]
-        if case.now.closed is not None:
-            moments.append(case.now.closed + (cause.reopens_ms if cause else 0) + FORGETS_MS)
-        return min(moments, default=None)
 
     def _look(self, until: int) -> None:
         """Say what is due of clocks, and forget what is over."""
@@ -343,7 +330,7 @@ class CaseDesk:
                 self._wake(subject, case_id, file, case)
 
     def _is_over(self, file: CaseFile, case: Case | None, until: int) -> bool:
-        at = self._next_look(file, case)
+        at = next_look(case, file, self._rules.causes.get(file.cause))
         return at is not None and at <= until and (case is None or case.state == "closed")
 
     # Steps

@@ -1,12 +1,17 @@
 """What follows of a case as it stands: what it takes in, whether it comes back, and what is said of its clocks."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.loop.case import CLOCKS, PREFIX, SOURCE, Case, ClockName
 from streams.loop.definition import Cause
 from streams.loop.files import CaseFile
 from streams.relations.facts import Fact
+
+_FORGETS_MS: Final = 30 * 86_400_000
+"""How long a closed case is remembered after it could have been reopened."""
+_AWAITS_MS: Final = 86_400_000
+"""How long what happened to a case is kept before its opening has come."""
 
 
 def takes_in(case: Case, fact: Fact, cause: Cause) -> bool:
@@ -47,3 +52,13 @@ def notices_of(case: Case, cause: Cause | None) -> Iterator[DueNotice]:
             for what, at in (("warned", due - warns), ("escalated", due)):
                 if (what == "escalated" or warns) and (what, clock) not in cycle.said and (done is None or done > at):
                     yield DueNotice(number, what, clock, max(at, cycle.began), due)
+
+
+def next_look(case: Case | None, file: CaseFile, cause: Cause | None) -> int | None:
+    """Return when a case has to be looked at though nothing comes, in milliseconds; None: never."""
+    if case is None:
+        return min(event.time for event in file.events) + _AWAITS_MS
+    moments = [one.at for one in notices_of(case, cause)]
+    if case.now.closed is not None:
+        moments.append(case.now.closed + (cause.reopens_ms if cause else 0) + _FORGETS_MS)
+    return min(moments, default=None)

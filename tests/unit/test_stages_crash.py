@@ -17,7 +17,6 @@ import pytest
 from faust.types import TP
 
 from streams.agents import records
-from streams.agents.cases import Cases
 from streams.agents.ingest import Ingest
 from streams.agents.judge import Judges
 from streams.agents.merge import Merge
@@ -32,15 +31,12 @@ from streams.events.orders import SourceOrder
 from streams.events.types import Envelope
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.folding.partials import decode_partial
-from streams.loop.reading import load_rules as load_case_rules
-from streams.loop.rows import decode_case
 from streams.relations.catalogue import load as load_relations
 from streams.relations.identity import STATE
 from streams.relations.ranges import decode_range
 from streams.settings import Settings, load
-from streams.shipped import CASES as SHIPPED_CASES
 from streams.shipped import RELATIONS as SHIPPED_RELATIONS
-from tests.harness import surveyed, twin
+from tests.harness import casework, surveyed, twin
 from tests.harness.clickhouse import event
 from tests.harness.incident import RULES
 from tests.harness.shoppers import send_shoppers
@@ -278,58 +274,6 @@ def derived(broker: twin.Broker, _database: object) -> Any:
     return (standing,)
 
 
-CASE_RULES = load_case_rules([SHIPPED_CASES])
-
-
-def ingest_for_cases(app: Any, _broker: object, _database: object) -> Stage:
-    return Ingest(app, SETTINGS, TOPICS, CATALOGUE, case_rules=CASE_RULES)
-
-
-def cases(app: Any, _broker: object, _database: object) -> Stage:
-    return Cases(app, load(environ={}, partitions=PARTITIONS, case_webhooks="http://127.0.0.1:1/"), TOPICS, CASE_RULES)
-
-
-def unhappy(broker: twin.Broker) -> None:
-    """Answers of some customers over three days, and a contact about what a ticket system has opened itself."""
-
-    def send(number: int, kind: str, ago_s: float, **data: Any) -> None:
-        at = datetime.fromtimestamp(NOW - ago_s, UTC).isoformat()
-        raw = {"specversion": "1.0", "id": f"e{number}", "source": "s", "type": f"cx.{kind}", "time": at, "data": data}
-        raw |= {"subject": f"c-{number % 4}", "channel": "web"}
-        broker.send("cx.touchpoints.web", number % 4 % PARTITIONS, msgspec.json.encode(raw))
-
-    for number in range(40):
-        score = number * 7 % 11
-        send(number, "survey.answered", 260_000 - 6_000 * number, survey_id="s", metric="nps", scale=10, score=score)
-        if number % 8 == 3:
-            tier = ("high", "low")[number % 2]
-            send(200 + number, "customer.valued", 263_000 - 6_000 * number, tier=tier, churn_risk=number / 40)
-    send(100, "case.opened", 3_000, case_id="t-1", reason="other")
-    send(101, "case.assigned", 2_000, case_id="t-2", owner="nobody knows it yet")
-    send(104, "case.contacted", 1_000, case_id="t-1")
-
-
-def told_of_cases(broker: twin.Broker, database: twin.Database) -> Any:
-    """Decisions by id, the same bytes each time that they were sent; the newest row of each case; messages."""
-    decided: dict[Any, bytes] = {}
-    for channel in ("web", "call_center"):
-        for value in broker.values(f"cx.touchpoints.{channel}"):
-            event = msgspec.json.decode(value)
-            if event["source"] == "/cx/cases":
-                assert decided.setdefault(event["id"], value) == value
-    rows: dict[str, Any] = {}
-    for row in map(decode_case, broker.values(TOPICS.cases)):
-        if row.revision >= rows.get(row.case_id, row).revision:
-            rows[row.case_id] = row
-    messages = {msgspec.json.decode(value)["id"] for value in broker.values(TOPICS.notifications)}
-    kinds = {value["type"] for value in map(msgspec.json.decode, decided.values())}
-    assert kinds >= {"cx.case.opened", "cx.case.warned", "cx.case.escalated"}
-    assert len(rows) == 5
-    assert {row.churn_risk for row in rows.values()} > {None}, "some are of customers whose worth is known"
-    assert decided.keys() <= {name.partition(" ")[2] for name in messages}
-    return decided, rows, {"messages": messages}
-
-
 OF_INGEST = upstream(ingest, touchpoints, TOPICS.partials, TOPICS.blocks)
 OF_MERGE = upstream(merge, OF_INGEST, TOPICS.kpis, TOPICS.alerts)
 
@@ -346,7 +290,7 @@ STAGES = {
     "ingest with an order": Case(watchful_ingest, stopping, all_ranges),
     "merge": Case(merge, OF_INGEST, published),
     "store": Case(store, of_both, stored),
-    "cases": Case(cases, upstream(ingest_for_cases, unhappy, TOPICS.case_facts), told_of_cases),
+    "cases": Case(casework.decide, upstream(casework.ingest, casework.unhappy, TOPICS.case_facts), casework.told),
     "surveys": Case(surveyed.decide, upstream(surveyed.ingest, surveyed.served, TOPICS.case_facts), surveyed.told),
     "relate": Case(relate, upstream(relating_ingest, shoppers, TOPICS.facts), derived),
 }
