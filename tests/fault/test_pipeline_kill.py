@@ -17,7 +17,7 @@ from streams.local.clickhouse import EmbeddedClickHouse
 from streams.producers.readers.base import Touch
 from streams.producers.simulator import Flaws, Plan, emissions
 from tests.harness.clickhouse import Database, fresh_database, running_server
-from tests.harness.wholejob import Pipeline
+from tests.harness.wholejob import PATIENCE_S, Pipeline
 
 
 def simulated(count, seed=11, **flaws):
@@ -56,9 +56,10 @@ def test_worker_killed_in_the_middle(pipelines, broker):
 
 def test_worker_killed_while_it_joins(pipelines):
     """The embedded broker may have made it the leader of the group, and gives that up only for its own name."""
-    pipeline = pipelines()
+    pipeline, began = pipelines(), time.monotonic()
     worker = pipeline.start("one", home="one")
     pipeline.wait(lambda: "merge: partitions" in worker.said(), "the first worker")
+    alone_s = time.monotonic() - began
     for pause_s in (0.2, 2.0):
         worker.kill()
         worker = pipeline.start("one", home="one")
@@ -68,7 +69,7 @@ def test_worker_killed_while_it_joins(pipelines):
     worker = pipeline.start("one", home="one")
     began = time.monotonic()
     pipeline.wait(lambda: "merge: partitions" in worker.said(), "the last worker")
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 60 + 4 * alone_s
 
 
 def test_clickhouse_away(embedded_broker, tmp_path):
@@ -102,7 +103,7 @@ def _away(pipeline: Pipeline, server: EmbeddedClickHouse, database: Database) ->
 
 def test_breaker_stops_a_partition_of_nothing_but_bad_records(broker, database, tmp_path):
     """A producer gone wrong stops its partition instead of filling the dead letters, until an operator lets it go on."""
-    pipeline = Pipeline(broker.bootstrap, database, tmp_path, partitions=1, breaker_at_once=100)
+    pipeline, began = Pipeline(broker.bootstrap, database, tmp_path, partitions=1, breaker_at_once=100), time.time()
     try:
         good = [touch for touch in simulated(2_000) if touch.channel == "web"]
         framed = b"\0\0\0\0*" + b'{"type": "cx.unknown"}'
@@ -126,7 +127,7 @@ def test_breaker_stops_a_partition_of_nothing_but_bad_records(broker, database, 
         assert (details["offset"], details["reason"]) == (0, "not_json")
         assert details["begins"].startswith("00 00 00 00 2a")
         assert "schema-registry framing (schema 42)" in details["message"]
-        assert time.time() - 300 < details["since"] <= time.time()
+        assert began <= details["since"] <= time.time()
 
         # Killed as soon as the order is there, whether it was obeyed or not.
         with ThreadPoolExecutor(1) as pool:
@@ -152,7 +153,7 @@ def test_breaker_stops_a_partition_of_nothing_but_bad_records(broker, database, 
 def _sources(pipeline, *arguments):
     environment = {**os.environ, **pipeline.environment, "CX_METRICS_PORT": str(pipeline.workers[-1].port)}
     ended = subprocess.run(
-        [sys.executable, "-m", "streams", "sources", *arguments], env=environment, capture_output=True, timeout=120,
+        [sys.executable, "-m", "streams", "sources", *arguments], env=environment, capture_output=True, timeout=PATIENCE_S,
         check=False,
     )  # fmt: skip
     assert ended.stdout, ended.stderr

@@ -15,14 +15,18 @@ from tests.harness.clickhouse import Database, block_of, event
 
 DOC = (CLONE / "docs" / "ANALYSTS.md").read_text("utf-8")
 QUESTIONS = dict(re.findall(r"^## (.+?)\n.*?```sql\n(.+?)```", DOC, re.MULTILINE | re.DOTALL))
-NOW = datetime.now(UTC)
-"""Questions of today are asked of events of just now."""
 
 
-def happened(number: int, kind: str, data: dict[str, Any], **envelope: Any) -> bytes:
-    time = max(NOW - timedelta(minutes=1), NOW.replace(hour=0, minute=0, second=0)).isoformat()
-    whole = json.loads(event(number, **{"time": time, "type": kind, **envelope}))
-    return json.dumps({**whole, "data": data}, ensure_ascii=False).encode()
+def happened(number: int, kind: str, data: dict[str, Any], **envelope: Any) -> dict[str, Any]:
+    whole = json.loads(event(number, **{"type": kind, **envelope}))
+    return {**whole, "data": data}
+
+
+def of_today(events: list[dict[str, Any]], now: datetime) -> list[bytes]:
+    """Let them happen just now, or as the next day begins: it may have begun before they are asked for."""
+    begun, ahead = now.replace(hour=0, minute=0, second=0), now + timedelta(minutes=30)
+    at = max(now - timedelta(minutes=1), begun) if ahead.date() == now.date() else begun + timedelta(days=1)
+    return [json.dumps({**one, "time": at.isoformat()}, ensure_ascii=False).encode() for one in events]
 
 
 PAID = "cx.payment.succeeded"
@@ -48,9 +52,7 @@ EVENTS = [
     happened(17, "cx.session.ended", {"errors": 0, "converted": True, "views": 4}, sessionid="v2"),
     happened(18, "cx.session.ended", {"errors": 0, "converted": False, "views": 4}, sessionid="v3"),
 ]  # fmt: skip
-MADE_UP = [
-    json.dumps({**(one := json.loads(sent)), "id": f"test-{one['id']}", "synthetic": True}).encode() for sent in EVENTS
-]
+MADE_UP = [{**one, "id": f"test-{one['id']}", "synthetic": True} for one in EVENTS]
 """The same once more, sent by tests: no answer is another one."""
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "Why do payments fail today, and with which method?": [("timeout", "card", 2, 1), ("51", "wallet", 1, 1)],
@@ -67,7 +69,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 def filled(database: Database) -> Database:
     prepare(database.admin, Catalogue.load(), lambda _: None)
     writer = Writer(database.writer)
-    writer.insert_blocks([block_of([*EVENTS, *MADE_UP])])
+    writer.insert_blocks([block_of(of_today([*EVENTS, *MADE_UP], datetime.now(UTC)))])
     writer.close()
     return database
 

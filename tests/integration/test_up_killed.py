@@ -26,7 +26,7 @@ def running(data: Path) -> Iterator[subprocess.Popen[bytes]]:
             yield up
         finally:
             up.send_signal(signal.SIGTERM)
-            up.wait(120)
+            up.wait(PATIENCE_S)
 
 
 def answers(data: Path) -> bool:

@@ -11,6 +11,8 @@ import pytest
 from streams.local.ports import free_port
 from tests.harness.proxy import Proxy, ports_of
 
+PATIENCE_S = 90.0
+
 
 @pytest.fixture
 def server():
@@ -47,14 +49,14 @@ def proxy(server):
 
 
 def connected(proxy):
-    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_S)
     connection.sendall(b"first")
     assert connection.recv(100) == b"first"
     return connection
 
 
 def connected_only(proxy):
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_S)
 
 
 def ended(connection):
@@ -65,7 +67,7 @@ def ended(connection):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -102,7 +104,7 @@ def test_one_client_of_two_is_held(proxy):
         with pytest.raises(TimeoutError):
             one.recv(100)
         proxy.heal()
-        one.settimeout(10)
+        one.settimeout(PATIENCE_S)
         assert one.recv(100) == b"held"
 
 
@@ -112,7 +114,7 @@ def test_a_connection_is_held_from_the_marker_on(proxy, server):
         connection.sendall(b"SELECT")
         assert connection.recv(100) == b"SELECT"
         connection.sendall(b"INSERT x")
-        assert proxy.held.wait(10)
+        assert proxy.held.wait(PATIENCE_S)
         assert b"INSERT x" not in server[1]
         proxy.heal()
         assert connection.recv(100) == b"INSERT x"

@@ -367,8 +367,8 @@ def test_the_timer_waits_for_no_insert_and_tells_what_has_ended_one(monkeypatch:
     async def scenario() -> None:
         _, store = store_on(Server())
         going_on.append(asyncio.Event())
-        await asyncio.wait_for(store.tick(), 1)
-        await asyncio.wait_for(store.tick(), 1)
+        await asyncio.wait_for(store.tick(), 90)
+        await asyncio.wait_for(store.tick(), 90)
         going_on[-1].set()
         for _ in range(3):
             await asyncio.sleep(0)
