@@ -45,7 +45,10 @@ def test_a_clock_20_minutes_behind_loses_nothing(pipelines, tmp_path):
     clock.write_text("0")
     records = pipeline.wait_stored(sent)
     assert (records["counted"], records["bad"]) == (sent, 0)
-    pipeline.wait(lambda: not worker_state(worker.port).clock_wrong, "the clock to be known as right")
+    pipeline.wait(
+        lambda: (state := worker_state(worker.port)) is not None and not state.clock_wrong,
+        "the clock to be known as right",
+    )
 
     sent += pipeline.send(present(1_000, 500))
     records = pipeline.wait_stored(sent)

@@ -52,7 +52,7 @@ class Rights:
 
 def eventually(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
     """Ask until the answer is the wanted one: a broker applies rights a moment later; return the last answer."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not wanted(found := ask()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found

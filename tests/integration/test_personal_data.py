@@ -17,7 +17,7 @@ from streams.producers.planting import Planter, PlantingSender
 from streams.producers.simulator import Flaws, Plan, emissions
 from tests.conftest import Broker
 from tests.harness.clickhouse import Database
-from tests.harness.wholejob import ROOT, Pipeline
+from tests.harness.wholejob import PATIENCE_S, ROOT, Pipeline
 
 RECORDS = 1_200
 PLAN = Plan(start=datetime(2026, 11, 22, 6, tzinfo=UTC), rate=50.0, flat=True, seed=3)
@@ -98,7 +98,7 @@ def _look(pipeline: Pipeline, planted: Path, log: Path) -> tuple[int, dict[str, 
             sys.executable, "-m", "streams", "doctor", "--personal-data", "--json",
             "--planted", str(planted), "--file", str(log),
         ],
-        cwd=ROOT, env={"PATH": "", **pipeline.environment}, capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT, env={"PATH": "", **pipeline.environment}, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)

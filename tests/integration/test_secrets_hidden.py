@@ -96,7 +96,7 @@ def test_no_secret_is_seen_anywhere(tmp_path: Path) -> None:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 seen[str(process)] = (process / "cmdline").read_bytes().decode(errors="replace")
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended meanwhile
     finally:
         up.send_signal(signal.SIGINT)

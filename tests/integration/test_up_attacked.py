@@ -168,8 +168,9 @@ def family(pid: int) -> list[int]:
     """A process and all that it started."""
     found = [pid]
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            found += family(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            for child in children.read_text().split():
+                found += family(int(child))
     return found
 
 
