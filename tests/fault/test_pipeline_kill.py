@@ -140,7 +140,8 @@ def test_breaker_stops_a_partition_of_nothing_but_bad_records(broker, database, 
         records = pipeline.wait_stored(sent + 1_500)
         assert records["bad"] == 1_500
         assert records["counted"] == sent
-        assert len(pipeline.consume(pipeline.topics.dead_letters)) == 1_500
+        # What a worker sent that was killed before it knew is sent again, under the same keys.
+        assert len({letter.key for letter in pipeline.consume(pipeline.topics.dead_letters)}) == 1_500
         assert pipeline.verify().differences == []
         assert _sources(pipeline, "show", "--json") == (0, {"ok": True, "sources": [], "no_answer": []})
         code, told = _sources(pipeline, "skip", "app/0", "--json")
