@@ -6,8 +6,11 @@ from typing import Final
 _WEIGHTS: Final = range(10, 1, -1)
 _ZEROS: Final = ord("0") * sum(_WEIGHTS)
 _MAPPED: Final = {ord("A") + value: str(value + 10) for value in range(26)}
-_DOUBLED: Final = str.maketrans("0123456789", "0246813579")
+_VALUES: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED: Final = bytes.maketrans(b"0123456789", bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]))
 """The digit sums of the doubles."""
+_COUNTRY_OF_IRAN: Final = "1827"
+"""Its letters as numbers."""
 
 
 def is_national_id(digits: str) -> bool:
@@ -20,9 +23,15 @@ def is_national_id(digits: str) -> bool:
 
 def passes_luhn(digits: str) -> bool:
     """Return whether the last digit checks the others by Luhn's rule."""
-    return (sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2].translate(_DOUBLED)))) % 10 == 0
+    written = digits.encode()
+    return (sum(written[::-2].translate(_VALUES)) + sum(written[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def is_iban(text: str) -> bool:
     """Return whether upper-case letters and digits, country first, pass the check of an IBAN (mod 97)."""
     return int((text[4:] + text[:4]).translate(_MAPPED)) % 97 == 1
+
+
+def is_iban_of_iran(digits: str) -> bool:
+    """Return whether the digits of an IBAN pass its check with the letters of Iran before them."""
+    return int(digits[2:] + _COUNTRY_OF_IRAN + digits[:2]) % 97 == 1

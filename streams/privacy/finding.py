@@ -1,17 +1,18 @@
 """Identifiers and names of people in text, whatever script, separators and invisible signs it is written with."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from string import digits
 from typing import Final
 
 from streams.privacy.checksums import is_iban
 from streams.privacy.folding import LINE_ENDS, fold, folded
-from streams.privacy.numbers import Found, candidates, loosely, may_be_number, numbers
-from streams.privacy.readings import read
+from streams.privacy.numbers import BARE_MOBILE, Found, candidates, kind_of, loosely, may_be_number, numbers
+from streams.privacy.readings import plainly, read
 
-_AT: Final = re.compile(r"(?<=[\w.%+'~^*-])(?:@|%40)(?=[\w-]{1,63}\.)")
+_AT: Final = re.compile(r"[@%](?<=[\w.%+'~^*-].)(?:(?<=@)|(?<=%)40)(?=[\w-]{1,63}\.)")
+"""Begins with its sign, by which it is found fast."""
 _LOCAL: Final = re.compile(r"[A-Za-z0-9._%+'~^*-]+\Z")
 _LOCAL_IN_WORDS: Final = re.compile(r"\w[\w.+-]*\Z")
 _LONGEST_LOCAL: Final = 64
@@ -100,12 +101,18 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
     What is encoded is looked at as it is, and as it reads.
     """
-    found, reading = _find(text, names), read(text)
+    if text.isascii() and text.isdecimal():
+        kind = kind_of(text)
+        return [Found(0, len(text), kind)] if kind else []
+    found, plain = _find(text, names), plainly(text)
+    if plain is text:
+        return found
+    meant = _find(plain, names)
+    # Where each of its characters comes from is asked only if there is something.
+    reading = read(text) if meant else None
     if reading is None:
         return found
-    encoded = (
-        Found(reading.begins[one.start], reading.ends[one.end - 1], one.kind) for one in _find(reading.text, names)
-    )
+    encoded = (Found(reading.begins[one.start], reading.ends[one.end - 1], one.kind) for one in meant)
     whole: list[Found] = []
     for one in sorted([*found, *encoded]):
         if whole and one.start < whole[-1].end:
@@ -118,10 +125,11 @@ def find(text: str, names: Names = NO_NAMES) -> list[Found]:
 
 
 def _find(text: str, names: Names) -> list[Found]:
-    seen, origin = fold(text)
-    every = [*_emails(seen), *_foreign_ibans(seen), *_numbers(text, seen, origin), *names.find(seen)]
+    seen = folded(text)
+    every = [*_emails(seen), *_of_digits(text, seen), *names.find(seen)]
     if not every:
         return []
+    origin = fold(text).origin
     found: list[Found] = []
     taken = bytearray(len(seen))
     if seen.count("-") > 1 and sum(map(seen.count, digits)) >= _FEWEST:
@@ -136,14 +144,17 @@ def _find(text: str, names: Names) -> list[Found]:
     return [Found(origin[one.start], origin[one.end - 1] + 1, one.kind) for one in found]
 
 
-def _numbers(text: str, seen: str, origin: Sequence[int]) -> Iterator[Found]:
-    """Yield what `numbers` finds in the folded form of a text, with its lines in mind."""
+def _of_digits(text: str, seen: str) -> Iterator[Found]:
+    """Yield account numbers, and what `numbers` finds in the folded form of a text, with its lines in mind."""
     rarely = loosely(seen)
-    if next(candidates(seen), None) is None and (rarely is seen or next(candidates(rarely), None) is None):
+    has_candidates = next(candidates(seen), None) is not None
+    if has_candidates:
+        yield from _foreign_ibans(seen)
+    elif rarely is seen or next(candidates(rarely), None) is None:
         return
     breaks = set[int]()
     if _LINES.search(text):
-        ends = {end.start() for end in _LINES.finditer(text)}
+        ends, origin = {end.start() for end in _LINES.finditer(text)}, fold(text).origin
         breaks = ends if isinstance(origin, range) else {at for at, place in enumerate(origin[:-1]) if place in ends}
     yield from numbers(seen, breaks=breaks)
     if rarely is not seen:
@@ -152,8 +163,12 @@ def _numbers(text: str, seen: str, origin: Sequence[int]) -> Iterator[Found]:
 
 def may_hold(text: str) -> bool:
     """Return whether a text, or a part of it, may hold what `find` would find, but for names."""
-    reading = read(text)
-    return _may_hold(text) or (reading is not None and _may_hold(reading.text))
+    if text.isascii() and text.isdecimal():
+        return BARE_MOBILE.fullmatch(text) is not None or kind_of(text) is not None
+    if _may_hold(text):
+        return True
+    plain = plainly(text)
+    return plain is not text and _may_hold(plain)
 
 
 def _may_hold(text: str) -> bool:

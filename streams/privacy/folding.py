@@ -28,6 +28,7 @@ _ON_ONE_LINE: Final = str.maketrans(dict.fromkeys(_BLANKS, " "))
 _LAST_DIGIT: Final = 0x1FBF9
 """No script's decimal digits come after it."""
 _FREQUENT: Final = 0x3000
+_FAR: Final = 0x10000
 _NO_TEXT: Final = range(0xDC80, 0xDD00)
 """As bytes are read that are no UTF-8."""
 
@@ -48,9 +49,14 @@ def _form() -> dict[int, str]:
 
 @cache
 def _folding() -> tuple[re.Pattern[str], dict[int, str]]:
-    """Return what finds any sign that has another form, and a table that also has the most frequent that have none."""
+    """
+    Return what finds signs that may have another form, and a table that also has the most frequent that have none.
+
+    Of the first plane it finds those that do have one: `re` looks a class up at once only if it ends there.
+    """
     form = _form()
-    signs = re.compile(f"[{character_class(tuple((code, code) for code in sorted(form)))}]")
+    near = character_class(tuple((code, code) for code in sorted(form) if code < _FAR))
+    signs = re.compile(f"[{near}]|[{character_class(((_FAR, _LAST_DIGIT),))}]")
     return signs, {code: chr(code) for code in (*range(_FREQUENT), *_NO_TEXT)} | form
 
 

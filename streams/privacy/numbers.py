@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from streams.privacy.checksums import is_iban, is_national_id, passes_luhn
+from streams.privacy.checksums import is_iban_of_iran, is_national_id, passes_luhn
 
 Kind = Literal["email", "phone", "national_id", "card", "iban", "name"]
 
@@ -29,7 +29,6 @@ class Found(NamedTuple):
 _SEPARATORS: Final = r" \-().\[\]/,_*|"
 _PLUS: Final = r"\+ ?|(?<=98)\+[)\]] {0,2}|%2[Bb]"
 """Where people write from the right, the plus sign comes behind the code of the country: (98+)."""
-_RUN: Final = re.compile(rf"(?P<plus>{_PLUS})?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9])*)")
 _STRETCH: Final = re.compile(rf"[0-9][0-9{_SEPARATORS}]{{9,}}+")
 """Where candidates can be: a class of characters is searched several times as fast as what follows."""
 _PLUS_BEFORE: Final = re.compile(rf"(?:{_PLUS})[(\[]?\Z")
@@ -81,6 +80,8 @@ _LISTS: Final = frozenset({"/", ",", "|"})
 _NATIONAL_ID_LENGTH: Final = 10
 _CARD_LENGTH: Final = 16
 _LENGTHS: Final = range(10, 25)
+_POSSIBLE: Final = frozenset({*range(10, 17), 19, 24})
+"""How many digits `kind_of` knows identifiers to have."""
 _MOST_GROUPS: Final = _LENGTHS[-1] + 2
 """Groups that an identifier and what follows it have at most."""
 _HEAD: Final = re.compile(rf"[0-9]++(?:[{_SEPARATORS}]++[0-9]++){{0,{_MOST_GROUPS}}}+")
@@ -130,7 +131,7 @@ def _viable() -> re.Pattern[str]:
 
 
 _VIABLE: Final = _viable()
-_PARTED: Final = str.maketrans("", "", _SEPARATORS.replace("\\", ""))
+_PARTED: Final = _SEPARATORS.replace("\\", "").encode()
 
 
 def _is_viable(begun: re.Match[str]) -> bool:
@@ -138,7 +139,7 @@ def _is_viable(begun: re.Match[str]) -> bool:
     written = begun["digits"]
     if written is None:
         return True
-    digits = written.translate(_PARTED)
+    digits = written if written.isdecimal() else written.encode().translate(None, _PARTED).decode()
     if kind_of(digits) is not None:
         return True
     if digits == written:
@@ -154,11 +155,13 @@ def numbers(text: str, *, by_context: bool = True, breaks: AbstractSet[int] = fr
     Groups that span lines, which end at the `breaks`, count only in the groups that such identifiers are written in:
     else they are a list of numbers.
     """
-    for match in _RUN.finditer(text):
-        start, end = match.span("digits")
-        if end - start >= _LENGTHS[0]:
-            plus = match["plus"] is not None
-            yield from _Run(text, start, end, plus=plus, by_context=by_context, breaks=breaks).all()
+    for candidate in candidates(text):
+        start, end = candidate.span()
+        yield from _Run(text, start, end, plus=_is_after_plus(text, start), by_context=by_context, breaks=breaks).all()
+
+
+def _is_after_plus(text: str, start: int) -> bool:
+    return _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start) is not None
 
 
 def loosely(text: str) -> str:
@@ -186,7 +189,7 @@ def may_be_number(text: str, candidate: re.Match[str]) -> bool:
     written = candidate[0]
     if MOBILE_IN_GROUPS.fullmatch(written) or _BARE_MOBILE_ALONE.search(text, start, end):
         return True
-    plus = _PLUS_BEFORE.search(text, max(0, start - _LONGEST_PLUS), start) is not None
+    plus = _is_after_plus(text, start)
     if written.isdigit() and not plus and kind_of(written) is None:
         return False
     return next(_Run(text, start, end, plus=plus, by_context=False).all(), None) is not None
@@ -199,7 +202,7 @@ def kind_of(digits: str, *, plus: bool = False) -> Kind | None:
     if len(digits) == _NATIONAL_ID_LENGTH:
         return "national_id" if is_national_id(digits) else None
     if len(digits) == 24:
-        return "iban" if is_iban("IR" + digits) else None
+        return "iban" if is_iban_of_iran(digits) else None
     card = _CARDS.get(len(digits))
     return "card" if card and card.match(digits) and passes_luhn(digits) else None
 
@@ -262,7 +265,7 @@ class _Run:
                 break
             digits += self.text[start:end]
             shape = (*shape, end - start)
-            if len(digits) in _LENGTHS and self._may_be(digits, shape, first, last):
+            if len(digits) in _POSSIBLE and self._may_be(digits, shape, first, last):
                 kind = self._kind(digits, first, last)
                 found = (last, kind) if kind else found
         return found

@@ -17,11 +17,12 @@ _BEGINS: Final = {
 }
 """Without any of these a text has nothing to read; each begins with its sign, by which it is found fast."""
 _ENCODED: Final = re.compile(
-    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
-    r"|(?P<entity>&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});)"
-    r"|(?P<tag></?[A-Za-z][^<>]{0,60}>)"
-    r"|\\{1,8}(?:u(?P<letter>[0-9A-Fa-f]{4})|(?P<blank>[nrtbf])|(?P<sign>[/\"']))"
+    r"%(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)"
+    r"|&(?P<entity>(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});)"
+    r"|</?[A-Za-z][^<>]{0,60}>"
+    r"|\\\\{0,7}(?:u(?P<letter>[0-9A-Fa-f]{4})|(?P<blank>[nrtbf])|(?P<sign>[/\"']))"
 )
+"""Each way begins with its sign, by which it is found fast."""
 _DEEPEST: Final = 3
 """Encoded so often within each other."""
 
@@ -38,11 +39,25 @@ def read(text: str) -> Reading | None:
     """Return a text without what encodes it; None if nothing does."""
     found: Reading | None = None
     for _ in range(_DEEPEST):
-        if not any(sign in text and begin.search(text) for sign, begin in _BEGINS.items()) or not _ENCODED.search(text):
+        if not _is_encoded(text):
             break
         found = _once(text, found)
         text = found.text
     return found
+
+
+def plainly(text: str) -> str:
+    """Return a text without what encodes it, as `read` does, where it does not matter what stood where."""
+    for _ in range(_DEEPEST):
+        if not _is_encoded(text):
+            break
+        text = _ENCODED.sub(_meaning, text)
+    return text
+
+
+def _is_encoded(text: str) -> bool:
+    begun = any(sign in text and begin.search(text) for sign, begin in _BEGINS.items())
+    return begun and _ENCODED.search(text) is not None
 
 
 def _once(text: str, before: Reading | None) -> Reading:
@@ -73,7 +88,7 @@ def _meaning(match: re.Match[str]) -> str:
     if match["percent"]:
         return bytes.fromhex(match["percent"].replace("%", "")).decode("utf-8", "replace")
     if match["entity"]:
-        return unescape(match["entity"])
+        return unescape("&" + match["entity"])
     if match["letter"]:
         return chr(int(match["letter"], 16))
     return match["sign"] or " "

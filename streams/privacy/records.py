@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from streams.privacy.finding import NO_NAMES, Names, find
 from streams.privacy.forgotten import Forgotten
 from streams.privacy.masking import mask
-from streams.privacy.numbers import kind_of
+from streams.privacy.numbers import Kind, kind_of
 from streams.privacy.pseudonyms import Pseudonyms, is_pseudonym, is_telephone
 from streams.privacy.suspicion import HINTS, NUMBER, between_quotes, is_json, is_suspicious, shape, suspicious
 
@@ -47,6 +47,9 @@ _PARTS: Final = re.compile(
     re.DOTALL,
 )
 """Also as a number with a point that a table of floating-point numbers makes of it."""
+_SHORTEST_CARD: Final = 14
+_CARD: Final = re.compile(rb"([2-69](?<![0-9A-Za-z.+-].)[0-9]{13,18})(?:\.0{1,2})?(?![0-9A-Za-z.])")
+"""What may be a card of what `NUMBER` finds; it begins with a digit, by which it is found fast."""
 _COLON: Final = re.compile(rb"\s*+:")
 _TIME: Final = re.compile(rb'"time"\s*+:\s*+"([^"\\]{10,40})"')
 
@@ -246,18 +249,21 @@ class Protection:
         return kinds or frozenset({"phone"} if is_telephone(text) else ()), self._pseudonyms.normal(text)
 
     def _numbers(self, field: _FieldName, part: bytes, at: float, masked: Counter[str]) -> bytes:
-        return NUMBER.sub(lambda number: self._number(field, number[1].decode(), at, masked) or number[0], part)
+        by_name = field.name in self._people or field.is_phone or field.is_national_id
+        pattern = NUMBER if by_name else _CARD
+        return pattern.sub(lambda number: self._number(field, number[1].decode(), at, masked) or number[0], part)
 
     def _number(self, field: _FieldName, digits: str, at: float, masked: Counter[str]) -> bytes:
         """Return what stands for a number that is no text; empty if it stays."""
-        kind = kind_of(digits)
         if field.name in self._people:
             better = self._person(digits, at, masked)
             return b"" if better == digits else _written(better)
-        if field.is_phone:
-            kind = "phone"
-        elif kind != "card" and not (kind == "national_id" and field.is_national_id):
-            return b""
+        kind: Kind = "phone"
+        if not field.is_phone:
+            found = kind_of(digits) if field.is_national_id or len(digits) >= _SHORTEST_CARD else None
+            if found is None or (found != "card" and not (found == "national_id" and field.is_national_id)):
+                return b""
+            kind = found
         masked[kind] += 1
         return _written(f"[{kind}]")
 
@@ -278,7 +284,8 @@ class Protection:
 
     def _masked(self, text: str, masked: Counter[str]) -> str:
         better, kinds = mask(text, self._names)
-        masked.update(kinds)
+        if kinds:
+            masked.update(kinds)
         return better
 
 

@@ -48,9 +48,9 @@ _MOMENT: Final = re.compile(
 def screened(values: Sequence[bytes | None]) -> list[int]:
     """Return the indices of the records that hold what may identify people."""
     records = [value or b"" for value in values]
-    joined = _joined(records)
-    if len(joined) > _MOST_BYTES:
+    if sum(map(len, records)) > _MOST_BYTES:
         return suspicious(records)
+    joined = _joined(records)
     if joined.isascii():
         return _in_ascii(records, joined)
     others = [index for index, value in enumerate(records) if not value.isascii()]

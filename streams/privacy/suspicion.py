@@ -95,6 +95,8 @@ _LONG: Final = 1_000
 _AT_ONCE: Final = 512
 _FEW: Final = 4
 """Fewer records are sooner tested one by one."""
+_MOST_BYTES: Final = 1 << 20
+"""So are long ones: what joins them fills the memory again and again."""
 _NO_TEXT: Final = b"\xff"
 """No text holds it: it is between records that are tested together, and before their indices."""
 _INDEX_LENGTH: Final = 3
@@ -154,7 +156,8 @@ def between_quotes(sign: bytes, seen: bytes) -> Iterator[int]:
 def suspicious(values: Sequence[bytes | None]) -> list[int]:
     """Return the indices of the records that hold what may identify people."""
     records = [value or b"" for value in values]
-    if len(records) > _AT_ONCE or len(records) < _FEW or any(map(contains, records, repeat(_NO_TEXT))):
+    many = not _FEW <= len(records) <= _AT_ONCE or sum(map(len, records)) > _MOST_BYTES
+    if many or any(map(contains, records, repeat(_NO_TEXT))):
         return [index for index, value in enumerate(records) if is_suspicious(value)]
     apart = records * 2
     apart[::2] = records

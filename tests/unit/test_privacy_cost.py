@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -15,8 +16,10 @@ from typing import Final
 import pytest
 
 from streams.privacy.finding import find, may_hold
-from streams.privacy.numbers import _RUN, Found, _Run, numbers
+from streams.privacy.folding import _folding, _form, folded
+from streams.privacy.numbers import _PLUS, _SEPARATORS, Found, _Run, numbers
 from streams.privacy.pseudonyms import Pseudonyms, SecretKey
+from streams.privacy.readings import plainly, read
 from streams.privacy.records import Protection, Subjects
 
 LENGTH: Final = 300_000
@@ -104,6 +107,9 @@ def test_what_begins_no_identifier_is_passed_over_without_a_look_at_each(unit: s
     assert calls_of(lambda: find(text)) < 500
 
 
+_RUN: Final = re.compile(rf"(?P<plus>{_PLUS})?[(\[]?(?P<digits>[0-9](?:[{_SEPARATORS}]{{0,4}}[0-9])*)")
+
+
 def one_by_one(text: str) -> Iterator[Found]:
     """Try each group of each run, and pass none over."""
     for match in _RUN.finditer(text):
@@ -174,3 +180,82 @@ def test_no_shape_takes_many_calls_for_each_byte() -> None:
     protection.protect([b'{"text":"\xd9\xa0 09120000012"}'])
     costs = {unit: calls_of(partial(protection.protect, [value])) / len(value) for unit, value in shapes(80)}
     assert max(costs.values()) < 12, max(costs, key=lambda unit: costs[unit])
+
+
+def digits_of(chance: random.Random, length: int) -> str:
+    return "".join(chance.choice("0123456789") for _ in range(length))
+
+
+def numbers_of(length: int) -> list[int]:
+    chance = random.Random(length)
+    return [int("1" + digits_of(chance, length - 1)) for _ in range(1_000)]
+
+
+@pytest.mark.parametrize("length", [9, 10])
+def test_numbers_of_a_list_are_not_looked_at_one_by_one_where_no_field_says_that_they_are_of_people(
+    length: int,
+) -> None:
+    value = json.dumps({"readings": numbers_of(length)}).encode()
+    protection = Protection(Pseudonyms([SecretKey(b"1" * 32)]))
+    assert protection.protect([value]).values == [value]
+    assert calls_of(lambda: protection.protect([value])) < 5 * 1_000
+
+
+def test_texts_of_digits_take_a_few_calls_each() -> None:
+    value = json.dumps({"codes": list(map(str, numbers_of(10)))}).encode()
+    protection = Protection(Pseudonyms([SecretKey(b"1" * 32)]))
+    assert b"[national_id]" in (protection.protect([value]).values[0] or b"")
+    assert calls_of(lambda: protection.protect([value])) < 45 * 1_000
+
+
+def test_numbers_of_people_in_a_list_are_found_as_before() -> None:
+    chance, card = random.Random(3), 6037991234567893
+    protection = Protection(Pseudonyms([SecretKey(b"1" * 32)]))
+
+    def masked(value: str) -> bytes:
+        return protection.protect([value.encode()]).values[0] or b""
+
+    others = [int(f"{length % 9 + 1}{digits_of(chance, length)}") for length in range(9, 12)]
+    assert masked(json.dumps({"x": [*others, card, 1]})) == json.dumps({"x": [*others, "[card]", 1]}).encode()
+    assert masked('{"x":6037991234567893.0}') == b'{"x":"[card]"}'
+    for kept in ("-6037991234567893", "6037991234567893.5", "16037991234567893", "6037991234567893e3"):
+        assert masked(f'{{"x":{kept}}}') == f'{{"x":{kept}}}'.encode()
+    assert masked('{"mobile":[9120000012]}') == b'{"mobile":["[phone]"]}'
+    assert masked('{"national_id":989120000012,"nid":1234567890}') == b'{"national_id":989120000012,"nid":1234567890}'
+    assert masked('{"national_id":[7731689948,7731689956]}') == b'{"national_id":["[national_id]","[national_id]"]}'
+
+
+def test_signs_that_have_another_form_are_found_in_every_plane() -> None:
+    signs, table = _folding()
+    assert all(signs.search(chr(code)) for code in _form())
+    assert signs.search("کالا خیلی دیر رسید و بسته‌بندی خراب بود; très, ☹") is None
+    assert folded("\U0001d7d8\U00010d34 ۱") == "\U0001d7d8\U00010d34 ۱".translate(table) == "04 1"
+
+
+def test_what_is_read_without_places_is_what_is_read_with_them() -> None:
+    chance = random.Random(5)
+    pieces = [
+        "%34",
+        "%D9%80",
+        "%2",
+        "&#49;",
+        "&amp;",
+        "&",
+        "<b>",
+        "</",
+        "<",
+        ">",
+        "\\n",
+        "\\u0031",
+        "\\\\u0031",
+        "\\",
+        '"',
+        "x",
+        "9 ",
+    ]
+    texts = ["".join(chance.choices(pieces, k=chance.randrange(12))) for _ in range(3_000)]
+    found = [read(text) for text in texts]
+    assert [plainly(text) for text in texts] == [
+        one.text if one else text for one, text in zip(found, texts, strict=True)
+    ]
+    assert sum(one is not None for one in found) > 1_000
