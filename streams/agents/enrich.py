@@ -198,7 +198,7 @@ class Enricher:
             links["dashboard"] = self._explorer(transition, since - margin, until + 600)
         if self._board_url:
             query = {"kpi": transition.kpi, "channel": transition.labels.get("channel", "all")}
-            if transition.evidence.window:
+            if transition.evidence.window and not transition.evidence.ahead:
                 query["window"] = transition.evidence.window
             links["page"] = f"{self._board_url}/?{urlencode(query)}"
         if runbook := self._runbook(transition.evidence.links.get("runbook", "")):
@@ -364,7 +364,7 @@ def _reference(length: int) -> int:
 
 def _window(transition: Transition) -> tuple[int, int]:
     """Return start and end of the judged window, Unix s."""
-    until = (transition.minute + 1) * 60
+    until = (transition.minute + 1 + transition.evidence.ahead) * 60
     window = transition.evidence.window
     return until - 60 * (length_of(window) if window else 15), until
 

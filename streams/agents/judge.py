@@ -22,7 +22,7 @@ from streams.agents.enrich import Enricher
 from streams.agents.notices import notice_of
 from streams.agents.seasonal import SeasonalBaselines
 from streams.alerts.judging.judge import Judge
-from streams.alerts.judging.view import MinuteView
+from streams.alerts.judging.view import AheadView, MinuteView
 from streams.alerts.judging.watch import bytes_of_series
 from streams.alerts.rules.rules import SEVERITIES, RuleBook
 from streams.alerts.types import Transition
@@ -30,7 +30,7 @@ from streams.aside import Aside
 from streams.delivery.alertmanager import Alertmanagers
 from streams.engine.names import Topics
 from streams.engine.outgoing import Outgoing
-from streams.kpis.rolling.closed import ClosedMinute
+from streams.kpis.rolling.closed import ClosedMinute, OpenMinutes
 from streams.kpis.rolling.journal import Record
 from streams.settings import Settings, window_names
 from streams.wording.moments import ZoneTimes
@@ -99,6 +99,17 @@ class Judges:
             transitions = judge.step(MinuteView(view), baselines=self._baselines)
         metrics.EVALUATIONS.inc(judge.instances)
         metrics.JUDGED.labels(str(partition)).set((view.minute + 1) * 60)
+        self._note(judge, transitions)
+        return time.monotonic() < self._stretch_ends
+
+    def glance(self, partition: int, view: OpenMinutes) -> None:
+        """Look at what has come since the newest closed minute for what cannot wait until the next one closes."""
+        judge = self._judges[partition]
+        with metrics.STAGE_SECONDS.labels("merge", "judge").time():
+            transitions = judge.glance(AheadView(view))
+        self._note(judge, transitions)
+
+    def _note(self, judge: Judge, transitions: list[Transition]) -> None:
         for transition in transitions:
             log.info(
                 "alert %s{%s} %s",
@@ -110,7 +121,6 @@ class Judges:
         for fault in judge.take_faults():
             log.error("alert rule %s, minute %d: %s", fault.rule, fault.minute, fault.reason)
         self._fresh += transitions
-        return time.monotonic() < self._stretch_ends
 
     async def enrich(self) -> None:
         """Add to what begins to fire what the store knows of it."""

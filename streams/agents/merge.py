@@ -270,7 +270,10 @@ class Merge(BurstStage):
         if self._judges is None:
             return shard.state.drain_outputs(now, at_rest=self._at_rest)
         judge = bound(self._judges.step, shard.partition)
-        return shard.state.drain_outputs(now, judge, self._judges.horizon_s, at_rest=self._at_rest)
+        outputs = shard.state.drain_outputs(now, judge, self._judges.horizon_s, at_rest=self._at_rest)
+        if (ahead := shard.state.open_minutes(now)) is not None:
+            self._judges.glance(shard.partition, ahead)
+        return outputs
 
     def _published(
         self, shard: Shard, at: float, minutes: Iterable[PublishedMinute] = (), values: Iterable[PublishedValue] = ()

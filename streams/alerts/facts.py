@@ -102,6 +102,19 @@ class SeriesReading(Protocol):
         ...
 
 
+class OpenReading(SeriesReading, Protocol):
+    """One series as of one closed minute, with what has come of later ones; windows end with the newest of those."""
+
+    @property
+    def ahead(self) -> int:
+        """How many minutes after the closed one have begun."""
+        ...
+
+    def since(self) -> Acc | None:
+        """Return what has come for minutes after the closed one."""
+        ...
+
+
 class Moments(NamedTuple):
     """Of single answers: how many, their mean and variance, in the KPI's unit."""
 

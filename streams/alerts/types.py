@@ -65,6 +65,23 @@ class ClosedView(Protocol):
         ...
 
 
+class OpenView(ClosedView, Protocol):
+    """
+    The newest closed minute with what has come of later ones, of which the last is still open.
+
+    Its windows end with the newest minute that has begun.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """How many minutes after the closed one have begun."""
+        ...
+
+    def since(self, key: str) -> Acc | None:
+        """Return what has come of a series for minutes after the closed one; None when nothing has."""
+        ...
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What a detector makes of a series as of one minute."""
 
@@ -89,6 +106,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What was judged, where that is not the rule's own window: a longer one, as that one held too little."""
     is_sure: bool = False
     """Whether trouble is so far beyond the threshold that to wait would tell nothing more."""
+    ahead: int = 0
+    """Minutes after the closed one that were judged as well, the last of them still open."""
 
 
 class Contribution(msgspec.Struct, kw_only=True):
@@ -153,6 +172,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     """What customers wrote lately."""
     links: dict[str, str] = {}
     """By what they lead to: dashboard, events, runbook."""
+    ahead: int = 0
+    """Minutes after the transition's at the end of the window, the last of them still open: what could not wait."""
 
 
 class Transition(msgspec.Struct, kw_only=True):

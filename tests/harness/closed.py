@@ -2,10 +2,38 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streams.alerts.types import SourceHealth
-from streams.kpis.arithmetic.accumulators import Acc, is_empty, merge_acc, subtract_acc
+from streams.alerts.judging.judge import Judge
+from streams.alerts.types import SourceHealth, Transition
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, is_empty, merge_acc, subtract_acc
 from streams.kpis.language.lengths import WINDOWS, window_minutes
 from streams.kpis.language.series import parse_series
+
+
+class Ahead:
+    """The newest closed minute and what has come of the next one; windows hold both."""
+
+    ahead = 1
+
+    def __init__(self, closed: "Closed", series: Mapping[str, Acc]) -> None:
+        self.minute = closed.minute
+        self.series, self.in_minute, self.sources = closed.series, closed.in_minute, closed.sources
+        self._closed, self._series = closed, series
+
+    def since(self, key: str) -> Acc | None:
+        return self._series.get(key)
+
+    def window(self, key: str, name: str) -> Acc | None:
+        before, since = self._closed.window(key, name), self._series.get(key)
+        if before is None or since is None:
+            return before or since
+        both = copy_acc(before)
+        merge_acc(both, since)
+        return both
+
+
+def look(judge: Judge, view: "Closed | Ahead") -> list[Transition]:
+    """Have a judge look at a view, and return its transitions."""
+    return judge.glance(view) if isinstance(view, Ahead) else judge.step(view)
 
 
 class Closed:

@@ -23,18 +23,20 @@ from streams.alerts.rules.rules import RuleBook
 from streams.alerts.types import Transition
 from streams.events.types import Event
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.kpis.folding.fold import Folder
+from streams.kpis.folding.fold import Deltas, Folder
 from streams.kpis.language.definition import Kpi
 from streams.kpis.language.lengths import window_minutes
 from streams.producers.simulator import Plan, simulate
 from streams.shipped import RULES as SHIPPED_RULES
-from tests.harness.closed import Closed
-from tests.harness.simulated import closed_minutes
+from tests.harness.closed import Ahead, Closed, look
+from tests.harness.simulated import add_deltas, closed_minutes
 
 CATALOGUE = Catalogue.load()
 START = datetime(2026, 3, 10, 8, 0, tzinfo=UTC)
 CALM = 90
 """Minutes before anything happens."""
+LOOK_S = 10
+"""Seconds between two looks at what has come of an open minute."""
 
 RULES = parse_rules(
     """
@@ -157,7 +159,7 @@ class Case(NamedTuple):
     """Pages of shipped rules that are about something else."""
 
 
-def with_sisters(transition: Transition, view: Closed) -> Transition:
+def with_sisters(transition: Transition, view: Closed | Ahead) -> Transition:
     """Add what other KPIs of the same events know, as the enricher does from the store."""
     parts = transition.evidence.contributors
     if parts and parts[0].labels:
@@ -191,15 +193,15 @@ def known_incident(name: str, seed: int, *, rate: float = 60.0, minutes: int = 6
         start=START, seed=seed, rate=rate, flat=True,
         incidents=(f"{name}@+{CALM}m+{minutes}m,severity={severity:g}",),
     )  # fmt: skip
-    found = _first(closed_minutes(plan, with_their_sisters(JUDGED), CALM + minutes), RULES, (rule,))
+    found = _first(closed_minutes(plan, with_their_sisters(JUDGED), CALM + minutes, look_s=LOOK_S), RULES, (rule,))
     return _case(f"{name} seed {seed}", found, [cause])
 
 
 def alarms(plan: Plan, minutes: int, kpis: Iterable[Kpi] = SHIPPED_KPIS) -> list[Transition]:
     """Return what the shipped rules pass on that begins to fire in the first minutes of a plan."""
     judge, found = Judge(SHIPPED), []
-    for view in closed_minutes(plan, with_their_sisters(kpis), minutes):
-        fires = [t for t in judge.step(view) if t.new == "firing" and t.inhibited_by is None]
+    for view in closed_minutes(plan, with_their_sisters(kpis), minutes, look_s=LOOK_S):
+        fires = [t for t in look(judge, view) if t.new == "firing" and t.inhibited_by is None]
         found += [with_sisters(transition, view) for transition in fires]
     assert judge.take_faults() == []
     return found
@@ -220,19 +222,24 @@ def first_alarm(
     since = int(START.timestamp() // 60) + YOUNG
     see = SHIPPED_SEE[name]
     kpis = {rule.kpi.id: rule.kpi for rule in SHIPPED if all_rules or rule.alert in see}
-    seen = [t for t in alarms(plan, YOUNG + minutes, kpis.values()) if t.minute >= since]
+    seen = [t for t in alarms(plan, YOUNG + minutes, kpis.values()) if t.minute + t.evidence.ahead >= since]
     found = next((t for t in seen if t.rule in see), None)
-    after = "never" if found is None else f"{found.rule} after {found.minute - since + 1} min"
+    after = "never" if found is None else f"{found.rule} after {_after(found, since)} min"
     cause = KNOWN[name][1] if name in KNOWN else {"channel": name.partition(":")[2]}
     if name == "store-staff-shortage":  # the rules are about shops only
         cause = EVERYBODY
     true = see | FOLLOWS.get(name, frozenset())
     misleading = tuple(
-        f"{t.rule} {dict(t.labels)} after {t.minute - since + 1} min"
+        f"{t.rule} {dict(t.labels)} after {_after(t, since)} min"
         for t in seen
         if t.severity == "page" and t.rule not in true
     )
     return _case(f"{name} at {severity:g} seed {seed}, {after}", found, [cause])._replace(misleading=misleading)
+
+
+def _after(transition: Transition, since: int) -> int:
+    """Return in which minute since another one a transition comes."""
+    return transition.minute + transition.evidence.ahead - since + 1
 
 
 class Calm:
@@ -285,29 +292,38 @@ class Calm:
         causes = _same_by_another_name([e for e in events if how.spoil(e.data) != e.data], hit, how.labels)
         return _case(f"{kpi} {label}={value} at {severity:.2f} seed {self.seed}", found, [{label: value}, *causes])
 
-    def _closed(self, event_type: str, change: Callable[[Event], Event]) -> Iterator[Closed]:
+    def _closed(self, event_type: str, change: Callable[[Event], Event]) -> Iterator[Closed | Ahead]:
         folder, closed = Folder([CATALOGUE[kpi] for kpi in SPOILT]), Closed()
         first = int(START.timestamp() // 60)
         for number, events in enumerate(self.minutes):
             held = [event for event in events if event.type == event_type]
             if number >= CALM:
                 held = [change(event) for event in held]
-            deltas = folder.fold(held) if held else {}
-            yield closed.close(first + number, deltas.get(first + number, {}))
+            minute, deltas = first + number, Deltas()
+            parts: list[list[Event]] = [[] for _ in range(0, 60, LOOK_S)]
+            for event in held:
+                parts[int(event.time.timestamp() % 60) // LOOK_S].append(event)
+            for part, events_of_part in enumerate(parts, 1):
+                add_deltas(deltas, folder.fold(events_of_part) if events_of_part else {})
+                if number and part < len(parts):
+                    yield Ahead(closed, deltas.get(minute, {}))
+            yield closed.close(minute, deltas.get(minute, {}))
 
 
 def _shipped_on(kpi: str) -> tuple[str, ...]:
     return tuple(rule.alert for rule in SHIPPED.of_kpi(kpi))
 
 
-def _first(views: Iterable[Closed], book: RuleBook, see: Collection[str], calm: int = CALM) -> Transition | None:
+def _first(
+    views: Iterable[Closed | Ahead], book: RuleBook, see: Collection[str], calm: int = CALM
+) -> Transition | None:
     """Return the first that is told of some rules after the calm; alerts from before it do not count."""
     judge = Judge(book)
     since = int(START.timestamp() // 60) + calm
     for view in views:
-        for transition in judge.step(view):
+        for transition in look(judge, view):
             fires = transition.new == "firing" and transition.inhibited_by is None
-            if fires and transition.rule in see and transition.minute >= since:
+            if fires and transition.rule in see and transition.minute + transition.evidence.ahead >= since:
                 return with_sisters(transition, view)
     assert not judge.take_faults()
     return None

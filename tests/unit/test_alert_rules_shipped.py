@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from streams.alerts.detectors import DETECTORS
-from streams.alerts.detectors.cusum import Cusum, CusumState, advance, level_of
-from streams.alerts.detectors.cusum_levels import false_alarms_per_day
+from streams.alerts.detectors.cusum import Cusum, CusumState, advance
+from streams.alerts.detectors.cusum_levels import false_alarms_per_day, level_of
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.facts import Facts
 from streams.alerts.offline.testfiles import read_file, read_tests

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.alerts.detectors.cusum import (
+from streams.alerts.detectors.cusum import Cusum, CusumState, advance
+from streams.alerts.detectors.cusum_levels import (
     KNOWN,
-    Cusum,
-    CusumState,
-    advance,
+    CusumLevel,
+    false_alarms_per_day,
     level_of,
+    threshold_for,
     threshold_of,
 )
-from streams.alerts.detectors.cusum_levels import CusumLevel, false_alarms_per_day, threshold_for
 from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.facts import Facts, Moments
 from tests.harness.reading import Played, verdicts

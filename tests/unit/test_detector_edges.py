@@ -5,17 +5,8 @@ from math import exp, log
 import msgspec
 import pytest
 
-from streams.alerts.detectors.cusum import (
-    KNOWN,
-    SURE,
-    Cusum,
-    CusumState,
-    advance,
-    caution,
-    level_of,
-    threshold_of,
-)
-from streams.alerts.detectors.cusum_levels import CusumLevel
+from streams.alerts.detectors.cusum import SURE, Cusum, CusumState, advance
+from streams.alerts.detectors.cusum_levels import KNOWN, CusumLevel, caution, level_of, threshold_of
 from streams.alerts.detectors.learning import Normal
 from streams.alerts.detectors.noise import (
     BLOCKS,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from streams.alerts.detectors import ParamError
-from streams.alerts.detectors.cusum import Cusum, CusumState, advance, level_of, threshold_of
+from streams.alerts.detectors.cusum import Cusum, CusumState, advance
+from streams.alerts.detectors.cusum_levels import level_of, threshold_of
 from streams.alerts.detectors.noise import (
     BLOCKS,
     CHANCE,

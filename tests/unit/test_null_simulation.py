@@ -11,8 +11,8 @@ import math
 import numpy as np
 import pytest
 
-from streams.alerts.detectors.cusum import Cusum, level_of
-from streams.alerts.detectors.cusum_levels import false_alarms_per_day
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.cusum_levels import false_alarms_per_day, level_of
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.facts import Facts
 from streams.alerts.judging.judge import Judge

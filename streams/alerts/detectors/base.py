@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streams.alerts.facts import Facts, SeriesReading, length_of
+from streams.alerts.facts import Facts, OpenReading, SeriesReading, length_of
 from streams.alerts.types import Verdict
 from streams.kpis.aggregators import ADDITIVE, measure
 from streams.kpis.arithmetic.accumulators import Acc
@@ -128,6 +128,27 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             KeyError: A window is not kept.
         """
         raise TypeError(f"{type(self).__name__} does not judge")
+
+    @property
+    def glances(self) -> bool:
+        """Whether it looks for what cannot wait until a minute has closed."""
+        return False
+
+    def glance(self, facts: Facts, reading: OpenReading, memory: Any) -> tuple[Verdict, Any] | None:
+        """
+        Judge what has come since a closed minute; return the verdict, and what to remember, if that cannot wait.
+
+        Args:
+            facts: Of the rule's KPI.
+            reading: The series.
+            memory: What `judge` returned of the closed minute.
+        """
+        raise TypeError(f"{type(self).__name__} does not look ahead")
+
+    @property
+    def lesson(self) -> str:
+        """What its memory depends on, in words."""
+        return repr(self)
 
     def windows(self, window: str) -> frozenset[str]:
         """Return the names of the kept windows that it reads for a rule with this window."""

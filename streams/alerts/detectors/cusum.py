@@ -25,38 +25,50 @@ The normal value is learnt, and frozen as long as the sum is above zero (`learni
 more false alarms: an error of ε multiplies their rate by about e^(2hε/δ), on average by e^(2(h·e/δ)²) with the standard
 error e. Taken to the bad side by h·e²/δ, the rate is what it was meant to be.
 
+Who looks for a *collapse* does not wait for the end of a minute: what has come since the newest closed one, alone or
+with that one, is held against a level so much worse that few answers are enough. Its threshold is higher by `SURER`, so
+that looking this often adds next to nothing to the false alarms of closed minutes.
+
 What fired is over when the same evidence for normal, added up from its best moment, has reached half the threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import log, sqrt
+from math import sqrt
 from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
 from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, Window, bounds_of, measured
-from streams.alerts.detectors.cusum_levels import CusumLevel, levels_between, total_of
+from streams.alerts.detectors.cusum_levels import (
+    CusumLevel,
+    counted,
+    deviation_of,
+    knows_too_little,
+    learnt_before,
+    level_of,
+    levels_between,
+    sign_of,
+    threshold_of,
+    total_of,
+)
 from streams.alerts.detectors.learning import Normal, learn
-from streams.alerts.detectors.noise import CHANCE, Noise, Spread, level_error, level_variances, observe
-from streams.alerts.facts import Facts, Moments, SeriesReading, before, length_of, moments, show
+from streams.alerts.detectors.noise import CHANCE, Noise, Spread, level_variances, observe
+from streams.alerts.facts import Facts, Moments, OpenReading, SeriesReading, before, length_of, moments, show
 from streams.alerts.types import Verdict
-from streams.kpis.arithmetic.accumulators import Acc, count_of
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, count_of, merge_acc
 from streams.kpis.language.definition import Kpi
-
-KNOWN: Final = 5.0
-"""The change looked for must be so many standard errors of the normal value before anything is judged."""
-
-GAP: Final = "5m"
-"""What is younger teaches nothing: trouble that has just begun shows in the sum, which stops the learning, by then."""
 
 SPREAD_N: Final = 30
 """Answers from which a spread can be learnt."""
 
 SURE: Final = 2.0
 """Evidence of so many times the threshold need not last: by chance it is rarer by e^h again."""
+
+SURER: Final = 5.0
+"""What evidence of a collapse must have beyond the threshold: by chance it is rarer by e^5, which is 150 times."""
 
 WORTH_SAYING: Final = 1.1
 """Times as much as by chance that an alert speaks of."""
@@ -127,6 +139,10 @@ class Cusum(Detector, frozen=True, kw_only=True):
     margin: Annotated[
         float, Meta(ge=0, description="Change that is not worth telling however sure it is, in the KPI's unit.")
     ] = 0.0
+    collapse: Annotated[
+        Positive | None,
+        Meta(description="Change that does not wait for the minute to close, in the KPI's unit; left out: all wait."),
+    ] = None
     sd: Annotated[
         Positive | None, Meta(description="Standard deviation of one answer; learnt from `baseline` if left out.")
     ] = None
@@ -141,6 +157,8 @@ class Cusum(Detector, frozen=True, kw_only=True):
             raise ParamError(
                 "margin", f"margin {self.margin:g} leaves nothing of the change of {self.delta:g} to look for"
             )
+        if self.collapse is not None and self.delta is not None and self.collapse <= self.delta:
+            raise ParamError("collapse", f"collapse {self.collapse:g} must be more than the change of {self.delta:g}")
         if self.p0 is not None and self.p0 == self.p1:
             raise ParamError("p1", "'p1' equals 'p0': nothing would ever be worse")
 
@@ -191,6 +209,68 @@ class Cusum(Detector, frozen=True, kw_only=True):
             threshold=threshold,
             is_sure=state.fired and state.total >= SURE * threshold * times,
         ), state
+
+    @property
+    def glances(self) -> bool:
+        """Whether it looks for a collapse."""
+        return self.collapse is not None
+
+    @property
+    def lesson(self) -> str:
+        """The parameters but for the collapse looked for, of which nothing is remembered."""
+        return repr(msgspec.structs.replace(self, collapse=None)).replace(", collapse=None", "")
+
+    def glance(
+        self, facts: Facts, reading: OpenReading, memory: CusumState | None
+    ) -> tuple[Verdict, CusumState] | None:
+        """Judge what has come since a closed minute, alone and with that minute: is it a collapse?"""
+        state = memory or CusumState()
+        levels = self._collapse(facts, state, reading.minute)
+        acc = reading.since()
+        if levels is None or acc is None or levels.step(facts, acc) <= 0:
+            return None
+        spread = self._spread(state, state.normal)
+        closed = reading.in_minute()
+        for seen, minutes in ((acc, reading.ahead), (_together(acc, closed), reading.ahead + 1)):
+            n, bad = counted(facts, seen)
+            times = spread.of(n, minutes)
+            total, threshold = levels.step(facts, seen) / times, threshold_of(self.h + SURER, n, minutes, times)
+            if bad < self.min_failures or total <= threshold:
+                continue
+            value, _, lo, hi = measured(facts, seen)
+            reason = (
+                f"evidence {total:.2f} against {threshold:.2f} that {show(levels.good, facts.unit)} became"
+                f" {show(levels.bad, facts.unit)}, from {n} answers in {minutes} min of which the last is not over,"
+                f" {bad} of them bad{_beyond_chance(times)}"
+            )
+            verdict = Verdict(
+                breach=True,
+                recovered=False,
+                value=value,
+                n=n,
+                lo=lo,
+                hi=hi,
+                baseline=levels.good,
+                baseline_n=0 if state.normal is None else round(state.normal.n),
+                statistic=total,
+                reason=reason,
+                threshold=threshold,
+                window=f"{minutes}m",
+                is_sure=True,
+                ahead=reading.ahead,
+            )
+            return verdict, msgspec.structs.replace(state, fired=True)
+        return None
+
+    def _collapse(self, facts: Facts, state: CusumState, minute: int) -> CusumLevel | None:
+        """Return the normal level and that of a collapse; None while the normal one is not known."""
+        normal = state.normal
+        usual = level_of(self, facts, normal, self._spread(state, normal), _offset_of(state, normal, minute))
+        if isinstance(usual, str) or self.collapse is None:
+            return None
+        worse = usual.good + sign_of(facts) * self.collapse
+        found = levels_between(facts, usual.good, worse, deviation_of(self, normal))
+        return None if isinstance(found, str) else found
 
     def _spread(self, state: CusumState, normal: Normal | None) -> Spread:
         """Return how runs vary; where the normal value is given, by chance."""
@@ -256,11 +336,6 @@ class Cusum(Detector, frozen=True, kw_only=True):
             yield "min_failures", f"a page needs {PAGE_FAILURES} bad answers, not {self.min_failures}"
 
 
-def threshold_of(h: float, n: int, minutes: int, times: float = 1.0) -> float:
-    """Return the threshold of evidence at the pace of a run: `h` up to one independent answer a minute."""
-    return h + log(n / minutes / times) if n > minutes * times > 0 else h
-
-
 def advance(
     level: CusumLevel,
     params: Cusum,
@@ -274,7 +349,7 @@ def advance(
     if acc is None and not state.fired and state.total <= 0:
         return CusumState(normal=normal, noise=state.noise)
     step = level.step(facts, acc)
-    n, bad = _counted(facts, acc)
+    n, bad = counted(facts, acc)
     back, back_n, back_minutes = 0.0, 0, 0
     if state.fired:
         back = max(0.0, state.back - step)
@@ -298,64 +373,12 @@ def advance(
     return after
 
 
-def level_of(
-    params: Cusum,
-    facts: Facts,
-    normal: Normal | None,
-    spread: Spread = CHANCE,
-    offset: float = 0.0,
-    *,
-    sure: bool | None = None,
-) -> CusumLevel | str:
-    """
-    Return the levels to tell apart, or why there are none.
-
-    Args:
-        params: The changes to tell.
-        facts: The kind of numbers.
-        normal: The normal value; None where it is given.
-        spread: How runs vary.
-        offset: What the hour does to the normal value.
-        sure: Whether the normal value is known well enough; None: not looked at yet.
-    """
-    sign = -1.0 if facts.direction == "up" else 1.0
-    if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
-        return "no normal value is known yet"
-    good = params.p0
-    if good is None:
-        assert normal is not None
-        good = normal.mean + offset + sign * (caution(params, sign, normal, spread) + params.margin)
-    bad = params.p1 if params.p1 is not None else good + sign * (params.delta or 0.0)
-    change = sign * (bad - good)
-    if change <= 0:
-        return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
-    if normal is not None and (knows_too_little(params, facts, normal) if sure is None else not sure):
-        return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
-    deviation = params.sd or sqrt(normal.variance if normal is not None else 0.0)
-    return levels_between(facts, good, bad, deviation)
-
-
-def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
-    """Return whether a learnt normal value is not sure enough to look for the change; where it is no change, it is."""
-    if params.p0 is not None:
-        return False
-    sign = -1.0 if facts.direction == "up" else 1.0
-    change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
-    return 0 < change < KNOWN * normal.error
-
-
-def learnt_before(window: str) -> str:
-    """Return the window whose answers teach nothing yet."""
-    return GAP if length_of(window) > length_of(GAP) else window
-
-
-def caution(params: Cusum, sign: float, normal: Normal, spread: Spread = CHANCE) -> float:
-    """Return how far to the bad side a learnt normal value is taken, in the KPI's unit."""
-    change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
-    if change <= 0:
-        return 0.0
-    wandering = level_error(spread.levels, normal.windows) if spread.levels else 0.0
-    return params.h * (normal.error**2 + min(wandering, (change / KNOWN) ** 2)) / change
+def _together(one: Acc, other: Acc | None) -> Acc:
+    if other is None:
+        return one
+    both = copy_acc(one)
+    merge_acc(both, other)
+    return both
 
 
 def _offset_of(state: CusumState, normal: Normal | None, minute: int) -> float:
@@ -395,16 +418,3 @@ def _cautious(facts: Facts, seen: Moments) -> Moments:
         return seen
     share = (seen.mean / facts.factor * seen.n + 0.5) / (seen.n + 1)
     return Moments(seen.n, facts.factor * share, facts.factor**2 * (share if facts.is_rate else share * (1 - share)))
-
-
-def _counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
-    """Return answers and bad answers of a minute; of a mean, where none is bad by itself, all of them."""
-    if acc is None:
-        return 0, 0
-    assert type(acc) is list
-    n = acc[0]
-    if facts.aggregator == "ratio":
-        return n, max(0, n - acc[1]) if facts.direction == "up" else acc[1]
-    if facts.aggregator == "nps":
-        return n, acc[2] if facts.direction == "up" else acc[1]
-    return n, n

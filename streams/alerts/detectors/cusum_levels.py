@@ -7,12 +7,23 @@ The steps by kind of KPI are those of the table in `cusum`.
 from __future__ import annotations
 
 from math import exp, log, sqrt
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from streams.alerts.facts import Facts
+from streams.alerts.detectors.learning import Normal
+from streams.alerts.detectors.noise import CHANCE, Spread, level_error
+from streams.alerts.facts import Facts, length_of, show
 from streams.kpis.arithmetic.accumulators import Acc
+
+if TYPE_CHECKING:
+    from streams.alerts.detectors.cusum import Cusum
+
+KNOWN: Final = 5.0
+"""The change looked for must be so many standard errors of the normal value before anything is judged."""
+
+GAP: Final = "5m"
+"""What is younger teaches nothing: trouble that has just begun shows in the sum, which stops the learning, by then."""
 
 AMOUNTS: Final = frozenset({"seconds", "milliseconds", "hours", "days", "currency"})
 """Units of what cannot be negative and is often skewed."""
@@ -97,6 +108,92 @@ def _shares(good: float, bad: float, facts: Facts) -> CusumLevel:
     # A level beyond none or all stands for a tenth of what there is to lose.
     bad = max(bad, good / 10) if bad < good else min(bad, 1 - (1 - good) / 10)
     return CusumLevel(factor * good, factor * bad, log(bad / good), log((1 - bad) / (1 - good)))
+
+
+def threshold_of(h: float, n: int, minutes: int, times: float = 1.0) -> float:
+    """Return the threshold of evidence at the pace of a run: `h` up to one independent answer a minute."""
+    return h + log(n / minutes / times) if n > minutes * times > 0 else h
+
+
+def level_of(
+    params: Cusum,
+    facts: Facts,
+    normal: Normal | None,
+    spread: Spread = CHANCE,
+    offset: float = 0.0,
+    *,
+    sure: bool | None = None,
+) -> CusumLevel | str:
+    """
+    Return the levels to tell apart, or why there are none.
+
+    Args:
+        params: The changes to tell.
+        facts: The kind of numbers.
+        normal: The normal value; None where it is given.
+        spread: How runs vary.
+        offset: What the hour does to the normal value.
+        sure: Whether the normal value is known well enough; None: not looked at yet.
+    """
+    sign = sign_of(facts)
+    if normal is None and (params.p0 is None or (facts.aggregator != "ratio" and params.sd is None)):
+        return "no normal value is known yet"
+    good = params.p0
+    if good is None:
+        assert normal is not None
+        good = normal.mean + offset + sign * (caution(params, sign, normal, spread) + params.margin)
+    bad = params.p1 if params.p1 is not None else good + sign * (params.delta or 0.0)
+    change = sign * (bad - good)
+    if change <= 0:
+        return f"normal is {show(good, facts.unit)}, no better than {show(bad, facts.unit)}"
+    if normal is not None and (knows_too_little(params, facts, normal) if sure is None else not sure):
+        return f"normal is known to {show(normal.error, facts.unit)} only, from {normal.n:.0f} answers"
+    return levels_between(facts, good, bad, deviation_of(params, normal))
+
+
+def sign_of(facts: Facts) -> float:
+    """Return on which side trouble lies: 1 above, -1 below."""
+    return -1.0 if facts.direction == "up" else 1.0
+
+
+def deviation_of(params: Cusum, normal: Normal | None) -> float:
+    """Return the standard deviation of an answer."""
+    return params.sd or sqrt(normal.variance if normal is not None else 0.0)
+
+
+def knows_too_little(params: Cusum, facts: Facts, normal: Normal) -> bool:
+    """Return whether a learnt normal value is not sure enough to look for the change; where it is no change, it is."""
+    if params.p0 is not None:
+        return False
+    change = params.delta if params.delta is not None else sign_of(facts) * ((params.p1 or 0.0) - normal.mean)
+    return 0 < change < KNOWN * normal.error
+
+
+def learnt_before(window: str) -> str:
+    """Return the window whose answers teach nothing yet."""
+    return GAP if length_of(window) > length_of(GAP) else window
+
+
+def caution(params: Cusum, sign: float, normal: Normal, spread: Spread = CHANCE) -> float:
+    """Return how far to the bad side a learnt normal value is taken, in the KPI's unit."""
+    change = params.delta if params.delta is not None else sign * ((params.p1 or 0.0) - normal.mean)
+    if change <= 0:
+        return 0.0
+    wandering = level_error(spread.levels, normal.windows) if spread.levels else 0.0
+    return params.h * (normal.error**2 + min(wandering, (change / KNOWN) ** 2)) / change
+
+
+def counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
+    """Return answers and bad answers of a minute; of a mean, where none is bad by itself, all of them."""
+    if acc is None:
+        return 0, 0
+    assert type(acc) is list
+    n = acc[0]
+    if facts.aggregator == "ratio":
+        return n, max(0, n - acc[1]) if facts.direction == "up" else acc[1]
+    if facts.aggregator == "nps":
+        return n, acc[2] if facts.direction == "up" else acc[1]
+    return n, n
 
 
 def false_alarms_per_day(

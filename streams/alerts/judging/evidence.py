@@ -52,6 +52,7 @@ def evidence_of(subject: Subject, verdict: Verdict, view: ClosedView) -> Evidenc
         definition=subject.watch.definition,
         maturity=rule.maturity,
         links={name: link for name, link in links.items() if link},
+        ahead=verdict.ahead,
     )
 
 

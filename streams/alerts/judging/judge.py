@@ -30,9 +30,9 @@ from streams.alerts.judging.outcome import count_during
 from streams.alerts.judging.sources import observe
 from streams.alerts.judging.state import InstanceStore, Record, chunk_of
 from streams.alerts.judging.telling import Teller
-from streams.alerts.judging.watch import Baselines, Fault, Index, Subject, SubjectReading, Watch
+from streams.alerts.judging.watch import Baselines, Fault, Index, OpenSubjectReading, Subject, SubjectReading, Watch
 from streams.alerts.rules.rules import Rule, RuleBook
-from streams.alerts.types import ClosedView, Transition
+from streams.alerts.types import ClosedView, OpenView, Transition
 from streams.kpis.language.lengths import WINDOWS
 from streams.wording.moments import ZoneTimes
 
@@ -95,6 +95,7 @@ class Judge:
                 raise ValueError(
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
+        self._hasty = [watch for watch in self._watches if watch.rule.params.glances]
         self._policies = {watch.rule.alert: watch.policy for watch in self._watches}
         self._indexes = {watch.rule.kpi.id: Index(watch.rule.kpi.id) for watch in self._watches}
         self._store = InstanceStore()
@@ -143,6 +144,46 @@ class Judge:
         transitions += self._teller.tell(view, changes, trust, Mutes(self._calendars, minute))
         self._store.note_judged(minute, transitions)
         return transitions
+
+    def glance(self, view: OpenView) -> list[Transition]:
+        """
+        Look at what has come since the newest judged minute for what cannot wait; return its transitions.
+
+        What is seen depends on how much has come, so it may be another thing after a crash; what was told is not, as
+        it is saved before. The minute is judged as always once it has closed.
+        """
+        if view.minute != self.judged:
+            return []
+        reading = OpenSubjectReading(view, self._indexes, None)
+        trust = Trust(view, self._store.commit.channels, self._indexes, self._windows)
+        changes: dict[Subject, Step] = {}
+        for watch in self._hasty:
+            for subject in watch.subjects.values():
+                if subject.instance is None or subject.instance.state == "firing":
+                    continue
+                reading.turn_to(subject)
+                if trust.trouble_of(subject) is None and (step := self._glance(subject, reading)) is not None:
+                    changes[subject] = step
+        transitions = self._teller.tell(view, changes, trust, Mutes(self._calendars, view.minute)) if changes else []
+        if transitions:
+            self._store.note_told(transitions)
+        return transitions
+
+    def _glance(self, subject: Subject, reading: OpenSubjectReading) -> Step | None:
+        watch, instance = subject.watch, subject.instance
+        assert instance is not None
+        found = watch.rule.params.glance(watch.facts, reading, instance.detector)
+        if found is None:
+            return None
+        verdict = gated(watch.rule, found[0], reading)
+        if not verdict.breach:
+            return None
+        subject.verdict, instance.detector = verdict, found[1]
+        step = advance(instance, watch.policy, reading.minute, verdict)
+        # What the open minute holds is counted when it has closed.
+        count_during(instance, step, watch.rule, None)
+        self._store.touch(subject.chunk)
+        return step
 
     def active(self, minute: int) -> list[Active]:
         """Return the alerts that receivers should hear of as of a minute: those that fire, and those ended lately."""

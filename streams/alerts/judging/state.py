@@ -187,6 +187,11 @@ class InstanceStore:
         self.commit.outbox += transitions
         self._uncommitted = True
 
+    def note_told(self, transitions: Iterable[Transition]) -> None:
+        """Put transitions in the outbox of which no minute is judged."""
+        self.commit.outbox += transitions
+        self._uncommitted = True
+
     def dirty_records(self) -> list[Record]:
         """Return the records of chunks that changed since the last call, to be written before the commit record."""
         self.commit.version += 1

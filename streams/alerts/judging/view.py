@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streams.alerts.types import SourceHealth
-from streams.kpis.rolling.closed import ClosedMinute
+from streams.kpis.rolling.closed import ClosedMinute, OpenMinutes
 
 
 class MinuteView:
@@ -24,3 +24,13 @@ class MinuteView:
             name: SourceHealth(name.partition("/")[0], lately.silent_minutes, lately.read, lately.bad)
             for name, lately in self._lately().items()
         }
+
+
+class AheadView(MinuteView):
+    """The newest closed minute, with what has come since."""
+
+    def __init__(self, open_: OpenMinutes) -> None:
+        super().__init__(open_.closed)
+        self.ahead = open_.ahead
+        self.window = open_.window
+        self.since = open_.since

@@ -15,7 +15,7 @@ from streams.alerts.facts import Expected, Facts, length_of
 from streams.alerts.judging.machine import Instance, Policy
 from streams.alerts.judging.state import chunk_of
 from streams.alerts.rules.rules import SEVERITIES, Rule
-from streams.alerts.types import ClosedView, SourceHealth, Verdict
+from streams.alerts.types import ClosedView, OpenView, SourceHealth, Verdict
 from streams.kpis.arithmetic.accumulators import Acc
 from streams.kpis.language.series import Labels, parse_series
 
@@ -124,7 +124,7 @@ class Watch:
         self.order = order
         self.facts = Facts.of(rule.kpi)
         self.definition = rule.kpi.definition_id
-        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params!r}"
+        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params.lesson}"
         """What the memory of its detectors depends on: memory saved under another fingerprint is dropped."""
         self.policy = policy_of(rule)
         self.subjects: dict[str, Subject] = {}
@@ -246,3 +246,17 @@ class SubjectReading:
         channel = self._subject.labels.get(CHANNEL)
         sources = self._view.sources()
         return {name: health for name, health in sources.items() if channel is None or health.channel == channel}
+
+
+class OpenSubjectReading(SubjectReading):
+    """The same with what has come since the closed minute."""
+
+    def __init__(self, view: OpenView, indexes: Mapping[str, Index], baselines: Baselines | None) -> None:
+        super().__init__(view, indexes, baselines)
+        self.ahead = view.ahead
+        """How many minutes after the closed one have begun."""
+        self._open = view
+
+    def since(self) -> Acc | None:
+        """Return what has come for minutes after the closed one."""
+        return self._open.since(self._key)

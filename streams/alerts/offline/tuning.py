@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from streams.alerts.detectors import Detector
-from streams.alerts.detectors.cusum import Cusum, level_of
-from streams.alerts.detectors.cusum_levels import threshold_for
+from streams.alerts.detectors.cusum import Cusum
+from streams.alerts.detectors.cusum_levels import level_of, threshold_for
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.ztest import ZTest
 from streams.alerts.facts import Facts, length_of

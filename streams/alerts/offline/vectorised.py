@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from streams.alerts.detectors import Detector
 from streams.alerts.detectors.burn_rate import BurnRate, budget_of
-from streams.alerts.detectors.cusum import KNOWN, SPREAD_N, SURE, Cusum, learnt_before
+from streams.alerts.detectors.cusum import SPREAD_N, SURE, Cusum
+from streams.alerts.detectors.cusum_levels import KNOWN, learnt_before
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.learning import LEARNING_INTERVAL_MIN, LEARNING_WINDOWS
 from streams.alerts.detectors.noise import BLOCKS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from streams.kpis.arithmetic.accumulators import Acc, merge_acc
+from streams.kpis.arithmetic.accumulators import Acc, copy_acc, is_empty, merge_acc, subtract_acc
+from streams.kpis.language.lengths import TOTAL
 from streams.kpis.language.series import SEPARATOR
 from streams.kpis.rolling.admission import Registry
 from streams.kpis.rolling.health import Lately, SourceHealths
@@ -97,3 +98,23 @@ class ClosedMinute:
                 else:
                     merge_acc(known, acc)
         return totals
+
+
+class OpenMinutes:
+    """What has come since the newest closed minute; valid until something is added, or the next one is closed."""
+
+    def __init__(self, closed: ClosedMinute, begun: ClosedMinute) -> None:
+        self.closed = closed
+        self.ahead = begun.minute - closed.minute
+        """How many minutes have begun since."""
+        self.window = begun.window
+        """As `ClosedMinute.window`, of windows that end with the newest minute that has begun."""
+
+    def since(self, key: str) -> Acc | None:
+        """Return what has come of a series for the minutes that have begun since; None when it holds nothing."""
+        all_of_it, known = self.window(key, TOTAL), self.closed.window(key, TOTAL)
+        if all_of_it is None or known is None:
+            return all_of_it
+        rest = copy_acc(all_of_it)
+        subtract_acc(rest, known)
+        return None if is_empty(rest) else rest

@@ -23,7 +23,7 @@ from streams.kpis.folding.partials import Partial
 from streams.kpis.language.lengths import WINDOWS
 from streams.kpis.rolling.admission import Registry, SeriesLimits
 from streams.kpis.rolling.balance import MemoryBalance
-from streams.kpis.rolling.closed import ClosedMinute, SeriesIndex
+from streams.kpis.rolling.closed import ClosedMinute, OpenMinutes, SeriesIndex
 from streams.kpis.rolling.derive import Derivations
 from streams.kpis.rolling.derived_series import DerivedSeries
 from streams.kpis.rolling.health import SourceHealths
@@ -37,6 +37,7 @@ from streams.kpis.rolling.throttle import steps_to
 from streams.kpis.rolling.void_series import Rules, VoidSeries
 from streams.kpis.rolling.watermarks import HISTORY_S, Watermarks
 from streams.kpis.rolling.window_pair import WindowPair
+from streams.kpis.rolling.windows import Windows
 
 LIMITS: Final = SeriesLimits(lambda _kpi: 10_000)
 
@@ -250,11 +251,27 @@ class MergeState:
             self._windows.close(minute)
             if minute in published:
                 self._rows.closed_sums(outputs)
-            known = self._series, self.registry, self._windows.closed, self.pages, self.health
-            if not judge(ClosedMinute(minute, *known, self._voids.is_unseen)):
+            if not judge(self._as_of(minute, self._windows.closed)):
                 break
         if self.closed is not None:
             self.behind = shown[-1] - self.closed
+
+    def open_minutes(self, now: float) -> OpenMinutes | None:
+        """
+        Return what has come since the newest closed minute, as far as the open windows know of it.
+
+        None: nothing has, at `now` (Unix s) history is read, or windows are behind what came.
+        """
+        closed, newest = self._windows.closed.as_of, self._windows.open.as_of
+        waits = self.replaying or self.behind or self._windows.unseen
+        if waits or closed is None or newest is None or newest <= closed or self.watermarks.reads_history(now):
+            return None
+        return OpenMinutes(self._as_of(closed, self._windows.closed), self._as_of(newest, self._windows.open))
+
+    def _as_of(self, minute: int, windows: Windows) -> ClosedMinute:
+        return ClosedMinute(
+            minute, self._series, self.registry, windows, self.pages, self.health, self._voids.is_unseen
+        )
 
     def closes(self, now: float) -> bool:
         """Return whether sources have said what closes a minute at `now` (unix seconds) that is no history."""
