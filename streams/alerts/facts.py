@@ -110,8 +110,8 @@ class OpenReading(SeriesReading, Protocol):
         """How many minutes after the closed one have begun."""
         ...
 
-    def since(self) -> Acc | None:
-        """Return what has come for minutes after the closed one."""
+    def latest(self, minutes: int) -> Acc | None:
+        """Return what has come for the newest minutes, the open one among them."""
         ...
 
 

@@ -77,8 +77,8 @@ class OpenView(ClosedView, Protocol):
         """How many minutes after the closed one have begun."""
         ...
 
-    def since(self, key: str) -> Acc | None:
-        """Return what has come of a series for minutes after the closed one; None when nothing has."""
+    def latest(self, key: str, minutes: int) -> Acc | None:
+        """Return what has come of a series for the newest minutes, the open one among them; None when nothing has."""
         ...
 
 

@@ -19,8 +19,12 @@ class Ahead:
         self.series, self.in_minute, self.sources = closed.series, closed.in_minute, closed.sources
         self._closed, self._series = closed, series
 
-    def since(self, key: str) -> Acc | None:
-        return self._series.get(key)
+    def latest(self, key: str, minutes: int) -> Acc | None:
+        found = [self._series.get(key), *(self._closed.minutes_of(key, minutes - 1))]
+        held = [copy_acc(acc) for acc in found if acc is not None]
+        for acc in held[1:]:
+            merge_acc(held[0], acc)
+        return held[0] if held else None
 
     def window(self, key: str, name: str) -> Acc | None:
         before, since = self._closed.window(key, name), self._series.get(key)
@@ -75,6 +79,10 @@ class Closed:
 
     def in_minute(self, key: str) -> Acc | None:
         return self._minutes[self.minute].get(key)
+
+    def minutes_of(self, key: str, count: int) -> list[Acc | None]:
+        """What the last minutes hold of a series, each of them."""
+        return [self._minutes.get(self.minute - back, {}).get(key) for back in range(count)]
 
     def window(self, key: str, name: str) -> Acc | None:
         acc = self._sums[name].get(key)

@@ -164,7 +164,7 @@ def with_sisters(transition: Transition, view: Closed | Ahead) -> Transition:
     parts = transition.evidence.contributors
     if parts and parts[0].labels:
         return transition
-    window = transition.evidence.window or "15m"
+    window = "5m" if transition.evidence.ahead else transition.evidence.window or "15m"
     longer = "1h" if window in {"5m", "15m"} else "24h"
     first = int(START.timestamp() // 60)
     length = window_minutes(window)

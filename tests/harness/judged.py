@@ -5,7 +5,7 @@ from streams.alerts.rules.parsing import parse_rules
 from streams.alerts.types import SourceHealth
 from streams.kpis.catalogue.catalogue import Catalogue
 from streams.kpis.language.series import series_key
-from tests.harness.closed import Closed
+from tests.harness.closed import Ahead, Closed
 
 CATALOGUE = Catalogue.load()
 WINDOWS = ("1m", "5m", "15m", "1h", "24h")
@@ -54,6 +54,12 @@ class Run:
             self.minute += 1
             view = self.closed.close(self.minute, series, health if health is not None else well())
             found += self.judge.step(view, **step)
+        self.log += found
+        return [told(t) for t in found]
+
+    def peek(self, series):
+        """Show the judge what has come of a minute that is still open; return the transitions in the same way."""
+        found = self.judge.glance(Ahead(self.closed, series))
         self.log += found
         return [told(t) for t in found]
 

@@ -6,9 +6,21 @@ import time
 import pytest
 
 from streams.delivery.webhook import signature
-from tests.harness.incident import RULES, answers
+from tests.harness.incident import RULES, answer, answers
 from tests.harness.receiver import Receiver
 
+COLLAPSE = """
+      - alert: CsatGone
+        kpi: csat
+        by: [channel]
+        method: cusum
+        params: {p0: 95, p1: 80, collapse: 40}
+        window: 1h
+        inhibit_by: []
+        severity: page
+        owner: customer-insight
+        runbook: https://runbooks.example/csat
+"""
 SECRET = b"a secret of the test"
 HOUR = 3600.0
 
@@ -100,19 +112,40 @@ def test_an_incident_fires_and_ends(pipelines, tmp_path, receiver):
 
 
 def test_words_of_customers_travel_with_an_alert_that_fires_live(pipelines, tmp_path, receiver):
-    """What is stored by the time it fires is in the alert: three recent texts of the channel, and none of another."""
+    """
+    What is stored by the time it fires is in the alert: three recent texts of the channel, and none of another.
+
+    A collapse is told before its minute has closed.
+    """
     pipeline = alerting(pipelines, tmp_path, receiver)
+    (tmp_path / "rules.yaml").write_text(RULES + COLLAPSE)
     pipeline.start()
     start = start_minute(40)
     touches = answers(start, 38, {"app": [range(20, 60)]})
+
+    def heard(rule, channel):
+        told = [request.json for request in receiver.received]
+        return [one for one in told if (one["rule"], one["labels"]["channel"]) == (rule, channel)]
+
     early, late = touches[: 24 * 48], touches[24 * 48 :]
     pipeline.wait_stored(pipeline.send(early))
     pipeline.send(late)
-    pipeline.wait(lambda: receiver.received, "the message")
-    firing = receiver.received[0].json
+    pipeline.wait(lambda: heard("CsatLow", "app"), "the message")
+    [firing, *_] = heard("CsatLow", "app")
     assert firing["new"] == "firing"
     assert len(firing["evidence"]["verbatims"]) == 3, firing["annotations"]
     assert all("نرسید" in text for text in firing["evidence"]["verbatims"])
+
+    pipeline.send([answer(10_000 + number, start + 38 * 60 + number, "web", 1) for number in range(30)])
+    pipeline.wait(lambda: heard("CsatGone", "web"), "the collapse, though nothing closes the minute")
+    [gone] = heard("CsatGone", "web")
+    assert (gone["new"], gone["evidence"]["ahead"]) == ("firing", 3)
+    assert gone["at"] == start + 36 * 60, (
+        "as of the newest closed minute: others may still come late for those after it"
+    )
+    assert gone["evidence"]["window"] == "1m"
+    assert gone["evidence"]["value"] < 30
+    assert "of which the last is not over" in gone["why"]
 
 
 def test_clickhouse_away_holds_back_no_alert(embedded_broker, tmp_path, receiver):

@@ -78,6 +78,8 @@ class World:
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.minutes: list[MinuteRow] = []
         self.values: list[RollingSum] = []
+        self.ahead: list[tuple[str, tuple[int, int], int, Acc | None]] = []
+        """Series, its newest minutes, offset, and what has come of them by then."""
         self.state = self.fresh()
         self.position = 0
         self.crashes = 0
@@ -147,6 +149,11 @@ class World:
         """Go through the steps of a flush; `crash` is the share of its writes that survives."""
         records = self.state.dirty_records()
         outputs = self.state.drain_outputs(self.now)
+        if (view := self.state.open_minutes(self.now)) is not None:
+            newest = view.closed.minute + view.ahead
+            for key in self.state.registry.names:
+                acc = copy.copy(view.latest(key, view.ahead + 1))
+                self.ahead.append((key, (view.closed.minute, newest), self.position - 1, acc))
         rows = [*outputs.minutes, *outputs.values]
         marker = self.state.marker()
         steps: list[Any] = [*records, *rows, marker]
@@ -243,6 +250,11 @@ def check(world: World) -> None:
             for row in parts[key, minute].values():
                 merge_acc(total, row.acc)
             assert total == naive.sum(key, (minute, minute), (0, end)), f"{key!r} of minute {minute}"
+
+    for series, minutes, offset, acc in world.ahead:
+        if series not in world.ever_left and series in naive.by_series:
+            expected = naive.sum(series, minutes, (0, offset))
+            assert (acc is None and is_empty(expected)) or acc == expected, (series, minutes, acc)
 
     last: dict[tuple[str, str], RollingSum] = {}
     totals: dict[str, RollingSum] = {}

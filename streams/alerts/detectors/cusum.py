@@ -25,9 +25,8 @@ The normal value is learnt, and frozen as long as the sum is above zero (`learni
 more false alarms: an error of ε multiplies their rate by about e^(2hε/δ), on average by e^(2(h·e/δ)²) with the standard
 error e. Taken to the bad side by h·e²/δ, the rate is what it was meant to be.
 
-Who looks for a *collapse* does not wait for the end of a minute: what has come since the newest closed one, alone or
-with that one, is held against a level so much worse that few answers are enough. Its threshold is higher by `SURER`, so
-that looking this often adds next to nothing to the false alarms of closed minutes.
+Who looks for a *collapse* does not wait for minutes to close: the newest ones, the open one among them, must have
+fallen by so much. The threshold is higher by `SURER`: looking this often adds next to nothing to false alarms.
 
 What fired is over when the same evidence for normal, added up from its best moment, has reached half the threshold.
 """
@@ -56,9 +55,9 @@ from streams.alerts.detectors.cusum_levels import (
 )
 from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.detectors.noise import CHANCE, Noise, Spread, level_variances, observe
-from streams.alerts.facts import Facts, Moments, OpenReading, SeriesReading, before, length_of, moments, show
+from streams.alerts.facts import Facts, Moments, OpenReading, SeriesReading, badness, before, length_of, moments, show
 from streams.alerts.types import Verdict
-from streams.kpis.arithmetic.accumulators import Acc, copy_acc, count_of, merge_acc
+from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.definition import Kpi
 
 SPREAD_N: Final = 30
@@ -69,6 +68,9 @@ SURE: Final = 2.0
 
 SURER: Final = 5.0
 """What evidence of a collapse must have beyond the threshold: by chance it is rarer by e^5, which is 150 times."""
+
+LONGEST: Final = 5
+"""Minutes in which a collapse is looked for, the open one among them."""
 
 WORTH_SAYING: Final = 1.1
 """Times as much as by chance that an alert speaks of."""
@@ -223,21 +225,24 @@ class Cusum(Detector, frozen=True, kw_only=True):
     def glance(
         self, facts: Facts, reading: OpenReading, memory: CusumState | None
     ) -> tuple[Verdict, CusumState] | None:
-        """Judge what has come since a closed minute, alone and with that minute: is it a collapse?"""
+        """Judge the newest minutes, first the open one alone, then with those before it: is it a collapse?"""
         state = memory or CusumState()
         levels = self._collapse(facts, state, reading.minute)
-        acc = reading.since()
-        if levels is None or acc is None or levels.step(facts, acc) <= 0:
+        newest = reading.latest(1)
+        if levels is None or (newest is not None and levels.step(facts, newest) <= 0):
             return None
         spread = self._spread(state, state.normal)
-        closed = reading.in_minute()
-        for seen, minutes in ((acc, reading.ahead), (_together(acc, closed), reading.ahead + 1)):
+        for minutes in range(1, min(reading.ahead + 1, LONGEST) + 1):
+            seen = reading.latest(minutes)
+            if seen is None:
+                continue
             n, bad = counted(facts, seen)
             times = spread.of(n, minutes)
             total, threshold = levels.step(facts, seen) / times, threshold_of(self.h + SURER, n, minutes, times)
-            if bad < self.min_failures or total <= threshold:
-                continue
             value, _, lo, hi = measured(facts, seen)
+            fell = value is not None and badness(facts, value - levels.good) >= (self.collapse or 0.0)
+            if not fell or bad < self.min_failures or total <= threshold:
+                continue
             reason = (
                 f"evidence {total:.2f} against {threshold:.2f} that {show(levels.good, facts.unit)} became"
                 f" {show(levels.bad, facts.unit)}, from {n} answers in {minutes} min of which the last is not over,"
@@ -371,14 +376,6 @@ def advance(
     if after.total > threshold_of(params.h, after.n, after.minutes, times) * times:
         return msgspec.structs.replace(after, fired=True)
     return after
-
-
-def _together(one: Acc, other: Acc | None) -> Acc:
-    if other is None:
-        return one
-    both = copy_acc(one)
-    merge_acc(both, other)
-    return both
 
 
 def _offset_of(state: CusumState, normal: Normal | None, minute: int) -> float:

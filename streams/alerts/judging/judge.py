@@ -154,6 +154,7 @@ class Judge:
         """
         if view.minute != self.judged:
             return []
+        self._grow(view)
         reading = OpenSubjectReading(view, self._indexes, None)
         trust = Trust(view, self._store.commit.channels, self._indexes, self._windows)
         changes: dict[Subject, Step] = {}

@@ -33,4 +33,4 @@ class AheadView(MinuteView):
         super().__init__(open_.closed)
         self.ahead = open_.ahead
         self.window = open_.window
-        self.since = open_.since
+        self.latest = open_.latest

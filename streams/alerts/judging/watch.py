@@ -257,6 +257,6 @@ class OpenSubjectReading(SubjectReading):
         """How many minutes after the closed one have begun."""
         self._open = view
 
-    def since(self) -> Acc | None:
-        """Return what has come for minutes after the closed one."""
-        return self._open.since(self._key)
+    def latest(self, minutes: int) -> Acc | None:
+        """Return what has come for the newest minutes, the open one among them."""
+        return self._open.latest(self._key, minutes)

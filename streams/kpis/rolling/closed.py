@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from streams.kpis.arithmetic.accumulators import Acc, copy_acc, is_empty, merge_acc, subtract_acc
-from streams.kpis.language.lengths import TOTAL
+from streams.kpis.arithmetic.accumulators import Acc, add_all, merge_acc
 from streams.kpis.language.series import SEPARATOR
-from streams.kpis.rolling.admission import Registry
+from streams.kpis.rolling.admission import SHARD_BITS, Registry
 from streams.kpis.rolling.health import Lately, SourceHealths
 from streams.kpis.rolling.packing import Totals
 from streams.kpis.rolling.pages import Pages
@@ -77,6 +76,17 @@ class ClosedMinute:
         number = self._numbers.get(key)
         return None if number is None else self._unless_void(number, sums)
 
+    def latest(self, key: str, minutes: int) -> Acc | None:
+        """Return what a series has in this minute and those before it, so many in all; None when it holds nothing."""
+        number = self._numbers.get(key)
+        if number is None:
+            return None
+        found: Totals = {}
+        for page in self._pages.between(self.minute - minutes, self.minute):
+            if page.home == number >> SHARD_BITS and (acc := page.read().get(number)) is not None:
+                add_all(found, [(number, acc)])
+        return self._unless_void(number, found)
+
     def _unless_void(self, number: int, sums: Totals) -> Acc | None:
         """Return what is held of a series, unless it has no value."""
         acc = sums.get(number)
@@ -101,7 +111,7 @@ class ClosedMinute:
 
 
 class OpenMinutes:
-    """What has come since the newest closed minute; valid until something is added, or the next one is closed."""
+    """The newest closed minute with what has come since; valid until something is added, or the next one is closed."""
 
     def __init__(self, closed: ClosedMinute, begun: ClosedMinute) -> None:
         self.closed = closed
@@ -109,12 +119,5 @@ class OpenMinutes:
         """How many minutes have begun since."""
         self.window = begun.window
         """As `ClosedMinute.window`, of windows that end with the newest minute that has begun."""
-
-    def since(self, key: str) -> Acc | None:
-        """Return what has come of a series for the minutes that have begun since; None when it holds nothing."""
-        all_of_it, known = self.window(key, TOTAL), self.closed.window(key, TOTAL)
-        if all_of_it is None or known is None:
-            return all_of_it
-        rest = copy_acc(all_of_it)
-        subtract_acc(rest, known)
-        return None if is_empty(rest) else rest
+        self.latest = begun.latest
+        """As `ClosedMinute.latest`, of those minutes."""
