@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from bench.collapses import false_a_day
 from streams.alerts.detectors.cusum import Cusum, CusumState
 from streams.alerts.judging.judge import Judge
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RulesError
 from streams.shipped import RULES as SHIPPED
+from tests.harness.collapses import false_a_day
 from tests.harness.explaining import CATALOGUE as ALL
 from tests.harness.judged import CUSUM, WINDOWS, Run, key, level, rules, taken_over, well
-from tests.harness.noise import PERCENT
+from tests.harness.noise import FULL, NONE, PERCENT
 from tests.harness.nullsim import shipped
 
 COLLAPSE = CUSUM.replace("h: 8}", "h: 8, collapse: 40}, for: 5m, keep_firing_for: 10m")
@@ -145,10 +145,10 @@ def test_while_nothing_happens_it_is_hardly_ever_told() -> None:
     for rule in looking:
         assert isinstance(rule.params, Cusum)
         good = {"csat": 85.0, "payment_failure": 95.0}[rule.kpi]
-        for noise, rate in (("independent", 20.0), ("full", 5.0)):
+        for noise, rate in ((NONE, 20.0), (FULL, 5.0)):
             assert false_a_day(rule.params, rule.facts, good, noise, rate, 50, 5) <= 0.01
     loose = Cusum(baseline="24h", delta=10.0, h=0.1, collapse=30.0, min_failures=1)
-    assert false_a_day(loose, PERCENT, 85.0, "full", 5.0, 50, 5) > 0.02, "one that fires too often is seen to"
+    assert false_a_day(loose, PERCENT, 85.0, FULL, 5.0, 50, 5) > 0.02, "one that fires too often is seen to"
 
 
 def test_the_shipped_pages_look_ahead_where_all_may_fail_at_once() -> None:
@@ -158,4 +158,4 @@ def test_the_shipped_pages_look_ahead_where_all_may_fail_at_once() -> None:
     assert all(rule.severity == "page" for rule in looking.values())
     for rule in looking.values():
         assert isinstance(rule.params.without_evidence(CusumState()), CusumState)
-        assert json.dumps(rule.params.lesson).count("collapse") == 0
+        assert json.dumps(rule.params.memory_key).count("collapse") == 0

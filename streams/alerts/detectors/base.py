@@ -146,7 +146,7 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         raise TypeError(f"{type(self).__name__} does not look ahead")
 
     @property
-    def lesson(self) -> str:
+    def memory_key(self) -> str:
         """What its memory depends on, in words."""
         return repr(self)
 

@@ -218,7 +218,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
         return self.collapse is not None
 
     @property
-    def lesson(self) -> str:
+    def memory_key(self) -> str:
         """The parameters but for the collapse looked for, of which nothing is remembered."""
         return repr(msgspec.structs.replace(self, collapse=None)).replace(", collapse=None", "")
 
@@ -270,11 +270,11 @@ class Cusum(Detector, frozen=True, kw_only=True):
     def _collapse(self, facts: Facts, state: CusumState, minute: int) -> CusumLevel | None:
         """Return the normal level and that of a collapse; None while the normal one is not known."""
         normal = state.normal
-        usual = level_of(self, facts, normal, self._spread(state, normal), _offset_of(state, normal, minute))
-        if isinstance(usual, str) or self.collapse is None:
+        known = level_of(self, facts, normal, self._spread(state, normal), _offset_of(state, normal, minute))
+        if isinstance(known, str) or self.collapse is None:
             return None
-        worse = usual.good + sign_of(facts) * self.collapse
-        found = levels_between(facts, usual.good, worse, deviation_of(self, normal))
+        worse = known.good + sign_of(facts) * self.collapse
+        found = levels_between(facts, known.good, worse, deviation_of(self, normal))
         return None if isinstance(found, str) else found
 
     def _spread(self, state: CusumState, normal: Normal | None) -> Spread:

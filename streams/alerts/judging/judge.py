@@ -167,7 +167,7 @@ class Judge:
                     changes[subject] = step
         transitions = self._teller.tell(view, changes, trust, Mutes(self._calendars, view.minute)) if changes else []
         if transitions:
-            self._store.note_told(transitions)
+            self._store.note_transitions(transitions)
         return transitions
 
     def _glance(self, subject: Subject, reading: OpenSubjectReading) -> Step | None:

@@ -187,7 +187,7 @@ class InstanceStore:
         self.commit.outbox += transitions
         self._uncommitted = True
 
-    def note_told(self, transitions: Iterable[Transition]) -> None:
+    def note_transitions(self, transitions: Iterable[Transition]) -> None:
         """Put transitions in the outbox of which no minute is judged."""
         self.commit.outbox += transitions
         self._uncommitted = True

@@ -124,7 +124,7 @@ class Watch:
         self.order = order
         self.facts = Facts.of(rule.kpi)
         self.definition = rule.kpi.definition_id
-        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params.lesson}"
+        self.fingerprint = f"{self.definition} {rule.window} {rule.method} {rule.params.memory_key}"
         """What the memory of its detectors depends on: memory saved under another fingerprint is dropped."""
         self.policy = policy_of(rule)
         self.subjects: dict[str, Subject] = {}
