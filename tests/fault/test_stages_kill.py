@@ -12,7 +12,6 @@ PART = 400
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_worker_killed_before_each_step_of_each_stage(pipelines):
     pipeline = pipelines()
     deaths = [(stage, step) for stage in STAGES for step in STEPS]
