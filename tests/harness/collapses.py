@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.alerts.detectors.cusum import SURER, Cusum, CusumState
-from streams.alerts.detectors.cusum_levels import levels_between
 from streams.alerts.detectors.learning import Normal
 from streams.alerts.detectors.noise import WARINESS
 from streams.alerts.facts import Facts
@@ -41,8 +40,6 @@ def false_a_day(params: Cusum, facts: Facts, good: float, noise: Noise, rate: fl
     normal = facts.factor * float(batch.hits[-1].sum() / batch.n[-1].sum())
     sign = -1.0 if facts.direction == "up" else 1.0
     assert params.collapse is not None
-    level = levels_between(facts, normal, normal + sign * params.collapse, 0.0)
-    assert not isinstance(level, str)
     share = normal / facts.factor
     off, many = (hits - share * n).reshape(-1, 5, series).sum(1), n.reshape(-1, 5, series).sum(1)
     variance = share * (1 - share)
@@ -52,18 +49,23 @@ def false_a_day(params: Cusum, facts: Facts, good: float, noise: Noise, rate: fl
     for part in range(1, LOOKS + 1):
         some = generator.binomial(hits, part / LOOKS) if part < LOOKS else hits
         others = generator.binomial(n - hits, part / LOOKS) if part < LOOKS else n - hits
-        alone = some * level.per_hit + others * level.per_other
+        alone = sign * (facts.factor * some - normal * (some + others)) >= params.collapse * (some + others)
         k, m = some.copy(), some + others
         for minutes in range(1, 4):
             if minutes > 1:
                 k[minutes - 1 :] += hits[: 1 - minutes]
                 m[minutes - 1 :] += n[: 1 - minutes]
             times = 1 + m * WARINESS * wander / variance
-            evidence = (k * level.per_hit + (m - k) * level.per_other) / times
+            worse = k / np.maximum(m, 1)
+            worse = np.maximum(worse, share / 10) if sign < 0 else np.minimum(worse, 1 - (1 - share) / 10)
+            evidence = k * np.log(np.maximum(worse, 1e-9) / share) + (m - k) * np.log(
+                np.maximum(1 - worse, 1e-9) / (1 - share)
+            )
+            evidence /= times
             bad = m - k if facts.direction == "up" else k
             threshold = params.h + SURER + np.log(np.maximum(m / minutes / times, 1.0))
             fell = sign * (facts.factor * k - normal * m) >= params.collapse * m
-            seen |= fell & (alone > 0) & (bad >= params.min_failures) & (evidence > threshold)
+            seen |= fell & alone & (bad >= params.min_failures) & (evidence > threshold)
     at, which = np.nonzero(seen)
     order = np.lexsort((at, which))
     at, which = at[order], which[order]

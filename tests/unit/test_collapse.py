@@ -36,7 +36,7 @@ def test_it_is_told_at_once_and_once_and_the_minute_is_judged_as_always() -> Non
     assert run.peek(whole(14, 2)) == ["1020 Erosion{} INACTIVE => FIRING"], "though the rule waits for five minutes"
     fired = run.log[-1]
     assert (
-        "evidence 23.33 against 15.64 that 94 % became 54 %, from 14 answers in 1 min of which the last is not over, 12 of them bad"
+        "evidence 28.14 against 15.64 that 94 % became 14.29 %, from 14 answers in 1 min of which the last is not over, 12 of them bad"
         in fired.why
     )
     evidence = fired.evidence

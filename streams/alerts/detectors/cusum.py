@@ -26,7 +26,8 @@ more false alarms: an error of ε multiplies their rate by about e^(2hε/δ), on
 error e. Taken to the bad side by h·e²/δ, the rate is what it was meant to be.
 
 Who looks for a *collapse* does not wait for minutes to close: the newest ones, the open one among them, must have
-fallen by so much. The threshold is higher by `SURER`: looking this often adds next to nothing to false alarms.
+fallen by so much, and are held against the level that they have. The threshold is higher by `SURER`, so that taking the
+likeliest level, and looking this often, adds next to nothing to false alarms.
 
 What fired is over when the same evidence for normal, added up from its best moment, has reached half the threshold.
 """
@@ -49,7 +50,6 @@ from streams.alerts.detectors.cusum_levels import (
     learnt_before,
     level_of,
     levels_between,
-    sign_of,
     threshold_of,
     total_of,
 )
@@ -227,21 +227,23 @@ class Cusum(Detector, frozen=True, kw_only=True):
     ) -> tuple[Verdict, CusumState] | None:
         """Judge the newest minutes, first the open one alone, then with those before it: is it a collapse?"""
         state = memory or CusumState()
-        levels = self._collapse(facts, state, reading.minute)
-        newest = reading.latest(1)
-        if levels is None or (newest is not None and levels.step(facts, newest) <= 0):
-            return None
         spread = self._spread(state, state.normal)
+        good = self._good(facts, state, spread, reading.minute)
+        newest = reading.latest(1)
+        if good is None or (newest is not None and not self._fell(facts, good, newest)):
+            return None
         for minutes in range(1, min(reading.ahead + 1, LONGEST) + 1):
             seen = reading.latest(minutes)
-            if seen is None:
+            if seen is None or not self._fell(facts, good, seen):
+                continue
+            value, _, lo, hi = measured(facts, seen)
+            levels = levels_between(facts, good, value or 0.0, deviation_of(self, state.normal))
+            if isinstance(levels, str):
                 continue
             n, bad = counted(facts, seen)
             times = spread.of(n, minutes)
             total, threshold = levels.step(facts, seen) / times, threshold_of(self.h + SURER, n, minutes, times)
-            value, _, lo, hi = measured(facts, seen)
-            fell = value is not None and badness(facts, value - levels.good) >= (self.collapse or 0.0)
-            if not fell or bad < self.min_failures or total <= threshold:
+            if bad < self.min_failures or total <= threshold:
                 continue
             reason = (
                 f"evidence {total:.2f} against {threshold:.2f} that {show(levels.good, facts.unit)} became"
@@ -267,15 +269,15 @@ class Cusum(Detector, frozen=True, kw_only=True):
             return verdict, msgspec.structs.replace(state, fired=True)
         return None
 
-    def _collapse(self, facts: Facts, state: CusumState, minute: int) -> CusumLevel | None:
-        """Return the normal level and that of a collapse; None while the normal one is not known."""
-        normal = state.normal
-        known = level_of(self, facts, normal, self._spread(state, normal), _offset_of(state, normal, minute))
-        if isinstance(known, str) or self.collapse is None:
-            return None
-        worse = known.good + sign_of(facts) * self.collapse
-        found = levels_between(facts, known.good, worse, deviation_of(self, normal))
-        return None if isinstance(found, str) else found
+    def _good(self, facts: Facts, state: CusumState, spread: Spread, minute: int) -> float | None:
+        """Return the normal level; None while it is not known."""
+        known = level_of(self, facts, state.normal, spread, _offset_of(state, state.normal, minute))
+        return None if isinstance(known, str) else known.good
+
+    def _fell(self, facts: Facts, good: float, acc: Acc) -> bool:
+        """Return whether a sum is worse than normal by the collapse looked for."""
+        value = measured(facts, acc).value
+        return value is not None and self.collapse is not None and badness(facts, value - good) >= self.collapse
 
     def _spread(self, state: CusumState, normal: Normal | None) -> Spread:
         """Return how runs vary; where the normal value is given, by chance."""
