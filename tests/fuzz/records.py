@@ -9,6 +9,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -83,7 +84,7 @@ def _changed(change: Callable[[dict[str, Any], str, random.Random], None]) -> Ma
 
 
 def _put(values: tuple[Any, ...]) -> Make:
-    return _changed(lambda part, name, chance: part.update({name: chance.choice(values)}))
+    return _changed(lambda part, name, chance: part.update({name: deepcopy(chance.choice(values))}))
 
 
 def _misspelt(part: dict[str, Any], name: str, chance: random.Random) -> None:
