@@ -46,6 +46,7 @@ from streams.alerts.detectors.cusum_levels import (
     CusumLevel,
     counted,
     deviation_of,
+    evidence_text,
     knows_too_little,
     learnt_before,
     level_of,
@@ -55,7 +56,7 @@ from streams.alerts.detectors.cusum_levels import (
 )
 from streams.alerts.detectors.learning import Normal, learn
 from streams.alerts.detectors.noise import CHANCE, Noise, Spread, level_variances, observe
-from streams.alerts.facts import Facts, Moments, OpenReading, SeriesReading, badness, before, length_of, moments, show
+from streams.alerts.facts import Facts, Moments, OpenReading, SeriesReading, badness, before, length_of, moments
 from streams.alerts.types import Verdict
 from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.definition import Kpi
@@ -71,9 +72,6 @@ SURER: Final = 5.0
 
 LONGEST: Final = 5
 """Minutes in which a collapse is looked for, the open one among them."""
-
-WORTH_SAYING: Final = 1.1
-"""Times as much as by chance that an alert speaks of."""
 
 PAGE_FAILURES: Final = 10
 """Bad answers that a page must stand on."""
@@ -190,13 +188,13 @@ class Cusum(Detector, frozen=True, kw_only=True):
         state = advance(level, self, facts, acc, state, normal, spread)
         if sure:
             state = state.with_noise(normal, self._observed(facts, acc, state, normal, reading.minute, offset))
-        times = spread.of(state.n, state.minutes)
-        threshold = threshold_of(self.h, state.n, state.minutes, times)
-        reason = (
-            f"evidence {state.total / times:.2f} against {threshold:.2f} that {show(level.good, facts.unit)}"
-            f" became {show(level.bad, facts.unit)}, from {state.n} answers in {state.minutes} min,"
-            f" {state.bad} of them bad{_beyond_chance(times)}"
-        )
+        if state.minutes or (memory is not None and memory.fired):
+            times = spread.of(state.n, state.minutes)
+            threshold = threshold_of(self.h, state.n, state.minutes, times)
+            run = state.total / times, threshold, state.n, state.minutes, state.bad
+            reason = evidence_text(level, facts, *run, times=times)
+        else:  # which is so in most minutes, and has been since the last one
+            times, threshold, reason = 1.0, self.h, "no evidence of a change"
         return Verdict(
             breach=state.fired,
             recovered=not state.fired,
@@ -245,11 +243,7 @@ class Cusum(Detector, frozen=True, kw_only=True):
             total, threshold = levels.step(facts, seen) / times, threshold_of(self.h + SURER, n, minutes, times)
             if bad < self.min_failures or total <= threshold:
                 continue
-            reason = (
-                f"evidence {total:.2f} against {threshold:.2f} that {show(levels.good, facts.unit)} became"
-                f" {show(levels.bad, facts.unit)}, from {n} answers in {minutes} min of which the last is not over,"
-                f" {bad} of them bad{_beyond_chance(times)}"
-            )
+            reason = evidence_text(levels, facts, total, threshold, n, minutes, bad, times=times, still_open=True)
             verdict = Verdict(
                 breach=True,
                 recovered=False,
@@ -383,15 +377,6 @@ def advance(
 def _offset_of(state: CusumState, normal: Normal | None, minute: int) -> float:
     """Return what the hour of a minute does to the normal value, as far as that is known."""
     return 0.0 if normal is None or state.noise is None else state.noise.offset(minute, sqrt(normal.variance))
-
-
-def _beyond_chance(times: float) -> str:
-    """Say how much more than by chance the answers of a run vary."""
-    return (
-        f"; such runs vary {times:.1f} times as much as by chance, which is allowed for"
-        if times >= WORTH_SAYING
-        else ""
-    )
 
 
 def _learnt_normal(

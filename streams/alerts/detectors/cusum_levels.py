@@ -25,6 +25,9 @@ KNOWN: Final = 5.0
 GAP: Final = "5m"
 """What is younger teaches nothing: trouble that has just begun shows in the sum, which stops the learning, by then."""
 
+WORTH_SAYING: Final = 1.1
+"""Times as much as by chance that an alert speaks of."""
+
 AMOUNTS: Final = frozenset({"seconds", "milliseconds", "hours", "days", "currency"})
 """Units of what cannot be negative and is often skewed."""
 
@@ -194,6 +197,41 @@ def counted(facts: Facts, acc: Acc | None) -> tuple[int, int]:
     if facts.aggregator == "nps":
         return n, acc[2] if facts.direction == "up" else acc[1]
     return n, n
+
+
+def evidence_text(
+    level: CusumLevel,
+    facts: Facts,
+    evidence: float,
+    threshold: float,
+    n: int,
+    minutes: int,
+    bad: int,
+    *,
+    times: float,
+    still_open: bool = False,
+) -> str:
+    """
+    Return in words what speaks for a change.
+
+    Args:
+        level: Between what.
+        facts: The kind of numbers.
+        evidence: What there is, divided by `times`.
+        threshold: What it is held against.
+        n: Answers.
+        minutes: In which they came.
+        bad: How many of them are bad.
+        times: How much more than by chance such runs vary.
+        still_open: Whether the last of the minutes is not over.
+    """
+    during = f"{minutes} min" + (" of which the last is not over" if still_open else "")
+    more = f"; such runs vary {times:.1f} times as much as by chance, which is allowed for"
+    return (
+        f"evidence {evidence:.2f} against {threshold:.2f} that {show(level.good, facts.unit)} became"
+        f" {show(level.bad, facts.unit)}, from {n} answers in {during},"
+        f" {bad} of them bad{more if times >= WORTH_SAYING else ''}"
+    )
 
 
 def false_alarms_per_day(
