@@ -149,10 +149,11 @@ class CaseDesk:
         if not one.source.startswith(f"{DERIVED}/"):
             self.watermarks.report(one.source, one.watermark, one.caught_up, active=one.active)
         self._complete = max(self._complete, position)
-        if position <= self.position or one.last <= self._taken.get(one.source, -1):
-            return False
-        if one.active:
+        known = one.last <= self._taken.get(one.source, -1)
+        if one.active and not known:
             self._taken[one.source] = one.last
+        if known or position <= self.position:
+            return False
         for subject, fact in one.facts:
             if fact.type.startswith(PREFIX):
                 self._event(subject, fact)

@@ -12,12 +12,15 @@ from streams.kpis.language.series import parse_series
 class Ahead:
     """The newest closed minute and what has come of the next one; windows hold both."""
 
-    ahead = 1
-
-    def __init__(self, closed: "Closed", series: Mapping[str, Acc]) -> None:
-        self.minute = closed.minute
+    def __init__(
+        self, closed: "Closed", series: Mapping[str, Acc], health: Iterable[SourceHealth] | None = None, ahead: int = 1
+    ) -> None:
+        self.minute, self.ahead = closed.minute, ahead
         self.series, self.in_minute, self.sources = closed.series, closed.in_minute, closed.sources
         self._closed, self._series = closed, series
+        if health is not None:
+            parts = {f"{part.channel}/0": part for part in health}
+            self.sources = lambda: parts
 
     def latest(self, key: str, minutes: int) -> Acc | None:
         found = [self._series.get(key), *(self._closed.minutes_of(key, minutes - 1))]

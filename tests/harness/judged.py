@@ -57,9 +57,9 @@ class Run:
         self.log += found
         return [told(t) for t in found]
 
-    def peek(self, series):
+    def peek(self, series, health=None, ahead: int = 1):
         """Show the judge what has come of a minute that is still open; return the transitions in the same way."""
-        found = self.judge.glance(Ahead(self.closed, series))
+        found = self.judge.glance(Ahead(self.closed, series, health, ahead))
         self.log += found
         return [told(t) for t in found]
 

@@ -9,6 +9,8 @@ from streams.alerts.detectors.cusum import Cusum, CusumState
 from streams.alerts.judging.judge import Judge
 from streams.alerts.rules.parsing import load_rules
 from streams.alerts.rules.rules import RulesError
+from streams.kpis.folding.partials import Partial
+from streams.kpis.rolling.merge import MergeState
 from streams.shipped import RULES as SHIPPED
 from tests.harness.collapses import false_a_day
 from tests.harness.explaining import CATALOGUE as ALL
@@ -81,9 +83,69 @@ def test_nothing_is_told_of_a_channel_in_trouble_and_before_a_minute_is_judged()
     run.play(GOOD, 20)
     run.play(GOOD, 3, health=well(bad=200))
     assert run.peek(open_) == []
+    breaking = ready(text)
+    assert breaking.peek(open_, well(bad=200)) == [], "it breaks in the minute that is open"
+    assert breaking.peek(open_, well("web", minutes=3)) == []
+    assert len(breaking.peek(open_, well("web"))) == 1, "a minute that has just begun may hold nothing yet"
     fresh = Run(COLLAPSE)
     fresh.closed.close(1000, GOOD)
     assert fresh.peek(whole(30, 0)) == []
+
+
+def test_a_mute_that_has_begun_by_then_holds_it_back_and_texts_name_the_end_of_the_span() -> None:
+    calendar = "calendars:\n  - {name: work, zone: UTC, when: [{times: [17:01-18:00]}]}\n"
+    summary = '{summary: "{{ value | show }} until {{ until }}", summary_fa: "{{ value | show }} تا {{ until }}"}'
+    text = calendar + COLLAPSE.replace("for: 5m", f"for: 5m, mute: [work], annotations: {summary}")
+    run = ready(text)
+    assert run.peek(whole(14, 0)) == ["1020 Erosion{} INACTIVE => FIRING [mute work]"], "minute 1020 ends at 17:01"
+    texts = run.log[-1].annotations
+    assert texts["summary"].startswith("0.0 % until 1970-01-01 17:02")
+    assert "۱۷:۰۲" in texts["summary_fa"]
+
+
+def test_no_minute_has_begun_by_clocks_that_are_ahead() -> None:
+    state, now = MergeState(windows=("1m", "5m")), 60.0 * 1_003 + 30
+    for number, (minute, hits) in enumerate([(1_000, 9), (1_003, 2), (1_010, 1)]):
+        deltas = {minute: {key(): [10, hits]}}
+        known = {"source": "web/0", "watermark": 60.0 * 1_002, "caught_up": True}
+        state.apply(Partial(first=number, last=number, deltas=deltas, **known), number)
+    state.drain_outputs(now)
+    view = state.open_minutes(now)
+    assert view is not None
+    assert (view.closed.minute, view.ahead, view.latest(key(), 1), view.latest(key(), 2)) == (
+        1_001,
+        2,
+        [10, 2],
+        [10, 2],
+    )
+    assert state.open_minutes(60.0 * 1_001) is None
+
+
+def test_where_a_source_is_far_behind_nothing_is_told_ahead_of_it() -> None:
+    run = ready()
+    assert run.peek(whole(30, 0), ahead=5) == [], "minutes that close then are old, and would end it"
+    assert len(run.peek(whole(30, 0), ahead=4)) == 1
+
+
+def test_a_rule_that_stumbles_waits_for_closed_minutes_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = COLLAPSE.splitlines()[-2:]
+    text = COLLAPSE + "\n".join(second).replace("Erosion", "Other").replace("p1: 84", "p1: 83") + "\n"
+    run = ready(text)
+    sound = Cusum.glance
+
+    def stumbling(self: Cusum, *given: Any) -> Any:
+        if self.p1 == 84:
+            raise ZeroDivisionError("no answers")
+        return sound(self, *given)
+
+    monkeypatch.setattr(Cusum, "glance", stumbling)
+    assert run.peek(whole(14, 0)) == ["1020 Other{} INACTIVE => FIRING"]
+    [fault] = run.judge.take_faults()
+    assert (fault.rule, fault.reason) == (
+        "Erosion", "ZeroDivisionError: no answers; it waits for closed minutes from now on"
+    )  # fmt: skip
+    assert run.peek(whole(14, 0)) == []
+    assert run.judge.take_faults() == []
 
 
 def test_the_answers_that_a_rule_demands_are_demanded_here_too() -> None:

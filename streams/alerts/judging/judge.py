@@ -27,7 +27,7 @@ from streams.alerts.judging.gates import gated, lengthened
 from streams.alerts.judging.inhibition import Mutes, Trust
 from streams.alerts.judging.machine import RESOLVED_MINUTES, Instance, Step, advance, ended_unjudged, ends_unjudged_at
 from streams.alerts.judging.outcome import count_during
-from streams.alerts.judging.sources import observe
+from streams.alerts.judging.sources import ahead, observe
 from streams.alerts.judging.state import InstanceStore, Record, chunk_of
 from streams.alerts.judging.telling import Teller
 from streams.alerts.judging.watch import Baselines, Fault, Index, OpenSubjectReading, Subject, SubjectReading, Watch
@@ -38,6 +38,9 @@ from streams.wording.moments import ZoneTimes
 
 MAX_SERIES: Final = 10_000
 """Series that one rule watches, by default."""
+
+FURTHEST: Final = 4
+"""Minutes that may have begun since the newest closed one: of more, a source is behind, and what closes then is old."""
 
 _FAULTS: Final = 1_000  # of which nobody took note yet
 
@@ -152,29 +155,42 @@ class Judge:
         What is seen depends on how much has come, so it may be another thing after a crash; what was told is not, as
         it is saved before. The minute is judged as always once it has closed.
         """
-        if view.minute != self.judged:
+        if view.minute != self.judged or view.ahead > FURTHEST:
             return []
         self._grow(view)
         reading = OpenSubjectReading(view, self._indexes, None)
-        trust = Trust(view, self._store.commit.channels, self._indexes, self._windows)
+        channels = ahead(self._store.commit.channels, view.sources())
+        trust = Trust(view, channels, self._indexes, self._windows)
         changes: dict[Subject, Step] = {}
-        for watch in self._hasty:
-            for subject in watch.subjects.values():
-                if subject.instance is None or subject.instance.state == "firing":
-                    continue
-                reading.turn_to(subject)
-                if trust.trouble_of(subject) is None and (step := self._glance(subject, reading)) is not None:
-                    changes[subject] = step
-        transitions = self._teller.tell(view, changes, trust, Mutes(self._calendars, view.minute)) if changes else []
-        if transitions:
-            self._store.note_transitions(transitions)
+        for watch in [*self._hasty]:
+            try:
+                changes |= self._glance_at(watch, reading, trust)
+            except Exception as error:  # noqa: BLE001 - whatever one rule stumbles over, the others must go on
+                self._hasty.remove(watch)  # else it would be said twice a second
+                text = f"{type(error).__name__}: {error}; it waits for closed minutes from now on"
+                self._fault(watch.rule, text, view.minute)
+        if not changes:
+            return []
+        transitions = self._teller.tell(view, changes, trust, Mutes(self._calendars, view.minute + view.ahead))
+        self._store.note_transitions(transitions)
         return transitions
 
-    def _glance(self, subject: Subject, reading: OpenSubjectReading) -> Step | None:
-        watch, instance = subject.watch, subject.instance
-        assert instance is not None
+    def _glance_at(self, watch: Watch, reading: OpenSubjectReading, trust: Trust) -> dict[Subject, Step]:
+        """Look at all series of one rule."""
+        changes = {}
+        for subject in watch.subjects.values():
+            if subject.instance is None or subject.instance.state == "firing":
+                continue
+            reading.turn_to(subject)
+            step = self._glance(subject, subject.instance, reading, trust)
+            if step is not None:
+                changes[subject] = step
+        return changes
+
+    def _glance(self, subject: Subject, instance: Instance, reading: OpenSubjectReading, trust: Trust) -> Step | None:
+        watch = subject.watch
         found = watch.rule.params.glance(watch.facts, reading, instance.detector)
-        if found is None:
+        if found is None or trust.trouble_of(subject) is not None:
             return None
         verdict = gated(watch.rule, found[0], reading)
         if not verdict.breach:

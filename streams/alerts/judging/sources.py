@@ -99,14 +99,9 @@ class ChannelHealth(msgspec.Struct, array_like=True, omit_defaults=True):
 
 def observe(channels: dict[str, ChannelHealth], minute: int, sources: Mapping[str, SourceHealth]) -> None:
     """Take note of how all sources are as of a minute, later than any before."""
-    together: dict[str, list[SourceHealth]] = {}
-    for health in sources.values():
-        together.setdefault(health.channel, []).append(health)
-    for name, parts in together.items():
+    for name, (silent, read, bad) in _by_channel(sources).items():
         channel = channels.setdefault(name, ChannelHealth())
         before = channel.trouble
-        silent = min(part.silent_minutes for part in parts)
-        read, bad = sum(part.read for part in parts), sum(part.bad for part in parts)
         if not silent:
             channel.per_minute = read / HEALTH_MINUTES
         channel.trouble, channel.lost, channel.kind = "", 0.0, ""
@@ -116,8 +111,8 @@ def observe(channels: dict[str, ChannelHealth], minute: int, sources: Mapping[st
             channel.trouble, channel.kind = f"silent for {silent} min", "silent"
             channel.lost = min(silent, HEALTH_MINUTES) / HEALTH_MINUTES
             _mark(channel, minute - silent + 1, minute, joined=bool(before))
-        elif read >= BAD_LEAST and bad > BAD_SHARE * read:
-            channel.trouble, channel.kind = f"{100 * bad / read:.0f} % of {read} records bad", "refused"
+        elif _is_refused(read, bad):
+            channel.trouble, channel.kind = _refused_text(read, bad), "refused"
             channel.lost = bad / read
             _mark(channel, minute, minute, joined=bool(before))
         elif scarce:
@@ -130,6 +125,43 @@ def observe(channels: dict[str, ChannelHealth], minute: int, sources: Mapping[st
         else:
             channel.looks = min(MEAN_MINUTES, channel.looks + 1)
             channel.mean_per_minute += (now - channel.mean_per_minute) / channel.looks
+
+
+def ahead(channels: Mapping[str, ChannelHealth], sources: Mapping[str, SourceHealth]) -> dict[str, ChannelHealth]:
+    """
+    Return how channels are in a minute that is still open, by what is known of them and how their sources are there.
+
+    A minute that has just begun holds little of anything: silence counts from the one before it.
+    """
+    found = dict(channels)
+    for name, (silent, read, bad) in _by_channel(sources).items():
+        known = found.get(name, ChannelHealth())
+        if known.trouble:
+            continue
+        if silent > 1 and known.per_minute * (silent - 1) >= MISSED:
+            found[name] = msgspec.structs.replace(known, trouble=f"silent for {silent - 1} min", kind="silent")
+        elif _is_refused(read, bad):
+            found[name] = msgspec.structs.replace(known, trouble=_refused_text(read, bad), kind="refused")
+    return found
+
+
+def _by_channel(sources: Mapping[str, SourceHealth]) -> dict[str, tuple[int, int, int]]:
+    """Return by channel the minutes in which none of its sources was heard of, records read, and those refused."""
+    together: dict[str, list[SourceHealth]] = {}
+    for health in sources.values():
+        together.setdefault(health.channel, []).append(health)
+    return {
+        name: (min(p.silent_minutes for p in parts), sum(p.read for p in parts), sum(p.bad for p in parts))
+        for name, parts in together.items()
+    }
+
+
+def _is_refused(read: int, bad: int) -> bool:
+    return read >= BAD_LEAST and bad > BAD_SHARE * read
+
+
+def _refused_text(read: int, bad: int) -> str:
+    return f"{100 * bad / read:.0f} % of {read} records bad"
 
 
 def _mark(channel: ChannelHealth, first: int, last: int, *, joined: bool) -> None:

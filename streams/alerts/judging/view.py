@@ -32,5 +32,6 @@ class AheadView(MinuteView):
     def __init__(self, open_: OpenMinutes) -> None:
         super().__init__(open_.closed)
         self.ahead = open_.ahead
+        self._lately = open_.lately
         self.window = open_.window
         self.latest = open_.latest

@@ -177,7 +177,7 @@ class Rule:
                 "name": Texts(lang).kpi(self.kpi.name, self.kpi.name_fa),
                 "series": series_text(labels, lang),
                 "window": window_text(evidence.window or self.window, lang),
-                "until": times.moment((minute + 1) * 60, lang),
+                "until": times.moment((minute + 1 + evidence.ahead) * 60, lang),
             }
             for lang in LANGS
         }

@@ -9,7 +9,7 @@ from streams.kpis.language.series import SEPARATOR
 from streams.kpis.rolling.admission import SHARD_BITS, Registry
 from streams.kpis.rolling.health import Lately, SourceHealths
 from streams.kpis.rolling.packing import Totals
-from streams.kpis.rolling.pages import Pages
+from streams.kpis.rolling.pages import Page, Pages
 from streams.kpis.rolling.windows import Windows
 
 
@@ -52,6 +52,7 @@ class ClosedMinute:
         self._is_void = is_void
         self._totals: Totals | None = None
         self._sums: dict[str, Totals] = {}
+        self._read_pages: dict[Page, Totals] = {}
 
     def series(self, kpi: str) -> Sequence[str]:
         """Return the series keys known of a KPI, all groupings."""
@@ -83,7 +84,11 @@ class ClosedMinute:
             return None
         found: Totals = {}
         for page in self._pages.between(self.minute - minutes, self.minute):
-            if page.home == number >> SHARD_BITS and (acc := page.read().get(number)) is not None:
+            if page.home != number >> SHARD_BITS:
+                continue
+            if page not in self._read_pages:  # packed ones would be unpacked for every series
+                self._read_pages[page] = page.read()
+            if (acc := self._read_pages[page].get(number)) is not None:
                 add_all(found, [(number, acc)])
         return self._unless_void(number, found)
 
@@ -121,3 +126,5 @@ class OpenMinutes:
         """As `ClosedMinute.window`, of windows that end with the newest minute that has begun."""
         self.latest = begun.latest
         """As `ClosedMinute.latest`, of those minutes."""
+        self.lately = begun.lately
+        """As `ClosedMinute.lately`, as of the newest of them."""

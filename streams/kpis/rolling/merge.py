@@ -260,11 +260,15 @@ class MergeState:
         """
         Return what has come since the newest closed minute, as far as the open windows know of it.
 
-        None: nothing has, at `now` (Unix s) history is read, or windows are behind what came.
+        None: nothing has, at `now` (Unix s) history is read, or windows are behind what came. No minute begins here by
+        clocks that are ahead.
         """
-        closed, newest = self._windows.closed.as_of, self._windows.open.as_of
+        closed, begun = self._windows.closed.as_of, self._windows.open.as_of
         waits = self.replaying or self.behind or self._windows.unseen
-        if waits or closed is None or newest is None or newest <= closed or self.watermarks.reads_history(now):
+        if waits or closed is None or begun is None or self.watermarks.reads_history(now):
+            return None
+        newest = min(begun, int(now // 60))
+        if newest <= closed:
             return None
         return OpenMinutes(self._as_of(closed, self._windows.closed), self._as_of(newest, self._windows.open))
 
