@@ -7,6 +7,7 @@ import pytest
 from streams.alerts.explaining.explain import AT_MOST, baseline_of, change_of, explain
 from streams.alerts.explaining.likelihood import BeforeAfter, likelihood_z
 from streams.alerts.facts import Facts
+from streams.alerts.judging.evidence import SURER
 from streams.kpis.language.series import series_key
 
 RATIO = Facts("ratio", "up", "percent")
@@ -17,7 +18,7 @@ def key(**labels: str) -> str:
     return series_key(KPI, tuple(labels.items()))
 
 
-def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15)):
+def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15), surer=0.0):
     """Explain the change of a whole from the parts of one or more groupings: label values to (before, after)."""
     series = {}
     for labels, (earlier, later) in parts.items():
@@ -39,7 +40,7 @@ def explained(parts, facts=RATIO, *, within=None, extra=None, minutes=(1425, 15)
             sides.append([sum(column) for column in zip(*held, strict=True)])
     top = key(**dict(within or ()))
     series[top] = BeforeAfter(*sides)
-    return explain(facts, top, list(series), series.__getitem__, minutes=minutes)
+    return explain(facts, top, list(series), series.__getitem__, minutes=minutes, surer=surer)
 
 
 @pytest.mark.parametrize("sides", [([0, 3], [0, 30]), ([0, 3], [40, 90]), ([40, 90], [0, 3])])
@@ -70,6 +71,17 @@ def test_one_part_that_fell_is_named():
     assert first.statistic is not None
     assert first.statistic < -9
     assert all(part.explained < 0.2 for part in others)
+
+
+def test_where_little_is_known_a_part_must_win_by_more():
+    """Of an open minute: the largest of three parts that all fell looks worst for a moment, one that fell alone stays."""
+    pages = {"home": ([3000, 60], [24, 9]), "cart": ([1500, 30], [12, 1]), "search": ([1500, 30], [12, 0])}
+    fell = {(("page", name),): sides for name, sides in pages.items()}
+    falling = Facts("ratio", "down", "percent")
+    assert explained(fell, falling)[0].labels == {"page": "home"}
+    assert explained(fell, falling, surer=SURER)[0].labels == {}
+    alone = split(Random(1), 500, 0.85, 5, "queue", "queue2", 0.6)
+    assert explained(alone, surer=SURER)[0].labels == {"queue": "queue2"}
 
 
 def test_all_alike_name_none():

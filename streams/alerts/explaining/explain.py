@@ -82,7 +82,7 @@ class _Candidate(NamedTuple):
 
 
 def explain(
-    facts: Facts, series: str, known: Iterable[str], read: Reader, *, minutes: tuple[int, int]
+    facts: Facts, series: str, known: Iterable[str], read: Reader, *, minutes: tuple[int, int], surer: float = 0.0
 ) -> list[Contribution]:
     """
     Return the label sets that explain the change of a series, the best explanation first.
@@ -93,6 +93,7 @@ def explain(
         known: Keys of series of its KPI; those that are no part of it do not matter.
         read: Gives their accumulators.
         minutes: How long reference and window were collected.
+        surer: What the likelihood ratio of a part must win by besides, in natural-log units: where little is known.
 
     Empty when there is nothing to compare with, or nothing changed. Labels of the series itself are not repeated; a
     contribution without labels is the series as a whole: no part of it stands out.
@@ -132,7 +133,7 @@ def explain(
     def around(part: _Candidate, larger: _Candidate) -> float:
         return _rest_z(facts, larger.own, part.own, minutes)
 
-    return _ranked(candidates, total, tried, around)
+    return _ranked(candidates, total, tried, around, surer)
 
 
 def baseline_of(window: str, kept: Sequence[str], *, aggregator: str) -> str | None:
@@ -293,6 +294,7 @@ def _ranked(
     total: Contribution,
     tried: int,
     around: Callable[[_Candidate, _Candidate], float],
+    surer: float,
 ) -> list[Contribution]:
     """Put the best explanation first, the whole if no part beats it, and leave out what says the same again."""
     new = sum(c.kind == "new" for c in candidates)
@@ -302,7 +304,7 @@ def _ranked(
         for c in candidates
         if c.part.explained >= NAMED
         and c.stands_out
-        and c.z**2 > whole + log(new if c.kind == "new" else max(1, tried))
+        and c.z**2 > whole + log(new if c.kind == "new" else max(1, tried)) + 2 * surer
     ]
     causes = [
         c

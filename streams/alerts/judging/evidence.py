@@ -21,6 +21,9 @@ CHILDREN: Final = 10
 LEAST_BEFORE: Final = 30
 """Answers that the time before must have for a change from it to be explained."""
 
+SURER: Final = 5.0
+"""By so much more must the cause be surer that is named of an open minute: it is told when it looks worst."""
+
 SHORTEST: Final = 5
 """Minutes of the shortest window in which a change is looked for, unless the rule's own is shorter."""
 
@@ -155,6 +158,7 @@ def explain_change(
         below,
         lambda key: change_of(view.window(key, longer), view.window(key, window)),
         minutes=_minutes(window, longer),
+        surer=SURER if evidence.ahead else 0.0,
     )
     across = whole_causes.cause_outside(subject, window, longer) if subject.labels else None
     if across is not None:
