@@ -93,11 +93,13 @@ def test_nothing_is_told_of_a_channel_in_trouble_and_before_a_minute_is_judged()
 
 
 def test_a_mute_that_has_begun_by_then_holds_it_back_and_texts_name_the_end_of_the_span() -> None:
-    calendar = "calendars:\n  - {name: work, zone: UTC, when: [{times: [17:01-18:00]}]}\n"
+    calendar = "calendars:\n  - {name: work, zone: UTC, when: [{times: [17:02-18:00]}]}\n"
     summary = '{summary: "{{ value | show }} until {{ until }}", summary_fa: "{{ value | show }} تا {{ until }}"}'
     text = calendar + COLLAPSE.replace("for: 5m", f"for: 5m, mute: [work], annotations: {summary}")
     run = ready(text)
-    assert run.peek(whole(14, 0)) == ["1020 Erosion{} INACTIVE => FIRING [mute work]"], "minute 1020 ends at 17:01"
+    assert run.peek(whole(14, 0)) == ["1020 Erosion{} INACTIVE => FIRING [mute work]"], (
+        "the newest closed minute ends at 17:01"
+    )
     texts = run.log[-1].annotations
     assert texts["summary"].startswith("0.0 % until 1970-01-01 17:02")
     assert "۱۷:۰۲" in texts["summary_fa"]
