@@ -129,25 +129,26 @@ def test_where_a_source_is_far_behind_nothing_is_told_ahead_of_it() -> None:
     assert len(run.peek(whole(30, 0), ahead=4)) == 1
 
 
-def test_a_rule_that_stumbles_waits_for_closed_minutes_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    second = COLLAPSE.splitlines()[-2:]
-    text = COLLAPSE + "\n".join(second).replace("Erosion", "Other").replace("p1: 84", "p1: 83") + "\n"
-    run = ready(text)
+def test_a_series_that_stumbles_waits_for_closed_minutes_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ready(COLLAPSE.replace("method: cusum", "by: [channel], method: cusum"))
     sound = Cusum.glance
 
-    def stumbling(self: Cusum, *given: Any) -> Any:
-        if self.p1 == 84:
+    def stumbling(self: Cusum, facts: Any, reading: Any, memory: Any) -> Any:
+        if reading.latest(1) == [30, 30]:
             raise ZeroDivisionError("no answers")
-        return sound(self, *given)
+        return sound(self, facts, reading, memory)
 
     monkeypatch.setattr(Cusum, "glance", stumbling)
-    assert run.peek(whole(14, 0)) == ["1020 Other{} INACTIVE => FIRING"]
+    open_ = {key(channel="web"): [30, 0], key(channel="app"): [30, 30]}
+    assert run.peek(open_) == ["1020 Erosion{web} INACTIVE => FIRING"], "what was seen before the fault is told"
     [fault] = run.judge.take_faults()
-    assert (fault.rule, fault.reason) == (
-        "Erosion", "ZeroDivisionError: no answers; it waits for closed minutes from now on"
-    )  # fmt: skip
-    assert run.peek(whole(14, 0)) == []
+    assert fault.rule == "Erosion"
+    assert (
+        fault.reason == "Erosion{channel=app}: ZeroDivisionError: no answers; it waits for closed minutes from now on"
+    )
+    assert run.peek(open_) == []
     assert run.judge.take_faults() == []
+    assert [line.split("} ")[1] for line in run.play(GOOD, 20)] == ["FIRING => RESOLVED"], "and the judge goes on"
 
 
 def test_the_answers_that_a_rule_demands_are_demanded_here_too() -> None:

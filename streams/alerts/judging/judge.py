@@ -99,6 +99,8 @@ class Judge:
                     f"rule {watch.rule.alert} reads {', '.join(sorted(lacking))}; kept are {', '.join(windows)}"
                 )
         self._hasty = [watch for watch in self._watches if watch.rule.params.glances]
+        self._stumbled: set[Subject] = set()
+        """Series that are not looked at ahead any more."""
         self._policies = {watch.rule.alert: watch.policy for watch in self._watches}
         self._indexes = {watch.rule.kpi.id: Index(watch.rule.kpi.id) for watch in self._watches}
         self._store = InstanceStore()
@@ -162,30 +164,29 @@ class Judge:
         channels = ahead(self._store.commit.channels, view.sources())
         trust = Trust(view, channels, self._indexes, self._windows)
         changes: dict[Subject, Step] = {}
-        for watch in [*self._hasty]:
-            try:
-                changes |= self._glance_at(watch, reading, trust)
-            except Exception as error:  # noqa: BLE001 - whatever one rule stumbles over, the others must go on
-                self._hasty.remove(watch)  # else it would be said twice a second
-                text = f"{type(error).__name__}: {error}; it waits for closed minutes from now on"
-                self._fault(watch.rule, text, view.minute)
+        for watch in self._hasty:
+            self._glance_at(watch, reading, trust, changes)
         if not changes:
             return []
         transitions = self._teller.tell(view, changes, trust, Mutes(self._calendars, view.minute + view.ahead))
         self._store.note_transitions(transitions)
         return transitions
 
-    def _glance_at(self, watch: Watch, reading: OpenSubjectReading, trust: Trust) -> dict[Subject, Step]:
-        """Look at all series of one rule."""
-        changes = {}
+    def _glance_at(self, watch: Watch, reading: OpenSubjectReading, trust: Trust, changes: dict[Subject, Step]) -> None:
+        """Look at all series of one rule; a fault in one of them is no reason to leave out the others."""
         for subject in watch.subjects.values():
-            if subject.instance is None or subject.instance.state == "firing":
+            if subject.instance is None or subject.instance.state == "firing" or subject in self._stumbled:
                 continue
             reading.turn_to(subject)
-            step = self._glance(subject, subject.instance, reading, trust)
+            try:
+                step = self._glance(subject, subject.instance, reading, trust)
+            except Exception as error:  # noqa: BLE001 - whatever one series stumbles over, the others must go on
+                self._stumbled.add(subject)  # else it would be said twice a second
+                reason = f"{subject.name}: {type(error).__name__}: {error}; it waits for closed minutes from now on"
+                self._fault(watch.rule, reason, reading.minute)
+                continue
             if step is not None:
                 changes[subject] = step
-        return changes
 
     def _glance(self, subject: Subject, instance: Instance, reading: OpenSubjectReading, trust: Trust) -> Step | None:
         watch = subject.watch
