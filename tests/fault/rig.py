@@ -24,7 +24,7 @@ from tests.fault.evidence import EPOCH_BITS, Evidence, Outcome
 from tests.fault.traffic import Traffic
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 from tests.harness.proxy import Proxy
-from tests.harness.wholejob import Pipeline, Worker
+from tests.harness.wholejob import Finished, Pipeline, Worker
 
 SESSION_S = 6
 RECOVERY_S = 180.0
@@ -328,17 +328,11 @@ class Rig:
         """
         self.traffic.stop()
         target = self.ends()
-        since, idle = time.monotonic(), 0
+        finished = Finished()
 
         def done() -> bool:
-            # Sources repeat what they know every two seconds, so the merge is never idle for long.
-            nonlocal since, idle
-            if not self._at(target):
-                since, idle = time.monotonic(), 0
-                return False
-            states = [worker_state(worker.port) for worker in self.workers]
-            idle = idle + 1 if states and all(state is not None and state.idle for state in states) else 0
-            return idle >= 5 and time.monotonic() - since > 5.0
+            there = self._at(target)
+            return finished.seen([worker_state(worker.port) for worker in self.workers] if there else [])
 
         try:
             self.wait(done, "everything to be stored", DRAIN_S)

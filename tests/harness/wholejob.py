@@ -14,7 +14,7 @@ from streams.definitions import live_relations_of
 from streams.engine.names import Topics
 from streams.engine.topics import ensure_topics, topic_plan
 from streams.kpis.catalogue.catalogue import Catalogue
-from streams.local.observe import worker_state
+from streams.local.observe import WorkerState, worker_state
 from streams.local.ports import free_port
 from streams.local.values import records_stored, totals
 from streams.producers.client import TouchpointProducer
@@ -84,6 +84,32 @@ class Worker:
 
     def tail(self) -> str:
         return self.said()[-3000:]
+
+
+class Finished:
+    """
+    Whether workers have finished all, by looks at them one after the other.
+
+    That nothing was pending for 2.5 s says that nothing follows any more. Only facts are let out, of which sources
+    repeat what they know every two seconds: that those are read is seen at three looks, not at all of them.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._idle = 0
+
+    def seen(self, states: Sequence[WorkerState | None]) -> bool:
+        """Take what workers say, nothing for a reason to begin anew; whether they have finished."""
+        now = time.monotonic()
+        if not states or any(state is None or state.pending or self._behind(state) for state in states):
+            self._since, self._idle = None, 0
+            return False
+        self._since = self._since or now
+        self._idle += all(state is not None and state.idle for state in states)
+        return self._idle >= 3 and now - self._since > 2.5
+
+    def _behind(self, state: WorkerState) -> bool:
+        return not state.lag or any(lag for topic, lag in state.lag.items() if not topic.endswith(".facts"))
 
 
 class Pipeline:
@@ -157,19 +183,13 @@ class Pipeline:
 
     def wait_stored(self, records: int) -> dict[str, int]:
         """Wait until so many records are stored and everything behind them is finished."""
-        quiet_since: float | None = None
+        finished = Finished()
 
         def done() -> bool:
-            nonlocal quiet_since
             stored = self.records()["read"]
             assert stored <= records, f"{stored} records stored, only {records} were sent"
             states = [worker_state(worker.port) for worker in self.workers if worker.process.poll() is None]
-            finished = stored == records and states and all(state is not None and state.idle for state in states)
-            if not finished:
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = time.monotonic()
-            return quiet_since is not None and time.monotonic() - quiet_since > 2.5
+            return finished.seen(states if stored == records else [])
 
         self.wait(done, f"{records} records to be stored")
         return self.records()
