@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from math import inf
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -67,6 +68,8 @@ class Expected(msgspec.Struct, frozen=True):
     """Weeks it was seen in."""
     level: Literal["hour of the week", "hour of such days", "hour of the day"]
     """How finely times are divided; coarser where there is too little."""
+    freedom: float = inf
+    """Degrees of freedom of the spread: how well it is known."""
 
 
 class SeriesReading(Protocol):

@@ -5,6 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from scipy import stats
 
 from streams.alerts.detectors import DETECTORS, Detector
 from streams.alerts.detectors.absence import Absence, AbsenceState
@@ -13,7 +14,7 @@ from streams.alerts.detectors.cusum import Cusum, CusumState
 from streams.alerts.detectors.ewma import Ewma, limits, smooth
 from streams.alerts.detectors.floor import Floor
 from streams.alerts.detectors.mix_shift import MixShift
-from streams.alerts.detectors.seasonal import Seasonal
+from streams.alerts.detectors.seasonal import Seasonal, limit_of
 from streams.alerts.detectors.ztest import ZState, ZTest
 from streams.alerts.facts import Expected, Facts
 from tests.harness.reading import (
@@ -228,6 +229,22 @@ def usual(value: float, spread: float = 0.0, n: float = 100, weeks: int = 5, dis
 def test_the_band_has_the_spread_of_weeks_and_the_noise_of_the_sample(facts, acc, expected, breach: bool) -> None:
     seen = judge(Seasonal(), facts, "1h", standing(usual=expected, w1h=acc, w24h=acc))
     assert seen.breach is breach, seen.reason
+
+
+@pytest.mark.parametrize("freedom", [6, 9, 20, 50])
+@pytest.mark.parametrize("z", [3.0, 4.0, 5.0])
+def test_a_band_of_few_weeks_is_as_rare_as_students_distribution_has_it(z: float, freedom: float) -> None:
+    expected = Expected(100.0, 10.0, 100, 0.0, 5, "hour of the week", freedom)
+    students = stats.t.isf(stats.norm.sf(z), freedom)
+    assert limit_of(z, expected, 10.0) == pytest.approx(min(2 * z, students), rel=0.01)
+    assert limit_of(z, expected, 100.0) == pytest.approx(z, rel=0.001), "the noise of the sample is known"
+    limit = limit_of(z, expected, 200**0.5)
+    below, above = (
+        judge(Seasonal(z=z), COUNT, "1h", standing(usual=expected, w1h=[round(100 + part * limit * 200**0.5)]))
+        for part in (0.98, 1.02)
+    )
+    assert (below.breach, below.recovered, above.breach) == (False, False, True)
+    assert below.threshold == pytest.approx(limit)
 
 
 def test_a_cold_start_has_no_seasonal_verdict() -> None:

@@ -27,6 +27,9 @@ from streams.kpis.arithmetic.intervals import Measure
 
 _DAY: Final = "24h"
 
+MOST: Final = 2.0
+"""Times as many deviations as `z` that a band is wide at most."""
+
 
 class Seasonal(Detector, frozen=True, kw_only=True):
     """The value is far from what this hour of the week usually has, by median and MAD over some weeks."""
@@ -40,7 +43,9 @@ class Seasonal(Detector, frozen=True, kw_only=True):
     min_weeks: Annotated[
         int, Meta(ge=2, le=26, description="Weeks an hour must have been seen in; until then nothing is judged.")
     ] = 3
-    z: Annotated[Z, Meta(description="How many (robust) standard deviations away is unusual.")] = 4.0
+    z: Annotated[
+        Z, Meta(description="How many (robust) standard deviations away is unusual; more while weeks are few.")
+    ] = 4.0
     margin: Annotated[float, Meta(ge=0, description="Further distance that is still usual, in the KPI's unit.")] = 0.0
     calendar: Annotated[
         str, Meta(description="Calendar whose zone, weekend and holidays tell hours of the week apart; UTC if none.")
@@ -56,6 +61,8 @@ class Seasonal(Detector, frozen=True, kw_only=True):
         Judge a window against what this hour of the week usually has.
 
         The band is `z` standard deviations, of the weeks and of the window's own sample together, and `margin` beyond.
+        A spread from few weeks is hardly known, and so the band is wider: as rare by Student's distribution as `z` is
+        by the normal one.
         What else is in the last day counts too: a value that the last 24 hours had all along is no seasonal anomaly
         (levels are the business of other methods). Counts and sums have rhythms that make a day's mean say nothing, so
         for them only the hour counts.
@@ -74,13 +81,14 @@ class Seasonal(Detector, frozen=True, kw_only=True):
                 None, None, *found, baseline.value, round(baseline.n), reason="nothing came", threshold=self.z
             ), None
         deviation = sqrt(baseline.spread**2 + noise_of(facts, acc, baseline))
+        limit = limit_of(self.z, baseline, deviation)
         change = found.value - baseline.value
         z = change / deviation if deviation > 0 else 0.0
         bad = badness(facts, z)
-        beyond = badness(facts, change) > self.z * deviation + self.margin
+        beyond = badness(facts, change) > limit * deviation + self.margin
         reason = (
             f"{show(found.value, facts.unit)} is {abs(z):.2f} deviations {side_word(change)} than the usual"
-            f" {show(baseline.value, facts.unit)} at this {baseline.level} ({baseline.weeks} weeks), limit {self.z:g}"
+            f" {show(baseline.value, facts.unit)} at this {baseline.level} ({baseline.weeks} weeks), limit {limit:.3g}"
         )
         if self.margin:
             reason += f" and {show(self.margin, facts.unit)}"
@@ -89,7 +97,7 @@ class Seasonal(Detector, frozen=True, kw_only=True):
             reason += "; but so was the whole last day"
         return Verdict(
             breach=beyond,
-            recovered=bad <= self.z / 2,
+            recovered=bad <= limit / 2,
             value=found.value,
             n=found.n,
             lo=found.lo,
@@ -98,7 +106,7 @@ class Seasonal(Detector, frozen=True, kw_only=True):
             baseline_n=round(baseline.n),
             statistic=z,
             reason=reason,
-            threshold=self.z,
+            threshold=limit,
         ), None
 
     def windows(self, window: str) -> frozenset[str]:
@@ -108,6 +116,24 @@ class Seasonal(Detector, frozen=True, kw_only=True):
     def season(self) -> Season:
         """Return what its own parameters say."""
         return Season(self.weeks, self.min_weeks, self.calendar)
+
+
+def limit_of(z: float, baseline: Expected, deviation: float) -> float:
+    """
+    Return the deviations that are as rare as `z` normal ones, given how well the spread is known.
+
+    Only the spread between weeks is uncertain, not the noise of the sample, hence more degrees of freedom where that is
+    most of the deviation (Welch 1947, Biometrika 34). By the expansion of Student's distribution of Abramowitz & Stegun
+    (26.7.5), and never more than twice `z`: nobody knows how so rare values of a series are spread.
+    """
+    if not (baseline.spread > 0 and deviation > 0):
+        return z
+    part = (baseline.spread / deviation) ** 4 / baseline.freedom
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92_160
+    return min(MOST * z, z + part * (first + part * (second + part * (third + part * fourth))))
 
 
 def noise_of(facts: Facts, acc: Acc | None, baseline: Expected) -> float:

@@ -54,6 +54,8 @@ class BaselineHour(NamedTuple):
     """Answers, trials or events per minute."""
     dispersion: float
     weeks: int
+    freedom: float
+    """Degrees of freedom of the spread: one less than the days it was measured on, and what the typical one adds."""
 
 
 class Week:
@@ -144,7 +146,7 @@ class Baseline:
             total = sum(weights)
             value = sum(weight * cell[0].value for weight, cell in zip(weights, known, strict=True)) / total
             spread = sum(weight * cell[0].spread for weight, cell in zip(weights, known, strict=True)) / total
-        return Expected(value, spread, n, dispersion, weeks, LEVELS[level])
+        return Expected(value, spread, n, dispersion, weeks, LEVELS[level], min(cell[0].freedom for cell in known))
 
     def _at(self, at: float) -> tuple[BaselineHour, int] | None:
         """Return what is usual at a moment: between the middles of two hours, something between them."""
@@ -163,6 +165,7 @@ class Baseline:
             one.n + part * (two.n - one.n),
             one.dispersion + part * (two.dispersion - one.dispersion),
             min(one.weeks, two.weeks),
+            min(one.freedom, two.freedom),
         )
         return mixed, max(level, other)
 
@@ -344,7 +347,8 @@ def _pooled(facts: Facts, groups: Sequence[_Hours]) -> list[BaselineHour | None]
         spread_n = _drawn(float(dispersion[at]), seen, typical_dispersion)
         if n > 0:
             spread_n += pi / 2 * (spread_n + 1 / (60 * n)) / seen
-        cells.append(BaselineHour(float(value[at]), sqrt(variance), n, spread_n, hours.weeks[hour]))
+        freedom = seen - 1 + _TYPICAL_WEIGHT
+        cells.append(BaselineHour(float(value[at]), sqrt(variance), n, spread_n, hours.weeks[hour], freedom))
     return cells
 
 
