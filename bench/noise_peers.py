@@ -4,6 +4,7 @@ minutes. Thresholds are found for the same budget of false episodes.
 """
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -48,7 +49,8 @@ def seasonal_mad(batch: SeriesBatch) -> Floats:
     """The last hour against the median of this hour in the last 14 days, in median absolute deviations."""
     now, _ = shares(batch, 60)
     past = np.stack([shares(batch, 60, day * DAY)[0] for day in range(1, 15)])
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # hours that no day has seen
         median = np.nanmedian(past, axis=0)
         mad = 1.4826 * np.nanmedian(np.abs(past - median), axis=0)
     known = np.isfinite(past).sum(0) >= 7
