@@ -96,7 +96,7 @@ def test_all_channels_and_stages_are_there_and_touchpoints_are_where_the_diction
 
 
 def test_a_warm_start_tells_of_all_channels_within_twenty_seconds() -> None:
-    early = [event for event in simulated(plan(rate=60), 3000) if event.time < START + timedelta(seconds=20)]
+    early = [event for event in simulated(plan(rate=80), 4000) if event.time < START + timedelta(seconds=20)]
     kinds = Counter(type(event).type for event in early)
     for kind in (
         "cx.survey.answered", "cx.contact.answered", "cx.contact.handled", "cx.session.ended", "cx.order.delivered",
@@ -114,7 +114,7 @@ def test_a_cold_start_has_nothing_that_began_before() -> None:
 
 
 def test_satisfaction_follows_from_what_customers_lived_through() -> None:
-    events = simulated(plan(rate=150, incidents=("queue-overload@+1m+1h,severity=0.6",)), 130_000)
+    events = simulated(plan(rate=150, incidents=("queue-overload@+1m+1h,severity=1",)), 130_000)
     events = [event for event in decode_batch([encode(e) for e in events])[0] if event is not None]
     calls = csat(events, lambda a: a.object == "call" and a.resolved)
     short, long = ([a for a in calls if (a.wait_s < 20) is short] for short in (True, False))

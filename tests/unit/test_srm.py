@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import log
 
 import numpy as np
@@ -13,6 +13,7 @@ from streams.alerts.detectors.base import ParamError
 from streams.alerts.detectors.srm import _PRIOR, ArmCounts, Srm, mismatch_evidence
 from streams.alerts.facts import Facts
 from streams.kpis.arithmetic.accumulators import Acc
+from streams.kpis.arithmetic.coupons import coupon_of
 from tests.harness.golden import golden
 
 FACTS = Facts("count", "none", "count")
@@ -121,3 +122,51 @@ def test_unplanned_variants_are_not_held_against_the_plan() -> None:
 def test_a_plan_of_one_variant_is_refused() -> None:
     with pytest.raises(ParamError, match="'shares' names 1 variant"):
         Srm(label="variant", shares={"a": 1.0})
+
+
+def test_sessions_say_as_much_as_their_customers() -> None:
+    """Each of 1,500 customers has some 20 sessions: their shares are as uneven as chance has it, those of sessions not."""
+    chance, detector, fired = (
+        np.random.default_rng(5),
+        Srm(label="variant"),
+        {"customers": 0, "sessions": 0, "broken": 0},
+    )
+    facts = Facts("distinct", "none", "count")
+    for round_ in range(100):
+        sizes = chance.geometric(0.05, 1_500)
+        arms = dict(enumerate(np.split(sizes, [chance.binomial(1_500, 0.5)])))
+        few = {0: arms[0], 1: arms[1][: len(arms[1]) // 2]}
+        for name, by_arm in (("customers", arms), ("broken", few)):
+            parts = {
+                str(arm): bins_of(zip((f"{round_}-{arm}-{at}" for at in range(len(own))), own.tolist(), strict=True))
+                for arm, own in by_arm.items()
+            }
+            verdict, _ = detector.judge(facts, "24h", Parts(parts), None)
+            fired[name] += verdict.breach is True
+        verdict, _ = judged(detector, {str(arm): int(own.sum()) for arm, own in arms.items()})
+        fired["sessions"] += verdict.breach is True
+    assert fired["customers"] == 0
+    assert fired["sessions"] > 30
+    assert fired["broken"] > 90
+
+
+def bins_of(events: Iterable[tuple[str, int]]) -> dict[int, int]:
+    """Count customers, each with some events."""
+    found: dict[int, int] = {}
+    for customer, n in events:
+        coupon = coupon_of(customer)
+        found[coupon] = found.get(coupon, 0) + n
+    return found
+
+
+class Parts(Variants):
+    """A reading of a window of distinct customers, by variant."""
+
+    def __init__(self, bins: Mapping[str, Mapping[int, int]]) -> None:
+        self._bins = bins
+
+    def window(self, _name: str) -> Acc | None:
+        return bins_of((f"{coupon}", n) for bins in self._bins.values() for coupon, n in bins.items())
+
+    def parts(self, _label: str, _window: str) -> Mapping[str, Acc]:
+        return {name: dict(bins) for name, bins in self._bins.items()}

@@ -12,7 +12,7 @@ from msgspec import Meta
 from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, measured
 from streams.alerts.facts import Facts, SeriesReading
 from streams.alerts.types import Verdict
-from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.arithmetic.accumulators import Acc, count_of
 from streams.kpis.language.definition import Kpi
 
 MINUTE = "1m"
@@ -30,11 +30,13 @@ class Srm(Detector, frozen=True, kw_only=True):
     """
     The variants of an experiment get other shares than planned, at whatever minute one looks.
 
-    All that came since the experiment began is held against the plan, by a test that may be looked at every minute.
+    All that came since the experiment began is held against the plan, by a test that may be looked at every minute. Of
+    a KPI that counts distinct customers it is the events of the window, each for as much as it says beside others of
+    its customer.
     """
 
     method: ClassVar = "srm"
-    aggregators: ClassVar = ("count",)
+    aggregators: ClassVar = ("count", "distinct")
     sided: ClassVar = False
     memory: ClassVar[Any] = ArmCounts
     by_minutes: ClassVar = True
@@ -50,7 +52,10 @@ class Srm(Detector, frozen=True, kw_only=True):
         float, Meta(gt=0, lt=0.5, description="Chance that an experiment that is as planned ever fires.")
     ] = 0.001
     repeats: Annotated[
-        float, Meta(ge=1, le=1e6, description="Events of one customer, all in one variant: counts are divided by it.")
+        float,
+        Meta(
+            ge=1, le=1e6, description="Events of one customer, all in one variant, at least: counts are divided by it."
+        ),
     ] = 1.0
     fewest: Annotated[int, Meta(ge=1, description="Events below which nothing is judged.")] = 100
 
@@ -66,20 +71,33 @@ class Srm(Detector, frozen=True, kw_only=True):
     def judge(
         self, facts: Facts, window: str, reading: SeriesReading, memory: ArmCounts | None
     ) -> tuple[Verdict, ArmCounts]:
-        """Add what came in the minute, and hold all of it against the plan."""
-        counts = dict(memory.counts) if memory else {}
-        for variant, acc in reading.parts(self.label, MINUTE).items():
-            counts[variant] = counts.get(variant, 0) + count_of(acc)
-        found, remembered = measured(facts, reading.window(window)), ArmCounts(counts)
-        planned = self.shares or dict.fromkeys(sorted(counts), 1.0)
-        known = {variant: counts.get(variant, 0) for variant in planned}
+        """
+        Hold all that came since the beginning against the plan; of distinct customers, the events of the window.
+
+        Events of one customer are all in one variant, and say as much as one. How many they are is measured where the
+        KPI counts distinct customers, which can be said of a window only.
+        """
+        found = measured(facts, reading.window(window))
+        if facts.aggregator == "distinct":
+            parts = reading.parts(self.label, window)
+            remembered = ArmCounts({variant: count_of(acc) for variant, acc in parts.items()})
+            repeats = max(self.repeats, _repeats(facts, parts))
+        else:
+            counts = dict(memory.counts) if memory else {}
+            for variant, acc in reading.parts(self.label, MINUTE).items():
+                counts[variant] = counts.get(variant, 0) + count_of(acc)
+            remembered, repeats = ArmCounts(counts), self.repeats
+        counted = remembered.counts
+        planned = self.shares or dict.fromkeys(sorted(counted), 1.0)
+        known = {variant: counted.get(variant, 0) for variant in planned}
         n = sum(known.values())
         if n < self.fewest or len(planned) < 2:
             why = f"{n} of {len(planned)} variants so far: at least {self.fewest} of two"
             return Verdict(None, None, *found, reason=why), remembered
-        evidence = mismatch_evidence({name: count / self.repeats for name, count in known.items()}, planned)
+        evidence = mismatch_evidence({name: count / repeats for name, count in known.items()}, planned)
         listed = ", ".join(f"{name} {count:,}" for name, count in known.items())
         limit = -log(self.p_value)
+        counted_as = f"; counted as 1 of {repeats:.3g}" if repeats > 1 else ""
         return Verdict(
             breach=evidence >= limit,
             recovered=evidence <= 0,
@@ -88,7 +106,9 @@ class Srm(Detector, frozen=True, kw_only=True):
             lo=found.lo,
             hi=found.hi,
             statistic=evidence,
-            reason=f"{listed}; planned {_proportions(planned)}; evidence {evidence:.1f}, fires at {limit:.1f}",
+            reason=(
+                f"{listed}; planned {_proportions(planned)}{counted_as}; evidence {evidence:.1f}, fires at {limit:.1f}"
+            ),
             threshold=limit,
         ), remembered
 
@@ -114,6 +134,18 @@ def mismatch_evidence(counts: Mapping[str, float], planned: Mapping[str, float])
         prior, count = _PRIOR * share / whole, counts.get(name, 0.0)
         found += lgamma(prior + count) - lgamma(prior) - count * log(share / whole)
     return found
+
+
+def _repeats(facts: Facts, parts: Mapping[str, Acc]) -> float:
+    """
+    Return of how many events one says as much as an independent one would: Σs²/Σs, s being those of a customer.
+
+    That is 2m - 1 for a mean of m if ever fewer customers come once more, by the same factor (geometric), and less if
+    they come evenly.
+    """
+    events = sum(map(count_of, parts.values()))
+    customers = sum(measured(facts, acc).value or 0.0 for acc in parts.values())
+    return 2 * events / customers - 1 if customers else 1.0
 
 
 def _proportions(planned: Mapping[str, float]) -> str:

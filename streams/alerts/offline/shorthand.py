@@ -12,16 +12,20 @@ How a minute is written depends on what the KPI is made of:
 | mean | mean(n=answers), after `~` the deviation of single answers | `4.2(n=30)`, `180~60(n=20)` |
 | sum | total(n=events) | `950.5(n=12)` |
 | quantile | value(n=how many), several with commas | `60(n=18),300(n=2)` |
+| distinct | how many, each by somebody who never comes again | `12x60` |
 | source | records, after `!` how many of them were refused | `60x30 60!20x5 _x10` |
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from typing import Final, TypeVar
 
 from streams.kpis.arithmetic.accumulators import Acc, quantise
+from streams.kpis.arithmetic.coupons import coupon_of
 from streams.kpis.arithmetic.sketch import bin_of
 from streams.kpis.language.definition import Kpi
 
@@ -42,6 +46,7 @@ _SHAPES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     ),
     "sum": (re.compile(rf"({_NUMBER})\(n=(\d{{1,9}})\)"), "total(n=events), e.g. 950.5(n=12)"),
     "quantile": (re.compile(rf"({_NUMBER})\(n=(\d{{1,9}})\)"), "value(n=how many), e.g. 60(n=18),300(n=2)"),
+    "distinct": (re.compile(r"(\d{1,4})"), "how many different ones, e.g. 12"),
     "source": (re.compile(r"(\d{1,9})(?:!(\d{1,9}))?"), "records, e.g. 60, or 60!20 with 20 of them refused"),
 }
 
@@ -56,6 +61,10 @@ def minutes_of(line: str, kpi: Kpi) -> list[Acc | None]:
     aggregator = kpi.aggregator
     if aggregator not in _SHAPES:
         raise ValueError(f"{kpi.id} is a {aggregator}, and minutes of that cannot be written in a line")
+    if aggregator == "distinct":
+        numbers = count()
+        some = _expand(line, lambda item: int(_match(item, aggregator)[0]))
+        return [None if n is None else dict(Counter(coupon_of(f"{next(numbers)}") for _ in range(n))) for n in some]
     return _expand(line, lambda item: _acc(item, aggregator, kpi.scale))
 
 

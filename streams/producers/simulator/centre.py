@@ -28,6 +28,8 @@ TOPICS: Final = {
     "product_question": ("sales", 0.08, 0.12, 0.93),
 }
 QUEUES: Final = ("orders", "billing", "technical", "sales")
+AGAIN: Final = {"orders": 1.08, "billing": 1.20, "technical": 1.24, "sales": 1.33}
+"""Work of a queue beside that of first calls alone: with those who call again, and those passed on to it."""
 
 State = Literal["idle", "busy", "wrapup"]
 
@@ -65,8 +67,8 @@ class ContactCentre:
             queue: Desk(
                 world,
                 queue,
-                load=calls * SERVICE_S * sum(t[1] * (0.95 - t[2]) for t in TOPICS.values() if t[0] == queue),
-                safety=0.3,
+                load=calls * SERVICE_S * AGAIN[queue] * _share(queue),
+                safety=1.0,
                 channel="call_center",
                 missing=missing,
             )
@@ -103,6 +105,11 @@ class ContactCentre:
             ),
             "phone_agent",
         )
+
+
+def _share(queue: str) -> float:
+    """Return the share of calls that come to a queue, first ones that the menu does not contain."""
+    return sum(share * (0.95 - contained) for name, share, contained, _ in TOPICS.values() if name == queue)
 
 
 def skill(agent: str) -> float:
