@@ -68,7 +68,7 @@ class ContactCentre:
                 world,
                 queue,
                 load=calls * SERVICE_S * AGAIN[queue] * _share(queue),
-                safety=1.0,
+                safety=0.5,
                 channel="call_center",
                 missing=missing,
             )

@@ -39,7 +39,7 @@ class Shops:
                 world,
                 "tills",
                 load=visits * BUYS * TILL_S / self.count,
-                safety=1.5,
+                safety=0.7,
                 channel="store",
                 missing=lambda: 0.6 * world.trouble("store-staff-shortage"),
             )
