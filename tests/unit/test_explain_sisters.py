@@ -57,8 +57,26 @@ def test_within_a_channel_its_own_failures_are_looked_at() -> None:
     assert found.labels == {"code": "51"}
 
 
-def test_where_all_codes_grew_alike_none_is_named() -> None:
-    assert asked(codes(BEFORE, {code: 5 * n for code, n in BEFORE.items()})) is None
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"51": 10, "55": 9}, {"51": 3, "55": 1, "timeout": 21}),
+        ({"51": 4, "55": 4, "84": 5}, {"timeout": 11}),
+        ({"51": 8, "55": 7, "84": 7, "timeout": 3}, {"51": 3, "timeout": 9}),
+    ],
+)
+def test_a_code_that_there_never_was_and_few_failures_are_no_hindrance(
+    before: dict[str, int], now: dict[str, int]
+) -> None:
+    """As an outage looks after a minute, in an hour in which nothing had timed out before."""
+    found = asked(codes(before, now))
+    assert found is not None
+    assert found.labels == {"code": "timeout"}
+
+
+@pytest.mark.parametrize("times", [0.5, 1, 2, 5])
+def test_where_all_codes_grew_alike_none_is_named(times: float) -> None:
+    assert asked(codes(BEFORE, {code: round(times * n) for code, n in BEFORE.items()})) is None
 
 
 def test_what_became_less_bad_is_no_cause() -> None:

@@ -42,6 +42,9 @@ SURE: Final = 3.0
 LEAST: Final = 10
 """Answers that whatever is listed must have, before or after."""
 
+LEAST_EVENTS: Final = 5
+"""Events of a count that whatever is listed must have: they are what is counted, and no sample of it."""
+
 SCARCE: Final = 100
 """Answers below which a part that has grown manifold since has no past of its own to be held against."""
 
@@ -119,6 +122,9 @@ def explain(
         for part in change.parts:
             value = next(iter(part.labels.values()))
             own = BeforeAfter(earlier.get(value), later.get(value))
+            if facts.aggregator in ADDITIVE:  # what there never was before, such as a new code of failures
+                nothing = cleared(whole.earlier)
+                own = BeforeAfter(own.earlier or nothing, own.later or nothing)
             candidate = _candidate(facts, part, names, whole, own, change.total, minutes)
             if candidate is not None:
                 found.append(candidate)
@@ -219,7 +225,8 @@ def _candidate(
 ) -> _Candidate | None:
     """Return a part that can be listed, with how sure its effect is."""
     value = next(iter(part.labels.values()))
-    if value == _REST or max(part.n, part.baseline_n) < LEAST:
+    least = LEAST_EVENTS if facts.aggregator in ADDITIVE else LEAST
+    if value == _REST or max(part.n, part.baseline_n) < least:
         return None
     assert whole.earlier is not None
     assert whole.later is not None

@@ -20,6 +20,12 @@ from streams.kpis.language.series import series_key
 AT_MOST: Final = 5
 """Sisters of a KPI that are asked."""
 
+LIKELIER: Final = 2.0
+"""
+How much likelier one kind of failures is to have become more than all kinds at once, in natural-log units (seven
+times), before anything is known: new trouble is of one kind, and more of all would not have made the KPI worse.
+"""
+
 
 class SisterSeries(NamedTuple):
     """The series of a sister, before and after."""
@@ -72,7 +78,12 @@ def explain_by_sisters(
         facts = Facts.of(sister)
         within = labels if any(set(labels) < set(grouping) for grouping in sister.groupings) else {}
         parts = explain(
-            facts, series_key(sister.id, tuple(within.items())), series.known, series.read, minutes=series.minutes
+            facts,
+            series_key(sister.id, tuple(within.items())),
+            series.known,
+            series.read,
+            minutes=series.minutes,
+            surer=-LIKELIER,
         )
         if not parts or not parts[0].labels or badness(facts, parts[0].statistic or 0.0) < SURE:
             continue
