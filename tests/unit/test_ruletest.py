@@ -90,6 +90,17 @@ def test_a_quantile_is_written_by_its_values():
     assert measure("quantile", acc, kpi.scale, q=0.5).value == pytest.approx(60, rel=0.01)
 
 
+def test_distinct_ones_never_come_again():
+    kpi = CATALOGUE["experiment_customers"]
+    found = minutes_of("400x2 _ 200", kpi)
+    together = {}
+    for acc in found:
+        for coupon, n in (acc or {}).items():
+            together[coupon] = together.get(coupon, 0) + n
+    seen = measure("distinct", together, kpi.scale)
+    assert (found[2], seen.n, seen.value) == (None, 1_000, pytest.approx(1_000, rel=0.03))
+
+
 def test_sources_are_records_and_what_was_refused():
     assert sources_of("60x2 60!20 _") == [(60, 0), (60, 0), (60, 20), None]
 
@@ -101,6 +112,8 @@ def test_sources_are_records_and_what_was_refused():
         ("volume", "1/2", "item 1: '1/2' is not a count"),
         ("volume", "5x0", "x0 repeats nothing"),
         ("volume", "5x100001", "more than 100000 minutes"),
+        ("experiment_customers", "9999x101", "more than 1000000 different ones"),
+        ("experiment_customers", "a few", "item 1: 'a' is not how many different ones, e.g. 12"),
         ("nps", "50-60/100", "more promoters and detractors than answers"),
         ("abandonment", "1/0", "'1/0' has hits without a trial"),
         ("revenue", "5(n=0)", "'5(n=0)' has a total of no events"),

@@ -34,6 +34,9 @@ T = TypeVar("T")
 MOST_MINUTES: Final = 100_000
 """Minutes that a line can have: more than two months."""
 
+MOST_CUSTOMERS: Final = 1_000_000
+"""Different ones that a line can have altogether; each is hashed, some seconds for all."""
+
 _ITEM: Final = re.compile(r"(.+?)(?:x(\d{1,6}))?")
 _NUMBER: Final = r"-?\d{1,9}(?:\.\d{1,6})?"
 _SHAPES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
@@ -62,10 +65,15 @@ def minutes_of(line: str, kpi: Kpi) -> list[Acc | None]:
     if aggregator not in _SHAPES:
         raise ValueError(f"{kpi.id} is a {aggregator}, and minutes of that cannot be written in a line")
     if aggregator == "distinct":
-        numbers = count()
-        some = _expand(line, lambda item: int(_match(item, aggregator)[0]))
-        return [None if n is None else dict(Counter(coupon_of(f"{next(numbers)}") for _ in range(n))) for n in some]
+        return _customers(_expand(line, lambda item: int(_match(item, aggregator)[0])))
     return _expand(line, lambda item: _acc(item, aggregator, kpi.scale))
+
+
+def _customers(minutes: list[int | None]) -> list[Acc | None]:
+    if sum(n or 0 for n in minutes) > MOST_CUSTOMERS:
+        raise ValueError(f"more than {MOST_CUSTOMERS} different ones")
+    numbers = count()
+    return [None if n is None else dict(Counter(coupon_of(f"{next(numbers)}") for _ in range(n))) for n in minutes]
 
 
 def sources_of(line: str) -> list[tuple[int, int] | None]:
