@@ -105,8 +105,9 @@ class Finished:
             self._since, self._idle = None, 0
             return False
         self._since = self._since or now
-        self._idle += all(state is not None and state.idle for state in states)
-        return self._idle >= 3 and now - self._since > 2.5
+        is_idle = all(state is not None and state.idle for state in states)
+        self._idle += is_idle
+        return is_idle and self._idle >= 3 and now - self._since > 2.5
 
     def _behind(self, state: WorkerState) -> bool:
         return not state.lag or any(lag for topic, lag in state.lag.items() if not topic.endswith(".facts"))

@@ -124,14 +124,16 @@ def test_a_plan_of_one_variant_is_refused() -> None:
         Srm(label="variant", shares={"a": 1.0})
 
 
-def test_sessions_say_as_much_as_their_customers() -> None:
+DISTINCT = Facts("distinct", "none", "count")
+
+
+def test_customers_count_once_however_often_they_come() -> None:
     """Each of 1,500 customers has some 20 sessions: their shares are as uneven as chance has it, those of sessions not."""
     chance, detector, fired = (
         np.random.default_rng(5),
         Srm(label="variant"),
         {"customers": 0, "sessions": 0, "broken": 0},
     )
-    facts = Facts("distinct", "none", "count")
     for round_ in range(100):
         sizes = chance.geometric(0.05, 1_500)
         arms = dict(enumerate(np.split(sizes, [chance.binomial(1_500, 0.5)])))
@@ -141,13 +143,44 @@ def test_sessions_say_as_much_as_their_customers() -> None:
                 str(arm): bins_of(zip((f"{round_}-{arm}-{at}" for at in range(len(own))), own.tolist(), strict=True))
                 for arm, own in by_arm.items()
             }
-            verdict, _ = detector.judge(facts, "24h", Parts(parts), None)
+            verdict, _ = detector.judge(DISTINCT, "24h", Parts(parts), None)
             fired[name] += verdict.breach is True
         verdict, _ = judged(detector, {str(arm): int(own.sum()) for arm, own in arms.items()})
         fired["sessions"] += verdict.breach is True
     assert fired["customers"] == 0
     assert fired["sessions"] > 30
     assert fired["broken"] > 90
+
+
+def customers(arm: str, n: int) -> dict[int, int]:
+    return bins_of((f"{arm}-{at}", 1) for at in range(n))
+
+
+def test_an_arm_that_was_seen_is_not_forgotten_when_nobody_is_left_in_it() -> None:
+    detector = Srm(label="variant")
+    all_, memory = detector.judge(DISTINCT, "24h", Parts({arm: customers(arm, 1_000) for arm in "abc"}), None)
+    assert all_.breach is False
+    assert memory is not None
+    dead, memory = detector.judge(DISTINCT, "24h", Parts({arm: customers(arm, 1_000) for arm in "ab"}), memory)
+    assert dead.breach is True
+    assert memory is not None
+    assert memory.counts.keys() == set("abc")
+    over, _ = detector.judge(DISTINCT, "24h", Parts({}), memory)
+    assert over.breach is None, "of an experiment that is over nothing is said"
+
+
+def test_what_is_uncertain_about_many_customers_is_allowed_for() -> None:
+    """30,000 in each arm are known within 450, so that 1,000 more or less are no news, and 3,000 are."""
+    detector = Srm(label="variant", shares={"a": 1.0, "b": 1.0})
+    for more, breach in ((0, False), (1_000, False), (3_000, True)):
+        arms = {
+            "a": customers("a", 30_000 - more),
+            "b": customers("b", 30_000 + more),
+            "none": customers("none", 40_000),
+        }
+        verdict, _ = detector.judge(DISTINCT, "24h", Parts(arms), None)
+        assert verdict.breach is breach, verdict.reason
+    assert "counted as 1 of" in verdict.reason
 
 
 def bins_of(events: Iterable[tuple[str, int]]) -> dict[int, int]:

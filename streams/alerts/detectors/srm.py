@@ -12,7 +12,8 @@ from msgspec import Meta
 from streams.alerts.detectors.base import Detector, ParamError, Positive, Problem, measured
 from streams.alerts.facts import Facts, SeriesReading
 from streams.alerts.types import Verdict
-from streams.kpis.arithmetic.accumulators import Acc, count_of
+from streams.kpis.arithmetic.accumulators import count_of
+from streams.kpis.arithmetic.intervals import Z95, Measure
 from streams.kpis.language.definition import Kpi
 
 MINUTE = "1m"
@@ -31,8 +32,7 @@ class Srm(Detector, frozen=True, kw_only=True):
     The variants of an experiment get other shares than planned, at whatever minute one looks.
 
     All that came since the experiment began is held against the plan, by a test that may be looked at every minute. Of
-    a KPI that counts distinct customers it is the events of the window, each for as much as it says beside others of
-    its customer.
+    a KPI that counts distinct customers it is those of the window, with what their number is uncertain by allowed for.
     """
 
     method: ClassVar = "srm"
@@ -70,24 +70,23 @@ class Srm(Detector, frozen=True, kw_only=True):
 
     def judge(
         self, facts: Facts, window: str, reading: SeriesReading, memory: ArmCounts | None
-    ) -> tuple[Verdict, ArmCounts]:
+    ) -> tuple[Verdict, ArmCounts | None]:
         """
-        Hold all that came since the beginning against the plan; of distinct customers, the events of the window.
+        Hold all that came since the beginning against the plan; of distinct customers, those of the window.
 
-        Events of one customer are all in one variant, and say as much as one. How many they are is measured where the
-        KPI counts distinct customers, which can be said of a window only.
+        Who comes again and again is in one variant, and says no more than once. An arm that was seen before is not
+        forgotten when nobody is left in it.
         """
         found = measured(facts, reading.window(window))
+        counted, repeats = dict(memory.counts) if memory else {}, self.repeats
         if facts.aggregator == "distinct":
-            parts = reading.parts(self.label, window)
-            remembered = ArmCounts({variant: count_of(acc) for variant, acc in parts.items()})
-            repeats = max(self.repeats, _repeats(facts, parts))
+            parts = {variant: measured(facts, acc) for variant, acc in reading.parts(self.label, window).items()}
+            counted = dict.fromkeys(counted, 0) | {variant: round(one.value or 0) for variant, one in parts.items()}
+            repeats *= _inflation(one for variant, one in parts.items() if not self.shares or variant in self.shares)
         else:
-            counts = dict(memory.counts) if memory else {}
             for variant, acc in reading.parts(self.label, MINUTE).items():
-                counts[variant] = counts.get(variant, 0) + count_of(acc)
-            remembered, repeats = ArmCounts(counts), self.repeats
-        counted = remembered.counts
+                counted[variant] = counted.get(variant, 0) + count_of(acc)
+        remembered = ArmCounts(counted) if counted else memory
         planned = self.shares or dict.fromkeys(sorted(counted), 1.0)
         known = {variant: counted.get(variant, 0) for variant in planned}
         n = sum(known.values())
@@ -136,16 +135,14 @@ def mismatch_evidence(counts: Mapping[str, float], planned: Mapping[str, float])
     return found
 
 
-def _repeats(facts: Facts, parts: Mapping[str, Acc]) -> float:
-    """
-    Return of how many events one says as much as an independent one would: Σs²/Σs, s being those of a customer.
-
-    That is 2m - 1 for a mean of m if ever fewer customers come once more, by the same factor (geometric), and less if
-    they come evenly.
-    """
-    events = sum(map(count_of, parts.values()))
-    customers = sum(measured(facts, acc).value or 0.0 for acc in parts.values())
-    return 2 * events / customers - 1 if customers else 1.0
+def _inflation(parts: Iterable[Measure]) -> float:
+    """Return how many times as much as by chance numbers of distinct customers vary, since they are estimates."""
+    most = 1.0
+    for one in parts:
+        if one.value and one.lo is not None and one.hi is not None:
+            error = max(one.hi - one.value, one.value - one.lo) / Z95
+            most = max(most, 1 + error * error / one.value)
+    return most
 
 
 def _proportions(planned: Mapping[str, float]) -> str:

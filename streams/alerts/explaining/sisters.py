@@ -20,9 +20,9 @@ from streams.kpis.language.series import series_key
 AT_MOST: Final = 5
 """Sisters of a KPI that are asked."""
 
-LIKELIER: Final = 2.0
+LIKELIER: Final = 1.0
 """
-How much likelier one kind of failures is to have become more than all kinds at once, in natural-log units (seven
+How much likelier one kind of failures is to have become more than all kinds at once, in natural-log units (2.7
 times), before anything is known: new trouble is of one kind, and more of all would not have made the KPI worse.
 """
 

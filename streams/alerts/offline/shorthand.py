@@ -54,9 +54,9 @@ _SHAPES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
 }
 
 
-def minutes_of(line: str, kpi: Kpi) -> list[Acc | None]:
+def minutes_of(line: str, kpi: Kpi, series: str = "") -> list[Acc | None]:
     """
-    Read the minutes of a series; None for those that hold nothing.
+    Read the minutes of a series; None for those that hold nothing. Distinct ones are others in each `series`.
 
     Raises:
         ValueError: An item is not what the KPI is made of; names it, its place, and what is expected.
@@ -65,15 +65,17 @@ def minutes_of(line: str, kpi: Kpi) -> list[Acc | None]:
     if aggregator not in _SHAPES:
         raise ValueError(f"{kpi.id} is a {aggregator}, and minutes of that cannot be written in a line")
     if aggregator == "distinct":
-        return _customers(_expand(line, lambda item: int(_match(item, aggregator)[0])))
+        return _customers(_expand(line, lambda item: int(_match(item, aggregator)[0])), series)
     return _expand(line, lambda item: _acc(item, aggregator, kpi.scale))
 
 
-def _customers(minutes: list[int | None]) -> list[Acc | None]:
+def _customers(minutes: list[int | None], series: str) -> list[Acc | None]:
     if sum(n or 0 for n in minutes) > MOST_CUSTOMERS:
         raise ValueError(f"more than {MOST_CUSTOMERS} different ones")
     numbers = count()
-    return [None if n is None else dict(Counter(coupon_of(f"{next(numbers)}") for _ in range(n))) for n in minutes]
+    return [
+        None if n is None else dict(Counter(coupon_of(f"{series} {next(numbers)}") for _ in range(n))) for n in minutes
+    ]
 
 
 def sources_of(line: str) -> list[tuple[int, int] | None]:

@@ -182,7 +182,7 @@ class _TestReader:
             if key in found:
                 block.problem("labels", "this series is given already")
             try:
-                found[key] = minutes_of(line, kpi)
+                found[key] = minutes_of(line, kpi, key)
             except ValueError as error:
                 block.problem("minutes", str(error))
             else:
