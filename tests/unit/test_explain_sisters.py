@@ -79,6 +79,11 @@ def test_where_all_codes_grew_alike_none_is_named(times: float) -> None:
     assert asked(codes(BEFORE, {code: round(times * n) for code, n in BEFORE.items()})) is None
 
 
+def test_one_of_two_codes_that_both_grew_is_not_named() -> None:
+    """Where both rise, the larger one is less sure than both together, by more than one kind is likelier."""
+    assert asked(codes({"51": 20, "timeout": 20}, {"51": 12, "timeout": 16})) is None
+
+
 def test_what_became_less_bad_is_no_cause() -> None:
     assert asked(codes({"51": 20, "timeout": 900}, {"51": 5, "timeout": 3})) is None
 

@@ -99,6 +99,8 @@ def test_distinct_ones_never_come_again():
             together[coupon] = together.get(coupon, 0) + n
     seen = measure("distinct", together, kpi.scale)
     assert (found[2], seen.n, seen.value) == (None, 1_000, pytest.approx(1_000, rel=0.03))
+    [one], [other] = (minutes_of("300", kpi, series) for series in ("a", "b"))
+    assert len(one.keys() & other.keys()) < 30, "those of another series are others"
 
 
 def test_sources_are_records_and_what_was_refused():
