@@ -160,13 +160,22 @@ def test_an_arm_that_was_seen_is_not_forgotten_when_nobody_is_left_in_it() -> No
     detector = Srm(label="variant")
     all_, memory = detector.judge(DISTINCT, "24h", Parts({arm: customers(arm, 1_000) for arm in "abc"}), None)
     assert all_.breach is False
-    assert memory is not None
     dead, memory = detector.judge(DISTINCT, "24h", Parts({arm: customers(arm, 1_000) for arm in "ab"}), memory)
     assert dead.breach is True
-    assert memory is not None
     assert memory.counts.keys() == set("abc")
-    over, _ = detector.judge(DISTINCT, "24h", Parts({}), memory)
+    over, memory = detector.judge(DISTINCT, "24h", Parts({}), memory)
     assert over.breach is None, "of an experiment that is over nothing is said"
+    again, _ = detector.judge(DISTINCT, "24h", Parts({arm: customers(arm, 1_000) for arm in "ab"}), memory)
+    assert again.breach is False, "and one that begins anew may have other arms"
+
+
+def test_an_arm_by_mistake_is_forgotten_with_its_customers() -> None:
+    detector = Srm(label="variant")
+    both = {arm: customers(arm, 1_000) for arm in "ab"}
+    _, memory = detector.judge(DISTINCT, "24h", Parts(both | {"A": customers("A", 3)}), None)
+    assert memory.counts.keys() == set("ab")
+    after, _ = detector.judge(DISTINCT, "24h", Parts(both), memory)
+    assert after.breach is False
 
 
 def test_what_is_uncertain_about_many_customers_is_allowed_for() -> None:

@@ -22,7 +22,7 @@ _PRIOR = 100.0
 
 
 class ArmCounts(msgspec.Struct, frozen=True):
-    """What came by variant since the experiment was first seen."""
+    """What came by variant since the experiment was first seen; of distinct customers, the most there were of arms."""
 
     counts: dict[str, int]
 
@@ -70,23 +70,28 @@ class Srm(Detector, frozen=True, kw_only=True):
 
     def judge(
         self, facts: Facts, window: str, reading: SeriesReading, memory: ArmCounts | None
-    ) -> tuple[Verdict, ArmCounts | None]:
+    ) -> tuple[Verdict, ArmCounts]:
         """
         Hold all that came since the beginning against the plan; of distinct customers, those of the window.
 
-        Who comes again and again is in one variant, and says no more than once. An arm that was seen before is not
-        forgotten when nobody is left in it.
+        Who comes again and again is in one variant, and says no more than once. An arm that had customers enough to be
+        none by mistake is not forgotten when nobody is left in it, until nobody is left in any.
         """
         found = measured(facts, reading.window(window))
         counted, repeats = dict(memory.counts) if memory else {}, self.repeats
         if facts.aggregator == "distinct":
             parts = {variant: measured(facts, acc) for variant, acc in reading.parts(self.label, window).items()}
-            counted = dict.fromkeys(counted, 0) | {variant: round(one.value or 0) for variant, one in parts.items()}
-            repeats *= _inflation(one for variant, one in parts.items() if not self.shares or variant in self.shares)
+            most, now = counted, {variant: round(one.value or 0) for variant, one in parts.items()}
+            counted = dict.fromkeys(most, 0) | now
+            kept = (
+                {variant: max(n, most.get(variant, 0)) for variant, n in counted.items()} if any(now.values()) else {}
+            )
+            remembered = ArmCounts({variant: n for variant, n in kept.items() if n >= self.fewest})
+            repeats = max(repeats, _inflation(parts[name] for name in self.shares or parts if name in parts))
         else:
             for variant, acc in reading.parts(self.label, MINUTE).items():
                 counted[variant] = counted.get(variant, 0) + count_of(acc)
-        remembered = ArmCounts(counted) if counted else memory
+            remembered = ArmCounts(counted)
         planned = self.shares or dict.fromkeys(sorted(counted), 1.0)
         known = {variant: counted.get(variant, 0) for variant in planned}
         n = sum(known.values())
